@@ -1,0 +1,62 @@
+//! Compiles `proto/` without protoc: protox reads the definitions, tonic-prost-build writes the Rust.
+
+use std::path::{Path, PathBuf};
+use std::{env, fs, io};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let root = Path::new("proto");
+    println!("cargo:rerun-if-changed={}", root.display());
+    let mut files = Vec::new();
+    collect(root, &mut files)?;
+    files.sort();
+
+    let mut compiler = compiler(root)?;
+    compiler.include_source_info(true).open_files(&files)?;
+    fs::write(PathBuf::from(env::var("OUT_DIR")?).join("served.binpb"), served(root, &files)?)?;
+    tonic_prost_build::configure()
+        .bytes(".longhaul.store.v1")
+        .compile_fds(compiler.file_descriptor_set())?;
+    Ok(())
+}
+
+fn compiler(root: &Path) -> Result<protox::Compiler, protox::Error> {
+    let mut compiler = protox::Compiler::new([root])?;
+    compiler.include_imports(true);
+    Ok(compiler)
+}
+
+/// What reflection serves: everything but the stored form, which never goes over the wire. Encoded by protox itself, since
+/// prost's own descriptor types would lose the HTTP annotations.
+fn served(root: &Path, files: &[PathBuf]) -> Result<Vec<u8>, protox::Error> {
+    let mut compiler = compiler(root)?;
+    compiler.open_files(files.iter().filter(|file| !file.starts_with("proto/longhaul/store")))?;
+    compiler.open_files(WELL_KNOWN)?;
+    Ok(compiler.encode_file_descriptor_set())
+}
+
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            collect(&path, files)?;
+        } else if path.extension().is_some_and(|extension| extension == "proto") {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// Served by reflection whether or not one of our definitions imports them, so that tools can show any payload.
+const WELL_KNOWN: [&str; 11] = [
+    "google/protobuf/any.proto",
+    "google/protobuf/api.proto",
+    "google/protobuf/descriptor.proto",
+    "google/protobuf/duration.proto",
+    "google/protobuf/empty.proto",
+    "google/protobuf/field_mask.proto",
+    "google/protobuf/source_context.proto",
+    "google/protobuf/struct.proto",
+    "google/protobuf/timestamp.proto",
+    "google/protobuf/type.proto",
+    "google/protobuf/wrappers.proto",
+];

@@ -1,0 +1,193 @@
+//! Time as a value: instants, and the clock that tests can move.
+//!
+//! Nothing else in the crate reads the machine's clock or sleeps, so a test that holds a [`ManualClock`] holds all time.
+
+use std::fmt;
+use std::ops::{Add, Sub};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::sync::watch;
+
+/// An instant in microseconds since the Unix epoch, never negative.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// The epoch itself: earlier than every instant that a store hands out.
+    pub const EPOCH: Self = Self(0);
+    /// The last instant that RFC 3339 and protobuf can write: the end of the year 9999.
+    pub const MAX: Self = Self(253_402_300_799_999_999);
+
+    /// From microseconds since the epoch; later than [`Self::MAX`] becomes that.
+    pub const fn from_micros(micros: u64) -> Self {
+        if micros > Self::MAX.0 { Self::MAX } else { Self(micros) }
+    }
+
+    /// Microseconds since the epoch.
+    pub const fn as_micros(self) -> u64 {
+        self.0
+    }
+
+    /// How long after `earlier` this is; zero if it is not.
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl Add<Duration> for Timestamp {
+    type Output = Self;
+
+    fn add(self, duration: Duration) -> Self {
+        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        Self::from_micros(self.0.saturating_add(micros))
+    }
+}
+
+impl Sub<Duration> for Timestamp {
+    type Output = Self;
+
+    fn sub(self, duration: Duration) -> Self {
+        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_sub(micros))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        prost_types::Timestamp::from(*self).fmt(formatter)
+    }
+}
+
+impl From<Timestamp> for prost_types::Timestamp {
+    fn from(timestamp: Timestamp) -> Self {
+        Self {
+            seconds: (timestamp.0 / 1_000_000) as i64,
+            nanos: (timestamp.0 % 1_000_000 * 1_000) as i32,
+        }
+    }
+}
+
+/// Reads a protobuf instant, microseconds kept; before the epoch it is the epoch.
+impl From<&prost_types::Timestamp> for Timestamp {
+    fn from(timestamp: &prost_types::Timestamp) -> Self {
+        let seconds = u64::try_from(timestamp.seconds).unwrap_or(0);
+        let micros = u64::try_from(timestamp.nanos).unwrap_or(0) / 1_000;
+        Self::from_micros(seconds.saturating_mul(1_000_000).saturating_add(micros))
+    }
+}
+
+/// Where time comes from.
+pub trait Clock: Send + Sync + fmt::Debug + 'static {
+    /// The wall clock.
+    fn now(&self) -> Timestamp;
+    /// Time since some fixed moment; never goes back.
+    fn elapsed(&self) -> Duration;
+    /// Waits for `duration` from this call on, as [`Self::elapsed`] counts it.
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()>;
+}
+
+/// The machine's clock.
+#[derive(Debug)]
+pub struct SystemClock {
+    start: Instant,
+}
+
+impl SystemClock {
+    /// A clock whose [`Clock::elapsed`] starts now.
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self { start: Instant::now() })
+    }
+}
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
+    fn now(&self) -> Timestamp {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timestamp::EPOCH + since_epoch
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the one place that sleeps")]
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        tokio::time::sleep(duration).boxed()
+    }
+}
+
+/// A clock that stands still until a test moves it, and wakes its own sleepers.
+#[derive(Debug)]
+pub struct ManualClock {
+    origin: Timestamp,
+    elapsed: watch::Sender<Duration>,
+    step: Mutex<Duration>,
+}
+
+impl ManualClock {
+    /// A clock that stands at `origin`.
+    pub fn new(origin: Timestamp) -> Arc<Self> {
+        Arc::new(Self { origin, elapsed: watch::Sender::new(Duration::ZERO), step: Mutex::default() })
+    }
+
+    /// Moves time on by `duration` and wakes whoever slept until then.
+    pub fn advance(&self, duration: Duration) {
+        self.elapsed.send_modify(|elapsed| *elapsed += duration);
+    }
+
+    /// Sets the wall clock off by `step` from elapsed time, as an operator who corrects a clock does.
+    pub fn step_wall_clock(&self, step: Duration) {
+        *self.step.lock().unwrap_or_else(PoisonError::into_inner) = step;
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        let step = *self.step.lock().unwrap_or_else(PoisonError::into_inner);
+        self.origin + *self.elapsed.borrow() + step
+    }
+
+    fn elapsed(&self) -> Duration {
+        *self.elapsed.borrow()
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        let mut elapsed = self.elapsed.subscribe();
+        let end = *elapsed.borrow() + duration;
+        async move {
+            if elapsed.wait_for(|now| *now >= end).await.is_err() {
+                // The clock is gone and its time stands still.
+                std::future::pending::<()>().await;
+            }
+        }
+        .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn protobuf_instants_keep_their_microseconds() {
+        let instant = Timestamp::from_micros(1_700_000_000_123_456);
+        assert_eq!(Timestamp::from(&prost_types::Timestamp::from(instant)), instant);
+        let before_epoch = prost_types::Timestamp { seconds: -5, nanos: 0 };
+        assert_eq!(Timestamp::from(&before_epoch), Timestamp::EPOCH);
+    }
+
+    #[tokio::test]
+    async fn a_manual_clock_wakes_its_sleepers_when_their_time_has_come() {
+        let clock = ManualClock::new(Timestamp::from_micros(5));
+        let mut sleep = clock.sleep(Duration::from_secs(2));
+        clock.advance(Duration::from_secs(1));
+        assert!((&mut sleep).now_or_never().is_none());
+        clock.advance(Duration::from_secs(1));
+        sleep.await;
+        assert_eq!(clock.now(), Timestamp::from_micros(2_000_005));
+    }
+}

@@ -1,0 +1,10 @@
+//! longhaul: a server for long-running operations.
+//!
+//! Data flows one way: faces (`grpc`) turn a request into a command, the `engine` reads the record, the pure `operation`
+//! decides, the `store` commits, and a hint tells everybody else. See `ARCHITECTURE.md`.
+
+pub mod clock;
+pub mod limits;
+
+pub mod proto;
+pub mod store;

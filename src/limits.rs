@@ -1,0 +1,112 @@
+//! Every bound and default in one place. `docs/limits.md` shows the same table; a test holds the two together.
+
+use std::time::Duration;
+
+/// Operations on a page where the caller names no number.
+pub const DEFAULT_PAGE_SIZE: usize = 50;
+/// Operations on a page at most; larger requests are coerced.
+pub const MAX_PAGE_SIZE: usize = 1_000;
+/// Bytes of a reply at most: clients read 4 MiB by default.
+pub const MAX_REPLY_BYTES: usize = 3 << 20;
+/// Bytes of a message that the server reads.
+pub const MAX_MESSAGE_BYTES: usize = 9 << 20;
+/// How long a page token is good for (AIP-158).
+pub const PAGE_TOKEN_LIFETIME: Duration = Duration::from_secs(3 * 24 * 3_600);
+
+/// `WaitOperation` at most.
+pub const MAX_WAIT: Duration = Duration::from_secs(300);
+/// How long before an RPC's deadline a waiting call answers.
+pub const DEADLINE_MARGIN: Duration = Duration::from_millis(100);
+
+/// A lease where the worker names no duration.
+pub const DEFAULT_LEASE: Duration = Duration::from_secs(30);
+/// The shortest lease.
+pub const MIN_LEASE: Duration = Duration::from_secs(1);
+/// The longest lease.
+pub const MAX_LEASE: Duration = Duration::from_secs(24 * 3_600);
+/// How long a worker may wait for work in one call.
+pub const MAX_LEASE_WAIT: Duration = Duration::from_secs(60);
+/// Leases in one reply.
+pub const MAX_LEASES: usize = 100;
+/// Renewals in one request.
+pub const MAX_RENEWALS: usize = 1_000;
+/// Leases in a row that no worker saw and that count as no attempt.
+pub const MAX_UNSEEN_LEASES: u32 = 3;
+/// After a store was away, no lease counts as lost before it has answered for this long, or for the lease's duration.
+pub const RETURN_GRACE: Duration = Duration::from_secs(30);
+
+/// Starts in one batch.
+pub const MAX_BATCH: usize = 100;
+/// Bytes of all starts of a batch.
+pub const MAX_BATCH_BYTES: usize = 8 << 20;
+
+/// Bytes of an operation's whole name.
+pub const MAX_NAME_BYTES: usize = 512;
+/// Characters of an operation's id.
+pub const MAX_ID_LENGTH: usize = 63;
+/// Characters of a request id.
+pub const MAX_REQUEST_ID_LENGTH: usize = 128;
+/// Bytes of the name of a queue, a method or a worker.
+pub const MAX_LABEL_NAME_BYTES: usize = 128;
+/// Bytes of any other text.
+pub const MAX_TEXT_BYTES: usize = 4 << 10;
+/// Labels of one operation.
+pub const MAX_LABELS: usize = 64;
+
+/// Bytes of a request or a response.
+pub const MAX_PAYLOAD_BYTES: usize = 1 << 20;
+/// Bytes of metadata.
+pub const MAX_METADATA_BYTES: usize = 64 << 10;
+/// Bytes of a checkpoint or a resume input.
+pub const MAX_CHECKPOINT_BYTES: usize = 256 << 10;
+/// Bytes of an error with its details.
+pub const MAX_ERROR_BYTES: usize = 16 << 10;
+/// A payload above this is stored beside its record.
+pub const MAX_INLINE_BYTES: usize = 1 << 10;
+
+/// Attempts that a record keeps.
+pub const MAX_ATTEMPTS_KEPT: usize = 20;
+/// Ended leases that a record keeps, to answer repeats.
+pub const MAX_ENDED_LEASES: usize = 3;
+/// Partial errors that a record keeps.
+pub const MAX_PARTIAL_ERRORS: usize = 64;
+/// Bytes of all partial errors of a record.
+pub const MAX_PARTIAL_ERROR_BYTES: usize = 16 << 10;
+/// Related resources that a record keeps.
+pub const MAX_RELATED_RESOURCES: usize = 64;
+
+/// How long a finished operation is kept.
+pub const DEFAULT_TTL: Duration = Duration::from_secs(30 * 24 * 3_600);
+/// The shortest time that a finished operation is kept.
+pub const MIN_TTL: Duration = Duration::from_secs(3_600);
+/// How long the name of an expired or deleted operation is remembered.
+pub const TOMBSTONE: Duration = Duration::from_secs(24 * 3_600);
+
+/// Attempts where the policy names no number.
+pub const DEFAULT_MAX_ATTEMPTS: u32 = 3;
+/// Attempts at most.
+pub const MAX_ATTEMPTS: u32 = 1_000;
+/// The first pause between attempts.
+pub const DEFAULT_INITIAL_BACKOFF: Duration = Duration::from_secs(1);
+/// The longest pause between attempts.
+pub const DEFAULT_MAX_BACKOFF: Duration = Duration::from_secs(300);
+/// What a pause grows by.
+pub const DEFAULT_BACKOFF_MULTIPLIER: f64 = 2.0;
+/// How far a pause is spread, to both sides.
+pub const BACKOFF_JITTER: f64 = 0.2;
+
+/// How long a worker may take to stop after a cancel.
+pub const DEFAULT_CANCEL_GRACE: Duration = Duration::from_secs(60);
+/// A watch with nothing to say says so this often.
+pub const DEFAULT_WATCH_HEARTBEAT: Duration = Duration::from_secs(30);
+/// A watch may not ask for heartbeats more often.
+pub const MIN_WATCH_HEARTBEAT: Duration = Duration::from_secs(1);
+/// The longest pause between heartbeats of a watch, and between its updates.
+pub const MAX_WATCH_INTERVAL: Duration = Duration::from_secs(300);
+
+/// Priorities go from minus this to this.
+pub const MAX_PRIORITY: i32 = 100;
+/// Waiting this long is worth one step of priority.
+pub const AGING_INTERVAL: Duration = Duration::from_secs(60);
+/// Durations beyond this are refused: they are mistakes.
+pub const MAX_DURATION: Duration = Duration::from_secs(3_660 * 24 * 3_600);

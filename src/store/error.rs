@@ -1,0 +1,89 @@
+//! What can go wrong in a store, in the few kinds that a caller acts on.
+
+use std::time::Duration;
+
+/// The store did not answer, or is not what it was. Nothing is known about what was asked of it.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Trouble that passes: connection refused, timeout, loading, out of memory, read-only replica.
+    #[error("the store does not answer: {0}")]
+    Away(String),
+    /// The store lost its data or is another one. It stays so until an operator acts.
+    #[error("{0}")]
+    Foreign(String),
+    /// The store was closed.
+    #[error("the store is closed")]
+    Closed,
+    /// What is stored cannot be read: a damaged record, or one of a newer format.
+    #[error("a stored record cannot be read: {0}")]
+    Damaged(String),
+}
+
+impl StoreError {
+    /// When asking again makes sense.
+    pub const fn retry_delay(&self) -> Duration {
+        match self {
+            Self::Away(_) => Duration::from_millis(500),
+            Self::Foreign(_) | Self::Closed | Self::Damaged(_) => Duration::from_secs(5),
+        }
+    }
+}
+
+/// Why a write set was not applied, or not known to be.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CommitError {
+    /// A key was not as checked: read again, decide again.
+    #[error("the record has changed meanwhile")]
+    Conflict,
+    /// The store's time is before the one that the write set asks for.
+    #[error("the store's clock is not there yet")]
+    Early,
+    /// The write set may or may not have been applied: read before trying again.
+    #[error(transparent)]
+    Unavailable(#[from] StoreError),
+}
+
+/// Why a store could not be opened. Each says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Not reachable now; `--wait-for-store` keeps trying.
+    #[error("cannot reach the store at {place}: {cause}")]
+    Unreachable {
+        /// The store's address, without credentials.
+        place: String,
+        /// What the client said.
+        cause: String,
+    },
+    /// Made by a version that this one does not read, or that forbids this one to write.
+    #[error("{0}")]
+    Format(String),
+    /// Another keyspace than the one that was asked for.
+    #[error("{place} holds keyspace {found}, not {wanted}; point --store at the right one, or leave --keyspace out")]
+    WrongKeyspace {
+        /// The store's address, without credentials.
+        place: String,
+        /// What is there.
+        found: String,
+        /// What `--keyspace` named.
+        wanted: String,
+    },
+    /// A setting of the store that would lose acknowledged data.
+    #[error("{0}")]
+    Unsafe(String),
+    /// The stored data is damaged.
+    #[error("{0}")]
+    Damaged(String),
+    /// Another process has the store open.
+    #[error("{0}")]
+    Locked(String),
+    /// The address makes no sense.
+    #[error("{0}")]
+    Address(String),
+}
+
+impl OpenError {
+    /// Whether waiting can help.
+    pub const fn passes(&self) -> bool {
+        matches!(self, Self::Unreachable { .. })
+    }
+}

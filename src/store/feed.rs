@@ -1,0 +1,78 @@
+//! Hints: word that something changed. A lost hint costs latency, never truth.
+
+use bytes::Bytes;
+use tokio::sync::broadcast;
+
+use super::{Key, Partition};
+
+/// Word of one commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hint {
+    /// Where it was.
+    pub partition: Partition,
+    /// Rises by one with every hint of the partition.
+    pub sequence: u64,
+    /// The commit's revision.
+    pub revision: u64,
+    /// What changed.
+    pub key: Key,
+    /// What the writer wanted said.
+    pub note: Bytes,
+}
+
+/// What a feed brings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Something changed.
+    Hint(Hint),
+    /// Hints of these partitions may be missing, or the partitions may have gone back: read again whatever matters.
+    Gap(Vec<Partition>),
+}
+
+/// The sending side, for a backend. Bounded: a reader that falls behind gets one [`Event::Gap`] over all partitions.
+#[derive(Clone, Debug)]
+pub struct Publisher {
+    sender: broadcast::Sender<Event>,
+    partitions: u16,
+}
+
+impl Publisher {
+    /// A publisher for a keyspace of so many partitions.
+    pub fn new(partitions: u16) -> Self {
+        Self { sender: broadcast::Sender::new(CAPACITY), partitions }
+    }
+
+    /// Tells every feed.
+    pub fn send(&self, event: Event) {
+        // An error only says that nobody listens.
+        let _ = self.sender.send(event);
+    }
+
+    /// A feed of what is sent from now on.
+    pub fn subscribe(&self) -> Feed {
+        Feed { receiver: self.sender.subscribe(), partitions: self.partitions }
+    }
+}
+
+/// The receiving side.
+#[derive(Debug)]
+pub struct Feed {
+    receiver: broadcast::Receiver<Event>,
+    partitions: u16,
+}
+
+impl Feed {
+    /// The next event; `None` once the store is closed.
+    pub async fn next(&mut self) -> Option<Event> {
+        match self.receiver.recv().await {
+            Ok(event) => Some(event),
+            Err(broadcast::error::RecvError::Lagged(_)) => {
+                Some(Event::Gap((0..self.partitions).map(Partition).collect()))
+            }
+            Err(broadcast::error::RecvError::Closed) => None,
+        }
+    }
+}
+
+/// Hints that a reader may lag behind before it is told of a gap.
+const CAPACITY: usize = 65_536;

@@ -1,0 +1,130 @@
+//! Ordered indexes: sets of byte strings, each ending in the key of the record that it leads to.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{Key, Partition};
+
+/// The name of an index, for example `list` or `ready/default`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Index(Arc<str>);
+
+impl Index {
+    /// An index of that name.
+    pub fn new(name: impl Into<Arc<str>>) -> Self {
+        Self(name.into())
+    }
+
+    /// Its name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// One entry, as a scan returns it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Entry {
+    /// The whole member, in the order of which entries come.
+    pub member: Bytes,
+    /// Where it lies.
+    pub partition: Partition,
+}
+
+impl Entry {
+    /// The record that it leads to; `None` for a member that no longhaul wrote.
+    pub fn key(&self) -> Option<Key> {
+        Key::from_member(&self.member)
+    }
+}
+
+/// What to read of an index.
+#[derive(Clone, Debug)]
+pub struct Scan {
+    /// Which index.
+    pub index: Index,
+    /// Only this partition; all of them, merged, where `None`.
+    pub partition: Option<Partition>,
+    /// The smallest member.
+    pub from: Bound<Bytes>,
+    /// The largest member.
+    pub to: Bound<Bytes>,
+    /// Largest first.
+    pub descending: bool,
+    /// How many entries at most, over all partitions together.
+    pub limit: usize,
+}
+
+impl Scan {
+    /// The first `limit` entries of the whole index.
+    pub fn first(index: Index, limit: usize) -> Self {
+        let (from, to) = (Bound::Unbounded, Bound::Unbounded);
+        Self { index, partition: None, from, to, descending: false, limit }
+    }
+
+    /// Only up to and with `member`.
+    #[must_use]
+    pub fn up_to(self, member: impl Into<Bytes>) -> Self {
+        Self { to: Bound::Included(member.into()), ..self }
+    }
+
+    /// Only in one partition.
+    #[must_use]
+    pub fn within(self, partition: Partition) -> Self {
+        Self { partition: Some(partition), ..self }
+    }
+
+    /// Only members that begin with `prefix`.
+    #[must_use]
+    pub fn with_prefix(self, prefix: &[u8]) -> Self {
+        let to = end_of_prefix(prefix).map_or(Bound::Unbounded, Bound::Excluded);
+        Self { from: Bound::Included(Bytes::copy_from_slice(prefix)), to, ..self }
+    }
+
+    /// Whether a member lies in the range.
+    pub fn contains(&self, member: &[u8]) -> bool {
+        let above = match &self.from {
+            Bound::Included(from) => member >= &from[..],
+            Bound::Excluded(from) => member > &from[..],
+            Bound::Unbounded => true,
+        };
+        let below = match &self.to {
+            Bound::Included(to) => member <= &to[..],
+            Bound::Excluded(to) => member < &to[..],
+            Bound::Unbounded => true,
+        };
+        above && below
+    }
+
+    /// Merges what the partitions returned, each in order, into one answer.
+    pub fn merge(&self, mut entries: Vec<Entry>) -> Vec<Entry> {
+        entries.sort_unstable();
+        if self.descending {
+            entries.reverse();
+        }
+        entries.truncate(self.limit);
+        entries
+    }
+}
+
+/// The smallest byte string that is larger than everything that begins with `prefix`.
+fn end_of_prefix(prefix: &[u8]) -> Option<Bytes> {
+    let last = prefix.iter().rposition(|byte| *byte != u8::MAX)?;
+    let mut end = prefix[..=last].to_vec();
+    end[last] += 1;
+    Some(end.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_prefix_is_above_all_that_begin_with_it() {
+        assert_eq!(end_of_prefix(b"ab").as_deref(), Some(&b"ac"[..]));
+        assert_eq!(end_of_prefix(b"a\xff").as_deref(), Some(&b"b"[..]));
+        assert_eq!(end_of_prefix(b"\xff\xff"), None);
+        assert_eq!(end_of_prefix(b""), None);
+    }
+}

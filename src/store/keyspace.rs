@@ -1,0 +1,197 @@
+//! What makes one store that store and no other: its root record.
+
+use std::fmt;
+
+use prost::Message;
+use uuid::Uuid;
+
+use super::{BodyKey, Key, OpenError, Partition};
+use crate::proto::longhaul::store::v1 as stored;
+
+/// The version of the stored form that this longhaul writes, and the newest that it reads.
+pub const FORMAT: u32 = 1;
+
+/// The root record: made once where there is none, adopted by everybody after that.
+#[derive(Clone, PartialEq)]
+pub struct Keyspace {
+    id: Uuid,
+    tags: Vec<String>,
+    secret: [u8; 32],
+}
+
+impl Keyspace {
+    /// A new keyspace of so many partitions; `secret` must be random.
+    pub fn new(id: Uuid, partitions: u16, secret: [u8; 32]) -> Self {
+        Self { id, tags: spread_tags(partitions), secret }
+    }
+
+    /// A new keyspace with random identity.
+    pub fn generate(partitions: u16) -> Self {
+        let mut secret = [0; 32];
+        for half in secret.chunks_exact_mut(16) {
+            // The random bits of two version-4 UUIDs and more: 244 of 256 bits.
+            half.copy_from_slice(Uuid::new_v4().as_bytes());
+        }
+        Self::new(Uuid::new_v4(), partitions, secret)
+    }
+
+    /// Its identity, as `--keyspace` takes it.
+    pub const fn id(&self) -> Uuid {
+        self.id
+    }
+
+    /// How many partitions it has, fixed when it was made.
+    pub fn partitions(&self) -> u16 {
+        self.tags.len() as u16
+    }
+
+    /// All partitions.
+    pub fn all(&self) -> impl Iterator<Item = Partition> + use<> {
+        (0..self.partitions()).map(Partition)
+    }
+
+    /// The Redis hash tag of a partition.
+    pub fn tag(&self, partition: Partition) -> &str {
+        &self.tags[usize::from(partition.0)]
+    }
+
+    /// The key of the record of that full name.
+    pub fn key(&self, name: &str) -> Key {
+        Key::from_bytes(self.hash("record key", name.as_bytes()))
+    }
+
+    /// Where a record, its bodies and its index entries lie.
+    pub fn partition(&self, key: Key) -> Partition {
+        let prefix = key.as_bytes().first_chunk().copied().map_or(0, u32::from_be_bytes);
+        Partition((prefix % u32::from(self.partitions())) as u16)
+    }
+
+    /// Where a body lies: with its record.
+    pub fn partition_of_body(&self, key: BodyKey) -> Partition {
+        self.partition(key.record)
+    }
+
+    /// A keyed hash that nobody without the root record can compute, one family for each purpose.
+    pub fn hash<const N: usize>(&self, purpose: &str, content: &[u8]) -> [u8; N] {
+        let mut hasher = blake3::Hasher::new_keyed(&self.secret);
+        hasher.update(purpose.as_bytes()).update(&[0]).update(content);
+        let mut out = [0; N];
+        hasher.finalize_xof().fill(&mut out);
+        out
+    }
+
+    /// The root record's bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let root = stored::Root {
+            keyspace_id: self.id.as_bytes().to_vec().into(),
+            format: FORMAT,
+            min_writer: FORMAT,
+            tags: self.tags.clone(),
+            secret: self.secret.to_vec().into(),
+        };
+        [MAGIC, &root.encode_to_vec()].concat()
+    }
+
+    /// Reads a root record.
+    ///
+    /// # Errors
+    /// [`OpenError::Format`] for what is no root record, or one that this version must not touch.
+    pub fn decode(place: &str, bytes: &[u8]) -> Result<Self, OpenError> {
+        let foreign = || OpenError::Format(format!("{place} holds something that longhaul did not write; choose another prefix or place"));
+        let body = bytes.strip_prefix(MAGIC).ok_or_else(foreign)?;
+        let root = stored::Root::decode(body).map_err(|_| foreign())?;
+        if root.format > FORMAT || root.min_writer > FORMAT {
+            return Err(OpenError::Format(format!(
+                "{place} is stored in format {} and asks for writers of at least format {}; this longhaul writes format {FORMAT}: run a newer one",
+                root.format, root.min_writer,
+            )));
+        }
+        let id = Uuid::from_slice(&root.keyspace_id).map_err(|_| foreign())?;
+        let secret = root.secret.as_ref().try_into().map_err(|_| foreign())?;
+        if root.tags.is_empty() || root.tags.len() > usize::from(u16::MAX) {
+            return Err(foreign());
+        }
+        Ok(Self { id, tags: root.tags, secret })
+    }
+
+    /// Refuses a keyspace other than the one that the operator named.
+    pub fn expect(&self, place: &str, wanted: Option<Uuid>) -> Result<(), OpenError> {
+        match wanted {
+            Some(wanted) if wanted != self.id => Err(OpenError::WrongKeyspace {
+                place: place.to_owned(),
+                found: self.id.to_string(),
+                wanted: wanted.to_string(),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The secret stays out of logs.
+impl fmt::Debug for Keyspace {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Keyspace").field("id", &self.id).field("partitions", &self.partitions()).finish_non_exhaustive()
+    }
+}
+
+/// Hash tags whose Redis Cluster slots lie evenly over the slot space, so that a keyspace can move to a cluster.
+fn spread_tags(partitions: u16) -> Vec<String> {
+    let width = SLOTS / u32::from(partitions.max(1));
+    (0..u32::from(partitions.max(1)))
+        .map(|partition| {
+            let middle = partition * width + width / 2;
+            // About one candidate in `width / 4` of the slot space fits: a few dozen tries at most.
+            (0_u32..)
+                .map(|candidate| format!("p{partition}.{candidate}"))
+                .find(|tag| slot(tag.as_bytes()).abs_diff(middle) <= width / 8)
+                .unwrap_or_else(|| format!("p{partition}"))
+        })
+        .collect()
+}
+
+/// The Redis Cluster slot of a hash tag: CRC-16/XMODEM modulo the number of slots.
+fn slot(tag: &[u8]) -> u32 {
+    let crc = tag.iter().fold(0_u16, |crc, byte| {
+        (0..8).fold(crc ^ (u16::from(*byte) << 8), |crc, _| {
+            if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 }
+        })
+    });
+    u32::from(crc) % SLOTS
+}
+
+const SLOTS: u32 = 16_384;
+const MAGIC: &[u8] = b"longhaul\0";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_those_of_the_redis_cluster_specification() {
+        assert_eq!(slot(b"123456789"), 0x31c3 % SLOTS);
+    }
+
+    #[test]
+    fn tags_lie_evenly_over_the_slots() {
+        for partitions in [1, 16, 48] {
+            let slots: Vec<u32> = spread_tags(partitions).iter().map(|tag| slot(tag.as_bytes())).collect();
+            let width = SLOTS / u32::from(partitions);
+            for (partition, slot) in (0..).zip(&slots) {
+                assert!(slot / width == partition, "{partitions} partitions: {slots:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_root_record_reads_back_and_a_newer_or_foreign_one_is_refused() {
+        let keyspace = Keyspace::generate(16);
+        assert_eq!(Keyspace::decode("here", &keyspace.encode()).expect("own root"), keyspace);
+
+        let newer = stored::Root { format: FORMAT + 1, ..stored::Root::default() };
+        let newer = [MAGIC, &newer.encode_to_vec()].concat();
+        let refusal = Keyspace::decode("here", &newer).expect_err("newer format").to_string();
+        assert!(refusal.contains("format 2") && refusal.contains("run a newer one"), "{refusal}");
+        let refusal = Keyspace::decode("here", b"something else").expect_err("foreign").to_string();
+        assert!(refusal.contains("did not write"), "{refusal}");
+    }
+}
