@@ -15,6 +15,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     fs::write(PathBuf::from(env::var("OUT_DIR")?).join("served.binpb"), served(root, &files)?)?;
     tonic_prost_build::configure()
         .bytes(".longhaul.store.v1")
+        // The same content is the same bytes, always.
+        .btree_map(".")
         .compile_fds(compiler.file_descriptor_set())?;
     Ok(())
 }

@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod limits;
+pub mod operation;
 
 pub mod proto;
 pub mod store;

@@ -9,11 +9,13 @@
 //! - what `commit` acknowledged is what every later `get` and `scan` sees;
 //! - a hint follows the commit that it is about; a lost one is noticed as a gap within a second.
 
+pub mod codec;
 mod error;
 mod feed;
 mod index;
 mod key;
 mod keyspace;
+pub mod plan;
 mod write_set;
 
 use async_trait::async_trait;

@@ -1,0 +1,190 @@
+//! What can be asked of an operation. Every command carries what makes a repeat of it recognisable.
+
+use std::time::Duration;
+
+use prost_types::Any;
+
+use super::entries::DueClass;
+use super::lease::{Fingerprint, Token};
+use crate::clock::Timestamp;
+use crate::proto::google::rpc::Status;
+use crate::proto::longhaul::v1 as pb;
+
+/// A command to an operation that exists.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// A worker takes it.
+    Lease(Take),
+    /// A worker goes on holding it.
+    Renew(Renew),
+    /// A worker says how far it is.
+    Report(Box<Report>),
+    /// A worker has done it.
+    Complete(Box<Complete>),
+    /// A worker could not do it.
+    Fail(Box<Fail>),
+    /// A worker gives it back.
+    Release(Box<Release>),
+    /// A worker parks it.
+    Suspend(Box<Suspend>),
+    /// A caller wants it stopped.
+    Cancel,
+    /// A caller is no longer interested.
+    Delete(Delete),
+    /// A caller parks it.
+    Pause(Pause),
+    /// A caller ends a suspension.
+    Resume(Box<Resume>),
+    /// An entry of this class has come due.
+    Due(Due),
+}
+
+/// A worker's wish for a lease.
+#[derive(Clone, Debug)]
+pub struct Take {
+    /// The token that the lease shall have: also what a repeat is known by.
+    pub token: Token,
+    /// What the worker calls itself.
+    pub worker: String,
+    /// How long the lease shall last.
+    pub duration: Duration,
+    /// The stream that will hold it.
+    pub holder: Option<[u8; 8]>,
+}
+
+/// A bare renewal.
+#[derive(Clone, Debug)]
+pub struct Renew {
+    /// Proves the lease.
+    pub token: Token,
+    /// A new duration.
+    pub duration: Option<Duration>,
+    /// The worker saw the request to cancel.
+    pub cancel_acknowledged: bool,
+}
+
+/// A report of progress.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The renewal that it also is.
+    pub renew: Renew,
+    /// Known by: rises from 1 within a lease; 0 is never known.
+    pub number: i64,
+    /// Replaces the last.
+    pub progress: Option<pb::Progress>,
+    /// Replaces the last.
+    pub metadata: Option<Any>,
+    /// Replaces the last.
+    pub checkpoint: Option<Any>,
+    /// Appended.
+    pub partial_errors: Vec<Status>,
+    /// Appended.
+    pub related_resources: Vec<pb::RelatedResource>,
+    /// Replaces the last, if not empty.
+    pub status_detail: String,
+}
+
+/// Proof of a lease together with what a repeat of the call is known by.
+#[derive(Clone, Copy, Debug)]
+pub struct Proof {
+    /// Proves the lease.
+    pub token: Token,
+    /// Of all that the call says.
+    pub fingerprint: Fingerprint,
+}
+
+/// The end of a success.
+#[derive(Clone, Debug)]
+pub struct Complete {
+    /// Whose call it is.
+    pub proof: Proof,
+    /// The result; `Empty` where unset and allowed.
+    pub response: Option<Any>,
+    /// Replaces the last.
+    pub metadata: Option<Any>,
+    /// Appended.
+    pub related_resources: Vec<pb::RelatedResource>,
+    /// Replaces the last.
+    pub progress: Option<pb::Progress>,
+}
+
+/// The end of an attempt that did not succeed.
+#[derive(Clone, Debug)]
+pub struct Fail {
+    /// Whose call it is.
+    pub proof: Proof,
+    /// What went wrong; its code is 1 to 16.
+    pub error: Status,
+    /// Whether there shall be another attempt; `None` leaves that to the policy.
+    pub retry: Option<bool>,
+    /// When, if there is one.
+    pub retry_delay: Option<Duration>,
+    /// Replaces the last.
+    pub metadata: Option<Any>,
+    /// Replaces the last.
+    pub checkpoint: Option<Any>,
+}
+
+/// A lease given back.
+#[derive(Clone, Debug)]
+pub struct Release {
+    /// Whose call it is.
+    pub proof: Proof,
+    /// Replaces the last.
+    pub checkpoint: Option<Any>,
+    /// Not before so long.
+    pub delay: Duration,
+    /// Whether the worker knew of the lease at all.
+    pub seen: bool,
+}
+
+/// An operation parked by its worker.
+#[derive(Clone, Debug)]
+pub struct Suspend {
+    /// Whose call it is.
+    pub proof: Proof,
+    /// For people.
+    pub reason: String,
+    /// Replaces the last.
+    pub metadata: Option<Any>,
+    /// Replaces the last.
+    pub checkpoint: Option<Any>,
+    /// Goes on by itself then.
+    pub resume_time: Option<Timestamp>,
+}
+
+/// A deletion.
+#[derive(Clone, Debug)]
+pub struct Delete {
+    /// What a repeat is known by.
+    pub nonce: [u8; 8],
+}
+
+/// An operation parked by a caller.
+#[derive(Clone, Debug)]
+pub struct Pause {
+    /// Only if this is its etag; empty is any.
+    pub etag: String,
+    /// For people.
+    pub reason: String,
+}
+
+/// The end of a suspension.
+#[derive(Clone, Debug)]
+pub struct Resume {
+    /// Only if this is its etag; empty is any.
+    pub etag: String,
+    /// For the worker that asked.
+    pub input: Option<Any>,
+    /// What a repeat is known by.
+    pub nonce: [u8; 8],
+}
+
+/// The time of an entry has come.
+#[derive(Clone, Copy, Debug)]
+pub struct Due {
+    /// Which entry.
+    pub class: DueClass,
+    /// Since when the store has answered: leases that nobody could renew before that are not lost yet.
+    pub answering_since: Timestamp,
+}

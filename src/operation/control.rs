@@ -1,0 +1,123 @@
+//! What callers do: cancel, delete, pause, resume.
+
+use super::command::{Delete, Pause, Resume};
+use super::lease::Answer;
+use super::payload::Payload;
+use super::published::cancelled_by_client;
+use super::transition::{bookkeeping, visible};
+use super::{Applied, Deletion, Operation, Pending, Record, Rejection, State, Suspension, Tombstone, duration};
+use crate::clock::Timestamp;
+use crate::limits::{DEFAULT_CANCEL_GRACE, TOMBSTONE};
+use crate::proto::longhaul::v1 as pb;
+
+pub(super) fn cancel(operation: &Operation, now: Timestamp) -> Applied {
+    let trail = pb::CancelTrail { request_time: Some(now.into()), ..pb::CancelTrail::default() };
+    let mut next = operation.clone();
+    match &operation.state {
+        State::Cancelling(..) | State::Succeeded(_) | State::Failed(_) | State::Cancelled(_) => {
+            return Applied::Unchanged(Answer::default());
+        }
+        State::Running(lease) => {
+            let grace = duration(operation.spec.options.cancel_grace.as_ref()).unwrap_or(DEFAULT_CANCEL_GRACE);
+            next.cancel_trail = Some(trail);
+            next.pause_requested = false;
+            next.state = State::Cancelling(lease.clone(), now + grace);
+        }
+        State::Pending(_) | State::Suspended(_) => {
+            next.cancel_trail = Some(trail);
+            next.end(State::Cancelled(cancelled_by_client(&operation.name)), now);
+        }
+    }
+    visible(next, now).into()
+}
+
+pub(super) fn delete(operation: &Operation, delete: &Delete, now: Timestamp) -> Result<Applied, Rejection> {
+    if let Some(deletion) = operation.deletion {
+        return if deletion.nonce == delete.nonce {
+            Ok(Applied::Unchanged(Answer::default()))
+        } else {
+            Err(Rejection::Deleted(operation.name.clone()))
+        };
+    }
+    let deletion = Deletion { time: now, nonce: delete.nonce };
+    let mut next = operation.clone();
+    if !operation.state.is_done() {
+        next.deletion = Some(deletion);
+        return Ok(visible(next, now).into());
+    }
+    let mut change = visible(next, now);
+    change.record = Some(Record::Tombstone(bury(operation, Some(deletion), now)));
+    Ok(change.into())
+}
+
+pub(super) fn pause(operation: &Operation, pause: &Pause, now: Timestamp) -> Result<Applied, Rejection> {
+    check_etag(operation, &pause.etag)?;
+    let mut next = operation.clone();
+    next.suspend_reason.clone_from(&pause.reason);
+    match &operation.state {
+        State::Pending(_) => next.state = State::Suspended(Suspension { by_worker: false, resume_time: None }),
+        State::Running(_) if operation.pause_requested => return Ok(Applied::Unchanged(Answer::default())),
+        State::Running(_) => next.pause_requested = true,
+        State::Suspended(Suspension { by_worker, resume_time: Some(_) }) => {
+            next.suspend_reason.clone_from(&operation.suspend_reason);
+            next.state = State::Suspended(Suspension { by_worker: *by_worker, resume_time: None });
+        }
+        State::Suspended(_) => return Ok(Applied::Unchanged(Answer::default())),
+        State::Cancelling(..) => return Err(refuse(operation, "pause", "it is being cancelled")),
+        State::Succeeded(_) | State::Failed(_) | State::Cancelled(_) => return Err(refuse(operation, "pause", "it is done")),
+    }
+    Ok(visible(next, now).into())
+}
+
+pub(super) fn resume(operation: &Operation, resume: &Resume, now: Timestamp) -> Result<Applied, Rejection> {
+    if operation.resume_nonce == Some(resume.nonce) {
+        return Ok(Applied::Unchanged(Answer::default()));
+    }
+    check_etag(operation, &resume.etag)?;
+    let mut next = operation.clone();
+    next.resume_nonce = Some(resume.nonce);
+    next.suspend_reason.clear();
+    match &operation.state {
+        State::Suspended(_) => {
+            next.resume_input = resume.input.clone().map(Payload::Inline);
+            next.state = State::Pending(Pending { ready_time: now, retrying: operation.attempts_used > 0 });
+        }
+        State::Running(_) if operation.pause_requested => next.pause_requested = false,
+        _ => return Ok(Applied::Unchanged(Answer::default())),
+    }
+    Ok(visible(next, now).into())
+}
+
+/// What is left of an operation, deleted or expired.
+pub(super) fn bury(operation: &Operation, deletion: Option<Deletion>, now: Timestamp) -> Tombstone {
+    Tombstone {
+        name: operation.name.clone(),
+        uid: operation.uid,
+        deleted: deletion.is_some(),
+        end_time: now,
+        forget_time: now + TOMBSTONE,
+        request_id: operation.spec.request_id.clone(),
+        fingerprint: operation.spec.fingerprint,
+        delete_nonce: deletion.map(|deletion| deletion.nonce),
+        ended_leases: operation.ended_leases.clone(),
+    }
+}
+
+/// The end of the time that a finished operation is kept.
+pub(super) fn expire(operation: &Operation, now: Timestamp) -> Applied {
+    let mut change = bookkeeping(operation.clone(), now);
+    change.record = Some(Record::Tombstone(bury(operation, None, now)));
+    change.visible = true;
+    Applied::from(change)
+}
+
+fn check_etag(operation: &Operation, etag: &str) -> Result<(), Rejection> {
+    if etag.is_empty() || etag == operation.etag() {
+        return Ok(());
+    }
+    Err(Rejection::EtagMismatch { name: operation.name.clone(), current: operation.etag() })
+}
+
+fn refuse(operation: &Operation, verb: &'static str, why: &str) -> Rejection {
+    Rejection::InvalidState { name: operation.name.clone(), verb, why: why.to_owned() }
+}

@@ -1,0 +1,200 @@
+//! Where an operation lies in the indexes: one pure function of the record, so that index changes are always the difference
+//! between before and after.
+//!
+//! Entries in `due` may be early. The record stores where its entries lie, not where they would lie best; whoever finds one
+//! early moves it. So a renewal need not touch an index.
+
+use super::{Operation, Places, Record, State};
+use crate::clock::Timestamp;
+use crate::limits::AGING_INTERVAL;
+
+/// What can come due, each in an index of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum DueClass {
+    /// A lease expires.
+    Lease = 1,
+    /// The time of its first attempt comes.
+    Start = 2,
+    /// The pause after an attempt is over.
+    Retry = 3,
+    /// An attempt has lasted too long.
+    Attempt = 4,
+    /// No worker took it in time.
+    Queue = 5,
+    /// Its deadline passes.
+    Deadline = 6,
+    /// Its worker did not stop in time.
+    Grace = 7,
+    /// A suspension ends by itself.
+    Resume = 8,
+    /// It was kept long enough.
+    Retention = 9,
+    /// Its name was remembered long enough.
+    Tombstone = 10,
+}
+
+impl DueClass {
+    /// All classes.
+    pub const ALL: [Self; 10] = [
+        Self::Lease,
+        Self::Start,
+        Self::Retry,
+        Self::Attempt,
+        Self::Queue,
+        Self::Deadline,
+        Self::Grace,
+        Self::Resume,
+        Self::Retention,
+        Self::Tombstone,
+    ];
+
+    /// The class's name in its index.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Lease => "lease",
+            Self::Start => "start",
+            Self::Retry => "retry",
+            Self::Attempt => "attempt",
+            Self::Queue => "queue",
+            Self::Deadline => "deadline",
+            Self::Grace => "grace",
+            Self::Resume => "resume",
+            Self::Retention => "retention",
+            Self::Tombstone => "tombstone",
+        }
+    }
+
+    /// The class of that stored number.
+    pub fn from_number(number: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|class| *class as u32 == number)
+    }
+
+    /// The name of the index.
+    pub fn index(self) -> String {
+        format!("due/{}", self.as_str())
+    }
+}
+
+/// The index of what workers may take from a queue.
+pub fn ready_index(queue: &str) -> String {
+    format!("ready/{queue}")
+}
+
+/// Every operation of a parent, in order of creation.
+pub const LIST: &str = "list";
+/// Failures of a parent, in order of their end.
+pub const FAILED: &str = "failed";
+
+/// What members of `list` and `failed` begin with for one parent.
+pub fn parent_prefix(parent: &str) -> Vec<u8> {
+    [parent.as_bytes(), &[0]].concat()
+}
+
+/// The member of an operation in `list` or `failed`.
+pub fn parent_member(parent: &str, time: Timestamp, key: &[u8; 16]) -> Vec<u8> {
+    [parent.as_bytes(), &[0], &time.as_micros().to_be_bytes(), key].concat()
+}
+
+/// What due entries up to and with `time` lie below.
+pub fn due_bound(time: Timestamp) -> Vec<u8> {
+    [&time.as_micros().to_be_bytes()[..], &[u8::MAX; 17]].concat()
+}
+
+/// Index name and member of every entry that a record has.
+pub fn entries(record: &Record, key: &[u8; 16]) -> Vec<(String, Vec<u8>)> {
+    let due = |class: DueClass, time: Timestamp| (class.index(), [&time.as_micros().to_be_bytes()[..], key].concat());
+    let operation = match record {
+        Record::Tombstone(tombstone) => return vec![due(DueClass::Tombstone, tombstone.forget_time)],
+        Record::Operation(operation) => operation,
+    };
+    let places = &operation.places;
+    let parent = operation.name.parent();
+    let mut entries = Vec::with_capacity(4);
+    if places.listed {
+        entries.push((LIST.to_owned(), parent_member(parent, operation.create_time, key)));
+    }
+    if let Some(end_time) = operation.end_time.filter(|_| places.failed) {
+        entries.push((FAILED.to_owned(), parent_member(parent, end_time, key)));
+    }
+    if let Some(rank) = places.ready {
+        let sortable = (rank as u64) ^ (1 << 63);
+        let member = [&sortable.to_be_bytes()[..], key].concat();
+        entries.push((ready_index(operation.spec.queue.as_str()), member));
+    }
+    entries.extend(places.due.iter().map(|(class, time)| due(*class, *time)));
+    entries
+}
+
+/// The counter of live operations that a record counts in: by parent and state, callers' view.
+pub fn counter(record: &Record) -> Option<Vec<u8>> {
+    match record {
+        Record::Operation(operation) if operation.end_time.is_none() && operation.deletion.is_none() => {
+            Some(live_counter(operation.name.parent(), operation.state.name()))
+        }
+        _ => None,
+    }
+}
+
+/// The counter of live operations of a parent in a state.
+pub fn live_counter(parent: &str, state: &str) -> Vec<u8> {
+    [b"live\0", parent.as_bytes(), &[0], state.as_bytes()].concat()
+}
+
+/// Puts the entries where they belong as of `now`; those that may stay do.
+pub(super) fn settle(operation: &mut Operation, now: Timestamp) {
+    let ready = match &operation.state {
+        State::Pending(pending) if pending.ready_time <= now => {
+            Some(operation.places.ready.unwrap_or_else(|| rank(pending.ready_time, operation.spec.options.priority)))
+        }
+        _ => None,
+    };
+    let due = times(operation, ready.is_some())
+        .into_iter()
+        .map(|(class, time)| {
+            let lies = operation.places.due.iter().find(|(other, _)| *other == class);
+            (class, lies.map_or(time, |(_, early)| time.min(*early)))
+        })
+        .collect();
+    let failed = matches!(operation.state, State::Failed(_));
+    operation.places = Places { listed: operation.deletion.is_none(), failed, ready, due };
+}
+
+/// The order in a queue: time became ready, with each step of priority worth some waiting.
+fn rank(ready_time: Timestamp, priority: i32) -> i64 {
+    ready_time.as_micros() as i64 - i64::from(priority) * AGING_INTERVAL.as_micros() as i64
+}
+
+/// When each class truly comes due.
+pub(super) fn times(operation: &Operation, ready: bool) -> Vec<(DueClass, Timestamp)> {
+    let options = &operation.spec.options;
+    let mut times = Vec::new();
+    if let Some(deadline) = options.deadline_time.as_ref().filter(|_| operation.end_time.is_none()) {
+        times.push((DueClass::Deadline, deadline.into()));
+    }
+    match &operation.state {
+        State::Pending(pending) => {
+            if !ready {
+                let class = if pending.retrying { DueClass::Retry } else { DueClass::Start };
+                times.push((class, pending.ready_time));
+            }
+            times.extend(operation.queue_deadline().map(|time| (DueClass::Queue, time)));
+        }
+        State::Running(lease) => {
+            times.push((DueClass::Lease, lease.expire_time));
+            times.extend(operation.attempt_deadline(lease).map(|time| (DueClass::Attempt, time)));
+        }
+        State::Cancelling(lease, grace_end) => {
+            times.push((DueClass::Lease, lease.expire_time));
+            times.push((DueClass::Grace, *grace_end));
+            times.extend(operation.attempt_deadline(lease).map(|time| (DueClass::Attempt, time)));
+        }
+        State::Suspended(suspension) => {
+            times.extend(suspension.resume_time.map(|time| (DueClass::Resume, time)));
+        }
+        State::Succeeded(_) | State::Failed(_) | State::Cancelled(_) => {
+            times.extend(operation.expire_time.map(|time| (DueClass::Retention, time)));
+        }
+    }
+    times
+}

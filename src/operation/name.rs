@@ -1,0 +1,289 @@
+//! Names of operations, their parents and queues: parsed once, canonical from then on.
+
+use std::fmt;
+
+use crate::limits::{MAX_ID_LENGTH, MAX_LABEL_NAME_BYTES, MAX_NAME_BYTES};
+
+/// Why a text is no name. Each says what is wrong with which part.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not {wanted}: {fault}")]
+pub struct NameError {
+    /// The text, cut to a readable length.
+    pub text: String,
+    /// What it should have been.
+    pub wanted: &'static str,
+    /// What is wrong.
+    pub fault: String,
+}
+
+/// The full name of an operation: `operations/{id}` or `{parent}/operations/{id}`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name {
+    text: String,
+    parent_length: usize,
+}
+
+impl Name {
+    /// The name of that operation below `parent`.
+    pub fn new(parent: &Parent, id: &Id) -> Result<Self, NameError> {
+        let text = if parent.0.is_empty() {
+            format!("{COLLECTION}/{}", id.0)
+        } else {
+            format!("{}/{COLLECTION}/{}", parent.0, id.0)
+        };
+        if text.len() > MAX_NAME_BYTES {
+            return Err(fault(&text, NAME, format!("it has {} bytes, at most {MAX_NAME_BYTES} are allowed", text.len())));
+        }
+        Ok(Self { text, parent_length: parent.0.len() })
+    }
+
+    /// Reads a full name.
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        if text.len() > MAX_NAME_BYTES {
+            return Err(fault(text, NAME, format!("it has {} bytes, at most {MAX_NAME_BYTES} are allowed", text.len())));
+        }
+        let (path, id) = text
+            .rsplit_once('/')
+            .ok_or_else(|| fault(text, NAME, "it has no '/'; a full name looks like operations/ID or projects/P/operations/ID".to_owned()))?;
+        let parent = match path.strip_suffix(COLLECTION) {
+            Some("") => "",
+            Some(parent) if parent.ends_with('/') => &parent[..parent.len() - 1],
+            _ => return Err(fault(text, NAME, format!("the part before {id:?} must end in 'operations'"))),
+        };
+        let parent = Parent::parse(parent)?;
+        Self::new(&parent, &Id::parse(id)?)
+    }
+
+    /// The canonical text.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The parent's text; empty for the root.
+    pub fn parent(&self) -> &str {
+        &self.text[..self.parent_length]
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.text)
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.text, formatter)
+    }
+}
+
+/// What operations lie below: empty, or a chain of collection/id pairs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Parent(String);
+
+impl Parent {
+    /// Reads a parent; `-` is no id here.
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        ParentPattern::parse(text).and_then(|pattern| match pattern.wildcard {
+            false => Ok(Self(pattern.text)),
+            true => Err(fault(text, PARENT, "'-' stands for every id, which only lists understand".to_owned())),
+        })
+    }
+
+    /// The text; empty for the root.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A parent in which `-` may stand for every id (AIP-159).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParentPattern {
+    text: String,
+    wildcard: bool,
+}
+
+impl ParentPattern {
+    /// Reads a parent or a pattern of parents.
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        if text.is_empty() {
+            return Ok(Self { text: String::new(), wildcard: false });
+        }
+        if text.len() > MAX_NAME_BYTES {
+            return Err(fault(text, PARENT, format!("it has {} bytes, at most {MAX_NAME_BYTES} are allowed", text.len())));
+        }
+        let segments: Vec<&str> = text.split('/').collect();
+        if !segments.len().is_multiple_of(2) {
+            return Err(fault(text, PARENT, "it must be pairs of collection and id, such as projects/P".to_owned()));
+        }
+        for pair in segments.chunks_exact(2) {
+            check_segment(text, pair[0])?;
+            if pair[0] == "-" || RESERVED.contains(&pair[0]) {
+                return Err(fault(text, PARENT, format!("{:?} cannot be a collection of yours", pair[0])));
+            }
+            check_segment(text, pair[1])?;
+        }
+        let wildcard = segments.contains(&"-");
+        Ok(Self { text: text.to_owned(), wildcard })
+    }
+
+    /// The text as it was.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether it stands for more than one parent.
+    pub const fn is_wildcard(&self) -> bool {
+        self.wildcard
+    }
+
+    /// The longest text that every matching parent begins with.
+    pub fn prefix(&self) -> &str {
+        let end = self.text.split('/').take_while(|segment| *segment != "-").map(|segment| segment.len() + 1).sum();
+        self.text.get(..end).unwrap_or(&self.text)
+    }
+
+    /// Whether a parent matches.
+    pub fn matches(&self, parent: &str) -> bool {
+        let mut segments = parent.split('/');
+        let all = self.text.split('/').all(|wanted| segments.next().is_some_and(|found| wanted == "-" || wanted == found));
+        all && segments.next().is_none()
+    }
+}
+
+/// The last segment of a name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Id(String);
+
+impl Id {
+    /// Reads an id: lower-case letters, digits and inner hyphens, at most 63.
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        let of_id = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        let inner = text.bytes().all(|byte| of_id(byte) || byte == b'-');
+        let ends = text.bytes().next().is_some_and(of_id) && text.bytes().last().is_some_and(of_id);
+        if inner && ends && text.len() <= MAX_ID_LENGTH {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(fault(text, "an operation id", format!(
+            "1 to {MAX_ID_LENGTH} lower-case letters, digits and hyphens are allowed, the first and the last no hyphen"
+        )))
+    }
+
+    /// The id that the server gives: a UUID.
+    pub fn from_uuid(uuid: uuid::Uuid) -> Self {
+        Self(uuid.to_string())
+    }
+}
+
+/// The name of a queue, without its collection.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Queue(String);
+
+impl Queue {
+    /// Reads `q` or `queues/q`; empty is the queue `default`.
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        let id = text.strip_prefix("queues/").unwrap_or(text);
+        let id = if text.is_empty() { "default" } else { id };
+        if id.is_empty() || id == "-" || id.len() > MAX_LABEL_NAME_BYTES || !id.bytes().all(is_segment_byte) {
+            return Err(fault(text, "a queue", format!(
+                "1 to {MAX_LABEL_NAME_BYTES} letters, digits, '-', '_', '.' and '~' are allowed, 'queues/' may stand before them"
+            )));
+        }
+        Ok(Self(id.to_owned()))
+    }
+
+    /// The bare id.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// `queues/{id}`.
+    pub fn full(&self) -> String {
+        format!("queues/{}", self.0)
+    }
+}
+
+fn check_segment(text: &str, segment: &str) -> Result<(), NameError> {
+    if segment.is_empty() || !segment.bytes().all(is_segment_byte) {
+        return Err(fault(text, PARENT, format!(
+            "the segment {segment:?} must be letters, digits, '-', '_', '.' and '~', and not empty"
+        )));
+    }
+    Ok(())
+}
+
+/// What needs no escaping in a URL (RFC 3986 section 2.3).
+fn is_segment_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~')
+}
+
+fn fault(text: &str, wanted: &'static str, fault: String) -> NameError {
+    const READABLE: usize = 80;
+    let text = match text.char_indices().nth(READABLE) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    };
+    NameError { text, wanted, fault }
+}
+
+const COLLECTION: &str = "operations";
+const NAME: &str = "the name of an operation";
+const PARENT: &str = "a parent";
+/// Collections of longhaul's own, which parents must not use.
+const RESERVED: [&str; 5] = ["operations", "queues", "jobs", "webhookEndpoints", "typeSets"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_name_families_read_back_as_they_were() {
+        for text in ["operations/a", "projects/p/operations/0-a", "a/b/c/d/e/f/g/h/operations/x"] {
+            assert_eq!(Name::parse(text).expect(text).as_str(), text);
+        }
+        assert_eq!(Name::parse("projects/p/operations/x").expect("name").parent(), "projects/p");
+        assert_eq!(Name::parse("operations/x").expect("name").parent(), "");
+    }
+
+    #[test]
+    fn what_is_no_name_is_refused_with_the_reason() {
+        for (text, part) in [
+            ("", "no '/'"),
+            ("x", "no '/'"),
+            ("operation/x", "must end in 'operations'"),
+            ("projectsoperations/x", "must end in 'operations'"),
+            ("operations/", "lower-case"),
+            ("operations/X", "lower-case"),
+            ("operations/-x", "lower-case"),
+            ("projects/operations/x", "pairs"),
+            ("projects/-/operations/x", "only lists"),
+            ("operations/a/operations/x", "cannot be a collection"),
+            ("a b/c/operations/x", "segment"),
+            ("//operations/x", "segment"),
+        ] {
+            let error = Name::parse(text).expect_err(text).to_string();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+        let long = format!("operations/{}", "x".repeat(64));
+        assert!(Name::parse(&long).is_err());
+        assert!(Name::parse(&"x/".repeat(100_000)).expect_err("long").to_string().len() < 300);
+    }
+
+    #[test]
+    fn a_wildcard_stands_for_exactly_one_segment() {
+        let pattern = ParentPattern::parse("projects/-/locations/l").expect("pattern");
+        assert_eq!(pattern.prefix(), "projects/");
+        assert!(pattern.matches("projects/p/locations/l"));
+        assert!(!pattern.matches("projects/p/locations/l/x/y"));
+        assert!(!pattern.matches("projects/p"));
+        assert_eq!(ParentPattern::parse("projects/p").expect("pattern").prefix(), "projects/p");
+    }
+
+    #[test]
+    fn queues_are_accepted_bare_and_full() {
+        assert_eq!(Queue::parse("").expect("default").full(), "queues/default");
+        assert_eq!(Queue::parse("queues/Q.1").expect("full").as_str(), "Q.1");
+        assert!(Queue::parse("queues/").is_err());
+        assert!(Queue::parse("a/b").is_err());
+    }
+}

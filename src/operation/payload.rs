@@ -1,0 +1,62 @@
+//! Messages of the user's own types: carried byte for byte, never looked into.
+
+use prost_types::Any;
+
+/// What every type URL that leaves longhaul begins with: some clients compare the whole URL.
+pub const TYPE_URL_PREFIX: &str = "type.googleapis.com/";
+
+/// A message of the user's, in its record or in a body beside it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Payload {
+    /// Here.
+    Inline(Any),
+    /// Beside the record; whoever needs it loads it.
+    Detached(Detached),
+}
+
+/// The name of a payload that lies beside its record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Detached {
+    /// The message's type URL.
+    pub type_url: String,
+    /// Bytes of the message.
+    pub size: u64,
+    /// Tells this content from another.
+    pub nonce: [u8; 8],
+}
+
+impl Payload {
+    /// The type URL.
+    pub fn type_url(&self) -> &str {
+        match self {
+            Self::Inline(any) => &any.type_url,
+            Self::Detached(detached) => &detached.type_url,
+        }
+    }
+
+    /// The message, if it is here.
+    pub const fn inline(&self) -> Option<&Any> {
+        match self {
+            Self::Inline(any) => Some(any),
+            Self::Detached(_) => None,
+        }
+    }
+}
+
+/// The full name of the message that a type URL points at.
+pub fn type_name(type_url: &str) -> &str {
+    type_url.rsplit_once('/').map_or(type_url, |(_, name)| name)
+}
+
+/// The type URL of the message of that full name.
+pub fn type_url(type_name: &str) -> String {
+    format!("{TYPE_URL_PREFIX}{type_name}")
+}
+
+/// A packed `google.protobuf.Empty`: success without data.
+pub fn empty() -> Any {
+    Any { type_url: type_url(EMPTY), value: Vec::new() }
+}
+
+/// The full name of `google.protobuf.Empty`.
+pub const EMPTY: &str = "google.protobuf.Empty";

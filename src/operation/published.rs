@@ -1,0 +1,134 @@
+//! An operation as callers see it, and the errors that the server itself ends one with.
+
+use std::collections::BTreeMap;
+
+use prost::Message;
+use prost_types::Any;
+use tonic::Code;
+
+use super::name::Name;
+use super::payload::{Payload, type_url};
+use super::{Operation, State};
+use crate::proto::google::longrunning::{Operation as Published, operation::Result as Outcome};
+use crate::proto::google::rpc::{ErrorInfo, Status};
+use crate::proto::longhaul::v1 as pb;
+
+/// The domain of every reason that longhaul gives (AIP-193).
+pub const DOMAIN: &str = "longhaul.dev";
+
+impl Operation {
+    /// The Operation for callers; detached payloads are left out, for whoever holds them to fill in.
+    pub fn published(&self) -> Published {
+        let inline = |payload: &Payload| payload.inline().cloned();
+        let outcome = match &self.state {
+            State::Succeeded(response) => inline(response).map(Outcome::Response),
+            State::Failed(error) | State::Cancelled(error) => Some(Outcome::Error(error.clone())),
+            _ => None,
+        };
+        Published {
+            name: self.name.as_str().to_owned(),
+            metadata: self.published_metadata(),
+            done: self.state.is_done(),
+            result: outcome,
+        }
+    }
+
+    /// Declared metadata is there from the start, as an empty message: some clients fail without any.
+    fn published_metadata(&self) -> Option<Any> {
+        if self.spec.server_metadata {
+            let value = self.server_metadata().encode_to_vec();
+            return Some(Any { type_url: type_url("longhaul.v1.OperationMetadata"), value });
+        }
+        match &self.metadata {
+            Some(payload) => payload.inline().cloned(),
+            None if self.spec.metadata_type.is_empty() => None,
+            None => Some(Any { type_url: type_url(&self.spec.metadata_type), value: Vec::new() }),
+        }
+    }
+
+    /// What the server itself knows.
+    pub fn server_metadata(&self) -> pb::OperationMetadata {
+        pb::OperationMetadata {
+            create_time: Some(self.create_time.into()),
+            end_time: self.end_time.map(Into::into),
+            target: self.spec.options.target.clone(),
+            verb: self.spec.method.clone(),
+            status_detail: self.status_detail.clone(),
+            cancel_requested: self.cancel_requested(),
+            api_version: "v1".to_owned(),
+            state: self.state.published().into(),
+            progress: self.progress.clone(),
+            attempt_count: self.attempt() as i32,
+            start_time: self.start_time.map(Into::into),
+            update_time: Some(self.update_time.into()),
+            expire_time: self.expire_time.map(Into::into),
+            estimated_end_time: None,
+            partial_errors: self.partial_errors.clone(),
+            cancel_trail: self.cancel_trail.clone(),
+            suspend_reason: self.suspend_reason.clone(),
+            stalled: false,
+        }
+    }
+
+    /// The whole view, without the operation itself and its request.
+    pub fn record(&self) -> pb::OperationRecord {
+        let mut attempts = self.attempts.clone();
+        attempts.extend(self.state.lease().map(|lease| pb::Attempt {
+            number: lease.attempt as i32,
+            worker: lease.worker.clone(),
+            fencing_number: self.stamps.fencing as i64,
+            start_time: Some(lease.start_time.into()),
+            end_time: None,
+            error: None,
+        }));
+        pb::OperationRecord {
+            name: self.name.as_str().to_owned(),
+            operation: None,
+            state: self.state.published().into(),
+            server_metadata: Some(self.server_metadata()),
+            request: None,
+            options: Some(self.spec.options.clone()),
+            etag: self.etag(),
+            uid: self.uid.to_string(),
+            queue: self.spec.queue.full(),
+            method: self.spec.method.clone(),
+            metadata_type: self.spec.metadata_type.clone(),
+            response_type: self.spec.response_type.clone(),
+            attempts,
+            related_resources: self.related_resources.clone(),
+            trace_parent: self.spec.trace_parent.clone(),
+            job: String::new(),
+            execution: String::new(),
+            rerun_of: String::new(),
+        }
+    }
+}
+
+/// The error of an operation that ended because a caller cancelled it.
+pub(super) fn cancelled_by_client(name: &Name) -> Status {
+    status(Code::Cancelled, format!("{name} was cancelled"), "CANCELLED_BY_CLIENT", &[])
+}
+
+/// The error of an attempt whose worker did not renew its lease.
+pub(super) fn worker_lost(name: &Name) -> Status {
+    status(Code::Aborted, format!("the worker of {name} did not renew its lease"), "WORKER_LOST", &[])
+}
+
+/// The error of an attempt, or of an operation, that took too long.
+pub(super) fn execution_timeout(name: &Name, bound: &str) -> Status {
+    status(Code::DeadlineExceeded, format!("{name} ran into its {bound}"), "EXECUTION_TIMEOUT", &[("bound", bound)])
+}
+
+/// The error of an operation whose last attempt left none.
+pub(super) fn attempts_exhausted(operation: &Operation, code: Code, cause: &str) -> Status {
+    let attempts = operation.attempts_used.to_string();
+    let message = format!("{} was tried {attempts} times; the last time ended with {cause}", operation.name);
+    status(code, message, "ATTEMPTS_EXHAUSTED", &[("attempts", &attempts), ("cause", cause)])
+}
+
+fn status(code: Code, message: String, reason: &str, metadata: &[(&str, &str)]) -> Status {
+    let metadata: BTreeMap<_, _> = metadata.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    let info = ErrorInfo { reason: reason.to_owned(), domain: DOMAIN.to_owned(), metadata };
+    let detail = Any { type_url: type_url("google.rpc.ErrorInfo"), value: info.encode_to_vec() };
+    Status { code: code as i32, message, details: vec![detail] }
+}

@@ -1,0 +1,71 @@
+//! Whether there is another attempt, and when (AIP-194).
+
+use std::time::Duration;
+
+use tonic::Code;
+
+use super::{Operation, duration};
+use crate::limits::{
+    BACKOFF_JITTER, DEFAULT_BACKOFF_MULTIPLIER, DEFAULT_INITIAL_BACKOFF, DEFAULT_MAX_ATTEMPTS, DEFAULT_MAX_BACKOFF,
+};
+use crate::proto::longhaul::v1::RetryPolicy;
+
+impl Operation {
+    /// Whether the policy tries again after an error of that code.
+    pub(super) fn retries_code(&self, code: Code) -> bool {
+        let named = self.spec.options.retry_policy.as_ref().is_some_and(|policy| policy.retryable_codes.contains(&(code as i32)));
+        code == Code::Unavailable || named
+    }
+
+    /// How many attempts there may be.
+    pub(super) fn max_attempts(&self) -> u32 {
+        self.spec
+            .options
+            .retry_policy
+            .as_ref()
+            .and_then(|policy| u32::try_from(policy.max_attempts).ok())
+            .filter(|attempts| *attempts > 0)
+            .unwrap_or(DEFAULT_MAX_ATTEMPTS)
+    }
+
+    /// The pause before the next attempt, after so many.
+    pub(super) fn backoff(&self) -> Duration {
+        let policy = self.spec.options.retry_policy.clone().unwrap_or_default();
+        backoff(&policy, self.attempts_used, self.jitter())
+    }
+
+    /// Between -1 and 1, the same whenever asked: deciding is pure.
+    fn jitter(&self) -> f64 {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(self.uid.as_bytes()).update(&self.attempts_used.to_be_bytes());
+        let hash = hasher.finalize();
+        let number = hash.as_bytes().first_chunk().copied().map_or(0, u32::from_be_bytes);
+        f64::from(number) / f64::from(u32::MAX) * 2.0 - 1.0
+    }
+}
+
+fn backoff(policy: &RetryPolicy, attempts: u32, jitter: f64) -> Duration {
+    let initial = duration(policy.initial_backoff.as_ref()).unwrap_or(DEFAULT_INITIAL_BACKOFF);
+    let longest = duration(policy.max_backoff.as_ref()).unwrap_or(DEFAULT_MAX_BACKOFF);
+    let multiplier = if policy.backoff_multiplier == 0.0 { DEFAULT_BACKOFF_MULTIPLIER } else { policy.backoff_multiplier };
+    let exponent = i32::try_from(attempts.saturating_sub(1)).unwrap_or(i32::MAX);
+    let pause = initial.as_secs_f64() * multiplier.powi(exponent);
+    let pause = pause.min(longest.as_secs_f64()) * jitter.mul_add(BACKOFF_JITTER, 1.0);
+    Duration::try_from_secs_f64(pause).unwrap_or(longest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_the_longest_and_are_spread() {
+        let policy = RetryPolicy::default();
+        let seconds = |attempts, jitter| backoff(&policy, attempts, jitter).as_secs_f64();
+        assert!((seconds(1, 0.0) - 1.0).abs() < 1e-9);
+        assert!((seconds(3, 0.0) - 4.0).abs() < 1e-9);
+        assert!((seconds(3, 1.0) - 4.8).abs() < 1e-9);
+        assert!((seconds(3, -1.0) - 3.2).abs() < 1e-9);
+        assert!((seconds(1_000_000, 0.0) - 300.0).abs() < 1e-9);
+    }
+}

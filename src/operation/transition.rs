@@ -1,0 +1,120 @@
+//! The one way in: which function decides a command, and what a decision looks like.
+
+use super::command::Command;
+use super::entries::{DueClass, settle};
+use super::lease::Answer;
+use super::{Operation, Record, Rejection, Tombstone, control, due, work};
+use crate::clock::Timestamp;
+
+/// What becomes of a command.
+#[derive(Clone, Debug)]
+pub enum Applied {
+    /// There is something to write.
+    Changed(Box<Change>),
+    /// It was done before, or there is nothing to do.
+    Unchanged(Answer),
+}
+
+/// What to write.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// What the name holds from now on; nothing where it is free again.
+    pub record: Option<Record>,
+    /// Whether callers can tell it from before.
+    pub visible: bool,
+    /// Whether it makes a lease: its revision becomes the fencing number.
+    pub leases: bool,
+    /// Only if the store's clock has reached this.
+    pub not_before: Option<Timestamp>,
+    /// What the caller is told.
+    pub answer: Answer,
+}
+
+/// Decides a command.
+///
+/// # Errors
+/// [`Rejection`] says why the record refuses it; nothing changes then.
+pub fn apply(record: &Record, command: &Command, now: Timestamp) -> Result<Applied, Rejection> {
+    match record {
+        Record::Operation(operation) => apply_to_operation(operation, command, now),
+        Record::Tombstone(tombstone) => apply_to_tombstone(tombstone, command, now),
+    }
+}
+
+fn apply_to_operation(operation: &Operation, command: &Command, now: Timestamp) -> Result<Applied, Rejection> {
+    match command {
+        Command::Lease(take) => work::lease(operation, take, now),
+        Command::Renew(renew) => work::renew(operation, renew, now),
+        Command::Report(report) => work::report(operation, report, now),
+        Command::Complete(complete) => work::complete(operation, complete, now),
+        Command::Fail(fail) => work::fail(operation, fail, now),
+        Command::Release(release) => work::release(operation, release, now),
+        Command::Suspend(suspend) => work::suspend(operation, suspend, now),
+        Command::Delete(delete) => control::delete(operation, delete, now),
+        Command::Due(due) => Ok(due::due(operation, *due, now)),
+        Command::Cancel | Command::Pause(_) | Command::Resume(_) if operation.deletion.is_some() => {
+            Err(Rejection::Deleted(operation.name.clone()))
+        }
+        Command::Cancel => Ok(control::cancel(operation, now)),
+        Command::Pause(pause) => control::pause(operation, pause, now),
+        Command::Resume(resume) => control::resume(operation, resume, now),
+    }
+}
+
+fn apply_to_tombstone(tombstone: &Tombstone, command: &Command, now: Timestamp) -> Result<Applied, Rejection> {
+    let done = Ok(Applied::Unchanged(Answer::default()));
+    match command {
+        Command::Due(due) if due.class == DueClass::Tombstone && tombstone.forget_time <= now => {
+            let forgotten = Change { record: None, visible: false, leases: false, not_before: Some(tombstone.forget_time), answer: Answer::default() };
+            Ok(forgotten.into())
+        }
+        Command::Due(_) => done,
+        Command::Delete(delete) if tombstone.delete_nonce == Some(delete.nonce) => done,
+        _ => match work::after_death(tombstone, command) {
+            Some(answer) => Ok(Applied::Unchanged(answer)),
+            None if tombstone.deleted => Err(Rejection::Deleted(tombstone.name.clone())),
+            None => Err(Rejection::Expired(tombstone.name.clone())),
+        },
+    }
+}
+
+/// A change that callers see, its entries put in place.
+pub(super) fn visible(mut operation: Operation, now: Timestamp) -> Change {
+    // A store whose clock went back must not make an operation change before it was made.
+    operation.update_time = now.max(operation.update_time);
+    bookkeeping(operation, now).into_visible()
+}
+
+/// A change that only the server sees.
+pub(super) fn bookkeeping(mut operation: Operation, now: Timestamp) -> Change {
+    settle(&mut operation, now);
+    let record = match operation.deletion {
+        Some(deletion) if operation.state.is_done() => Record::Tombstone(control::bury(&operation, Some(deletion), now)),
+        _ => Record::Operation(Box::new(operation)),
+    };
+    Change { record: Some(record), visible: false, leases: false, not_before: None, answer: Answer::default() }
+}
+
+impl Change {
+    fn into_visible(self) -> Self {
+        Self { visible: true, ..self }
+    }
+
+    pub(super) fn answering(self, answer: Answer) -> Self {
+        Self { answer, ..self }
+    }
+
+    pub(super) fn at(self, not_before: Timestamp) -> Self {
+        Self { not_before: Some(not_before), ..self }
+    }
+
+    pub(super) fn leasing(self) -> Self {
+        Self { leases: true, ..self }
+    }
+}
+
+impl From<Change> for Applied {
+    fn from(change: Change) -> Self {
+        Self::Changed(Box::new(change))
+    }
+}
