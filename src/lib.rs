@@ -4,6 +4,7 @@
 //! decides, the `store` commits, and a hint tells everybody else. See `ARCHITECTURE.md`.
 
 pub mod clock;
+pub mod engine;
 pub mod limits;
 pub mod operation;
 

@@ -167,6 +167,8 @@ pub struct Pause {
     pub etag: String,
     /// For people.
     pub reason: String,
+    /// What a repeat is known by.
+    pub nonce: [u8; 8],
 }
 
 /// The end of a suspension.

@@ -51,8 +51,12 @@ pub(super) fn delete(operation: &Operation, delete: &Delete, now: Timestamp) -> 
 }
 
 pub(super) fn pause(operation: &Operation, pause: &Pause, now: Timestamp) -> Result<Applied, Rejection> {
+    if operation.control_nonce == Some(pause.nonce) {
+        return Ok(Applied::Unchanged(Answer::default()));
+    }
     check_etag(operation, &pause.etag)?;
     let mut next = operation.clone();
+    next.control_nonce = Some(pause.nonce);
     next.suspend_reason.clone_from(&pause.reason);
     match &operation.state {
         State::Pending(_) => next.state = State::Suspended(Suspension { by_worker: false, resume_time: None }),
@@ -70,12 +74,12 @@ pub(super) fn pause(operation: &Operation, pause: &Pause, now: Timestamp) -> Res
 }
 
 pub(super) fn resume(operation: &Operation, resume: &Resume, now: Timestamp) -> Result<Applied, Rejection> {
-    if operation.resume_nonce == Some(resume.nonce) {
+    if operation.control_nonce == Some(resume.nonce) {
         return Ok(Applied::Unchanged(Answer::default()));
     }
     check_etag(operation, &resume.etag)?;
     let mut next = operation.clone();
-    next.resume_nonce = Some(resume.nonce);
+    next.control_nonce = Some(resume.nonce);
     next.suspend_reason.clear();
     match &operation.state {
         State::Suspended(_) => {

@@ -114,8 +114,8 @@ pub struct Operation {
     pub checkpoint: Option<Payload>,
     /// What the last resume brought.
     pub resume_input: Option<Payload>,
-    /// What a repeat of the last resume is known by.
-    pub resume_nonce: Option<[u8; 8]>,
+    /// What a repeat of the last pause or resume is known by.
+    pub control_nonce: Option<[u8; 8]>,
     /// What ended the last attempt.
     pub last_error: Option<Status>,
     /// The last ended leases, newest last.

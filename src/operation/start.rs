@@ -77,7 +77,7 @@ pub fn start(start: Start, now: Timestamp) -> Result<Change, Rejection> {
         suspend_reason: String::new(),
         checkpoint: None,
         resume_input: None,
-        resume_nonce: None,
+        control_nonce: None,
         last_error: None,
         ended_leases: Vec::new(),
         deletion: None,

@@ -1,0 +1,165 @@
+//! Background agents: each takes what is due and sends it through the same commit loop as everybody else.
+//!
+//! Several servers may run them at once: compare-and-set makes that safe.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+
+use super::error::Result;
+use super::Engine;
+use crate::clock::Timestamp;
+use crate::operation::command::{Command, Due};
+use crate::operation::entries::{DueClass, due_bound};
+use crate::store::{Index, Key, Partition, Scan};
+
+/// Ends what took too long: leases, attempts, waits, deadlines, graces.
+#[derive(Clone, Copy, Debug)]
+pub struct Reaper;
+
+/// Lets go on what waited for its time: starts, retries, suspensions.
+#[derive(Clone, Copy, Debug)]
+pub struct Scheduler;
+
+/// Clears away what was kept long enough: operations, then their tombstones.
+#[derive(Clone, Copy, Debug)]
+pub struct Janitor;
+
+/// What one run of an agent did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sweep {
+    /// Entries that were due.
+    pub due: usize,
+    /// Operations that changed by it.
+    pub changed: usize,
+}
+
+/// What the agents have in common.
+trait Agent: Copy + Send + Sync + 'static {
+    const NAME: &'static str;
+    const CLASSES: &'static [DueClass];
+    /// Entries of a class that one run takes at most: a rate cap where there is no hurry.
+    const BATCH: usize;
+}
+
+impl Agent for Reaper {
+    const NAME: &'static str = "reaper";
+    const CLASSES: &'static [DueClass] = &[DueClass::Grace, DueClass::Deadline, DueClass::Attempt, DueClass::Lease, DueClass::Queue];
+    const BATCH: usize = 1_000;
+}
+
+impl Agent for Scheduler {
+    const NAME: &'static str = "scheduler";
+    const CLASSES: &'static [DueClass] = &[DueClass::Start, DueClass::Retry, DueClass::Resume];
+    const BATCH: usize = 1_000;
+}
+
+impl Agent for Janitor {
+    const NAME: &'static str = "janitor";
+    const CLASSES: &'static [DueClass] = &[DueClass::Retention, DueClass::Tombstone];
+    const BATCH: usize = 500;
+}
+
+impl Reaper {
+    /// Does what is due now.
+    pub async fn run_once(self, engine: &Engine) -> Result<Sweep> {
+        engine.sweep::<Self>().await
+    }
+}
+
+impl Scheduler {
+    /// Does what is due now.
+    pub async fn run_once(self, engine: &Engine) -> Result<Sweep> {
+        engine.sweep::<Self>().await
+    }
+}
+
+impl Janitor {
+    /// Does what is due now.
+    pub async fn run_once(self, engine: &Engine) -> Result<Sweep> {
+        engine.sweep::<Self>().await
+    }
+}
+
+impl Engine {
+    pub(super) fn run_agents(&self) {
+        self.run_agent::<Reaper>();
+        self.run_agent::<Scheduler>();
+        self.run_agent::<Janitor>();
+    }
+
+    fn run_agent<A: Agent>(&self) {
+        let engine = self.clone();
+        self.inner.tasks.spawn(A::NAME, async move {
+            loop {
+                match engine.sweep::<A>().await {
+                    // More is waiting than one run takes.
+                    Ok(sweep) if sweep.changed >= A::BATCH => continue,
+                    Ok(_) => {}
+                    Err(error) => tracing::warn!(agent = A::NAME, %error, "could not look for what is due"),
+                }
+                engine.rest::<A>().await;
+            }
+        });
+    }
+
+    /// Waits for the next look: a second, or less where something of the scheduler's comes due sooner.
+    async fn rest<A: Agent>(&self) {
+        let pause = if A::NAME == Scheduler::NAME { self.next_due::<A>().await.unwrap_or(INTERVAL) } else { INTERVAL };
+        tokio::select! {
+            () = self.idle_for(pause) => {}
+            () = self.inner.scheduler_wake.notified(), if A::NAME == Scheduler::NAME => {}
+        }
+    }
+
+    async fn next_due<A: Agent>(&self) -> Option<Duration> {
+        let mut soonest = INTERVAL;
+        for class in A::CLASSES {
+            let first = self.inner.store.scan(Scan::first(Index::new(class.index()), 1)).await.ok()?;
+            let Some(entry) = first.first() else { continue };
+            let time = Timestamp::from_micros(entry.member.first_chunk().copied().map_or(0, u64::from_be_bytes));
+            soonest = soonest.min(time.since(self.inner.store.now(entry.partition)).max(MOMENT));
+        }
+        Some(soonest)
+    }
+
+    async fn sweep<A: Agent>(&self) -> Result<Sweep> {
+        let mut sweep = Sweep::default();
+        for class in A::CLASSES {
+            for partition in self.inner.store.keyspace().all() {
+                let done = self.sweep_partition(*class, partition, A::BATCH).await?;
+                sweep.due += done.due;
+                sweep.changed += done.changed;
+            }
+        }
+        Ok(sweep)
+    }
+
+    async fn sweep_partition(&self, class: DueClass, partition: Partition, limit: usize) -> Result<Sweep> {
+        let store = &self.inner.store;
+        let Some(answering_since) = store.answering_since(partition) else { return Ok(Sweep::default()) };
+        let scan = Scan::first(Index::new(class.index()), limit).within(partition).up_to(due_bound(store.now(partition)));
+        let due: Vec<Key> = store.scan(scan).await?.iter().filter_map(crate::store::Entry::key).collect();
+        let due_entries = due.len();
+        let done = futures_util::stream::iter(due).map(|key| self.clone().do_due(key, Due { class, answering_since }));
+        let changed = done.buffer_unordered(AT_ONCE).filter(|changed| std::future::ready(*changed)).count().await;
+        Ok(Sweep { due: due_entries, changed })
+    }
+
+    /// Does what is due for one record; whether it changed.
+    async fn do_due(self, key: Key, due: Due) -> bool {
+        match self.apply_to_key(key, &Command::Due(due)).await {
+            Ok(done) => done.is_some_and(|done| done.changed),
+            Err(error) => {
+                tracing::warn!(class = due.class.as_str(), %error, "could not do what is due; trying again");
+                false
+            }
+        }
+    }
+}
+
+/// How often an agent looks. Hints speed things up elsewhere; here a second is soon enough.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// The shortest pause between looks.
+const MOMENT: Duration = Duration::from_millis(1);
+const AT_ONCE: usize = 32;

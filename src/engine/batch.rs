@@ -1,0 +1,145 @@
+//! Leases on their way to a worker.
+
+use std::time::Duration;
+
+use prost_types::Any;
+
+use super::view::payload;
+use super::{Engine, Result};
+use crate::operation::command::{Command, Proof, Release};
+use crate::operation::lease::Lease;
+use crate::operation::{Operation, Record};
+use crate::store::codec::Slot;
+use crate::store::{Key, StoreError};
+
+/// A lease that was committed.
+#[derive(Clone, Debug)]
+pub(super) struct Grant {
+    key: Key,
+    operation: Box<Operation>,
+}
+
+/// An operation with everything that its worker needs.
+#[derive(Clone, Debug)]
+pub struct Leased {
+    /// The operation.
+    pub operation: Box<Operation>,
+    /// What to do it with.
+    pub request: Option<Any>,
+    /// The metadata so far.
+    pub metadata: Option<Any>,
+    /// Where the last attempt got to.
+    pub checkpoint: Option<Any>,
+    /// What the last resume brought.
+    pub resume_input: Option<Any>,
+}
+
+/// Leases that no worker has heard of yet: dropped, they go back to the queue, and count as no attempt.
+pub struct LeaseBatch {
+    engine: Engine,
+    grants: Vec<Grant>,
+}
+
+impl Grant {
+    pub(super) fn new(key: Key, record: Record) -> Option<Self> {
+        match record {
+            Record::Operation(operation) => Some(Self { key, operation }),
+            Record::Tombstone(_) => None,
+        }
+    }
+
+    fn lease(&self) -> Option<&Lease> {
+        self.operation.state.lease()
+    }
+}
+
+impl Leased {
+    /// The lease.
+    pub fn lease(&self) -> Option<&Lease> {
+        self.operation.state.lease()
+    }
+}
+
+impl LeaseBatch {
+    pub(super) const fn new(engine: Engine, grants: Vec<Grant>) -> Self {
+        Self { engine, grants }
+    }
+
+    /// The operations with their payloads, as many as fit into a reply; the rest goes back.
+    pub async fn load(&mut self, max_bytes: usize) -> Result<Vec<Leased>> {
+        let mut leased = Vec::with_capacity(self.grants.len());
+        let mut bytes = 0;
+        for (position, grant) in self.grants.iter().enumerate() {
+            let next = self.engine.load(grant).await?;
+            let Some(next) = next else { continue };
+            bytes += next.size();
+            if position > 0 && bytes > max_bytes {
+                let rest = self.grants.split_off(position);
+                self.engine.release_unseen(rest);
+                break;
+            }
+            leased.push(next);
+        }
+        Ok(leased)
+    }
+
+    /// The worker has been told.
+    pub fn told(mut self) {
+        self.grants.clear();
+    }
+}
+
+impl Leased {
+    fn size(&self) -> usize {
+        let payloads = [&self.request, &self.metadata, &self.checkpoint, &self.resume_input];
+        let payloads: usize = payloads.into_iter().flatten().map(prost::Message::encoded_len).sum();
+        let error = self.operation.last_error.as_ref().map_or(0, prost::Message::encoded_len);
+        payloads + error + prost::Message::encoded_len(&self.operation.spec.options) + FIXED_SIZE
+    }
+}
+
+/// What the fields of a lease without payloads take, generously.
+const FIXED_SIZE: usize = 1 << 10;
+
+impl Drop for LeaseBatch {
+    fn drop(&mut self) {
+        self.engine.release_unseen(std::mem::take(&mut self.grants));
+    }
+}
+
+impl Engine {
+    /// The payloads of a lease; nothing where the lease is already gone again.
+    async fn load(&self, grant: &Grant) -> std::result::Result<Option<Leased>, StoreError> {
+        let operation = grant.operation.clone();
+        let of = |slot, stored| payload(&*self.inner.store, grant.key, slot, stored);
+        let request = of(Slot::Request, operation.spec.request.as_ref()).await?;
+        let metadata = of(Slot::Metadata, operation.metadata.as_ref()).await?;
+        let checkpoint = of(Slot::Checkpoint, operation.checkpoint.as_ref()).await?;
+        let resume_input = of(Slot::ResumeInput, operation.resume_input.as_ref()).await?;
+        let (Some(request), Some(metadata), Some(checkpoint), Some(resume_input)) = (request, metadata, checkpoint, resume_input) else {
+            return Ok(None);
+        };
+        Ok(Some(Leased { operation, request, metadata, checkpoint, resume_input }))
+    }
+
+    /// The same for an operation that its starter leased.
+    pub(super) async fn load_leased(&self, key: Key, operation: Operation) -> Result<Option<Leased>> {
+        Ok(self.load(&Grant { key, operation: Box::new(operation) }).await?)
+    }
+
+    /// Gives back what no worker has heard of.
+    pub(super) fn release_unseen(&self, grants: Vec<Grant>) {
+        for grant in grants {
+            let Some(token) = grant.lease().map(|lease| lease.token) else { continue };
+            let proof = Proof { token, fingerprint: [0; 16] };
+            let release = Release { proof, checkpoint: None, delay: Duration::ZERO, seen: false };
+            let engine = self.clone();
+            self.inner.tasks.finish("release", async move {
+                let command = Command::Release(Box::new(release));
+                if let Err(error) = engine.apply_to_key(grant.key, &command).await {
+                    tracing::warn!(%error, "cannot give back a lease that its worker never saw; it will expire");
+                }
+            });
+        }
+    }
+}

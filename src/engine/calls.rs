@@ -1,0 +1,122 @@
+//! The verbs of callers: get, wait, cancel, delete, pause, resume, and the whole record.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prost_types::Any;
+
+use super::caller::{Caller, Permission};
+use super::error::{Error, Result};
+use super::view::{View, payload};
+use super::{Done, Engine, random};
+use crate::limits::MAX_WAIT;
+use crate::operation::command::{Command, Delete, Pause, Resume};
+use crate::operation::name::Name;
+use crate::operation::{Record, Rejection};
+use crate::store::codec::Slot;
+
+impl Engine {
+    /// The operation now.
+    pub async fn get(&self, caller: &Caller, name: &Name) -> Result<Arc<View>> {
+        self.inner.policy.authorise(caller, Permission::Read, name.parent())?;
+        self.view(name).await
+    }
+
+    /// The operation now, with what it was started with.
+    pub async fn get_with_request(&self, caller: &Caller, name: &Name) -> Result<(Arc<View>, Option<Any>)> {
+        let key = self.key(name);
+        for _ in 0..READS {
+            let view = self.get(caller, name).await?;
+            let request = view.operation.spec.request.as_ref();
+            if let Some(request) = payload(&*self.inner.store, key, Slot::Request, request).await? {
+                return Ok((view, request));
+            }
+        }
+        Err(Error::internal(&format!("the request of {name} is missing")))
+    }
+
+    /// The operation once it is done, or as it is when the time is up: `timeout`, five minutes, or the server's end.
+    pub async fn wait(&self, caller: &Caller, name: &Name, timeout: Duration) -> Result<Arc<View>> {
+        self.inner.policy.authorise(caller, Permission::Read, name.parent())?;
+        let mut interest = self.follow(self.key(name)).await?;
+        let done = async {
+            let known = interest.newest.wait_for(|known| {
+                known.as_ref().is_some_and(|known| known.state.as_ref().map_or(true, |view| view.published.done))
+            });
+            known.await.ok().and_then(|known| known.clone())
+        };
+        let ended = tokio::select! {
+            biased;
+            ended = done => ended,
+            () = self.idle_for(timeout.min(MAX_WAIT)) => None,
+            () = self.drained() => None,
+        };
+        let newest = ended.or_else(|| interest.newest.borrow().clone());
+        match newest {
+            Some(sighting) => sighting.state.map_err(|error| named(name, error)),
+            None => self.view(name).await,
+        }
+    }
+
+    /// Asks for it to stop; that it does shows later.
+    pub async fn cancel(&self, caller: &Caller, name: &Name) -> Result<Done> {
+        self.inner.policy.authorise(caller, Permission::Write, name.parent())?;
+        self.apply(name, &Command::Cancel).await
+    }
+
+    /// Is no longer interested in it.
+    pub async fn delete(&self, caller: &Caller, name: &Name) -> Result<Done> {
+        self.inner.policy.authorise(caller, Permission::Write, name.parent())?;
+        self.apply(name, &Command::Delete(Delete { nonce: random() })).await
+    }
+
+    /// Parks it.
+    pub async fn pause(&self, caller: &Caller, name: &Name, etag: String, reason: String) -> Result<Arc<View>> {
+        self.inner.policy.authorise(caller, Permission::Write, name.parent())?;
+        let pause = Pause { etag, reason, nonce: random() };
+        self.apply(name, &Command::Pause(pause)).await?;
+        self.view(name).await
+    }
+
+    /// Ends its suspension.
+    pub async fn resume(&self, caller: &Caller, name: &Name, etag: String, input: Option<Any>) -> Result<Arc<View>> {
+        self.inner.policy.authorise(caller, Permission::Write, name.parent())?;
+        let resume = Resume { etag, input, nonce: random() };
+        self.apply(name, &Command::Resume(Box::new(resume))).await?;
+        self.view(name).await
+    }
+
+    /// Reads the operation with its payloads.
+    pub(super) async fn view(&self, name: &Name) -> Result<Arc<View>> {
+        let key = self.key(name);
+        for _ in 0..READS {
+            let before = self.read(key).await?.ok_or_else(|| Error::not_found(name))?;
+            let operation = match before.record {
+                Record::Operation(operation) if operation.deletion.is_none() => operation,
+                Record::Operation(_) => return Err(Rejection::Deleted(name.clone()).into()),
+                Record::Tombstone(tombstone) if tombstone.deleted => return Err(Rejection::Deleted(name.clone()).into()),
+                Record::Tombstone(_) => return Err(Rejection::Expired(name.clone()).into()),
+            };
+            if let Some(view) = View::load(&*self.inner.store, key, *operation).await? {
+                return Ok(view);
+            }
+        }
+        Err(Error::internal(&format!("a payload of {name} is missing")))
+    }
+
+    /// Sleeps on the engine's clock.
+    pub(super) async fn idle_for(&self, duration: Duration) {
+        self.inner.clock.sleep(duration).await;
+    }
+}
+
+/// What is known by key alone gets its name.
+pub(super) fn named(name: &Name, error: Box<Error>) -> Box<Error> {
+    match error.reason {
+        super::Reason::OperationNotFound => Error::not_found(name),
+        _ => error,
+    }
+}
+
+/// A record may change between the read of its head and of its bodies, but hardly this often in a row.
+const READS: usize = 10;

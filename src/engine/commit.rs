@@ -1,0 +1,149 @@
+//! The commit loop: read, decide, write by compare-and-set; again after a conflict.
+
+use crate::operation::command::Command;
+use crate::operation::entries::DueClass;
+use crate::operation::lease::Answer;
+use crate::operation::name::Name;
+use crate::operation::{Applied, Change, Operation, Record, Stamps, apply};
+use crate::store::codec::decode;
+use crate::store::plan::{Before, becomes_ready, write_set};
+use crate::store::{CommitError, Committed, Key, WriteSet};
+
+use super::error::{Error, Reason, Result};
+use super::{Engine, view::View};
+
+/// What a command came to.
+#[derive(Clone, Debug)]
+pub struct Done {
+    /// What the name holds now.
+    pub record: Option<Record>,
+    /// What the command was told.
+    pub answer: Answer,
+    /// Whether this very call wrote it.
+    pub changed: bool,
+}
+
+impl Done {
+    /// The operation, unless it is gone.
+    pub fn operation(&self) -> Option<&Operation> {
+        self.record.as_ref().and_then(Record::operation)
+    }
+}
+
+impl Engine {
+    /// Applies a command to the operation of that name.
+    pub(super) async fn apply(&self, name: &Name, command: &Command) -> Result<Done> {
+        self.apply_to_key(self.key(name), command).await?.ok_or_else(|| Error::not_found(name))
+    }
+
+    /// Applies a command to the record of that key; `None` if there is none.
+    pub(super) async fn apply_to_key(&self, key: Key, command: &Command) -> Result<Option<Done>> {
+        let mut patience = Patience::default();
+        loop {
+            let Some(before) = self.read(key).await? else { return Ok(None) };
+            let partition = self.inner.store.keyspace().partition(key);
+            let now = self.inner.store.now(partition);
+            let change = match apply(&before.record, command, now)? {
+                Applied::Changed(change) => change,
+                Applied::Unchanged(answer) => return Ok(Some(Done { record: Some(before.record), answer, changed: false })),
+            };
+            let generation = self.inner.hub.generation(partition);
+            let set = self.plan(key, Some(&before), &change);
+            match self.commit_one(set).await {
+                Ok(committed) => {
+                    let record = self.committed(key, generation, Some(before.stamps), &change, committed);
+                    self.wake_after(Some(&before.record), record.as_ref());
+                    return Ok(Some(Done { record, answer: change.answer, changed: true }));
+                }
+                Err(error) => patience.spend(error)?,
+            }
+        }
+    }
+
+    /// Reads a record.
+    pub(super) async fn read(&self, key: Key) -> Result<Option<Before>> {
+        let found = self.inner.store.get(&[key]).await?.into_iter().next().flatten();
+        let Some(found) = found else { return Ok(None) };
+        let stamps = Stamps { revision: found.revision, visible: found.visible_revision, fencing: found.fencing_number };
+        Ok(Some(Before { record: decode(&found)?, stamps }))
+    }
+
+    pub(super) fn plan(&self, key: Key, before: Option<&Before>, change: &Change) -> WriteSet {
+        let queue = change.record.as_ref().filter(|new| becomes_ready(before.map(|before| &before.record), Some(new)));
+        let note = queue.and_then(Record::operation).map_or("", |operation| operation.spec.queue.as_str());
+        write_set(self.inner.store.keyspace(), key, before, change, note)
+    }
+
+    pub(super) async fn commit_one(&self, set: WriteSet) -> std::result::Result<Committed, CommitError> {
+        let results = self.inner.store.commit(vec![set]).await;
+        results.into_iter().next().unwrap_or(Err(CommitError::Conflict))
+    }
+
+    /// The record with the stamps of its commit; whoever waits for it here is told at once.
+    pub(super) fn committed(
+        &self,
+        key: Key,
+        generation: u64,
+        before: Option<Stamps>,
+        change: &Change,
+        committed: Committed,
+    ) -> Option<Record> {
+        let mut record = change.record.clone();
+        if let Some(Record::Operation(operation)) = &mut record {
+            let old = before.unwrap_or_default();
+            operation.stamps = Stamps {
+                revision: committed.revision,
+                visible: if change.visible { committed.revision } else { old.visible },
+                fencing: if change.leases { committed.revision } else { old.fencing },
+            };
+        }
+        if change.visible && self.inner.hub.is_watched(key) {
+            // Payloads are still inline in the change, so the view needs no reading.
+            match record.as_ref().and_then(Record::operation).and_then(View::of_inline) {
+                Some(view) => self.inner.hub.offer(key, generation, committed.revision, Ok(view)),
+                None => self.inner.hub.refresh(key),
+            }
+        }
+        record
+    }
+
+    /// Tells the agents and dispatchers of this server what they would otherwise learn by hint or by looking.
+    pub(super) fn wake_after(&self, before: Option<&Record>, after: Option<&Record>) {
+        let Some(operation) = after.and_then(Record::operation) else { return };
+        if becomes_ready(before, after) {
+            self.inner.dispatchers.wake(operation.spec.queue.as_str());
+        }
+        let soon = |class: &DueClass| matches!(class, DueClass::Start | DueClass::Retry | DueClass::Resume);
+        if operation.places.due.iter().any(|(class, _)| soon(class)) {
+            self.inner.scheduler_wake.notify_one();
+        }
+    }
+}
+
+/// How often a commit is tried again before the caller is told.
+#[derive(Default)]
+pub(super) struct Patience {
+    conflicts: u32,
+    outages: u32,
+}
+
+impl Patience {
+    /// Whether to go round again.
+    ///
+    /// A commit that was not heard of may have been applied: reading again tells, because every command leaves in the record
+    /// what a repeat of it is known by.
+    pub(super) fn spend(&mut self, error: CommitError) -> Result<()> {
+        match error {
+            CommitError::Conflict if self.conflicts < MAX_CONFLICTS => self.conflicts += 1,
+            CommitError::Unavailable(_) if self.outages < MAX_OUTAGES => self.outages += 1,
+            CommitError::Unavailable(error) => return Err(error.into()),
+            CommitError::Conflict | CommitError::Early => {
+                return Err(Error::new(Reason::StoreUnavailable, "the operation changes too fast; ask again"));
+            }
+        }
+        Ok(())
+    }
+}
+
+const MAX_CONFLICTS: u32 = 100;
+const MAX_OUTAGES: u32 = 2;

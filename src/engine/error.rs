@@ -1,0 +1,232 @@
+//! What every verb may answer instead: one closed list of reasons, each with its code.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tonic::Code;
+
+use crate::operation::Rejection;
+use crate::operation::name::{Name, NameError};
+use crate::store::StoreError;
+
+/// The reasons of ErrorInfo, domain `longhaul.dev`. Contract: their names stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are what they are known by; docs/errors.md says more")]
+pub enum Reason {
+    InvalidName,
+    InvalidArgument,
+    Unimplemented,
+    /// A whole feature that is not there; known as UNIMPLEMENTED, and its code is that too.
+    NotSupported,
+    LimitExceeded,
+    ServerDraining,
+    Internal,
+    OperationNotFound,
+    OperationExpired,
+    OperationDeleted,
+    OperationAlreadyExists,
+    /// A tombstone is in the way of a start; known by the tombstone's reason.
+    NameExpired,
+    /// A tombstone is in the way of a start; known by the tombstone's reason.
+    NameDeleted,
+    RequestIdReused,
+    InvalidPageToken,
+    PageTokenExpired,
+    InvalidFilter,
+    TypeMismatch,
+    PayloadTooLarge,
+    EtagMismatch,
+    InvalidState,
+    LeaseLost,
+    StoreUnavailable,
+}
+
+impl Reason {
+    /// All of them, for the tests that hold documents and projections to this list.
+    pub const ALL: [Self; 23] = [
+        Self::InvalidName,
+        Self::InvalidArgument,
+        Self::Unimplemented,
+        Self::NotSupported,
+        Self::LimitExceeded,
+        Self::ServerDraining,
+        Self::Internal,
+        Self::OperationNotFound,
+        Self::OperationExpired,
+        Self::OperationDeleted,
+        Self::OperationAlreadyExists,
+        Self::NameExpired,
+        Self::NameDeleted,
+        Self::RequestIdReused,
+        Self::InvalidPageToken,
+        Self::PageTokenExpired,
+        Self::InvalidFilter,
+        Self::TypeMismatch,
+        Self::PayloadTooLarge,
+        Self::EtagMismatch,
+        Self::InvalidState,
+        Self::LeaseLost,
+        Self::StoreUnavailable,
+    ];
+
+    /// The word in ErrorInfo.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidName => "INVALID_NAME",
+            Self::InvalidArgument => "INVALID_ARGUMENT",
+            Self::Unimplemented | Self::NotSupported => "UNIMPLEMENTED",
+            Self::LimitExceeded => "LIMIT_EXCEEDED",
+            Self::ServerDraining => "SERVER_DRAINING",
+            Self::Internal => "INTERNAL",
+            Self::OperationNotFound => "OPERATION_NOT_FOUND",
+            Self::OperationExpired | Self::NameExpired => "OPERATION_EXPIRED",
+            Self::OperationDeleted | Self::NameDeleted => "OPERATION_DELETED",
+            Self::OperationAlreadyExists => "OPERATION_ALREADY_EXISTS",
+            Self::RequestIdReused => "REQUEST_ID_REUSED",
+            Self::InvalidPageToken => "INVALID_PAGE_TOKEN",
+            Self::PageTokenExpired => "PAGE_TOKEN_EXPIRED",
+            Self::InvalidFilter => "INVALID_FILTER",
+            Self::TypeMismatch => "TYPE_MISMATCH",
+            Self::PayloadTooLarge => "PAYLOAD_TOO_LARGE",
+            Self::EtagMismatch => "ETAG_MISMATCH",
+            Self::InvalidState => "INVALID_STATE",
+            Self::LeaseLost => "LEASE_LOST",
+            Self::StoreUnavailable => "STORE_UNAVAILABLE",
+        }
+    }
+
+    /// The canonical code (AIP-193).
+    pub const fn code(self) -> Code {
+        match self {
+            Self::InvalidName
+            | Self::InvalidArgument
+            // A field that has no effect is a bad argument; whole methods that do not exist are answered below the faces.
+            | Self::Unimplemented
+            | Self::LimitExceeded
+            | Self::RequestIdReused
+            | Self::InvalidPageToken
+            | Self::PageTokenExpired
+            | Self::InvalidFilter
+            | Self::TypeMismatch
+            | Self::PayloadTooLarge => Code::InvalidArgument,
+            Self::NotSupported => Code::Unimplemented,
+            Self::ServerDraining | Self::StoreUnavailable => Code::Unavailable,
+            Self::Internal => Code::Internal,
+            Self::OperationNotFound | Self::OperationExpired | Self::OperationDeleted => Code::NotFound,
+            Self::OperationAlreadyExists | Self::NameExpired | Self::NameDeleted => Code::AlreadyExists,
+            Self::EtagMismatch => Code::Aborted,
+            Self::InvalidState | Self::LeaseLost => Code::FailedPrecondition,
+        }
+    }
+}
+
+/// An error for the caller. What is only for operators was logged where it was found.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Error {
+    /// Why.
+    pub reason: Reason,
+    /// For people.
+    pub message: String,
+    /// For programs: what the message names.
+    pub metadata: BTreeMap<String, String>,
+    /// The resource that it is about.
+    pub resource: Option<String>,
+    /// When to ask again.
+    pub retry_delay: Option<Duration>,
+}
+
+/// Of verbs.
+pub type Result<T> = std::result::Result<T, Box<Error>>;
+
+impl Error {
+    /// An error of that reason.
+    pub fn new(reason: Reason, message: impl Into<String>) -> Box<Self> {
+        let message = message.into();
+        Box::new(Self { reason, message, metadata: BTreeMap::new(), resource: None, retry_delay: None })
+    }
+
+    /// A field of the request that cannot be.
+    pub fn field(field: &str, message: impl Into<String>) -> Box<Self> {
+        Self::new(Reason::InvalidArgument, message).with("field", field)
+    }
+
+    /// Names something for programs.
+    #[must_use]
+    pub fn with(mut self: Box<Self>, key: &str, value: impl ToString) -> Box<Self> {
+        self.metadata.insert(key.to_owned(), value.to_string());
+        self
+    }
+
+    /// There is no such operation, or none for this caller.
+    pub fn not_found(name: &Name) -> Box<Self> {
+        Self::about(Reason::OperationNotFound, name, format!("there is no operation {name}"))
+    }
+
+    /// An error about an operation.
+    pub fn about(reason: Reason, name: &Name, message: impl Into<String>) -> Box<Self> {
+        let mut error = Self::new(reason, message).with("name", name);
+        error.resource = Some(name.to_string());
+        error
+    }
+
+    /// The server stops.
+    pub fn draining() -> Box<Self> {
+        let mut error = Self::new(Reason::ServerDraining, "this server is shutting down; ask again, another one may answer");
+        error.retry_delay = Some(Duration::from_secs(1));
+        error
+    }
+
+    /// Something that cannot be; the cause is in the log.
+    pub fn internal(cause: &dyn std::fmt::Display) -> Box<Self> {
+        tracing::error!(%cause, "internal error");
+        Self::new(Reason::Internal, "internal error; the server's log has the cause")
+    }
+}
+
+impl From<NameError> for Box<Error> {
+    fn from(error: NameError) -> Self {
+        Error::new(Reason::InvalidName, error.to_string()).with("name", &error.text)
+    }
+}
+
+impl From<StoreError> for Box<Error> {
+    fn from(error: StoreError) -> Self {
+        match &error {
+            StoreError::Damaged(_) => Error::internal(&error),
+            StoreError::Away(_) | StoreError::Foreign(_) | StoreError::Closed => {
+                tracing::warn!(cause = %error, "the store is unavailable");
+                let message = match &error {
+                    StoreError::Foreign(_) => "the store no longer holds this server's data; its operator must act",
+                    _ => "the store does not answer; ask again",
+                };
+                let mut unavailable = Error::new(Reason::StoreUnavailable, message);
+                unavailable.retry_delay = Some(error.retry_delay());
+                unavailable
+            }
+        }
+    }
+}
+
+impl From<Rejection> for Box<Error> {
+    fn from(rejection: Rejection) -> Self {
+        let message = rejection.to_string();
+        match rejection {
+            Rejection::Deleted(name) => Error::about(Reason::OperationDeleted, &name, message),
+            Rejection::Expired(name) => Error::about(Reason::OperationExpired, &name, message),
+            Rejection::LeaseLost { name, attempt, fencing_number } => Error::about(Reason::LeaseLost, &name, message)
+                .with("attempt", attempt)
+                .with("fencingNumber", fencing_number),
+            Rejection::InvalidState { name, verb, .. } => Error::about(Reason::InvalidState, &name, message).with("verb", verb),
+            Rejection::TypeMismatch { name, field, declared, found } => Error::about(Reason::TypeMismatch, &name, message)
+                .with("field", field)
+                .with("declared", declared)
+                .with("found", found),
+            Rejection::EtagMismatch { name, current } => Error::about(Reason::EtagMismatch, &name, message).with("etag", current),
+            Rejection::LimitExceeded { name, what, limit } => {
+                Error::about(Reason::LimitExceeded, &name, message).with("what", what).with("limit", limit)
+            }
+            Rejection::NotReady(name) => Error::about(Reason::InvalidState, &name, message),
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! The hub: for each operation that somebody here is interested in, its newest state and a signal.
+//!
+//! A watcher has room for one state, the newest: it may miss intermediate states, never the last one, and never slows a
+//! commit or another watcher. Whoever is interested subscribes first and reads second.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Notify, watch};
+
+use super::Engine;
+use super::error::{Error, Result};
+use super::view::View;
+use crate::operation::{Record, Rejection};
+use crate::store::codec::decode;
+use crate::store::{Event, Key, Partition, StoreError};
+
+/// What is known of an operation.
+#[derive(Clone, Debug)]
+pub(super) struct Sighting {
+    /// Under which generation of its partition it was read.
+    pub(super) generation: u64,
+    /// Its visible revision.
+    pub(super) revision: u64,
+    /// The state, or why there is none.
+    pub(super) state: Result<Arc<View>>,
+}
+
+pub(super) struct Hub {
+    cells: Mutex<HashMap<Key, Cell>>,
+    stale: Mutex<HashSet<Key>>,
+    refresh: Notify,
+    generations: Vec<AtomicU64>,
+}
+
+struct Cell {
+    newest: watch::Sender<Option<Sighting>>,
+}
+
+/// Somebody's interest in an operation.
+pub(super) struct Interest {
+    engine: Engine,
+    key: Key,
+    /// The newest sighting.
+    pub(super) newest: watch::Receiver<Option<Sighting>>,
+}
+
+impl Hub {
+    pub(super) fn new(partitions: u16) -> Self {
+        Self {
+            cells: Mutex::default(),
+            stale: Mutex::default(),
+            refresh: Notify::new(),
+            generations: (0..partitions).map(|_| AtomicU64::new(0)).collect(),
+        }
+    }
+
+    /// The generation that a read or commit begun now belongs to.
+    pub(super) fn generation(&self, partition: Partition) -> u64 {
+        self.generations[usize::from(partition.0)].load(Ordering::Acquire)
+    }
+
+    pub(super) fn is_watched(&self, key: Key) -> bool {
+        self.cells().contains_key(&key)
+    }
+
+    /// Takes in what somebody read or wrote; older news is dropped.
+    pub(super) fn offer(&self, key: Key, generation: u64, revision: u64, state: Result<Arc<View>>) {
+        let cells = self.cells();
+        let Some(cell) = cells.get(&key) else { return };
+        let newest = cell.newest.clone();
+        drop(cells);
+        newest.send_if_modified(|known| {
+            let news = known.as_ref().is_none_or(|known| match generation.cmp(&known.generation) {
+                std::cmp::Ordering::Less => false,
+                // The store may have gone back: what is read now is the truth, whatever its revision.
+                std::cmp::Ordering::Greater => true,
+                std::cmp::Ordering::Equal => revision > known.revision,
+            });
+            if news {
+                *known = Some(Sighting { generation, revision, state });
+            }
+            news
+        });
+    }
+
+    /// Has an operation read again, once, for everybody.
+    pub(super) fn refresh(&self, key: Key) {
+        lock(&self.stale).insert(key);
+        self.refresh.notify_one();
+    }
+
+    fn cells(&self) -> MutexGuard<'_, HashMap<Key, Cell>> {
+        lock(&self.cells)
+    }
+
+    fn known_revision(&self, key: Key) -> Option<u64> {
+        let cells = self.cells();
+        let cell = cells.get(&key)?;
+        Some(cell.newest.borrow().as_ref().map_or(0, |known| known.revision))
+    }
+}
+
+impl Engine {
+    /// Follows an operation from now on; its state now is read and offered.
+    pub(super) async fn follow(&self, key: Key) -> Result<Interest> {
+        let newest = self.inner.hub.cells().entry(key).or_insert_with(|| Cell { newest: watch::Sender::new(None) }).newest.subscribe();
+        let interest = Interest { engine: self.clone(), key, newest };
+        self.sight(&[key]).await?;
+        Ok(interest)
+    }
+
+    /// Reads operations and offers them to whoever follows them.
+    async fn sight(&self, keys: &[Key]) -> std::result::Result<(), StoreError> {
+        let store = &self.inner.store;
+        let keyspace = store.keyspace();
+        let generations: Vec<u64> = keys.iter().map(|key| self.inner.hub.generation(keyspace.partition(*key))).collect();
+        let records = store.get(keys).await?;
+        for ((key, generation), record) in keys.iter().zip(generations).zip(records) {
+            let (revision, state) = match record {
+                None => (u64::MAX, Err(Error::new(super::Reason::OperationNotFound, "there is no such operation"))),
+                Some(record) => match decode(&record)? {
+                    Record::Operation(operation) if operation.deletion.is_some() => {
+                        (record.visible_revision, Err(Rejection::Deleted(operation.name.clone()).into()))
+                    }
+                    Record::Operation(operation) => match View::load(&**store, *key, *operation).await? {
+                        Some(view) => (record.visible_revision, Ok(view)),
+                        None => {
+                            self.inner.hub.refresh(*key);
+                            continue;
+                        }
+                    },
+                    Record::Tombstone(tombstone) => {
+                        let name = tombstone.name;
+                        let gone = if tombstone.deleted { Rejection::Deleted(name) } else { Rejection::Expired(name) };
+                        (record.visible_revision, Err(gone.into()))
+                    }
+                },
+            };
+            self.inner.hub.offer(*key, generation, revision, state);
+        }
+        Ok(())
+    }
+
+    /// Runs the hub: hints in, re-reads out.
+    pub(super) fn follow_feed(&self) {
+        let mut feed = self.inner.store.feed();
+        let engine = self.clone();
+        self.inner.tasks.spawn("feed", async move {
+            while let Some(event) = feed.next().await {
+                engine.take_in(event);
+            }
+        });
+        let engine = self.clone();
+        self.inner.tasks.spawn("hub", async move {
+            loop {
+                engine.inner.hub.refresh.notified().await;
+                engine.refresh_stale().await;
+            }
+        });
+    }
+
+    fn take_in(&self, event: Event) {
+        let hub = &self.inner.hub;
+        match event {
+            Event::Hint(hint) => {
+                if let Ok(queue) = std::str::from_utf8(&hint.note)
+                    && !queue.is_empty()
+                {
+                    self.inner.dispatchers.wake(queue);
+                }
+                if hub.known_revision(hint.key).is_some_and(|known| known < hint.revision) {
+                    hub.refresh(hint.key);
+                }
+            }
+            Event::Gap(partitions) => {
+                for partition in &partitions {
+                    hub.generations[usize::from(partition.0)].fetch_add(1, Ordering::AcqRel);
+                }
+                let keyspace = self.inner.store.keyspace();
+                let affected: Vec<Key> = hub.cells().keys().copied().filter(|key| partitions.contains(&keyspace.partition(*key))).collect();
+                lock(&hub.stale).extend(affected);
+                hub.refresh.notify_one();
+                self.inner.dispatchers.wake_all();
+                self.inner.scheduler_wake.notify_one();
+            }
+        }
+    }
+
+    async fn refresh_stale(&self) {
+        let hub = &self.inner.hub;
+        let stale: Vec<Key> = lock(&hub.stale).drain().collect();
+        let watched: Vec<Key> = stale.into_iter().filter(|key| hub.is_watched(*key)).collect();
+        for keys in watched.chunks(AT_ONCE) {
+            match self.sight(keys).await {
+                Ok(()) => {}
+                Err(error @ StoreError::Away(_)) => {
+                    tracing::warn!(%error, "cannot read what is being watched; trying again");
+                    lock(&hub.stale).extend(keys);
+                    self.inner.clock.sleep(PAUSE).await;
+                    hub.refresh.notify_one();
+                }
+                // It stays so: whoever waits must be told.
+                Err(error) => {
+                    let end: Box<Error> = error.into();
+                    for key in keys {
+                        let generation = hub.generation(self.inner.store.keyspace().partition(*key));
+                        hub.offer(*key, generation, u64::MAX, Err(end.clone()));
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Interest {
+    fn drop(&mut self) {
+        let mut cells = self.engine.inner.hub.cells();
+        // This receiver still counts.
+        if cells.get(&self.key).is_some_and(|cell| cell.newest.receiver_count() <= 1) {
+            cells.remove(&self.key);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+const AT_ONCE: usize = 128;
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(100);

@@ -1,0 +1,130 @@
+//! The verbs: read, decide, commit, hint. One way in for callers, workers and background agents alike.
+//!
+//! The engine knows what an operation is and what a store is, and nothing of how requests arrive.
+
+mod agents;
+mod batch;
+mod caller;
+mod calls;
+mod commit;
+mod dispatcher;
+mod error;
+mod hub;
+mod page_token;
+mod pages;
+mod starts;
+pub mod tasks;
+mod view;
+mod watch;
+mod work;
+
+use std::sync::Arc;
+
+use crate::clock::Clock;
+use crate::store::{Key, Store};
+
+pub use self::agents::{Janitor, Reaper, Scheduler, Sweep};
+pub use self::batch::LeaseBatch;
+pub use self::caller::{Caller, Permission, Policy};
+pub use self::commit::Done;
+pub use self::error::{Error, Reason, Result};
+pub use self::pages::{ListPage, ListQuery};
+pub use self::starts::{Started, StartRequest};
+pub use self::view::View;
+pub use self::watch::{EventKind, Watch, WatchEvent, WatchFrom, WatchOptions};
+pub use self::work::LeaseRequest;
+
+use self::dispatcher::Dispatchers;
+use self::hub::Hub;
+use self::tasks::Tasks;
+
+/// The engine of one server. Clones are the same engine.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    policy: Policy,
+    hub: Hub,
+    dispatchers: Dispatchers,
+    scheduler_wake: tokio::sync::Notify,
+    tasks: Tasks,
+    draining: tokio_util::sync::CancellationToken,
+}
+
+impl Engine {
+    /// An engine on `store`, its background agents running.
+    pub fn start(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
+        let engine = Self::without_agents(store, clock);
+        engine.run_agents();
+        engine
+    }
+
+    /// An engine whose agents run only when a test calls them.
+    pub fn without_agents(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
+        let hub = Hub::new(store.keyspace().partitions());
+        let engine = Self {
+            inner: Arc::new(Inner {
+                store,
+                clock,
+                policy: Policy::default(),
+                hub,
+                dispatchers: Dispatchers::default(),
+                scheduler_wake: tokio::sync::Notify::new(),
+                tasks: Tasks::default(),
+                draining: tokio_util::sync::CancellationToken::new(),
+            }),
+        };
+        engine.follow_feed();
+        engine
+    }
+
+    /// The store below.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.inner.store
+    }
+
+    /// The clock that waits are counted by.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.inner.clock
+    }
+
+    /// Stops leasing and ends waits and watches, politely; calls that run are finished.
+    pub fn drain(&self) {
+        self.inner.draining.cancel();
+    }
+
+    /// Whether [`Self::drain`] was called.
+    pub fn is_draining(&self) -> bool {
+        self.inner.draining.is_cancelled()
+    }
+
+    /// Resolves once [`Self::drain`] is called.
+    pub async fn drained(&self) {
+        self.inner.draining.cancelled().await;
+    }
+
+    /// Ends the background work, then closes the store.
+    pub async fn stop(&self) {
+        self.drain();
+        self.inner.tasks.stop().await;
+        self.inner.store.close().await;
+    }
+
+    fn key(&self, name: &crate::operation::name::Name) -> Key {
+        self.inner.store.keyspace().key(name.as_str())
+    }
+}
+
+/// So many random bytes, for tokens and nonces.
+pub fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    for chunk in bytes.chunks_mut(8) {
+        // A version-4 UUID fixes six of its first 80 bits; the last eight bytes hold 62 random ones.
+        chunk.copy_from_slice(&uuid::Uuid::new_v4().as_bytes()[16 - chunk.len()..]);
+    }
+    bytes
+}

@@ -1,0 +1,149 @@
+//! Lists: the direct children of one parent, newest first; with the wildcard `-` by parent, then newest first.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use prost::Message;
+
+use super::caller::{Caller, Permission};
+use super::error::Result;
+use super::view::View;
+use super::{Engine, page_token};
+use crate::limits::MAX_REPLY_BYTES;
+use crate::operation::Record;
+use crate::operation::entries::{LIST, parent_prefix};
+use crate::operation::name::ParentPattern;
+use crate::store::codec::decode;
+use crate::store::{Entry, Index, Key, Partition, Scan};
+
+/// What to list.
+#[derive(Clone, Debug)]
+pub struct ListQuery {
+    /// Of which parents.
+    pub parent: ParentPattern,
+    /// How many at most.
+    pub page_size: usize,
+    /// Where the last page ended; empty for the first.
+    pub page_token: String,
+}
+
+/// A page.
+#[derive(Clone, Debug, Default)]
+pub struct ListPage {
+    /// The operations.
+    pub views: Vec<Arc<View>>,
+    /// Where the next page begins; empty on the last.
+    pub next_page_token: String,
+}
+
+impl Engine {
+    /// A page of operations, bounded by count and by bytes.
+    pub async fn list(&self, caller: &Caller, query: ListQuery) -> Result<ListPage> {
+        self.inner.policy.authorise(caller, Permission::Read, query.parent.as_str())?;
+        let keyspace = self.inner.store.keyspace();
+        let now = self.inner.store.now(Partition(0));
+        let mut after = match query.page_token.as_str() {
+            "" => None,
+            token => Some(Bytes::from(page_token::open(keyspace, query.parent.as_str(), token, now)?)),
+        };
+        let mut page = ListPage::default();
+        let mut bytes = 0;
+        loop {
+            // One more than asked for tells whether there is a next page.
+            let wanted = query.page_size - page.views.len() + 1;
+            let entries = self.entries_after(&query.parent, after.as_ref(), wanted).await?;
+            let exhausted = entries.len() < wanted;
+            for (entry, view) in self.views(&entries).await? {
+                if let Some(view) = view {
+                    bytes += view.published.encoded_len() + FRAME;
+                    let full = page.views.len() == query.page_size || (bytes > MAX_REPLY_BYTES && !page.views.is_empty());
+                    if full {
+                        let position = after.as_deref().unwrap_or_default();
+                        page.next_page_token = page_token::seal(keyspace, query.parent.as_str(), position, now)?;
+                        return Ok(page);
+                    }
+                    page.views.push(view);
+                }
+                after = Some(entry.member);
+            }
+            if exhausted {
+                return Ok(page);
+            }
+        }
+    }
+
+    async fn entries_after(&self, parent: &ParentPattern, after: Option<&Bytes>, wanted: usize) -> Result<Vec<Entry>> {
+        if !parent.is_wildcard() {
+            return self.children_after(parent.as_str().as_bytes(), after, wanted).await;
+        }
+        let mut entries = Vec::new();
+        let mut current = after.map(|member| parent_of(member));
+        let mut after = after.cloned();
+        while entries.len() < wanted {
+            let next = match current.take() {
+                // Go on within the parent where the last page ended.
+                Some(parent) if after.is_some() => Some(parent),
+                former => self.next_parent(parent, former).await?,
+            };
+            let Some(next) = next else { break };
+            if parent.matches(&String::from_utf8_lossy(&next)) {
+                entries.extend(self.children_after(&next, after.take().as_ref(), wanted - entries.len()).await?);
+            }
+            after = None;
+            current = Some(next);
+        }
+        Ok(entries)
+    }
+
+    /// Newest first: the index is in order of creation, read backwards.
+    async fn children_after(&self, parent: &[u8], after: Option<&Bytes>, wanted: usize) -> Result<Vec<Entry>> {
+        let prefix = parent_prefix(&String::from_utf8_lossy(parent));
+        let mut scan = Scan { descending: true, ..Scan::first(Index::new(LIST), wanted) }.with_prefix(&prefix);
+        if let Some(after) = after {
+            scan.to = Bound::Excluded(after.clone());
+        }
+        Ok(self.inner.store.scan(scan).await?)
+    }
+
+    /// The first parent with children after `former`, of those that begin as the pattern does.
+    async fn next_parent(&self, pattern: &ParentPattern, former: Option<Vec<u8>>) -> Result<Option<Vec<u8>>> {
+        let mut scan = Scan::first(Index::new(LIST), 1).with_prefix(pattern.prefix().as_bytes());
+        if let Some(former) = former {
+            // Members of `former` begin with it and a zero; the next parent is above all of them.
+            scan.from = Bound::Included([&former[..], &[1]].concat().into());
+        }
+        let first = self.inner.store.scan(scan).await?;
+        Ok(first.first().map(|entry| parent_of(&entry.member)))
+    }
+
+    /// What callers see of each entry; nothing where it went away meanwhile.
+    async fn views(&self, entries: &[Entry]) -> Result<Vec<(Entry, Option<Arc<View>>)>> {
+        let keys: Vec<Key> = entries.iter().filter_map(Entry::key).collect();
+        let records = self.inner.store.get(&keys).await?;
+        let mut views = Vec::with_capacity(entries.len());
+        for ((entry, key), record) in entries.iter().zip(&keys).zip(records) {
+            let record = record.as_ref().map(decode).transpose()?;
+            let view = match record {
+                Some(Record::Operation(operation)) if operation.deletion.is_none() => {
+                    let name = operation.name.clone();
+                    match View::load(&*self.inner.store, *key, *operation).await? {
+                        Some(view) => Some(view),
+                        None => self.view(&name).await.ok(),
+                    }
+                }
+                _ => None,
+            };
+            views.push((entry.clone(), view));
+        }
+        Ok(views)
+    }
+}
+
+/// The parent in a member of `list`: what stands before the first zero.
+fn parent_of(member: &[u8]) -> Vec<u8> {
+    member.split(|byte| *byte == 0).next().unwrap_or_default().to_vec()
+}
+
+/// What an element costs in a reply besides itself.
+const FRAME: usize = 8;

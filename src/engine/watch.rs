@@ -1,0 +1,225 @@
+//! Watching one operation: the state now, then every newer one that the watcher keeps up with, the last one always.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+
+use super::caller::{Caller, Permission};
+use super::calls::named;
+use super::error::{Error, Reason, Result};
+use super::hub::{Interest, Sighting};
+use super::view::View;
+use super::Engine;
+use crate::clock::Timestamp;
+use crate::operation::name::Name;
+
+/// What a watcher wants.
+#[derive(Clone, Debug)]
+pub struct WatchOptions {
+    /// Where to begin.
+    pub from: WatchFrom,
+    /// No more than one update in this time; the last state is never held back.
+    pub min_interval: Duration,
+    /// A sign of life after so long without another event.
+    pub heartbeat: Duration,
+}
+
+/// Where a watch begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WatchFrom {
+    /// With the state now.
+    Start,
+    /// With the next change.
+    Now,
+    /// Where an earlier watch stopped: with the state now, unless that was it.
+    Token(ResumeToken),
+}
+
+/// A position in the history of one operation: good for equality, never for order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResumeToken {
+    uid: [u8; 16],
+    revision: u64,
+}
+
+/// What kind of event it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventKind {
+    /// The first state.
+    Snapshot,
+    /// A newer state.
+    Update,
+    /// Nothing new.
+    Heartbeat,
+    /// The last state.
+    Done,
+    /// There is no such operation any more.
+    Deleted,
+    /// Attach again, elsewhere.
+    Reconnect,
+    /// The store went back: this state replaces what was known.
+    Resync,
+}
+
+/// One event.
+#[derive(Clone, Debug)]
+pub struct WatchEvent {
+    /// What kind.
+    pub kind: EventKind,
+    /// The state, where the kind has one.
+    pub view: Option<Arc<View>>,
+    /// Where to go on after a break.
+    pub resume_token: String,
+    /// When.
+    pub time: Timestamp,
+}
+
+/// A watch that runs.
+pub struct Watch {
+    engine: Engine,
+    name: Name,
+    options: WatchOptions,
+    interest: Interest,
+    told: Option<Told>,
+    token: String,
+    ended: bool,
+    first: bool,
+}
+
+/// What the watcher was told last.
+#[derive(Clone, Copy)]
+struct Told {
+    generation: u64,
+    revision: u64,
+    at: Duration,
+}
+
+impl ResumeToken {
+    /// Reads a token.
+    pub fn parse(text: &str) -> Result<Self> {
+        let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).ok();
+        let parts = bytes.as_deref().and_then(|bytes| bytes.split_at_checked(16));
+        parts
+            .and_then(|(uid, revision)| Some(Self { uid: uid.try_into().ok()?, revision: u64::from_be_bytes(revision.try_into().ok()?) }))
+            .ok_or_else(|| Error::field("resume_token", format!("{text:?} is no resume token of longhaul; leave it empty to begin anew")))
+    }
+
+    fn of(view: &View) -> Self {
+        Self { uid: view.operation.uid.into_bytes(), revision: view.operation.stamps.visible }
+    }
+}
+
+impl std::fmt::Display for ResumeToken {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let bytes = [&self.uid[..], &self.revision.to_be_bytes()].concat();
+        formatter.write_str(&BASE64_URL_SAFE_NO_PAD.encode(bytes))
+    }
+}
+
+impl Engine {
+    /// Watches an operation.
+    pub async fn watch(&self, caller: &Caller, name: &Name, options: WatchOptions) -> Result<Watch> {
+        self.inner.policy.authorise(caller, Permission::Read, name.parent())?;
+        let mut interest = self.follow(self.key(name)).await?;
+        // An operation whose payloads changed while they were read is read again; wait for that.
+        let known = interest.newest.wait_for(Option::is_some).await.ok().and_then(|known| known.clone());
+        let known = known.ok_or_else(Error::draining)?;
+        let view = known.state.map_err(|error| named(name, error))?;
+        let begin = ResumeToken::of(&view);
+        let skip = !view.published.done && match &options.from {
+            WatchFrom::Start => false,
+            WatchFrom::Now => true,
+            WatchFrom::Token(token) => *token == begin,
+        };
+        let told = skip.then(|| Told { generation: known.generation, revision: known.revision, at: self.inner.clock.elapsed() });
+        let token = begin.to_string();
+        Ok(Watch { engine: self.clone(), name: name.clone(), options, interest, told, token, ended: false, first: !skip })
+    }
+}
+
+impl Watch {
+    /// The next event; `None` after the last. An error ends the watch.
+    pub async fn next(&mut self) -> Option<Result<WatchEvent>> {
+        if self.ended {
+            return None;
+        }
+        loop {
+            let newest = self.interest.newest.borrow_and_update().clone();
+            if let Some(sighting) = newest.filter(|sighting| self.is_news(sighting)) {
+                if let Some(event) = self.tell(sighting).await {
+                    return Some(event);
+                }
+                continue;
+            }
+            let clock = self.engine.inner.clock.clone();
+            tokio::select! {
+                biased;
+                changed = self.interest.newest.changed() => if changed.is_err() { return self.end(EventKind::Reconnect) },
+                () = self.engine.drained() => return self.end(EventKind::Reconnect),
+                () = clock.sleep(self.options.heartbeat) => return Some(Ok(self.event(EventKind::Heartbeat, None))),
+            }
+        }
+    }
+
+    fn is_news(&self, sighting: &Sighting) -> bool {
+        self.told.is_none_or(|told| sighting.revision != told.revision)
+    }
+
+    /// The event of a sighting; `None` where a newer one came while it was held back.
+    async fn tell(&mut self, sighting: Sighting) -> Option<Result<WatchEvent>> {
+        let Sighting { generation, revision, state } = sighting;
+        let view = match state {
+            Ok(view) => view,
+            Err(error) => return self.gone(error),
+        };
+        if let Some(told) = self.told.filter(|_| !view.published.done) {
+            let pause = self.options.min_interval.saturating_sub(self.engine.inner.clock.elapsed().saturating_sub(told.at));
+            if !pause.is_zero() && self.superseded_within(pause).await {
+                return None;
+            }
+        }
+        let went_back = self.told.is_some_and(|told| generation > told.generation && revision < told.revision);
+        let kind = match self.told {
+            _ if view.published.done => EventKind::Done,
+            _ if went_back => EventKind::Resync,
+            None if self.first => EventKind::Snapshot,
+            _ => EventKind::Update,
+        };
+        self.first = false;
+        self.told = Some(Told { generation, revision, at: self.engine.inner.clock.elapsed() });
+        self.token = ResumeToken::of(&view).to_string();
+        self.ended = kind == EventKind::Done;
+        Some(Ok(self.event(kind, Some(view))))
+    }
+
+    async fn superseded_within(&mut self, pause: Duration) -> bool {
+        let clock = self.engine.inner.clock.clone();
+        tokio::select! {
+            biased;
+            changed = self.interest.newest.changed() => changed.is_ok(),
+            () = self.engine.drained() => false,
+            () = clock.sleep(pause) => false,
+        }
+    }
+
+    fn gone(&mut self, error: Box<Error>) -> Option<Result<WatchEvent>> {
+        self.ended = true;
+        match error.reason {
+            Reason::OperationDeleted | Reason::OperationExpired | Reason::OperationNotFound => Some(Ok(self.event(EventKind::Deleted, None))),
+            _ => Some(Err(named(&self.name, error))),
+        }
+    }
+
+    fn end(&mut self, kind: EventKind) -> Option<Result<WatchEvent>> {
+        self.ended = true;
+        Some(Ok(self.event(kind, None)))
+    }
+
+    fn event(&self, kind: EventKind, view: Option<Arc<View>>) -> WatchEvent {
+        let keyspace = self.engine.inner.store.keyspace();
+        let partition = keyspace.partition(keyspace.key(self.name.as_str()));
+        WatchEvent { kind, view, resume_token: self.token.clone(), time: self.engine.inner.store.now(partition) }
+    }
+}

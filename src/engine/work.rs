@@ -1,0 +1,74 @@
+//! The verbs of workers.
+
+use std::time::Duration;
+
+use super::batch::{LeaseBatch, Leased};
+use super::caller::{Caller, Permission};
+use super::error::Result;
+use super::starts::{StartRequest, Started};
+use super::{Done, Engine, random};
+use crate::operation::command::{Command, Renew, Take};
+use crate::operation::lease::Token;
+use crate::operation::name::{Name, Queue};
+
+/// A worker's wish for work.
+#[derive(Clone, Debug)]
+pub struct LeaseRequest {
+    /// From which queue.
+    pub queue: Queue,
+    /// What the worker calls itself.
+    pub worker: String,
+    /// How many at most.
+    pub max: usize,
+    /// How long each lease shall last.
+    pub duration: Duration,
+    /// How long to wait for the first.
+    pub wait: Duration,
+}
+
+impl Engine {
+    /// Leases operations from a queue, and waits for some where there are none; then, at the end, there are none.
+    pub async fn lease(&self, caller: &Caller, request: LeaseRequest) -> Result<LeaseBatch> {
+        self.inner.policy.authorise(caller, Permission::Work, request.queue.as_str())?;
+        let wait = request.wait;
+        let mut reply = self.queue_up(request);
+        // The first look always gets its answer: a wait of nothing still takes what is there.
+        let grants = tokio::select! {
+            biased;
+            grants = &mut reply => grants,
+            () = self.idle_for(wait) => Ok(Ok(Vec::new())),
+            () = self.drained() => Ok(Ok(Vec::new())),
+        };
+        // Closing the line here makes the dispatcher see that nobody listens; what it sent before is taken.
+        reply.close();
+        let grants = match (grants, reply.try_recv()) {
+            (_, Ok(late)) => late?,
+            (Ok(grants), Err(_)) => grants?,
+            (Err(_), Err(_)) => Vec::new(),
+        };
+        Ok(LeaseBatch::new(self.clone(), grants))
+    }
+
+    /// Starts an operation that the caller works on itself. A repeat gets the same lease while it lives, afterwards none.
+    pub async fn start_leased(&self, caller: &Caller, request: StartRequest, worker: String, duration: Duration) -> Result<(Started, Option<Leased>)> {
+        self.inner.policy.authorise(caller, Permission::Work, request.queue.as_str())?;
+        let take = Take { token: Token(random()), worker, duration, holder: None };
+        let started = self.start_with(caller, request, Some(take)).await?;
+        let lives = started.view.operation.state.lease().is_some() && started.view.operation.attempts_used == 0;
+        let operation = started.view.operation.clone();
+        let key = self.key(&operation.name);
+        let leased = if lives { self.load_leased(key, operation).await? } else { None };
+        Ok((started, leased))
+    }
+
+    /// Goes on holding a lease.
+    pub async fn renew(&self, caller: &Caller, name: &Name, renew: Renew) -> Result<Done> {
+        self.work(caller, name, Command::Renew(renew)).await
+    }
+
+    /// A call of the worker that holds the operation.
+    pub async fn work(&self, caller: &Caller, name: &Name, command: Command) -> Result<Done> {
+        self.inner.policy.authorise(caller, Permission::Work, name.parent())?;
+        self.apply(name, &command).await
+    }
+}
