@@ -10,3 +10,4 @@ pub mod operation;
 
 pub mod proto;
 pub mod store;
+pub mod wire;

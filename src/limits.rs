@@ -50,6 +50,8 @@ pub const MAX_REQUEST_ID_LENGTH: usize = 128;
 pub const MAX_LABEL_NAME_BYTES: usize = 128;
 /// Bytes of any other text.
 pub const MAX_TEXT_BYTES: usize = 4 << 10;
+/// Bytes of a label's value.
+pub const MAX_LABEL_VALUE_BYTES: usize = 256;
 /// Labels of one operation.
 pub const MAX_LABELS: usize = 64;
 

@@ -24,14 +24,14 @@ use crate::clock::Clock;
 use crate::store::{Key, Store};
 
 pub use self::agents::{Janitor, Reaper, Scheduler, Sweep};
-pub use self::batch::LeaseBatch;
+pub use self::batch::{LeaseBatch, Leased};
 pub use self::caller::{Caller, Permission, Policy};
 pub use self::commit::Done;
 pub use self::error::{Error, Reason, Result};
 pub use self::pages::{ListPage, ListQuery};
 pub use self::starts::{Started, StartRequest};
 pub use self::view::View;
-pub use self::watch::{EventKind, Watch, WatchEvent, WatchFrom, WatchOptions};
+pub use self::watch::{EventKind, ResumeToken, Watch, WatchEvent, WatchFrom, WatchOptions};
 pub use self::work::LeaseRequest;
 
 use self::dispatcher::Dispatchers;
