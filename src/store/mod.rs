@@ -14,6 +14,7 @@ mod feed;
 mod index;
 mod key;
 mod keyspace;
+pub mod redis;
 mod write_set;
 
 use async_trait::async_trait;
