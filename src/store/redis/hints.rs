@@ -59,7 +59,10 @@ impl Hints {
     /// A feed of events from now on; one that has ended once the store is closed.
     pub(super) fn feed(&self) -> Feed {
         let state = self.lock();
-        state.publisher.as_ref().map_or_else(|| Publisher::new(self.partitions).subscribe(), Publisher::subscribe)
+        state
+            .publisher
+            .as_ref()
+            .map_or_else(|| Publisher::new(self.partitions).subscribe(), Publisher::subscribe)
     }
 
     /// Ends all feeds.
@@ -107,7 +110,9 @@ impl Hints {
     pub(super) fn compare(&self, before: &[Progress], metas: &[Option<Meta>]) {
         let mut state = self.lock();
         let mut gap = Vec::new();
-        for (partition, ((seen, before), meta)) in (0..).map(Partition).zip(state.seen.iter_mut().zip(before).zip(metas)) {
+        for (partition, ((seen, before), meta)) in
+            (0..).map(Partition).zip(state.seen.iter_mut().zip(before).zip(metas))
+        {
             let Some(meta) = meta else {
                 seen.lost = true;
                 continue;

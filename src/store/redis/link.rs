@@ -137,7 +137,9 @@ pub(super) fn away(place: &str, error: &RedisError) -> StoreError {
 pub(super) fn refused(place: &str, text: &str) -> StoreError {
     // Redis begins this refusal with OOM, and the crate passes the word on as the error's code.
     if text.contains("OOM") || text.contains("used memory > 'maxmemory'") {
-        return StoreError::Away(format!("{place} is out of memory: raise maxmemory or delete operations ({text})"));
+        return StoreError::Away(format!(
+            "{place} is out of memory: raise maxmemory or delete operations ({text})"
+        ));
     }
     StoreError::Away(format!("{place}: {text}"))
 }

@@ -29,7 +29,8 @@ impl Subscription {
         let receiver = receiver(shared, &ended);
         shared.hints.restart();
         let mut connection = shared.dial.connect(|config| config.set_push_sender(receiver)).await?;
-        let channels: Vec<Vec<u8>> = shared.keyspace.all().map(|partition| shared.keys.channel(partition)).collect();
+        let channels: Vec<Vec<u8>> =
+            shared.keyspace.all().map(|partition| shared.keys.channel(partition)).collect();
         connection.subscribe(&channels).await?;
         let mut subscription = Self { connection, ended };
         subscription.look(shared).await?;
@@ -55,8 +56,12 @@ impl Subscription {
         for meta in shared.keys.metas() {
             request.arg(meta);
         }
-        let ((seconds, micros), metas): ((u64, u64), Vec<Value>) = request.query_async(&mut self.connection).await?;
-        shared.time.observe(Timestamp::from_micros(seconds.saturating_mul(1_000_000).saturating_add(micros)), sent);
+        let ((seconds, micros), metas): ((u64, u64), Vec<Value>) =
+            request.query_async(&mut self.connection).await?;
+        shared.time.observe(
+            Timestamp::from_micros(seconds.saturating_mul(1_000_000).saturating_add(micros)),
+            sent,
+        );
 
         let metas: Vec<Option<Meta>> = metas.iter().map(|meta| shared.own_meta(meta)).collect();
         for (partition, meta) in shared.keyspace.all().zip(&metas) {
@@ -74,7 +79,11 @@ impl Subscription {
 }
 
 /// Keeps a subscription until the store is closed.
-pub(super) async fn run(shared: Arc<Shared>, mut subscription: Subscription, stop: CancellationToken) {
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    mut subscription: Subscription,
+    stop: CancellationToken,
+) {
     let keep = async {
         loop {
             let began = shared.time.clock().elapsed();
@@ -110,8 +119,15 @@ fn lost(shared: &Shared, error: Option<&RedisError>) {
 }
 
 /// Runs in the connection's own task, so it only notes what came.
-fn receiver(shared: &Arc<Shared>, ended: &Arc<Notify>) -> impl Fn(PushInfo) -> Result<(), redis::aio::SendError> + Send + Sync + use<> {
-    let channels: HashMap<Vec<u8>, Partition> = shared.keyspace.all().map(|partition| (shared.keys.channel(partition), partition)).collect();
+fn receiver(
+    shared: &Arc<Shared>,
+    ended: &Arc<Notify>,
+) -> impl Fn(PushInfo) -> Result<(), redis::aio::SendError> + Send + Sync + use<> {
+    let channels: HashMap<Vec<u8>, Partition> = shared
+        .keyspace
+        .all()
+        .map(|partition| (shared.keys.channel(partition), partition))
+        .collect();
     let (hints, ended) = (Arc::clone(&shared.hints), Arc::clone(ended));
     move |push| {
         match (push.kind, &push.data[..]) {

@@ -82,7 +82,11 @@ impl Options {
 /// The URL may hold a password and stays out of logs.
 impl fmt::Debug for Options {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Options").field("prefix", &self.prefix).field("keyspace", &self.keyspace).finish_non_exhaustive()
+        formatter
+            .debug_struct("Options")
+            .field("prefix", &self.prefix)
+            .field("keyspace", &self.keyspace)
+            .finish_non_exhaustive()
     }
 }
 
@@ -113,7 +117,10 @@ impl RedisStore {
     /// [`OpenError`]; only [`OpenError::Unreachable`] may pass by waiting.
     pub async fn open(options: Options) -> Result<Arc<Self>, OpenError> {
         if options.prefix.contains(['{', '}']) {
-            return Err(OpenError::Address(format!("the prefix {:?} contains a brace; choose one without", options.prefix)));
+            return Err(OpenError::Address(format!(
+                "the prefix {:?} contains a brace; choose one without",
+                options.prefix
+            )));
         }
         let dial = Dial::new(&options.url, &options.prefix, options.response_timeout)?;
         let link = Link::new(dial.clone());
@@ -121,7 +128,8 @@ impl RedisStore {
         let keyspace = opening::keyspace(&link, &dial, &options).await?;
         let shared = Arc::new(Shared::new(keyspace, dial, link, &options));
         let subscription = Subscription::open(&shared).await;
-        let subscription = subscription.map_err(|error| opening::unreachable(&shared.dial, &error))?;
+        let subscription =
+            subscription.map_err(|error| opening::unreachable(&shared.dial, &error))?;
 
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         tasks.spawn(listener::run(Arc::clone(&shared), subscription, stop.clone()));
@@ -146,7 +154,12 @@ impl Shared {
         Self {
             keys: Keys::new(&options.prefix, &keyspace),
             bulk: Link::new(dial.clone()),
-            time: Timekeeper::new(Arc::clone(&options.clock), options.time, dial.place(), partitions),
+            time: Timekeeper::new(
+                Arc::clone(&options.clock),
+                options.time,
+                dial.place(),
+                partitions,
+            ),
             hints: Arc::new(Hints::new(keyspace.id(), partitions)),
             keyspace,
             dial,
@@ -186,7 +199,10 @@ impl Shared {
     }
 
     fn unexpected(&self) -> StoreError {
-        StoreError::Damaged(format!("{} holds a value of another kind than expected", self.dial.place()))
+        StoreError::Damaged(format!(
+            "{} holds a value of another kind than expected",
+            self.dial.place()
+        ))
     }
 }
 

@@ -10,16 +10,26 @@ use super::link::{Dial, Link};
 use crate::store::{Durability, Keyspace, OpenError, StoreError};
 
 /// Looks at the server and its settings. Returns how far an acknowledged commit is safe.
-pub(super) async fn inspect(link: &Link, dial: &Dial, options: &Options) -> Result<Durability, OpenError> {
+pub(super) async fn inspect(
+    link: &Link,
+    dial: &Dial,
+    options: &Options,
+) -> Result<Durability, OpenError> {
     let info = Info::read(link, dial).await?;
     info.refuse_unfit(dial)?;
     let place = dial.place();
     let Some(settings) = durability_settings(link).await else {
         let stated = options.durability.unwrap_or(Durability::Memory);
-        tracing::warn!(store = place, durability = stated.as_str(), "CONFIG is forbidden here: the durability level is taken as stated");
+        tracing::warn!(
+            store = place,
+            durability = stated.as_str(),
+            "CONFIG is forbidden here: the durability level is taken as stated"
+        );
         return Ok(stated);
     };
-    let wrong = FSYNC_SETTINGS.iter().find(|(name, wanted)| settings.get(*name).is_some_and(|value| value != wanted));
+    let wrong = FSYNC_SETTINGS
+        .iter()
+        .find(|(name, wanted)| settings.get(*name).is_some_and(|value| value != wanted));
     match (wrong, options.durability) {
         (None, _) => Ok(Durability::Fsync),
         (Some((name, wanted)), Some(Durability::Fsync)) => Err(OpenError::Unsafe(format!(
@@ -34,7 +44,11 @@ pub(super) async fn inspect(link: &Link, dial: &Dial, options: &Options) -> Resu
 ///
 /// The root and all metas come into being in one MSETNX, so no crash and no race leaves a part of them. A part that is missing
 /// later was therefore lost, and with it perhaps records: then nothing is made up, and the operator decides.
-pub(super) async fn keyspace(link: &Link, dial: &Dial, options: &Options) -> Result<Keyspace, OpenError> {
+pub(super) async fn keyspace(
+    link: &Link,
+    dial: &Dial,
+    options: &Options,
+) -> Result<Keyspace, OpenError> {
     let place = dial.place();
     if let Some(keyspace) = adopt(link, dial, options).await? {
         return Ok(keyspace);
@@ -77,7 +91,9 @@ async fn adopt(link: &Link, dial: &Dial, options: &Options) -> Result<Option<Key
     }
     let metas = link.command(&request).await.map_err(|error| unreachable(dial, &error))?;
     let own = |meta: &Value| match meta {
-        Value::BulkString(bytes) => Meta::decode(bytes).is_some_and(|meta| meta.keyspace == keyspace.id()),
+        Value::BulkString(bytes) => {
+            Meta::decode(bytes).is_some_and(|meta| meta.keyspace == keyspace.id())
+        }
         _ => false,
     };
     let lost = match &metas {
@@ -99,9 +115,13 @@ struct Info(HashMap<String, String>);
 
 impl Info {
     async fn read(link: &Link, dial: &Dial) -> Result<Self, OpenError> {
-        let text = link.command(&redis::cmd("INFO")).await.map_err(|error| unreachable(dial, &error))?;
-        let text: String = redis::from_redis_value(text).map_err(|error| unreachable(dial, &error.into()))?;
-        let field = |line: &str| line.split_once(':').map(|(name, value)| (name.to_owned(), value.trim().to_owned()));
+        let text =
+            link.command(&redis::cmd("INFO")).await.map_err(|error| unreachable(dial, &error))?;
+        let text: String =
+            redis::from_redis_value(text).map_err(|error| unreachable(dial, &error.into()))?;
+        let field = |line: &str| {
+            line.split_once(':').map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
+        };
         Ok(Self(text.lines().filter_map(field).collect()))
     }
 
@@ -110,10 +130,14 @@ impl Info {
         let version = self.field("redis_version");
         let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
         if major.is_some_and(|major| major < OLDEST_MAJOR) {
-            return Err(OpenError::Format(format!("{place} is version {version}; longhaul needs {OLDEST_MAJOR}.0 or newer")));
+            return Err(OpenError::Format(format!(
+                "{place} is version {version}; longhaul needs {OLDEST_MAJOR}.0 or newer"
+            )));
         }
         if self.field("redis_mode") == "cluster" {
-            return Err(OpenError::Address(format!("{place} is a node of a Redis Cluster, which this longhaul does not support; use a standalone Redis")));
+            return Err(OpenError::Address(format!(
+                "{place} is a node of a Redis Cluster, which this longhaul does not support; use a standalone Redis"
+            )));
         }
         if self.field("role") == "slave" {
             let cause = "this is a replica; point --store at the master".to_owned();
@@ -121,7 +145,9 @@ impl Info {
         }
         let policy = self.field("maxmemory_policy");
         if !matches!(policy, "" | "noeviction") {
-            return Err(OpenError::Unsafe(format!("{place} may evict acknowledged data: maxmemory-policy is {policy}; set it to noeviction")));
+            return Err(OpenError::Unsafe(format!(
+                "{place} may evict acknowledged data: maxmemory-policy is {policy}; set it to noeviction"
+            )));
         }
         Ok(())
     }
@@ -148,7 +174,10 @@ pub(super) fn unreachable(dial: &Dial, error: &RedisError) -> OpenError {
     let place = dial.place().to_owned();
     let refused = error.kind() == redis::ErrorKind::AuthenticationFailed;
     if refused || matches!(error.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM")) {
-        return OpenError::Address(format!("{place} refuses these credentials: {}", error.code().unwrap_or("AUTH")));
+        return OpenError::Address(format!(
+            "{place} refuses these credentials: {}",
+            error.code().unwrap_or("AUTH")
+        ));
     }
     let StoreError::Away(cause) = super::link::refused("redis", &error.to_string()) else {
         return OpenError::Unreachable { place, cause: String::new() };
@@ -157,4 +186,5 @@ pub(super) fn unreachable(dial: &Dial, error: &RedisError) -> OpenError {
 }
 
 const OLDEST_MAJOR: u32 = 7;
-const FSYNC_SETTINGS: [(&str, &str); 3] = [("appendonly", "yes"), ("appendfsync", "always"), ("no-appendfsync-on-rewrite", "no")];
+const FSYNC_SETTINGS: [(&str, &str); 3] =
+    [("appendonly", "yes"), ("appendfsync", "always"), ("no-appendfsync-on-rewrite", "no")];

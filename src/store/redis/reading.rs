@@ -44,22 +44,32 @@ impl Shared {
         if scan.limit == 0 {
             return Ok(Vec::new());
         }
-        let partitions: Vec<Partition> = scan.partition.map_or_else(|| self.keyspace.all().collect(), |one| vec![one]);
+        let partitions: Vec<Partition> =
+            scan.partition.map_or_else(|| self.keyspace.all().collect(), |one| vec![one]);
         let share = match partitions.len() {
             1 => scan.limit,
             several => (scan.limit / several).saturating_add(SPARE_ROWS).min(scan.limit),
         };
-        let first = partitions.into_iter().map(|partition| Range { partition, after: None, rows: share }).collect();
+        let first = partitions
+            .into_iter()
+            .map(|partition| Range { partition, after: None, rows: share })
+            .collect();
         let (entries, ends) = self.ranges(scan, first).await?;
         let mut merged = scan.merge(entries);
         // A partition whose last row comes after the last of the page cannot add to it.
         let cut = merged.get(scan.limit - 1).cloned();
-        let precedes = |entry: &Entry, cut: &Entry| if scan.descending { entry > cut } else { entry < cut };
-        let open = |end: &Entry| share < scan.limit && cut.as_ref().is_none_or(|cut| precedes(end, cut));
+        let precedes =
+            |entry: &Entry, cut: &Entry| if scan.descending { entry > cut } else { entry < cut };
+        let open =
+            |end: &Entry| share < scan.limit && cut.as_ref().is_none_or(|cut| precedes(end, cut));
         let more: Vec<Range> = ends
             .into_iter()
             .filter(open)
-            .map(|end| Range { partition: end.partition, after: Some(end.member), rows: scan.limit - share })
+            .map(|end| Range {
+                partition: end.partition,
+                after: Some(end.member),
+                rows: scan.limit - share,
+            })
             .collect();
         if !more.is_empty() {
             merged.extend(self.ranges(scan, more).await?.0);
@@ -77,7 +87,8 @@ impl Shared {
         }
         let values = self.send(&self.link, request, &partitions).await?;
         values.into_iter().try_fold(0, |sum: i64, value| {
-            let part: Option<i64> = redis::from_redis_value(value).map_err(|_| self.unexpected())?;
+            let part: Option<i64> =
+                redis::from_redis_value(value).map_err(|_| self.unexpected())?;
             Ok(sum.saturating_add(part.unwrap_or(0)))
         })
     }
@@ -88,7 +99,11 @@ impl Shared {
     }
 
     /// Reads strings, in the order of `places`.
-    async fn read(&self, link: &Link, places: Vec<(Partition, Vec<u8>)>) -> Result<Vec<Option<Bytes>>, StoreError> {
+    async fn read(
+        &self,
+        link: &Link,
+        places: Vec<(Partition, Vec<u8>)>,
+    ) -> Result<Vec<Option<Bytes>>, StoreError> {
         let partitions = places.iter().map(|(partition, _)| *partition).collect();
         let mut request = redis::pipe();
         request.cmd("MGET");
@@ -106,7 +121,11 @@ impl Shared {
     }
 
     /// Reads one range of each of some partitions. Also returns the last row of those that may hold more.
-    async fn ranges(&self, scan: &Scan, ranges: Vec<Range>) -> Result<(Vec<Entry>, Vec<Entry>), StoreError> {
+    async fn ranges(
+        &self,
+        scan: &Scan,
+        ranges: Vec<Range>,
+    ) -> Result<(Vec<Entry>, Vec<Entry>), StoreError> {
         let mut request = redis::pipe();
         for range in &ranges {
             range.write(scan, self.keys.index(range.partition, &scan.index), &mut request);
@@ -127,7 +146,12 @@ impl Shared {
     }
 
     /// Sends a pipeline behind a look at the metas of its partitions.
-    async fn send(&self, link: &Link, request: Pipeline, partitions: &BTreeSet<Partition>) -> Result<Vec<Value>, StoreError> {
+    async fn send(
+        &self,
+        link: &Link,
+        request: Pipeline,
+        partitions: &BTreeSet<Partition>,
+    ) -> Result<Vec<Value>, StoreError> {
         if partitions.is_empty() {
             return Ok(vec![Value::Array(Vec::new())]);
         }
@@ -183,8 +207,12 @@ fn bound(bound: &Bound<Bytes>, unbounded: &[u8]) -> Vec<u8> {
 
 /// Takes a stored record apart.
 fn record(bytes: &Bytes) -> Result<Record, StoreError> {
-    let number = |at: usize| bytes.get(at..at + 8).and_then(|part| part.try_into().ok()).map(u64::from_be_bytes);
-    let (Some(revision), Some(visible_revision), Some(fencing_number)) = (number(0), number(8), number(16)) else {
+    let number = |at: usize| {
+        bytes.get(at..at + 8).and_then(|part| part.try_into().ok()).map(u64::from_be_bytes)
+    };
+    let (Some(revision), Some(visible_revision), Some(fencing_number)) =
+        (number(0), number(8), number(16))
+    else {
         return Err(StoreError::Damaged(format!("{} bytes are too few", bytes.len())));
     };
     Ok(Record { revision, visible_revision, fencing_number, value: bytes.slice(24..) })

@@ -48,7 +48,12 @@ impl Reading {
 
 impl Timekeeper {
     /// Knows nothing yet; every partition is away.
-    pub(super) fn new(clock: Arc<dyn Clock>, source: StoreTime, place: &str, partitions: u16) -> Self {
+    pub(super) fn new(
+        clock: Arc<dyn Clock>,
+        source: StoreTime,
+        place: &str,
+        partitions: u16,
+    ) -> Self {
         let state = State { reading: None, since: vec![None; usize::from(partitions)] };
         Self { clock, source, place: place.to_owned(), state: Mutex::new(state) }
     }
@@ -102,7 +107,8 @@ impl Timekeeper {
             }
         }
         // A slow reply must not turn the time back, and an old reading must not outlive the drift between the clocks.
-        if stepped || old.at(received) <= time || received.saturating_sub(old.received) > TOLERANCE {
+        if stepped || old.at(received) <= time || received.saturating_sub(old.received) > TOLERANCE
+        {
             state.reading = Some(reading);
         }
     }

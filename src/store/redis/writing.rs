@@ -33,7 +33,8 @@ impl Shared {
     }
 
     async fn call(&self, partition: Partition, sets: &[WriteSet], positions: &[usize]) -> Results {
-        let mut call = Call::new(&self.keys, self.keyspace.id(), partition, self.time.script_time());
+        let mut call =
+            Call::new(&self.keys, self.keyspace.id(), partition, self.time.script_time());
         for position in positions {
             call.push(&self.keys, &sets[*position]);
         }
@@ -64,7 +65,9 @@ impl Shared {
         let reply = Reply::decode(value).ok_or_else(|| self.unexpected())?;
         self.time.observe(Timestamp::from_micros(reply.time), sent);
         self.time.answered(partition);
-        let revision = |outcome: &Outcome| if let Outcome::Revision(revision) = outcome { *revision } else { 0 };
+        let revision = |outcome: &Outcome| {
+            if let Outcome::Revision(revision) = outcome { *revision } else { 0 }
+        };
         let revision = reply.outcomes.iter().map(revision).max().unwrap_or(0);
         self.hints.committed(partition, Progress { revision, sequence: reply.sequence });
         Ok(reply)
