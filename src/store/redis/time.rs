@@ -132,7 +132,9 @@ impl Timekeeper {
     /// No partition answers. Returns whether one did before.
     pub(super) fn all_away(&self) -> bool {
         let mut state = self.lock();
-        state.since.iter_mut().fold(false, |any, since| since.take().is_some() || any)
+        let before = state.since.clone();
+        state.since.fill(None);
+        before.iter().any(Option::is_some)
     }
 
     fn estimate(&self, state: &State) -> Timestamp {
@@ -146,3 +148,54 @@ impl Timekeeper {
 
 /// A clock that is off by more has stepped; a reading older than this is replaced by any newer one.
 const TOLERANCE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+
+    const ONLY: Partition = Partition(0);
+
+    fn timekeeper(clock: &Arc<ManualClock>) -> Timekeeper {
+        Timekeeper::new(clock.clone(), StoreTime::Server, "redis", 1)
+    }
+
+    #[test]
+    fn the_estimate_is_never_ahead_of_the_server_and_a_slow_reply_is_no_step() {
+        let clock = ManualClock::new(Timestamp::EPOCH);
+        let (time, server) = (timekeeper(&clock), Timestamp::from_micros(1_700_000_000_000_000));
+        time.observe(server, Duration::ZERO);
+        time.answered(ONLY);
+        clock.advance(Duration::from_secs(5));
+        assert_eq!(time.now(), server + Duration::from_secs(5));
+
+        // Read 5 s after the first, received 1.5 s later.
+        clock.advance(Duration::from_millis(1_500));
+        time.observe(server + Duration::from_secs(5), Duration::from_secs(5));
+        assert_eq!(time.now(), server + Duration::from_secs(5));
+        clock.advance(Duration::from_millis(100));
+        time.observe(server + Duration::from_millis(6_600), clock.elapsed());
+        assert_eq!(time.now(), server + Duration::from_millis(6_600));
+        assert_eq!(time.since(ONLY), Some(server));
+
+        // A reply that took long just after a quick one does not turn the estimate back.
+        clock.advance(Duration::from_millis(50));
+        time.observe(server + Duration::from_millis(6_610), Duration::from_millis(6_600));
+        assert_eq!(time.now(), server + Duration::from_millis(6_650));
+    }
+
+    #[test]
+    fn a_step_of_the_clock_begins_the_time_of_answering_anew() {
+        let clock = ManualClock::new(Timestamp::EPOCH);
+        let (time, server) = (timekeeper(&clock), Timestamp::from_micros(1_700_000_000_000_000));
+        time.observe(server, Duration::ZERO);
+        time.answered(ONLY);
+        for stepped in [server + Duration::from_secs(60), server - Duration::from_secs(60)] {
+            time.observe(stepped, clock.elapsed());
+            assert_eq!((time.now(), time.since(ONLY)), (stepped, Some(stepped)));
+        }
+        assert!(time.away(ONLY) && !time.all_away() && time.since(ONLY).is_none());
+        time.observe(server, clock.elapsed());
+        assert!(time.since(ONLY).is_none() && time.answered(ONLY) && !time.answered(ONLY));
+    }
+}
