@@ -6,6 +6,7 @@
 --         for each check: the first 8 bytes that its key must hold, '' for none
 --         for each write: its verb and what ARITY says; PUT: visible revision, fencing number ('' is new), value
 -- Returns store time, last hint sequence, then for each set its revision, or the name of its refusal
+-- Redis that is full or read-only refuses the first write of a call or none, so a set that is refused has not begun.
 local ARITY = { ZREM = 1, UNLINK = 0, PUT = 3, SET = 1, ZADD = 2, HINCRBY = 2 }
 local meta = redis.call('GET', KEYS[1])
 if not meta or #meta ~= 32 or string.sub(meta, 1, 16) ~= ARGV[1] then return redis.error_reply('FOREIGN keyspace') end
@@ -21,8 +22,7 @@ while a < #ARGV do
   for _ = 1, checks do
     if redis.pcall('GETRANGE', key(), 0, 7) ~= arg() then refusal = refusal or 'conflict' end
   end
-  local revision = math.max(last + 1, now)
-  local stamp = struct.pack('>I8', revision)
+  local revision = math.max(last + 1, now); local stamp = struct.pack('>I8', revision)
   for _ = 1, writes do
     local verb, target, reply, from = arg(), key(), nil, a + 1
     a = a + ARITY[verb]
@@ -32,7 +32,6 @@ while a < #ARGV do
         local fencing = ARGV[from + 1] == '' and stamp or ARGV[from + 1]
         reply = redis.pcall('SET', target, stamp .. visible .. fencing .. ARGV[a])
       else reply = redis.pcall(verb, target, unpack(ARGV, from, a)) end
-      -- A full or read-only Redis refuses the first write of a call or none, so nothing of this set is there.
       if type(reply) == 'table' and reply.err then refusal = reply.err else last, dirty = revision, true end
       if verb == 'HINCRBY' and reply == 0 then redis.pcall('HDEL', target, ARGV[from]) end
     end

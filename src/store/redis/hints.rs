@@ -6,6 +6,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::keys::Meta;
+use super::link::Replication;
 use crate::store::{Event, Feed, Hint, Key, Partition, Publisher};
 
 /// Turns messages and metas into events. A jump, a step back and a return each become a gap.
@@ -21,6 +22,7 @@ struct State {
     /// Gone once the store is closed, which ends all feeds.
     publisher: Option<Publisher>,
     seen: Vec<Seen>,
+    replication: Option<Replication>,
 }
 
 /// What is known of one partition.
@@ -52,7 +54,7 @@ impl Hints {
     /// Has heard nothing yet.
     pub(super) fn new(keyspace: Uuid, partitions: u16) -> Self {
         let seen = vec![Seen::default(); usize::from(partitions)];
-        let state = State { publisher: Some(Publisher::new(partitions)), seen };
+        let state = State { publisher: Some(Publisher::new(partitions)), seen, replication: None };
         Self { keyspace, partitions, state: Mutex::new(state) }
     }
 
@@ -130,6 +132,15 @@ impl Hints {
         }
         if !gap.is_empty() {
             state.send(Event::Gap(gap));
+        }
+    }
+
+    /// Another history of writes may hold other hints under the same numbers.
+    pub(super) fn follow(&self, replication: Replication) {
+        let before = self.lock().replication.replace(replication.clone());
+        if before.is_some_and(|before| before != replication) {
+            tracing::warn!("the store failed over; what was acknowledged last may be lost");
+            self.missed_everything();
         }
     }
 

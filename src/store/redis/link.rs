@@ -6,7 +6,9 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd, IntoConnectionInfo, Pipeline, ProtocolVersion};
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, IntoConnectionInfo, Pipeline, ProtocolVersion,
+};
 use redis::{RedisError, RedisResult, Value};
 
 use crate::store::{OpenError, StoreError};
@@ -38,7 +40,7 @@ impl Dial {
         &self.place
     }
 
-    /// A new connection, with more settings.
+    /// A new connection to a master, with more settings. What a replica says may be old.
     pub(super) async fn connect(
         &self,
         refine: impl FnOnce(AsyncConnectionConfig) -> AsyncConnectionConfig,
@@ -47,7 +49,30 @@ impl Dial {
             .set_connection_timeout(Some(self.response_timeout))
             .set_response_timeout(Some(self.response_timeout))
             .set_pipeline_buffer_size(QUEUED_REQUESTS);
-        self.client.get_multiplexed_async_connection_with_config(&refine(config)).await
+        let config = refine(config);
+        let mut connection =
+            self.client.get_multiplexed_async_connection_with_config(&config).await?;
+        Replication::read(&mut connection).await?;
+        Ok(connection)
+    }
+}
+
+/// The id of the server's history of writes; another one after a failover.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Replication(String);
+
+impl Replication {
+    /// Asks for it.
+    ///
+    /// # Errors
+    /// Also where the server is a replica.
+    pub(super) async fn read(connection: &mut MultiplexedConnection) -> RedisResult<Self> {
+        let info: String = redis::cmd("INFO").arg("replication").query_async(connection).await?;
+        if info.lines().any(|line| line == "role:slave") {
+            return Err((ErrorKind::Io, "this is a replica, not a master").into());
+        }
+        let id = info.lines().find_map(|line| line.strip_prefix("master_replid:"));
+        Ok(Self(id.unwrap_or_default().to_owned()))
     }
 }
 
@@ -94,7 +119,7 @@ impl Link {
         self.judge(generation, reply)
     }
 
-    /// Lets the connection go; requests under way still get their answers.
+    /// Lets the connection go; requests under way still get their answers, the next one connects anew.
     pub(super) fn close(&self) {
         self.current.lock().unwrap_or_else(PoisonError::into_inner).attempt = None;
     }

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Shared;
 use super::keys::Meta;
+use super::link::Replication;
 use crate::clock::Timestamp;
 use crate::store::Partition;
 
@@ -49,6 +50,7 @@ impl Subscription {
 
     /// Reads the time and all metas. On this connection, so that the hints before them have come or are lost.
     async fn look(&mut self, shared: &Shared) -> RedisResult<()> {
+        let replication = Replication::read(&mut self.connection).await?;
         let before = shared.hints.known();
         let sent = shared.time.clock().elapsed();
         let mut request = redis::pipe();
@@ -74,6 +76,7 @@ impl Subscription {
             }
         }
         shared.hints.compare(&before, &metas);
+        shared.hints.follow(replication);
         Ok(())
     }
 }
@@ -111,7 +114,10 @@ async fn reopen(shared: &Arc<Shared>) -> Subscription {
     }
 }
 
+/// The other connections are no better; they may lead to a master that is none any more.
 fn lost(shared: &Shared, error: Option<&RedisError>) {
+    shared.link.close();
+    shared.bulk.close();
     let cause = error.map_or_else(|| "connection closed".to_owned(), ToString::to_string);
     if shared.time.all_away() {
         tracing::warn!(store = shared.dial.place(), cause, "lost the subscription");

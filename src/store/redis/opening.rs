@@ -139,10 +139,6 @@ impl Info {
                 "{place} is a node of a Redis Cluster, which this longhaul does not support; use a standalone Redis"
             )));
         }
-        if self.field("role") == "slave" {
-            let cause = "this is a replica; point --store at the master".to_owned();
-            return Err(OpenError::Unreachable { place: place.to_owned(), cause });
-        }
         let policy = self.field("maxmemory_policy");
         if !matches!(policy, "" | "noeviction") {
             return Err(OpenError::Unsafe(format!(

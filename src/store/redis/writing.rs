@@ -81,6 +81,9 @@ impl Shared {
             Outcome::Refused(text) => {
                 // Leases cannot be renewed now, so nothing may expire either.
                 self.time.away(partition);
+                if text.starts_with("READONLY") {
+                    self.link.close();
+                }
                 Err(link::refused(self.dial.place(), &text).into())
             }
         }

@@ -164,6 +164,29 @@ async fn a_redis_that_restarts_empty_is_foreign() {
 }
 
 #[tokio::test]
+async fn a_master_that_became_a_replica_is_away_and_a_gap_when_it_is_master_again() {
+    let server = TestServer::start(&[]);
+    let options = Options { partitions: 1, ..options(&server) };
+    let store = open(&options).await;
+    let (key, set) = creation(&store, "one", "x");
+    commit(&store, set.clone()).await.expect("a commit");
+    let mut feed = store.feed();
+    // Of a master that nobody can reach, so that it keeps its data.
+    let _: String = raw(&options, &[b"REPLICAOF", b"127.0.0.1", b"1"]).await;
+    let (other, set) = creation(&store, "two", "x");
+    assert!(is_away(commit(&store, set.clone()).await));
+    let error = store.get(&[key]).await.expect_err("nothing old");
+    assert!(matches!(&error, StoreError::Away(text) if text.contains("replica")), "{error}");
+    assert_eq!(store.answering_since(Partition(0)), None);
+    assert!(matches!(refusal(&options).await, OpenError::Unreachable { .. }));
+
+    let _: String = raw(&options, &[b"REPLICAOF", b"NO", b"ONE"]).await;
+    assert_eq!(next_gap(&mut feed).await, [Partition(0)]);
+    assert_eq!(value(&store, other).await, None);
+    commit(&store, set).await.expect("a commit");
+}
+
+#[tokio::test]
 async fn a_full_redis_refuses_what_grows_and_takes_what_begins_by_removing() {
     let server = TestServer::start(&[]);
     let options = Options { partitions: 1, ..options(&server) };
