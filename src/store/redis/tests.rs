@@ -291,3 +291,5 @@ fn the_documentation_shows_every_key_and_the_whole_script() {
     let code = script::TEXT.lines().filter(|line| !line.starts_with("--")).count();
     assert!(code <= 40, "{code} lines of Lua");
 }
+
+// The shared suite goes here: `conformance::suite!(factory)` over `open(&options(&SHARED))`.
