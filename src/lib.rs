@@ -5,9 +5,11 @@
 
 pub mod clock;
 pub mod engine;
+pub mod grpc;
 pub mod limits;
 pub mod operation;
 
 pub mod proto;
+pub mod server;
 pub mod store;
 pub mod wire;

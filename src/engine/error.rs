@@ -39,11 +39,13 @@ pub enum Reason {
     InvalidState,
     LeaseLost,
     StoreUnavailable,
+    /// Health knows no such service.
+    ServiceNotFound,
 }
 
 impl Reason {
     /// All of them, for the tests that hold documents and projections to this list.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::InvalidName,
         Self::InvalidArgument,
         Self::Unimplemented,
@@ -67,6 +69,7 @@ impl Reason {
         Self::InvalidState,
         Self::LeaseLost,
         Self::StoreUnavailable,
+        Self::ServiceNotFound,
     ];
 
     /// The word in ErrorInfo.
@@ -92,6 +95,7 @@ impl Reason {
             Self::InvalidState => "INVALID_STATE",
             Self::LeaseLost => "LEASE_LOST",
             Self::StoreUnavailable => "STORE_UNAVAILABLE",
+            Self::ServiceNotFound => "SERVICE_NOT_FOUND",
         }
     }
 
@@ -112,7 +116,7 @@ impl Reason {
             Self::NotSupported => Code::Unimplemented,
             Self::ServerDraining | Self::StoreUnavailable => Code::Unavailable,
             Self::Internal => Code::Internal,
-            Self::OperationNotFound | Self::OperationExpired | Self::OperationDeleted => Code::NotFound,
+            Self::OperationNotFound | Self::OperationExpired | Self::OperationDeleted | Self::ServiceNotFound => Code::NotFound,
             Self::OperationAlreadyExists | Self::NameExpired | Self::NameDeleted => Code::AlreadyExists,
             Self::EtagMismatch => Code::Aborted,
             Self::InvalidState | Self::LeaseLost => Code::FailedPrecondition,

@@ -16,6 +16,7 @@ mod index;
 mod key;
 mod keyspace;
 pub mod plan;
+pub mod redis;
 mod write_set;
 
 use async_trait::async_trait;

@@ -1,0 +1,116 @@
+//! Composition: an engine behind its faces on one port, from start to drain.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tonic::transport::server::TcpIncoming;
+
+use crate::clock::Clock;
+use crate::engine::Engine;
+use crate::engine::tasks::Tasks;
+use crate::grpc;
+use crate::grpc::health::Health;
+use crate::store::Store;
+
+/// A whole server. As a library: mount [`Server::routes`] in a tonic router of your own, or [`Server::serve`] a listener.
+#[derive(Clone)]
+pub struct Server {
+    engine: Engine,
+    health: Health,
+    tasks: Tasks,
+}
+
+impl Server {
+    /// A server on `store`, its background agents running.
+    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
+        let server = Self { engine: Engine::start(store, clock), health: Health::default(), tasks: Tasks::default() };
+        server.clone().watch_store();
+        server
+    }
+
+    /// The verbs, for whoever calls them in-process.
+    pub const fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The gRPC services.
+    ///
+    /// # Errors
+    /// Where the built-in definitions cannot be served by reflection, which a test rules out.
+    pub fn routes(&self) -> anyhow::Result<tonic::service::Routes> {
+        Ok(grpc::routes(&self.engine, self.health.clone())?)
+    }
+
+    /// Serves `listener` until `shutdown` resolves, then drains: no more leases, waits and watches end politely, calls that run
+    /// are finished, at most for a while, and everything acknowledged is flushed.
+    ///
+    /// # Errors
+    /// Where the listener fails.
+    pub async fn serve(&self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+        let server = self.clone();
+        let draining = tokio_util::sync::CancellationToken::new();
+        let drained = draining.clone();
+        let serving = tonic::transport::Server::builder()
+            .max_concurrent_streams(MAX_STREAMS)
+            .http2_keepalive_interval(Some(KEEPALIVE))
+            .http2_keepalive_timeout(Some(KEEPALIVE))
+            .add_routes(self.routes()?)
+            .serve_with_incoming_shutdown(incoming, async move { drained.cancelled().await });
+        tokio::pin!(serving, shutdown);
+        let early = tokio::select! {
+            result = &mut serving => Some(result),
+            () = &mut shutdown => None,
+        };
+        server.drain();
+        draining.cancel();
+        let result = match early {
+            Some(result) => result,
+            None => tokio::select! {
+                result = &mut serving => result,
+                () = self.engine.clock().sleep(DRAIN) => Ok(()),
+            },
+        };
+        self.stop().await;
+        Ok(result?)
+    }
+
+    /// Stops leasing, says NOT_SERVING, and ends waits and watches.
+    pub fn drain(&self) {
+        self.health.end();
+        self.engine.drain();
+    }
+
+    /// Ends the background work and closes the store.
+    pub async fn stop(&self) {
+        self.drain();
+        self.tasks.stop().await;
+        self.engine.stop().await;
+    }
+
+    /// Health follows the store.
+    fn watch_store(self) {
+        let (engine, health) = (self.engine.clone(), self.health.clone());
+        self.tasks.spawn("health", async move {
+            loop {
+                let answer = engine.store().ping().await;
+                if let Err(error) = &answer {
+                    tracing::warn!(%error, "not serving");
+                }
+                health.set_serving(answer.is_ok());
+                engine.clock().sleep(LOOK).await;
+            }
+        });
+    }
+}
+
+/// Streams of one connection: many watchers share one.
+const MAX_STREAMS: u32 = 100_000;
+const KEEPALIVE: Duration = Duration::from_secs(30);
+/// How long calls may take to finish once the server drains.
+const DRAIN: Duration = Duration::from_secs(10);
+/// How often health looks at the store.
+const LOOK: Duration = Duration::from_secs(1);
+

@@ -1,0 +1,178 @@
+//! What this process has heard of each partition, and from that, what it has missed.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::keys::Meta;
+use super::link::Replication;
+use crate::store::{Event, Feed, Hint, Key, Partition, Publisher};
+
+/// Turns messages and metas into events. A jump, a step back and a return each become a gap.
+#[derive(Debug)]
+pub(super) struct Hints {
+    keyspace: Uuid,
+    partitions: u16,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Gone once the store is closed, which ends all feeds.
+    publisher: Option<Publisher>,
+    seen: Vec<Seen>,
+    replication: Option<Replication>,
+}
+
+/// What is known of one partition.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    /// The last hint heard on this subscription.
+    heard: Option<u64>,
+    /// The partition was not ours when last looked at.
+    lost: bool,
+    /// The furthest that anything told: hints, replies, metas.
+    known: Progress,
+}
+
+/// How far a partition has come. Less than before means that it went back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Progress {
+    pub(super) revision: u64,
+    pub(super) sequence: u64,
+}
+
+impl Progress {
+    fn max(self, other: Self) -> Self {
+        let revision = self.revision.max(other.revision);
+        Self { revision, sequence: self.sequence.max(other.sequence) }
+    }
+}
+
+impl Hints {
+    /// Has heard nothing yet.
+    pub(super) fn new(keyspace: Uuid, partitions: u16) -> Self {
+        let seen = vec![Seen::default(); usize::from(partitions)];
+        let state = State { publisher: Some(Publisher::new(partitions)), seen, replication: None };
+        Self { keyspace, partitions, state: Mutex::new(state) }
+    }
+
+    /// A feed of events from now on; one that has ended once the store is closed.
+    pub(super) fn feed(&self) -> Feed {
+        let state = self.lock();
+        state
+            .publisher
+            .as_ref()
+            .map_or_else(|| Publisher::new(self.partitions).subscribe(), Publisher::subscribe)
+    }
+
+    /// Ends all feeds.
+    pub(super) fn close(&self) {
+        self.lock().publisher = None;
+    }
+
+    /// A message came on the channel of `partition`.
+    pub(super) fn hear(&self, partition: Partition, payload: &[u8]) {
+        let Some(hint) = self.decode(partition, payload) else {
+            tracing::debug!(partition = partition.0, "a message that is no hint of this keyspace");
+            return;
+        };
+        let mut state = self.lock();
+        let Some(seen) = state.seen.get_mut(usize::from(partition.0)) else { return };
+        let follows = seen.heard.is_none_or(|heard| heard + 1 == hint.sequence);
+        seen.heard = Some(hint.sequence);
+        seen.known = seen.known.max(Progress { revision: hint.revision, sequence: hint.sequence });
+        if !follows {
+            state.send(Event::Gap(vec![partition]));
+        }
+        state.send(Event::Hint(hint));
+    }
+
+    /// A commit of this process was acknowledged.
+    pub(super) fn committed(&self, partition: Partition, progress: Progress) {
+        if let Some(seen) = self.lock().seen.get_mut(usize::from(partition.0)) {
+            seen.known = seen.known.max(progress);
+        }
+    }
+
+    /// A new subscription begins; what the old one would still have said is not awaited.
+    pub(super) fn restart(&self) {
+        for seen in &mut self.lock().seen {
+            seen.heard = None;
+        }
+    }
+
+    /// What is known before the metas are asked for: they must not say less.
+    pub(super) fn known(&self) -> Vec<Progress> {
+        self.lock().seen.iter().map(|seen| seen.known).collect()
+    }
+
+    /// The metas, read on the connection that brings the messages, so that every hint up to them was heard or is lost.
+    pub(super) fn compare(&self, before: &[Progress], metas: &[Option<Meta>]) {
+        let mut state = self.lock();
+        let mut gap = Vec::new();
+        for (partition, ((seen, before), meta)) in
+            (0..).map(Partition).zip(state.seen.iter_mut().zip(before).zip(metas))
+        {
+            let Some(meta) = meta else {
+                seen.lost = true;
+                continue;
+            };
+            let at = Progress { revision: meta.revision, sequence: meta.sequence };
+            let back = at.revision < before.revision || at.sequence < before.sequence;
+            let missed = seen.heard.is_some_and(|heard| heard < at.sequence);
+            if back || missed || seen.lost {
+                tracing::debug!(partition = partition.0, back, missed, "hints are missing");
+                gap.push(partition);
+            }
+            seen.known = if back { at } else { seen.known.max(at) };
+            seen.heard = if back { Some(at.sequence) } else { seen.heard.max(Some(at.sequence)) };
+            seen.lost = false;
+        }
+        if !gap.is_empty() {
+            state.send(Event::Gap(gap));
+        }
+    }
+
+    /// Another history of writes may hold other hints under the same numbers.
+    pub(super) fn follow(&self, replication: Replication) {
+        let before = self.lock().replication.replace(replication.clone());
+        if before.is_some_and(|before| before != replication) {
+            tracing::warn!("the store failed over; what was acknowledged last may be lost");
+            self.missed_everything();
+        }
+    }
+
+    /// Nobody listened for a while.
+    pub(super) fn missed_everything(&self) {
+        self.lock().send(Event::Gap((0..self.partitions).map(Partition).collect()));
+    }
+
+    /// Keyspace id, sequence, revision, key, note; `None` for what is not ours.
+    fn decode(&self, partition: Partition, payload: &[u8]) -> Option<Hint> {
+        let rest = payload.strip_prefix(self.keyspace.as_bytes())?;
+        let (sequence, rest) = rest.split_first_chunk()?;
+        let (revision, rest) = rest.split_first_chunk()?;
+        let (key, note) = rest.split_first_chunk()?;
+        Some(Hint {
+            partition,
+            sequence: u64::from_be_bytes(*sequence),
+            revision: u64::from_be_bytes(*revision),
+            key: Key::from_bytes(*key),
+            note: Bytes::copy_from_slice(note),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn send(&self, event: Event) {
+        if let Some(publisher) = &self.publisher {
+            publisher.send(event);
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Every key that longhaul uses in Redis, built here and nowhere else. `docs/redis.md` explains each.
+
+use uuid::Uuid;
+
+use crate::store::{BodyKey, Index, Key, Keyspace, Partition};
+
+/// What each key looks like; a test holds the documentation to it.
+#[cfg(test)]
+pub(super) const PATTERNS: [&str; 7] = [
+    "PREFIXroot",
+    "PREFIX{TAG}:meta",
+    "PREFIX{TAG}:r:RECORD",
+    "PREFIX{TAG}:b:BODY",
+    "PREFIX{TAG}:x:INDEX",
+    "PREFIX{TAG}:n",
+    "PREFIX{TAG}:h",
+];
+
+/// The key of the root record.
+pub(super) fn root(prefix: &str) -> Vec<u8> {
+    format!("{prefix}root").into_bytes()
+}
+
+/// The keys of one keyspace.
+#[derive(Debug)]
+pub(super) struct Keys {
+    bases: Vec<String>,
+}
+
+impl Keys {
+    /// The keys under `prefix`. The braces make the tag the only part that decides the slot in a cluster.
+    pub(super) fn new(prefix: &str, keyspace: &Keyspace) -> Self {
+        let base = |partition| format!("{prefix}{{{}}}:", keyspace.tag(partition));
+        Self { bases: keyspace.all().map(base).collect() }
+    }
+
+    /// Identity, last revision and hint sequence of a partition: see [`Meta`].
+    pub(super) fn meta(&self, partition: Partition) -> Vec<u8> {
+        self.build(partition, "meta", b"")
+    }
+
+    /// All metas, in the order of partitions.
+    pub(super) fn metas(&self) -> impl Iterator<Item = Vec<u8>> + '_ {
+        (0..self.bases.len() as u16).map(|partition| self.meta(Partition(partition)))
+    }
+
+    /// A record: 24 bytes of stamp, then its value.
+    pub(super) fn record(&self, partition: Partition, key: Key) -> Vec<u8> {
+        self.build(partition, "r:", key.as_bytes())
+    }
+
+    /// A body, as it was put.
+    pub(super) fn body(&self, partition: Partition, key: BodyKey) -> Vec<u8> {
+        self.build(partition, "b:", &key.to_bytes())
+    }
+
+    /// An index: a sorted set whose scores are all 0.
+    pub(super) fn index(&self, partition: Partition, index: &Index) -> Vec<u8> {
+        self.build(partition, "x:", index.as_str().as_bytes())
+    }
+
+    /// All counters of a partition, in one hash.
+    pub(super) fn counters(&self, partition: Partition) -> Vec<u8> {
+        self.build(partition, "n", b"")
+    }
+
+    /// The channel of a partition's hints.
+    pub(super) fn channel(&self, partition: Partition) -> Vec<u8> {
+        self.build(partition, "h", b"")
+    }
+
+    fn build(&self, partition: Partition, kind: &str, rest: &[u8]) -> Vec<u8> {
+        [self.bases[usize::from(partition.0)].as_bytes(), kind.as_bytes(), rest].concat()
+    }
+}
+
+/// What a partition's meta holds: 16 bytes keyspace id, then two big-endian numbers of 8 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Meta {
+    /// Whose partition it is.
+    pub(super) keyspace: Uuid,
+    /// The largest revision so far.
+    pub(super) revision: u64,
+    /// The number of the last hint.
+    pub(super) sequence: u64,
+}
+
+impl Meta {
+    /// The meta of a partition that nothing was written to.
+    pub(super) const fn new(keyspace: Uuid) -> Self {
+        Self { keyspace, revision: 0, sequence: 0 }
+    }
+
+    /// As it is stored.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let numbers = [self.revision.to_be_bytes(), self.sequence.to_be_bytes()].concat();
+        [&self.keyspace.as_bytes()[..], &numbers].concat()
+    }
+
+    /// Reads it; `None` for anything that longhaul did not write.
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        let (keyspace, numbers) = bytes.split_first_chunk()?;
+        let (revision, sequence) = numbers.split_first_chunk()?;
+        Some(Self {
+            keyspace: Uuid::from_bytes(*keyspace),
+            revision: u64::from_be_bytes(*revision),
+            sequence: u64::from_be_bytes(sequence.try_into().ok()?),
+        })
+    }
+}

@@ -1,0 +1,173 @@
+//! A connection that comes back by itself, and what Redis's errors mean to the store.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared};
+use redis::aio::MultiplexedConnection;
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, IntoConnectionInfo, Pipeline, ProtocolVersion,
+};
+use redis::{RedisError, RedisResult, Value};
+
+use crate::store::{OpenError, StoreError};
+
+/// How to connect: address and credentials, which stay in here, and timeouts.
+#[derive(Clone, Debug)]
+pub(super) struct Dial {
+    client: Client,
+    response_timeout: Duration,
+    place: String,
+}
+
+impl Dial {
+    /// Reads the URL. Nothing of it but host, port and database gets into messages.
+    pub(super) fn new(url: &str, prefix: &str, timeout: Duration) -> Result<Self, OpenError> {
+        let refuse = |error: RedisError| {
+            let reason = error.category();
+            OpenError::Address(format!("the store's address is no usable redis URL: {reason}"))
+        };
+        let info = url.into_connection_info().map_err(refuse)?;
+        let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+        let place = format!("redis at {}/{}, prefix {prefix:?}", info.addr(), settings.db());
+        let client = Client::open(info.set_redis_settings(settings)).map_err(refuse)?;
+        Ok(Self { client, response_timeout: timeout, place })
+    }
+
+    /// What messages call this store.
+    pub(super) fn place(&self) -> &str {
+        &self.place
+    }
+
+    /// A new connection to a master, with more settings. What a replica says may be old.
+    pub(super) async fn connect(
+        &self,
+        refine: impl FnOnce(AsyncConnectionConfig) -> AsyncConnectionConfig,
+    ) -> RedisResult<MultiplexedConnection> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.response_timeout))
+            .set_response_timeout(Some(self.response_timeout))
+            .set_pipeline_buffer_size(QUEUED_REQUESTS);
+        let config = refine(config);
+        let mut connection =
+            self.client.get_multiplexed_async_connection_with_config(&config).await?;
+        Replication::read(&mut connection).await?;
+        Ok(connection)
+    }
+}
+
+/// The id of the server's history of writes; another one after a failover.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Replication(String);
+
+impl Replication {
+    /// Asks for it.
+    ///
+    /// # Errors
+    /// Also where the server is a replica.
+    pub(super) async fn read(connection: &mut MultiplexedConnection) -> RedisResult<Self> {
+        let info: String = redis::cmd("INFO").arg("replication").query_async(connection).await?;
+        if info.lines().any(|line| line == "role:slave") {
+            return Err((ErrorKind::Io, "this is a replica, not a master").into());
+        }
+        let id = info.lines().find_map(|line| line.strip_prefix("master_replid:"));
+        Ok(Self(id.unwrap_or_default().to_owned()))
+    }
+}
+
+/// One multiplexed connection, shared by all tasks and replaced when it fails.
+///
+/// The crate's own `ConnectionManager` keeps a connection that only times out, as one to a master that vanished does.
+pub(super) struct Link {
+    dial: Dial,
+    current: Mutex<Current>,
+}
+
+/// Everybody who finds no connection waits for the same attempt to make one.
+type Attempt = Shared<BoxFuture<'static, RedisResult<MultiplexedConnection>>>;
+
+#[derive(Default)]
+struct Current {
+    generation: u64,
+    attempt: Option<Attempt>,
+}
+
+impl Link {
+    /// A link that connects with its first request.
+    pub(super) fn new(dial: Dial) -> Self {
+        Self { dial, current: Mutex::default() }
+    }
+
+    /// Sends one command.
+    pub(super) async fn command(&self, command: &Cmd) -> RedisResult<Value> {
+        let (generation, attempt) = self.attempt();
+        let reply = match attempt.await {
+            Ok(mut connection) => command.query_async(&mut connection).await,
+            Err(error) => Err(error),
+        };
+        self.judge(generation, reply)
+    }
+
+    /// Sends several commands in one go, each on its own for the server.
+    pub(super) async fn pipeline(&self, pipeline: &Pipeline) -> RedisResult<Vec<Value>> {
+        let (generation, attempt) = self.attempt();
+        let reply = match attempt.await {
+            Ok(mut connection) => pipeline.query_async(&mut connection).await,
+            Err(error) => Err(error),
+        };
+        self.judge(generation, reply)
+    }
+
+    /// Lets the connection go; requests under way still get their answers, the next one connects anew.
+    pub(super) fn close(&self) {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner).attempt = None;
+    }
+
+    fn attempt(&self) -> (u64, Attempt) {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(attempt) = &current.attempt {
+            return (current.generation, attempt.clone());
+        }
+        let dial = self.dial.clone();
+        let attempt = async move { dial.connect(|config| config).await }.boxed().shared();
+        current.generation += 1;
+        current.attempt = Some(attempt.clone());
+        (current.generation, attempt)
+    }
+
+    /// Drops the connection of that generation if the reply says that it is of no more use.
+    fn judge<T>(&self, generation: u64, reply: RedisResult<T>) -> RedisResult<T> {
+        if reply.as_ref().is_err_and(ends_connection) {
+            let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+            if current.generation == generation {
+                current.attempt = None;
+            }
+        }
+        reply
+    }
+}
+
+/// Also for a replica's refusal: behind a moved address the next connection reaches the new master.
+fn ends_connection(error: &RedisError) -> bool {
+    error.is_io_error() || error.is_timeout() || error.is_unrecoverable_error()
+}
+
+/// Any trouble is the same to the store's users: nothing is known, ask again.
+pub(super) fn away(place: &str, error: &RedisError) -> StoreError {
+    refused(place, &error.to_string())
+}
+
+/// What Redis said instead of doing as it was told.
+pub(super) fn refused(place: &str, text: &str) -> StoreError {
+    // Redis begins this refusal with OOM, and the crate passes the word on as the error's code.
+    if text.contains("OOM") || text.contains("used memory > 'maxmemory'") {
+        return StoreError::Away(format!(
+            "{place} is out of memory: raise maxmemory or delete operations ({text})"
+        ));
+    }
+    StoreError::Away(format!("{place}: {text}"))
+}
+
+/// Requests that wait in the process for the socket; further callers wait for room.
+const QUEUED_REQUESTS: usize = 1_024;

@@ -1,0 +1,155 @@
+//! The subscription: brings hints, looks at all partitions once a second, and comes back after every loss.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{PushInfo, PushKind, RedisError, RedisResult, Value};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::Shared;
+use super::keys::Meta;
+use super::link::Replication;
+use crate::clock::Timestamp;
+use crate::store::Partition;
+
+/// One connection, subscribed to all partitions.
+///
+/// It is not the one for requests: Redis cuts off a subscriber whose replies pile up, at 32 MiB by default.
+pub(super) struct Subscription {
+    connection: MultiplexedConnection,
+    ended: Arc<Notify>,
+}
+
+impl Subscription {
+    /// Connects, subscribes, and looks at all partitions for the first time.
+    pub(super) async fn open(shared: &Arc<Shared>) -> RedisResult<Self> {
+        let ended = Arc::new(Notify::new());
+        let receiver = receiver(shared, &ended);
+        shared.hints.restart();
+        let mut connection = shared.dial.connect(|config| config.set_push_sender(receiver)).await?;
+        let channels: Vec<Vec<u8>> =
+            shared.keyspace.all().map(|partition| shared.keys.channel(partition)).collect();
+        connection.subscribe(&channels).await?;
+        let mut subscription = Self { connection, ended };
+        subscription.look(shared).await?;
+        Ok(subscription)
+    }
+
+    /// Listens until the connection is lost.
+    async fn listen(mut self, shared: &Shared) -> RedisResult<()> {
+        loop {
+            tokio::select! {
+                () = self.ended.notified() => return Ok(()),
+                () = shared.time.clock().sleep(LOOK_INTERVAL) => self.look(shared).await?,
+            }
+        }
+    }
+
+    /// Reads the time and all metas. On this connection, so that the hints before them have come or are lost.
+    async fn look(&mut self, shared: &Shared) -> RedisResult<()> {
+        let replication = Replication::read(&mut self.connection).await?;
+        let before = shared.hints.known();
+        let sent = shared.time.clock().elapsed();
+        let mut request = redis::pipe();
+        request.cmd("TIME").cmd("MGET");
+        for meta in shared.keys.metas() {
+            request.arg(meta);
+        }
+        let ((seconds, micros), metas): ((u64, u64), Vec<Value>) =
+            request.query_async(&mut self.connection).await?;
+        shared.time.observe(
+            Timestamp::from_micros(seconds.saturating_mul(1_000_000).saturating_add(micros)),
+            sent,
+        );
+
+        let metas: Vec<Option<Meta>> = metas.iter().map(|meta| shared.own_meta(meta)).collect();
+        for (partition, meta) in shared.keyspace.all().zip(&metas) {
+            let changed = match meta {
+                Some(_) => shared.time.answered(partition),
+                None => shared.time.away(partition),
+            };
+            if changed && meta.is_none() {
+                tracing::error!(partition = partition.0, "{}", shared.foreign());
+            }
+        }
+        shared.hints.compare(&before, &metas);
+        shared.hints.follow(replication);
+        Ok(())
+    }
+}
+
+/// Keeps a subscription until the store is closed.
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    mut subscription: Subscription,
+    stop: CancellationToken,
+) {
+    let keep = async {
+        loop {
+            let began = shared.time.clock().elapsed();
+            let loss = subscription.listen(&shared).await.err();
+            lost(&shared, loss.as_ref());
+            if shared.time.clock().elapsed().saturating_sub(began) < RETRY_INTERVAL {
+                // A connection that does not last must not be made in a tight loop.
+                shared.time.clock().sleep(RETRY_INTERVAL).await;
+            }
+            subscription = reopen(&shared).await;
+            tracing::info!(store = shared.dial.place(), "listening again");
+            shared.hints.missed_everything();
+        }
+    };
+    stop.run_until_cancelled(keep).await;
+}
+
+async fn reopen(shared: &Arc<Shared>) -> Subscription {
+    loop {
+        match Subscription::open(shared).await {
+            Ok(subscription) => return subscription,
+            Err(error) => lost(shared, Some(&error)),
+        }
+        shared.time.clock().sleep(RETRY_INTERVAL).await;
+    }
+}
+
+/// The other connections are no better; they may lead to a master that is none any more.
+fn lost(shared: &Shared, error: Option<&RedisError>) {
+    shared.link.close();
+    shared.bulk.close();
+    let cause = error.map_or_else(|| "connection closed".to_owned(), ToString::to_string);
+    if shared.time.all_away() {
+        tracing::warn!(store = shared.dial.place(), cause, "lost the subscription");
+    }
+}
+
+/// Runs in the connection's own task, so it only notes what came.
+fn receiver(
+    shared: &Arc<Shared>,
+    ended: &Arc<Notify>,
+) -> impl Fn(PushInfo) -> Result<(), redis::aio::SendError> + Send + Sync + use<> {
+    let channels: HashMap<Vec<u8>, Partition> = shared
+        .keyspace
+        .all()
+        .map(|partition| (shared.keys.channel(partition), partition))
+        .collect();
+    let (hints, ended) = (Arc::clone(&shared.hints), Arc::clone(ended));
+    move |push| {
+        match (push.kind, &push.data[..]) {
+            (PushKind::Message, [Value::BulkString(channel), Value::BulkString(payload)]) => {
+                if let Some(partition) = channels.get(channel) {
+                    hints.hear(*partition, payload);
+                }
+            }
+            (PushKind::Disconnection, _) => ended.notify_one(),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// A hint that was lost is noticed after this.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// Between attempts to come back.
+const RETRY_INTERVAL: Duration = Duration::from_millis(250);

@@ -1,0 +1,265 @@
+//! The store in Redis: records are strings, indexes are sorted sets, a commit is one script, hints are messages.
+//!
+//! Owns every key under its prefix (see `docs/redis.md`), its connections and the task that listens. Invariants:
+//! - every answer comes with a look at the partition's meta, so a Redis that lost its data never says "not there";
+//! - whatever goes wrong with Redis is [`StoreError::Away`], except that meta: [`StoreError::Foreign`];
+//! - the script is the only writer, apart from the first opening.
+
+mod hints;
+mod keys;
+mod link;
+mod listener;
+mod opening;
+mod reading;
+mod script;
+mod time;
+mod writing;
+
+#[cfg(test)]
+mod test_server;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use redis::Value;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use self::hints::Hints;
+use self::keys::{Keys, Meta};
+use self::link::{Dial, Link};
+use self::listener::Subscription;
+use self::time::Timekeeper;
+use super::{BodyKey, CommitError, Committed, Durability, Entry, Feed, Key, Keyspace};
+use super::{OpenError, Partition, Record, Scan, Store, StoreError, WriteSet};
+use crate::clock::{Clock, SystemClock, Timestamp};
+
+pub use self::time::StoreTime;
+
+/// How to open the store.
+#[derive(Clone)]
+pub struct Options {
+    /// Where it is, with credentials: `redis://user:password@host:port/database`.
+    pub url: String,
+    /// What all keys begin with; without braces, which mark the part that decides a key's cluster slot.
+    pub prefix: String,
+    /// Open this keyspace or none.
+    pub keyspace: Option<Uuid>,
+    /// The least durability to accept; where the server hides its settings, what the operator states.
+    pub durability: Option<Durability>,
+    /// Partitions of a keyspace that is yet to be made.
+    pub partitions: u16,
+    /// How long to wait for a connection or an answer.
+    pub response_timeout: Duration,
+    /// Counts elapsed time and sleeps; with [`StoreTime::Clock`] also the store's time.
+    pub clock: Arc<dyn Clock>,
+    /// Whose clock is the store's time.
+    pub time: StoreTime,
+}
+
+impl Options {
+    /// The defaults for a Redis at `url`.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            prefix: "lh:".to_owned(),
+            keyspace: None,
+            durability: None,
+            partitions: 16,
+            response_timeout: Duration::from_secs(2),
+            clock: SystemClock::new(),
+            time: StoreTime::Server,
+        }
+    }
+}
+
+/// The URL may hold a password and stays out of logs.
+impl fmt::Debug for Options {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Options")
+            .field("prefix", &self.prefix)
+            .field("keyspace", &self.keyspace)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The store in Redis.
+pub struct RedisStore {
+    shared: Arc<Shared>,
+    durability: Durability,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// What requests and the listener have in common.
+struct Shared {
+    keyspace: Keyspace,
+    keys: Keys,
+    dial: Dial,
+    link: Link,
+    /// For bodies, so that nothing small waits behind them.
+    bulk: Link,
+    time: Timekeeper,
+    hints: Arc<Hints>,
+}
+
+impl RedisStore {
+    /// Opens the keyspace under the prefix, or makes one where there is none. When it returns, hints are coming.
+    ///
+    /// # Errors
+    /// [`OpenError`]; only [`OpenError::Unreachable`] may pass by waiting.
+    pub async fn open(options: Options) -> Result<Arc<Self>, OpenError> {
+        if options.prefix.contains(['{', '}']) {
+            return Err(OpenError::Address(format!(
+                "the prefix {:?} contains a brace; choose one without",
+                options.prefix
+            )));
+        }
+        let dial = Dial::new(&options.url, &options.prefix, options.response_timeout)?;
+        let link = Link::new(dial.clone());
+        let durability = opening::inspect(&link, &dial, &options).await?;
+        let keyspace = opening::keyspace(&link, &dial, &options).await?;
+        let shared = Arc::new(Shared::new(keyspace, dial, link, &options));
+        let subscription = Subscription::open(&shared).await;
+        let subscription =
+            subscription.map_err(|error| opening::unreachable(&shared.dial, &error))?;
+
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        tasks.spawn(listener::run(Arc::clone(&shared), subscription, stop.clone()));
+        tasks.close();
+        Ok(Arc::new(Self { shared, durability, tasks, stop }))
+    }
+
+    fn open_shared(&self) -> Result<&Shared, StoreError> {
+        if self.stop.is_cancelled() { Err(StoreError::Closed) } else { Ok(&self.shared) }
+    }
+}
+
+impl Drop for RedisStore {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl Shared {
+    fn new(keyspace: Keyspace, dial: Dial, link: Link, options: &Options) -> Self {
+        let partitions = keyspace.partitions();
+        Self {
+            keys: Keys::new(&options.prefix, &keyspace),
+            bulk: Link::new(dial.clone()),
+            time: Timekeeper::new(
+                Arc::clone(&options.clock),
+                options.time,
+                dial.place(),
+                partitions,
+            ),
+            hints: Arc::new(Hints::new(keyspace.id(), partitions)),
+            keyspace,
+            dial,
+            link,
+        }
+    }
+
+    /// The meta, if it is one of this keyspace.
+    fn own_meta(&self, value: &Value) -> Option<Meta> {
+        let Value::BulkString(bytes) = value else { return None };
+        Meta::decode(bytes).filter(|meta| meta.keyspace == self.keyspace.id())
+    }
+
+    /// Refuses the answer of a partition whose meta is not this keyspace's.
+    fn check_meta(&self, partition: Partition, value: &Value) -> Result<(), StoreError> {
+        if self.own_meta(value).is_some() {
+            return Ok(());
+        }
+        self.time.away(partition);
+        Err(self.foreign())
+    }
+
+    fn foreign(&self) -> StoreError {
+        StoreError::Foreign(format!(
+            "{} no longer holds keyspace {}: it lost its data; restore it, or restart longhaul to begin a new keyspace",
+            self.dial.place(),
+            self.keyspace.id(),
+        ))
+    }
+
+    /// What an error of the client means; nobody could have renewed anything meanwhile.
+    fn away(&self, error: &redis::RedisError) -> StoreError {
+        if self.time.all_away() {
+            tracing::warn!(store = self.dial.place(), cause = %error, "the store does not answer");
+        }
+        link::away(self.dial.place(), error)
+    }
+
+    fn unexpected(&self) -> StoreError {
+        StoreError::Damaged(format!(
+            "{} holds a value of another kind than expected",
+            self.dial.place()
+        ))
+    }
+}
+
+#[async_trait]
+impl Store for RedisStore {
+    fn keyspace(&self) -> &Keyspace {
+        &self.shared.keyspace
+    }
+
+    fn durability(&self) -> Durability {
+        self.durability
+    }
+
+    async fn get(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, StoreError> {
+        self.open_shared()?.get(keys).await
+    }
+
+    async fn bodies(&self, keys: &[BodyKey]) -> Result<Vec<Option<Bytes>>, StoreError> {
+        self.open_shared()?.bodies(keys).await
+    }
+
+    async fn commit(&self, sets: Vec<WriteSet>) -> Vec<Result<Committed, CommitError>> {
+        match self.open_shared() {
+            Ok(shared) => shared.commit(&sets).await,
+            Err(closed) => sets.iter().map(|_| Err(closed.clone().into())).collect(),
+        }
+    }
+
+    async fn scan(&self, scan: Scan) -> Result<Vec<Entry>, StoreError> {
+        self.open_shared()?.scan(&scan).await
+    }
+
+    async fn counter(&self, name: &[u8]) -> Result<i64, StoreError> {
+        self.open_shared()?.counter(name).await
+    }
+
+    fn feed(&self) -> Feed {
+        self.shared.hints.feed()
+    }
+
+    fn now(&self, _partition: Partition) -> Timestamp {
+        self.shared.time.now()
+    }
+
+    fn answering_since(&self, partition: Partition) -> Option<Timestamp> {
+        self.shared.time.since(partition)
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.open_shared()?.ping().await
+    }
+
+    async fn close(&self) {
+        self.stop.cancel();
+        self.tasks.wait().await;
+        self.shared.hints.close();
+        self.shared.link.close();
+        self.shared.bulk.close();
+    }
+}

@@ -1,0 +1,224 @@
+//! Reads. Each takes the metas of its partitions along, so that absence is never said by a Redis that lost its data.
+
+use std::collections::BTreeSet;
+use std::ops::Bound;
+
+use bytes::Bytes;
+use redis::{Pipeline, Value};
+
+use super::Shared;
+use super::link::Link;
+use crate::store::{BodyKey, Entry, Key, Partition, Record, Scan, StoreError};
+
+impl Shared {
+    /// Reads records.
+    pub(super) async fn get(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, StoreError> {
+        let mut records = Vec::with_capacity(keys.len());
+        for keys in keys.chunks(KEYS_AT_ONCE) {
+            let places = keys.iter().map(|key| {
+                let partition = self.keyspace.partition(*key);
+                (partition, self.keys.record(partition, *key))
+            });
+            for value in self.read(&self.link, places.collect()).await? {
+                records.push(value.map(|bytes| record(&bytes)).transpose()?);
+            }
+        }
+        Ok(records)
+    }
+
+    /// Reads bodies, a few at a time and on the connection for them.
+    pub(super) async fn bodies(&self, keys: &[BodyKey]) -> Result<Vec<Option<Bytes>>, StoreError> {
+        let mut bodies = Vec::with_capacity(keys.len());
+        for keys in keys.chunks(BODIES_AT_ONCE) {
+            let places = keys.iter().map(|key| {
+                let partition = self.keyspace.partition_of_body(*key);
+                (partition, self.keys.body(partition, *key))
+            });
+            bodies.extend(self.read(&self.bulk, places.collect()).await?);
+        }
+        Ok(bodies)
+    }
+
+    /// Reads index entries. Asks each partition for little more than its share, and goes back to those that may hold more.
+    pub(super) async fn scan(&self, scan: &Scan) -> Result<Vec<Entry>, StoreError> {
+        if scan.limit == 0 {
+            return Ok(Vec::new());
+        }
+        let partitions: Vec<Partition> =
+            scan.partition.map_or_else(|| self.keyspace.all().collect(), |one| vec![one]);
+        let share = match partitions.len() {
+            1 => scan.limit,
+            several => (scan.limit / several).saturating_add(SPARE_ROWS).min(scan.limit),
+        };
+        let first = partitions
+            .into_iter()
+            .map(|partition| Range { partition, after: None, rows: share })
+            .collect();
+        let (entries, ends) = self.ranges(scan, first).await?;
+        let mut merged = scan.merge(entries);
+        // A partition whose last row comes after the last of the page cannot add to it.
+        let cut = merged.get(scan.limit - 1).cloned();
+        let precedes =
+            |entry: &Entry, cut: &Entry| if scan.descending { entry > cut } else { entry < cut };
+        let open =
+            |end: &Entry| share < scan.limit && cut.as_ref().is_none_or(|cut| precedes(end, cut));
+        let more: Vec<Range> = ends
+            .into_iter()
+            .filter(open)
+            .map(|end| Range {
+                partition: end.partition,
+                after: Some(end.member),
+                rows: scan.limit - share,
+            })
+            .collect();
+        if !more.is_empty() {
+            merged.extend(self.ranges(scan, more).await?.0);
+            merged = scan.merge(merged);
+        }
+        Ok(merged)
+    }
+
+    /// Sums a counter.
+    pub(super) async fn counter(&self, name: &[u8]) -> Result<i64, StoreError> {
+        let partitions: BTreeSet<Partition> = self.keyspace.all().collect();
+        let mut request = redis::pipe();
+        for partition in &partitions {
+            request.cmd("HGET").arg(self.keys.counters(*partition)).arg(name);
+        }
+        let values = self.send(&self.link, request, &partitions).await?;
+        values.into_iter().try_fold(0, |sum: i64, value| {
+            let part: Option<i64> =
+                redis::from_redis_value(value).map_err(|_| self.unexpected())?;
+            Ok(sum.saturating_add(part.unwrap_or(0)))
+        })
+    }
+
+    /// Asks all partitions whether they are there.
+    pub(super) async fn ping(&self) -> Result<(), StoreError> {
+        self.send(&self.link, redis::pipe(), &self.keyspace.all().collect()).await.map(drop)
+    }
+
+    /// Reads strings, in the order of `places`.
+    async fn read(
+        &self,
+        link: &Link,
+        places: Vec<(Partition, Vec<u8>)>,
+    ) -> Result<Vec<Option<Bytes>>, StoreError> {
+        let partitions = places.iter().map(|(partition, _)| *partition).collect();
+        let mut request = redis::pipe();
+        request.cmd("MGET");
+        for (_, key) in places {
+            request.arg(key);
+        }
+        let reply = self.send(link, request, &partitions).await?.pop();
+        let Some(Value::Array(values)) = reply else { return Err(self.unexpected()) };
+        let string = |value| match value {
+            Value::BulkString(bytes) => Ok(Some(bytes.into())),
+            Value::Nil => Ok(None),
+            _ => Err(self.unexpected()),
+        };
+        values.into_iter().map(string).collect()
+    }
+
+    /// Reads one range of each of some partitions. Also returns the last row of those that may hold more.
+    async fn ranges(
+        &self,
+        scan: &Scan,
+        ranges: Vec<Range>,
+    ) -> Result<(Vec<Entry>, Vec<Entry>), StoreError> {
+        let mut request = redis::pipe();
+        for range in &ranges {
+            range.write(scan, self.keys.index(range.partition, &scan.index), &mut request);
+        }
+        let partitions = ranges.iter().map(|range| range.partition).collect();
+        let replies = self.send(&self.link, request, &partitions).await?;
+        let (mut entries, mut ends) = (Vec::new(), Vec::new());
+        for (range, reply) in ranges.iter().zip(replies) {
+            let Value::Array(members) = reply else { return Err(self.unexpected()) };
+            let full = members.len() >= range.rows;
+            for member in members {
+                let Value::BulkString(member) = member else { return Err(self.unexpected()) };
+                entries.push(Entry { member: member.into(), partition: range.partition });
+            }
+            ends.extend(entries.last().filter(|_| full).cloned());
+        }
+        Ok((entries, ends))
+    }
+
+    /// Sends a pipeline behind a look at the metas of its partitions.
+    async fn send(
+        &self,
+        link: &Link,
+        request: Pipeline,
+        partitions: &BTreeSet<Partition>,
+    ) -> Result<Vec<Value>, StoreError> {
+        if partitions.is_empty() {
+            return Ok(vec![Value::Array(Vec::new())]);
+        }
+        // Behind it, so that what was lost between the two is noticed as well.
+        let mut request = request;
+        request.cmd("MGET");
+        for partition in partitions {
+            request.arg(self.keys.meta(*partition));
+        }
+        let mut replies = link.pipeline(&request).await.map_err(|error| self.away(&error))?;
+        let Some(Value::Array(metas)) = replies.pop() else { return Err(self.unexpected()) };
+        for (partition, meta) in partitions.iter().zip(&metas) {
+            self.check_meta(*partition, meta)?;
+        }
+        Ok(replies)
+    }
+}
+
+/// A part of an index.
+struct Range {
+    partition: Partition,
+    after: Option<Bytes>,
+    rows: usize,
+}
+
+impl Range {
+    fn write(&self, scan: &Scan, key: Vec<u8>, request: &mut Pipeline) {
+        let after = self.after.clone().map(Bound::Excluded);
+        let (from, to) = match (after, scan.descending) {
+            (None, _) => (scan.from.clone(), scan.to.clone()),
+            (Some(after), false) => (after, scan.to.clone()),
+            (Some(after), true) => (scan.from.clone(), after),
+        };
+        let (from, to) = (bound(&from, b"-"), bound(&to, b"+"));
+        request.cmd("ZRANGE").arg(key);
+        if scan.descending {
+            request.arg(to).arg(from).arg("BYLEX").arg("REV");
+        } else {
+            request.arg(from).arg(to).arg("BYLEX");
+        }
+        request.arg("LIMIT").arg(0).arg(i64::try_from(self.rows).unwrap_or(i64::MAX));
+    }
+}
+
+/// How Redis writes the end of a range.
+fn bound(bound: &Bound<Bytes>, unbounded: &[u8]) -> Vec<u8> {
+    match bound {
+        Bound::Included(member) => [b"[", &member[..]].concat(),
+        Bound::Excluded(member) => [b"(", &member[..]].concat(),
+        Bound::Unbounded => unbounded.to_vec(),
+    }
+}
+
+/// Takes a stored record apart.
+fn record(bytes: &Bytes) -> Result<Record, StoreError> {
+    let number = |at: usize| {
+        bytes.get(at..at + 8).and_then(|part| part.try_into().ok()).map(u64::from_be_bytes)
+    };
+    let (Some(revision), Some(visible_revision), Some(fencing_number)) =
+        (number(0), number(8), number(16))
+    else {
+        return Err(StoreError::Damaged(format!("{} bytes are too few", bytes.len())));
+    };
+    Ok(Record { revision, visible_revision, fencing_number, value: bytes.slice(24..) })
+}
+
+const KEYS_AT_ONCE: usize = 500;
+const BODIES_AT_ONCE: usize = 8;
+/// Rows beyond its share that each partition is asked for: most pages then need no second request (measured).
+const SPARE_ROWS: usize = 8;
