@@ -1,0 +1,287 @@
+//! Settings: `default.toml`, then a file, then `LONGHAUL_*`, then flags.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use figment::Figment;
+use figment::providers::{Format, Serialized, Toml};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::store::Durability;
+
+/// All settings, in their final types.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Where operations are kept.
+    pub store: StoreUrl,
+    /// Serve plain text beyond loopback.
+    pub insecure: bool,
+    /// Wait for a store that is away at start.
+    pub wait_for_store: bool,
+    /// The only keyspace to serve.
+    #[serde(deserialize_with = "empty_is_none")]
+    pub keyspace: Option<Uuid>,
+    /// For the embedded store.
+    pub embedded: Embedded,
+    /// For Redis.
+    pub redis: Redis,
+}
+
+/// Settings of the embedded store.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Embedded {
+    /// Open although acknowledged writes are missing.
+    pub accept_loss: bool,
+}
+
+/// Settings of the Redis store.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Redis {
+    /// What every key begins with.
+    pub prefix: String,
+    /// The durability that Redis must be set up for.
+    #[serde(deserialize_with = "durability")]
+    pub durability: Option<Durability>,
+    /// How long a call may take.
+    #[serde(with = "humantime_serde")]
+    pub response_timeout: Duration,
+}
+
+/// Where operations are kept.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum StoreUrl {
+    /// In one directory.
+    Embedded(PathBuf),
+    /// In a Redis; may hold a password.
+    Redis(String),
+}
+
+/// Flags and the like: what is set here overrides all else.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Overrides {
+    /// See [`Config::listen`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<String>,
+    /// See [`Config::store`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store: Option<String>,
+    /// See [`Config::insecure`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub insecure: Option<bool>,
+    /// See [`Config::wait_for_store`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wait_for_store: Option<bool>,
+    /// See [`Config::keyspace`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keyspace: Option<String>,
+    /// See [`Embedded`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub embedded: Option<EmbeddedOverrides>,
+    /// See [`Redis`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redis: Option<RedisOverrides>,
+}
+
+/// See [`Embedded`].
+#[derive(Clone, Debug, Serialize)]
+pub struct EmbeddedOverrides {
+    /// See [`Embedded::accept_loss`].
+    pub accept_loss: bool,
+}
+
+/// See [`Redis`].
+#[derive(Clone, Debug, Serialize)]
+pub struct RedisOverrides {
+    /// See [`Redis::durability`].
+    pub durability: String,
+}
+
+impl Config {
+    /// Loads the settings; `environment` is a map, so that tests need not touch their own process.
+    ///
+    /// # Errors
+    /// Names the setting, its value, where it came from, and what it must be.
+    pub fn load(file: Option<&str>, environment: &BTreeMap<String, String>, overrides: &Overrides) -> Result<Self, ConfigError> {
+        let mut figment = Figment::from(Toml::string(DEFAULTS));
+        if let Some(path) = file {
+            let text = std::fs::read_to_string(path).map_err(|error| ConfigError(format!("cannot read {path}: {error}")))?;
+            figment = figment.merge(Toml::string(&text));
+        }
+        let figment = figment.merge(Serialized::defaults(from_environment(environment)?)).merge(Serialized::defaults(overrides));
+        let config: Self = figment.extract().map_err(|error| ConfigError(error.to_string()))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        if self.insecure || self.listen.ip().is_loopback() {
+            return Ok(());
+        }
+        Err(ConfigError(format!(
+            "{} is reachable from other machines, and this server has no encryption and no authentication; listen on 127.0.0.1, or accept that with --insecure",
+            self.listen
+        )))
+    }
+}
+
+/// Why the settings cannot be used.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(String);
+
+/// `LONGHAUL_REDIS__PREFIX=x` sets `prefix` in `[redis]`.
+fn from_environment(environment: &BTreeMap<String, String>) -> Result<BTreeMap<String, figment::value::Value>, ConfigError> {
+    use figment::value::Value;
+    let mut settings: BTreeMap<String, Value> = BTreeMap::new();
+    for (name, value) in environment {
+        let Some(name) = name.strip_prefix("LONGHAUL_") else { continue };
+        // What `longhaul work` and the logs put there is no setting.
+        if NOT_SETTINGS.contains(&name) {
+            continue;
+        }
+        let value = match value.as_str() {
+            "true" => Value::from(true),
+            "false" => Value::from(false),
+            text => Value::from(text),
+        };
+        let path = name.to_ascii_lowercase();
+        match path.split_once("__") {
+            None => drop(settings.insert(path, value)),
+            Some((section, key)) => {
+                let entry = settings.entry(section.to_owned()).or_insert_with(|| Value::from(figment::value::Dict::new()));
+                let Value::Dict(_, dict) = entry else {
+                    return Err(ConfigError(format!("LONGHAUL_{name}: {section} is a setting and a section at once")));
+                };
+                dict.insert(key.to_owned(), value);
+            }
+        }
+    }
+    Ok(settings)
+}
+
+impl FromStr for StoreUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Some(path) = text.strip_prefix("embedded:") {
+            return if path.is_empty() { Err("embedded: needs a directory, such as embedded:./data".to_owned()) } else { Ok(Self::Embedded(path.into())) };
+        }
+        if text.starts_with("redis://") {
+            return Ok(Self::Redis(text.to_owned()));
+        }
+        // What might be a password is not repeated.
+        let scheme = text.split(':').next().unwrap_or_default();
+        Err(format!("a store is embedded:PATH or redis://HOST:PORT, not {scheme:?}"))
+    }
+}
+
+impl TryFrom<String> for StoreUrl {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+/// Without credentials.
+impl fmt::Display for StoreUrl {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Embedded(path) => write!(formatter, "embedded:{}", path.display()),
+            Self::Redis(url) => match url.rsplit_once('@') {
+                Some((_, place)) => write!(formatter, "redis://***@{place}"),
+                None => formatter.write_str(url),
+            },
+        }
+    }
+}
+
+impl fmt::Debug for StoreUrl {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
+    }
+}
+
+fn empty_is_none<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Uuid>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let refuse = |_| serde::de::Error::custom(format!("keyspace is {text:?}; it must be the UUID that the server logs at its start"));
+    Uuid::parse_str(&text).map(Some).map_err(refuse)
+}
+
+fn durability<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Durability>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    match text.as_str() {
+        "" => Ok(None),
+        "memory" => Ok(Some(Durability::Memory)),
+        "fsync" => Ok(Some(Durability::Fsync)),
+        other => Err(serde::de::Error::custom(format!("redis.durability is {other:?}; it must be \"memory\", \"fsync\" or \"\""))),
+    }
+}
+
+const DEFAULTS: &str = include_str!("../default.toml");
+const NOT_SETTINGS: [&str; 6] = ["LOG", "OPERATION", "FENCING_NUMBER", "ATTEMPT", "TEST_REDIS", "SERVER"];
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn load(file: Option<&str>, environment: &[(&str, &str)], overrides: Overrides) -> Result<Config, ConfigError> {
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Config::load(file, &environment, &overrides)
+    }
+
+    #[test]
+    fn a_file_overrides_the_defaults_the_environment_the_file_and_flags_the_environment() {
+        let mut file = tempfile::NamedTempFile::new().expect("file");
+        writeln!(file, "listen = \"127.0.0.1:1\"\nstore = \"embedded:file\"\n[redis]\nprefix = \"file:\"").expect("write");
+        let path = file.path().to_str().expect("path");
+        let environment = [("LONGHAUL_STORE", "embedded:environment"), ("LONGHAUL_REDIS__RESPONSE_TIMEOUT", "5s"), ("LONGHAUL_LOG", "debug")];
+        let flags = Overrides { store: Some("redis://flag".to_owned()), ..Overrides::default() };
+        let config = load(Some(path), &environment, flags).expect("config");
+        assert_eq!(config.listen.port(), 1);
+        assert_eq!(config.store, StoreUrl::Redis("redis://flag".to_owned()));
+        assert_eq!(config.redis.prefix, "file:");
+        assert_eq!(config.redis.response_timeout, Duration::from_secs(5));
+        let config = load(Some(path), &environment, Overrides::default()).expect("config");
+        assert_eq!(config.store, StoreUrl::Embedded("environment".into()));
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_by_name() {
+        for (environment, part) in [
+            (("LONGHAUL_LISTN", "x"), "listn"),
+            (("LONGHAUL_LISTEN", "nowhere"), "listen"),
+            (("LONGHAUL_STORE", "postgres://u:secret@h"), "embedded:PATH"),
+            (("LONGHAUL_KEYSPACE", "x"), "keyspace"),
+            (("LONGHAUL_REDIS__DURABILITY", "replica"), "durability"),
+            (("LONGHAUL_LISTEN", "0.0.0.0:1"), "--insecure"),
+        ] {
+            let error = load(None, &[environment], Overrides::default()).expect_err(part).to_string();
+            assert!(error.contains(part), "{error}");
+            assert!(!error.contains("secret"), "{error}");
+        }
+        assert!(load(None, &[("LONGHAUL_LISTEN", "0.0.0.0:1"), ("LONGHAUL_INSECURE", "true")], Overrides::default()).is_ok());
+    }
+
+    #[test]
+    fn a_password_is_never_shown() {
+        let url: StoreUrl = "redis://user:secret@host:1".parse().expect("url");
+        assert_eq!(format!("{url} {url:?}"), "redis://***@host:1 redis://***@host:1");
+    }
+}

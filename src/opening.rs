@@ -1,0 +1,57 @@
+//! Opens the store that the settings name.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::config::{Config, StoreUrl};
+use crate::store::embedded::{self, EmbeddedStore};
+use crate::store::redis::{self, RedisStore};
+use crate::store::{OpenError, Store};
+
+/// Opens the store.
+///
+/// # Errors
+/// Says what is in the way and what to do.
+pub async fn open(config: &Config, clock: &Arc<dyn Clock>) -> Result<Arc<dyn Store>, OpenError> {
+    match &config.store {
+        StoreUrl::Embedded(path) => {
+            let options = embedded::Options {
+                path: path.clone(),
+                keyspace: config.keyspace,
+                accept_loss: config.embedded.accept_loss,
+                clock: clock.clone(),
+            };
+            Ok(EmbeddedStore::open(options)?)
+        }
+        StoreUrl::Redis(url) => {
+            let options = redis::Options {
+                prefix: config.redis.prefix.clone(),
+                keyspace: config.keyspace,
+                durability: config.redis.durability,
+                response_timeout: config.redis.response_timeout,
+                clock: clock.clone(),
+                ..redis::Options::new(url.clone())
+            };
+            Ok(RedisStore::open(options).await?)
+        }
+    }
+}
+
+/// Opens the store, and waits while it is not reachable.
+///
+/// # Errors
+/// Where waiting would not help.
+pub async fn wait_for(config: &Config, clock: &Arc<dyn Clock>) -> Result<Arc<dyn Store>, OpenError> {
+    loop {
+        match open(config, clock).await {
+            Err(error) if error.passes() => {
+                tracing::warn!(%error, "waiting for the store");
+                clock.sleep(PAUSE).await;
+            }
+            opened => return opened,
+        }
+    }
+}
+
+const PAUSE: Duration = Duration::from_secs(1);
