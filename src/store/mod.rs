@@ -9,6 +9,7 @@
 //! - what `commit` acknowledged is what every later `get` and `scan` sees;
 //! - a hint follows the commit that it is about; a lost one is noticed as a gap within a second.
 
+pub mod embedded;
 mod error;
 mod feed;
 mod index;
