@@ -9,12 +9,15 @@
 //! - what `commit` acknowledged is what every later `get` and `scan` sees;
 //! - a hint follows the commit that it is about; a lost one is noticed as a gap within a second.
 
+#[cfg(test)]
+pub(crate) mod conformance;
 pub mod embedded;
 mod error;
 mod feed;
 mod index;
 mod key;
 mod keyspace;
+pub mod memory;
 mod write_set;
 
 use async_trait::async_trait;

@@ -77,7 +77,8 @@ mod tests {
         let from = Bound::Included(Bytes::from_static(b"n"));
         assert!(floor.begin(&from).is_none(), "starts above the floor");
 
-        let look = floor.begin(&Bound::Included(Bytes::from_static(b"a"))).expect("a scan from below");
+        let look =
+            floor.begin(&Bound::Included(Bytes::from_static(b"a"))).expect("a scan from below");
         assert_eq!(look.from, "m");
         floor.lower(b"p");
         floor.end(look.number, Some(&Bytes::from_static(b"z")));

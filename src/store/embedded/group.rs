@@ -12,7 +12,9 @@ use super::tables::{
     split_index_key,
 };
 use crate::clock::Timestamp;
-use crate::store::{Check, CommitError, Committed, Counter, Hint, Key, Put, Record, StoreError, WriteSet};
+use crate::store::{
+    Check, CommitError, Committed, Counter, Hint, Key, Put, Record, StoreError, WriteSet,
+};
 
 /// What the group has come to.
 pub(super) struct Group<'a> {
@@ -32,7 +34,11 @@ impl<'a> Group<'a> {
     ///
     /// # Errors
     /// The outer one when the database cannot be read: then nothing is known and the group must not be written.
-    pub(super) fn add(&mut self, set: &WriteSet, wall: Timestamp) -> fjall::Result<Result<Committed, CommitError>> {
+    pub(super) fn add(
+        &mut self,
+        set: &WriteSet,
+        wall: Timestamp,
+    ) -> fjall::Result<Result<Committed, CommitError>> {
         debug_assert!(!set.checks.is_empty(), "a write set must check something");
         if set.partition.0 != 0 {
             let unknown = StoreError::Foreign(format!("there is no {:?} here", set.partition));

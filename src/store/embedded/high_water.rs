@@ -36,7 +36,9 @@ impl HighWater {
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
         let revision = bytes.first_chunk().copied().map(u64::from_be_bytes);
-        Ok(revision.filter(|revision| encode(*revision)[..] == bytes[..]).map_or(Noted::Unreadable, Noted::Revision))
+        Ok(revision
+            .filter(|revision| encode(*revision)[..] == bytes[..])
+            .map_or(Noted::Unreadable, Noted::Revision))
     }
 
     /// Opens the note for writing, anew with that revision.

@@ -99,7 +99,10 @@ impl Mirror {
 pub(super) fn is_empty(scan: &Scan) -> bool {
     let nothing = match (&scan.from, &scan.to) {
         (Bound::Included(from), Bound::Included(to)) => from > to,
-        (Bound::Included(from) | Bound::Excluded(from), Bound::Included(to) | Bound::Excluded(to)) => from >= to,
+        (
+            Bound::Included(from) | Bound::Excluded(from),
+            Bound::Included(to) | Bound::Excluded(to),
+        ) => from >= to,
         _ => false,
     };
     nothing || scan.limit == 0

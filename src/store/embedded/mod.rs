@@ -109,7 +109,10 @@ impl EmbeddedStore {
         Ok(open)
     }
 
-    async fn submit(&self, sets: Vec<WriteSet>) -> Result<Vec<Result<Committed, CommitError>>, StoreError> {
+    async fn submit(
+        &self,
+        sets: Vec<WriteSet>,
+    ) -> Result<Vec<Result<Committed, CommitError>>, StoreError> {
         let (reply, answer) = oneshot::channel();
         let open = self.opened()?;
         let sent = open.jobs.send(Job { sets, reply }).await;
@@ -176,7 +179,8 @@ impl Store for EmbeddedStore {
             return Ok(open.mirror.scan(&scan));
         }
         drop(open);
-        self.blocking(move |open| open.mirror.scan_on_disk(scan, |scan| open.tables.scan(scan))).await
+        self.blocking(move |open| open.mirror.scan_on_disk(scan, |scan| open.tables.scan(scan)))
+            .await
     }
 
     async fn counter(&self, name: &[u8]) -> Result<i64, StoreError> {
@@ -185,7 +189,8 @@ impl Store for EmbeddedStore {
 
     fn feed(&self) -> Feed {
         // A closed store's feed ends at once, as the feeds have ended that it had.
-        self.opened().map_or_else(|_| Publisher::new(1).subscribe(), |open| open.publisher.subscribe())
+        self.opened()
+            .map_or_else(|_| Publisher::new(1).subscribe(), |open| open.publisher.subscribe())
     }
 
     fn now(&self, _: Partition) -> Timestamp {
@@ -220,7 +225,10 @@ impl Drop for EmbeddedStore {
 
 impl std::fmt::Debug for EmbeddedStore {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("EmbeddedStore").field("keyspace", &self.keyspace).finish_non_exhaustive()
+        formatter
+            .debug_struct("EmbeddedStore")
+            .field("keyspace", &self.keyspace)
+            .finish_non_exhaustive()
     }
 }
 
@@ -228,3 +236,6 @@ impl std::fmt::Debug for EmbeddedStore {
 const QUEUE: usize = 1024;
 /// Records that one `get` reads where it is called: a page of a list, some 0.3 ms at worst from a warm disk.
 const INLINE_RECORDS: usize = 64;
+
+#[cfg(test)]
+mod tests;

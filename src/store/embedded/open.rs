@@ -42,7 +42,8 @@ pub(super) fn open(options: &Options) -> Result<Opened, OpenError> {
     let keyspace = place.keyspace(&tables)?;
     keyspace.expect(&place.to_string(), options.keyspace)?;
     let progress = place.whole(options, &tables, noted)?;
-    let note = HighWater::create(path, progress.revision).map_err(|error| place.unusable(&error))?;
+    let note =
+        HighWater::create(path, progress.revision).map_err(|error| place.unusable(&error))?;
     Ok(Opened { tables, keyspace, note, progress })
 }
 
@@ -67,7 +68,8 @@ impl Place<'_> {
 
     /// The lock goes when the file is closed, or with the process, however that ends.
     fn lock(&self) -> Result<File, OpenError> {
-        let file = File::options().create(true).truncate(false).write(true).open(self.path.join(LOCK));
+        let file =
+            File::options().create(true).truncate(false).write(true).open(self.path.join(LOCK));
         let file = file.map_err(|error| self.unusable(&error))?;
         match file.try_lock() {
             Ok(()) => Ok(file),
@@ -101,13 +103,20 @@ impl Place<'_> {
 
     fn keyspace(&self, tables: &Tables) -> Result<Keyspace, OpenError> {
         let root = tables.root().map_err(|error| self.broken(error))?.ok_or_else(|| {
-            OpenError::Damaged(format!("{self} has lost its root record; restore it from an export"))
+            OpenError::Damaged(format!(
+                "{self} has lost its root record; restore it from an export"
+            ))
         })?;
         Keyspace::decode(&self.to_string(), &root)
     }
 
     /// Whether everything is there that was ever acknowledged, and where to go on.
-    fn whole(&self, options: &Options, tables: &Tables, noted: Noted) -> Result<Progress, OpenError> {
+    fn whole(
+        &self,
+        options: &Options,
+        tables: &Tables,
+        noted: Noted,
+    ) -> Result<Progress, OpenError> {
         let all = tables.progress().map_err(|error| self.broken(error))?;
         let lowest = all.into_iter().min().unwrap_or_default();
         let highest = all.into_iter().max().unwrap_or_default();
@@ -146,9 +155,9 @@ impl Place<'_> {
         match error {
             fjall::Error::Io(error) => self.unusable(&error),
             fjall::Error::Locked => OpenError::Locked(format!("another process has {self} open")),
-            fjall::Error::InvalidVersion(_) => {
-                OpenError::Format(format!("{self} was made by a version that this one does not read"))
-            }
+            fjall::Error::InvalidVersion(_) => OpenError::Format(format!(
+                "{self} was made by a version that this one does not read"
+            )),
             error => OpenError::Damaged(format!(
                 "{self} is damaged and cannot be opened ({error}); restore it from an export"
             )),

@@ -5,7 +5,9 @@ use std::ops::Bound;
 use std::path::Path;
 
 use bytes::Bytes;
-use fjall::{Database, Guard, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable};
+use fjall::{
+    Database, Guard, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable,
+};
 
 use crate::store::{BodyKey, Entry, Key, Partition, Record, Scan, StoreError};
 
@@ -129,7 +131,8 @@ impl Tables {
         changes: impl Iterator<Item = (Table, &'a fjall::Slice, &'a Option<fjall::Slice>)>,
         progress: Progress,
     ) -> fjall::Result<()> {
-        let mut batch: OwnedWriteBatch = self.database.batch().durability(Some(PersistMode::SyncData));
+        let mut batch: OwnedWriteBatch =
+            self.database.batch().durability(Some(PersistMode::SyncData));
         for (table, key, value) in changes {
             match value {
                 Some(value) => batch.insert(self.keyspace(table), key.clone(), value.clone()),
