@@ -102,7 +102,9 @@ impl Store for MemoryStore {
                     .into());
                 };
                 let (revision, hint) = part.apply(set, self.clock.now())?;
-                hint.into_iter().for_each(|hint| publisher.send(Event::Hint(hint)));
+                if let Some(hint) = hint {
+                    publisher.send(Event::Hint(hint));
+                }
                 Ok(Committed { revision })
             })
             .collect()
@@ -213,6 +215,8 @@ impl Part {
 
 #[cfg(test)]
 mod tests {
+    use std::future::{Ready, ready};
+
     use uuid::Uuid;
 
     use super::*;
@@ -229,9 +233,9 @@ mod tests {
         suite!(|| fresh(16));
     }
 
-    async fn fresh(partitions: u16) -> Harness {
+    fn fresh(partitions: u16) -> Ready<Harness> {
         let clock = ManualClock::new(Timestamp::from_micros(1_700_000_000_000_000));
         let keyspace = Keyspace::new(Uuid::from_u128(7), partitions, [7; 32]);
-        Harness::new(MemoryStore::new(keyspace, clock.clone()), clock, None)
+        ready(Harness::new(MemoryStore::new(keyspace, clock.clone()), clock, None))
     }
 }

@@ -93,7 +93,7 @@ macro_rules! suite {
             records::no_keys_no_answers,
             revisions::revisions_rise_while_the_clock_stands,
             revisions::a_revision_is_not_before_the_stores_clock,
-            revisions::time_never_goes_back_below_a_revision,
+            revisions::the_stores_clock_never_goes_back,
             sets::sets_of_one_call_see_the_former,
             sets::a_failing_set_leaves_the_others_of_its_call_alone,
             sets::removals_come_before_puts_and_additions,

@@ -33,7 +33,7 @@ pub(crate) async fn a_revision_is_not_before_the_stores_clock(harness: Harness) 
     }
 }
 
-pub(crate) async fn time_never_goes_back_below_a_revision(harness: Harness) {
+pub(crate) async fn the_stores_clock_never_goes_back(harness: Harness) {
     let store = &*harness.store;
     for partition in store.keyspace().all() {
         let mut last = store.now(partition);

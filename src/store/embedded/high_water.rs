@@ -53,6 +53,12 @@ impl HighWater {
         Ok(Self { file })
     }
 
+    /// A note on a disk that is full.
+    #[cfg(all(test, target_os = "linux"))]
+    pub(super) fn full() -> Self {
+        Self { file: File::options().write(true).open("/dev/full").expect("a device of Linux") }
+    }
+
     /// Notes a revision that is on disk.
     pub(super) fn write(&mut self, revision: u64) -> io::Result<()> {
         self.file.seek(SeekFrom::Start(0))?;

@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError, RwLock};
 use bytes::Bytes;
 
 use super::floor::{Floor, Look};
-use super::tables::{Tables, end_of_index, index_key};
+use super::tables::{KeyRange, Tables, end_of_index, index_key};
 use crate::store::{Entry, Partition, Scan};
 
 /// What is known of indexes without asking the disk. Only the writer changes it, after each group is on disk.
@@ -132,7 +132,7 @@ fn remove(whole: &mut HashMap<Box<str>, BTreeSet<Bytes>>, name: &str, member: &[
 }
 
 /// The ranges of index keys that hold what is mirrored, around those that are not.
-fn mirrored_ranges() -> Vec<(Bound<Vec<u8>>, Bound<Vec<u8>>)> {
+fn mirrored_ranges() -> Vec<KeyRange> {
     let mut from = b"due/".to_vec();
     let mut ranges = Vec::new();
     for name in ON_DISK {

@@ -26,6 +26,7 @@ use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use self::mirror::Mirror;
+use self::open::Opened;
 use self::tables::Tables;
 use self::time::StoreTime;
 use self::writer::{Failure, Job, Writer};
@@ -73,11 +74,12 @@ impl EmbeddedStore {
     /// [`OpenError`], none of which passes by waiting but [`OpenError::Locked`].
     pub fn open(options: Options) -> Result<Arc<Self>, OpenError> {
         let opened = open::open(&options)?;
-        let failed = |error: &dyn std::fmt::Display| {
-            OpenError::Damaged(format!("cannot read {}: {error}", options.path.display()))
-        };
-        let mirror = Arc::new(Mirror::load(&opened.tables).map_err(|error| failed(&error))?);
-        let time = Arc::new(StoreTime::new(Arc::clone(&options.clock), opened.progress.revision));
+        Self::start(opened, options.clock).map_err(|error| open::failed(&options.path, error))
+    }
+
+    fn start(opened: Opened, clock: Arc<dyn Clock>) -> fjall::Result<Arc<Self>> {
+        let mirror = Arc::new(Mirror::load(&opened.tables)?);
+        let time = Arc::new(StoreTime::new(Arc::clone(&clock), opened.progress.revision));
         let (tables, failure) = (Arc::new(opened.tables), Arc::<Failure>::default());
         let publisher = Publisher::new(1);
         let (jobs, queue) = mpsc::channel(QUEUE);
@@ -85,13 +87,13 @@ impl EmbeddedStore {
             tables: Arc::clone(&tables),
             mirror: Arc::clone(&mirror),
             time: Arc::clone(&time),
-            clock: options.clock,
+            clock,
             publisher: publisher.clone(),
             note: opened.note,
             failure: Arc::clone(&failure),
             progress: opened.progress,
         };
-        let writer = writer.start(queue).map_err(|error| OpenError::Address(error.to_string()))?;
+        let writer = writer.start(queue)?;
         Ok(Arc::new(Self {
             keyspace: opened.keyspace,
             time,
@@ -118,9 +120,9 @@ impl EmbeddedStore {
         let sent = open.jobs.send(Job { sets, reply }).await;
         // Not held while waiting: closing waits for everybody who holds it.
         drop(open);
-        let ended = |_| StoreError::Away("the writer has ended".to_owned());
-        sent.map_err(|_| ()).map_err(ended)?;
-        answer.await.map_err(|_| ()).map_err(ended)
+        let ended = || StoreError::Away("the writer has ended".to_owned());
+        sent.map_err(|_| ended())?;
+        answer.await.map_err(|_| ended())
     }
 
     /// Reads on a thread that may wait for the disk.

@@ -47,6 +47,11 @@ pub(super) fn open(options: &Options) -> Result<Opened, OpenError> {
     Ok(Opened { tables, keyspace, note, progress })
 }
 
+/// Says what an error of the database means for whoever wanted to open it.
+pub(super) fn failed(path: &Path, error: fjall::Error) -> OpenError {
+    Place { path }.broken(error)
+}
+
 struct Place<'a> {
     path: &'a Path,
 }

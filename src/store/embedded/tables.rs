@@ -66,6 +66,9 @@ impl Progress {
     }
 }
 
+/// A range of whole keys.
+pub(super) type KeyRange = (Bound<Vec<u8>>, Bound<Vec<u8>>);
+
 /// The open database.
 pub(super) struct Tables {
     database: Database,
@@ -204,7 +207,7 @@ impl Tables {
     /// All entries of the indexes whose whole keys lie in the range, each as name and member.
     pub(super) fn each_entry(
         &self,
-        range: (Bound<Vec<u8>>, Bound<Vec<u8>>),
+        range: KeyRange,
         mut visit: impl FnMut(&str, &[u8]),
     ) -> fjall::Result<()> {
         for guard in self.index.range(range) {
