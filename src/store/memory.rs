@@ -214,7 +214,7 @@ impl Part {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::future::{Ready, ready};
 
     use uuid::Uuid;
@@ -233,7 +233,7 @@ mod tests {
         suite!(|| fresh(16));
     }
 
-    fn fresh(partitions: u16) -> Ready<Harness> {
+    pub(crate) fn fresh(partitions: u16) -> Ready<Harness> {
         let clock = ManualClock::new(Timestamp::from_micros(1_700_000_000_000_000));
         let keyspace = Keyspace::new(Uuid::from_u128(7), partitions, [7; 32]);
         ready(Harness::new(MemoryStore::new(keyspace, clock.clone()), clock, None))

@@ -11,8 +11,11 @@
 
 #[cfg(test)]
 pub(crate) mod conformance;
+#[cfg(test)]
+mod differential;
 pub mod embedded;
 mod error;
+pub mod faulty;
 mod feed;
 mod index;
 mod key;

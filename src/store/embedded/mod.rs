@@ -240,4 +240,4 @@ const QUEUE: usize = 1024;
 const INLINE_RECORDS: usize = 64;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -276,7 +276,8 @@ fn clock() -> Arc<ManualClock> {
     ManualClock::new(Timestamp::from_micros(1_700_000_000_000_000))
 }
 
-fn fresh() -> Ready<Harness> {
+/// An empty store in a directory of its own.
+pub(crate) fn harness() -> Ready<Harness> {
     let directory = Arc::new(TempDir::new().expect("a temporary directory"));
     let clock = clock();
     let store = EmbeddedStore::open(options(directory.path(), &clock)).expect("a new store");
@@ -292,4 +293,4 @@ fn fresh() -> Ready<Harness> {
     ready(Harness::new(store, clock, Some(Box::new(reopen))))
 }
 
-suite!(fresh);
+suite!(harness);
