@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use super::{Harness, commit, commit_ok, create, get, key, replace};
+use super::{
+    Harness, INDEXES, all, commit, commit_ok, create, entry, get, key, members, replace,
+    unconditional,
+};
 use crate::store::{CommitError, Key, Partition, Store};
 
 pub(crate) async fn compare_and_set_from_many_tasks_loses_nothing(harness: Harness) {
@@ -51,6 +54,32 @@ pub(crate) async fn what_was_acknowledged_is_read_by_everybody(harness: Harness)
         });
     }
     tasks.join_all().await;
+}
+
+/// Each task takes away what it added, so that the index keeps emptying below the others' entries.
+pub(crate) async fn what_was_added_is_found_whatever_is_scanned_meanwhile(harness: Harness) {
+    let mut tasks = JoinSet::new();
+    for task in 0..8_u8 {
+        let store = Arc::clone(&harness.store);
+        tasks.spawn(async move {
+            for step in 0..24_u8 {
+                let index = INDEXES[usize::from(step) % INDEXES.len()];
+                // Up and down, so that some lie below all that was there.
+                let member = vec![step.wrapping_mul(113), task];
+                let mut set = unconditional(Partition(0));
+                set.additions.push(entry(index, member.clone()));
+                commit_ok(&*store, set.clone()).await;
+                let found = members(&*store, all(index).up_to(member.clone())).await;
+                assert!(found.contains(&member.into()), "{index}: {found:?}");
+                std::mem::swap(&mut set.additions, &mut set.removals);
+                commit_ok(&*store, set).await;
+            }
+        });
+    }
+    tasks.join_all().await;
+    for index in INDEXES {
+        assert!(members(&*harness.store, all(index)).await.is_empty(), "{index}");
+    }
 }
 
 async fn increment(store: Arc<dyn Store>, key: Key) {

@@ -66,6 +66,7 @@ macro_rules! suite {
             concurrency::compare_and_set_from_many_tasks_loses_nothing,
             concurrency::of_many_creators_one_wins,
             concurrency::what_was_acknowledged_is_read_by_everybody,
+            concurrency::what_was_added_is_found_whatever_is_scanned_meanwhile,
             counters::a_counter_adds_up_over_partitions,
             counters::a_counter_that_nobody_added_to_is_zero,
             counters::several_changes_of_one_set_all_count,

@@ -9,7 +9,7 @@ use fjall::Slice;
 
 use super::tables::{
     Progress, Table, Tables, counter_key, decode_counter, encode_record, index_key, revision_of,
-    split_index_key,
+    split_index_key, unreadable,
 };
 use crate::clock::Timestamp;
 use crate::store::{
@@ -33,27 +33,23 @@ impl<'a> Group<'a> {
     /// Adds a write set, if its checks hold at that time.
     ///
     /// # Errors
-    /// The outer one when the database cannot be read: then nothing is known and the group must not be written.
+    /// Why not. Also what cannot be read refuses only the set that needs it: nothing of it is in the group then.
     pub(super) fn add(
         &mut self,
         set: &WriteSet,
         wall: Timestamp,
-    ) -> fjall::Result<Result<Committed, CommitError>> {
+    ) -> Result<Committed, CommitError> {
         debug_assert!(!set.checks.is_empty(), "a write set must check something");
         if set.partition.0 != 0 {
-            let unknown = StoreError::Foreign(format!("there is no {:?} here", set.partition));
-            return Ok(Err(unknown.into()));
+            return Err(StoreError::Foreign(format!("there is no {:?} here", set.partition)).into());
         }
         let now = wall.max(Timestamp::from_micros(self.progress.revision));
-        for check in &set.checks {
-            if let Err(refusal) = self.check(check, now)? {
-                return Ok(Err(refusal));
-            }
-        }
+        set.checks.iter().try_for_each(|check| self.check(check, now))?;
+        let counters = self.count(&set.counters)?;
         let revision = (self.progress.revision + 1).max(now.as_micros());
         self.progress.revision = revision;
-        self.apply(set, revision)?;
-        Ok(Ok(Committed { revision }))
+        self.apply(set, counters, revision);
+        Ok(Committed { revision })
     }
 
     /// Where the database is once the group is written.
@@ -80,17 +76,35 @@ impl<'a> Group<'a> {
         self.hints
     }
 
-    fn check(&self, check: &Check, now: Timestamp) -> fjall::Result<Result<(), CommitError>> {
+    fn check(&self, check: &Check, now: Timestamp) -> Result<(), CommitError> {
         let holds = match check {
             Check::At(key, revision) => self.revision(*key)? == Some(*revision),
             Check::Absent(key) => self.revision(*key)?.is_none(),
-            Check::TimeAtLeast(time) if now < *time => return Ok(Err(CommitError::Early)),
+            Check::TimeAtLeast(time) if now < *time => return Err(CommitError::Early),
             Check::TimeAtLeast(_) => true,
         };
-        Ok(if holds { Ok(()) } else { Err(CommitError::Conflict) })
+        if holds { Ok(()) } else { Err(CommitError::Conflict) }
     }
 
-    fn apply(&mut self, set: &WriteSet, revision: u64) -> fjall::Result<()> {
+    /// What the counters become.
+    fn count(&self, changes: &[Counter]) -> Result<BTreeMap<Slice, i64>, StoreError> {
+        let mut counters = BTreeMap::new();
+        for Counter { name, change } in changes {
+            let key = Slice::from(counter_key(name));
+            let before = match counters.get(&key) {
+                Some(counted) => *counted,
+                None => {
+                    let stored = self.read(Table::Counters, &key)?;
+                    // One that makes no sense starts anew: counts are soft, and nothing else may fail for one.
+                    stored.and_then(|stored| decode_counter(&stored)).unwrap_or(0)
+                }
+            };
+            counters.insert(key, before.saturating_add(*change));
+        }
+        Ok(counters)
+    }
+
+    fn apply(&mut self, set: &WriteSet, counters: BTreeMap<Slice, i64>, revision: u64) {
         for entry in &set.removals {
             self.change(Table::Index, index_key(entry.index.as_str(), &entry.member), None);
         }
@@ -110,8 +124,9 @@ impl<'a> Group<'a> {
             let key = index_key(entry.index.as_str(), &entry.member);
             self.change(Table::Index, key, Some(Slice::empty()));
         }
-        for counter in &set.counters {
-            self.count(counter)?;
+        for (key, value) in counters {
+            let value = (value != 0).then(|| Slice::from(value.to_be_bytes()));
+            self.change(Table::Counters, key, value);
         }
         if let Some((key, note)) = &set.hint {
             self.progress.sequence += 1;
@@ -119,7 +134,6 @@ impl<'a> Group<'a> {
             let (partition, note) = (set.partition, note.clone());
             self.hints.push(Hint { partition, sequence, revision, key: *key, note });
         }
-        Ok(())
     }
 
     fn put(&mut self, put: &Put, revision: u64) {
@@ -132,26 +146,16 @@ impl<'a> Group<'a> {
         self.change(Table::Records, *put.key.as_bytes(), Some(encode_record(&record)));
     }
 
-    fn count(&mut self, counter: &Counter) -> fjall::Result<()> {
-        let key = counter_key(&counter.name);
-        // A counter that cannot be read starts anew: counts are soft, and nothing else may fail for one.
-        let before = self.read(Table::Counters, &key)?.and_then(|stored| decode_counter(&stored));
-        let after = before.unwrap_or(0).saturating_add(counter.change);
-        let value = (after != 0).then(|| Slice::from(after.to_be_bytes()));
-        self.change(Table::Counters, key, value);
-        Ok(())
-    }
-
-    fn revision(&self, key: Key) -> fjall::Result<Option<u64>> {
+    fn revision(&self, key: Key) -> Result<Option<u64>, StoreError> {
         let stored = self.read(Table::Records, key.as_bytes())?;
         // A record that is too short for a revision is there, but at none that anybody can name.
         Ok(stored.map(|stored| revision_of(&stored).unwrap_or(0)))
     }
 
-    fn read(&self, table: Table, key: &[u8]) -> fjall::Result<Option<Slice>> {
+    fn read(&self, table: Table, key: &[u8]) -> Result<Option<Slice>, StoreError> {
         match self.changes.get(&(table, Slice::new(key))) {
             Some(changed) => Ok(changed.clone()),
-            None => self.tables.get(table, key),
+            None => self.tables.get(table, key).map_err(unreadable),
         }
     }
 

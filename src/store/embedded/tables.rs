@@ -154,10 +154,15 @@ impl Tables {
 
     /// Several records as of one moment.
     pub(super) fn records(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, StoreError> {
+        if let [key] = keys {
+            // The most frequent read needs no snapshot to be of one moment.
+            let stored = self.records.get(key.as_bytes()).map_err(unreadable)?;
+            return Ok(vec![stored.map(|bytes| decode_record(*key, &bytes)).transpose()?]);
+        }
         let snapshot = self.database.snapshot();
         keys.iter()
             .map(|key| {
-                let stored = snapshot.get(&self.records, key.as_bytes()).map_err(away)?;
+                let stored = snapshot.get(&self.records, key.as_bytes()).map_err(unreadable)?;
                 stored.map(|bytes| decode_record(*key, &bytes)).transpose()
             })
             .collect()
@@ -167,14 +172,14 @@ impl Tables {
         let snapshot = self.database.snapshot();
         keys.iter()
             .map(|key| {
-                let stored = snapshot.get(&self.bodies, key.to_bytes()).map_err(away)?;
+                let stored = snapshot.get(&self.bodies, key.to_bytes()).map_err(unreadable)?;
                 Ok(stored.map(|bytes| Bytes::copy_from_slice(&bytes)))
             })
             .collect()
     }
 
     pub(super) fn counter(&self, name: &[u8]) -> Result<i64, StoreError> {
-        let stored = self.get(Table::Counters, &counter_key(name)).map_err(away)?;
+        let stored = self.get(Table::Counters, &counter_key(name)).map_err(unreadable)?;
         stored.map_or(Ok(0), |bytes| {
             decode_counter(&bytes).ok_or_else(|| StoreError::Damaged("a counter".to_owned()))
         })
@@ -193,7 +198,7 @@ impl Tables {
         };
         let found = self.index.range((from, to));
         let entry = |guard: Guard| {
-            let key = guard.key().map_err(away)?;
+            let key = guard.key().map_err(unreadable)?;
             let member = Bytes::copy_from_slice(&key[name.len() + 1..]);
             Ok(Entry { member, partition: Partition(0) })
         };
@@ -228,9 +233,14 @@ impl Tables {
     }
 }
 
-/// What a reader is told when the disk fails it.
-pub(super) fn away(error: fjall::Error) -> StoreError {
-    StoreError::Away(error.to_string())
+/// What a reader is told when the database fails it: a disk may answer the next time, a wrong checksum stays wrong.
+pub(super) fn unreadable(error: fjall::Error) -> StoreError {
+    match error {
+        fjall::Error::Io(_) | fjall::Error::Storage(fjall::LsmError::Io(_)) => {
+            StoreError::Away(error.to_string())
+        }
+        error => StoreError::Damaged(error.to_string()),
+    }
 }
 
 /// A record's stored form: the three stamps, then the value.

@@ -28,6 +28,12 @@ impl StoreTime {
     pub(super) fn new(clock: Arc<dyn Clock>, last_revision: u64) -> Self {
         let seen = (clock.now(), clock.elapsed());
         let since = seen.0.max(Timestamp::from_micros(last_revision));
+        if since.since(seen.0) > TOLERATED_STEP {
+            warn!(
+                last = %since, found = %seen.0,
+                "the wall clock is behind the last commit; until it has caught up nothing falls due"
+            );
+        }
         Self {
             clock,
             last_revision: AtomicU64::new(last_revision),

@@ -78,10 +78,8 @@ impl Writer {
     /// Decides and writes a group. An error means that nothing is known of any of its sets.
     fn commit(&mut self, jobs: &[Job]) -> Result<Vec<Outcome>, String> {
         let mut group = Group::new(&self.tables, self.progress);
-        let mut outcomes = Vec::new();
-        for set in jobs.iter().flat_map(|job| &job.sets) {
-            outcomes.push(group.add(set, self.clock.now()).map_err(|error| error.to_string())?);
-        }
+        let sets = jobs.iter().flat_map(|job| &job.sets);
+        let outcomes = sets.map(|set| group.add(set, self.clock.now())).collect();
         let progress = group.progress();
         if progress == self.progress {
             return Ok(outcomes);
