@@ -4,9 +4,11 @@
 //! decides, the `store` commits, and a hint tells everybody else. See `ARCHITECTURE.md`.
 
 pub mod clock;
+pub mod config;
 pub mod engine;
 pub mod grpc;
 pub mod limits;
+mod opening;
 pub mod operation;
 
 pub mod proto;

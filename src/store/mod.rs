@@ -10,11 +10,18 @@
 //! - a hint follows the commit that it is about; a lost one is noticed as a gap within a second.
 
 pub mod codec;
+#[cfg(test)]
+pub(crate) mod conformance;
+#[cfg(test)]
+mod differential;
+pub mod embedded;
 mod error;
+pub mod faulty;
 mod feed;
 mod index;
 mod key;
 mod keyspace;
+pub mod memory;
 pub mod plan;
 pub mod redis;
 mod write_set;

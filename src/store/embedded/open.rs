@@ -1,0 +1,189 @@
+//! Opening a directory: whose it is, whether somebody else has it, and whether all is there that was acknowledged.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tracing::warn;
+
+use super::Options;
+use super::high_water::{HighWater, Noted};
+use super::tables::{Progress, Tables};
+use crate::store::{Keyspace, OpenError};
+
+/// An open directory.
+pub(super) struct Opened {
+    pub(super) tables: Tables,
+    pub(super) keyspace: Keyspace,
+    pub(super) note: HighWater,
+    pub(super) progress: Progress,
+}
+
+/// Opens the directory, or makes a store in it where it is empty.
+pub(super) fn open(options: &Options) -> Result<Opened, OpenError> {
+    let path = &options.path;
+    let place = Place { path };
+    fs::create_dir_all(path).map_err(|error| place.unusable(&error))?;
+    let database = path.join(DATABASE);
+    if !database.exists() {
+        place.refuse_foreign()?;
+    }
+    let lock = place.lock()?;
+    let noted = HighWater::read(path).map_err(|error| place.unusable(&error))?;
+    if !database.exists() {
+        if let Noted::Revision(1..) | Noted::Unreadable = noted {
+            place.damage(options, "its database is gone, though something was stored")?;
+        }
+        place.make()?;
+    } else if noted == Noted::Absent || noted == Noted::Unreadable {
+        place.damage(options, "the file high-water is missing or unreadable, so nobody can tell whether the rest is whole")?;
+    }
+    let tables = Tables::open(&database, Some(lock)).map_err(|error| place.broken(error))?;
+    let keyspace = place.keyspace(&tables)?;
+    keyspace.expect(&place.to_string(), options.keyspace)?;
+    let progress = place.whole(options, &tables, noted)?;
+    let note =
+        HighWater::create(path, progress.revision).map_err(|error| place.unusable(&error))?;
+    Ok(Opened { tables, keyspace, note, progress })
+}
+
+/// Says what an error of the database means for whoever wanted to open it.
+pub(super) fn failed(path: &Path, error: fjall::Error) -> OpenError {
+    Place { path }.broken(error)
+}
+
+struct Place<'a> {
+    path: &'a Path,
+}
+
+impl Place<'_> {
+    /// Refuses a directory of somebody else's before the first file is written to it.
+    fn refuse_foreign(&self) -> Result<(), OpenError> {
+        for entry in fs::read_dir(self.path).map_err(|error| self.unusable(&error))? {
+            let name = entry.map_err(|error| self.unusable(&error))?.file_name();
+            if !OURS.iter().any(|ours| name == *ours) {
+                return Err(OpenError::Address(format!(
+                    "{self} holds other files, such as {}, and no longhaul database; name an empty or a new directory",
+                    name.display()
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// The lock goes when the file is closed, or with the process, however that ends.
+    fn lock(&self) -> Result<File, OpenError> {
+        let file =
+            File::options().create(true).truncate(false).write(true).open(self.path.join(LOCK));
+        let file = file.map_err(|error| self.unusable(&error))?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(TryLockError::WouldBlock) => Err(OpenError::Locked(format!(
+                "another longhaul has {self} open; stop it, or name another directory"
+            ))),
+            Err(TryLockError::Error(error)) => Err(self.unusable(&error)),
+        }
+    }
+
+    /// Makes an empty database aside and moves it in place, so that none is ever found half made.
+    fn make(&self) -> Result<(), OpenError> {
+        let unusable = |error: io::Error| self.unusable(&error);
+        let aside = self.path.join(UNFINISHED);
+        if aside.exists() {
+            fs::remove_dir_all(&aside).map_err(unusable)?;
+        }
+        let tables = Tables::open(&aside, None).map_err(|error| self.broken(error))?;
+        let root = Keyspace::generate(1).encode();
+        tables.put_root(&root).map_err(|error| self.broken(error))?;
+        drop(tables);
+        // The note first: a database without one is taken for damaged.
+        if !self.path.join("high-water").exists() {
+            HighWater::create(self.path, 0).map_err(unusable)?;
+        }
+        fs::rename(&aside, self.path.join(DATABASE)).map_err(unusable)?;
+        sync_directory(self.path).map_err(unusable)?;
+        let parent = self.path.canonicalize().map_err(unusable)?.parent().map(PathBuf::from);
+        parent.map_or(Ok(()), |parent| sync_directory(&parent)).map_err(unusable)
+    }
+
+    fn keyspace(&self, tables: &Tables) -> Result<Keyspace, OpenError> {
+        let root = tables.root().map_err(|error| self.broken(error))?.ok_or_else(|| {
+            OpenError::Damaged(format!(
+                "{self} has lost its root record; restore it from an export"
+            ))
+        })?;
+        Keyspace::decode(&self.to_string(), &root)
+    }
+
+    /// Whether everything is there that was ever acknowledged, and where to go on.
+    fn whole(
+        &self,
+        options: &Options,
+        tables: &Tables,
+        noted: Noted,
+    ) -> Result<Progress, OpenError> {
+        let all = tables.progress().map_err(|error| self.broken(error))?;
+        let lowest = all.into_iter().min().unwrap_or_default();
+        let highest = all.into_iter().max().unwrap_or_default();
+        let noted = if let Noted::Revision(revision) = noted { revision } else { 0 };
+        let reached = noted.max(highest.revision);
+        if lowest == highest && lowest.revision >= noted {
+            return Ok(lowest);
+        }
+        let missing = format!(
+            "it ends at revision {}, but had acknowledged revision {reached}: what was stored between them is missing, most likely because its journal is damaged",
+            lowest.revision
+        );
+        self.damage(options, &missing)?;
+        // What was lost was seen by somebody: its revisions and hint sequences must not come again with another meaning.
+        let progress = Progress { revision: reached, sequence: highest.sequence + LOST_HINTS };
+        tables.write(std::iter::empty(), progress).map_err(|error| self.broken(error))?;
+        Ok(progress)
+    }
+
+    /// Refuses a damaged store, unless the operator takes it as it is.
+    fn damage(&self, options: &Options, what: &str) -> Result<(), OpenError> {
+        if options.accept_loss {
+            warn!(place = %self, "opened in spite of damage, because of --accept-loss: {what}");
+            return Ok(());
+        }
+        Err(OpenError::Damaged(format!(
+            "{self} is damaged: {what}; restore it from an export, or start with --accept-loss to go on with what is left"
+        )))
+    }
+
+    fn unusable(&self, error: &io::Error) -> OpenError {
+        OpenError::Address(format!("cannot use {self}: {error}"))
+    }
+
+    fn broken(&self, error: fjall::Error) -> OpenError {
+        match error {
+            fjall::Error::Io(error) => self.unusable(&error),
+            fjall::Error::Locked => OpenError::Locked(format!("another process has {self} open")),
+            fjall::Error::InvalidVersion(_) => OpenError::Format(format!(
+                "{self} was made by a version that this one does not read"
+            )),
+            error => OpenError::Damaged(format!(
+                "{self} is damaged and cannot be opened ({error}); restore it from an export"
+            )),
+        }
+    }
+}
+
+impl std::fmt::Display for Place<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "the store in {}", self.path.display())
+    }
+}
+
+fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+const DATABASE: &str = "database";
+const UNFINISHED: &str = "database.new";
+const LOCK: &str = "longhaul.lock";
+/// What may lie in a directory that has no database yet: the traces of an attempt that was cut short.
+const OURS: [&str; 5] = [UNFINISHED, LOCK, "high-water", "high-water.new", "lost+found"];
+/// More hints than can have been lost.
+const LOST_HINTS: u64 = 1 << 32;

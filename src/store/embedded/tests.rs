@@ -1,0 +1,296 @@
+use std::fs;
+use std::future::{Ready, ready};
+use std::path::Path;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use prost::Message;
+use tempfile::TempDir;
+
+use super::high_water::{HighWater, Noted};
+use super::*;
+use crate::clock::ManualClock;
+use crate::proto::longhaul::store::v1 as stored;
+use crate::store::conformance::{Harness, suite};
+use crate::store::{Check, Mark, Put};
+
+#[tokio::test]
+async fn a_directory_has_one_owner_at_a_time() {
+    let directory = TempDir::new().expect("a temporary directory");
+    let store = open(directory.path()).expect("a new store");
+    let refusal = open(directory.path()).expect_err("open already");
+    let said = refusal.to_string();
+    assert!(matches!(refusal, OpenError::Locked(_)), "{said}");
+    assert!(said.contains(&*directory.path().to_string_lossy()), "{said}");
+    drop(store);
+    let store = open(directory.path()).expect("free again after a drop");
+    store.close().await;
+    open(directory.path()).expect("free again after closing");
+}
+
+#[test]
+fn a_directory_of_somebody_elses_is_left_alone() {
+    let directory = TempDir::new().expect("a temporary directory");
+    fs::write(directory.path().join("thesis.tex"), "years of work").expect("written");
+    let refusal = open(directory.path()).expect_err("not ours").to_string();
+    assert!(refusal.contains("thesis.tex") && refusal.contains("new directory"), "{refusal}");
+    assert_eq!(fs::read_dir(directory.path()).expect("listed").count(), 1);
+}
+
+#[test]
+fn only_the_keyspace_and_the_formats_that_are_known_are_opened() {
+    let directory = TempDir::new().expect("a temporary directory");
+    let id = open(directory.path()).expect("a new store").keyspace().id();
+    let named = |keyspace| {
+        EmbeddedStore::open(Options {
+            keyspace: Some(keyspace),
+            ..options(directory.path(), &clock())
+        })
+    };
+    assert!(matches!(named(Uuid::nil()), Err(OpenError::WrongKeyspace { .. })));
+    assert_eq!(named(id).expect("that one").keyspace().id(), id);
+
+    let root = stored::Root { format: 2, min_writer: 2, ..stored::Root::default() };
+    let tables = Tables::open(&directory.path().join("database"), None).expect("the database");
+    tables.put_root(&[&b"longhaul\0"[..], &root.encode_to_vec()].concat()).expect("written");
+    drop(tables);
+    let refusal = open(directory.path()).expect_err("newer");
+    assert!(matches!(refusal, OpenError::Format(_)), "{refusal}");
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_survives_the_process() {
+    let directory = TempDir::new().expect("a temporary directory");
+    let store = open(directory.path()).expect("a new store");
+    let id = store.keyspace().id();
+    write(&store, 0..50).await;
+    // What a killed process leaves is what lies in the files at that moment.
+    let left = copy(directory.path());
+    write(&store, 50..60).await;
+    drop(store);
+
+    let store = open(left.path()).expect("as if killed");
+    assert_eq!(store.keyspace().id(), id);
+    assert_eq!(present(&store).await, 50);
+    write(&store, 50..55).await;
+    let store = open(directory.path()).expect("dropped, not closed");
+    assert_eq!(present(&store).await, 60);
+}
+
+#[tokio::test]
+async fn a_store_that_was_never_finished_is_made_anew() {
+    let directory = TempDir::new().expect("a temporary directory");
+    fs::create_dir(directory.path().join("database.new")).expect("made");
+    fs::write(directory.path().join("database.new/0.jnl"), "half").expect("written");
+    fs::write(directory.path().join("longhaul.lock"), "").expect("written");
+    let store = open(directory.path()).expect("a new store");
+    write(&store, 0..1).await;
+}
+
+#[tokio::test]
+async fn a_journal_that_was_cut_is_noticed_and_opened_only_on_demand() {
+    let directory = TempDir::new().expect("a temporary directory");
+    let store = open(directory.path()).expect("a new store");
+    let last = write(&store, 0..20).await;
+    store.close().await;
+    let (journal, end) = journal(directory.path());
+    fs::File::options()
+        .write(true)
+        .open(journal)
+        .and_then(|file| file.set_len(end / 2))
+        .expect("cut");
+
+    for _ in 0..2 {
+        let refusal = open(directory.path()).expect_err("damaged");
+        let said = refusal.to_string();
+        assert!(matches!(refusal, OpenError::Damaged(_)), "{said}");
+        assert!(said.contains(&last.to_string()) && said.contains("--accept-loss"), "{said}");
+    }
+    let accepting = Options { accept_loss: true, ..options(directory.path(), &clock()) };
+    let store = EmbeddedStore::open(accepting).expect("as the operator wants");
+    let left = present(&store).await;
+    assert!(left > 0 && left < 20, "{left}");
+    // Somebody has seen the lost revisions: none of them may come again.
+    assert!(write(&store, 100..101).await > last);
+    store.close().await;
+    open(directory.path()).expect("whole again");
+}
+
+#[tokio::test]
+async fn no_single_flipped_byte_of_the_journal_goes_unnoticed() {
+    let directory = TempDir::new().expect("a temporary directory");
+    let store = open(directory.path()).expect("a new store");
+    write(&store, 0..20).await;
+    store.close().await;
+    let (_, end) = journal(directory.path());
+    for step in 1..24 {
+        let damaged = copy(directory.path());
+        let (path, _) = journal(damaged.path());
+        let mut bytes = fs::read(&path).expect("journal");
+        bytes[(end * step / 24) as usize] ^= 0x55;
+        fs::write(&path, bytes).expect("written");
+        let refusal = open(damaged.path()).expect_err("damaged");
+        assert!(matches!(refusal, OpenError::Damaged(_)), "{refusal}");
+    }
+}
+
+#[tokio::test]
+async fn a_note_may_be_old_but_not_absent() {
+    let directory = TempDir::new().expect("a temporary directory");
+    let store = open(directory.path()).expect("a new store");
+    let last = write(&store, 0..3).await;
+    store.close().await;
+    assert_eq!(HighWater::read(directory.path()).expect("read"), Noted::Revision(last));
+
+    HighWater::create(directory.path(), last - 1).expect("written");
+    open(directory.path()).expect("a crash after the fsync, before the note");
+    for damage in [None, Some("not ours")] {
+        let note = directory.path().join("high-water");
+        match damage {
+            None => fs::remove_file(note).expect("removed"),
+            Some(content) => fs::write(note, content).expect("written"),
+        }
+        let refusal = open(directory.path()).expect_err("nobody can tell");
+        assert!(matches!(refusal, OpenError::Damaged(_)), "{refusal}");
+        let accepting = Options { accept_loss: true, ..options(directory.path(), &clock()) };
+        drop(EmbeddedStore::open(accepting).expect("as the operator wants"));
+    }
+    fs::remove_dir_all(directory.path().join("database")).expect("removed");
+    assert!(matches!(open(directory.path()), Err(OpenError::Damaged(_))));
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_store_that_failed_to_write_answers_nothing_more() {
+    let directory = TempDir::new().expect("a temporary directory");
+    let store = open(directory.path()).expect("a new store");
+    write(&store, 0..1).await;
+    store.close().await;
+    let mut opened = super::open::open(&options(directory.path(), &clock())).expect("opened");
+    opened.note = HighWater::full();
+    let store = EmbeddedStore::start(opened, clock()).expect("started");
+    assert_eq!(present(&store).await, 1);
+    assert!(store.answering_since(Partition(0)).is_some());
+    for _ in 0..2 {
+        let outcome = store.commit(vec![set(&store, 1)]).await.remove(0);
+        assert!(
+            matches!(outcome, Err(CommitError::Unavailable(StoreError::Away(_)))),
+            "{outcome:?}"
+        );
+    }
+    assert!(matches!(store.get(&[]).await, Err(StoreError::Away(_))));
+    assert!(matches!(store.ping().await, Err(StoreError::Away(_))));
+    assert_eq!(store.answering_since(Partition(0)), None);
+    store.close().await;
+    assert!(matches!(store.ping().await, Err(StoreError::Closed)));
+    assert_eq!(present(&open(directory.path()).expect("opened anew")).await, 2);
+}
+
+#[tokio::test]
+async fn a_step_of_the_wall_clock_begins_a_new_time_of_answering() {
+    let directory = TempDir::new().expect("a temporary directory");
+    let clock = clock();
+    let store = EmbeddedStore::open(options(directory.path(), &clock)).expect("a new store");
+    let answering = || store.answering_since(Partition(0)).expect("open");
+    let opened = answering();
+    clock.advance(Duration::from_secs(3600));
+    clock.step_wall_clock(Duration::from_millis(900));
+    assert_eq!(answering(), opened, "elapsed and slewed, not stepped");
+
+    clock.step_wall_clock(Duration::from_secs(600));
+    let stepped = clock.now();
+    clock.advance(Duration::from_secs(5));
+    assert_eq!(store.now(Partition(0)), clock.now());
+    assert_eq!(answering(), clock.now());
+    assert!(answering() > stepped);
+
+    let last = Timestamp::from_micros(write(&store, 0..3).await);
+    clock.step_wall_clock(Duration::ZERO);
+    assert_eq!(store.now(Partition(0)), last, "never before the last revision");
+    assert_eq!(answering(), last);
+    assert!(write(&store, 3..4).await > last.as_micros());
+}
+
+/// Writes that many records, one commit each, and returns the last revision.
+async fn write(store: &EmbeddedStore, numbers: std::ops::Range<u64>) -> u64 {
+    let mut last = 0;
+    for number in numbers {
+        last = store.commit(vec![set(store, number)]).await.remove(0).expect("written").revision;
+    }
+    last
+}
+
+fn set(store: &EmbeddedStore, number: u64) -> WriteSet {
+    let key = store.keyspace().key(&number.to_string());
+    let mut set = WriteSet::new(Partition(0), Check::Absent(key));
+    let value = Bytes::from(vec![b'v'; 300]);
+    set.puts.push(Put { key, visible: Mark::New, fencing: Mark::New, value });
+    set
+}
+
+/// How many of the first hundred records are there.
+async fn present(store: &EmbeddedStore) -> usize {
+    let keys: Vec<Key> =
+        (0..100_u64).map(|number| store.keyspace().key(&number.to_string())).collect();
+    store.get(&keys).await.expect("the store answers").iter().flatten().count()
+}
+
+/// The journal that is written to, and where its content ends: it is made longer than that.
+fn journal(directory: &Path) -> (PathBuf, u64) {
+    let files = fs::read_dir(directory.join("database")).expect("listed");
+    let paths = files.map(|file| file.expect("listed").path());
+    let journal = paths.filter(|path| path.extension().is_some_and(|end| end == "jnl")).max();
+    let journal = journal.expect("a journal");
+    let bytes = fs::read(&journal).expect("read");
+    let end = bytes.iter().rposition(|byte| *byte != 0).expect("not empty") + 1;
+    (journal, end as u64)
+}
+
+fn copy(directory: &Path) -> TempDir {
+    let target = TempDir::new().expect("a temporary directory");
+    let mut pending = vec![(directory.to_owned(), target.path().to_owned())];
+    while let Some((from, to)) = pending.pop() {
+        fs::create_dir_all(&to).expect("made");
+        for entry in fs::read_dir(from).expect("listed") {
+            let entry = entry.expect("listed");
+            let to = to.join(entry.file_name());
+            if entry.file_type().expect("known").is_dir() {
+                pending.push((entry.path(), to));
+            } else {
+                fs::copy(entry.path(), to).expect("copied");
+            }
+        }
+    }
+    target
+}
+
+fn open(path: &Path) -> Result<Arc<EmbeddedStore>, OpenError> {
+    EmbeddedStore::open(options(path, &clock()))
+}
+
+fn options(path: &Path, clock: &Arc<ManualClock>) -> Options {
+    Options { path: path.to_owned(), keyspace: None, accept_loss: false, clock: clock.clone() }
+}
+
+fn clock() -> Arc<ManualClock> {
+    ManualClock::new(Timestamp::from_micros(1_700_000_000_000_000))
+}
+
+/// An empty store in a directory of its own.
+pub(crate) fn harness() -> Ready<Harness> {
+    let directory = Arc::new(TempDir::new().expect("a temporary directory"));
+    let clock = clock();
+    let store = EmbeddedStore::open(options(directory.path(), &clock)).expect("a new store");
+    let again = clock.clone();
+    let reopen = move || {
+        let (directory, clock) = (directory.clone(), again.clone());
+        async move {
+            let store = EmbeddedStore::open(options(directory.path(), &clock));
+            store.expect("the same store") as Arc<dyn Store>
+        }
+        .boxed()
+    };
+    ready(Harness::new(store, clock, Some(Box::new(reopen))))
+}
+
+suite!(harness);

@@ -1,0 +1,308 @@
+//! A store that misbehaves on demand, for tests of everything above it.
+//!
+//! Wraps any store. What goes wrong comes from a queue that a test fills, and, where that is empty, from a seeded plan, so
+//! that a failing run can be run again. Truth stays in the wrapped store: a fault hides or refuses, it never invents.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::{
+    BodyKey, CommitError, Committed, Durability, Entry, Feed, Key, Keyspace, Partition, Record,
+    Scan, Store, StoreError, WriteSet,
+};
+use crate::clock::Timestamp;
+
+/// What can befall one write set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing: lets one write set pass, to reach a later one.
+    None,
+    /// It is applied, but its acknowledgement is lost.
+    AppliedUnknown,
+    /// It is lost on its way, and nobody is told.
+    LostUnknown,
+    /// Somebody else is said to have been faster.
+    Conflict,
+}
+
+/// How often a seeded plan injects what, out of a thousand.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Plan {
+    /// Where the sequence of faults starts; the same seed gives the same faults for the same calls.
+    pub seed: u64,
+    /// Write sets that are applied without an acknowledgement.
+    pub applied_unknown: u16,
+    /// Write sets that are lost without word.
+    pub lost_unknown: u16,
+    /// Write sets that meet a conflict that is none.
+    pub conflicts: u16,
+    /// Reads that find the store away.
+    pub reads_away: u16,
+}
+
+/// The wrapper.
+pub struct Faulty {
+    inner: Arc<dyn Store>,
+    plan: Plan,
+    drawn: AtomicU64,
+    next: Mutex<VecDeque<Fault>>,
+    away: AtomicBool,
+    hints_lost: AtomicBool,
+}
+
+impl Faulty {
+    /// Wraps a store; without a fault planned or queued nothing changes.
+    pub fn new(inner: Arc<dyn Store>, plan: Plan) -> Arc<Self> {
+        Arc::new(Self {
+            inner,
+            plan,
+            drawn: AtomicU64::new(plan.seed),
+            next: Mutex::default(),
+            away: AtomicBool::new(false),
+            hints_lost: AtomicBool::new(false),
+        })
+    }
+
+    /// Queues what befalls the next write sets, one each, before the plan is asked again.
+    pub fn inject(&self, faults: impl IntoIterator<Item = Fault>) {
+        self.next.lock().unwrap_or_else(PoisonError::into_inner).extend(faults);
+    }
+
+    /// Makes the whole store away, or back: nothing is read or applied meanwhile.
+    pub fn set_away(&self, away: bool) {
+        self.away.store(away, Ordering::SeqCst);
+    }
+
+    /// Makes commits lose their hints, or keep them again. Sequences of the lost ones are not used, so that nobody notices.
+    pub fn set_hints_lost(&self, lost: bool) {
+        self.hints_lost.store(lost, Ordering::SeqCst);
+    }
+
+    fn fault(&self) -> Fault {
+        let queued = self.next.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        queued.unwrap_or_else(|| {
+            let Plan { applied_unknown, lost_unknown, conflicts, .. } = self.plan;
+            match self.draw() {
+                drawn if drawn < applied_unknown => Fault::AppliedUnknown,
+                drawn if drawn < applied_unknown + lost_unknown => Fault::LostUnknown,
+                drawn if drawn < applied_unknown + lost_unknown + conflicts => Fault::Conflict,
+                _ => Fault::None,
+            }
+        })
+    }
+
+    fn read(&self) -> Result<(), StoreError> {
+        if self.is_away() || self.draw() < self.plan.reads_away { Err(away()) } else { Ok(()) }
+    }
+
+    fn is_away(&self) -> bool {
+        self.away.load(Ordering::SeqCst)
+    }
+
+    /// A number below 1,000, by splitmix64.
+    fn draw(&self) -> u16 {
+        let state = self.drawn.fetch_add(GOLDEN, Ordering::SeqCst).wrapping_add(GOLDEN);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((mixed ^ (mixed >> 31)) % 1_000) as u16
+    }
+}
+
+#[async_trait]
+impl Store for Faulty {
+    fn keyspace(&self) -> &Keyspace {
+        self.inner.keyspace()
+    }
+
+    fn durability(&self) -> Durability {
+        self.inner.durability()
+    }
+
+    async fn get(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, StoreError> {
+        self.read()?;
+        self.inner.get(keys).await
+    }
+
+    async fn bodies(&self, keys: &[BodyKey]) -> Result<Vec<Option<Bytes>>, StoreError> {
+        self.read()?;
+        self.inner.bodies(keys).await
+    }
+
+    async fn commit(&self, sets: Vec<WriteSet>) -> Vec<Result<Committed, CommitError>> {
+        if self.is_away() {
+            return vec![Err(away().into()); sets.len()];
+        }
+        let faults: Vec<Fault> = sets.iter().map(|_| self.fault()).collect();
+        let mut passed = Vec::new();
+        for (mut set, fault) in sets.into_iter().zip(&faults) {
+            if self.hints_lost.load(Ordering::SeqCst) {
+                set.hint = None;
+            }
+            if matches!(fault, Fault::None | Fault::AppliedUnknown) {
+                passed.push(set);
+            }
+        }
+        let mut outcomes = self.inner.commit(passed).await.into_iter();
+        let mut outcome = || outcomes.next().unwrap_or_else(|| Err(away().into()));
+        faults
+            .into_iter()
+            .map(|fault| match fault {
+                Fault::None => outcome(),
+                Fault::AppliedUnknown => outcome().and_then(|_| Err(away().into())),
+                Fault::LostUnknown => Err(away().into()),
+                Fault::Conflict => Err(CommitError::Conflict),
+            })
+            .collect()
+    }
+
+    async fn scan(&self, scan: Scan) -> Result<Vec<Entry>, StoreError> {
+        self.read()?;
+        self.inner.scan(scan).await
+    }
+
+    async fn counter(&self, name: &[u8]) -> Result<i64, StoreError> {
+        self.read()?;
+        self.inner.counter(name).await
+    }
+
+    fn feed(&self) -> Feed {
+        self.inner.feed()
+    }
+
+    fn now(&self, partition: Partition) -> Timestamp {
+        self.inner.now(partition)
+    }
+
+    fn answering_since(&self, partition: Partition) -> Option<Timestamp> {
+        if self.is_away() { None } else { self.inner.answering_since(partition) }
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        if self.is_away() {
+            return Err(away());
+        }
+        self.inner.ping().await
+    }
+
+    async fn close(&self) {
+        self.inner.close().await;
+    }
+}
+
+impl std::fmt::Debug for Faulty {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Faulty").field("plan", &self.plan).finish_non_exhaustive()
+    }
+}
+
+fn away() -> StoreError {
+    StoreError::Away("a fault that a test injected".to_owned())
+}
+
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+    use crate::clock::{ManualClock, SystemClock};
+    use crate::store::conformance::{Harness, suite};
+    use crate::store::memory::MemoryStore;
+    use crate::store::{Check, Mark, Put};
+
+    #[tokio::test]
+    async fn a_queued_fault_befalls_one_write_set() {
+        let store = store(Plan::default());
+        store.inject([Fault::None, Fault::AppliedUnknown, Fault::LostUnknown, Fault::Conflict]);
+        let outcomes = store.commit((0..5).map(|number| set(&store, number)).collect()).await;
+        assert!(outcomes[0].is_ok());
+        assert!(matches!(outcomes[1], Err(CommitError::Unavailable(StoreError::Away(_)))));
+        assert!(matches!(outcomes[2], Err(CommitError::Unavailable(StoreError::Away(_)))));
+        assert!(matches!(outcomes[3], Err(CommitError::Conflict)));
+        assert!(outcomes[4].is_ok());
+        assert_eq!(present(&store, 5).await, [true, true, false, false, true]);
+
+        // A real refusal is not covered by an injected fault.
+        store.inject([Fault::AppliedUnknown]);
+        let outcome = store.commit(vec![set(&store, 0)]).await.remove(0);
+        assert!(matches!(outcome, Err(CommitError::Conflict)));
+    }
+
+    #[tokio::test]
+    async fn a_store_that_is_away_neither_reads_nor_applies() {
+        let store = store(Plan::default());
+        store.set_away(true);
+        assert!(store.get(&[]).await.is_err() && store.ping().await.is_err());
+        assert_eq!(store.answering_since(Partition(0)), None);
+        assert!(store.commit(vec![set(&store, 0)]).await.remove(0).is_err());
+        store.set_away(false);
+        assert_eq!(present(&store, 1).await, [false]);
+    }
+
+    #[tokio::test]
+    async fn lost_hints_are_not_seen() {
+        let store = store(Plan::default());
+        let mut feed = store.feed();
+        store.set_hints_lost(true);
+        store.commit(vec![set(&store, 0)]).await.remove(0).expect("applied");
+        assert!(feed.next().now_or_never().is_none());
+        store.set_hints_lost(false);
+        store.commit(vec![set(&store, 1)]).await.remove(0).expect("applied");
+        assert!(feed.next().now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn the_same_seed_gives_the_same_faults() {
+        let plan = Plan {
+            seed: 7,
+            applied_unknown: 200,
+            lost_unknown: 200,
+            conflicts: 200,
+            reads_away: 0,
+        };
+        let mut runs = Vec::new();
+        for seed in [7, 7, 8] {
+            let store = store(Plan { seed, ..plan });
+            let sets = (0..100).map(|number| set(&store, number)).collect();
+            let acknowledged: Vec<bool> =
+                store.commit(sets).await.iter().map(Result::is_ok).collect();
+            runs.push((acknowledged, present(&store, 100).await));
+        }
+        assert_eq!(runs[0], runs[1]);
+        assert_ne!(runs[0], runs[2]);
+        let acknowledged = runs[0].0.iter().filter(|ok| **ok).count();
+        let applied = runs[0].1.iter().filter(|there| **there).count();
+        assert!(acknowledged < applied && applied < 100, "{acknowledged} of {applied}");
+    }
+
+    fn store(plan: Plan) -> Arc<Faulty> {
+        Faulty::new(MemoryStore::new(Keyspace::generate(1), SystemClock::new()), plan)
+    }
+
+    fn set(store: &Faulty, number: u64) -> WriteSet {
+        let key = store.keyspace().key(&number.to_string());
+        let mut set = WriteSet::new(Partition(0), Check::Absent(key));
+        set.puts.push(Put { key, visible: Mark::New, fencing: Mark::New, value: Bytes::new() });
+        set.hint = Some((key, Bytes::new()));
+        set
+    }
+
+    async fn present(store: &Faulty, count: u64) -> Vec<bool> {
+        let keys: Vec<Key> =
+            (0..count).map(|number| store.keyspace().key(&number.to_string())).collect();
+        store.get(&keys).await.expect("there").iter().map(Option::is_some).collect()
+    }
+
+    fn faultless() -> std::future::Ready<Harness> {
+        let clock = ManualClock::new(Timestamp::from_micros(1_700_000_000_000_000));
+        let inner = MemoryStore::new(Keyspace::generate(4), clock.clone());
+        std::future::ready(Harness::new(Faulty::new(inner, Plan::default()), clock, None))
+    }
+
+    suite!(faultless);
+}
