@@ -3,6 +3,7 @@
 //! Data flows one way: faces (`grpc`) turn a request into a command, the `engine` reads the record, the pure `operation`
 //! decides, the `store` commits, and a hint tells everybody else. See `ARCHITECTURE.md`.
 
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod engine;
@@ -10,8 +11,8 @@ pub mod grpc;
 pub mod limits;
 mod opening;
 pub mod operation;
-
 pub mod proto;
 pub mod server;
 pub mod store;
 pub mod wire;
+pub mod worker;

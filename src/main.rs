@@ -1,3 +1,8 @@
 //! The `longhaul` binary.
 
-fn main() {}
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> std::process::ExitCode {
+    longhaul::cli::run()
+}

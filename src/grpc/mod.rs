@@ -5,6 +5,7 @@ mod deadline;
 pub mod health;
 mod operations;
 mod producers;
+pub mod waiting;
 mod workers;
 
 use tonic::service::Routes;

@@ -1,0 +1,63 @@
+//! `longhaul dev`: a server, a sample worker, and what to type next.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::Context;
+
+use super::serve::{runtime, serve, shutdown_signals};
+use super::{DevArgs, environment, output};
+use crate::config::{Config, Overrides};
+use crate::worker::demo;
+
+pub(super) fn run(args: &DevArgs) -> anyhow::Result<()> {
+    let environment = environment();
+    let mut overrides = args.place.overrides();
+    if overrides.store.is_none() && !environment.contains_key("LONGHAUL_STORE") {
+        overrides = Overrides { store: Some(format!("embedded:{}", data_directory()?.display())), ..overrides };
+    }
+    let config = Config::load(None, &environment, &overrides)?;
+    runtime()?.block_on(async {
+        let shutdown = shutdown_signals()?;
+        let stop = shutdown.clone();
+        serve(&config, shutdown, |address| async move {
+            let connection = demo::connect(address).await?;
+            output::text(&welcome(address));
+            demo::work(connection, stop.cancelled_owned()).await
+        })
+        .await
+    })
+}
+
+/// A directory of its own, so that `dev` never meets the data of a real server.
+fn data_directory() -> anyhow::Result<PathBuf> {
+    let base = match (std::env::var_os("XDG_DATA_HOME"), std::env::var_os("HOME")) {
+        (Some(data), _) if !data.is_empty() => PathBuf::from(data),
+        (_, Some(home)) => PathBuf::from(home).join(".local/share"),
+        _ => anyhow::bail!("no HOME to keep the data of `dev` in; name a place with --store embedded:PATH"),
+    };
+    let path = base.join("longhaul/dev");
+    std::fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
+    Ok(path)
+}
+
+fn welcome(address: SocketAddr) -> String {
+    format!(
+        r#"
+longhaul is ready at {address}; a sample worker waits on queue "demo" and takes about five seconds.
+
+Start an operation:
+  grpcurl -plaintext -d '{{"operation_id": "first", "queue": "demo"}}' {address} longhaul.v1.Producers/StartOperation
+
+Watch it:
+  grpcurl -plaintext -d '{{"name": "operations/first"}}' {address} longhaul.v1.Callers/WatchOperation
+
+Wait for its end, list all, cancel one:
+  grpcurl -plaintext -d '{{"name": "operations/first"}}' {address} google.longrunning.Operations/WaitOperation
+  grpcurl -plaintext {address} google.longrunning.Operations/ListOperations
+  grpcurl -plaintext -d '{{"name": "operations/first"}}' {address} google.longrunning.Operations/CancelOperation
+
+Ctrl-C stops the server; what was started is kept.
+"#
+    )
+}

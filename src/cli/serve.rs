@@ -1,0 +1,109 @@
+//! `longhaul serve`.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::ServeArgs;
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::grpc::waiting;
+use crate::opening;
+use crate::server::Server;
+use crate::store::Store;
+
+pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
+    let config = args.config()?;
+    runtime()?.block_on(async {
+        let shutdown = shutdown_signals()?;
+        serve(&config, shutdown, |_| async { Ok(()) }).await
+    })
+}
+
+pub(super) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}
+
+/// Binds, opens the store, serves until `shutdown`; `beside` runs once the server answers.
+pub(super) async fn serve<F: Future<Output = anyhow::Result<()>>>(
+    config: &Config,
+    shutdown: CancellationToken,
+    beside: impl FnOnce(std::net::SocketAddr) -> F,
+) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
+    listener.set_nonblocking(true)?;
+    let address = listener.local_addr()?;
+    let clock: Arc<dyn Clock> = SystemClock::new();
+    let store = if config.wait_for_store {
+        tokio::select! {
+            store = wait_and_say_so(config, &clock, listener.try_clone()?) => store?,
+            () = shutdown.cancelled() => return Ok(()),
+        }
+    } else {
+        opening::open(config, &clock).await.map_err(|error| explain(error.into(), config))?
+    };
+    tracing::info!(
+        listen = %address,
+        store = %config.store,
+        durability = store.durability().as_str(),
+        keyspace = %store.keyspace().id(),
+        version = env!("CARGO_PKG_VERSION"),
+        "serving"
+    );
+    let server = Server::new(store, clock);
+    let serving = server.serve(tokio::net::TcpListener::from_std(listener)?, shutdown.clone().cancelled_owned());
+    let beside = async {
+        let result = beside(address).await;
+        if result.is_err() {
+            shutdown.cancel();
+        }
+        result
+    };
+    let (served, beside) = tokio::join!(serving, beside);
+    tracing::info!("stopped");
+    served.and(beside)
+}
+
+/// Opens the store as soon as it is there; until then whoever asks is told.
+async fn wait_and_say_so(config: &Config, clock: &Arc<dyn Clock>, listener: TcpListener) -> anyhow::Result<Arc<dyn Store>> {
+    let opened = CancellationToken::new();
+    let answers = waiting::serve(listener, opened.clone().cancelled_owned());
+    let opening = async {
+        let store = opening::wait_for(config, clock).await;
+        opened.cancel();
+        store
+    };
+    let (answered, store) = tokio::join!(answers, opening);
+    answered?;
+    store.map_err(|error| explain(error.into(), config))
+}
+
+fn explain(error: anyhow::Error, config: &Config) -> anyhow::Error {
+    let passes = error.downcast_ref::<crate::store::OpenError>().is_some_and(crate::store::OpenError::passes);
+    if passes && !config.wait_for_store {
+        return anyhow::anyhow!("{error}; start it, point --store elsewhere, or wait for it with --wait-for-store");
+    }
+    error
+}
+
+/// Cancelled by the first SIGTERM or SIGINT; the second ends the process on the spot.
+pub(super) fn shutdown_signals() -> std::io::Result<CancellationToken> {
+    let shutdown = CancellationToken::new();
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let first = shutdown.clone();
+    crate::engine::tasks::Tasks::default().spawn("signals", async move {
+        let mut next = async || tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} };
+        next().await;
+        tracing::info!("draining; a second signal stops at once");
+        first.cancel();
+        next().await;
+        std::process::exit(ABORTED);
+    });
+    Ok(shutdown)
+}
+
+/// The customary exit code of a process that a signal ended.
+const ABORTED: i32 = 130;

@@ -1,0 +1,3 @@
+//! Workers: they see only the protocol, like everybody else's.
+
+pub mod demo;
