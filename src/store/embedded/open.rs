@@ -34,6 +34,7 @@ pub(super) fn open(options: &Options) -> Result<Opened, OpenError> {
         if let Noted::Revision(1..) | Noted::Unreadable = noted {
             place.damage(options, "its database is gone, though something was stored")?;
         }
+        place.refuse_named(options)?;
         place.make()?;
     } else if noted == Noted::Absent || noted == Noted::Unreadable {
         place.damage(options, "the file high-water is missing or unreadable, so nobody can tell whether the rest is whole")?;
@@ -69,6 +70,14 @@ impl Place<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Who names a keyspace expects one: an empty directory is then the wrong one.
+    fn refuse_named(&self, options: &Options) -> Result<(), OpenError> {
+        options.keyspace.map_or(Ok(()), |wanted| {
+            let (place, found) = (self.to_string(), "none".to_owned());
+            Err(OpenError::WrongKeyspace { place, found, wanted: wanted.to_string() })
+        })
     }
 
     /// The lock goes when the file is closed, or with the process, however that ends.

@@ -40,13 +40,14 @@ fn a_directory_of_somebody_elses_is_left_alone() {
 #[test]
 fn only_the_keyspace_and_the_formats_that_are_known_are_opened() {
     let directory = TempDir::new().expect("a temporary directory");
-    let id = open(directory.path()).expect("a new store").keyspace().id();
     let named = |keyspace| {
         EmbeddedStore::open(Options {
             keyspace: Some(keyspace),
             ..options(directory.path(), &clock())
         })
     };
+    assert!(matches!(named(Uuid::nil()), Err(OpenError::WrongKeyspace { .. })), "none is there");
+    let id = open(directory.path()).expect("a new store").keyspace().id();
     assert!(matches!(named(Uuid::nil()), Err(OpenError::WrongKeyspace { .. })));
     assert_eq!(named(id).expect("that one").keyspace().id(), id);
 
