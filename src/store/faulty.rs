@@ -213,7 +213,7 @@ mod tests {
     use crate::clock::{ManualClock, SystemClock};
     use crate::store::conformance::{Harness, suite};
     use crate::store::memory::MemoryStore;
-    use crate::store::{Check, Mark, Put};
+    use crate::store::{Check, Event, Mark, Put};
 
     #[tokio::test]
     async fn a_queued_fault_befalls_one_write_set() {
@@ -245,15 +245,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn lost_hints_are_not_seen() {
-        let store = store(Plan::default());
+    async fn lost_hints_are_not_seen_and_gaps_are() {
+        let inner = MemoryStore::new(Keyspace::generate(1), SystemClock::new());
+        let store = Faulty::new(inner.clone(), Plan::default());
         let mut feed = store.feed();
         store.set_hints_lost(true);
         store.commit(vec![set(&store, 0)]).await.remove(0).expect("applied");
         assert!(feed.next().now_or_never().is_none());
         store.set_hints_lost(false);
         store.commit(vec![set(&store, 1)]).await.remove(0).expect("applied");
-        assert!(feed.next().now_or_never().is_some());
+        assert!(matches!(feed.next().now_or_never(), Some(Some(Event::Hint(_)))));
+        inner.announce_gap();
+        assert_eq!(feed.next().await, Some(Event::Gap(vec![Partition(0)])));
     }
 
     #[tokio::test]

@@ -50,6 +50,13 @@ impl MemoryStore {
         Arc::new(Self { opened: clock.now(), keyspace, clock, state })
     }
 
+    /// Tells every feed that hints of all partitions may be missing, as after a lost connection.
+    pub fn announce_gap(&self) {
+        if let Some(state) = self.lock().as_ref() {
+            state.publisher.send(Event::Gap(self.keyspace.all().collect()));
+        }
+    }
+
     fn read<T>(&self, read: impl FnOnce(&[Part]) -> T) -> Result<T, StoreError> {
         self.lock().as_ref().map(|state| read(&state.parts)).ok_or(StoreError::Closed)
     }
@@ -167,14 +174,16 @@ impl Part {
         wall: Timestamp,
     ) -> Result<(u64, Option<Hint>), CommitError> {
         let now = self.now(wall);
-        for check in &set.checks {
-            match check {
-                Check::At(key, revision) if self.revision_of(*key) == Some(*revision) => {}
-                Check::Absent(key) if self.revision_of(*key).is_none() => {}
-                Check::TimeAtLeast(time) if now >= *time => {}
-                Check::TimeAtLeast(_) => return Err(CommitError::Early),
-                Check::At(..) | Check::Absent(_) => return Err(CommitError::Conflict),
-            }
+        if set.checks.iter().any(|check| matches!(check, Check::TimeAtLeast(time) if now < *time)) {
+            return Err(CommitError::Early);
+        }
+        let holds = |check: &Check| match check {
+            Check::At(key, revision) => self.revision_of(*key) == Some(*revision),
+            Check::Absent(key) => self.revision_of(*key).is_none(),
+            Check::TimeAtLeast(_) => true,
+        };
+        if !set.checks.iter().all(holds) {
+            return Err(CommitError::Conflict);
         }
         let revision = now.as_micros().max(self.revision + 1);
         self.revision = revision;

@@ -44,7 +44,7 @@ impl<'a> Group<'a> {
             return Err(StoreError::Foreign(format!("there is no {:?} here", set.partition)).into());
         }
         let now = wall.max(Timestamp::from_micros(self.progress.revision));
-        set.checks.iter().try_for_each(|check| self.check(check, now))?;
+        self.check(&set.checks, now)?;
         let counters = self.count(&set.counters)?;
         let revision = (self.progress.revision + 1).max(now.as_micros());
         self.progress.revision = revision;
@@ -76,14 +76,22 @@ impl<'a> Group<'a> {
         self.hints
     }
 
-    fn check(&self, check: &Check, now: Timestamp) -> Result<(), CommitError> {
-        let holds = match check {
-            Check::At(key, revision) => self.revision(*key)? == Some(*revision),
-            Check::Absent(key) => self.revision(*key)?.is_none(),
-            Check::TimeAtLeast(time) if now < *time => return Err(CommitError::Early),
-            Check::TimeAtLeast(_) => true,
-        };
-        if holds { Ok(()) } else { Err(CommitError::Conflict) }
+    /// Of several refusals the time's comes first, as on every backend.
+    fn check(&self, checks: &[Check], now: Timestamp) -> Result<(), CommitError> {
+        if checks.iter().any(|check| matches!(check, Check::TimeAtLeast(time) if now < *time)) {
+            return Err(CommitError::Early);
+        }
+        for check in checks {
+            let holds = match check {
+                Check::At(key, revision) => self.revision(*key)? == Some(*revision),
+                Check::Absent(key) => self.revision(*key)?.is_none(),
+                Check::TimeAtLeast(_) => true,
+            };
+            if !holds {
+                return Err(CommitError::Conflict);
+            }
+        }
+        Ok(())
     }
 
     /// What the counters become.
@@ -91,13 +99,12 @@ impl<'a> Group<'a> {
         let mut counters = BTreeMap::new();
         for Counter { name, change } in changes {
             let key = Slice::from(counter_key(name));
-            let before = match counters.get(&key) {
-                Some(counted) => *counted,
-                None => {
-                    let stored = self.read(Table::Counters, &key)?;
-                    // One that makes no sense starts anew: counts are soft, and nothing else may fail for one.
-                    stored.and_then(|stored| decode_counter(&stored)).unwrap_or(0)
-                }
+            let before = if let Some(counted) = counters.get(&key) {
+                *counted
+            } else {
+                let stored = self.read(Table::Counters, &key)?;
+                // One that makes no sense starts anew: counts are soft, and nothing else may fail for one.
+                stored.and_then(|stored| decode_counter(&stored)).unwrap_or(0)
             };
             counters.insert(key, before.saturating_add(*change));
         }

@@ -14,6 +14,7 @@ mod mirror;
 mod open;
 mod tables;
 mod time;
+mod torn;
 mod writer;
 
 use std::path::PathBuf;

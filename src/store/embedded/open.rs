@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use tracing::warn;
 
-use super::Options;
 use super::high_water::{HighWater, Noted};
 use super::tables::{Progress, Tables};
+use super::{Options, torn};
 use crate::store::{Keyspace, OpenError};
 
 /// An open directory.
@@ -34,11 +34,12 @@ pub(super) fn open(options: &Options) -> Result<Opened, OpenError> {
         if let Noted::Revision(1..) | Noted::Unreadable = noted {
             place.damage(options, "its database is gone, though something was stored")?;
         }
+        place.refuse_named(options)?;
         place.make()?;
     } else if noted == Noted::Absent || noted == Noted::Unreadable {
         place.damage(options, "the file high-water is missing or unreadable, so nobody can tell whether the rest is whole")?;
     }
-    let tables = Tables::open(&database, Some(lock)).map_err(|error| place.broken(error))?;
+    let tables = place.tables(&database)?.owning(lock);
     let keyspace = place.keyspace(&tables)?;
     keyspace.expect(&place.to_string(), options.keyspace)?;
     let progress = place.whole(options, &tables, noted)?;
@@ -71,6 +72,14 @@ impl Place<'_> {
         Ok(())
     }
 
+    /// Who names a keyspace expects one: an empty directory is then the wrong one.
+    fn refuse_named(&self, options: &Options) -> Result<(), OpenError> {
+        options.keyspace.map_or(Ok(()), |wanted| {
+            let (place, found) = (self.to_string(), "none".to_owned());
+            Err(OpenError::WrongKeyspace { place, found, wanted: wanted.to_string() })
+        })
+    }
+
     /// The lock goes when the file is closed, or with the process, however that ends.
     fn lock(&self) -> Result<File, OpenError> {
         let file =
@@ -92,7 +101,7 @@ impl Place<'_> {
         if aside.exists() {
             fs::remove_dir_all(&aside).map_err(unusable)?;
         }
-        let tables = Tables::open(&aside, None).map_err(|error| self.broken(error))?;
+        let tables = Tables::open(&aside).map_err(|error| self.broken(error))?;
         let root = Keyspace::generate(1).encode();
         tables.put_root(&root).map_err(|error| self.broken(error))?;
         drop(tables);
@@ -104,6 +113,31 @@ impl Place<'_> {
         sync_directory(self.path).map_err(unusable)?;
         let parent = self.path.canonicalize().map_err(unusable)?.parent().map(PathBuf::from);
         parent.map_or(Ok(()), |parent| sync_directory(&parent)).map_err(unusable)
+    }
+
+    /// Opens the database, if need be without a batch that was torn when power failed.
+    fn tables(&self, database: &Path) -> Result<Tables, OpenError> {
+        let refusal = match Tables::open(database) {
+            Err(error @ fjall::Error::JournalRecovery(_)) => error,
+            opened => return opened.map_err(|error| self.broken(error)),
+        };
+        let spare = self.path.join(SPARE);
+        let cut = torn::cut_last_batch(database, &spare).map_err(|error| self.unusable(&error))?;
+        let Some(journal) = cut else { return Err(self.broken(refusal)) };
+        match Tables::open(database) {
+            Ok(tables) => {
+                warn!(
+                    place = %self, kept = %spare.display(),
+                    "the last batch of the journal was torn ({refusal}) and is cut off; the journal as it was is kept"
+                );
+                Ok(tables)
+            }
+            Err(error) => {
+                // The damage lies elsewhere: every byte may help whoever repairs it.
+                fs::rename(&spare, journal).map_err(|error| self.unusable(&error))?;
+                Err(self.broken(error))
+            }
+        }
     }
 
     fn keyspace(&self, tables: &Tables) -> Result<Keyspace, OpenError> {
@@ -183,6 +217,7 @@ fn sync_directory(path: &Path) -> io::Result<()> {
 const DATABASE: &str = "database";
 const UNFINISHED: &str = "database.new";
 const LOCK: &str = "longhaul.lock";
+const SPARE: &str = "damaged-journal";
 /// What may lie in a directory that has no database yet: the traces of an attempt that was cut short.
 const OURS: [&str; 5] = [UNFINISHED, LOCK, "high-water", "high-water.new", "lost+found"];
 /// More hints than can have been lost.

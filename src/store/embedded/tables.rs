@@ -83,7 +83,7 @@ pub(super) struct Tables {
 
 impl Tables {
     /// Opens the database in that directory, or makes an empty one there.
-    pub(super) fn open(path: &Path, lock: Option<File>) -> fjall::Result<Self> {
+    pub(super) fn open(path: &Path) -> fjall::Result<Self> {
         let database = Database::builder(path)
             .cache_size(CACHE_BYTES)
             .max_journaling_size(JOURNAL_BYTES)
@@ -102,8 +102,13 @@ impl Tables {
             counters: open(Table::Counters)?,
             meta: database.keyspace("meta", KeyspaceCreateOptions::default)?,
             database,
-            _lock: lock,
+            _lock: None,
         })
+    }
+
+    /// Keeps that lock for as long as the database is open.
+    pub(super) fn owning(self, lock: File) -> Self {
+        Self { _lock: Some(lock), ..self }
     }
 
     /// Makes the root record, past the journal: what befalls the journal must not change who this store is.

@@ -40,18 +40,19 @@ fn a_directory_of_somebody_elses_is_left_alone() {
 #[test]
 fn only_the_keyspace_and_the_formats_that_are_known_are_opened() {
     let directory = TempDir::new().expect("a temporary directory");
-    let id = open(directory.path()).expect("a new store").keyspace().id();
     let named = |keyspace| {
         EmbeddedStore::open(Options {
             keyspace: Some(keyspace),
             ..options(directory.path(), &clock())
         })
     };
+    assert!(matches!(named(Uuid::nil()), Err(OpenError::WrongKeyspace { .. })), "none is there");
+    let id = open(directory.path()).expect("a new store").keyspace().id();
     assert!(matches!(named(Uuid::nil()), Err(OpenError::WrongKeyspace { .. })));
     assert_eq!(named(id).expect("that one").keyspace().id(), id);
 
     let root = stored::Root { format: 2, min_writer: 2, ..stored::Root::default() };
-    let tables = Tables::open(&directory.path().join("database"), None).expect("the database");
+    let tables = Tables::open(&directory.path().join("database")).expect("the database");
     tables.put_root(&[&b"longhaul\0"[..], &root.encode_to_vec()].concat()).expect("written");
     drop(tables);
     let refusal = open(directory.path()).expect_err("newer");
@@ -129,9 +130,38 @@ async fn no_single_flipped_byte_of_the_journal_goes_unnoticed() {
         let mut bytes = fs::read(&path).expect("journal");
         bytes[(end * step / 24) as usize] ^= 0x55;
         fs::write(&path, bytes).expect("written");
-        let refusal = open(damaged.path()).expect_err("damaged");
-        assert!(matches!(refusal, OpenError::Damaged(_)), "{refusal}");
+        // Also the second time: trying must not make it look whole.
+        for _ in 0..2 {
+            let refusal = open(damaged.path()).expect_err("damaged");
+            assert!(matches!(refusal, OpenError::Damaged(_)), "{refusal}");
+        }
     }
+}
+
+#[tokio::test]
+async fn a_batch_that_power_failure_tore_is_lost_only_if_nobody_was_told_of_it() {
+    let directory = TempDir::new().expect("a temporary directory");
+    let store = open(directory.path()).expect("a new store");
+    let acknowledged = write(&store, 0..19).await;
+    write(&store, 19..20).await;
+    store.close().await;
+    let (path, _) = journal(directory.path());
+    let mut bytes = fs::read(&path).expect("journal");
+    let value =
+        bytes.windows(300).rposition(|window| window == [b'v'; 300]).expect("the last value");
+    bytes[value..value + 300].fill(0);
+    fs::write(&path, bytes).expect("written");
+
+    let told = copy(directory.path());
+    let refusal = open(told.path()).expect_err("acknowledged, and lost").to_string();
+    assert!(refusal.contains("--accept-loss"), "{refusal}");
+    let accepting = Options { accept_loss: true, ..options(told.path(), &clock()) };
+    assert_eq!(present(&EmbeddedStore::open(accepting).expect("accepted")).await, 19);
+
+    HighWater::create(directory.path(), acknowledged).expect("written");
+    let store = open(directory.path()).expect("nothing is lost that anybody was told of");
+    assert_eq!(present(&store).await, 19);
+    write(&store, 19..20).await;
 }
 
 #[tokio::test]
