@@ -8,6 +8,8 @@ pub mod clock;
 pub mod config;
 pub mod engine;
 pub mod grpc;
+#[cfg(test)]
+mod layers;
 pub mod limits;
 mod opening;
 pub mod operation;
