@@ -87,7 +87,10 @@ impl Engine {
             while dispatcher.somebody_waits() && !self.is_draining() {
                 match self.serve_round(&dispatcher).await {
                     Ok(true) => {}
-                    Ok(false) => break,
+                    Ok(false) => {
+                        dispatcher.send_away_the_impatient();
+                        break;
+                    }
                     Err(error) => {
                         dispatcher.refuse_all(&error);
                         break;
@@ -197,6 +200,18 @@ impl Dispatcher {
         *line = rest;
         drop(line);
         engine.release_unseen(unheard);
+    }
+
+    /// Whoever wanted only what is there now has seen that there is nothing.
+    fn send_away_the_impatient(&self) {
+        let mut line = lock(&self.waiting);
+        let (leaving, staying): (VecDeque<_>, VecDeque<_>) = line.drain(..).partition(|waiting| waiting.request.wait.is_zero());
+        *line = staying;
+        drop(line);
+        for waiting in leaving {
+            // Whoever left needs no answer.
+            let _ = waiting.reply.send(Ok(Vec::new()));
+        }
     }
 
     fn refuse_all(&self, error: &StoreError) {
