@@ -4,6 +4,7 @@
 //! decides, the `store` commits, and a hint tells everybody else. See `ARCHITECTURE.md`.
 
 pub mod cli;
+pub mod client;
 pub mod clock;
 pub mod config;
 pub mod engine;
