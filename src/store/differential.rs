@@ -28,6 +28,7 @@ fn backends() -> Vec<(&'static str, fn() -> BoxFuture<'static, Harness>)> {
     vec![
         ("memory", || super::memory::tests::fresh(16).boxed()),
         ("embedded", || super::embedded::tests::harness().boxed()),
+        ("redis", || super::redis::tests::harness().boxed()),
     ]
 }
 

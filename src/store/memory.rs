@@ -167,14 +167,17 @@ impl Part {
         wall: Timestamp,
     ) -> Result<(u64, Option<Hint>), CommitError> {
         let now = self.now(wall);
+        let mut early = false;
         for check in &set.checks {
             match check {
                 Check::At(key, revision) if self.revision_of(*key) == Some(*revision) => {}
                 Check::Absent(key) if self.revision_of(*key).is_none() => {}
-                Check::TimeAtLeast(time) if now >= *time => {}
-                Check::TimeAtLeast(_) => return Err(CommitError::Early),
                 Check::At(..) | Check::Absent(_) => return Err(CommitError::Conflict),
+                Check::TimeAtLeast(time) => early |= now < *time,
             }
+        }
+        if early {
+            return Err(CommitError::Early);
         }
         let revision = now.as_micros().max(self.revision + 1);
         self.revision = revision;

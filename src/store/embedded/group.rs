@@ -44,7 +44,7 @@ impl<'a> Group<'a> {
             return Err(StoreError::Foreign(format!("there is no {:?} here", set.partition)).into());
         }
         let now = wall.max(Timestamp::from_micros(self.progress.revision));
-        set.checks.iter().try_for_each(|check| self.check(check, now))?;
+        self.check(&set.checks, now)?;
         let counters = self.count(&set.counters)?;
         let revision = (self.progress.revision + 1).max(now.as_micros());
         self.progress.revision = revision;
@@ -76,14 +76,22 @@ impl<'a> Group<'a> {
         self.hints
     }
 
-    fn check(&self, check: &Check, now: Timestamp) -> Result<(), CommitError> {
-        let holds = match check {
-            Check::At(key, revision) => self.revision(*key)? == Some(*revision),
-            Check::Absent(key) => self.revision(*key)?.is_none(),
-            Check::TimeAtLeast(time) if now < *time => return Err(CommitError::Early),
-            Check::TimeAtLeast(_) => true,
-        };
-        if holds { Ok(()) } else { Err(CommitError::Conflict) }
+    fn check(&self, checks: &[Check], now: Timestamp) -> Result<(), CommitError> {
+        let mut early = false;
+        for check in checks {
+            let holds = match check {
+                Check::At(key, revision) => self.revision(*key)? == Some(*revision),
+                Check::Absent(key) => self.revision(*key)?.is_none(),
+                Check::TimeAtLeast(time) => {
+                    early |= now < *time;
+                    true
+                }
+            };
+            if !holds {
+                return Err(CommitError::Conflict);
+            }
+        }
+        if early { Err(CommitError::Early) } else { Ok(()) }
     }
 
     /// What the counters become.

@@ -6,11 +6,13 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use uuid::Uuid;
 
 use super::test_server::TestServer;
 use super::{Options, RedisStore, StoreTime, keys, script};
 use crate::clock::{Clock, ManualClock, Timestamp};
+use crate::store::conformance::{Harness, suite};
 use crate::store::{
     BodyKey, Check, CommitError, Counter, Event, Feed, Hint, Index, IndexEntry, Key,
 };
@@ -265,19 +267,6 @@ async fn all_who_open_at_once_get_one_keyspace() {
     assert!(RedisStore::open(Options { keyspace: None, ..elsewhere }).await.is_ok());
 }
 
-#[tokio::test]
-async fn a_closed_store_refuses_everything_and_ends_its_feeds() {
-    let store = open(&options(&SHARED)).await;
-    let mut feed = store.feed();
-    let (key, set) = creation(&store, "one", "x");
-    store.close().await;
-    assert_eq!(feed.next().await, None);
-    assert_eq!(store.feed().next().await, None);
-    assert!(matches!(store.get(&[key]).await, Err(StoreError::Closed)));
-    assert!(matches!(commit(&store, set).await, Err(CommitError::Unavailable(StoreError::Closed))));
-    assert!(matches!(store.ping().await, Err(StoreError::Closed)));
-}
-
 #[test]
 fn the_documentation_shows_every_key_and_the_whole_script() {
     let page = include_str!("../../../docs/redis.md");
@@ -292,4 +281,16 @@ fn the_documentation_shows_every_key_and_the_whole_script() {
     assert!(code <= 40, "{code} lines of Lua");
 }
 
-// The shared suite goes here: `conformance::suite!(factory)` over `open(&options(&SHARED))`.
+/// An empty store under a prefix of its own.
+pub(crate) async fn harness() -> Harness {
+    let clock = ManualClock::new(Timestamp::from_micros(1_700_000_000_000_000));
+    let options = Options { clock: clock.clone(), time: StoreTime::Clock, ..options(&SHARED) };
+    let store = open(&options).await;
+    let reopen = move || {
+        let options = options.clone();
+        async move { open(&options).await as Arc<dyn Store> }.boxed()
+    };
+    Harness::new(store, clock, Some(Box::new(reopen)))
+}
+
+suite!(harness);
