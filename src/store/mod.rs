@@ -18,6 +18,8 @@ pub mod embedded;
 mod error;
 pub mod faulty;
 mod feed;
+#[cfg(test)]
+mod golden;
 mod index;
 mod key;
 mod keyspace;
