@@ -20,6 +20,8 @@ pub mod faulty;
 mod feed;
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod histories;
 mod index;
 mod key;
 mod keyspace;
