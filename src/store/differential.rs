@@ -23,8 +23,11 @@ use super::{
 };
 use crate::clock::{Clock, Timestamp};
 
-/// What takes part, each as a name and a way to an empty store.
-fn backends() -> Vec<(&'static str, fn() -> BoxFuture<'static, Harness>)> {
+/// A way to an empty store.
+type Factory = fn() -> BoxFuture<'static, Harness>;
+
+/// What takes part, each with its name.
+fn backends() -> Vec<(&'static str, Factory)> {
     vec![
         ("memory", || super::memory::tests::fresh(16).boxed()),
         ("embedded", || super::embedded::tests::harness().boxed()),
@@ -273,7 +276,7 @@ fn add_change(set: &mut WriteSet, change: &Change, here: impl Fn(&usize) -> Opti
             set.body_puts.extend(here(key).map(|key| (body(key, *slot), vec![*value; 9].into())));
         }
         Change::DeleteBody(key, slot) => {
-            set.body_deletes.extend(here(key).map(|key| body(key, *slot)))
+            set.body_deletes.extend(here(key).map(|key| body(key, *slot)));
         }
         Change::Add(index, member) => set.additions.push(entry(*index, *member)),
         Change::Remove(index, member) => set.removals.push(entry(*index, *member)),

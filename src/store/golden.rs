@@ -226,14 +226,7 @@ fn full(state: State) -> Operation {
         update_time: time(5),
         expire_time: Some(time(6)),
         metadata: Some(Payload::Inline(any("t.Metadata", b"\x0a\x01m"))),
-        progress: Some(pb::Progress {
-            fraction: Some(0.25),
-            completed_units: 7,
-            total_units: 28,
-            unit: "frames".to_owned(),
-            message: "on its way".to_owned(),
-            update_time: Some(time(7).into()),
-        }),
+        progress: Some(progress()),
         status_detail: "rendering".to_owned(),
         partial_errors: vec![status(5, "no such frame"), status(13, "a broken frame")],
         related_resources: vec![pb::RelatedResource {
@@ -247,12 +240,7 @@ fn full(state: State) -> Operation {
         attempts_used: 9,
         unseen_leases: 10,
         lost_leases: 11,
-        cancel_trail: Some(pb::CancelTrail {
-            request_time: Some(time(12).into()),
-            deliver_time: Some(time(13).into()),
-            acknowledge_time: Some(time(14).into()),
-            forced: true,
-        }),
+        cancel_trail: Some(cancel_trail()),
         pause_requested: true,
         suspend_reason: "lunch".to_owned(),
         checkpoint: Some(Payload::Inline(any("t.Checkpoint", b"\x0a\x01c"))),
@@ -270,6 +258,26 @@ fn full(state: State) -> Operation {
         ],
         deletion: None,
         stamps: STAMPS,
+    }
+}
+
+fn progress() -> pb::Progress {
+    pb::Progress {
+        fraction: Some(0.25),
+        completed_units: 7,
+        total_units: 28,
+        unit: "frames".to_owned(),
+        message: "on its way".to_owned(),
+        update_time: Some(time(7).into()),
+    }
+}
+
+fn cancel_trail() -> pb::CancelTrail {
+    pb::CancelTrail {
+        request_time: Some(time(12).into()),
+        deliver_time: Some(time(13).into()),
+        acknowledge_time: Some(time(14).into()),
+        forced: true,
     }
 }
 

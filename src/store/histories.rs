@@ -169,7 +169,7 @@ fn payloads<'a>(
     put_back
 }
 
-/// A store, and all that was ever put into it.
+/// A store, and every body that was ever to be put into it.
 struct Found {
     store: Arc<MemoryStore>,
     bodies: BTreeMap<BodyKey, Bytes>,
@@ -183,7 +183,10 @@ impl Found {
     /// Writes a change as the engine does. Returns what is stored then.
     fn commit(&mut self, key: Key, before: Option<&Before>, change: &Change) -> Option<Before> {
         let set = write_set(self.store.keyspace(), key, before, change, "note");
-        self.bodies.extend(set.body_puts.iter().cloned());
+        // What the change itself brings, whether or not the set thinks that it must be put.
+        let bodies = change.record.clone().map(|mut record| detach(&mut record, key));
+        self.bodies.extend(bodies.unwrap_or_default());
+        assert!(set.body_puts.iter().all(|(body, _)| self.bodies.contains_key(body)));
         let committed = now(self.store.commit(vec![set])).remove(0).expect("decided on the newest");
         let record = now(self.store.get(&[key])).expect("open").remove(0);
         assert_eq!(record.is_some(), change.record.is_some());
@@ -336,82 +339,37 @@ impl History {
         Take {
             token: Token(u128::from(self.number).to_be_bytes()),
             worker: format!("worker-{}", step.amount),
-            duration: Duration::from_secs(u64::from(step.amount) + 1),
+            duration: step.seconds(),
             holder: step.flag(9).then_some([step.amount; 8]),
         }
     }
 
     fn command(&self, step: &Step, record: &Record) -> Command {
-        let (now, nonce) = (self.clock.now(), [step.amount % 4; 8]);
-        let proof = Proof { token: token(record, step), fingerprint: [step.amount % 2; 16] };
-        let later = now + Duration::from_secs(u64::from(step.amount));
-        // Whoever declared no metadata sends none.
-        let metadata = step.first.clone().filter(|_| {
-            record.operation().is_some_and(|operation| operation.spec.metadata_type == METADATA)
-        });
-        let renew = Renew {
-            token: proof.token,
-            duration: step.flag(0).then(|| Duration::from_secs(u64::from(step.amount) + 1)),
-            cancel_acknowledged: step.flag(1),
-        };
-        let checkpoint = step.second.clone();
-        let error = Status {
-            code: i32::from(step.amount % 16) + 1,
-            message: "went wrong".to_owned(),
-            details: Vec::new(),
-        };
-        let resource =
-            pb::RelatedResource { name: step.amount.to_string(), ..pb::RelatedResource::default() };
-        let progress =
-            step.flag(2).then(|| pb::Progress { completed_units: 1, ..pb::Progress::default() });
+        let (nonce, etag) = ([step.amount % 4; 8], String::new());
         match step.verb {
             Verb::Lease => Command::Lease(self.take(step)),
-            Verb::Renew => Command::Renew(renew),
-            Verb::Report => Command::Report(Box::new(Report {
-                renew,
-                number: i64::from(step.amount),
-                progress,
-                metadata,
-                checkpoint,
-                partial_errors: step.flag(3).then_some(error).into_iter().collect(),
-                related_resources: step.flag(4).then_some(resource).into_iter().collect(),
-                status_detail: "on its way".to_owned(),
-            })),
-            Verb::Complete => Command::Complete(Box::new(Complete {
-                proof,
-                response: step.second.clone(),
-                metadata,
-                related_resources: step.flag(4).then_some(resource).into_iter().collect(),
-                progress,
-            })),
-            Verb::Fail => Command::Fail(Box::new(Fail {
-                proof,
-                error,
-                retry: step.flag(3).then_some(step.flag(4)),
-                retry_delay: step.flag(5).then(|| Duration::from_secs(u64::from(step.amount))),
-                metadata,
-                checkpoint,
-            })),
+            Verb::Renew => Command::Renew(renew(step, record)),
+            Verb::Report => Command::Report(Box::new(report(step, record))),
+            Verb::Complete => Command::Complete(Box::new(complete(step, record))),
+            Verb::Fail => Command::Fail(Box::new(fail(step, record))),
             Verb::Release => Command::Release(Box::new(Release {
-                proof,
-                checkpoint,
+                proof: proof(step, record),
+                checkpoint: step.second.clone(),
                 delay: Duration::from_secs(u64::from(step.amount % 3)),
                 seen: step.flag(3),
             })),
             Verb::Suspend => Command::Suspend(Box::new(Suspend {
-                proof,
+                proof: proof(step, record),
                 reason: "lunch".to_owned(),
-                metadata,
-                checkpoint,
-                resume_time: step.flag(3).then_some(later),
+                metadata: metadata(step, record),
+                checkpoint: step.second.clone(),
+                resume_time: step.flag(3).then(|| self.clock.now() + step.seconds()),
             })),
             Verb::Cancel => Command::Cancel,
             Verb::Delete => Command::Delete(Delete { nonce }),
-            Verb::Pause => {
-                Command::Pause(Pause { etag: String::new(), reason: "wait".to_owned(), nonce })
-            }
+            Verb::Pause => Command::Pause(Pause { etag, reason: "wait".to_owned(), nonce }),
             Verb::Resume => {
-                Command::Resume(Box::new(Resume { etag: String::new(), input: checkpoint, nonce }))
+                Command::Resume(Box::new(Resume { etag, input: step.second.clone(), nonce }))
             }
             Verb::Due => self.due(step, record),
         }
@@ -435,6 +393,73 @@ impl History {
     }
 }
 
+fn renew(step: &Step, record: &Record) -> Renew {
+    Renew {
+        token: token(record, step),
+        duration: step.flag(0).then(|| step.seconds()),
+        cancel_acknowledged: step.flag(1),
+    }
+}
+
+fn report(step: &Step, record: &Record) -> Report {
+    Report {
+        renew: renew(step, record),
+        number: i64::from(step.amount),
+        progress: progress(step),
+        metadata: metadata(step, record),
+        checkpoint: step.second.clone(),
+        partial_errors: step.flag(3).then(|| error(step)).into_iter().collect(),
+        related_resources: resources(step),
+        status_detail: "on its way".to_owned(),
+    }
+}
+
+fn complete(step: &Step, record: &Record) -> Complete {
+    Complete {
+        proof: proof(step, record),
+        response: step.second.clone(),
+        metadata: metadata(step, record),
+        related_resources: resources(step),
+        progress: progress(step),
+    }
+}
+
+fn fail(step: &Step, record: &Record) -> Fail {
+    Fail {
+        proof: proof(step, record),
+        error: error(step),
+        retry: step.flag(3).then_some(step.flag(4)),
+        retry_delay: step.flag(5).then(|| step.seconds()),
+        metadata: metadata(step, record),
+        checkpoint: step.second.clone(),
+    }
+}
+
+fn proof(step: &Step, record: &Record) -> Proof {
+    Proof { token: token(record, step), fingerprint: [step.amount % 2; 16] }
+}
+
+/// Whoever declared no metadata sends none.
+fn metadata(step: &Step, record: &Record) -> Option<Any> {
+    let declared = record.operation().map(|operation| operation.spec.metadata_type.as_str());
+    step.first.clone().filter(|_| declared == Some(METADATA))
+}
+
+fn error(step: &Step) -> Status {
+    let code = i32::from(step.amount % 16) + 1;
+    Status { code, message: "went wrong".to_owned(), details: Vec::new() }
+}
+
+fn resources(step: &Step) -> Vec<pb::RelatedResource> {
+    let name = step.amount.to_string();
+    let resource = pb::RelatedResource { name, ..pb::RelatedResource::default() };
+    step.flag(4).then_some(resource).into_iter().collect()
+}
+
+fn progress(step: &Step) -> Option<pb::Progress> {
+    step.flag(2).then(|| pb::Progress { completed_units: 1, ..pb::Progress::default() })
+}
+
 /// Mostly that of the lease that lives; else of one that has ended, or of none.
 fn token(record: &Record, step: &Step) -> Token {
     let ended = match record {
@@ -443,7 +468,7 @@ fn token(record: &Record, step: &Step) -> Token {
     };
     let lives = record.operation().and_then(|operation| operation.state.lease());
     match (lives, ended) {
-        (Some(lease), _) if step.amount % 8 > 0 => lease.token,
+        (Some(lease), _) if !step.amount.is_multiple_of(8) => lease.token,
         (_, Some(ended)) => ended.token,
         _ => Token([0xff; 16]),
     }
@@ -464,6 +489,10 @@ struct Step {
 impl Step {
     const fn flag(&self, number: u32) -> bool {
         self.flags & (1 << number) != 0
+    }
+
+    fn seconds(&self) -> Duration {
+        Duration::from_secs(u64::from(self.amount) + 1)
     }
 }
 

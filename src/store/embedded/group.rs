@@ -99,13 +99,12 @@ impl<'a> Group<'a> {
         let mut counters = BTreeMap::new();
         for Counter { name, change } in changes {
             let key = Slice::from(counter_key(name));
-            let before = match counters.get(&key) {
-                Some(counted) => *counted,
-                None => {
-                    let stored = self.read(Table::Counters, &key)?;
-                    // One that makes no sense starts anew: counts are soft, and nothing else may fail for one.
-                    stored.and_then(|stored| decode_counter(&stored)).unwrap_or(0)
-                }
+            let before = if let Some(counted) = counters.get(&key) {
+                *counted
+            } else {
+                let stored = self.read(Table::Counters, &key)?;
+                // One that makes no sense starts anew: counts are soft, and nothing else may fail for one.
+                stored.and_then(|stored| decode_counter(&stored)).unwrap_or(0)
             };
             counters.insert(key, before.saturating_add(*change));
         }
