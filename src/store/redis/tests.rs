@@ -22,7 +22,12 @@ use crate::store::{Mark, OpenError, Partition, Put, Scan, Store, StoreError, Wri
 static SHARED: LazyLock<TestServer> = LazyLock::new(|| TestServer::start(&[]));
 
 fn options(server: &TestServer) -> Options {
-    Options { prefix: format!("test-{}:", Uuid::new_v4()), ..Options::new(server.url()) }
+    Options {
+        prefix: format!("test-{}:", Uuid::new_v4()),
+        // A machine that is busy with other tests is slow and not away.
+        response_timeout: PATIENCE,
+        ..Options::new(server.url())
+    }
 }
 
 async fn open(options: &Options) -> Arc<RedisStore> {
@@ -78,7 +83,7 @@ async fn value(store: &RedisStore, key: Key) -> Option<Bytes> {
 }
 
 async fn next(feed: &mut Feed) -> Event {
-    let event = tokio::time::timeout(Duration::from_secs(10), feed.next()).await;
+    let event = tokio::time::timeout(PATIENCE, feed.next()).await;
     event.expect("an event in time").expect("an open feed")
 }
 
@@ -294,3 +299,5 @@ pub(crate) async fn harness() -> Harness {
 }
 
 suite!(harness);
+
+const PATIENCE: Duration = Duration::from_secs(60);

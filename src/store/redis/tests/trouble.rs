@@ -14,7 +14,7 @@ async fn returned(store: &RedisStore) {
             store.shared.time.clock().sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), back).await.expect("back in time");
+    tokio::time::timeout(PATIENCE, back).await.expect("back in time");
 }
 
 #[tokio::test]
