@@ -88,3 +88,13 @@ pub(crate) fn response_of(operation: &Operation) -> prost_types::Any {
         other => panic!("a response, not {other:?}"),
     }
 }
+
+/// The instant is that one. Stamps may run a few microseconds ahead, as no two commits have the same.
+#[track_caller]
+pub(crate) fn assert_at(found: Option<prost_types::Timestamp>, wanted: prost_types::Timestamp) {
+    let found = found.expect("a time");
+    let nanos = |time: prost_types::Timestamp| {
+        i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanos)
+    };
+    assert!((nanos(found) - nanos(wanted)).abs() < 1_000_000, "{found} is not {wanted}");
+}

@@ -7,7 +7,7 @@ pub(crate) mod stores;
 pub(crate) mod waiting;
 pub(crate) mod world;
 
-pub(crate) use self::answers::{Answer, error_info, error_of, response_of};
+pub(crate) use self::answers::{Answer, assert_at, error_info, error_of, response_of};
 pub(crate) use self::requests::*;
 pub(crate) use self::waiting::{Call, Watcher, within};
 pub(crate) use self::world::World;

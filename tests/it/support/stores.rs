@@ -34,7 +34,7 @@ pub(crate) fn embedded(clock: &Arc<TestClock>) -> (Arc<dyn Store>, TempDir) {
 pub(crate) async fn redis(clock: &Arc<TestClock>) -> Arc<dyn Store> {
     let options = redis::Options {
         prefix: format!("it-{}:", Uuid::new_v4()),
-        partitions: 4,
+        partitions: 2,
         clock: clock.clone(),
         time: StoreTime::Clock,
         ..redis::Options::new(REDIS.url())

@@ -11,8 +11,8 @@ use longhaul::proto::longhaul::v1::callers_client::CallersClient;
 use longhaul::proto::longhaul::v1::producers_client::ProducersClient;
 use longhaul::proto::longhaul::v1::workers_client::WorkersClient;
 use longhaul::server::Server;
-use longhaul::store::{Partition, Store};
 use longhaul::store::faulty::{Faulty, Plan};
+use longhaul::store::{Partition, Store};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -99,11 +99,9 @@ impl World {
         self.let_pass(duration + Duration::from_millis(1));
         let engine = self.server.engine();
         // Where a scenario took the store away nothing is done; whatever else fails shows in what was not done.
-        for _ in 0..2 {
-            drop(within("the reaper", Reaper.run_once(engine)).await);
-            drop(within("the scheduler", Scheduler.run_once(engine)).await);
-            drop(within("the janitor", Janitor.run_once(engine)).await);
-        }
+        drop(within("the reaper", Reaper.run_once(engine)).await);
+        drop(within("the scheduler", Scheduler.run_once(engine)).await);
+        drop(within("the janitor", Janitor.run_once(engine)).await);
     }
 
     /// Lets time pass and nothing come due. In small steps, since a large one looks like a clock that was set.
@@ -318,8 +316,7 @@ impl World {
     ) -> Result<Response<pb::StartLeasedOperationResponse>, Status> {
         let worker = "starter".to_owned();
         let start = Some(request);
-        let request =
-            pb::StartLeasedOperationRequest { start, worker, ..Default::default() };
+        let request = pb::StartLeasedOperationRequest { start, worker, ..Default::default() };
         let mut client = self.workers();
         within("start leased", client.start_leased_operation(Request::new(request))).await
     }
