@@ -3,4 +3,6 @@
 mod support;
 
 mod cancelling;
+mod deleting;
 mod leases;
+mod pausing;

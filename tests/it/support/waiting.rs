@@ -51,6 +51,7 @@ impl<T: Send + 'static> Call<T> {
 }
 
 /// Somebody who watches an operation.
+#[derive(Debug)]
 pub(crate) struct Watcher {
     stream: Streaming<pb::WatchOperationResponse>,
 }

@@ -181,9 +181,13 @@ impl World {
     }
 
     pub(crate) async fn record(&self, name: &str) -> pb::OperationRecord {
+        self.try_record(name).await.granted()
+    }
+
+    pub(crate) async fn try_record(&self, name: &str) -> Result<pb::OperationRecord, Status> {
         let view = pb::OperationView::Full.into();
         let request = pb::GetOperationRecordRequest { name: name.to_owned(), view };
-        answer("record", self.callers().get_operation_record(request)).await.granted()
+        answer("record", self.callers().get_operation_record(request)).await
     }
 
     pub(crate) async fn state(&self, name: &str) -> State {
@@ -208,8 +212,15 @@ impl World {
     }
 
     pub(crate) async fn watch(&self, request: pb::WatchOperationRequest) -> Watcher {
+        self.try_watch(request).await.granted()
+    }
+
+    pub(crate) async fn try_watch(
+        &self,
+        request: pb::WatchOperationRequest,
+    ) -> Result<Watcher, Status> {
         let stream = answer("watch", self.callers().watch_operation(request)).await;
-        Watcher::new(stream.expect("a stream"))
+        stream.map(Watcher::new)
     }
 }
 
