@@ -40,6 +40,7 @@ struct Waiting {
 /// A candidate: what is at the head of the queue, decided for one of those who wait.
 struct Candidate {
     key: Key,
+    command: Command,
     before: Before,
     change: Box<Change>,
     waiting: usize,
@@ -115,26 +116,35 @@ impl Engine {
             return Ok(false);
         }
         let candidates = self.decide(&demands, &keys).await?;
-        let raced = candidates.len() < keys.len();
+        if candidates.is_empty() {
+            // Somebody is just taking them, or another server's clock is a little ahead of what is known of it here.
+            self.idle_for(MOMENT).await;
+            return Ok(true);
+        }
         let sets = candidates.iter().map(|candidate| self.plan(candidate.key, Some(&candidate.before), &candidate.change)).collect();
         let results = store.commit(sets).await;
         let mut grants: Vec<Vec<Grant>> = demands.iter().map(|_| Vec::new()).collect();
-        let mut conflicts = raced;
+        let mut outage = None;
         for (candidate, result) in candidates.into_iter().zip(results) {
-            let stamps = candidate.before.stamps;
             match result {
                 Ok(committed) => {
-                    let record = self.committed(candidate.key, candidate.generation, Some(stamps), &candidate.change, committed);
+                    let stamps = Some(candidate.before.stamps);
+                    let record = self.committed(candidate.key, candidate.generation, stamps, &candidate.change, committed);
                     grants[candidate.waiting].extend(record.and_then(|record| Grant::new(candidate.key, record)));
                 }
-                // A lease that may have been given without its worker hearing of it is lost by time, as any other.
-                Err(CommitError::Unavailable(error)) => tracing::warn!(%error, "a lease may have been lost on its way"),
-                Err(CommitError::Conflict | CommitError::Early) => conflicts = true,
+                // It may have been given: the token tells.
+                Err(CommitError::Unavailable(error)) => match self.apply_to_key(candidate.key, &candidate.command).await {
+                    Ok(done) => {
+                        let record = done.and_then(|done| done.record);
+                        grants[candidate.waiting].extend(record.and_then(|record| Grant::new(candidate.key, record)));
+                    }
+                    Err(_) => outage = Some(error),
+                },
+                Err(CommitError::Conflict | CommitError::Early) => {}
             }
         }
-        let served = grants.iter().any(|grants| !grants.is_empty());
         dispatcher.hand_out(self, grants);
-        Ok(served || conflicts)
+        outage.map_or(Ok(true), Err)
     }
 
     /// Reads what is at the head of the queue and gives it to those who wait, first come, first served.
@@ -150,9 +160,10 @@ impl Engine {
             let before = Before { record: decode(&record)?, stamps };
             let Some((waiting, request)) = places.next() else { break };
             let take = Take { token: Token(random()), worker: request.worker.clone(), duration: request.duration, holder: None };
+            let command = Command::Lease(take);
             let now = store.now(store.keyspace().partition(*key));
-            if let Ok(Applied::Changed(change)) = apply(&before.record, &Command::Lease(take), now) {
-                candidates.push(Candidate { key: *key, before, change, waiting, generation });
+            if let Ok(Applied::Changed(change)) = apply(&before.record, &command, now) {
+                candidates.push(Candidate { key: *key, command, before, change, waiting, generation });
             }
         }
         Ok(candidates)
@@ -236,3 +247,5 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// How long to leave a queue alone whose head nobody can take just now.
+const MOMENT: std::time::Duration = std::time::Duration::from_millis(5);

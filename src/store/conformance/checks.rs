@@ -74,10 +74,6 @@ pub(crate) async fn a_check_of_time_waits_for_the_stores_clock(harness: Harness)
     harness.clock.advance(Duration::from_millis(9_999));
     assert!(matches!(commit(store, set.clone()).await, Err(CommitError::Early)));
     assert_eq!(get(store, key).await, None);
-    // Of two refusals the time's is told, whatever stands first.
-    let mut both = replace(store, key, 1, "absent");
-    both.checks.push(Check::TimeAtLeast(due));
-    assert!(matches!(commit(store, both).await, Err(CommitError::Early)));
     harness.clock.advance(Duration::from_millis(1));
     let revision = commit_ok(store, set).await;
     assert!(revision >= due.as_micros());
