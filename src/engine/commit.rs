@@ -4,12 +4,12 @@ use crate::operation::command::Command;
 use crate::operation::entries::DueClass;
 use crate::operation::lease::Answer;
 use crate::operation::name::Name;
-use crate::operation::{Applied, Change, Operation, Record, Stamps, apply};
+use crate::operation::{Applied, Change, Operation, Record, Rejection, Stamps, apply};
 use crate::store::codec::decode;
 use crate::store::plan::{Before, becomes_ready, write_set};
 use crate::store::{CommitError, Committed, Key, WriteSet};
 
-use super::error::{Error, Reason, Result};
+use super::error::{Error, Result};
 use super::{Engine, view::View};
 
 /// What a command came to.
@@ -98,9 +98,14 @@ impl Engine {
             };
         }
         if change.visible && self.inner.hub.is_watched(key) {
-            // Payloads are still inline in the change, so the view needs no reading.
-            match record.as_ref().and_then(Record::operation).and_then(View::of_inline) {
-                Some(view) => self.inner.hub.offer(key, generation, committed.revision, Ok(view)),
+            let state = match record.as_ref().and_then(Record::operation) {
+                // Work on it may go on, but callers see no more of it.
+                Some(operation) if operation.deletion.is_some() => Some(Err(Rejection::Deleted(operation.name.clone()).into())),
+                // Payloads are still inline in the change, so the view needs no reading.
+                operation => operation.and_then(View::of_inline).map(Ok),
+            };
+            match state {
+                Some(state) => self.inner.hub.offer(key, generation, committed.revision, state),
                 None => self.inner.hub.refresh(key),
             }
         }
@@ -137,9 +142,8 @@ impl Patience {
             CommitError::Conflict if self.conflicts < MAX_CONFLICTS => self.conflicts += 1,
             CommitError::Unavailable(_) if self.outages < MAX_OUTAGES => self.outages += 1,
             CommitError::Unavailable(error) => return Err(error.into()),
-            CommitError::Conflict | CommitError::Early => {
-                return Err(Error::new(Reason::StoreUnavailable, "the operation changes too fast; ask again"));
-            }
+            CommitError::Conflict => return Err(Error::busy(&"the operation")),
+            CommitError::Early => return Err(Error::busy(&"the store's clock")),
         }
         Ok(())
     }
