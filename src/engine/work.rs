@@ -54,8 +54,9 @@ impl Engine {
         self.inner.policy.authorise(caller, Permission::Work, request.queue.as_str())?;
         let take = Take { token: Token(random()), worker, duration, holder: None };
         let started = self.start_with(caller, request, Some(take)).await?;
-        let lives = started.view.operation.state.lease().is_some() && started.view.operation.attempts_used == 0;
         let operation = started.view.operation.clone();
+        let own = self.starters_token(operation.uid);
+        let lives = operation.state.lease().is_some_and(|lease| lease.token == own);
         let key = self.key(&operation.name);
         let leased = if lives { self.load_leased(key, operation).await? } else { None };
         Ok((started, leased))
