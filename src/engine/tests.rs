@@ -1,6 +1,7 @@
 //! The engine on a store in memory, under a clock that stands still.
 
 mod hub;
+mod leases;
 
 use std::sync::Arc;
 use std::time::Duration;

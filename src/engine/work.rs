@@ -31,21 +31,22 @@ impl Engine {
     pub async fn lease(&self, caller: &Caller, request: LeaseRequest) -> Result<LeaseBatch> {
         self.inner.policy.authorise(caller, Permission::Work, request.queue.as_str())?;
         let wait = request.wait;
-        let mut reply = self.queue_up(request);
-        // The first look always gets its answer: a wait of nothing still takes what is there.
-        let grants = tokio::select! {
+        let mut place = self.queue_up(request);
+        let answer = tokio::select! {
             biased;
-            grants = &mut reply => grants,
-            () = self.idle_for(wait) => Ok(Ok(Vec::new())),
-            () = self.drained() => Ok(Ok(Vec::new())),
+            answer = &mut place.reply => answer.ok(),
+            () = self.idle_for(wait) => {
+                // A look at the queue that is under way is not cut short: a wait of nothing still takes what is there.
+                place.leave();
+                tokio::select! {
+                    biased;
+                    answer = &mut place.reply => answer.ok(),
+                    () = self.drained() => place.close(),
+                }
+            }
+            () = self.drained() => place.close(),
         };
-        // Closing the line here makes the dispatcher see that nobody listens; what it sent before is taken.
-        reply.close();
-        let grants = match (grants, reply.try_recv()) {
-            (_, Ok(late)) => late?,
-            (Ok(grants), Err(_)) => grants?,
-            (Err(_), Err(_)) => Vec::new(),
-        };
+        let grants = answer.transpose()?.unwrap_or_default();
         Ok(LeaseBatch::new(self.clone(), grants))
     }
 
