@@ -5,7 +5,7 @@ use crate::operation::entries::DueClass;
 use crate::operation::lease::Answer;
 use crate::operation::name::Name;
 use crate::operation::{Applied, Change, Operation, Record, Rejection, Stamps, apply};
-use crate::store::codec::decode;
+use crate::store::codec::{decode, detach, encode};
 use crate::store::plan::{Before, becomes_ready, write_set};
 use crate::store::{CommitError, Committed, Key, WriteSet};
 
@@ -39,8 +39,17 @@ impl Engine {
     /// Applies a command to the record of that key; `None` if there is none.
     pub(super) async fn apply_to_key(&self, key: Key, command: &Command) -> Result<Option<Done>> {
         let mut patience = Patience::default();
+        // What may have been written, for a command that the record does not know again.
+        let mut sent: Option<(u64, Change)> = None;
         loop {
             let Some(before) = self.read(key).await? else { return Ok(None) };
+            if let Some((revision, change)) = sent.take().filter(|(revision, _)| *revision != before.stamps.revision) {
+                if is_written(key, change.record.as_ref(), &before.record) {
+                    return Ok(Some(Done { record: Some(before.record), answer: change.answer, changed: true }));
+                }
+                tracing::warn!(revision, "somebody else wrote while it was not known whether a report was; leaving that to its worker");
+                return Err(Error::busy(&"the operation"));
+            }
             let partition = self.inner.store.keyspace().partition(key);
             let now = self.inner.store.now(partition);
             let change = match apply(&before.record, command, now)? {
@@ -55,7 +64,12 @@ impl Engine {
                     self.wake_after(Some(&before.record), record.as_ref());
                     return Ok(Some(Done { record, answer: change.answer, changed: true }));
                 }
-                Err(error) => patience.spend(error)?,
+                Err(error) => {
+                    if matches!(error, CommitError::Unavailable(_)) && !command.is_known_again() {
+                        sent = Some((before.stamps.revision, *change));
+                    }
+                    patience.spend(error)?;
+                }
             }
         }
     }
@@ -123,6 +137,15 @@ impl Engine {
             self.inner.scheduler_wake.notify_one();
         }
     }
+}
+
+/// Whether that is what was to be written.
+fn is_written(key: Key, sent: Option<&Record>, found: &Record) -> bool {
+    sent.is_some_and(|sent| {
+        let mut sent = sent.clone();
+        detach(&mut sent, key);
+        encode(&sent) == encode(found)
+    })
 }
 
 /// How often a commit is tried again before the caller is told.

@@ -312,11 +312,10 @@ impl Operation {
         Some(lease.start_time + timeout)
     }
 
-    /// When it has waited too long for its first worker.
-    fn queue_deadline(&self) -> Option<Timestamp> {
+    /// When it has waited too long for its first worker. While it is parked it waits for none.
+    fn queue_deadline(&self, pending: &Pending) -> Option<Timestamp> {
         let timeout = duration(self.spec.options.queue_timeout.as_ref())?;
-        let waits_since = self.spec.options.schedule_time.as_ref().map_or(self.create_time, Timestamp::from);
-        self.start_time.is_none().then(|| waits_since.max(self.create_time) + timeout)
+        self.start_time.is_none().then(|| pending.ready_time + timeout)
     }
 }
 
