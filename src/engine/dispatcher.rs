@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 
 use super::batch::{Grant, weight};
-use super::error::Result;
+use super::error::{Reason, Result};
 use super::{Engine, LeaseRequest, random};
 use crate::limits::{MAX_LEASES, MAX_REPLY_BYTES};
 use crate::operation::command::{Command, Take};
@@ -64,6 +64,7 @@ struct Round {
 /// A candidate: what is at the head of the queue, decided for one of those who wait.
 struct Candidate {
     key: Key,
+    command: Command,
     before: Before,
     change: Box<Change>,
     waiting: usize,
@@ -167,6 +168,7 @@ impl Engine {
         let results = store.commit(sets).await;
         let mut grants: Vec<Vec<Grant>> = demands.iter().map(|_| Vec::new()).collect();
         let mut raced = unfit > 0;
+        let mut outage = None;
         for (candidate, result) in candidates.into_iter().zip(results) {
             let stamps = candidate.before.stamps;
             match result {
@@ -174,17 +176,26 @@ impl Engine {
                     let record = self.committed(candidate.key, candidate.generation, Some(stamps), &candidate.change, committed);
                     grants[candidate.waiting].extend(record.and_then(|record| Grant::new(candidate.key, record)));
                 }
-                Err(CommitError::Unavailable(error)) => {
-                    tracing::warn!(%error, "a lease may have been given that no worker hears of; giving it back");
-                    let lost = candidate.change.record.and_then(|record| Grant::new(candidate.key, record));
-                    self.release_unseen(lost.into_iter().collect());
-                }
+                // It may have been given: the token tells.
+                Err(CommitError::Unavailable(error)) => match self.apply_to_key(candidate.key, &candidate.command).await {
+                    Ok(done) => {
+                        let record = done.and_then(|done| done.record);
+                        grants[candidate.waiting].extend(record.and_then(|record| Grant::new(candidate.key, record)));
+                    }
+                    // Somebody else has it.
+                    Err(refused) if refused.reason != Reason::StoreUnavailable => raced = true,
+                    Err(_) => {
+                        let lost = candidate.change.record.and_then(|record| Grant::new(candidate.key, record));
+                        self.release_unseen(lost.into_iter().collect());
+                        outage = Some(error);
+                    }
+                },
                 Err(CommitError::Conflict | CommitError::Early) => raced = true,
             }
         }
         let served = grants.iter().any(|grants| !grants.is_empty());
         dispatcher.hand_out(self, grants);
-        Ok(Round { served, raced, unfit })
+        outage.map_or(Ok(Round { served, raced, unfit }), Err)
     }
 
     /// Reads what is at the head of the queue and gives it to those who wait, first come, first served, and to each no more than
@@ -207,8 +218,9 @@ impl Engine {
             let Some(request) = demands.get(waiting) else { break };
             let take = Take { token: Token(random()), worker: request.worker.clone(), duration: request.duration, holder: None };
             let now = store.now(store.keyspace().partition(*key));
-            if let Ok(Applied::Changed(change)) = apply(&before.record, &Command::Lease(take), now) {
-                candidates.push(Candidate { key: *key, before, change, waiting, generation });
+            let command = Command::Lease(take);
+            if let Ok(Applied::Changed(change)) = apply(&before.record, &command, now) {
+                candidates.push(Candidate { key: *key, command, before, change, waiting, generation });
                 (given, bytes) = (given + 1, bytes + size);
             } else {
                 unfit += 1;

@@ -1,0 +1,8 @@
+//! Scenarios over the whole server: gRPC in, store below, time in the test's hand. Each runs on every store.
+
+mod support;
+
+mod cancelling;
+mod deleting;
+mod leases;
+mod pausing;
