@@ -181,6 +181,13 @@ impl Error {
         error
     }
 
+    /// It changes faster than it can be read or written.
+    pub fn busy(what: &dyn std::fmt::Display) -> Box<Self> {
+        let mut error = Self::new(Reason::StoreUnavailable, format!("{what} changes too fast just now; ask again"));
+        error.retry_delay = Some(Duration::from_millis(100));
+        error
+    }
+
     /// Something that cannot be; the cause is in the log.
     pub fn internal(cause: &dyn std::fmt::Display) -> Box<Self> {
         tracing::error!(%cause, "internal error");

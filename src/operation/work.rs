@@ -146,7 +146,7 @@ pub(super) fn suspend(operation: &Operation, suspend: &Suspend, now: Timestamp) 
         next.end(State::Cancelled(status), now);
     } else {
         // A caller who asked for the pause decides when it ends.
-        let resume_time = suspend.resume_time.filter(|_| !next.pause_requested);
+        let resume_time = suspend.resume_time.filter(|_| !next.pause_requested).map(|time| time.max(now));
         next.state = State::Suspended(Suspension { by_worker: !next.pause_requested, resume_time });
         if !suspend.reason.is_empty() {
             next.suspend_reason.clone_from(&suspend.reason);
@@ -154,6 +154,7 @@ pub(super) fn suspend(operation: &Operation, suspend: &Suspend, now: Timestamp) 
         next.pause_requested = false;
         next.resume_input = None;
     }
+    next.unseen_leases = 0;
     next.forget_lease(suspend.proof, Call::Suspend, Answer::default());
     Ok(visible(next, now).into())
 }
