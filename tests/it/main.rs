@@ -5,4 +5,7 @@ mod support;
 mod cancelling;
 mod deleting;
 mod leases;
+mod listing;
 mod pausing;
+mod starting;
+mod watching;
