@@ -39,12 +39,13 @@ pub(super) fn renew(operation: &Operation, renew: &Renew, now: Timestamp) -> Res
 
 pub(super) fn report(operation: &Operation, report: &Report, now: Timestamp) -> Result<Applied, Rejection> {
     let lease = operation.held(&report.renew.token, "report on")?;
-    if report.number > 0 && report.number <= lease.report_number {
+    let known = report.number > 0 && report.number <= lease.report_number;
+    if known || (!report.shows() && report.checkpoint.is_none()) {
         return renew(operation, &report.renew, now);
     }
     operation.check_metadata(report.metadata.as_ref())?;
     let mut next = operation.clone();
-    next.move_cancel_trail(report.renew.cancel_acknowledged, now);
+    let trail_moved = next.move_cancel_trail(report.renew.cancel_acknowledged, now);
     next.with_lease(|lease| {
         lease.renew(report.renew.duration, now);
         lease.report_number = lease.report_number.max(report.number);
@@ -56,7 +57,7 @@ pub(super) fn report(operation: &Operation, report: &Report, now: Timestamp) -> 
     if !report.status_detail.is_empty() {
         next.status_detail.clone_from(&report.status_detail);
     }
-    Ok(visible(next, now).into())
+    Ok(if report.shows() || trail_moved { visible(next, now) } else { bookkeeping(next, now) }.into())
 }
 
 pub(super) fn complete(operation: &Operation, complete: &Complete, now: Timestamp) -> Result<Applied, Rejection> {
@@ -228,7 +229,7 @@ impl Operation {
         if wanted.is_empty() || wanted == found {
             return Ok(response.cloned().unwrap_or_else(empty));
         }
-        let found = if response.is_none() { String::new() } else { found.to_owned() };
+        let found = if response.is_none() { "missing".to_owned() } else { found.to_owned() };
         Err(Rejection::TypeMismatch { name: self.name.clone(), field: "response", declared: wanted.to_owned(), found })
     }
 
