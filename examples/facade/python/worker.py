@@ -11,7 +11,7 @@ from google.rpc import code_pb2, status_pb2
 from longhaul.v1 import workers_pb2, workers_pb2_grpc
 
 BOOKS = 10
-SECONDS_PER_BOOK = 0.15
+SECONDS_PER_BOOK = 0.1
 WAIT_SECONDS = 30
 PAUSE_SECONDS = 1
 

@@ -39,7 +39,10 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::WARN)
+        .with_writer(std::io::stderr)
+        .init();
 
     let clock = SystemClock::new();
     let options = EmbeddedOptions { clock: clock.clone(), ..EmbeddedOptions::new(arguments.store) };

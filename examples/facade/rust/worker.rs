@@ -104,6 +104,6 @@ fn packed(message: &impl Name) -> Result<Any, Status> {
 }
 
 const BOOKS: i32 = 10;
-const TIME_PER_BOOK: Duration = Duration::from_millis(150);
+const TIME_PER_BOOK: Duration = Duration::from_millis(100);
 const WAIT: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_secs(1);
