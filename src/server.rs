@@ -79,12 +79,13 @@ impl Server {
         };
         server.drain();
         draining.cancel();
-        let result = match early {
-            Some(result) => result,
-            None => tokio::select! {
+        let result = if let Some(result) = early {
+            result
+        } else {
+            tokio::select! {
                 result = &mut serving => result,
                 () = self.engine.clock().sleep(DRAIN) => Ok(()),
-            },
+            }
         };
         self.stop().await;
         Ok(result?)

@@ -30,6 +30,13 @@ impl Done {
     }
 }
 
+/// Where something is written, and under which generation of its partition that began.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Spot {
+    pub(super) key: Key,
+    pub(super) generation: u64,
+}
+
 impl Engine {
     /// Applies a command to the operation of that name.
     pub(super) async fn apply(&self, name: &Name, command: &Command) -> Result<Done> {
@@ -60,7 +67,7 @@ impl Engine {
             let set = self.plan(key, Some(&before), &change);
             match self.commit_one(set).await {
                 Ok(committed) => {
-                    let record = self.committed(key, generation, Some(before.stamps), &change, committed);
+                    let record = self.committed(Spot { key, generation }, Some(before.stamps), &change, committed);
                     self.wake_after(Some(&before.record), record.as_ref());
                     return Ok(Some(Done { record, answer: change.answer, changed: true }));
                 }
@@ -96,12 +103,12 @@ impl Engine {
     /// The record with the stamps of its commit; whoever waits for it here is told at once.
     pub(super) fn committed(
         &self,
-        key: Key,
-        generation: u64,
+        spot: Spot,
         before: Option<Stamps>,
         change: &Change,
         committed: Committed,
     ) -> Option<Record> {
+        let Spot { key, generation } = spot;
         let mut record = change.record.clone();
         if let Some(Record::Operation(operation)) = &mut record {
             let old = before.unwrap_or_default();

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 
 use super::batch::{Grant, weight};
+use super::commit::Spot;
 use super::error::{Reason, Result};
 use super::{Engine, LeaseRequest, random};
 use crate::limits::{MAX_LEASES, MAX_REPLY_BYTES};
@@ -173,7 +174,7 @@ impl Engine {
             let stamps = candidate.before.stamps;
             match result {
                 Ok(committed) => {
-                    let record = self.committed(candidate.key, candidate.generation, Some(stamps), &candidate.change, committed);
+                    let record = self.committed(Spot { key: candidate.key, generation: candidate.generation }, Some(stamps), &candidate.change, committed);
                     grants[candidate.waiting].extend(record.and_then(|record| Grant::new(candidate.key, record)));
                 }
                 // It may have been given: the token tells.

@@ -6,7 +6,7 @@ use prost_types::Any;
 use uuid::Uuid;
 
 use super::caller::{Caller, Permission};
-use super::commit::Patience;
+use super::commit::{Patience, Spot};
 use super::error::{Error, Reason, Result};
 use super::view::View;
 use super::Engine;
@@ -175,7 +175,7 @@ impl Engine {
     }
 
     fn new_operation(&self, attempt: &Attempt, committed: Committed) -> Result<Started> {
-        let record = self.committed(attempt.key, attempt.generation, None, &attempt.change, committed);
+        let record = self.committed(Spot { key: attempt.key, generation: attempt.generation }, None, &attempt.change, committed);
         self.wake_after(None, record.as_ref());
         let view = record.as_ref().and_then(Record::operation).and_then(View::of_inline);
         let view = view.ok_or_else(|| Error::internal(&"a new operation without its payloads"))?;

@@ -64,7 +64,7 @@ impl Operation {
             expire_time: self.expire_time.map(Into::into),
             estimated_end_time: None,
             partial_errors: self.partial_errors.clone(),
-            cancel_trail: self.cancel_trail.clone(),
+            cancel_trail: self.cancel_trail,
             suspend_reason: self.suspend_reason.clone(),
             stalled: false,
         }

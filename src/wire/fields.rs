@@ -15,7 +15,7 @@ use crate::proto::google::rpc::Status;
 
 /// An operation's name.
 pub fn name(text: &str) -> Result<Name> {
-    Ok(Name::parse(text).map_err(|error| Box::<Error>::from(error).with("field", "name"))?)
+    Name::parse(text).map_err(|error| Box::<Error>::from(error).with("field", "name"))
 }
 
 /// A lease token.

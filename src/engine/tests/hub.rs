@@ -14,12 +14,13 @@ async fn deleting_what_is_unfinished_ends_its_watches_and_waits() {
     let mut watch = bench.engine.watch(&caller(), &name, options()).await.expect("watch");
     assert_eq!(watch.next().await.expect("event").expect("event").kind, EventKind::Snapshot);
     let (engine, waited) = (bench.engine.clone(), name.clone());
-    let wait = tokio::spawn(async move { engine.wait(&caller(), &waited, Duration::from_secs(60)).await });
+    let mut wait = tokio::task::JoinSet::new();
+    wait.spawn(async move { engine.wait(&caller(), &waited, Duration::from_secs(60)).await });
     tokio::task::yield_now().await;
     bench.engine.delete(&caller(), &name).await.expect("delete");
     assert_eq!(watch.next().await.expect("event").expect("event").kind, EventKind::Deleted);
     assert!(watch.next().await.is_none());
-    assert_eq!(wait.await.expect("task").expect_err("deleted").reason, Reason::OperationDeleted);
+    assert_eq!(wait.join_next().await.expect("task").expect("task").expect_err("deleted").reason, Reason::OperationDeleted);
 }
 
 #[tokio::test]
