@@ -70,6 +70,7 @@ impl Server {
             .max_concurrent_streams(MAX_STREAMS)
             .http2_keepalive_interval(Some(KEEPALIVE))
             .http2_keepalive_timeout(Some(KEEPALIVE))
+            .layer(grpc::explain::Explain)
             .add_routes(self.routes()?)
             .serve_with_incoming_shutdown(incoming, async move { drained.cancelled().await });
         tokio::pin!(serving, shutdown);

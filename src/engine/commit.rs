@@ -1,5 +1,6 @@
 //! The commit loop: read, decide, write by compare-and-set; again after a conflict.
 
+use crate::clock::Timestamp;
 use crate::operation::command::Command;
 use crate::operation::entries::DueClass;
 use crate::operation::lease::Answer;
@@ -21,6 +22,8 @@ pub struct Done {
     pub answer: Answer,
     /// Whether this very call wrote it.
     pub changed: bool,
+    /// When it was decided, by the store's clock.
+    pub time: Timestamp,
 }
 
 impl Done {
@@ -50,18 +53,18 @@ impl Engine {
         let mut sent: Option<(u64, Change)> = None;
         loop {
             let Some(before) = self.read(key).await? else { return Ok(None) };
+            let partition = self.inner.store.keyspace().partition(key);
+            let now = self.inner.store.now(partition);
             if let Some((revision, change)) = sent.take().filter(|(revision, _)| *revision != before.stamps.revision) {
                 if is_written(key, change.record.as_ref(), &before.record) {
-                    return Ok(Some(Done { record: Some(before.record), answer: change.answer, changed: true }));
+                    return Ok(Some(Done { record: Some(before.record), answer: change.answer, changed: true, time: now }));
                 }
                 tracing::warn!(revision, "somebody else wrote while it was not known whether a report was; leaving that to its worker");
                 return Err(Error::busy(&"the operation"));
             }
-            let partition = self.inner.store.keyspace().partition(key);
-            let now = self.inner.store.now(partition);
             let change = match apply(&before.record, command, now)? {
                 Applied::Changed(change) => change,
-                Applied::Unchanged(answer) => return Ok(Some(Done { record: Some(before.record), answer, changed: false })),
+                Applied::Unchanged(answer) => return Ok(Some(Done { record: Some(before.record), answer, changed: false, time: now })),
             };
             let generation = self.inner.hub.generation(partition);
             let set = self.plan(key, Some(&before), &change);
@@ -69,7 +72,7 @@ impl Engine {
                 Ok(committed) => {
                     let record = self.committed(Spot { key, generation }, Some(before.stamps), &change, committed);
                     self.wake_after(Some(&before.record), record.as_ref());
-                    return Ok(Some(Done { record, answer: change.answer, changed: true }));
+                    return Ok(Some(Done { record, answer: change.answer, changed: true, time: now }));
                 }
                 Err(error) => {
                     if matches!(error, CommitError::Unavailable(_)) && !command.is_known_again() {

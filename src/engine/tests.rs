@@ -2,6 +2,8 @@
 
 mod hub;
 mod leases;
+mod lists;
+mod states;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -103,7 +103,7 @@ impl ResumeToken {
         let parts = bytes.as_deref().and_then(|bytes| bytes.split_at_checked(16));
         parts
             .and_then(|(uid, revision)| Some(Self { uid: uid.try_into().ok()?, revision: u64::from_be_bytes(revision.try_into().ok()?) }))
-            .ok_or_else(|| Error::field("resume_token", format!("{text:?} is no resume token of longhaul; leave it empty to begin anew")))
+            .ok_or_else(|| Error::field("resume_token", "resume_token is none that a watch has sent; leave it empty to begin anew"))
     }
 
     fn of(view: &View) -> Self {

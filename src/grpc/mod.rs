@@ -2,6 +2,7 @@
 
 mod callers;
 mod deadline;
+pub mod explain;
 pub mod health;
 mod operations;
 mod producers;

@@ -7,7 +7,6 @@ use super::command::{Command, Complete, Fail, Proof, Release, Renew, Report, Sus
 use super::lease::{Answer, Call, EndedLease, Lease, Token, remember};
 use super::payload::{EMPTY, Payload, empty, type_name};
 use super::published::cancelled_by_client;
-use super::start::declared;
 use super::transition::{bookkeeping, visible};
 use super::{Applied, Operation, Pending, Rejection, State, Suspension, Tombstone};
 use crate::clock::Timestamp;
@@ -216,7 +215,7 @@ impl Operation {
             Some(any) if type_name(&any.type_url) != self.spec.metadata_type => Err(Rejection::TypeMismatch {
                 name: self.name.clone(),
                 field: "metadata",
-                declared: declared(&self.spec.metadata_type),
+                declared: self.spec.metadata_type.clone(),
                 found: type_name(&any.type_url).to_owned(),
             }),
             _ => Ok(()),
@@ -229,7 +228,7 @@ impl Operation {
         if wanted.is_empty() || wanted == found {
             return Ok(response.cloned().unwrap_or_else(empty));
         }
-        let found = if response.is_none() { "missing".to_owned() } else { found.to_owned() };
+        let found = if response.is_none() { String::new() } else { found.to_owned() };
         Err(Rejection::TypeMismatch { name: self.name.clone(), field: "response", declared: wanted.to_owned(), found })
     }
 
