@@ -7,5 +7,6 @@ mod deleting;
 mod leases;
 mod listing;
 mod pausing;
+mod queueing;
 mod starting;
 mod watching;

@@ -114,6 +114,22 @@ impl World {
         }
     }
 
+    /// Lets time pass, little by little, until `future` has ended: for what agents do on their own.
+    pub(crate) async fn passing<T>(&self, what: &str, future: impl Future<Output = T>) -> T {
+        let mut future = std::pin::pin!(future);
+        within(what, async {
+            loop {
+                tokio::select! {
+                    biased;
+                    output = &mut future => return output,
+                    // A call gives everybody their turn.
+                    _ = self.list("", 1, "") => self.clock.advance(PACE),
+                }
+            }
+        })
+        .await
+    }
+
     /// The store's time, as messages carry it, so much later.
     pub(crate) fn at(&self, later: Duration) -> prost_types::Timestamp {
         (self.store.now(Partition(0)) + later).into()
@@ -345,6 +361,8 @@ async fn connect(address: SocketAddr) -> Channel {
     within("a connection", endpoint.connect()).await.expect("a server that listens")
 }
 
+/// Less than any agent rests.
+const PACE: Duration = Duration::from_millis(20);
 /// What a store takes for the passing of time.
 const STEP: Duration = Duration::from_secs(1);
 /// More than this goes in one step.
