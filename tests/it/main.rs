@@ -4,9 +4,12 @@ mod support;
 
 mod cancelling;
 mod deleting;
+mod faults;
 mod leases;
 mod listing;
 mod pausing;
+mod payloads;
 mod queueing;
+mod serving;
 mod starting;
 mod watching;

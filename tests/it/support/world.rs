@@ -87,6 +87,12 @@ impl World {
         drop(self.shutdown.take());
     }
 
+    /// Waits until the server has shut down.
+    pub(crate) async fn served(&mut self) {
+        let ended = within("the server to shut down", self.serving.join_next()).await;
+        ended.expect("a server").expect("no panic").expect("no trouble");
+    }
+
     /// Ends the server, and with it the store.
     pub(crate) async fn stop(mut self) {
         within("the background work to end", self.server.stop()).await;
