@@ -47,7 +47,7 @@ impl Name {
             .ok_or_else(|| fault(text, NAME, "it has no '/'; a full name looks like operations/ID or projects/P/operations/ID".to_owned()))?;
         let parent = match path.strip_suffix(COLLECTION) {
             Some("") => "",
-            Some(parent) if parent.ends_with('/') => &parent[..parent.len() - 1],
+            Some(parent) if parent.len() > 1 && parent.ends_with('/') => &parent[..parent.len() - 1],
             _ => return Err(fault(text, NAME, format!("the part before {id:?} must end in 'operations'"))),
         };
         let parent = Parent::parse(parent)?;

@@ -22,7 +22,7 @@ pub fn name(text: &str) -> Result<Name> {
 pub fn token(text: &str) -> Result<Token> {
     u128::from_str_radix(text, 16)
         .ok()
-        .filter(|_| text.len() == 32)
+        .filter(|_| text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit()))
         .map(|token| Token(token.to_be_bytes()))
         .ok_or_else(|| Error::field("lease_token", "lease_token must be the one that came with the lease: 32 hexadecimal digits"))
 }
