@@ -187,7 +187,9 @@ async fn lists_refuse_what_they_cannot_do(world: &World) {
     list(partial).await.refused(Code::Unimplemented, "UNIMPLEMENTED");
     let negative = ListOperationsRequest { page_size: -1, ..Default::default() };
     list(negative).await.refused_field("INVALID_ARGUMENT", "page_size");
-    for name in ["projects", "/", "projects/p/", "projects//operations", "queues/q", "a b/c"] {
+    for name in
+        ["projects", "/", "/operations", "projects/p/", "projects//operations", "queues/q", "a b/c"]
+    {
         let request = ListOperationsRequest { name: name.to_owned(), ..Default::default() };
         list(request).await.refused_field("INVALID_NAME", "name");
     }

@@ -2,10 +2,15 @@
 
 mod support;
 
+mod bad_input;
 mod cancelling;
 mod deleting;
+mod faults;
 mod leases;
 mod listing;
 mod pausing;
+mod payloads;
+mod queueing;
+mod serving;
 mod starting;
 mod watching;

@@ -87,6 +87,12 @@ impl World {
         drop(self.shutdown.take());
     }
 
+    /// Waits until the server has shut down.
+    pub(crate) async fn served(&mut self) {
+        let ended = within("the server to shut down", self.serving.join_next()).await;
+        ended.expect("a server").expect("no panic").expect("no trouble");
+    }
+
     /// Ends the server, and with it the store.
     pub(crate) async fn stop(mut self) {
         within("the background work to end", self.server.stop()).await;
@@ -112,6 +118,22 @@ impl World {
             self.clock.advance(step);
             left -= step;
         }
+    }
+
+    /// Lets time pass, little by little, until `future` has ended: for what agents do on their own.
+    pub(crate) async fn passing<T>(&self, what: &str, future: impl Future<Output = T>) -> T {
+        let mut future = std::pin::pin!(future);
+        within(what, async {
+            loop {
+                tokio::select! {
+                    biased;
+                    output = &mut future => return output,
+                    // A call gives everybody their turn.
+                    _ = self.list("", 1, "") => self.clock.advance(PACE),
+                }
+            }
+        })
+        .await
     }
 
     /// The store's time, as messages carry it, so much later.
@@ -345,6 +367,8 @@ async fn connect(address: SocketAddr) -> Channel {
     within("a connection", endpoint.connect()).await.expect("a server that listens")
 }
 
+/// Less than any agent rests.
+const PACE: Duration = Duration::from_millis(20);
 /// What a store takes for the passing of time.
 const STEP: Duration = Duration::from_secs(1);
 /// More than this goes in one step.
