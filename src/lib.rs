@@ -4,10 +4,13 @@
 //! decides, the `store` commits, and a hint tells everybody else. See `ARCHITECTURE.md`.
 
 pub mod cli;
+pub mod client;
 pub mod clock;
 pub mod config;
 pub mod engine;
 pub mod grpc;
+#[cfg(test)]
+mod layers;
 pub mod limits;
 mod opening;
 pub mod operation;

@@ -112,3 +112,25 @@ pub const MAX_PRIORITY: i32 = 100;
 pub const AGING_INTERVAL: Duration = Duration::from_secs(60);
 /// Durations beyond this are refused: they are mistakes.
 pub const MAX_DURATION: Duration = Duration::from_secs(3_660 * 24 * 3_600);
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_documented_table_is_this_file() {
+        let page = include_str!("../docs/limits.md");
+        let mut documentation = Vec::new();
+        let mut rows = Vec::new();
+        for line in include_str!("limits.rs").lines() {
+            if let Some(text) = line.strip_prefix("/// ") {
+                documentation.push(text);
+            } else if let Some((name, value)) = line.strip_prefix("pub const ").and_then(|rest| rest.split_once(": ")) {
+                let value = value.split_once(" = ").map_or("", |(_, value)| value.trim_end_matches(';'));
+                let meaning = documentation.join(" ");
+                rows.push(format!("| `{name}` | `{value}` | {} |", meaning.trim_end_matches('.')));
+                documentation.clear();
+            }
+        }
+        let documented: Vec<&str> = page.lines().filter(|line| line.starts_with("| `")).collect();
+        assert_eq!(documented, rows, "docs/limits.md is out of date");
+    }
+}

@@ -25,7 +25,12 @@ pub struct Server {
 impl Server {
     /// A server on `store`, its background agents running.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
-        let server = Self { engine: Engine::start(store, clock), health: Health::default(), tasks: Tasks::default() };
+        Self::on(Engine::start(store, clock))
+    }
+
+    /// A server on an engine that was made before.
+    pub fn on(engine: Engine) -> Self {
+        let server = Self { engine, health: Health::default(), tasks: Tasks::default() };
         server.clone().watch_store();
         server
     }

@@ -98,8 +98,9 @@ impl Engine {
             };
         }
         if change.visible && self.inner.hub.is_watched(key) {
-            // Payloads are still inline in the change, so the view needs no reading.
-            match record.as_ref().and_then(Record::operation).and_then(View::of_inline) {
+            // Payloads are still inline in the change, so the view needs no reading; of what was deleted callers have none.
+            let shown = record.as_ref().and_then(Record::operation).filter(|operation| operation.deletion.is_none());
+            match shown.and_then(View::of_inline) {
                 Some(view) => self.inner.hub.offer(key, generation, committed.revision, Ok(view)),
                 None => self.inner.hub.refresh(key),
             }

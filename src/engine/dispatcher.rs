@@ -85,9 +85,13 @@ impl Engine {
         loop {
             dispatcher.wake.notified().await;
             while dispatcher.somebody_waits() && !self.is_draining() {
+                let waiting = dispatcher.line_length();
                 match self.serve_round(&dispatcher).await {
                     Ok(true) => {}
-                    Ok(false) => break,
+                    Ok(false) => {
+                        dispatcher.send_away_the_impatient(waiting);
+                        break;
+                    }
                     Err(error) => {
                         dispatcher.refuse_all(&error);
                         break;
@@ -197,6 +201,26 @@ impl Dispatcher {
         *line = rest;
         drop(line);
         engine.release_unseen(unheard);
+    }
+
+    fn line_length(&self) -> usize {
+        lock(&self.waiting).len()
+    }
+
+    /// Whoever wanted only what is there now has seen that there is nothing: of those `looked_for` at the head of the line.
+    /// Who came during the look is owed one that began later, for what was started before they came.
+    fn send_away_the_impatient(&self, looked_for: usize) {
+        let mut line = lock(&self.waiting);
+        let looked_for = looked_for.min(line.len());
+        let late = line.split_off(looked_for);
+        let (leaving, mut staying): (VecDeque<_>, VecDeque<_>) = line.drain(..).partition(|waiting| waiting.request.wait.is_zero());
+        staying.extend(late);
+        *line = staying;
+        drop(line);
+        for waiting in leaving {
+            // Whoever left needs no answer.
+            let _ = waiting.reply.send(Ok(Vec::new()));
+        }
     }
 
     fn refuse_all(&self, error: &StoreError) {

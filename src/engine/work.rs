@@ -32,11 +32,17 @@ impl Engine {
         self.inner.policy.authorise(caller, Permission::Work, request.queue.as_str())?;
         let wait = request.wait;
         let mut reply = self.queue_up(request);
-        // The first look always gets its answer: a wait of nothing still takes what is there.
+        let patience = async {
+            if wait.is_zero() {
+                // The dispatcher answers after one look, with what is there or with nothing.
+                std::future::pending().await
+            }
+            self.idle_for(wait).await;
+        };
         let grants = tokio::select! {
             biased;
             grants = &mut reply => grants,
-            () = self.idle_for(wait) => Ok(Ok(Vec::new())),
+            () = patience => Ok(Ok(Vec::new())),
             () = self.drained() => Ok(Ok(Vec::new())),
         };
         // Closing the line here makes the dispatcher see that nobody listens; what it sent before is taken.

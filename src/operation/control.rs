@@ -41,8 +41,11 @@ pub(super) fn delete(operation: &Operation, delete: &Delete, now: Timestamp) -> 
     }
     let deletion = Deletion { time: now, nonce: delete.nonce };
     let mut next = operation.clone();
-    if !operation.state.is_done() {
+    // Nobody can end a suspension that nobody can see: there is no work left to wait for.
+    let parked = matches!(operation.state, State::Suspended(Suspension { resume_time: None, .. }));
+    if !operation.state.is_done() && !parked {
         next.deletion = Some(deletion);
+        next.pause_requested = false;
         return Ok(visible(next, now).into());
     }
     let mut change = visible(next, now);

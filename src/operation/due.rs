@@ -16,7 +16,7 @@ use crate::limits::RETURN_GRACE;
 pub(super) fn due(operation: &Operation, due: Due, now: Timestamp) -> Applied {
     let is_ready = operation.places.ready.is_some();
     let time = times(operation, is_ready).into_iter().find(|(class, _)| *class == due.class).map(|(_, time)| time);
-    let lies = operation.places.due.iter().any(|(class, _)| *class == due.class);
+    let lies = operation.places.due.iter().find(|(class, _)| *class == due.class).map(|(_, time)| *time);
     match time {
         Some(time) if time <= now => match operation.state.lease() {
             Some(lease) if due.class == DueClass::Lease && patience(lease, due.answering_since) > now => {
@@ -24,8 +24,8 @@ pub(super) fn due(operation: &Operation, due: Due, now: Timestamp) -> Applied {
             }
             _ => act(operation, due.class, time, now),
         },
-        // Nobody waits for it any more, and the record says so: somebody else was here.
-        None if !lies => Applied::Unchanged(Answer::default()),
+        // Not yet, or no more, and its entry says so: somebody else was here.
+        time if time == lies => Applied::Unchanged(Answer::default()),
         _ => {
             let mut next = operation.clone();
             next.places.due.retain(|(class, _)| *class != due.class);

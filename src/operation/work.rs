@@ -139,7 +139,9 @@ pub(super) fn suspend(operation: &Operation, suspend: &Suspend, now: Timestamp) 
     let mut next = operation.clone();
     next.take_metadata(suspend.metadata.as_ref());
     next.take_checkpoint(suspend.checkpoint.as_ref());
-    if matches!(next.state, State::Cancelling(..)) {
+    // Nobody could end the suspension of what a caller deleted.
+    let parked_for_ever = next.deletion.is_some() && suspend.resume_time.is_none();
+    if matches!(next.state, State::Cancelling(..)) || parked_for_ever {
         let status = cancelled_by_client(&next.name);
         next.end(State::Cancelled(status), now);
     } else {

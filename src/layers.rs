@@ -1,0 +1,77 @@
+//! Shows that dependencies point one way, and that what belongs in one place is in that place.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// From the top down: a module may use what stands below it, nothing above it.
+const LAYERS: [&[&str]; 9] = [
+    &["main", "cli"],
+    &["opening", "server", "client", "worker"],
+    &["config"],
+    &["grpc"],
+    &["wire"],
+    &["engine"],
+    &["store"],
+    &["operation"],
+    &["clock", "limits", "proto"],
+];
+
+/// What may be said in one place only, and where.
+const PLACES: [(&str, &[&str]); 6] = [
+    ("redis::", &["store/redis/", "store/mod.rs", "opening.rs"]),
+    ("SystemTime::now", &["clock.rs"]),
+    ("tokio::time::sleep", &["clock.rs"]),
+    ("tokio::spawn(", &[]),
+    ("println!", &["cli/output.rs", "layers.rs"]),
+    ("with_error_details(", &["wire/status.rs"]),
+];
+
+#[test]
+fn dependencies_point_one_way() {
+    for (path, text) in sources() {
+        let module = path.split(['/', '.']).next().unwrap_or_default();
+        let Some(layer) = LAYERS.iter().position(|layer| layer.contains(&module)) else { continue };
+        for (number, line) in text.lines().enumerate() {
+            let used = line.split("crate::").skip(1).map(|rest| rest.split(|byte: char| !byte.is_alphanumeric() && byte != '_').next().unwrap_or_default());
+            for used in used {
+                let below = LAYERS.iter().position(|layer| layer.contains(&used)).is_none_or(|other| used == module || other > layer);
+                assert!(below, "{path}:{}: {module} must not use {used}", number + 1);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_belongs_in_one_place_is_in_that_place() {
+    for (path, text) in sources() {
+        let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        for line in code {
+            for (said, places) in PLACES {
+                let allowed = path == "layers.rs" || path.contains("test") || places.iter().any(|place| path.starts_with(place));
+                assert!(allowed || !line.contains(said), "{path}: {said} belongs into {places:?}: {line}");
+            }
+        }
+    }
+}
+
+fn sources() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    collect(&root, &mut files);
+    let relative = |path: PathBuf| {
+        let text = fs::read_to_string(&path).expect("source");
+        (path.strip_prefix(&root).expect("below src").to_string_lossy().into_owned(), text)
+    };
+    files.into_iter().map(relative).collect()
+}
+
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).expect("folder") {
+        let path = entry.expect("entry").path();
+        if path.is_dir() {
+            collect(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Every state against every command, and what must hold whatever happens.
+
+mod properties;
+mod samples;
+mod table;

@@ -1,0 +1,120 @@
+//! What must hold whatever happens, over random histories.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::samples::{START, complete, delete, due, fail, pause, release, renew, report, resume, started, suspend, take};
+use crate::clock::Timestamp;
+use crate::operation::command::Command;
+use crate::operation::entries::{DueClass, entries};
+use crate::operation::lease::Token;
+use crate::operation::{Applied, Operation, Record, State, apply};
+use crate::proto::longhaul::v1 as pb;
+
+fn command() -> impl Strategy<Value = Command> {
+    let token = (1_u8..4).prop_map(|number| Token([number; 16]));
+    prop_oneof![
+        4 => token.clone().prop_map(take),
+        2 => token.clone().prop_map(|token| Command::Renew(renew(token))),
+        2 => (token.clone(), 0_i64..5).prop_map(|(token, number)| report(token, number)),
+        1 => token.clone().prop_map(complete),
+        3 => (token.clone(), 1_i32..17, any::<Option<bool>>()).prop_map(|(token, code, retry)| fail(token, code, retry)),
+        2 => (token.clone(), any::<bool>()).prop_map(|(token, seen)| release(token, seen)),
+        2 => (token, proptest::option::of(0_u64..100)).prop_map(|(token, pause)| suspend(token, pause.map(|pause| START + Duration::from_secs(pause)))),
+        1 => Just(Command::Cancel),
+        1 => any::<u8>().prop_map(delete),
+        1 => Just(pause()),
+        1 => any::<u8>().prop_map(resume),
+        6 => proptest::sample::select(DueClass::ALL.to_vec()).prop_map(due),
+    ]
+}
+
+fn options() -> impl Strategy<Value = pb::OperationOptions> {
+    let seconds = || proptest::option::of((1_i64..200).prop_map(|seconds| prost_types::Duration { seconds, nanos: 0 }));
+    (seconds(), seconds(), seconds(), 0_i32..4, -100_i32..=100).prop_map(|(attempt_timeout, queue_timeout, grace, max_attempts, priority)| {
+        pb::OperationOptions {
+            attempt_timeout,
+            queue_timeout,
+            cancel_grace: grace,
+            priority,
+            retry_policy: Some(pb::RetryPolicy { max_attempts, retryable_codes: vec![4], ..pb::RetryPolicy::default() }),
+            ..pb::OperationOptions::default()
+        }
+    })
+}
+
+proptest! {
+    #[test]
+    fn no_history_breaks_an_invariant(options in options(), steps in prop::collection::vec((command(), 0_u64..60), 1..60)) {
+        let mut record = started(options);
+        let mut now = START;
+        for (command, pause) in steps {
+            now = now + Duration::from_secs(pause);
+            let Ok(Applied::Changed(change)) = apply(&record, &command, now) else { continue };
+            let Some(next) = change.record.clone() else { break };
+            check_step(&record, &next, &command)?;
+            check_record(&next, now)?;
+            // Whoever sends the very same command again, not having heard, gets an answer and changes nothing more.
+            if repeats_are_known(&command) {
+                let again = apply(&next, &command, now);
+                prop_assert!(matches!(again, Ok(Applied::Unchanged(_))), "{command:?} again: {again:?}");
+            }
+            record = next;
+        }
+    }
+}
+
+/// All but the renewal of time and what has no number.
+fn repeats_are_known(command: &Command) -> bool {
+    match command {
+        Command::Report(report) => report.number > 0,
+        Command::Due(_) => false,
+        _ => true,
+    }
+}
+
+fn check_step(before: &Record, after: &Record, command: &Command) -> Result<(), TestCaseError> {
+    let (Some(old), Some(new)) = (before.operation(), after.operation()) else {
+        prop_assert!(before.operation().is_some(), "a tombstone came back to life by {command:?}");
+        return Ok(());
+    };
+    if old.state.is_done() {
+        prop_assert!(matches!(command, Command::Delete(_)), "{} changed by {command:?}", old.state.name());
+    }
+    prop_assert!(new.attempts_used >= old.attempts_used);
+    prop_assert_eq!(old.uid, new.uid);
+    prop_assert_eq!(&old.spec, &new.spec);
+    prop_assert!(new.update_time >= old.update_time);
+    if old.cancel_requested() {
+        prop_assert!(new.state.is_done() || matches!(new.state, State::Cancelling(..)), "cancelling went to {}", new.state.name());
+    }
+    Ok(())
+}
+
+fn check_record(record: &Record, now: Timestamp) -> Result<(), TestCaseError> {
+    let key = [5; 16];
+    let entries = entries(record, &key);
+    prop_assert!(entries.iter().all(|(_, member)| member.ends_with(&key)));
+    let Some(operation) = record.operation() else { return Ok(()) };
+    prop_assert_eq!(operation.state.is_done(), operation.end_time.is_some());
+    prop_assert_eq!(operation.state.is_done(), operation.published().done);
+    prop_assert_eq!(operation.state.is_done(), operation.published().result.is_some());
+    prop_assert!(operation.attempts_used <= operation.max_attempts(), "{} attempts", operation.attempts_used);
+    check_places(operation, now)
+}
+
+/// Nothing is forgotten: whatever can still happen by itself has an entry, early or on time.
+fn check_places(operation: &Operation, now: Timestamp) -> Result<(), TestCaseError> {
+    let places = &operation.places;
+    for (class, time) in crate::operation::entries::times(operation, places.ready.is_some()) {
+        let entry = places.due.iter().find(|(other, _)| *other == class);
+        prop_assert!(entry.is_some_and(|(_, lies)| *lies <= time), "{class:?} at {time:?} lies at {entry:?}");
+    }
+    if let State::Pending(pending) = &operation.state {
+        prop_assert_eq!(places.ready.is_some(), pending.ready_time <= now);
+    } else {
+        prop_assert!(places.ready.is_none());
+    }
+    Ok(())
+}

@@ -1,0 +1,170 @@
+//! Operations in every state, and commands of every kind.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::clock::Timestamp;
+use crate::operation::command::{
+    Command, Complete, Delete, Due, Fail, Pause, Proof, Release, Renew, Report, Resume, Suspend, Take,
+};
+use crate::operation::entries::DueClass;
+use crate::operation::lease::Token;
+use crate::operation::name::{Name, Queue};
+use crate::operation::{Applied, Record, Start, apply, start};
+use crate::proto::google::rpc::Status;
+use crate::proto::longhaul::v1 as pb;
+
+pub(super) const TOKEN: Token = Token([7; 16]);
+pub(super) const START: Timestamp = Timestamp::from_micros(1_000_000_000_000);
+pub(super) const LEASE: Duration = Duration::from_secs(30);
+
+/// A start with nothing special, but for its options.
+pub(super) fn plain(options: pb::OperationOptions) -> Start {
+    Start {
+        name: Name::parse("projects/p/operations/x").expect("name"),
+        uid: Uuid::from_bytes([3; 16]),
+        queue: Queue::parse("q").expect("queue"),
+        method: "m".to_owned(),
+        request: None,
+        metadata_type: String::new(),
+        response_type: String::new(),
+        initial_metadata: None,
+        options,
+        server_metadata: true,
+        request_id: String::new(),
+        fingerprint: [0; 16],
+        trace_parent: String::new(),
+        lease: None,
+    }
+}
+
+pub(super) fn started(options: pb::OperationOptions) -> Record {
+    start(plain(options), START).expect("start").record.expect("record")
+}
+
+/// What becomes of a record; itself where nothing changes.
+pub(super) fn after(record: &Record, command: &Command, now: Timestamp) -> Record {
+    match apply(record, command, now).expect("accepted") {
+        Applied::Changed(change) => change.record.expect("still there"),
+        Applied::Unchanged(_) => record.clone(),
+    }
+}
+
+pub(super) fn take(token: Token) -> Command {
+    Command::Lease(Take { token, worker: "w".to_owned(), duration: LEASE, holder: None })
+}
+
+pub(super) const fn proof(token: Token) -> Proof {
+    Proof { token, fingerprint: [1; 16] }
+}
+
+pub(super) fn complete(token: Token) -> Command {
+    let complete = Complete {
+        proof: proof(token),
+        response: None,
+        metadata: None,
+        related_resources: Vec::new(),
+        progress: None,
+    };
+    Command::Complete(Box::new(complete))
+}
+
+pub(super) fn fail(token: Token, code: i32, retry: Option<bool>) -> Command {
+    let error = Status { code, message: "broken".to_owned(), details: Vec::new() };
+    let fail = Fail {
+        proof: proof(token),
+        error,
+        retry,
+        retry_delay: None,
+        metadata: None,
+        checkpoint: None,
+    };
+    Command::Fail(Box::new(fail))
+}
+
+pub(super) fn release(token: Token, seen: bool) -> Command {
+    let release = Release { proof: proof(token), checkpoint: None, delay: Duration::ZERO, seen };
+    Command::Release(Box::new(release))
+}
+
+pub(super) fn suspend(token: Token, resume_time: Option<Timestamp>) -> Command {
+    let suspend = Suspend {
+        proof: proof(token),
+        reason: "asks".to_owned(),
+        metadata: None,
+        checkpoint: None,
+        resume_time,
+    };
+    Command::Suspend(Box::new(suspend))
+}
+
+pub(super) fn renew(token: Token) -> Renew {
+    Renew { token, duration: None, cancel_acknowledged: false }
+}
+
+pub(super) fn report(token: Token, number: i64) -> Command {
+    let report = Report {
+        renew: renew(token),
+        number,
+        progress: Some(pb::Progress { fraction: Some(0.5), ..pb::Progress::default() }),
+        metadata: None,
+        checkpoint: None,
+        partial_errors: Vec::new(),
+        related_resources: Vec::new(),
+        status_detail: String::new(),
+    };
+    Command::Report(Box::new(report))
+}
+
+pub(super) fn pause() -> Command {
+    Command::Pause(Pause { etag: String::new(), reason: "lunch".to_owned(), nonce: [1; 8] })
+}
+
+pub(super) fn resume(nonce: u8) -> Command {
+    let resume = Resume { etag: String::new(), input: None, nonce: [nonce; 8] };
+    Command::Resume(Box::new(resume))
+}
+
+pub(super) const fn delete(nonce: u8) -> Command {
+    Command::Delete(Delete { nonce: [nonce; 8] })
+}
+
+pub(super) const fn due(class: DueClass) -> Command {
+    Command::Due(Due { class, answering_since: Timestamp::EPOCH })
+}
+
+/// An operation of each state, by the name that the table gives it.
+pub(super) fn states() -> Vec<(&'static str, Record)> {
+    let pending = started(options());
+    let running = after(&pending, &take(TOKEN), START);
+    let cancelling = after(&running, &Command::Cancel, START);
+    vec![
+        ("PENDING", pending.clone()),
+        ("PENDING, retrying", after(&running, &fail(TOKEN, 14, None), START)),
+        ("RUNNING", running.clone()),
+        ("RUNNING, pause requested", after(&running, &pause(), START)),
+        ("RUNNING, deleted", after(&running, &delete(9), START)),
+        ("CANCELLING", cancelling.clone()),
+        ("SUSPENDED by caller", after(&pending, &pause(), START)),
+        ("SUSPENDED by worker", after(&running, &suspend(TOKEN, Some(END)), START)),
+        ("SUCCEEDED", after(&running, &complete(TOKEN), START)),
+        ("FAILED", after(&running, &fail(TOKEN, 3, None), START)),
+        ("CANCELLED", after(&cancelling, &release(TOKEN, true), START)),
+        ("tombstone", after(&after(&running, &complete(TOKEN), START), &delete(9), START)),
+    ]
+}
+
+/// Every timeout is set, so that each can come.
+fn options() -> pb::OperationOptions {
+    let seconds = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+    pb::OperationOptions {
+        attempt_timeout: seconds(600),
+        queue_timeout: seconds(600),
+        deadline_time: Some((START + Duration::from_secs(600)).into()),
+        ..pb::OperationOptions::default()
+    }
+}
+
+/// Late enough for everything of a day's reach to be due.
+pub(super) const END: Timestamp = Timestamp::from_micros(START.as_micros() + 3_600_000_000);
