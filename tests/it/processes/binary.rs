@@ -33,6 +33,15 @@ impl Longhaul {
 
     /// The same, with something in its environment.
     pub(super) fn launch_with(args: &[&str], environment: &[(&str, &str)]) -> Self {
+        Self::spawn(args, environment, None)
+    }
+
+    /// The same, where whoever reads what it prints goes away after a line with `last`.
+    pub(super) fn launch_heard_until(last: &'static str, args: &[&str]) -> Self {
+        Self::spawn(args, &[], Some(last))
+    }
+
+    fn spawn(args: &[&str], environment: &[(&str, &str)], last: Option<&'static str>) -> Self {
         let mut command = Command::new("sh");
         command.args(["-c", GUARD, "guard", env!("CARGO_BIN_EXE_longhaul")]).args(args);
         let inherited = std::env::vars_os().map(|(name, _)| name);
@@ -43,8 +52,8 @@ impl Longhaul {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("a shell to guard longhaul");
         let output = Arc::<Mutex<String>>::default();
-        collect(&output, child.stdout.take().expect("piped"));
-        collect(&output, child.stderr.take().expect("piped"));
+        collect(&output, child.stdout.take().expect("piped"), last);
+        collect(&output, child.stderr.take().expect("piped"), last);
         Self { guard: child.stdin.take(), child, output }
     }
 
@@ -55,8 +64,13 @@ impl Longhaul {
 
     /// The same, with more arguments.
     pub(super) async fn serve_with(store: &str, more: &[&str]) -> Self {
+        Self::serve_in(store, more, &[]).await
+    }
+
+    /// The same, with something in its environment.
+    pub(super) async fn serve_in(store: &str, more: &[&str], environment: &[(&str, &str)]) -> Self {
         let args = [&["serve", "--listen", "127.0.0.1:0", "--store", store], more].concat();
-        let server = Self::launch(&args);
+        let server = Self::launch_with(&args, environment);
         server.says(" serving ").await;
         server
     }
@@ -148,13 +162,20 @@ impl Drop for Longhaul {
     }
 }
 
-fn collect(output: &Arc<Mutex<String>>, from: impl Read + Send + 'static) {
+fn collect(
+    output: &Arc<Mutex<String>>,
+    from: impl Read + Send + 'static,
+    last: Option<&'static str>,
+) {
     let output = Arc::clone(output);
     thread::spawn(move || {
         for line in BufReader::new(from).lines().map_while(Result::ok) {
             let mut output = output.lock().unwrap_or_else(PoisonError::into_inner);
             output.push_str(&line);
             output.push('\n');
+            if last.is_some_and(|last| line.contains(last)) {
+                return;
+            }
         }
     });
 }
