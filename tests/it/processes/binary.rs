@@ -107,7 +107,7 @@ impl Longhaul {
     pub(super) fn logged(&self, field: &str) -> String {
         let output = self.output();
         let (_, rest) = output.split_once(&format!(" {field}=")).expect("the field is logged");
-        rest.split_whitespace().next().expect("a value").to_owned()
+        rest.split_whitespace().next().expect("a value").trim_matches('"').to_owned()
     }
 
     /// Where it listens.
@@ -145,8 +145,10 @@ impl Longhaul {
         self.kill();
         let output = &self.output;
         // The reading threads hold it until the pipes are closed.
-        eventually("the rest of its output", || async { (Arc::strong_count(output) == 1).then_some(()) })
-            .await;
+        eventually("the rest of its output", || async {
+            (Arc::strong_count(output) == 1).then_some(())
+        })
+        .await;
         status
     }
 }
@@ -182,5 +184,4 @@ fn collect(
 
 /// Becomes the process, so that its id and its end are the process's own. Beside it somebody waits for the end of the
 /// input, which comes with the end of the test process even where no destructor runs.
-const GUARD: &str =
-    r#"exec 3<&0; (trap '' TERM INT HUP; read _ <&3 || kill -9 $$) >/dev/null 2>&1 & exec 3<&- </dev/null; exec "$@""#;
+const GUARD: &str = r#"exec 3<&0; (trap '' TERM INT HUP; read _ <&3 || kill -9 $$) >/dev/null 2>&1 & exec 3<&- </dev/null; exec "$@""#;

@@ -45,7 +45,12 @@ where
     let asked = || {
         let reply = call();
         async {
-            reply.await.map_err(|status| assert_eq!(status.code(), Code::Unavailable, "{what}: {status:?}")).ok()
+            reply
+                .await
+                .map_err(|status| {
+                    assert_eq!(status.code(), Code::Unavailable, "{what}: {status:?}")
+                })
+                .ok()
         }
     };
     eventually(what, asked).await

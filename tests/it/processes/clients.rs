@@ -86,7 +86,11 @@ impl Client {
     }
 
     /// One page.
-    pub(super) async fn list(&self, page_size: i32, page_token: &str) -> Reply<(Vec<Operation>, String)> {
+    pub(super) async fn list(
+        &self,
+        page_size: i32,
+        page_token: &str,
+    ) -> Reply<(Vec<Operation>, String)> {
         let request = ListOperationsRequest {
             page_size,
             page_token: page_token.to_owned(),

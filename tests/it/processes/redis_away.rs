@@ -53,7 +53,8 @@ impl Table {
         for id in PREPARED {
             client.start(id, id).await.expect("a start");
         }
-        let lease = async |id| client.lease(id, 1, LONG * 10, LONG).await.expect("a lease").remove(0);
+        let lease =
+            async |id| client.lease(id, 1, LONG * 10, LONG).await.expect("a lease").remove(0);
         let (reported, completed) = (lease("reported").await, lease("completed").await);
         Self { _server: server, client, reported, completed }
     }

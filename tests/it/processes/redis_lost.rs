@@ -26,7 +26,8 @@ async fn a_redis_that_was_flushed_is_unavailable_and_says_nothing_of_what_was_th
 }
 
 async fn loses_everything(redis: &mut Redis, lose: impl FnOnce(&mut Redis)) {
-    let (first, mut second) = (Longhaul::serve(&redis.url()).await, Longhaul::serve(&redis.url()).await);
+    let (first, mut second) =
+        (Longhaul::serve(&redis.url()).await, Longhaul::serve(&redis.url()).await);
     let (one, two) = (first.client(), second.client());
     one.start("waited-for", "idle").await.expect("a start");
     one.start("held", "busy").await.expect("a start");
@@ -105,7 +106,8 @@ async fn watch(client: &Client, id: &str) -> Watcher {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_that_went_back_is_told_by_resync_and_nothing_is_served_from_memory() {
     let mut redis = Redis::durable();
-    let (first, second) = (Longhaul::serve(&redis.url()).await, Longhaul::serve(&redis.url()).await);
+    let (first, second) =
+        (Longhaul::serve(&redis.url()).await, Longhaul::serve(&redis.url()).await);
     let (one, two) = (first.client(), second.client());
     one.start("older", "queue").await.expect("a start");
     let backup = redis.back_up();
@@ -134,7 +136,8 @@ async fn a_redis_that_went_back_is_told_by_resync_and_nothing_is_served_from_mem
         let wait = client.wait("gone", LONG).await.expect_err("nothing there");
         assert_eq!(wait.code(), Code::NotFound);
         assert_eq!(client.state("older").await.expect("an answer"), State::Pending);
-        let names: Vec<_> = client.list_all().await.into_iter().map(|operation| operation.name).collect();
+        let names: Vec<_> =
+            client.list_all().await.into_iter().map(|operation| operation.name).collect();
         assert_eq!(names, [name("older")]);
     }
 

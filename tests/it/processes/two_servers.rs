@@ -26,7 +26,8 @@ async fn every_watcher_sees_the_end_while_half_of_the_hints_are_lost() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_watcher_sees_the_end_while_subscriptions_are_cut() {
     let redis = Redis::forgetful();
-    let (first, second) = (Longhaul::serve(&redis.url()).await, Longhaul::serve(&redis.url()).await);
+    let (first, second) =
+        (Longhaul::serve(&redis.url()).await, Longhaul::serve(&redis.url()).await);
     let clock = SystemClock::new();
     let cut = async {
         loop {
