@@ -75,13 +75,7 @@ pub(super) async fn serve<F: Future<Output = anyhow::Result<()>>>(
 /// Opens the store as soon as it is there; until then whoever asks is told.
 async fn wait_and_say_so(config: &Config, clock: &Arc<dyn Clock>, listener: TcpListener) -> anyhow::Result<Arc<dyn Store>> {
     let opened = CancellationToken::new();
-    let answers = async {
-        tokio::select! {
-            answered = waiting::serve(listener, opened.clone().cancelled_owned()) => answered,
-            // Whoever holds a connection open and says nothing must not keep the server from its work.
-            () = async { opened.cancelled().await; clock.sleep(LEAVE).await } => Ok(()),
-        }
-    };
+    let answers = waiting::serve(listener, &**clock, opened.clone().cancelled_owned());
     let opening = async {
         let store = opening::wait_for(config, clock).await;
         opened.cancel();
@@ -116,7 +110,5 @@ pub(super) fn shutdown_signals() -> std::io::Result<CancellationToken> {
     Ok(shutdown)
 }
 
-/// How long those who asked while the store was away may take to go.
-const LEAVE: std::time::Duration = std::time::Duration::from_secs(1);
 /// The customary exit code of a process that a signal ended.
 const ABORTED: i32 = 130;
