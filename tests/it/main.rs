@@ -13,4 +13,6 @@ mod queueing;
 mod serving;
 mod starting;
 mod support;
+#[path = "../../src/store/redis/test_server.rs"]
+mod test_server;
 mod watching;

@@ -4,7 +4,11 @@ use super::super::{EventKind, Reason, WatchFrom, WatchOptions};
 use super::{Bench, caller, name};
 
 fn options() -> WatchOptions {
-    WatchOptions { from: WatchFrom::Start, min_interval: Duration::ZERO, heartbeat: Duration::from_secs(30) }
+    WatchOptions {
+        from: WatchFrom::Start,
+        min_interval: Duration::ZERO,
+        heartbeat: Duration::from_secs(30),
+    }
 }
 
 #[tokio::test]
@@ -15,12 +19,15 @@ async fn deleting_what_is_unfinished_ends_its_watches_and_waits() {
     assert_eq!(watch.next().await.expect("event").expect("event").kind, EventKind::Snapshot);
     let (engine, waited) = (bench.engine.clone(), name.clone());
     let mut wait = tokio::task::JoinSet::new();
-    wait.spawn(async move { engine.wait(&caller(), &waited, Duration::from_secs(60)).await });
+    wait.spawn(async move { engine.wait(&caller(), &waited, Duration::from_mins(1)).await });
     tokio::task::yield_now().await;
     bench.engine.delete(&caller(), &name).await.expect("delete");
     assert_eq!(watch.next().await.expect("event").expect("event").kind, EventKind::Deleted);
     assert!(watch.next().await.is_none());
-    assert_eq!(wait.join_next().await.expect("task").expect("task").expect_err("deleted").reason, Reason::OperationDeleted);
+    assert_eq!(
+        wait.join_next().await.expect("task").expect("task").expect_err("deleted").reason,
+        Reason::OperationDeleted
+    );
 }
 
 #[tokio::test]

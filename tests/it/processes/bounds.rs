@@ -48,7 +48,7 @@ where
             reply
                 .await
                 .map_err(|status| {
-                    assert_eq!(status.code(), Code::Unavailable, "{what}: {status:?}")
+                    assert_eq!(status.code(), Code::Unavailable, "{what}: {status:?}");
                 })
                 .ok()
         }

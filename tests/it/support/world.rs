@@ -372,4 +372,4 @@ const PACE: Duration = Duration::from_millis(20);
 /// What a store takes for the passing of time.
 const STEP: Duration = Duration::from_secs(1);
 /// More than this goes in one step.
-const MANY_STEPS: Duration = Duration::from_secs(600);
+const MANY_STEPS: Duration = Duration::from_mins(10);
