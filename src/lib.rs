@@ -4,6 +4,7 @@
 //! decides, the `store` commits, and a hint tells everybody else. See `ARCHITECTURE.md`.
 
 pub mod cli;
+pub mod client;
 pub mod clock;
 pub mod config;
 pub mod engine;
@@ -18,3 +19,7 @@ pub mod server;
 pub mod store;
 pub mod wire;
 pub mod worker;
+
+pub use self::clock::SystemClock;
+pub use self::server::Server;
+pub use self::store::embedded::{EmbeddedStore, Options as EmbeddedOptions};

@@ -54,7 +54,12 @@ pub(super) async fn serve<F: Future<Output = anyhow::Result<()>>>(
         "serving"
     );
     let server = Server::new(store, clock);
-    let serving = server.serve(tokio::net::TcpListener::from_std(listener)?, shutdown.clone().cancelled_owned());
+    let serving = async {
+        let result = server.serve(tokio::net::TcpListener::from_std(listener)?, shutdown.clone().cancelled_owned()).await;
+        // Whatever runs beside it has nothing left to run beside.
+        shutdown.cancel();
+        result
+    };
     let beside = async {
         let result = beside(address).await;
         if result.is_err() {
@@ -70,7 +75,7 @@ pub(super) async fn serve<F: Future<Output = anyhow::Result<()>>>(
 /// Opens the store as soon as it is there; until then whoever asks is told.
 async fn wait_and_say_so(config: &Config, clock: &Arc<dyn Clock>, listener: TcpListener) -> anyhow::Result<Arc<dyn Store>> {
     let opened = CancellationToken::new();
-    let answers = waiting::serve(listener, opened.clone().cancelled_owned());
+    let answers = waiting::serve(listener, &**clock, opened.clone().cancelled_owned());
     let opening = async {
         let store = opening::wait_for(config, clock).await;
         opened.cancel();

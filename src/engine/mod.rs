@@ -14,6 +14,8 @@ mod page_token;
 mod pages;
 mod starts;
 pub mod tasks;
+#[cfg(test)]
+mod tests;
 mod view;
 mod watch;
 mod work;

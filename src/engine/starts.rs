@@ -6,12 +6,12 @@ use prost_types::Any;
 use uuid::Uuid;
 
 use super::caller::{Caller, Permission};
-use super::commit::Patience;
+use super::commit::{Patience, Spot};
 use super::error::{Error, Reason, Result};
 use super::view::View;
 use super::Engine;
 use crate::operation::command::Take;
-use crate::operation::lease::Fingerprint;
+use crate::operation::lease::{Fingerprint, Token};
 use crate::operation::name::{Id, Name, Parent, Queue};
 use crate::operation::{Change, Operation, Record, Start, start};
 use crate::proto::longhaul::v1 as pb;
@@ -112,9 +112,10 @@ impl Engine {
         let name = self.name_for(caller, &request)?;
         let key = self.key(&name);
         let partition = self.inner.store.keyspace().partition(key);
+        let uid = Uuid::new_v4();
         let start_command = Start {
             name,
-            uid: Uuid::new_v4(),
+            uid,
             queue: request.queue,
             method: request.method,
             request: request.request,
@@ -126,11 +127,17 @@ impl Engine {
             request_id: request.request_id,
             fingerprint: request.fingerprint,
             trace_parent: request.trace_parent,
-            lease,
+            lease: lease.map(|take| Take { token: self.starters_token(uid), ..take }),
         };
         let change = start(start_command.clone(), self.inner.store.now(partition))?;
         let generation = self.inner.hub.generation(partition);
         Ok(Attempt { key, start: start_command, change, generation })
+    }
+
+    /// The token of the lease that an operation was started with: by it a repeat of the start knows its own lease from those of
+    /// other workers.
+    pub(super) fn starters_token(&self, uid: Uuid) -> Token {
+        Token(self.inner.store.keyspace().hash("starter's lease", uid.as_bytes()))
     }
 
     /// Its own id, the one that follows from its request id, or a new one in the order of time.
@@ -157,7 +164,7 @@ impl Engine {
         loop {
             match result {
                 Ok(committed) => return self.new_operation(&attempt, committed),
-                Err(CommitError::Conflict) => {}
+                // Mostly because there is one of that name already.
                 Err(error) => patience.spend(error)?,
             }
             if let Some(before) = self.read(attempt.key).await? {
@@ -168,7 +175,7 @@ impl Engine {
     }
 
     fn new_operation(&self, attempt: &Attempt, committed: Committed) -> Result<Started> {
-        let record = self.committed(attempt.key, attempt.generation, None, &attempt.change, committed);
+        let record = self.committed(Spot { key: attempt.key, generation: attempt.generation }, None, &attempt.change, committed);
         self.wake_after(None, record.as_ref());
         let view = record.as_ref().and_then(Record::operation).and_then(View::of_inline);
         let view = view.ok_or_else(|| Error::internal(&"a new operation without its payloads"))?;

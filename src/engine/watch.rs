@@ -103,7 +103,7 @@ impl ResumeToken {
         let parts = bytes.as_deref().and_then(|bytes| bytes.split_at_checked(16));
         parts
             .and_then(|(uid, revision)| Some(Self { uid: uid.try_into().ok()?, revision: u64::from_be_bytes(revision.try_into().ok()?) }))
-            .ok_or_else(|| Error::field("resume_token", format!("{text:?} is no resume token of longhaul; leave it empty to begin anew")))
+            .ok_or_else(|| Error::field("resume_token", "resume_token is none that a watch has sent; leave it empty to begin anew"))
     }
 
     fn of(view: &View) -> Self {
@@ -156,8 +156,8 @@ impl Watch {
             let clock = self.engine.inner.clock.clone();
             tokio::select! {
                 biased;
-                changed = self.interest.newest.changed() => if changed.is_err() { return self.end(EventKind::Reconnect) },
-                () = self.engine.drained() => return self.end(EventKind::Reconnect),
+                changed = self.interest.newest.changed() => if changed.is_err() { return Some(self.end(EventKind::Reconnect)) },
+                () = self.engine.drained() => return Some(self.end(EventKind::Reconnect)),
                 () = clock.sleep(self.options.heartbeat) => return Some(Ok(self.event(EventKind::Heartbeat, None))),
             }
         }
@@ -172,7 +172,7 @@ impl Watch {
         let Sighting { generation, revision, state } = sighting;
         let view = match state {
             Ok(view) => view,
-            Err(error) => return self.gone(error),
+            Err(error) => return Some(self.gone(error)),
         };
         if let Some(told) = self.told.filter(|_| !view.published.done) {
             let pause = self.options.min_interval.saturating_sub(self.engine.inner.clock.elapsed().saturating_sub(told.at));
@@ -204,17 +204,17 @@ impl Watch {
         }
     }
 
-    fn gone(&mut self, error: Box<Error>) -> Option<Result<WatchEvent>> {
+    fn gone(&mut self, error: Box<Error>) -> Result<WatchEvent> {
         self.ended = true;
         match error.reason {
-            Reason::OperationDeleted | Reason::OperationExpired | Reason::OperationNotFound => Some(Ok(self.event(EventKind::Deleted, None))),
-            _ => Some(Err(named(&self.name, error))),
+            Reason::OperationDeleted | Reason::OperationExpired | Reason::OperationNotFound => Ok(self.event(EventKind::Deleted, None)),
+            _ => Err(named(&self.name, error)),
         }
     }
 
-    fn end(&mut self, kind: EventKind) -> Option<Result<WatchEvent>> {
+    fn end(&mut self, kind: EventKind) -> Result<WatchEvent> {
         self.ended = true;
-        Some(Ok(self.event(kind, None)))
+        Ok(self.event(kind, None))
     }
 
     fn event(&self, kind: EventKind, view: Option<Arc<View>>) -> WatchEvent {

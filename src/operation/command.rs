@@ -39,6 +39,16 @@ pub enum Command {
     Due(Due),
 }
 
+impl Command {
+    /// Whether an operation can tell a repeat of it. A report without a number appends again.
+    pub fn is_known_again(&self) -> bool {
+        match self {
+            Self::Report(report) => report.number > 0 || (report.partial_errors.is_empty() && report.related_resources.is_empty()),
+            _ => true,
+        }
+    }
+}
+
 /// A worker's wish for a lease.
 #[derive(Clone, Debug)]
 pub struct Take {

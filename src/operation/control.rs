@@ -87,7 +87,9 @@ pub(super) fn resume(operation: &Operation, resume: &Resume, now: Timestamp) -> 
     match &operation.state {
         State::Suspended(_) => {
             next.resume_input = resume.input.clone().map(Payload::Inline);
-            next.state = State::Pending(Pending { ready_time: now, retrying: operation.attempts_used > 0 });
+            // One that was parked before its time still waits for it.
+            let ready_time = operation.spec.options.schedule_time.as_ref().map_or(now, |time| now.max(time.into()));
+            next.state = State::Pending(Pending { ready_time, retrying: operation.attempts_used > 0 });
         }
         State::Running(_) if operation.pause_requested => next.pause_requested = false,
         _ => return Ok(Applied::Unchanged(Answer::default())),

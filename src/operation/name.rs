@@ -253,6 +253,7 @@ mod tests {
             ("operation/x", "must end in 'operations'"),
             ("projectsoperations/x", "must end in 'operations'"),
             ("operations/", "lower-case"),
+            ("/operations/x", "must end in 'operations'"),
             ("operations/X", "lower-case"),
             ("operations/-x", "lower-case"),
             ("projects/operations/x", "pairs"),

@@ -7,7 +7,6 @@ use super::command::{Command, Complete, Fail, Proof, Release, Renew, Report, Sus
 use super::lease::{Answer, Call, EndedLease, Lease, Token, remember};
 use super::payload::{EMPTY, Payload, empty, type_name};
 use super::published::cancelled_by_client;
-use super::start::declared;
 use super::transition::{bookkeeping, visible};
 use super::{Applied, Operation, Pending, Rejection, State, Suspension, Tombstone};
 use crate::clock::Timestamp;
@@ -146,7 +145,7 @@ pub(super) fn suspend(operation: &Operation, suspend: &Suspend, now: Timestamp) 
         next.end(State::Cancelled(status), now);
     } else {
         // A caller who asked for the pause decides when it ends.
-        let resume_time = suspend.resume_time.filter(|_| !next.pause_requested);
+        let resume_time = suspend.resume_time.filter(|_| !next.pause_requested).map(|time| time.max(now));
         next.state = State::Suspended(Suspension { by_worker: !next.pause_requested, resume_time });
         if !suspend.reason.is_empty() {
             next.suspend_reason.clone_from(&suspend.reason);
@@ -154,6 +153,7 @@ pub(super) fn suspend(operation: &Operation, suspend: &Suspend, now: Timestamp) 
         next.pause_requested = false;
         next.resume_input = None;
     }
+    next.unseen_leases = 0;
     next.forget_lease(suspend.proof, Call::Suspend, Answer::default());
     Ok(visible(next, now).into())
 }
@@ -215,7 +215,7 @@ impl Operation {
             Some(any) if type_name(&any.type_url) != self.spec.metadata_type => Err(Rejection::TypeMismatch {
                 name: self.name.clone(),
                 field: "metadata",
-                declared: declared(&self.spec.metadata_type),
+                declared: self.spec.metadata_type.clone(),
                 found: type_name(&any.type_url).to_owned(),
             }),
             _ => Ok(()),
@@ -228,7 +228,7 @@ impl Operation {
         if wanted.is_empty() || wanted == found {
             return Ok(response.cloned().unwrap_or_else(empty));
         }
-        let found = if response.is_none() { "missing".to_owned() } else { found.to_owned() };
+        let found = if response.is_none() { String::new() } else { found.to_owned() };
         Err(Rejection::TypeMismatch { name: self.name.clone(), field: "response", declared: wanted.to_owned(), found })
     }
 

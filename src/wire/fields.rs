@@ -15,7 +15,7 @@ use crate::proto::google::rpc::Status;
 
 /// An operation's name.
 pub fn name(text: &str) -> Result<Name> {
-    Ok(Name::parse(text).map_err(|error| Box::<Error>::from(error).with("field", "name"))?)
+    Name::parse(text).map_err(|error| Box::<Error>::from(error).with("field", "name"))
 }
 
 /// A lease token.
@@ -46,7 +46,9 @@ pub fn duration(field: &str, duration: Option<prost_types::Duration>) -> Result<
     let Some(duration) = duration else { return Ok(None) };
     let valid = Duration::try_from(duration).ok().filter(|duration| *duration <= MAX_DURATION);
     valid.map(Some).ok_or_else(|| {
-        let message = format!("{field} is {}.{:09} s; it must be between 0 and {} s", duration.seconds, duration.nanos.unsigned_abs(), MAX_DURATION.as_secs());
+        let sign = if duration.seconds < 0 || duration.nanos < 0 { "-" } else { "" };
+        let (seconds, nanos) = (duration.seconds.unsigned_abs(), duration.nanos.unsigned_abs());
+        let message = format!("{field} is {sign}{seconds}.{nanos:09} s; it must be between 0 and {} s", MAX_DURATION.as_secs());
         Error::field(field, message)
     })
 }

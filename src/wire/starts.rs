@@ -66,7 +66,7 @@ pub fn batch(batch: pb::BatchStartOperationsRequest, trace_parent: &str) -> Resu
             return Err(Error::field("parent", format!("parent is {:?}, but the batch is for {:?}", request.parent, parent.as_str())));
         }
         if request.parent.is_empty() {
-            request.parent = parent.as_str().to_owned();
+            parent.as_str().clone_into(&mut request.parent);
         }
         not_yet("validate_only", request.validate_only)?;
         start(request, trace_parent)

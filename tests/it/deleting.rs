@@ -141,7 +141,7 @@ async fn expired_is_said_for_a_day_and_then_the_name_is_free(world: &World) {
     watcher.expect(EventType::Done).await;
     watcher.expect_end().await;
     let days = |days: u64| Duration::from_secs(days * 24 * 3_600);
-    world.pass(days(30) - Duration::from_secs(1)).await;
+    world.pass(days(30).saturating_sub(Duration::from_secs(1))).await;
     assert_eq!(world.get(&lease.operation).await.granted().name, lease.operation);
     world.pass(Duration::from_secs(1)).await;
     assert_gone(world, &lease.operation, "OPERATION_EXPIRED").await;
@@ -149,7 +149,7 @@ async fn expired_is_said_for_a_day_and_then_the_name_is_free(world: &World) {
     world.start(named.clone()).await.refused(Code::AlreadyExists, "OPERATION_EXPIRED");
     world.delete(&lease.operation).await.refused(Code::NotFound, "OPERATION_EXPIRED");
     world.cancel(&lease.operation).await.refused(Code::NotFound, "OPERATION_EXPIRED");
-    world.pass(days(1) - Duration::from_secs(2)).await;
+    world.pass(days(1).saturating_sub(Duration::from_secs(2))).await;
     world.start(named.clone()).await.refused(Code::AlreadyExists, "OPERATION_EXPIRED");
     world.pass(Duration::from_secs(3)).await;
     assert_gone(world, &lease.operation, "OPERATION_NOT_FOUND").await;

@@ -1,7 +1,5 @@
 //! Scenarios over the whole server: gRPC in, store below, time in the test's hand. Each runs on every store.
 
-mod support;
-
 mod bad_input;
 mod cancelling;
 mod deleting;
@@ -10,7 +8,9 @@ mod leases;
 mod listing;
 mod pausing;
 mod payloads;
+mod processes;
 mod queueing;
 mod serving;
 mod starting;
+mod support;
 mod watching;

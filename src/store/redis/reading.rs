@@ -161,7 +161,7 @@ impl Shared {
         for partition in partitions {
             request.arg(self.keys.meta(*partition));
         }
-        let mut replies = link.pipeline(&request).await.map_err(|error| self.away(&error))?;
+        let mut replies = link.read(&request).await.map_err(|error| self.away(&error))?;
         let Some(Value::Array(metas)) = replies.pop() else { return Err(self.unexpected()) };
         for (partition, meta) in partitions.iter().zip(&metas) {
             self.check_meta(*partition, meta)?;

@@ -1,0 +1,76 @@
+//! The engine on a store in memory, under a clock that stands still.
+
+mod hub;
+mod leases;
+mod lists;
+mod states;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Caller, Engine, LeaseRequest, StartRequest};
+use crate::clock::{ManualClock, Timestamp};
+use crate::operation::name::{Id, Name, Parent, Queue};
+use crate::proto::longhaul::v1 as pb;
+use crate::store::faulty::{Faulty, Plan};
+use crate::store::memory::MemoryStore;
+use crate::store::{Keyspace, Store};
+
+/// An engine without agents, and everything that a test does to it.
+struct Bench {
+    engine: Engine,
+    clock: Arc<ManualClock>,
+    store: Arc<Faulty>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let clock = ManualClock::new(Timestamp::from_micros(1_700_000_000_000_000));
+        let store = Faulty::new(MemoryStore::new(Keyspace::generate(1), clock.clone()), Plan::default());
+        let shared: Arc<dyn Store> = store.clone();
+        Self { engine: Engine::without_agents(shared, clock.clone()), clock, store }
+    }
+
+    async fn start(&self, id: &str) -> Name {
+        let started = self.engine.start_operation(&caller(), request(id)).await.expect("start");
+        started.view.operation.name.clone()
+    }
+}
+
+fn caller() -> Caller {
+    Caller::default()
+}
+
+fn name(id: &str) -> Name {
+    Name::parse(&format!("operations/{id}")).expect("name")
+}
+
+fn request(id: &str) -> StartRequest {
+    StartRequest {
+        parent: Parent::default(),
+        id: Some(Id::parse(id).expect("id")),
+        queue: Queue::parse("q").expect("queue"),
+        method: String::new(),
+        request: None,
+        metadata_type: String::new(),
+        response_type: String::new(),
+        initial_metadata: None,
+        options: pb::OperationOptions::default(),
+        server_metadata: true,
+        validate_only: false,
+        request_id: String::new(),
+        fingerprint: [0; 16],
+        trace_parent: String::new(),
+    }
+}
+
+/// A wish for so many leases of what is there now.
+fn wish(max: usize) -> LeaseRequest {
+    LeaseRequest {
+        queue: Queue::parse("q").expect("queue"),
+        worker: "w".to_owned(),
+        max,
+        duration: Duration::from_secs(30),
+        wait: Duration::ZERO,
+    }
+}
