@@ -19,3 +19,7 @@ pub mod server;
 pub mod store;
 pub mod wire;
 pub mod worker;
+
+pub use self::clock::SystemClock;
+pub use self::server::Server;
+pub use self::store::embedded::{EmbeddedStore, Options as EmbeddedOptions};

@@ -12,9 +12,11 @@ use crate::engine::Engine;
 use crate::engine::tasks::Tasks;
 use crate::grpc;
 use crate::grpc::health::Health;
+use crate::proto::google::longrunning::operations_server::{Operations, OperationsServer};
 use crate::store::Store;
 
-/// A whole server. As a library: mount [`Server::routes`] in a tonic router of your own, or [`Server::serve`] a listener.
+/// A whole server. As a library: mount [`Server::routes`] or [`Server::operations`] in a tonic router of your own, or
+/// [`Server::serve`] a listener.
 #[derive(Clone)]
 pub struct Server {
     engine: Engine,
@@ -40,7 +42,13 @@ impl Server {
         &self.engine
     }
 
-    /// The gRPC services.
+    /// `google.longrunning.Operations` alone, for an API that serves it to its own callers. Mounted beside the API's services,
+    /// it leaves health and reflection to the API, and producers and workers out of its callers' reach.
+    pub fn operations(&self) -> OperationsServer<impl Operations + use<>> {
+        grpc::operations(&self.engine)
+    }
+
+    /// All gRPC services: to mount them, or as the channel of a generated client in this very process.
     ///
     /// # Errors
     /// Where the built-in definitions cannot be served by reflection, which a test rules out.
@@ -53,7 +61,11 @@ impl Server {
     ///
     /// # Errors
     /// Where the listener fails.
-    pub async fn serve(&self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+    pub async fn serve(
+        &self,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()>,
+    ) -> anyhow::Result<()> {
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         let server = self.clone();
         let draining = tokio_util::sync::CancellationToken::new();
@@ -72,12 +84,13 @@ impl Server {
         };
         server.drain();
         draining.cancel();
-        let result = match early {
-            Some(result) => result,
-            None => tokio::select! {
+        let result = if let Some(result) = early {
+            result
+        } else {
+            tokio::select! {
                 result = &mut serving => result,
                 () = self.engine.clock().sleep(DRAIN) => Ok(()),
-            },
+            }
         };
         self.stop().await;
         Ok(result?)
@@ -119,4 +132,3 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 const DRAIN: Duration = Duration::from_secs(10);
 /// How often health looks at the store.
 const LOOK: Duration = Duration::from_secs(1);
-

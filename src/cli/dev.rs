@@ -14,7 +14,10 @@ pub(super) fn run(args: &DevArgs) -> anyhow::Result<()> {
     let environment = environment();
     let mut overrides = args.place.overrides();
     if overrides.store.is_none() && !environment.contains_key("LONGHAUL_STORE") {
-        overrides = Overrides { store: Some(format!("embedded:{}", data_directory()?.display())), ..overrides };
+        overrides = Overrides {
+            store: Some(format!("embedded:{}", data_directory()?.display())),
+            ..overrides
+        };
     }
     let config = Config::load(None, &environment, &overrides)?;
     runtime()?.block_on(async {
@@ -34,7 +37,9 @@ fn data_directory() -> anyhow::Result<PathBuf> {
     let base = match (std::env::var_os("XDG_DATA_HOME"), std::env::var_os("HOME")) {
         (Some(data), _) if !data.is_empty() => PathBuf::from(data),
         (_, Some(home)) => PathBuf::from(home).join(".local/share"),
-        _ => anyhow::bail!("no HOME to keep the data of `dev` in; name a place with --store embedded:PATH"),
+        _ => anyhow::bail!(
+            "no HOME to keep the data of `dev` in; name a place with --store embedded:PATH"
+        ),
     };
     let path = base.join("longhaul/dev");
     std::fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
@@ -42,20 +47,25 @@ fn data_directory() -> anyhow::Result<PathBuf> {
 }
 
 fn welcome(address: SocketAddr) -> String {
+    let usual = address.ip().is_loopback() && address.port() == 50051;
+    let flag = if usual { String::new() } else { format!(" --server {address}") };
     format!(
         r#"
 longhaul is ready at {address}; a sample worker waits on queue "demo" and takes about five seconds.
 
-Start an operation:
-  grpcurl -plaintext -d '{{"operation_id": "first", "queue": "demo"}}' {address} longhaul.v1.Producers/StartOperation
+Start an operation, and watch it:
+  longhaul start --queue demo --operation-id first --request '{{"hello": "world"}}' --watch{flag}
+  longhaul list{flag}
+  longhaul record operations/first{flag}
 
-Watch it:
-  grpcurl -plaintext -d '{{"name": "operations/first"}}' {address} longhaul.v1.Callers/WatchOperation
+Let a program of yours do the work of another queue:
+  longhaul work --queue mine{flag} -- sh -c 'echo progress 0.5 half way; sleep 2; cat'
+  longhaul start --queue mine --request '{{"n": 1}}' --wait{flag}
 
-Wait for its end, list all, cancel one:
-  grpcurl -plaintext -d '{{"name": "operations/first"}}' {address} google.longrunning.Operations/WaitOperation
+The same with grpcurl, as any gRPC client would:
+  grpcurl -plaintext -d '{{"operation_id": "second", "queue": "demo"}}' {address} longhaul.v1.Producers/StartOperation
+  grpcurl -plaintext -d '{{"name": "operations/second"}}' {address} longhaul.v1.Callers/WatchOperation
   grpcurl -plaintext {address} google.longrunning.Operations/ListOperations
-  grpcurl -plaintext -d '{{"name": "operations/first"}}' {address} google.longrunning.Operations/CancelOperation
 
 Ctrl-C stops the server; what was started is kept.
 "#

@@ -8,6 +8,7 @@ mod output;
 mod serve;
 mod start;
 mod table;
+mod work;
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -31,6 +32,8 @@ enum Command {
     Serve(ServeArgs),
     /// Serve operations with a sample worker, to try things out
     Dev(DevArgs),
+    /// Work on a queue: run a program for each operation
+    Work(work::WorkArgs),
     /// Start an operation and print its name
     Start(Box<start::StartArgs>),
     /// Show an operation
@@ -128,6 +131,10 @@ fn dispatch(command: Command) -> Result<(), Failure> {
             clap_complete::generate(shell, &mut Cli::command(), "longhaul", &mut std::io::stdout());
             Ok(())
         }
+        Command::Work(args) => {
+            output::start_logging("info");
+            serve::runtime().map_err(anyhow::Error::from)?.block_on(work::run(args))
+        }
         call => {
             output::start_logging("error");
             serve::runtime().map_err(anyhow::Error::from)?.block_on(call_server(call))
@@ -147,7 +154,9 @@ async fn call_server(command: Command) -> Result<(), Failure> {
         Command::Pause(args) => calls::pause(args).await,
         Command::Resume(args) => calls::resume(args).await,
         Command::Record(args) => calls::record(args).await,
-        Command::Serve(_) | Command::Dev(_) | Command::Completions { .. } => Ok(()),
+        Command::Serve(_) | Command::Dev(_) | Command::Work(_) | Command::Completions { .. } => {
+            Ok(())
+        }
     }
 }
 
@@ -172,5 +181,7 @@ impl ServeArgs {
 }
 
 fn environment() -> BTreeMap<String, String> {
-    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
 }

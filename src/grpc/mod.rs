@@ -15,7 +15,7 @@ use tonic::{Request, Status};
 use crate::engine::{Caller, Engine};
 use crate::limits::MAX_MESSAGE_BYTES;
 use crate::proto::DESCRIPTORS;
-use crate::proto::google::longrunning::operations_server::OperationsServer;
+use crate::proto::google::longrunning::operations_server::{Operations, OperationsServer};
 use crate::proto::grpc::health::v1::health_server::HealthServer;
 use crate::proto::longhaul::v1::callers_server::CallersServer;
 use crate::proto::longhaul::v1::producers_server::ProducersServer;
@@ -28,17 +28,35 @@ use self::health::Health;
 /// # Errors
 /// Where the built-in definitions cannot be served by reflection, which a test rules out.
 pub fn routes(engine: &Engine, health: Health) -> Result<Routes, tonic_reflection::server::Error> {
-    let reflection = || tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(DESCRIPTORS);
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(DESCRIPTORS)
+    };
     let mut routes = Routes::builder();
     routes
-        .add_service(OperationsServer::new(operations::Service::new(engine)).max_decoding_message_size(MAX_MESSAGE_BYTES))
-        .add_service(ProducersServer::new(producers::Service::new(engine)).max_decoding_message_size(MAX_MESSAGE_BYTES))
-        .add_service(CallersServer::new(callers::Service::new(engine)).max_decoding_message_size(MAX_MESSAGE_BYTES))
-        .add_service(WorkersServer::new(workers::Service::new(engine)).max_decoding_message_size(MAX_MESSAGE_BYTES))
+        .add_service(operations(engine))
+        .add_service(
+            ProducersServer::new(producers::Service::new(engine))
+                .max_decoding_message_size(MAX_MESSAGE_BYTES),
+        )
+        .add_service(
+            CallersServer::new(callers::Service::new(engine))
+                .max_decoding_message_size(MAX_MESSAGE_BYTES),
+        )
+        .add_service(
+            WorkersServer::new(workers::Service::new(engine))
+                .max_decoding_message_size(MAX_MESSAGE_BYTES),
+        )
         .add_service(HealthServer::new(health))
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);
     Ok(routes.routes())
+}
+
+/// `google.longrunning.Operations` alone.
+pub fn operations(engine: &Engine) -> OperationsServer<impl Operations + use<>> {
+    OperationsServer::new(operations::Service::new(engine))
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
 }
 
 /// Who asks: nobody in particular, until there is authentication.

@@ -10,7 +10,8 @@ use crate::operation::payload::{EMPTY, type_url};
 use crate::proto::google::longrunning::{Operation, operation};
 use crate::proto::longhaul::v1::producers_server::Producers;
 use crate::proto::longhaul::v1::{
-    BatchStartOperationsRequest, BatchStartOperationsResponse, StartOperationRequest, batch_start_operations_response as batch_response,
+    BatchStartOperationsRequest, BatchStartOperationsResponse, StartOperationRequest,
+    batch_start_operations_response as batch_response,
 };
 use crate::wire::starts;
 use crate::wire::status::{to_message, to_status};
@@ -33,14 +34,22 @@ impl Producers for Service {
         let start = starts::start(request.into_inner(), &trace_parent).map_err(to_status)?;
         if start.validate_only {
             let mut checked = validated(&start);
-            self.engine.validate_start(&caller, start).await.map_err(to_status)?.as_str().clone_into(&mut checked.name);
+            self.engine
+                .validate_start(&caller, start)
+                .await
+                .map_err(to_status)?
+                .as_str()
+                .clone_into(&mut checked.name);
             return Ok(Response::new(checked));
         }
         let started = self.engine.start_operation(&caller, start).await.map_err(to_status)?;
         Ok(replayed(Response::new(started.view.published.clone()), started.replayed))
     }
 
-    async fn batch_start_operations(&self, request: Request<BatchStartOperationsRequest>) -> Reply<BatchStartOperationsResponse> {
+    async fn batch_start_operations(
+        &self,
+        request: Request<BatchStartOperationsRequest>,
+    ) -> Reply<BatchStartOperationsResponse> {
         let caller = caller(&request);
         let trace_parent = starts::trace_parent(header(&request, "traceparent")).to_owned();
         let batch = starts::batch(request.into_inner(), &trace_parent).map_err(to_status)?;
@@ -57,10 +66,20 @@ fn results(started: Vec<Result<Started>>) -> Vec<batch_response::Result> {
         Ok(started) => {
             let full = started.view.published.clone();
             bytes += prost::Message::encoded_len(&full);
-            let operation = if bytes > MAX_REPLY_BYTES { Operation { name: full.name, ..Operation::default() } } else { full };
-            batch_response::Result { outcome: Some(Outcome::Operation(operation)), replayed: started.replayed }
+            let operation = if bytes > MAX_REPLY_BYTES {
+                Operation { name: full.name, ..Operation::default() }
+            } else {
+                full
+            };
+            batch_response::Result {
+                outcome: Some(Outcome::Operation(operation)),
+                replayed: started.replayed,
+            }
         }
-        Err(error) => batch_response::Result { outcome: Some(Outcome::Error(to_message(&error))), replayed: false },
+        Err(error) => batch_response::Result {
+            outcome: Some(Outcome::Error(to_message(&error))),
+            replayed: false,
+        },
     };
     started.into_iter().map(&mut result).collect()
 }
@@ -70,7 +89,8 @@ fn results(started: Vec<Result<Started>>) -> Vec<batch_response::Result> {
 fn validated(start: &StartRequest) -> Operation {
     let empty = |name: &str| prost_types::Any { type_url: type_url(name), value: Vec::new() };
     let response = if start.response_type.is_empty() { EMPTY } else { &start.response_type };
-    let metadata = if start.server_metadata { "longhaul.v1.OperationMetadata" } else { &start.metadata_type };
+    let metadata =
+        if start.server_metadata { "longhaul.v1.OperationMetadata" } else { &start.metadata_type };
     Operation {
         name: String::new(),
         metadata: (!metadata.is_empty()).then(|| empty(metadata)),

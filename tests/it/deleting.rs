@@ -113,7 +113,7 @@ async fn deleted_before_it_was_leased_is_still_done(world: &World) {
 }
 
 async fn expire_time_before_the_end_is_raised_to_an_hour_after_it(world: &World) {
-    let soon = world.at(Duration::from_secs(60));
+    let soon = world.at(Duration::from_mins(1));
     let expiration = Some(pb::operation_options::Expiration::ExpireTime(soon));
     let options = pb::OperationOptions { expiration, ..Default::default() };
     let name = world.start(start_with("q", options)).await.granted().name;
@@ -122,10 +122,10 @@ async fn expire_time_before_the_end_is_raised_to_an_hour_after_it(world: &World)
         metadata.expire_time
     };
     assert_eq!(shown().await, Some(soon));
-    world.pass(Duration::from_secs(600)).await;
+    world.pass(Duration::from_mins(10)).await;
     let lease = world.lease("q").await;
     world.complete(completion(&lease)).await.granted();
-    let raised = world.at(Duration::from_secs(3_600));
+    let raised = world.at(Duration::from_hours(1));
     assert_at(shown().await, raised);
     world.pass(Duration::from_secs(3_590)).await;
     assert!(world.get(&name).await.granted().done);
@@ -141,7 +141,7 @@ async fn expired_is_said_for_a_day_and_then_the_name_is_free(world: &World) {
     watcher.expect(EventType::Done).await;
     watcher.expect_end().await;
     let days = |days: u64| Duration::from_secs(days * 24 * 3_600);
-    world.pass(days(30) - Duration::from_secs(1)).await;
+    world.pass(days(30).saturating_sub(Duration::from_secs(1))).await;
     assert_eq!(world.get(&lease.operation).await.granted().name, lease.operation);
     world.pass(Duration::from_secs(1)).await;
     assert_gone(world, &lease.operation, "OPERATION_EXPIRED").await;
@@ -149,7 +149,7 @@ async fn expired_is_said_for_a_day_and_then_the_name_is_free(world: &World) {
     world.start(named.clone()).await.refused(Code::AlreadyExists, "OPERATION_EXPIRED");
     world.delete(&lease.operation).await.refused(Code::NotFound, "OPERATION_EXPIRED");
     world.cancel(&lease.operation).await.refused(Code::NotFound, "OPERATION_EXPIRED");
-    world.pass(days(1) - Duration::from_secs(2)).await;
+    world.pass(days(1).saturating_sub(Duration::from_secs(2))).await;
     world.start(named.clone()).await.refused(Code::AlreadyExists, "OPERATION_EXPIRED");
     world.pass(Duration::from_secs(3)).await;
     assert_gone(world, &lease.operation, "OPERATION_NOT_FOUND").await;
@@ -170,8 +170,8 @@ async fn ttl_counts_from_the_end(world: &World) {
     assert_eq!(expires().await, None);
     world.let_pass(Duration::from_secs(10));
     world.fail(failure(&lease, Code::Internal)).await.granted();
-    assert_at(expires().await, world.at(Duration::from_secs(7_200)));
-    world.pass(Duration::from_secs(7_200)).await;
+    assert_at(expires().await, world.at(Duration::from_hours(2)));
+    world.pass(Duration::from_hours(2)).await;
     assert_gone(world, &lease.operation, "OPERATION_EXPIRED").await;
 }
 

@@ -28,6 +28,11 @@ impl TestClock {
         self.manual.advance(duration);
     }
 
+    /// How many sleeps of exactly this duration have been asked for.
+    pub(crate) fn count(&self, duration: Duration) -> usize {
+        self.asked.borrow().iter().filter(|asked| **asked == duration).count()
+    }
+
     /// Resolves once `times` sleeps of exactly this duration have been asked for since the clock was made.
     pub(crate) async fn asked_for(&self, duration: Duration, times: usize) {
         let mut asked = self.asked.subscribe();

@@ -28,7 +28,6 @@ pub(crate) struct World {
     pub(crate) clock: Arc<TestClock>,
     pub(crate) store: Arc<Faulty>,
     pub(crate) server: Server,
-    pub(crate) address: SocketAddr,
     pub(crate) channel: Channel,
     shutdown: Option<oneshot::Sender<()>>,
     serving: JoinSet<anyhow::Result<()>>,
@@ -74,17 +73,18 @@ impl World {
         serving.spawn(async move { serves.serve(listener, async move { drop(told.await) }).await });
         let channel = connect(address).await;
         let shutdown = Some(shutdown);
-        Self { clock, store, server, address, channel, shutdown, serving, _folder: folder }
-    }
-
-    /// A connection of its own.
-    pub(crate) async fn connect(&self) -> Channel {
-        connect(self.address).await
+        Self { clock, store, server, channel, shutdown, serving, _folder: folder }
     }
 
     /// Tells the server to shut down; calls that run go on.
     pub(crate) fn shut_down(&mut self) {
         drop(self.shutdown.take());
+    }
+
+    /// Waits until the server has shut down.
+    pub(crate) async fn served(&mut self) {
+        let ended = within("the server to shut down", self.serving.join_next()).await;
+        ended.expect("a server").expect("no panic").expect("no trouble");
     }
 
     /// Ends the server, and with it the store.
@@ -112,6 +112,22 @@ impl World {
             self.clock.advance(step);
             left -= step;
         }
+    }
+
+    /// Lets time pass, little by little, until `future` has ended: for what agents do on their own.
+    pub(crate) async fn passing<T>(&self, what: &str, future: impl Future<Output = T>) -> T {
+        let mut future = std::pin::pin!(future);
+        within(what, async {
+            loop {
+                tokio::select! {
+                    biased;
+                    output = &mut future => return output,
+                    // A call gives everybody their turn.
+                    _ = self.list("", 1, "") => self.clock.advance(PACE),
+                }
+            }
+        })
+        .await
     }
 
     /// The store's time, as messages carry it, so much later.
@@ -345,7 +361,9 @@ async fn connect(address: SocketAddr) -> Channel {
     within("a connection", endpoint.connect()).await.expect("a server that listens")
 }
 
+/// Less than any agent rests.
+const PACE: Duration = Duration::from_millis(20);
 /// What a store takes for the passing of time.
 const STEP: Duration = Duration::from_secs(1);
 /// More than this goes in one step.
-const MANY_STEPS: Duration = Duration::from_secs(600);
+const MANY_STEPS: Duration = Duration::from_mins(10);
