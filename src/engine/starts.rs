@@ -13,7 +13,7 @@ use super::view::View;
 use crate::operation::command::Take;
 use crate::operation::lease::{Fingerprint, Token};
 use crate::operation::name::{Id, Name, Parent, Queue};
-use crate::operation::{Change, Operation, Record, Start, start};
+use crate::operation::{Change, Operation, Record, Rejection, Start, start};
 use crate::proto::longhaul::v1 as pb;
 use crate::store::{CommitError, Committed, Key};
 
@@ -226,17 +226,14 @@ impl Engine {
     /// What is under the name already: this very start, the same request before, or somebody else's.
     async fn recognise(&self, attempt: &Attempt, record: Record) -> Result<Started> {
         let wanted = &attempt.start;
-        let operation = match record {
-            Record::Operation(operation) if operation.deletion.is_none() => operation,
-            Record::Operation(operation) => {
-                return Err(taken(&operation.name, Reason::NameDeleted));
+        let gone =
+            record.gone(self.inner.store.now(self.inner.store.keyspace().partition(attempt.key)));
+        let operation = match (record, gone) {
+            (Record::Operation(operation), None) => operation,
+            (record, Some(Rejection::Deleted(_))) => {
+                return Err(taken(record.name(), Reason::NameDeleted));
             }
-            Record::Tombstone(tombstone) if tombstone.deleted => {
-                return Err(taken(&tombstone.name, Reason::NameDeleted));
-            }
-            Record::Tombstone(tombstone) => {
-                return Err(taken(&tombstone.name, Reason::NameExpired));
-            }
+            (record, _) => return Err(taken(record.name(), Reason::NameExpired)),
         };
         let ours = operation.uid == wanted.uid;
         if !ours && (wanted.request_id.is_empty() || operation.spec.request_id != wanted.request_id)

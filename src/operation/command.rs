@@ -97,6 +97,17 @@ pub struct Report {
     pub status_detail: String,
 }
 
+impl Report {
+    /// Whether it says anything that callers see: what does not must not look to them like a change.
+    pub fn shows(&self) -> bool {
+        let appends = !self.partial_errors.is_empty() || !self.related_resources.is_empty();
+        self.progress.is_some()
+            || self.metadata.is_some()
+            || appends
+            || !self.status_detail.is_empty()
+    }
+}
+
 /// Proof of a lease together with what a repeat of the call is known by.
 #[derive(Clone, Copy, Debug)]
 pub struct Proof {

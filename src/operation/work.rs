@@ -54,12 +54,13 @@ pub(super) fn report(
     now: Timestamp,
 ) -> Result<Applied, Rejection> {
     let lease = operation.held(&report.renew.token, "report on")?;
-    if report.number > 0 && report.number <= lease.report_number {
+    let known = report.number > 0 && report.number <= lease.report_number;
+    if known || (!report.shows() && report.checkpoint.is_none()) {
         return renew(operation, &report.renew, now);
     }
     operation.check_metadata(report.metadata.as_ref())?;
     let mut next = operation.clone();
-    next.move_cancel_trail(report.renew.cancel_acknowledged, now);
+    let trail_moved = next.move_cancel_trail(report.renew.cancel_acknowledged, now);
     next.with_lease(|lease| {
         lease.renew(report.renew.duration, now);
         lease.report_number = lease.report_number.max(report.number);
@@ -71,7 +72,8 @@ pub(super) fn report(
     if !report.status_detail.is_empty() {
         next.status_detail.clone_from(&report.status_detail);
     }
-    Ok(visible(next, now).into())
+    Ok(if report.shows() || trail_moved { visible(next, now) } else { bookkeeping(next, now) }
+        .into())
 }
 
 pub(super) fn complete(
@@ -282,7 +284,7 @@ impl Operation {
         if wanted.is_empty() || wanted == found {
             return Ok(response.cloned().unwrap_or_else(empty));
         }
-        let found = if response.is_none() { String::new() } else { found.to_owned() };
+        let found = if response.is_none() { "missing".to_owned() } else { found.to_owned() };
         Err(Rejection::TypeMismatch {
             name: self.name.clone(),
             field: "response",

@@ -39,3 +39,24 @@ async fn a_new_operation_is_seen_although_somebody_looked_for_it_before() {
     assert_eq!(view.operation.name, name);
     drop(early);
 }
+
+#[tokio::test]
+async fn a_watch_that_holds_states_back_still_shows_that_it_lives() {
+    let bench = Bench::new();
+    let name = bench.start("a").await;
+    let slow = WatchOptions { min_interval: Duration::from_secs(100), ..options() };
+    let mut watch = bench.engine.watch(&caller(), &name, slow).await.expect("watch");
+    assert_eq!(watch.next().await.expect("event").expect("event").kind, EventKind::Snapshot);
+    bench.engine.pause(&caller(), &name, String::new(), String::new()).await.expect("pause");
+    for (seconds, kind) in [
+        (30, EventKind::Heartbeat),
+        (30, EventKind::Heartbeat),
+        (30, EventKind::Heartbeat),
+        (10, EventKind::Update),
+    ] {
+        let clock = bench.clock.clone();
+        let (event, ()) =
+            tokio::join!(watch.next(), async { clock.advance(Duration::from_secs(seconds)) });
+        assert_eq!(event.expect("event").expect("event").kind, kind);
+    }
+}

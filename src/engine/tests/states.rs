@@ -120,20 +120,9 @@ async fn a_report_without_a_number_is_appended_once_although_its_commit_was_not_
         [(Fault::AppliedUnknown, 1), (Fault::LostUnknown, 2), (Fault::Conflict, 3)]
     {
         bench.store.inject([fault]);
-        let report = Report {
-            renew: Renew { token, duration: None, cancel_acknowledged: false },
-            number: 0,
-            progress: None,
-            metadata: None,
-            checkpoint: None,
-            partial_errors: vec![Status {
-                code: 5,
-                message: "one".to_owned(),
-                details: Vec::new(),
-            }],
-            related_resources: Vec::new(),
-            status_detail: String::new(),
-        };
+        let partial_errors =
+            vec![Status { code: 5, message: "one".to_owned(), details: Vec::new() }];
+        let report = Report { partial_errors, ..report(token) };
         bench
             .engine
             .work(&caller(), &name("a"), Command::Report(Box::new(report)))
@@ -141,5 +130,46 @@ async fn a_report_without_a_number_is_appended_once_although_its_commit_was_not_
             .expect("report");
         let view = bench.engine.get(&caller(), &name("a")).await.expect("view");
         assert_eq!(view.operation.partial_errors.len(), errors, "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_report_that_shows_nothing_is_no_change_to_callers() {
+    let bench = Bench::new();
+    bench.start("a").await;
+    let token = lease(&bench).await.expect("lease");
+    let before = bench.engine.get(&caller(), &name("a")).await.expect("view");
+    bench.clock.advance(Duration::from_secs(20));
+    let checkpoint =
+        prost_types::Any { type_url: "type.googleapis.com/a.B".to_owned(), value: vec![1] };
+    for report in [report(token), Report { checkpoint: Some(checkpoint), ..report(token) }] {
+        bench
+            .engine
+            .work(&caller(), &name("a"), Command::Report(Box::new(report)))
+            .await
+            .expect("report");
+    }
+    let after = bench.engine.get(&caller(), &name("a")).await.expect("view");
+    assert_eq!(
+        (before.operation.etag(), &before.published),
+        (after.operation.etag(), &after.published)
+    );
+    assert!(after.operation.checkpoint.is_some());
+    assert!(
+        after.operation.state.lease().expect("lease").expire_time
+            > before.operation.state.lease().expect("lease").expire_time
+    );
+}
+
+fn report(token: Token) -> Report {
+    Report {
+        renew: Renew { token, duration: None, cancel_acknowledged: false },
+        number: 0,
+        progress: None,
+        metadata: None,
+        checkpoint: None,
+        partial_errors: Vec::new(),
+        related_resources: Vec::new(),
+        status_detail: String::new(),
     }
 }
