@@ -1,15 +1,12 @@
 //! A private Redis, and what an operator or an accident can do to it.
 
-#[path = "../../../src/store/redis/test_server.rs"]
-mod test_server;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use redis::{Connection, FromRedisValue};
 
-use self::test_server::TestServer;
+use crate::test_server::TestServer;
 
 /// A Redis server of the test's own.
 pub(super) struct Redis {

@@ -9,13 +9,10 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 use super::clock::TestClock;
-
-#[path = "../../../src/store/redis/test_server.rs"]
-mod test_server;
+use crate::test_server::TestServer;
 
 /// One server for all tests of this process; each has a prefix of its own.
-static REDIS: LazyLock<test_server::TestServer> =
-    LazyLock::new(|| test_server::TestServer::start(&[]));
+static REDIS: LazyLock<TestServer> = LazyLock::new(|| TestServer::start(&[]));
 
 /// A store in a new directory.
 pub(crate) fn embedded(clock: &Arc<TestClock>) -> (Arc<dyn Store>, TempDir) {
