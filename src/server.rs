@@ -61,7 +61,11 @@ impl Server {
     ///
     /// # Errors
     /// Where the listener fails.
-    pub async fn serve(&self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+    pub async fn serve(
+        &self,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()>,
+    ) -> anyhow::Result<()> {
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         let server = self.clone();
         let draining = tokio_util::sync::CancellationToken::new();
@@ -128,4 +132,3 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 const DRAIN: Duration = Duration::from_secs(10);
 /// How often health looks at the store.
 const LOOK: Duration = Duration::from_secs(1);
-

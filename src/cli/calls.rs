@@ -20,7 +20,12 @@ use crate::wire::json::Registry;
 #[derive(Clone, Debug, Args)]
 pub(super) struct Connection {
     /// The server
-    #[arg(long, default_value = "127.0.0.1:50051", env = "LONGHAUL_SERVER", value_name = "HOST:PORT")]
+    #[arg(
+        long,
+        default_value = "127.0.0.1:50051",
+        env = "LONGHAUL_SERVER",
+        value_name = "HOST:PORT"
+    )]
     server: String,
     /// For people or for programs
     #[arg(long, value_enum, default_value_t = Output::Text)]
@@ -140,7 +145,12 @@ pub(super) async fn record(args: NameArgs) -> Result<(), Failure> {
 
 pub(super) async fn list(args: ListArgs) -> Result<(), Failure> {
     let client = args.connection.connect().await?;
-    let request = ListOperationsRequest { name: args.parent, page_size: args.page_size, page_token: args.page_token, ..ListOperationsRequest::default() };
+    let request = ListOperationsRequest {
+        name: args.parent,
+        page_size: args.page_size,
+        page_token: args.page_token,
+        ..ListOperationsRequest::default()
+    };
     let page = client.list(request).await?;
     if args.connection.wants_json() {
         output::json(&Registry::builtin()?.list(&page));
@@ -175,20 +185,25 @@ pub(super) async fn delete(args: NameArgs) -> Result<(), Failure> {
 
 pub(super) async fn pause(args: PauseArgs) -> Result<(), Failure> {
     let client = args.target.connection.connect().await?;
-    let request = PauseOperationRequest { name: args.target.name, etag: args.etag, reason: args.reason };
+    let request =
+        PauseOperationRequest { name: args.target.name, etag: args.etag, reason: args.reason };
     let record = client.pause(request).await?;
     show(&args.target.connection, &record)
 }
 
 pub(super) async fn resume(args: ResumeArgs) -> Result<(), Failure> {
-    let input = args.input.as_deref().map(|text| read_payload(&Registry::builtin()?, text)).transpose()?;
+    let input =
+        args.input.as_deref().map(|text| read_payload(&Registry::builtin()?, text)).transpose()?;
     let client = args.target.connection.connect().await?;
     let request = ResumeOperationRequest { name: args.target.name, etag: args.etag, input };
     let record = client.resume(request).await?;
     show(&args.target.connection, &record)
 }
 
-fn show(connection: &Connection, record: &crate::proto::longhaul::v1::OperationRecord) -> Result<(), Failure> {
+fn show(
+    connection: &Connection,
+    record: &crate::proto::longhaul::v1::OperationRecord,
+) -> Result<(), Failure> {
     let registry = Registry::builtin()?;
     if connection.wants_json() {
         output::json(&registry.record(record));
@@ -199,7 +214,11 @@ fn show(connection: &Connection, record: &crate::proto::longhaul::v1::OperationR
 }
 
 /// Follows operations to their ends, all at once; the first that did not end well decides how the command ends.
-pub(super) async fn follow_all(client: Client, args: FollowArgs, every_step: bool) -> Result<(), Failure> {
+pub(super) async fn follow_all(
+    client: Client,
+    args: FollowArgs,
+    every_step: bool,
+) -> Result<(), Failure> {
     let style = Style::new(args.connection.wants_json(), every_step, args.names.len() > 1)?;
     let ends = join_all(args.names.iter().map(|name| follow(&client, name, &style)));
     let ends = match args.timeout {

@@ -60,7 +60,9 @@ impl From<Status> for Failure {
 
 impl From<crate::client::ConnectError> for Failure {
     fn from(error: crate::client::ConnectError) -> Self {
-        Self::NoAnswer(format!("{error}; start one with `longhaul dev`, or name another with --server HOST:PORT"))
+        Self::NoAnswer(format!(
+            "{error}; start one with `longhaul dev`, or name another with --server HOST:PORT"
+        ))
     }
 }
 

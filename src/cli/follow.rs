@@ -27,7 +27,8 @@ pub(super) struct Style {
 impl Style {
     pub(super) fn new(json: bool, every_step: bool, several: bool) -> Result<Self, Failure> {
         let live = std::io::stderr().is_terminal() && !json;
-        let bars = live.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(20)));
+        let bars =
+            live.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(20)));
         Ok(Self { registry: Registry::builtin()?, json, lines: every_step && !live, several, bars })
     }
 
@@ -51,7 +52,8 @@ impl Style {
 /// Follows one operation; an error where it did not end well.
 pub(super) async fn follow(client: &Client, name: &str, style: &Style) -> Result<(), Failure> {
     let bar = style.bar(name);
-    let mut watch = client.watch(WatchOperationRequest { name: name.to_owned(), ..WatchOperationRequest::default() });
+    let mut watch = client
+        .watch(WatchOperationRequest { name: name.to_owned(), ..WatchOperationRequest::default() });
     let mut last = None;
     while let Some(event) = watch.next().await? {
         let server = event.server_metadata.clone().unwrap_or_default();
@@ -68,7 +70,11 @@ pub(super) async fn follow(client: &Client, name: &str, style: &Style) -> Result
         }
         if style.lines && last.as_ref() != Some(&server) {
             let line = if style.json {
-                event.operation.as_ref().map(|operation| style.registry.operation(operation).to_string()).unwrap_or_default()
+                event
+                    .operation
+                    .as_ref()
+                    .map(|operation| style.registry.operation(operation).to_string())
+                    .unwrap_or_default()
             } else {
                 table::step(if style.several { name } else { "" }, &server)
             };
@@ -91,18 +97,28 @@ fn end(operation: &Operation, style: &Style) -> Result<(), Failure> {
         (Some(operation::Result::Response(response)), false) => {
             let response = table::response(&style.registry, response);
             if !response.is_empty() {
-                output::text(&if style.several { format!("{}: {response}", operation.name) } else { response });
+                output::text(&if style.several {
+                    format!("{}: {response}", operation.name)
+                } else {
+                    response
+                });
             }
         }
         _ => {}
     }
     match &operation.result {
         Some(operation::Result::Error(error)) if error.code == tonic::Code::Cancelled as i32 => {
-            Err(Failure::OperationCancelled(format!("{}: cancelled: {}", operation.name, error.message)))
+            Err(Failure::OperationCancelled(format!(
+                "{}: cancelled: {}",
+                operation.name, error.message
+            )))
         }
         Some(operation::Result::Error(error)) => {
             let code = tonic::Code::from_i32(error.code);
-            Err(Failure::OperationFailed(format!("{}: failed: {} ({code:?})", operation.name, error.message)))
+            Err(Failure::OperationFailed(format!(
+                "{}: failed: {} ({code:?})",
+                operation.name, error.message
+            )))
         }
         _ => Ok(()),
     }
@@ -117,7 +133,13 @@ fn draw(bar: &ProgressBar, server: &OperationMetadata, now: Timestamp) {
         }
         None => bar.set_style(waiting_style()),
     }
-    bar.set_message([table::doing(server), table::units(&progress), table::remaining(server, now)].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("  "));
+    bar.set_message(
+        [table::doing(server), table::units(&progress), table::remaining(server, now)]
+            .into_iter()
+            .filter(|part| !part.is_empty())
+            .collect::<Vec<_>>()
+            .join("  "),
+    );
 }
 
 fn finish(bar: Option<&ProgressBar>, message: &str) {
@@ -135,7 +157,9 @@ fn waiting_style() -> ProgressStyle {
 }
 
 fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> ")
+    ProgressStyle::with_template(template)
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("=> ")
 }
 
 /// The bar's length: fine enough for any terminal.

@@ -154,7 +154,9 @@ async fn call_server(command: Command) -> Result<(), Failure> {
         Command::Pause(args) => calls::pause(args).await,
         Command::Resume(args) => calls::resume(args).await,
         Command::Record(args) => calls::record(args).await,
-        Command::Serve(_) | Command::Dev(_) | Command::Work(_) | Command::Completions { .. } => Ok(()),
+        Command::Serve(_) | Command::Dev(_) | Command::Work(_) | Command::Completions { .. } => {
+            Ok(())
+        }
     }
 }
 
@@ -179,5 +181,7 @@ impl ServeArgs {
 }
 
 fn environment() -> BTreeMap<String, String> {
-    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
 }

@@ -7,9 +7,14 @@ use tracing_subscriber::EnvFilter;
 
 /// Logs go to standard error; `LONGHAUL_LOG` filters them.
 pub(super) fn start_logging(level: &str) {
-    let filter = EnvFilter::try_from_env("LONGHAUL_LOG").unwrap_or_else(|_| EnvFilter::new(format!("{level},fjall=warn,lsm_tree=warn")));
+    let filter = EnvFilter::try_from_env("LONGHAUL_LOG")
+        .unwrap_or_else(|_| EnvFilter::new(format!("{level},fjall=warn,lsm_tree=warn")));
     let colours = std::io::stderr().is_terminal();
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).with_target(false);
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colours)
+        .with_target(false);
     // What reads the log may go away; a server must not fall over that.
     subscriber.log_internal_errors(false).init();
 }

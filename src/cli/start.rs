@@ -84,7 +84,8 @@ pub(super) struct StartArgs {
 
 pub(super) async fn run(args: StartArgs) -> Result<(), Failure> {
     let registry = Registry::builtin()?;
-    let (connection, wait, watch, validate) = (args.connection.clone(), args.wait, args.watch, args.validate_only);
+    let (connection, wait, watch, validate) =
+        (args.connection.clone(), args.wait, args.watch, args.validate_only);
     let request = request(args, &registry)?;
     let client = connection.connect().await?;
     let operation = client.start_operation(request).await?;
@@ -104,7 +105,9 @@ pub(super) async fn run(args: StartArgs) -> Result<(), Failure> {
 
 fn request(args: StartArgs, registry: &Registry) -> Result<StartOperationRequest, Failure> {
     let payload = args.request.as_deref().map(|text| read_payload(registry, text)).transpose()?;
-    let duration = |duration: Option<Duration>| duration.and_then(|duration| prost_types::Duration::try_from(duration).ok());
+    let duration = |duration: Option<Duration>| {
+        duration.and_then(|duration| prost_types::Duration::try_from(duration).ok())
+    };
     let options = OperationOptions {
         priority: args.priority,
         schedule_time: args.schedule_time,
@@ -112,7 +115,9 @@ fn request(args: StartArgs, registry: &Registry) -> Result<StartOperationRequest
         attempt_timeout: duration(args.attempt_timeout),
         queue_timeout: duration(args.queue_timeout),
         cancel_grace: duration(args.cancel_grace),
-        retry_policy: args.max_attempts.map(|max_attempts| RetryPolicy { max_attempts, ..RetryPolicy::default() }),
+        retry_policy: args
+            .max_attempts
+            .map(|max_attempts| RetryPolicy { max_attempts, ..RetryPolicy::default() }),
         expiration: duration(args.ttl).map(Expiration::Ttl),
         labels: args.labels.into_iter().collect(),
         target: args.target,
@@ -136,15 +141,19 @@ fn request(args: StartArgs, registry: &Registry) -> Result<StartOperationRequest
 /// A payload from the command line: JSON, `@FILE`, or `-` for standard input.
 pub(super) fn read_payload(registry: &Registry, text: &str) -> Result<prost_types::Any, Failure> {
     let json = match text.strip_prefix('@') {
-        Some(path) => std::fs::read_to_string(path).map_err(|error| Failure::Usage(format!("cannot read {path}: {error}")))?,
+        Some(path) => std::fs::read_to_string(path)
+            .map_err(|error| Failure::Usage(format!("cannot read {path}: {error}")))?,
         None if text == "-" => {
             let mut all = String::new();
-            std::io::stdin().read_to_string(&mut all).map_err(|error| Failure::Usage(format!("cannot read standard input: {error}")))?;
+            std::io::stdin()
+                .read_to_string(&mut all)
+                .map_err(|error| Failure::Usage(format!("cannot read standard input: {error}")))?;
             all
         }
         None => text.to_owned(),
     };
-    let value = serde_json::from_str(&json).map_err(|error| Failure::Usage(format!("this is no JSON: {error}")))?;
+    let value = serde_json::from_str(&json)
+        .map_err(|error| Failure::Usage(format!("this is no JSON: {error}")))?;
     Ok(registry.read_any(&value)?)
 }
 

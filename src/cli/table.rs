@@ -22,14 +22,27 @@ pub(super) fn record(record: &OperationRecord, registry: &Registry, now: Timesta
         }
     };
     line("state", doing(&server));
-    line("progress", [percent(&server), units(&server.progress.clone().unwrap_or_default()), remaining(&server, now)].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("  "));
+    line(
+        "progress",
+        [
+            percent(&server),
+            units(&server.progress.clone().unwrap_or_default()),
+            remaining(&server, now),
+        ]
+        .into_iter()
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join("  "),
+    );
     line("queue", record.queue.trim_start_matches("queues/").to_owned());
     line("method", record.method.clone());
     line("created", ago(server.create_time.as_ref(), now));
     line("ended", ago(server.end_time.as_ref(), now));
     match record.operation.as_ref().and_then(|operation| operation.result.as_ref()) {
         Some(operation::Result::Response(any)) => line("response", response(registry, any)),
-        Some(operation::Result::Error(error)) => line("error", format!("{} ({:?})", error.message, tonic::Code::from_i32(error.code))),
+        Some(operation::Result::Error(error)) => {
+            line("error", format!("{} ({:?})", error.message, tonic::Code::from_i32(error.code)));
+        }
         None => {}
     }
     lines.join("\n")
@@ -40,24 +53,50 @@ pub(super) fn full_record(whole: &OperationRecord, registry: &Registry, now: Tim
     let mut text = record(whole, registry, now);
     let mut line = |title: &str, value: String| {
         if !value.is_empty() {
-            text.push_str(&format!("\n  {title:<10}{value}"));
+            text.extend(["\n  ", &format!("{title:<10}"), &value]);
         }
     };
     line("uid", whole.uid.clone());
     line("etag", whole.etag.clone());
-    line("request", whole.request.as_ref().map(|request| registry.bare(request).to_string()).unwrap_or_default());
-    let labels = whole.options.iter().flat_map(|options| &options.labels).map(|(key, value)| format!("{key}={value}"));
+    line(
+        "request",
+        whole
+            .request
+            .as_ref()
+            .map(|request| registry.bare(request).to_string())
+            .unwrap_or_default(),
+    );
+    let labels = whole
+        .options
+        .iter()
+        .flat_map(|options| &options.labels)
+        .map(|(key, value)| format!("{key}={value}"));
     line("labels", labels.collect::<Vec<_>>().join(" "));
     for attempt in &whole.attempts {
         let end = match (&attempt.error, &attempt.end_time) {
-            (Some(error), _) => format!("{} ({:?})", error.message, tonic::Code::from_i32(error.code)),
+            (Some(error), _) => {
+                format!("{} ({:?})", error.message, tonic::Code::from_i32(error.code))
+            }
             (None, Some(_)) => "done".to_owned(),
             (None, None) => "running".to_owned(),
         };
-        line(&format!("attempt {}", attempt.number), format!("{} {}: {end}", attempt.worker, ago(attempt.start_time.as_ref(), now)).trim().to_owned());
+        line(
+            &format!("attempt {}", attempt.number),
+            format!("{} {}: {end}", attempt.worker, ago(attempt.start_time.as_ref(), now))
+                .trim()
+                .to_owned(),
+        );
     }
     for resource in &whole.related_resources {
-        line("related", [&resource.relation, &resource.r#type, &resource.name, &resource.uri].into_iter().filter(|part| !part.is_empty()).cloned().collect::<Vec<_>>().join(" "));
+        line(
+            "related",
+            [&resource.relation, &resource.r#type, &resource.name, &resource.uri]
+                .into_iter()
+                .filter(|part| !part.is_empty())
+                .cloned()
+                .collect::<Vec<_>>()
+                .join(" "),
+        );
     }
     text
 }
@@ -70,13 +109,17 @@ pub(super) fn list(operations: &[Operation], now: Timestamp) -> Vec<String> {
         let state = match (&server, &operation.result) {
             (Some(server), _) => doing(server),
             (None, Some(operation::Result::Response(_))) => "SUCCEEDED".to_owned(),
-            (None, Some(operation::Result::Error(error))) if error.code == 1 => "CANCELLED".to_owned(),
+            (None, Some(operation::Result::Error(error))) if error.code == 1 => {
+                "CANCELLED".to_owned()
+            }
             (None, Some(operation::Result::Error(error))) => format!("FAILED  {}", error.message),
             (None, None) => "not done".to_owned(),
         };
         let server = server.unwrap_or_default();
         let created = ago(server.create_time.as_ref(), now);
-        format!("{:<width$}  {:>14}  {:>4}  {state}", operation.name, created, percent(&server)).trim_end().to_owned()
+        format!("{:<width$}  {:>14}  {:>4}  {state}", operation.name, created, percent(&server))
+            .trim_end()
+            .to_owned()
     };
     operations.iter().map(line).collect()
 }
@@ -91,13 +134,22 @@ pub(super) fn step(name: &str, server: &OperationMetadata) -> String {
 /// What it is doing: its message while it runs, else its state.
 pub(super) fn doing(server: &OperationMetadata) -> String {
     let state = server.state();
-    let message = server.progress.as_ref().map(|progress| progress.message.as_str()).unwrap_or_default();
+    let message =
+        server.progress.as_ref().map(|progress| progress.message.as_str()).unwrap_or_default();
     let message = if server.status_detail.is_empty() { message } else { &server.status_detail };
-    let attempt = if server.attempt_count > 1 { format!("  attempt {}", server.attempt_count) } else { String::new() };
+    let attempt = if server.attempt_count > 1 {
+        format!("  attempt {}", server.attempt_count)
+    } else {
+        String::new()
+    };
     let word = state.as_str_name();
     match state {
-        State::Running | State::Cancelling if !message.is_empty() => format!("{word}  {message}{attempt}"),
-        State::Suspended if !server.suspend_reason.is_empty() => format!("{word}  {}", server.suspend_reason),
+        State::Running | State::Cancelling if !message.is_empty() => {
+            format!("{word}  {message}{attempt}")
+        }
+        State::Suspended if !server.suspend_reason.is_empty() => {
+            format!("{word}  {}", server.suspend_reason)
+        }
         _ => format!("{word}{attempt}"),
     }
 }
@@ -108,7 +160,8 @@ pub(super) fn fraction(server: &OperationMetadata) -> Option<f64> {
         return Some(1.0);
     }
     let progress = server.progress.as_ref()?;
-    let of_units = (progress.total_units > 0).then(|| progress.completed_units as f64 / progress.total_units as f64);
+    let of_units = (progress.total_units > 0)
+        .then(|| progress.completed_units as f64 / progress.total_units as f64);
     progress.fraction.or(of_units).map(|fraction| fraction.clamp(0.0, 1.0))
 }
 
@@ -135,7 +188,10 @@ pub(super) fn remaining(server: &OperationMetadata, now: Timestamp) -> String {
         Some(Duration::from_secs_f64((whole - now.since(start).as_secs_f64()).max(0.0)))
     };
     let left = estimated.or_else(by_rate).filter(|left| left.as_secs() > 0);
-    left.map(|left| format!("about {} left", humantime::format_duration(Duration::from_secs(left.as_secs())))).unwrap_or_default()
+    left.map(|left| {
+        format!("about {} left", humantime::format_duration(Duration::from_secs(left.as_secs())))
+    })
+    .unwrap_or_default()
 }
 
 /// A response; nothing for Empty.
@@ -159,6 +215,9 @@ fn ago(time: Option<&prost_types::Timestamp>, now: Timestamp) -> String {
 }
 
 fn server_metadata(operation: &Operation) -> Option<OperationMetadata> {
-    let any = operation.metadata.as_ref().filter(|any| any.type_url.ends_with("/longhaul.v1.OperationMetadata"))?;
+    let any = operation
+        .metadata
+        .as_ref()
+        .filter(|any| any.type_url.ends_with("/longhaul.v1.OperationMetadata"))?;
     OperationMetadata::decode(any.value.as_slice()).ok()
 }

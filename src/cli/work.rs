@@ -15,7 +15,12 @@ use crate::worker::command::{CommandWorker, Options};
 #[derive(Debug, Args)]
 pub(super) struct WorkArgs {
     /// The server
-    #[arg(long, default_value = "127.0.0.1:50051", env = "LONGHAUL_SERVER", value_name = "HOST:PORT")]
+    #[arg(
+        long,
+        default_value = "127.0.0.1:50051",
+        env = "LONGHAUL_SERVER",
+        value_name = "HOST:PORT"
+    )]
     server: String,
     /// The queue to work on
     #[arg(long, default_value = "default", value_name = "QUEUE")]

@@ -54,13 +54,25 @@ impl Client {
     ///
     /// # Errors
     /// What the server answers.
-    pub async fn start<Q: Message + Name, R: Message + Name + Default, M: Message + Name + Default>(
+    pub async fn start<
+        Q: Message + Name,
+        R: Message + Name + Default,
+        M: Message + Name + Default,
+    >(
         &self,
         request: &Q,
         start: pb::StartOperationRequest,
     ) -> Result<Handle<R, M>, Status> {
-        let any = prost_types::Any { type_url: format!("type.googleapis.com/{}", Q::full_name()), value: request.encode_to_vec() };
-        let start = pb::StartOperationRequest { request: Some(any), response_type: R::full_name(), metadata_type: M::full_name(), ..start };
+        let any = prost_types::Any {
+            type_url: format!("type.googleapis.com/{}", Q::full_name()),
+            value: request.encode_to_vec(),
+        };
+        let start = pb::StartOperationRequest {
+            request: Some(any),
+            response_type: R::full_name(),
+            metadata_type: M::full_name(),
+            ..start
+        };
         Ok(self.handle(self.start_operation(start).await?))
     }
 
@@ -83,12 +95,16 @@ impl<R: Message + Name + Default, M: Message + Name + Default> Handle<R, M> {
     pub async fn result(&self) -> Result<R, ResultError> {
         let operation = self.client.wait(self.name()).await.map_err(Box::new)?;
         match operation.result {
-            Some(operation::Result::Error(status)) => Err(OperationError { name: operation.name, status }.into()),
-            Some(operation::Result::Response(any)) => unpack(&any).ok_or_else(|| ResultError::Type {
-                name: operation.name,
-                wanted: R::full_name(),
-                found: any.type_url,
-            }),
+            Some(operation::Result::Error(status)) => {
+                Err(OperationError { name: operation.name, status }.into())
+            }
+            Some(operation::Result::Response(any)) => {
+                unpack(&any).ok_or_else(|| ResultError::Type {
+                    name: operation.name,
+                    wanted: R::full_name(),
+                    found: any.type_url,
+                })
+            }
             None => Ok(R::default()),
         }
     }
@@ -103,7 +119,10 @@ impl<R: Message + Name + Default, M: Message + Name + Default> Handle<R, M> {
 
     /// Watches to the end; re-attaches by itself.
     pub fn watch(&self) -> Watch {
-        self.client.watch(pb::WatchOperationRequest { name: self.name().to_owned(), ..pb::WatchOperationRequest::default() })
+        self.client.watch(pb::WatchOperationRequest {
+            name: self.name().to_owned(),
+            ..pb::WatchOperationRequest::default()
+        })
     }
 
     /// Asks for it to stop.

@@ -12,8 +12,8 @@ use tonic::{Request, Status};
 use self::retry::retried;
 use crate::proto::google::longrunning::operations_client::OperationsClient;
 use crate::proto::google::longrunning::{
-    CancelOperationRequest, DeleteOperationRequest, GetOperationRequest, ListOperationsRequest, ListOperationsResponse, Operation,
-    WaitOperationRequest,
+    CancelOperationRequest, DeleteOperationRequest, GetOperationRequest, ListOperationsRequest,
+    ListOperationsResponse, Operation, WaitOperationRequest,
 };
 use crate::proto::longhaul::v1 as pb;
 use crate::proto::longhaul::v1::callers_client::CallersClient;
@@ -45,9 +45,13 @@ impl Client {
     /// Where nobody answers within ten seconds, or the address makes no sense.
     pub async fn connect(server: &str) -> Result<Self, ConnectError> {
         let fault = |cause: String| ConnectError { server: server.to_owned(), cause };
-        let address = if server.contains("://") { server.to_owned() } else { format!("http://{server}") };
+        let address =
+            if server.contains("://") { server.to_owned() } else { format!("http://{server}") };
         let endpoint = Endpoint::try_from(address).map_err(|error| fault(error.to_string()))?;
-        let endpoint = endpoint.connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true).http2_keep_alive_interval(KEEPALIVE);
+        let endpoint = endpoint
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(KEEPALIVE);
         let channel = endpoint.connect().await.map_err(|error| fault(root_cause(&error)))?;
         Ok(Self::new(channel))
     }
@@ -66,7 +70,10 @@ impl Client {
     ///
     /// # Errors
     /// What the server answers.
-    pub async fn start_operation(&self, mut request: pb::StartOperationRequest) -> Result<Operation, Status> {
+    pub async fn start_operation(
+        &self,
+        mut request: pb::StartOperationRequest,
+    ) -> Result<Operation, Status> {
         if request.request_id.is_empty() && request.operation_id.is_empty() {
             request.request_id = uuid::Uuid::new_v4().to_string();
         }
@@ -84,7 +91,8 @@ impl Client {
     /// What the server answers.
     pub async fn get(&self, name: &str) -> Result<Operation, Status> {
         retried(|| {
-            let (mut stub, request) = (self.operations(), timed(GetOperationRequest { name: name.to_owned() }));
+            let (mut stub, request) =
+                (self.operations(), timed(GetOperationRequest { name: name.to_owned() }));
             async move { stub.get_operation(request).await }
         })
         .await
@@ -94,7 +102,10 @@ impl Client {
     ///
     /// # Errors
     /// What the server answers.
-    pub async fn list(&self, request: ListOperationsRequest) -> Result<ListOperationsResponse, Status> {
+    pub async fn list(
+        &self,
+        request: ListOperationsRequest,
+    ) -> Result<ListOperationsResponse, Status> {
         retried(|| {
             let (mut stub, request) = (self.operations(), timed(request.clone()));
             async move { stub.list_operations(request).await }
@@ -109,7 +120,8 @@ impl Client {
     pub async fn wait(&self, name: &str) -> Result<Operation, Status> {
         loop {
             let operation = retried(|| {
-                let mut request = Request::new(WaitOperationRequest { name: name.to_owned(), timeout: None });
+                let mut request =
+                    Request::new(WaitOperationRequest { name: name.to_owned(), timeout: None });
                 request.set_timeout(WAIT_TIMEOUT);
                 let mut stub = self.operations();
                 async move { stub.wait_operation(request).await }
@@ -127,7 +139,8 @@ impl Client {
     /// What the server answers.
     pub async fn cancel(&self, name: &str) -> Result<(), Status> {
         retried(|| {
-            let (mut stub, request) = (self.operations(), timed(CancelOperationRequest { name: name.to_owned() }));
+            let (mut stub, request) =
+                (self.operations(), timed(CancelOperationRequest { name: name.to_owned() }));
             async move { stub.cancel_operation(request).await }
         })
         .await
@@ -139,7 +152,8 @@ impl Client {
     /// What the server answers.
     pub async fn delete(&self, name: &str) -> Result<(), Status> {
         retried(|| {
-            let (mut stub, request) = (self.operations(), timed(DeleteOperationRequest { name: name.to_owned() }));
+            let (mut stub, request) =
+                (self.operations(), timed(DeleteOperationRequest { name: name.to_owned() }));
             async move { stub.delete_operation(request).await }
         })
         .await
@@ -149,9 +163,14 @@ impl Client {
     ///
     /// # Errors
     /// What the server answers.
-    pub async fn record(&self, name: &str, view: pb::OperationView) -> Result<pb::OperationRecord, Status> {
+    pub async fn record(
+        &self,
+        name: &str,
+        view: pb::OperationView,
+    ) -> Result<pb::OperationRecord, Status> {
         retried(|| {
-            let request = timed(pb::GetOperationRecordRequest { name: name.to_owned(), view: view.into() });
+            let request =
+                timed(pb::GetOperationRecordRequest { name: name.to_owned(), view: view.into() });
             let mut stub = self.callers();
             async move { stub.get_operation_record(request).await }
         })
@@ -162,7 +181,10 @@ impl Client {
     ///
     /// # Errors
     /// What the server answers.
-    pub async fn pause(&self, request: pb::PauseOperationRequest) -> Result<pb::OperationRecord, Status> {
+    pub async fn pause(
+        &self,
+        request: pb::PauseOperationRequest,
+    ) -> Result<pb::OperationRecord, Status> {
         retried(|| {
             let (mut stub, request) = (self.callers(), timed(request.clone()));
             async move { stub.pause_operation(request).await }
@@ -174,7 +196,10 @@ impl Client {
     ///
     /// # Errors
     /// What the server answers.
-    pub async fn resume(&self, request: pb::ResumeOperationRequest) -> Result<pb::OperationRecord, Status> {
+    pub async fn resume(
+        &self,
+        request: pb::ResumeOperationRequest,
+    ) -> Result<pb::OperationRecord, Status> {
         retried(|| {
             let (mut stub, request) = (self.callers(), timed(request.clone()));
             async move { stub.resume_operation(request).await }
@@ -213,6 +238,6 @@ fn root_cause(error: &dyn std::error::Error) -> String {
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
-const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
+const WAIT_TIMEOUT: Duration = Duration::from_mins(1);
 const KEEPALIVE: Duration = Duration::from_secs(20);
 const MAX_REPLY: usize = crate::limits::MAX_MESSAGE_BYTES;

@@ -9,7 +9,9 @@ use tonic_types::StatusExt;
 use crate::clock::{Clock, SystemClock};
 
 /// Calls until it answers something else than UNAVAILABLE, at most five times.
-pub(super) async fn retried<T, F: Future<Output = Result<Response<T>, Status>>>(mut call: impl FnMut() -> F) -> Result<T, Status> {
+pub(super) async fn retried<T, F: Future<Output = Result<Response<T>, Status>>>(
+    mut call: impl FnMut() -> F,
+) -> Result<T, Status> {
     let mut pause = FIRST_PAUSE;
     for _ in 1..ATTEMPTS {
         match call().await {

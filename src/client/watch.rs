@@ -22,7 +22,10 @@ pub struct Watch {
 }
 
 impl Watch {
-    pub(super) const fn new(callers: CallersClient<Channel>, request: WatchOperationRequest) -> Self {
+    pub(super) const fn new(
+        callers: CallersClient<Channel>,
+        request: WatchOperationRequest,
+    ) -> Self {
         Self { callers, request, stream: None, pause: FIRST_PAUSE, failures: 0, ended: false }
     }
 
@@ -42,7 +45,9 @@ impl Watch {
                     match event.r#type() {
                         Type::Reconnect => {
                             self.stream = None;
-                            let delay = event.reconnect_delay.and_then(|delay| Duration::try_from(delay).ok());
+                            let delay = event
+                                .reconnect_delay
+                                .and_then(|delay| Duration::try_from(delay).ok());
                             rest(delay.unwrap_or_default()).await;
                         }
                         Type::Done | Type::Deleted => {
@@ -63,7 +68,9 @@ impl Watch {
     async fn attached_next(&mut self) -> Result<Option<WatchOperationResponse>, Status> {
         let stream = match &mut self.stream {
             Some(stream) => stream,
-            none => none.insert(self.callers.watch_operation(self.request.clone()).await?.into_inner()),
+            none => {
+                none.insert(self.callers.watch_operation(self.request.clone()).await?.into_inner())
+            }
         };
         stream.message().await
     }
@@ -72,7 +79,8 @@ impl Watch {
         self.stream = None;
         self.failures += 1;
         // A broken connection comes as UNKNOWN or INTERNAL from below the protocol, without details.
-        let broken = matches!(status.code(), Code::Unknown | Code::Internal | Code::Cancelled) && status.details().is_empty();
+        let broken = matches!(status.code(), Code::Unknown | Code::Internal | Code::Cancelled)
+            && status.details().is_empty();
         if self.failures >= MAX_FAILURES || !(broken || status.code() == Code::Unavailable) {
             self.ended = true;
             return Err(status);

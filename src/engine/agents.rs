@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 
-use super::error::Result;
 use super::Engine;
+use super::error::Result;
 use crate::clock::Timestamp;
 use crate::operation::command::{Command, Due};
 use crate::operation::entries::{DueClass, due_bound};
@@ -44,7 +44,8 @@ trait Agent: Copy + Send + Sync + 'static {
 
 impl Agent for Reaper {
     const NAME: &'static str = "reaper";
-    const CLASSES: &'static [DueClass] = &[DueClass::Grace, DueClass::Deadline, DueClass::Attempt, DueClass::Lease, DueClass::Queue];
+    const CLASSES: &'static [DueClass] =
+        &[DueClass::Grace, DueClass::Deadline, DueClass::Attempt, DueClass::Lease, DueClass::Queue];
     const BATCH: usize = 1_000;
 }
 
@@ -109,7 +110,11 @@ impl Engine {
     /// Waits for the next look: a second, or less where something of the scheduler's comes due sooner. What was due and could
     /// not be done is no reason to hurry.
     async fn rest<A: Agent>(&self, stuck: bool) {
-        let soonest = if A::NAME == Scheduler::NAME { self.next_due::<A>().await.unwrap_or(INTERVAL) } else { INTERVAL };
+        let soonest = if A::NAME == Scheduler::NAME {
+            self.next_due::<A>().await.unwrap_or(INTERVAL)
+        } else {
+            INTERVAL
+        };
         let pause = if stuck { soonest.max(STUCK) } else { soonest };
         tokio::select! {
             () = self.idle_for(pause) => {}
@@ -120,9 +125,12 @@ impl Engine {
     async fn next_due<A: Agent>(&self) -> Option<Duration> {
         let mut soonest = INTERVAL;
         for class in A::CLASSES {
-            let first = self.inner.store.scan(Scan::first(Index::new(class.index()), 1)).await.ok()?;
+            let first =
+                self.inner.store.scan(Scan::first(Index::new(class.index()), 1)).await.ok()?;
             let Some(entry) = first.first() else { continue };
-            let time = Timestamp::from_micros(entry.member.first_chunk().copied().map_or(0, u64::from_be_bytes));
+            let time = Timestamp::from_micros(
+                entry.member.first_chunk().copied().map_or(0, u64::from_be_bytes),
+            );
             soonest = soonest.min(time.since(self.inner.store.now(entry.partition)).max(MOMENT));
         }
         Some(soonest)
@@ -140,14 +148,29 @@ impl Engine {
         Ok(sweep)
     }
 
-    async fn sweep_partition(&self, class: DueClass, partition: Partition, limit: usize) -> Result<Sweep> {
+    async fn sweep_partition(
+        &self,
+        class: DueClass,
+        partition: Partition,
+        limit: usize,
+    ) -> Result<Sweep> {
         let store = &self.inner.store;
-        let Some(answering_since) = store.answering_since(partition) else { return Ok(Sweep::default()) };
-        let scan = Scan::first(Index::new(class.index()), limit).within(partition).up_to(due_bound(store.now(partition)));
-        let due: Vec<Key> = store.scan(scan).await?.iter().filter_map(crate::store::Entry::key).collect();
+        let Some(answering_since) = store.answering_since(partition) else {
+            return Ok(Sweep::default());
+        };
+        let scan = Scan::first(Index::new(class.index()), limit)
+            .within(partition)
+            .up_to(due_bound(store.now(partition)));
+        let due: Vec<Key> =
+            store.scan(scan).await?.iter().filter_map(crate::store::Entry::key).collect();
         let due_entries = due.len();
-        let done = futures_util::stream::iter(due).map(|key| self.clone().do_due(key, Due { class, answering_since }));
-        let changed = done.buffer_unordered(AT_ONCE).filter(|changed| std::future::ready(*changed)).count().await;
+        let done = futures_util::stream::iter(due)
+            .map(|key| self.clone().do_due(key, Due { class, answering_since }));
+        let changed = done
+            .buffer_unordered(AT_ONCE)
+            .filter(|changed| std::future::ready(*changed))
+            .count()
+            .await;
         Ok(Sweep { due: due_entries, changed })
     }
 

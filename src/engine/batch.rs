@@ -91,8 +91,17 @@ impl LeaseBatch {
 
 /// About how many bytes a lease takes in a reply.
 pub(super) fn weight(operation: &Operation) -> usize {
-    let payloads = [&operation.spec.request, &operation.metadata, &operation.checkpoint, &operation.resume_input];
-    let payloads: usize = payloads.into_iter().flatten().map(|payload| payload.size() + payload.type_url().len()).sum();
+    let payloads = [
+        &operation.spec.request,
+        &operation.metadata,
+        &operation.checkpoint,
+        &operation.resume_input,
+    ];
+    let payloads: usize = payloads
+        .into_iter()
+        .flatten()
+        .map(|payload| payload.size() + payload.type_url().len())
+        .sum();
     let error = operation.last_error.as_ref().map_or(0, prost::Message::encoded_len);
     payloads + error + prost::Message::encoded_len(&operation.spec.options) + FIXED_SIZE
 }
@@ -115,14 +124,20 @@ impl Engine {
         let metadata = of(Slot::Metadata, operation.metadata.as_ref()).await?;
         let checkpoint = of(Slot::Checkpoint, operation.checkpoint.as_ref()).await?;
         let resume_input = of(Slot::ResumeInput, operation.resume_input.as_ref()).await?;
-        let (Some(request), Some(metadata), Some(checkpoint), Some(resume_input)) = (request, metadata, checkpoint, resume_input) else {
+        let (Some(request), Some(metadata), Some(checkpoint), Some(resume_input)) =
+            (request, metadata, checkpoint, resume_input)
+        else {
             return Ok(None);
         };
         Ok(Some(Leased { operation, request, metadata, checkpoint, resume_input }))
     }
 
     /// The same for an operation that its starter leased.
-    pub(super) async fn load_leased(&self, key: Key, operation: Operation) -> Result<Option<Leased>> {
+    pub(super) async fn load_leased(
+        &self,
+        key: Key,
+        operation: Operation,
+    ) -> Result<Option<Leased>> {
         Ok(self.load(&Grant { key, operation: Box::new(operation) }).await?)
     }
 

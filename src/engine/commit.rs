@@ -27,6 +27,10 @@ pub struct Done {
 }
 
 impl Done {
+    const fn new(record: Option<Record>, answer: Answer, changed: bool, time: Timestamp) -> Self {
+        Self { record, answer, changed, time }
+    }
+
     /// The operation, unless it is gone.
     pub fn operation(&self) -> Option<&Operation> {
         self.record.as_ref().and_then(Record::operation)
@@ -55,24 +59,36 @@ impl Engine {
             let Some(before) = self.read(key).await? else { return Ok(None) };
             let partition = self.inner.store.keyspace().partition(key);
             let now = self.inner.store.now(partition);
-            if let Some((revision, change)) = sent.take().filter(|(revision, _)| *revision != before.stamps.revision) {
+            if let Some((revision, change)) =
+                sent.take().filter(|(revision, _)| *revision != before.stamps.revision)
+            {
                 if is_written(key, change.record.as_ref(), &before.record) {
-                    return Ok(Some(Done { record: Some(before.record), answer: change.answer, changed: true, time: now }));
+                    return Ok(Some(Done::new(Some(before.record), change.answer, true, now)));
                 }
-                tracing::warn!(revision, "somebody else wrote while it was not known whether a report was; leaving that to its worker");
+                tracing::warn!(
+                    revision,
+                    "somebody else wrote while it was not known whether a report was; leaving that to its worker"
+                );
                 return Err(Error::busy(&"the operation"));
             }
             let change = match apply(&before.record, command, now)? {
                 Applied::Changed(change) => change,
-                Applied::Unchanged(answer) => return Ok(Some(Done { record: Some(before.record), answer, changed: false, time: now })),
+                Applied::Unchanged(answer) => {
+                    return Ok(Some(Done::new(Some(before.record), answer, false, now)));
+                }
             };
             let generation = self.inner.hub.generation(partition);
             let set = self.plan(key, Some(&before), &change);
             match self.commit_one(set).await {
                 Ok(committed) => {
-                    let record = self.committed(Spot { key, generation }, Some(before.stamps), &change, committed);
+                    let record = self.committed(
+                        Spot { key, generation },
+                        Some(before.stamps),
+                        &change,
+                        committed,
+                    );
                     self.wake_after(Some(&before.record), record.as_ref());
-                    return Ok(Some(Done { record, answer: change.answer, changed: true, time: now }));
+                    return Ok(Some(Done::new(record, change.answer, true, now)));
                 }
                 Err(error) => {
                     if matches!(error, CommitError::Unavailable(_)) && !command.is_known_again() {
@@ -88,17 +104,28 @@ impl Engine {
     pub(super) async fn read(&self, key: Key) -> Result<Option<Before>> {
         let found = self.inner.store.get(&[key]).await?.into_iter().next().flatten();
         let Some(found) = found else { return Ok(None) };
-        let stamps = Stamps { revision: found.revision, visible: found.visible_revision, fencing: found.fencing_number };
+        let stamps = Stamps {
+            revision: found.revision,
+            visible: found.visible_revision,
+            fencing: found.fencing_number,
+        };
         Ok(Some(Before { record: decode(&found)?, stamps }))
     }
 
     pub(super) fn plan(&self, key: Key, before: Option<&Before>, change: &Change) -> WriteSet {
-        let queue = change.record.as_ref().filter(|new| becomes_ready(before.map(|before| &before.record), Some(new)));
-        let note = queue.and_then(Record::operation).map_or("", |operation| operation.spec.queue.as_str());
+        let queue = change
+            .record
+            .as_ref()
+            .filter(|new| becomes_ready(before.map(|before| &before.record), Some(new)));
+        let note =
+            queue.and_then(Record::operation).map_or("", |operation| operation.spec.queue.as_str());
         write_set(self.inner.store.keyspace(), key, before, change, note)
     }
 
-    pub(super) async fn commit_one(&self, set: WriteSet) -> std::result::Result<Committed, CommitError> {
+    pub(super) async fn commit_one(
+        &self,
+        set: WriteSet,
+    ) -> std::result::Result<Committed, CommitError> {
         let results = self.inner.store.commit(vec![set]).await;
         results.into_iter().next().unwrap_or(Err(CommitError::Conflict))
     }
@@ -124,7 +151,9 @@ impl Engine {
         if change.visible && self.inner.hub.is_watched(key) {
             let state = match record.as_ref().and_then(Record::operation) {
                 // Work on it may go on, but callers see no more of it.
-                Some(operation) if operation.deletion.is_some() => Some(Err(Rejection::Deleted(operation.name.clone()).into())),
+                Some(operation) if operation.deletion.is_some() => {
+                    Some(Err(Rejection::Deleted(operation.name.clone()).into()))
+                }
                 // Payloads are still inline in the change, so the view needs no reading.
                 operation => operation.and_then(View::of_inline).map(Ok),
             };
@@ -142,7 +171,9 @@ impl Engine {
         if becomes_ready(before, after) {
             self.inner.dispatchers.wake(operation.spec.queue.as_str());
         }
-        let soon = |class: &DueClass| matches!(class, DueClass::Start | DueClass::Retry | DueClass::Resume);
+        let soon = |class: &DueClass| {
+            matches!(class, DueClass::Start | DueClass::Retry | DueClass::Resume)
+        };
         if operation.places.due.iter().any(|(class, _)| soon(class)) {
             self.inner.scheduler_wake.notify_one();
         }

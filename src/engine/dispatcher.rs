@@ -97,12 +97,21 @@ impl Engine {
     pub(super) fn queue_up(&self, request: LeaseRequest) -> Place {
         let (reply, receiver) = oneshot::channel();
         let leaving = Arc::<AtomicBool>::default();
-        let place = Place { engine: self.clone(), queue: request.queue.as_str().to_owned(), leaving: leaving.clone(), reply: receiver };
+        let place = Place {
+            engine: self.clone(),
+            queue: request.queue.as_str().to_owned(),
+            leaving: leaving.clone(),
+            reply: receiver,
+        };
         let queue = request.queue.as_str().to_owned();
         let mut queues = lock(&self.inner.dispatchers.queues);
         let dispatcher = queues.get(&queue).cloned();
         let dispatcher = dispatcher.unwrap_or_else(|| {
-            let dispatcher = Arc::new(Dispatcher { queue: queue.clone(), waiting: Mutex::default(), wake: Notify::new() });
+            let dispatcher = Arc::new(Dispatcher {
+                queue: queue.clone(),
+                waiting: Mutex::default(),
+                wake: Notify::new(),
+            });
             queues.insert(queue, dispatcher.clone());
             let (engine, serving) = (self.clone(), dispatcher.clone());
             self.inner.tasks.spawn("dispatcher", async move { engine.dispatch(serving).await });
@@ -155,17 +164,26 @@ impl Engine {
     }
 
     /// One look at the queue, for all who wait, beyond `unfit` entries that nobody could take the last time.
-    async fn serve_round(&self, dispatcher: &Dispatcher, unfit: usize) -> std::result::Result<Round, StoreError> {
+    async fn serve_round(
+        &self,
+        dispatcher: &Dispatcher,
+        unfit: usize,
+    ) -> std::result::Result<Round, StoreError> {
         let store = &self.inner.store;
         let demands = dispatcher.demands();
-        let wanted = demands.iter().map(|request| request.max).sum::<usize>().min(MAX_LEASES) + unfit;
-        let entries = store.scan(Scan::first(Index::new(ready_index(&dispatcher.queue)), wanted)).await?;
+        let wanted =
+            demands.iter().map(|request| request.max).sum::<usize>().min(MAX_LEASES) + unfit;
+        let entries =
+            store.scan(Scan::first(Index::new(ready_index(&dispatcher.queue)), wanted)).await?;
         let keys: Vec<Key> = entries.iter().filter_map(crate::store::Entry::key).collect();
         if keys.is_empty() {
             return Ok(Round { served: false, raced: false, unfit: 0 });
         }
         let (candidates, unfit) = self.decide(&demands, &keys).await?;
-        let sets = candidates.iter().map(|candidate| self.plan(candidate.key, Some(&candidate.before), &candidate.change)).collect();
+        let sets = candidates
+            .iter()
+            .map(|candidate| self.plan(candidate.key, Some(&candidate.before), &candidate.change))
+            .collect();
         let results = store.commit(sets).await;
         let mut grants: Vec<Vec<Grant>> = demands.iter().map(|_| Vec::new()).collect();
         let mut raced = unfit > 0;
@@ -174,23 +192,36 @@ impl Engine {
             let stamps = candidate.before.stamps;
             match result {
                 Ok(committed) => {
-                    let record = self.committed(Spot { key: candidate.key, generation: candidate.generation }, Some(stamps), &candidate.change, committed);
-                    grants[candidate.waiting].extend(record.and_then(|record| Grant::new(candidate.key, record)));
+                    let record = self.committed(
+                        Spot { key: candidate.key, generation: candidate.generation },
+                        Some(stamps),
+                        &candidate.change,
+                        committed,
+                    );
+                    grants[candidate.waiting]
+                        .extend(record.and_then(|record| Grant::new(candidate.key, record)));
                 }
                 // It may have been given: the token tells.
-                Err(CommitError::Unavailable(error)) => match self.apply_to_key(candidate.key, &candidate.command).await {
-                    Ok(done) => {
-                        let record = done.and_then(|done| done.record);
-                        grants[candidate.waiting].extend(record.and_then(|record| Grant::new(candidate.key, record)));
+                Err(CommitError::Unavailable(error)) => {
+                    match self.apply_to_key(candidate.key, &candidate.command).await {
+                        Ok(done) => {
+                            let record = done.and_then(|done| done.record);
+                            grants[candidate.waiting].extend(
+                                record.and_then(|record| Grant::new(candidate.key, record)),
+                            );
+                        }
+                        // Somebody else has it.
+                        Err(refused) if refused.reason != Reason::StoreUnavailable => raced = true,
+                        Err(_) => {
+                            let lost = candidate
+                                .change
+                                .record
+                                .and_then(|record| Grant::new(candidate.key, record));
+                            self.release_unseen(lost.into_iter().collect());
+                            outage = Some(error);
+                        }
                     }
-                    // Somebody else has it.
-                    Err(refused) if refused.reason != Reason::StoreUnavailable => raced = true,
-                    Err(_) => {
-                        let lost = candidate.change.record.and_then(|record| Grant::new(candidate.key, record));
-                        self.release_unseen(lost.into_iter().collect());
-                        outage = Some(error);
-                    }
-                },
+                }
                 Err(CommitError::Conflict | CommitError::Early) => raced = true,
             }
         }
@@ -201,10 +232,17 @@ impl Engine {
 
     /// Reads what is at the head of the queue and gives it to those who wait, first come, first served, and to each no more than
     /// a reply holds. Also counts what nobody can take.
-    async fn decide(&self, demands: &[LeaseRequest], keys: &[Key]) -> std::result::Result<(Vec<Candidate>, usize), StoreError> {
+    async fn decide(
+        &self,
+        demands: &[LeaseRequest],
+        keys: &[Key],
+    ) -> std::result::Result<(Vec<Candidate>, usize), StoreError> {
         let store = &self.inner.store;
         let (mut waiting, mut given, mut bytes, mut unfit) = (0, 0, 0, 0);
-        let generations: Vec<u64> = keys.iter().map(|key| self.inner.hub.generation(store.keyspace().partition(*key))).collect();
+        let generations: Vec<u64> = keys
+            .iter()
+            .map(|key| self.inner.hub.generation(store.keyspace().partition(*key)))
+            .collect();
         let records = store.get(keys).await?;
         let mut candidates = Vec::with_capacity(keys.len());
         for ((key, record), generation) in keys.iter().zip(records).zip(generations) {
@@ -217,11 +255,23 @@ impl Engine {
                 (waiting, given, bytes) = (waiting + 1, 0, 0);
             }
             let Some(request) = demands.get(waiting) else { break };
-            let take = Take { token: Token(random()), worker: request.worker.clone(), duration: request.duration, holder: None };
+            let take = Take {
+                token: Token(random()),
+                worker: request.worker.clone(),
+                duration: request.duration,
+                holder: None,
+            };
             let now = store.now(store.keyspace().partition(*key));
             let command = Command::Lease(take);
             if let Ok(Applied::Changed(change)) = apply(&before.record, &command, now) {
-                candidates.push(Candidate { key: *key, command, before, change, waiting, generation });
+                candidates.push(Candidate {
+                    key: *key,
+                    command,
+                    before,
+                    change,
+                    waiting,
+                    generation,
+                });
                 (given, bytes) = (given + 1, bytes + size);
             } else {
                 unfit += 1;
@@ -326,7 +376,11 @@ impl Drop for Place {
 
 /// A record that can be read. One that cannot must not keep everything behind it in the queue from being taken.
 fn readable(record: &crate::store::Record) -> Option<Before> {
-    let stamps = Stamps { revision: record.revision, visible: record.visible_revision, fencing: record.fencing_number };
+    let stamps = Stamps {
+        revision: record.revision,
+        visible: record.visible_revision,
+        fencing: record.fencing_number,
+    };
     match decode(record) {
         Ok(record) => Some(Before { record, stamps }),
         Err(error) => {

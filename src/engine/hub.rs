@@ -109,7 +109,9 @@ impl Engine {
     pub(super) async fn follow(&self, key: Key) -> Result<Interest> {
         let newest = {
             let mut cells = self.inner.hub.cells();
-            let cell = cells.entry(key).or_insert_with(|| Cell { newest: watch::Sender::new(None), interested: 0 });
+            let cell = cells
+                .entry(key)
+                .or_insert_with(|| Cell { newest: watch::Sender::new(None), interested: 0 });
             cell.interested += 1;
             cell.newest.subscribe()
         };
@@ -122,12 +124,16 @@ impl Engine {
     async fn sight(&self, keys: &[Key]) -> std::result::Result<(), StoreError> {
         let store = &self.inner.store;
         let keyspace = store.keyspace();
-        let generations: Vec<u64> = keys.iter().map(|key| self.inner.hub.generation(keyspace.partition(*key))).collect();
+        let generations: Vec<u64> =
+            keys.iter().map(|key| self.inner.hub.generation(keyspace.partition(*key))).collect();
         let records = store.get(keys).await?;
         for ((key, generation), record) in keys.iter().zip(generations).zip(records) {
             let (revision, state) = match record {
                 // Older than whatever may be started under that name.
-                None => (0, Err(Error::new(super::Reason::OperationNotFound, "there is no such operation"))),
+                None => (
+                    0,
+                    Err(Error::new(super::Reason::OperationNotFound, "there is no such operation")),
+                ),
                 Some(record) => match self.see(*key, &record).await? {
                     // Trouble passes, and what is offered stays until the operation changes.
                     Err(trouble) if trouble.reason == super::Reason::StoreUnavailable => {
@@ -143,16 +149,24 @@ impl Engine {
     }
 
     /// What callers see of a record. What cannot be read is told to those who follow it, and to nobody else.
-    async fn see(&self, key: Key, record: &crate::store::Record) -> std::result::Result<Result<Arc<View>>, StoreError> {
+    async fn see(
+        &self,
+        key: Key,
+        record: &crate::store::Record,
+    ) -> std::result::Result<Result<Arc<View>>, StoreError> {
         let record = match decode(record) {
             Ok(record) => record,
             Err(damaged) => return Ok(Err(damaged.into())),
         };
-        if let Some(gone) = record.gone(self.inner.store.now(self.inner.store.keyspace().partition(key))) {
+        if let Some(gone) =
+            record.gone(self.inner.store.now(self.inner.store.keyspace().partition(key)))
+        {
             return Ok(Err(gone.into()));
         }
         let name = record.name().clone();
-        let Record::Operation(operation) = record else { return Ok(Err(Rejection::Expired(name).into())) };
+        let Record::Operation(operation) = record else {
+            return Ok(Err(Rejection::Expired(name).into()));
+        };
         match View::load(&*self.inner.store, key, *operation).await? {
             Some(view) => Ok(Ok(view)),
             // It changed while it was read; whatever it is now is newer than its revision, and a hint of that follows.
@@ -196,7 +210,12 @@ impl Engine {
                     hub.generations[usize::from(partition.0)].fetch_add(1, Ordering::AcqRel);
                 }
                 let keyspace = self.inner.store.keyspace();
-                let affected: Vec<Key> = hub.cells().keys().copied().filter(|key| partitions.contains(&keyspace.partition(*key))).collect();
+                let affected: Vec<Key> = hub
+                    .cells()
+                    .keys()
+                    .copied()
+                    .filter(|key| partitions.contains(&keyspace.partition(*key)))
+                    .collect();
                 lock(&hub.stale).extend(affected);
                 hub.refresh.notify_one();
                 self.inner.dispatchers.wake_all();
@@ -222,7 +241,8 @@ impl Engine {
                 Err(error) => {
                     let end: Box<Error> = error.into();
                     for key in keys {
-                        let generation = hub.generation(self.inner.store.keyspace().partition(*key));
+                        let generation =
+                            hub.generation(self.inner.store.keyspace().partition(*key));
                         hub.offer(*key, generation, u64::MAX, Err(end.clone()));
                     }
                 }

@@ -12,9 +12,9 @@ use super::error::Result;
 use super::view::View;
 use super::{Engine, page_token};
 use crate::limits::MAX_REPLY_BYTES;
-use crate::operation::{Operation, Record};
 use crate::operation::entries::{LIST, parent_prefix};
 use crate::operation::name::ParentPattern;
+use crate::operation::{Operation, Record};
 use crate::store::codec::decode;
 use crate::store::{Entry, Index, Key, Partition, Scan};
 
@@ -46,11 +46,14 @@ impl Engine {
         let now = self.inner.store.now(Partition(0));
         let mut after = match query.page_token.as_str() {
             "" => None,
-            token => Some(Bytes::from(page_token::open(keyspace, query.parent.as_str(), token, now)?)),
+            token => {
+                Some(Bytes::from(page_token::open(keyspace, query.parent.as_str(), token, now)?))
+            }
         };
         let mut page = ListPage::default();
         let mut bytes = 0;
-        let seal = |position: &[u8]| page_token::seal(keyspace, query.parent.as_str(), position, now);
+        let seal =
+            |position: &[u8]| page_token::seal(keyspace, query.parent.as_str(), position, now);
         loop {
             // One more than asked for tells whether there is a next page.
             let wanted = (query.page_size - page.views.len() + 1).min(AT_ONCE);
@@ -87,9 +90,17 @@ impl Engine {
     }
 
     /// Entries after a position, and where to go on if there were too many parents to look at in one call.
-    async fn entries_after(&self, parent: &ParentPattern, after: Option<&Bytes>, wanted: usize) -> Result<(Vec<Entry>, Option<Vec<u8>>)> {
+    async fn entries_after(
+        &self,
+        parent: &ParentPattern,
+        after: Option<&Bytes>,
+        wanted: usize,
+    ) -> Result<(Vec<Entry>, Option<Vec<u8>>)> {
         if !parent.is_wildcard() {
-            return Ok((self.children_after(parent.as_str().as_bytes(), after, wanted).await?, None));
+            return Ok((
+                self.children_after(parent.as_str().as_bytes(), after, wanted).await?,
+                None,
+            ));
         }
         let mut parents = 0;
         let mut entries = Vec::new();
@@ -103,7 +114,10 @@ impl Engine {
             };
             let Some(next) = next else { break };
             if parent.matches(&String::from_utf8_lossy(&next)) {
-                entries.extend(self.children_after(&next, after.take().as_ref(), wanted - entries.len()).await?);
+                entries.extend(
+                    self.children_after(&next, after.take().as_ref(), wanted - entries.len())
+                        .await?,
+                );
             }
             after = None;
             parents += 1;
@@ -117,9 +131,15 @@ impl Engine {
     }
 
     /// Newest first: the index is in order of creation, read backwards.
-    async fn children_after(&self, parent: &[u8], after: Option<&Bytes>, wanted: usize) -> Result<Vec<Entry>> {
+    async fn children_after(
+        &self,
+        parent: &[u8],
+        after: Option<&Bytes>,
+        wanted: usize,
+    ) -> Result<Vec<Entry>> {
         let prefix = parent_prefix(&String::from_utf8_lossy(parent));
-        let mut scan = Scan { descending: true, ..Scan::first(Index::new(LIST), wanted) }.with_prefix(&prefix);
+        let mut scan =
+            Scan { descending: true, ..Scan::first(Index::new(LIST), wanted) }.with_prefix(&prefix);
         if let Some(after) = after {
             scan.to = Bound::Excluded(after.clone());
         }
@@ -127,7 +147,11 @@ impl Engine {
     }
 
     /// The first parent with children after `former`, of those that begin as the pattern does.
-    async fn next_parent(&self, pattern: &ParentPattern, former: Option<Vec<u8>>) -> Result<Option<Vec<u8>>> {
+    async fn next_parent(
+        &self,
+        pattern: &ParentPattern,
+        former: Option<Vec<u8>>,
+    ) -> Result<Option<Vec<u8>>> {
         let mut scan = Scan::first(Index::new(LIST), 1).with_prefix(pattern.prefix().as_bytes());
         if let Some(former) = former {
             // Members of `former` begin with it and a zero; the next parent is above all of them.

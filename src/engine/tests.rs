@@ -26,7 +26,8 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let clock = ManualClock::new(Timestamp::from_micros(1_700_000_000_000_000));
-        let store = Faulty::new(MemoryStore::new(Keyspace::generate(1), clock.clone()), Plan::default());
+        let store =
+            Faulty::new(MemoryStore::new(Keyspace::generate(1), clock.clone()), Plan::default());
         let shared: Arc<dyn Store> = store.clone();
         Self { engine: Engine::without_agents(shared, clock.clone()), clock, store }
     }

@@ -6,12 +6,12 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
+use super::Engine;
 use super::caller::{Caller, Permission};
 use super::calls::named;
 use super::error::{Error, Reason, Result};
 use super::hub::{Interest, Sighting};
 use super::view::View;
-use super::Engine;
 use crate::clock::Timestamp;
 use crate::operation::name::Name;
 
@@ -86,6 +86,18 @@ pub struct Watch {
     token: String,
     ended: bool,
     first: bool,
+    /// When it last said anything.
+    said: Duration,
+}
+
+/// How it went to hold a state back.
+enum Held {
+    /// Its time has come.
+    Over,
+    /// There is a newer one.
+    Superseded,
+    /// Not yet, but there must be a sign of life.
+    Silent,
 }
 
 /// What the watcher was told last.
@@ -102,8 +114,18 @@ impl ResumeToken {
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).ok();
         let parts = bytes.as_deref().and_then(|bytes| bytes.split_at_checked(16));
         parts
-            .and_then(|(uid, revision)| Some(Self { uid: uid.try_into().ok()?, revision: u64::from_be_bytes(revision.try_into().ok()?) }))
-            .ok_or_else(|| Error::field("resume_token", "resume_token is none that a watch has sent; leave it empty to begin anew"))
+            .and_then(|(uid, revision)| {
+                Some(Self {
+                    uid: uid.try_into().ok()?,
+                    revision: u64::from_be_bytes(revision.try_into().ok()?),
+                })
+            })
+            .ok_or_else(|| {
+                Error::field(
+                    "resume_token",
+                    "resume_token is none that a watch has sent; leave it empty to begin anew",
+                )
+            })
     }
 
     fn of(view: &View) -> Self {
@@ -120,22 +142,44 @@ impl std::fmt::Display for ResumeToken {
 
 impl Engine {
     /// Watches an operation.
-    pub async fn watch(&self, caller: &Caller, name: &Name, options: WatchOptions) -> Result<Watch> {
+    pub async fn watch(
+        &self,
+        caller: &Caller,
+        name: &Name,
+        options: WatchOptions,
+    ) -> Result<Watch> {
         self.inner.policy.authorise(caller, Permission::Read, name.parent())?;
         let mut interest = self.follow(self.key(name)).await?;
         // An operation whose payloads changed while they were read is read again; wait for that.
-        let known = interest.newest.wait_for(Option::is_some).await.ok().and_then(|known| known.clone());
+        let known =
+            interest.newest.wait_for(Option::is_some).await.ok().and_then(|known| known.clone());
         let known = known.ok_or_else(Error::draining)?;
         let view = known.state.map_err(|error| named(name, error))?;
         let begin = ResumeToken::of(&view);
-        let skip = !view.published.done && match &options.from {
-            WatchFrom::Start => false,
-            WatchFrom::Now => true,
-            WatchFrom::Token(token) => *token == begin,
-        };
-        let told = skip.then(|| Told { generation: known.generation, revision: known.revision, at: self.inner.clock.elapsed() });
+        let skip = !view.published.done
+            && match &options.from {
+                WatchFrom::Start => false,
+                WatchFrom::Now => true,
+                WatchFrom::Token(token) => *token == begin,
+            };
+        let told = skip.then(|| Told {
+            generation: known.generation,
+            revision: known.revision,
+            at: self.inner.clock.elapsed(),
+        });
         let token = begin.to_string();
-        Ok(Watch { engine: self.clone(), name: name.clone(), options, interest, told, token, ended: false, first: !skip })
+        let said = self.inner.clock.elapsed();
+        Ok(Watch {
+            engine: self.clone(),
+            name: name.clone(),
+            options,
+            interest,
+            told,
+            token,
+            ended: false,
+            first: !skip,
+            said,
+        })
     }
 }
 
@@ -145,6 +189,12 @@ impl Watch {
         if self.ended {
             return None;
         }
+        let event = self.next_event().await;
+        self.said = self.engine.inner.clock.elapsed();
+        event
+    }
+
+    async fn next_event(&mut self) -> Option<Result<WatchEvent>> {
         loop {
             let newest = self.interest.newest.borrow_and_update().clone();
             if let Some(sighting) = newest.filter(|sighting| self.is_news(sighting)) {
@@ -154,11 +204,12 @@ impl Watch {
                 continue;
             }
             let clock = self.engine.inner.clock.clone();
+            let quiet = self.quiet();
             tokio::select! {
                 biased;
-                changed = self.interest.newest.changed() => if changed.is_err() { return Some(self.end(EventKind::Reconnect)) },
-                () = self.engine.drained() => return Some(self.end(EventKind::Reconnect)),
-                () = clock.sleep(self.options.heartbeat) => return Some(Ok(self.event(EventKind::Heartbeat, None))),
+                changed = self.interest.newest.changed() => if changed.is_err() { return Some(Ok(self.end(EventKind::Reconnect))) },
+                () = self.engine.drained() => return Some(Ok(self.end(EventKind::Reconnect))),
+                () = clock.sleep(quiet) => return Some(Ok(self.event(EventKind::Heartbeat, None))),
             }
         }
     }
@@ -175,12 +226,18 @@ impl Watch {
             Err(error) => return Some(self.gone(error)),
         };
         if let Some(told) = self.told.filter(|_| !view.published.done) {
-            let pause = self.options.min_interval.saturating_sub(self.engine.inner.clock.elapsed().saturating_sub(told.at));
-            if !pause.is_zero() && self.superseded_within(pause).await {
-                return None;
+            let pause = self
+                .options
+                .min_interval
+                .saturating_sub(self.engine.inner.clock.elapsed().saturating_sub(told.at));
+            match if pause.is_zero() { Held::Over } else { self.hold_back(pause).await } {
+                Held::Over => {}
+                Held::Superseded => return None,
+                Held::Silent => return Some(Ok(self.event(EventKind::Heartbeat, None))),
             }
         }
-        let went_back = self.told.is_some_and(|told| generation > told.generation && revision < told.revision);
+        let went_back =
+            self.told.is_some_and(|told| generation > told.generation && revision < told.revision);
         let kind = match self.told {
             _ if view.published.done => EventKind::Done,
             _ if went_back => EventKind::Resync,
@@ -194,32 +251,47 @@ impl Watch {
         Some(Ok(self.event(kind, Some(view))))
     }
 
-    async fn superseded_within(&mut self, pause: Duration) -> bool {
+    async fn hold_back(&mut self, pause: Duration) -> Held {
         let clock = self.engine.inner.clock.clone();
+        let quiet = self.quiet();
         tokio::select! {
             biased;
-            changed = self.interest.newest.changed() => changed.is_ok(),
-            () = self.engine.drained() => false,
-            () = clock.sleep(pause) => false,
+            changed = self.interest.newest.changed() => if changed.is_ok() { Held::Superseded } else { Held::Over },
+            () = self.engine.drained() => Held::Over,
+            () = clock.sleep(pause.min(quiet)) => if quiet < pause { Held::Silent } else { Held::Over },
         }
+    }
+
+    /// How long it may still say nothing.
+    fn quiet(&self) -> Duration {
+        self.options
+            .heartbeat
+            .saturating_sub(self.engine.inner.clock.elapsed().saturating_sub(self.said))
     }
 
     fn gone(&mut self, error: Box<Error>) -> Result<WatchEvent> {
         self.ended = true;
         match error.reason {
-            Reason::OperationDeleted | Reason::OperationExpired | Reason::OperationNotFound => Ok(self.event(EventKind::Deleted, None)),
+            Reason::OperationDeleted | Reason::OperationExpired | Reason::OperationNotFound => {
+                Ok(self.event(EventKind::Deleted, None))
+            }
             _ => Err(named(&self.name, error)),
         }
     }
 
-    fn end(&mut self, kind: EventKind) -> Result<WatchEvent> {
+    fn end(&mut self, kind: EventKind) -> WatchEvent {
         self.ended = true;
-        Ok(self.event(kind, None))
+        self.event(kind, None)
     }
 
     fn event(&self, kind: EventKind, view: Option<Arc<View>>) -> WatchEvent {
         let keyspace = self.engine.inner.store.keyspace();
         let partition = keyspace.partition(keyspace.key(self.name.as_str()));
-        WatchEvent { kind, view, resume_token: self.token.clone(), time: self.engine.inner.store.now(partition) }
+        WatchEvent {
+            kind,
+            view,
+            resume_token: self.token.clone(),
+            time: self.engine.inner.store.now(partition),
+        }
     }
 }

@@ -51,7 +51,13 @@ impl Engine {
     }
 
     /// Starts an operation that the caller works on itself. A repeat gets the same lease while it lives, afterwards none.
-    pub async fn start_leased(&self, caller: &Caller, request: StartRequest, worker: String, duration: Duration) -> Result<(Started, Option<Leased>)> {
+    pub async fn start_leased(
+        &self,
+        caller: &Caller,
+        request: StartRequest,
+        worker: String,
+        duration: Duration,
+    ) -> Result<(Started, Option<Leased>)> {
         self.inner.policy.authorise(caller, Permission::Work, request.queue.as_str())?;
         let take = Take { token: Token(random()), worker, duration, holder: None };
         let started = self.start_with(caller, request, Some(take)).await?;

@@ -49,8 +49,11 @@ where
 
 /// A reply that has only trailers is an error from the start; those of running streams are made by the services themselves.
 fn explain<C: Default>(response: http::Response<C>) -> http::Response<C> {
-    let silent = response.headers().contains_key("grpc-status") && !response.headers().contains_key("grpc-status-details-bin");
-    match Status::from_header_map(response.headers()).filter(|status| silent && status.code() != Code::Ok) {
+    let silent = response.headers().contains_key("grpc-status")
+        && !response.headers().contains_key("grpc-status-details-bin");
+    match Status::from_header_map(response.headers())
+        .filter(|status| silent && status.code() != Code::Ok)
+    {
         Some(status) => to_status(error(&status)).into_http(),
         None => response,
     }
@@ -58,18 +61,22 @@ fn explain<C: Default>(response: http::Response<C>) -> http::Response<C> {
 
 fn error(status: &Status) -> Box<Error> {
     match status.code() {
-        Code::Unimplemented if status.message().is_empty() => {
-            Error::new(Reason::NotSupported, "there is no such method; reflection lists those that there are")
-        }
+        Code::Unimplemented if status.message().is_empty() => Error::new(
+            Reason::NotSupported,
+            "there is no such method; reflection lists those that there are",
+        ),
         Code::Unimplemented => Error::new(Reason::NotSupported, status.message()),
         Code::OutOfRange => {
-            let message = format!("the request is larger than the {MAX_MESSAGE_BYTES} bytes that this server reads");
+            let message = format!(
+                "the request is larger than the {MAX_MESSAGE_BYTES} bytes that this server reads"
+            );
             Error::new(Reason::PayloadTooLarge, message).with("limit", MAX_MESSAGE_BYTES)
         }
         // So says tonic of bytes that are no such message.
-        Code::Internal | Code::InvalidArgument => {
-            Error::new(Reason::InvalidArgument, format!("the request cannot be read: {}", status.message()))
-        }
+        Code::Internal | Code::InvalidArgument => Error::new(
+            Reason::InvalidArgument,
+            format!("the request cannot be read: {}", status.message()),
+        ),
         _ => Error::internal(status),
     }
 }
@@ -84,7 +91,11 @@ mod tests {
     fn every_error_that_tonic_makes_says_why() {
         for (bare, reason, code) in [
             (Status::unimplemented(""), "UNIMPLEMENTED", Code::Unimplemented),
-            (Status::out_of_range("decoded message length too large"), "PAYLOAD_TOO_LARGE", Code::InvalidArgument),
+            (
+                Status::out_of_range("decoded message length too large"),
+                "PAYLOAD_TOO_LARGE",
+                Code::InvalidArgument,
+            ),
             (Status::internal("invalid wire type"), "INVALID_ARGUMENT", Code::InvalidArgument),
             (Status::unknown("?"), "INTERNAL", Code::Internal),
         ] {
@@ -94,7 +105,10 @@ mod tests {
             assert_eq!((info.reason.as_str(), status.code()), (reason, code));
         }
         let own = to_status(Error::field("f", "own")).into_http::<String>();
-        assert_eq!(Status::from_header_map(explain(own).headers()).expect("status").message(), "own");
+        assert_eq!(
+            Status::from_header_map(explain(own).headers()).expect("status").message(),
+            "own"
+        );
         assert!(explain(http::Response::new(String::new())).headers().is_empty());
     }
 }

@@ -22,8 +22,13 @@ use crate::wire::status::to_status;
 ///
 /// # Errors
 /// Where the listener fails.
-pub async fn serve(listener: TcpListener, clock: &dyn Clock, until: impl Future<Output = ()>) -> anyhow::Result<()> {
-    let incoming = TcpIncoming::from(tokio::net::TcpListener::from_std(listener)?).with_nodelay(Some(true));
+pub async fn serve(
+    listener: TcpListener,
+    clock: &dyn Clock,
+    until: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let incoming =
+        TcpIncoming::from(tokio::net::TcpListener::from_std(listener)?).with_nodelay(Some(true));
     let health = Health::default();
     let stop = CancellationToken::new();
     let serving = tonic::transport::Server::builder()
@@ -74,7 +79,8 @@ where
         if request.uri().path().starts_with("/grpc.health.v1.Health/") {
             return Either::Left(self.inner.call(request));
         }
-        let mut error = Error::new(Reason::StoreUnavailable, "this server waits for its store; ask again");
+        let mut error =
+            Error::new(Reason::StoreUnavailable, "this server waits for its store; ask again");
         error.retry_delay = Some(std::time::Duration::from_secs(1));
         Either::Right(ready(Ok(to_status(error).into_http())))
     }

@@ -56,12 +56,17 @@ impl Record {
     /// Why callers see nothing of it, where they do not: deleted, or kept as long as promised, whether cleared away yet or not.
     pub fn gone(&self, now: Timestamp) -> Option<Rejection> {
         match self {
-            Self::Operation(operation) if operation.deletion.is_some() => Some(Rejection::Deleted(operation.name.clone())),
+            Self::Operation(operation) if operation.deletion.is_some() => {
+                Some(Rejection::Deleted(operation.name.clone()))
+            }
             Self::Operation(operation) => {
-                let expired = operation.state.is_done() && operation.expire_time.is_some_and(|time| time <= now);
+                let expired = operation.state.is_done()
+                    && operation.expire_time.is_some_and(|time| time <= now);
                 expired.then(|| Rejection::Expired(operation.name.clone()))
             }
-            Self::Tombstone(tombstone) if tombstone.deleted => Some(Rejection::Deleted(tombstone.name.clone())),
+            Self::Tombstone(tombstone) if tombstone.deleted => {
+                Some(Rejection::Deleted(tombstone.name.clone()))
+            }
             Self::Tombstone(tombstone) => Some(Rejection::Expired(tombstone.name.clone())),
         }
     }

@@ -40,7 +40,7 @@ pub enum Rejection {
         field: &'static str,
         /// What was declared; empty where nothing was.
         declared: String,
-        /// What came; empty where nothing did.
+        /// What came; `missing` where nothing did.
         found: String,
     },
     /// The etag names another state.
@@ -68,8 +68,14 @@ pub enum Rejection {
 
 fn mismatch(name: &Name, field: &str, declared: &str, found: &str) -> String {
     match (declared, found) {
-        ("", found) => format!("{field} of {name} is a {found}, but no type was declared for it at start"),
-        (declared, "") => format!("{field} of {name} is missing; it must be a {declared}, as declared at start"),
-        (declared, found) => format!("{field} of {name} is a {found}; it must be a {declared}, as declared at start"),
+        ("", found) => {
+            format!("{field} of {name} is a {found}, but no type was declared for it at start")
+        }
+        (declared, "missing") => {
+            format!("{field} of {name} is missing; it must be a {declared}, as declared at start")
+        }
+        (declared, found) => {
+            format!("{field} of {name} is a {found}; it must be a {declared}, as declared at start")
+        }
     }
 }

@@ -32,7 +32,8 @@ impl Registry {
     /// # Errors
     /// Where the built-in definitions are damaged, which a test rules out.
     pub fn builtin() -> Result<Self, JsonError> {
-        let pool = DescriptorPool::decode(DESCRIPTORS).map_err(|error| JsonError(error.to_string()))?;
+        let pool =
+            DescriptorPool::decode(DESCRIPTORS).map_err(|error| JsonError(error.to_string()))?;
         Ok(Self { pool })
     }
 
@@ -47,8 +48,12 @@ impl Registry {
             object.insert("done".to_owned(), true.into());
         }
         match &operation.result {
-            Some(operation::Result::Response(response)) => drop(object.insert("response".to_owned(), self.any(response))),
-            Some(operation::Result::Error(error)) => drop(object.insert("error".to_owned(), self.status(error))),
+            Some(operation::Result::Response(response)) => {
+                drop(object.insert("response".to_owned(), self.any(response)));
+            }
+            Some(operation::Result::Error(error)) => {
+                drop(object.insert("error".to_owned(), self.status(error)));
+            }
             None => {}
         }
         object.into()
@@ -56,7 +61,8 @@ impl Registry {
 
     /// A page of operations.
     pub fn list(&self, list: &ListOperationsResponse) -> Value {
-        let operations: Vec<Value> = list.operations.iter().map(|operation| self.operation(operation)).collect();
+        let operations: Vec<Value> =
+            list.operations.iter().map(|operation| self.operation(operation)).collect();
         if list.next_page_token.is_empty() {
             return json!({ "operations": operations });
         }
@@ -66,10 +72,19 @@ impl Registry {
     /// A record with its operation and its request.
     pub fn record(&self, record: &OperationRecord) -> Value {
         let bare = OperationRecord { operation: None, request: None, ..record.clone() };
-        let mut value = self.message("longhaul.v1.OperationRecord", &bare.encode_to_vec()).unwrap_or_else(|| json!({ "name": record.name }));
+        let mut value = self
+            .message("longhaul.v1.OperationRecord", &bare.encode_to_vec())
+            .unwrap_or_else(|| json!({ "name": record.name }));
         if let Some(object) = value.as_object_mut() {
-            object.extend(record.operation.as_ref().map(|operation| ("operation".to_owned(), self.operation(operation))));
-            object.extend(record.request.as_ref().map(|request| ("request".to_owned(), self.any(request))));
+            object.extend(
+                record
+                    .operation
+                    .as_ref()
+                    .map(|operation| ("operation".to_owned(), self.operation(operation))),
+            );
+            object.extend(
+                record.request.as_ref().map(|request| ("request".to_owned(), self.any(request))),
+            );
         }
         value
     }
@@ -94,7 +109,9 @@ impl Registry {
     /// What a payload says, without its type where that is plain from the JSON: objects are Structs by custom.
     pub fn bare(&self, any: &Any) -> Value {
         match type_name(&any.type_url) {
-            name @ ("google.protobuf.Struct" | "google.protobuf.Value" | "google.protobuf.ListValue") => {
+            name @ ("google.protobuf.Struct"
+            | "google.protobuf.Value"
+            | "google.protobuf.ListValue") => {
                 self.message(name, &any.value).unwrap_or_else(|| self.any(any))
             }
             _ => self.any(any),
@@ -106,12 +123,18 @@ impl Registry {
     /// # Errors
     /// Says what does not fit, or which type is not known.
     pub fn read_any(&self, value: &Value) -> Result<Any, JsonError> {
-        let Some(object) = value.as_object() else { return self.read_message("google.protobuf.Value", value) };
-        let Some(wanted) = object.get("@type") else { return self.read_message("google.protobuf.Struct", value) };
+        let Some(object) = value.as_object() else {
+            return self.read_message("google.protobuf.Value", value);
+        };
+        let Some(wanted) = object.get("@type") else {
+            return self.read_message("google.protobuf.Struct", value);
+        };
         let wanted = wanted.as_str().ok_or_else(|| JsonError("@type must be a text".to_owned()))?;
         let name = type_name(wanted);
         if let Some(encoded) = object.get("@value").and_then(Value::as_str) {
-            let value = BASE64_STANDARD.decode(encoded).map_err(|error| JsonError(format!("@value of {name} is no base64: {error}")))?;
+            let value = BASE64_STANDARD
+                .decode(encoded)
+                .map_err(|error| JsonError(format!("@value of {name} is no base64: {error}")))?;
             return Ok(Any { type_url: type_url(name), value });
         }
         if name == EMPTY {
@@ -134,7 +157,8 @@ impl Registry {
             JsonError(format!("the type {name} is not known here; send its bytes as {{\"@type\": \"{}\", \"@value\": \"<base64>\"}}", type_url(name)))
         })?;
         let options = DeserializeOptions::new();
-        let message = DynamicMessage::deserialize_with_options(descriptor, value, &options).map_err(|error| JsonError(format!("this is no {name}: {error}")))?;
+        let message = DynamicMessage::deserialize_with_options(descriptor, value, &options)
+            .map_err(|error| JsonError(format!("this is no {name}: {error}")))?;
         Ok(Any { type_url: type_url(name), value: message.encode_to_vec() })
     }
 
@@ -148,7 +172,10 @@ impl Registry {
         object.insert("code".to_owned(), status.code.into());
         object.insert("message".to_owned(), status.message.clone().into());
         if !status.details.is_empty() {
-            object.insert("details".to_owned(), status.details.iter().map(|detail| self.any(detail)).collect());
+            object.insert(
+                "details".to_owned(),
+                status.details.iter().map(|detail| self.any(detail)).collect(),
+            );
         }
         object.into()
     }
@@ -164,8 +191,22 @@ impl Registry {
 /// Well-known types that have a JSON form of their own, which an Any holds as `value`.
 fn is_special(name: &str) -> bool {
     const SPECIAL: [&str; 16] = [
-        "Any", "BoolValue", "BytesValue", "DoubleValue", "Duration", "FieldMask", "FloatValue", "Int32Value", "Int64Value", "ListValue",
-        "StringValue", "Struct", "Timestamp", "UInt32Value", "UInt64Value", "Value",
+        "Any",
+        "BoolValue",
+        "BytesValue",
+        "DoubleValue",
+        "Duration",
+        "FieldMask",
+        "FloatValue",
+        "Int32Value",
+        "Int64Value",
+        "ListValue",
+        "StringValue",
+        "Struct",
+        "Timestamp",
+        "UInt32Value",
+        "UInt64Value",
+        "Value",
     ];
     name.strip_prefix("google.protobuf.").is_some_and(|name| SPECIAL.contains(&name))
 }
@@ -199,7 +240,10 @@ mod tests {
     fn what_is_no_payload_is_refused_by_its_type() {
         for (text, part) in [
             (r#"{"@type": "type.googleapis.com/a.B", "x": 1}"#, "a.B is not known"),
-            (r#"{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "x": 1}"#, "google.rpc.ErrorInfo"),
+            (
+                r#"{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "x": 1}"#,
+                "google.rpc.ErrorInfo",
+            ),
             (r#"{"@type": 1}"#, "@type"),
             (r#"{"@type": "a.B", "@value": "!"}"#, "base64"),
         ] {
@@ -216,7 +260,11 @@ mod tests {
             name: "operations/x".to_owned(),
             metadata: Some(metadata),
             done: true,
-            result: Some(operation::Result::Error(Status { code: 5, message: "m".to_owned(), details: Vec::new() })),
+            result: Some(operation::Result::Error(Status {
+                code: 5,
+                message: "m".to_owned(),
+                details: Vec::new(),
+            })),
         };
         let value = registry().operation(&operation);
         let expected = json!({

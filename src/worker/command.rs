@@ -21,7 +21,8 @@ use crate::operation::payload::{EMPTY, empty};
 use crate::proto::google::rpc;
 use crate::proto::longhaul::v1::workers_client::WorkersClient;
 use crate::proto::longhaul::v1::{
-    CompleteOperationRequest, FailOperationRequest, Lease, LeaseOperationsRequest, Progress, ReportProgressRequest,
+    CompleteOperationRequest, FailOperationRequest, Lease, LeaseOperationsRequest, Progress,
+    ReportProgressRequest,
 };
 use crate::wire::json::Registry;
 
@@ -78,13 +79,15 @@ struct Said {
 impl CommandWorker {
     /// A worker on a connection.
     pub fn new(channel: Channel, registry: Registry, options: Options) -> Self {
-        let workers = WorkersClient::new(channel).max_decoding_message_size(crate::limits::MAX_MESSAGE_BYTES);
+        let workers =
+            WorkersClient::new(channel).max_decoding_message_size(crate::limits::MAX_MESSAGE_BYTES);
         Self { workers, options: Arc::new(options), registry, clock: SystemClock::new() }
     }
 
     /// Works until `drain`; what runs then is finished. `abort` kills it and gives it back.
     pub async fn run(self, drain: CancellationToken, abort: CancellationToken) {
-        let slots = (0..self.options.concurrency.max(1)).map(|_| self.clone().serve_slot(drain.clone(), abort.clone()));
+        let slots = (0..self.options.concurrency.max(1))
+            .map(|_| self.clone().serve_slot(drain.clone(), abort.clone()));
         futures_util::future::join_all(slots).await;
     }
 
@@ -120,7 +123,10 @@ impl CommandWorker {
         tracing::info!(operation = name, attempt = lease.attempt, "started");
         let outcome = match self.spawn(&lease) {
             Ok(child) => self.attend(child, &lease, abort).await,
-            Err(error) => Err(failure(Code::FailedPrecondition, format!("cannot run {}: {error}", self.options.command[0]))),
+            Err(error) => Err(failure(
+                Code::FailedPrecondition,
+                format!("cannot run {}: {error}", self.options.command[0]),
+            )),
         };
         let told = match outcome {
             Ok(None) => {
@@ -154,13 +160,31 @@ impl CommandWorker {
 
     /// Lets the program run: feeds it, listens to it, renews its lease, stops it where that is asked. What it said where it
     /// ended well, nothing where the lease was lost.
-    async fn attend(&mut self, mut child: Child, lease: &Lease, abort: &CancellationToken) -> Result<Option<Said>, rpc::Status> {
-        let mut program = Program { group: child.id().and_then(|id| Pid::from_raw(id.cast_signed())), stopping: None };
+    async fn attend(
+        &mut self,
+        mut child: Child,
+        lease: &Lease,
+        abort: &CancellationToken,
+    ) -> Result<Option<Said>, rpc::Status> {
+        let mut program = Program {
+            group: child.id().and_then(|id| Pid::from_raw(id.cast_signed())),
+            stopping: None,
+        };
         let (said, mut news) = watch::channel(Said::default());
-        let input = lease.request.as_ref().map(|request| self.registry.bare(request).to_string()).unwrap_or_default();
-        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let input = lease
+            .request
+            .as_ref()
+            .map(|request| self.registry.bare(request).to_string())
+            .unwrap_or_default();
+        let (stdin, stdout, stderr) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let ending = async {
-            let (_, _, tail, status) = tokio::join!(feed(stdin, input), listen(stdout, said), keep_tail(stderr), child.wait());
+            let ((), _said, tail, status) = tokio::join!(
+                feed(stdin, input),
+                listen(stdout, said),
+                keep_tail(stderr),
+                child.wait()
+            );
             (tail, status)
         };
         tokio::pin!(ending);
@@ -184,7 +208,11 @@ impl CommandWorker {
                     return Ok(None);
                 }
             }
-            let beat = if program.stopping.is_some() { self.options.kill_after / 4 } else { self.options.lease / 3 };
+            let beat = if program.stopping.is_some() {
+                self.options.kill_after / 4
+            } else {
+                self.options.lease / 3
+            };
             next_beat = self.clock.elapsed() + beat;
             // Progress is no faster than this, however fast the program talks.
             tokio::select! {
@@ -197,7 +225,13 @@ impl CommandWorker {
     }
 
     /// Reports what is new, which also renews the lease; whether the server wants the program stopped.
-    async fn report(&mut self, lease: &Lease, news: &watch::Receiver<Said>, reports: &mut Reports, stopping: bool) -> Result<bool, LeaseLost> {
+    async fn report(
+        &mut self,
+        lease: &Lease,
+        news: &watch::Receiver<Said>,
+        reports: &mut Reports,
+        stopping: bool,
+    ) -> Result<bool, LeaseLost> {
         let progress = news.borrow().progress.clone();
         reports.number += 1;
         let request = ReportProgressRequest {
@@ -213,7 +247,9 @@ impl CommandWorker {
                 reports.last = progress;
                 Ok(reply.into_inner().directive.is_some_and(|directive| directive.cancel_requested))
             }
-            Err(status) if matches!(status.code(), Code::FailedPrecondition | Code::NotFound) => Err(LeaseLost),
+            Err(status) if matches!(status.code(), Code::FailedPrecondition | Code::NotFound) => {
+                Err(LeaseLost)
+            }
             Err(status) => {
                 tracing::warn!(operation = lease.operation, %status, "could not report; trying again");
                 Ok(false)
@@ -222,8 +258,16 @@ impl CommandWorker {
     }
 
     /// What the end of the program means.
-    fn judge(&self, status: std::io::Result<ExitStatus>, tail: &str, stopped: bool, said: Said) -> Result<Said, rpc::Status> {
-        let status = status.map_err(|error| failure(Code::Internal, format!("cannot wait for the program: {error}")))?;
+    fn judge(
+        &self,
+        status: std::io::Result<ExitStatus>,
+        tail: &str,
+        stopped: bool,
+        said: Said,
+    ) -> Result<Said, rpc::Status> {
+        let status = status.map_err(|error| {
+            failure(Code::Internal, format!("cannot wait for the program: {error}"))
+        })?;
         if status.success() {
             return Ok(said);
         }
@@ -231,7 +275,11 @@ impl CommandWorker {
             return Err(failure(Code::Cancelled, "the program was stopped on request".to_owned()));
         }
         let code = if status.code() == Some(TEMPORARY) { Code::Unavailable } else { Code::Unknown };
-        let message = if tail.trim().is_empty() { format!("{} ended with {status}", self.options.command[0]) } else { tail.trim().to_owned() };
+        let message = if tail.trim().is_empty() {
+            format!("{} ended with {status}", self.options.command[0])
+        } else {
+            tail.trim().to_owned()
+        };
         Err(failure(code, message))
     }
 
@@ -249,7 +297,9 @@ impl CommandWorker {
         };
         match self.workers.complete_operation(request).await {
             // Refused for its type or size: the lease goes on, so the operation is told.
-            Err(status) if status.code() == Code::InvalidArgument => self.fail(lease, failure(Code::Internal, status.message().to_owned())).await,
+            Err(status) if status.code() == Code::InvalidArgument => {
+                self.fail(lease, failure(Code::Internal, status.message().to_owned())).await
+            }
             told => told.map(drop),
         }
     }
@@ -306,7 +356,10 @@ async fn feed(stdin: Option<impl AsyncWrite + Unpin>, input: String) {
 }
 
 /// Takes in what the program prints, line by line. The sender is given back, so that it lives until the program has ended.
-async fn listen(stdout: Option<impl AsyncRead + Unpin>, said: watch::Sender<Said>) -> watch::Sender<Said> {
+async fn listen(
+    stdout: Option<impl AsyncRead + Unpin>,
+    said: watch::Sender<Said>,
+) -> watch::Sender<Said> {
     let Some(stdout) = stdout else { return said };
     let mut lines = BufReader::new(stdout).lines();
     while let Ok(Some(line)) = lines.next_line().await {
@@ -365,10 +418,19 @@ mod tests {
 
     #[test]
     fn progress_lines_are_read_and_others_are_not() {
-        let read = |line| progress(line).map(|progress| (progress.fraction.unwrap_or_default(), progress.message));
+        let read = |line| {
+            progress(line).map(|progress| (progress.fraction.unwrap_or_default(), progress.message))
+        };
         assert_eq!(read("progress 0.4 half way"), Some((0.4, "half way".to_owned())));
         assert_eq!(read("progress 1"), Some((1.0, String::new())));
-        for line in ["progress", "progress x", "progress 1.5 m", "progressing 0.1", " progress 0.1", "progress NaN"] {
+        for line in [
+            "progress",
+            "progress x",
+            "progress 1.5 m",
+            "progressing 0.1",
+            " progress 0.1",
+            "progress NaN",
+        ] {
             assert_eq!(read(line), None, "{line}");
         }
     }

@@ -21,7 +21,7 @@ async fn cancel_while_pending_retrying_scheduled_or_suspended_is_cancelled_in_th
     let retrying = world.running(start("retrying")).await;
     world.fail(failure(&retrying, Code::Unavailable)).await.granted();
     let later = pb::OperationOptions {
-        schedule_time: Some(world.at(Duration::from_secs(3_600))),
+        schedule_time: Some(world.at(Duration::from_hours(1))),
         ..Default::default()
     };
     let scheduled = world.start(start_with("scheduled", later)).await.granted().name;
@@ -40,7 +40,7 @@ async fn cancel_while_pending_retrying_scheduled_or_suspended_is_cancelled_in_th
         let metadata = record.server_metadata.expect("metadata");
         assert!(metadata.cancel_requested && metadata.end_time.is_some(), "{metadata:?}");
     }
-    world.pass(Duration::from_secs(7_200)).await;
+    world.pass(Duration::from_hours(2)).await;
     for queue in ["pending", "retrying", "scheduled", "paused", "suspended"] {
         world.expect_no_lease(queue).await;
     }
@@ -112,7 +112,7 @@ async fn cancelling_then_retryable_fail_release_or_suspend_is_cancelled(world: &
         let error = error_of(&world.get(&lease.operation).await.granted());
         assert_eq!(error_info(&error).reason, "CANCELLED_BY_CLIENT");
     }
-    world.pass(Duration::from_secs(60)).await;
+    world.pass(Duration::from_mins(1)).await;
     world.expect_no_lease("q").await;
 }
 
@@ -153,7 +153,7 @@ async fn cancelling_then_lost_lease_deadline_or_attempt_timeout_is_cancelled_nev
         let trail = record.server_metadata.and_then(|data| data.cancel_trail).expect("a trail");
         assert!(!trail.forced, "{}: the grace had not run out", record.queue);
     }
-    world.pass(Duration::from_secs(600)).await;
+    world.pass(Duration::from_mins(10)).await;
     for queue in ["deadline", "timeout", "lost"] {
         world.expect_no_lease(queue).await;
     }

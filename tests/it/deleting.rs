@@ -113,7 +113,7 @@ async fn deleted_before_it_was_leased_is_still_done(world: &World) {
 }
 
 async fn expire_time_before_the_end_is_raised_to_an_hour_after_it(world: &World) {
-    let soon = world.at(Duration::from_secs(60));
+    let soon = world.at(Duration::from_mins(1));
     let expiration = Some(pb::operation_options::Expiration::ExpireTime(soon));
     let options = pb::OperationOptions { expiration, ..Default::default() };
     let name = world.start(start_with("q", options)).await.granted().name;
@@ -122,10 +122,10 @@ async fn expire_time_before_the_end_is_raised_to_an_hour_after_it(world: &World)
         metadata.expire_time
     };
     assert_eq!(shown().await, Some(soon));
-    world.pass(Duration::from_secs(600)).await;
+    world.pass(Duration::from_mins(10)).await;
     let lease = world.lease("q").await;
     world.complete(completion(&lease)).await.granted();
-    let raised = world.at(Duration::from_secs(3_600));
+    let raised = world.at(Duration::from_hours(1));
     assert_at(shown().await, raised);
     world.pass(Duration::from_secs(3_590)).await;
     assert!(world.get(&name).await.granted().done);
@@ -170,8 +170,8 @@ async fn ttl_counts_from_the_end(world: &World) {
     assert_eq!(expires().await, None);
     world.let_pass(Duration::from_secs(10));
     world.fail(failure(&lease, Code::Internal)).await.granted();
-    assert_at(expires().await, world.at(Duration::from_secs(7_200)));
-    world.pass(Duration::from_secs(7_200)).await;
+    assert_at(expires().await, world.at(Duration::from_hours(2)));
+    world.pass(Duration::from_hours(2)).await;
     assert_gone(world, &lease.operation, "OPERATION_EXPIRED").await;
 }
 

@@ -207,7 +207,7 @@ async fn lost_hints_cost_a_moment_and_nothing_else(world: &World) {
     watcher.expect(EventType::Done).await;
     let wait_duration = seconds(60);
     let waiting = world.leasing(pb::LeaseOperationsRequest { wait_duration, ..leasing("q") });
-    world.clock.asked_for(Duration::from_secs(60), 1).await;
+    world.clock.asked_for(Duration::from_mins(1), 1).await;
     let started = world.started("q").await;
     assert_eq!(waiting.end().await.granted()[0].operation, started);
 }

@@ -233,7 +233,7 @@ async fn store_away_for_longer_than_leases_loses_none_before_its_worker_could_re
         states.map(|state| state == State::Running)
     };
     world.store.set_away(true);
-    world.pass(Duration::from_secs(300)).await;
+    world.pass(Duration::from_mins(5)).await;
     world.report(report(&short)).await.refused(Code::Unavailable, "STORE_UNAVAILABLE");
     world.store.set_away(false);
     world.pass(Duration::ZERO).await;
@@ -322,7 +322,7 @@ async fn queue_timeout_ends_what_no_worker_took(world: &World) {
     assert_eq!(world.state(&taken.operation).await, State::Running);
     // Once taken it may wait for its next worker as long as it takes.
     world.release(release(&taken)).await.granted();
-    world.pass(Duration::from_secs(60)).await;
+    world.pass(Duration::from_mins(1)).await;
     assert_eq!(world.lease("q").await.operation, taken.operation);
 }
 
@@ -367,7 +367,7 @@ async fn renewals_in_one_call_each_get_their_own_result(world: &World) {
     let results = world.renew(renewals.clone()).await.granted();
     let names: Vec<_> = results.iter().map(|result| &result.name).collect();
     assert_eq!(names, renewals.iter().map(|renewal| &renewal.name).collect::<Vec<_>>());
-    assert_at(results[0].expire_time, world.at(Duration::from_secs(60)));
+    assert_at(results[0].expire_time, world.at(Duration::from_mins(1)));
     assert_eq!(results[0].lease_duration, seconds(60));
     assert!(results[2].directive.expect("a directive").pause_requested);
     assert_at(results[2].expire_time, world.at(Duration::from_secs(30)));

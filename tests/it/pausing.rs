@@ -20,7 +20,7 @@ async fn pause_while_pending_suspends_and_resume_goes_on(world: &World) {
     assert_eq!(record.state(), State::Suspended);
     let metadata = record.server_metadata.expect("metadata");
     assert_eq!((metadata.state(), &metadata.suspend_reason[..]), (State::Suspended, "lunch"));
-    world.pass(Duration::from_secs(3_600)).await;
+    world.pass(Duration::from_hours(1)).await;
     world.expect_no_lease("q").await;
     let record = world.resume(&name, None).await.granted();
     assert_eq!(record.state(), State::Pending);
@@ -31,7 +31,7 @@ async fn pause_while_pending_suspends_and_resume_goes_on(world: &World) {
     let lease = world.running(start("retrying")).await;
     world.fail(failure(&lease, Code::Unavailable)).await.granted();
     world.pause(&lease.operation).await.granted();
-    world.pass(Duration::from_secs(60)).await;
+    world.pass(Duration::from_mins(1)).await;
     world.expect_no_lease("retrying").await;
     world.resume(&lease.operation, None).await.granted();
     assert_eq!(world.lease("retrying").await.attempt, 2);
@@ -127,7 +127,7 @@ async fn resume_where_nothing_is_paused_changes_nothing(world: &World) {
 async fn pause_of_what_its_worker_suspended_clears_resume_time(world: &World) {
     let lease = world.running(start("q")).await;
     let request = pb::SuspendOperationRequest {
-        resume_time: Some(world.at(Duration::from_secs(60))),
+        resume_time: Some(world.at(Duration::from_mins(1))),
         reason: "waits for the tide".to_owned(),
         ..suspension(&lease)
     };
@@ -136,7 +136,7 @@ async fn pause_of_what_its_worker_suspended_clears_resume_time(world: &World) {
     assert_eq!(record.state(), State::Suspended);
     let reason = record.server_metadata.expect("metadata").suspend_reason;
     assert_eq!(reason, "waits for the tide");
-    world.pass(Duration::from_secs(120)).await;
+    world.pass(Duration::from_mins(2)).await;
     assert_eq!(world.state(&lease.operation).await, State::Suspended);
     world.resume(&lease.operation, None).await.granted();
     assert_eq!(world.lease("q").await.attempt, 1);
@@ -179,7 +179,7 @@ async fn worker_suspends_and_the_next_lease_carries_checkpoint_and_input(world: 
 
 async fn suspension_ends_by_itself_at_its_resume_time(world: &World) {
     let lease = world.running(start("q")).await;
-    let resume_time = Some(world.at(Duration::from_secs(60)));
+    let resume_time = Some(world.at(Duration::from_mins(1)));
     let request = pb::SuspendOperationRequest { resume_time, ..suspension(&lease) };
     world.suspend(request).await.granted();
     world.pass(Duration::from_secs(59)).await;

@@ -109,7 +109,7 @@ async fn a_report_replaces_what_it_says_and_leaves_the_rest(world: &World) {
         ..report(&lease)
     };
     let reply = world.report(first).await.granted();
-    assert_at(reply.expire_time, world.at(Duration::from_secs(60)));
+    assert_at(reply.expire_time, world.at(Duration::from_mins(1)));
     assert_eq!(reply.lease_duration, seconds(60));
     let shown = async || world.record(&lease.operation).await.server_metadata.expect("metadata");
     let metadata = shown().await;

@@ -41,7 +41,7 @@ async fn higher_priority_comes_first_and_waiting_makes_up_for_it(world: &World) 
 }
 
 async fn a_scheduled_start_is_not_leased_before_its_time(world: &World) {
-    let schedule_time = Some(world.at(Duration::from_secs(60)));
+    let schedule_time = Some(world.at(Duration::from_mins(1)));
     let options = pb::OperationOptions { schedule_time, ..Default::default() };
     let name = world.start(start_with("q", options)).await.granted().name;
     assert_eq!(world.state(&name).await, State::Pending);
@@ -90,16 +90,15 @@ async fn retries_back_off_as_the_policy_says(world: &World) {
     // A code that nobody named is final, and so is the worker's word; its RETRY is no more than a wish.
     let final_code = world.running(start("final")).await;
     assert!(!world.fail(failure(&final_code, Code::Aborted)).await.granted().will_retry);
-    use pb::fail_operation_request::RetryDecision;
     let refused = world.running(start("refused")).await;
     let request = pb::FailOperationRequest {
-        retry_decision: RetryDecision::DoNotRetry.into(),
+        retry_decision: pb::fail_operation_request::RetryDecision::DoNotRetry.into(),
         ..failure(&refused, Code::Unavailable)
     };
     assert!(!world.fail(request).await.granted().will_retry);
     let wanted = world.running(start("wanted")).await;
     let request = |lease: &pb::Lease| pb::FailOperationRequest {
-        retry_decision: RetryDecision::Retry.into(),
+        retry_decision: pb::fail_operation_request::RetryDecision::Retry.into(),
         ..failure(lease, Code::InvalidArgument)
     };
     assert!(world.fail(request(&wanted)).await.granted().will_retry);
@@ -126,7 +125,7 @@ async fn a_worker_that_waits_is_woken_by_whatever_makes_work_ready(world: &World
     let wait = async |number: usize| {
         let request = pb::LeaseOperationsRequest { wait_duration: seconds(60), ..leasing("q") };
         let waiting = world.leasing(request);
-        world.clock.asked_for(Duration::from_secs(60), number).await;
+        world.clock.asked_for(Duration::from_mins(1), number).await;
         waiting
     };
     let waiting = wait(1).await;
@@ -216,8 +215,8 @@ async fn a_wait_for_leases_ends_with_none(world: &World) {
     world.let_pass(Duration::from_secs(20));
     assert!(waiting.end().await.granted().is_empty());
     let coerced = world.leasing(request(seconds(100_000)));
-    world.clock.asked_for(Duration::from_secs(60), 1).await;
-    world.let_pass(Duration::from_secs(60));
+    world.clock.asked_for(Duration::from_mins(1), 1).await;
+    world.let_pass(Duration::from_mins(1));
     assert!(coerced.end().await.granted().is_empty());
     let negative = Some(prost_types::Duration { seconds: -1, nanos: 0 });
     world.leases(request(negative)).await.refused_field("INVALID_ARGUMENT", "wait_duration");
@@ -255,7 +254,7 @@ async fn a_lease_that_its_worker_never_saw_goes_back_and_is_no_attempt(world: &W
             worker: "gone".to_owned(),
             max: 1,
             duration: Duration::from_secs(30),
-            wait: Duration::from_secs(60),
+            wait: Duration::from_mins(1),
         };
         let caller = longhaul::engine::Caller::default();
         drop(within("leases", engine.lease(&caller, request)).await.expect("a batch"));
@@ -339,7 +338,7 @@ async fn background_agents_do_on_their_own_what_is_due(world: &World) {
     watcher.expect(EventType::Snapshot).await;
     let later = pb::LeaseOperationsRequest { wait_duration: seconds(60), ..leasing("later") };
     let waiting = other.leasing(later);
-    other.clock.asked_for(Duration::from_secs(60), 1).await;
+    other.clock.asked_for(Duration::from_mins(1), 1).await;
     let taken = other.passing("the scheduler", waiting.end()).await.granted();
     assert_eq!(taken[0].operation, scheduled);
     let lost =

@@ -166,7 +166,7 @@ async fn a_replay_onto_a_tombstone_says_what_became_of_it(world: &World) {
     );
     let expired = world.running(request("expired")).await;
     world.complete(completion(&expired)).await.granted();
-    world.pass(Duration::from_secs(30 * 24 * 3_600)).await;
+    world.pass(Duration::from_hours(720)).await;
     let refusal = world.start(request("expired")).await;
     refusal.refused(Code::AlreadyExists, "OPERATION_EXPIRED");
 }

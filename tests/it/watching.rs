@@ -210,7 +210,7 @@ async fn wait_answers_when_it_is_done(world: &World) {
     let wait = world.wait(&lease.operation, seconds(55));
     let endless = world.wait(&lease.operation, None);
     world.clock.asked_for(Duration::from_secs(55), 1).await;
-    world.clock.asked_for(Duration::from_secs(300), 1).await;
+    world.clock.asked_for(Duration::from_mins(5), 1).await;
     world.report(report(&lease)).await.granted();
     world.complete(completion(&lease)).await.granted();
     let done = wait.end().await.granted();
@@ -243,8 +243,8 @@ async fn wait_answers_with_the_state_when_its_time_is_up(world: &World) {
     assert_eq!(newest, world.get(name).await.granted(), "the newest state");
     // Five minutes at most.
     let wait = world.wait(name, seconds(1_000));
-    world.clock.asked_for(Duration::from_secs(300), 1).await;
-    world.let_pass(Duration::from_secs(300));
+    world.clock.asked_for(Duration::from_mins(5), 1).await;
+    world.let_pass(Duration::from_mins(5));
     assert!(!wait.end().await.granted().done);
 }
 

@@ -34,7 +34,10 @@ async fn what_does_not_fit_into_a_reply_is_not_leased() {
     batch.told();
     for id in ["c", "d", "e"] {
         let view = bench.engine.get(&caller(), &super::name(id)).await.expect("view");
-        assert!(matches!(view.operation.state, State::Pending(_)) && view.operation.unseen_leases == 0, "{id}");
+        assert!(
+            matches!(view.operation.state, State::Pending(_)) && view.operation.unseen_leases == 0,
+            "{id}"
+        );
     }
 }
 
@@ -43,7 +46,9 @@ async fn a_repeated_leased_start_never_gets_another_workers_lease() {
     let bench = Bench::new();
     let wanted = || super::super::StartRequest { request_id: "r".to_owned(), ..request("a") };
     let caller = caller();
-    let leased = |request| bench.engine.start_leased(&caller, request, "first".to_owned(), Duration::from_secs(30));
+    let leased = |request| {
+        bench.engine.start_leased(&caller, request, "first".to_owned(), Duration::from_secs(30))
+    };
     let (started, lease) = leased(wanted()).await.expect("start");
     let token = lease.expect("lease").lease().expect("lease").token;
     let (_, again) = leased(wanted()).await.expect("again");
@@ -51,7 +56,11 @@ async fn a_repeated_leased_start_never_gets_another_workers_lease() {
 
     let proof = Proof { token, fingerprint: [0; 16] };
     let release = Release { proof, checkpoint: None, delay: Duration::ZERO, seen: true };
-    bench.engine.work(&caller, &started.view.operation.name, Command::Release(Box::new(release))).await.expect("release");
+    bench
+        .engine
+        .work(&caller, &started.view.operation.name, Command::Release(Box::new(release)))
+        .await
+        .expect("release");
     bench.engine.lease(&caller, wish(1)).await.expect("batch").told();
     let (replay, none) = leased(wanted()).await.expect("again");
     assert!(replay.replayed && none.is_none());
@@ -74,7 +83,8 @@ async fn a_record_that_cannot_be_read_does_not_block_its_queue() {
     bench.clock.advance(Duration::from_secs(1));
     bench.start("b").await;
     let key = bench.store.keyspace().key(damaged.as_str());
-    let revision = bench.store.get(&[key]).await.expect("there")[0].as_ref().expect("record").revision;
+    let revision =
+        bench.store.get(&[key]).await.expect("there")[0].as_ref().expect("record").revision;
     let mut set = WriteSet::new(Partition(0), Check::At(key, revision));
     set.puts.push(Put { key, visible: Mark::New, fencing: Mark::Keep(0), value: "?".into() });
     bench.store.commit(vec![set]).await.remove(0).expect("damage");
@@ -83,7 +93,17 @@ async fn a_record_that_cannot_be_read_does_not_block_its_queue() {
     let leased = batch.load(MAX_REPLY_BYTES).await.expect("leases");
     assert_eq!(leased.first().expect("lease").operation.name.as_str(), "operations/b");
     batch.told();
-    assert!(bench.engine.lease(&caller(), wish(1)).await.expect("batch").load(MAX_REPLY_BYTES).await.expect("leases").is_empty());
+    assert!(
+        bench
+            .engine
+            .lease(&caller(), wish(1))
+            .await
+            .expect("batch")
+            .load(MAX_REPLY_BYTES)
+            .await
+            .expect("leases")
+            .is_empty()
+    );
 }
 
 #[tokio::test]

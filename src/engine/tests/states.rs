@@ -26,12 +26,16 @@ async fn lease(bench: &Bench) -> Option<Token> {
 #[tokio::test]
 async fn what_was_parked_before_its_time_still_waits_for_it() {
     let bench = Bench::new();
-    let later = Timestamp::from_micros(1_700_000_000_000_000) + Duration::from_secs(3_600);
-    start_with(&bench, pb::OperationOptions { schedule_time: Some(later.into()), ..Default::default() }).await;
+    let later = Timestamp::from_micros(1_700_000_000_000_000) + Duration::from_hours(1);
+    start_with(
+        &bench,
+        pb::OperationOptions { schedule_time: Some(later.into()), ..Default::default() },
+    )
+    .await;
     bench.engine.pause(&caller(), &name("a"), String::new(), String::new()).await.expect("pause");
     bench.engine.resume(&caller(), &name("a"), String::new(), None).await.expect("resume");
     assert!(lease(&bench).await.is_none());
-    bench.clock.advance(Duration::from_secs(3_600));
+    bench.clock.advance(Duration::from_hours(1));
     Scheduler.run_once(&bench.engine).await.expect("sweep");
     assert!(lease(&bench).await.is_some());
 }
@@ -40,15 +44,22 @@ async fn what_was_parked_before_its_time_still_waits_for_it() {
 async fn the_time_to_wait_for_a_worker_does_not_run_while_parked() {
     let bench = Bench::new();
     let minute = prost_types::Duration { seconds: 60, nanos: 0 };
-    start_with(&bench, pb::OperationOptions { queue_timeout: Some(minute), ..Default::default() }).await;
+    start_with(&bench, pb::OperationOptions { queue_timeout: Some(minute), ..Default::default() })
+        .await;
     bench.engine.pause(&caller(), &name("a"), String::new(), String::new()).await.expect("pause");
-    bench.clock.advance(Duration::from_secs(600));
+    bench.clock.advance(Duration::from_mins(10));
     bench.engine.resume(&caller(), &name("a"), String::new(), None).await.expect("resume");
     Reaper.run_once(&bench.engine).await.expect("sweep");
-    assert!(matches!(bench.engine.get(&caller(), &name("a")).await.expect("view").operation.state, State::Pending(_)));
-    bench.clock.advance(Duration::from_secs(60));
+    assert!(matches!(
+        bench.engine.get(&caller(), &name("a")).await.expect("view").operation.state,
+        State::Pending(_)
+    ));
+    bench.clock.advance(Duration::from_mins(1));
     Reaper.run_once(&bench.engine).await.expect("sweep");
-    assert!(matches!(bench.engine.get(&caller(), &name("a")).await.expect("view").operation.state, State::Failed(_)));
+    assert!(matches!(
+        bench.engine.get(&caller(), &name("a")).await.expect("view").operation.state,
+        State::Failed(_)
+    ));
 }
 
 #[tokio::test]
@@ -57,10 +68,23 @@ async fn a_suspension_that_ends_in_the_past_ends() {
     bench.start("a").await;
     let token = lease(&bench).await.expect("lease");
     let proof = Proof { token, fingerprint: [0; 16] };
-    let suspend = Suspend { proof, reason: String::new(), metadata: None, checkpoint: None, resume_time: Some(Timestamp::EPOCH) };
-    bench.engine.work(&caller(), &name("a"), Command::Suspend(Box::new(suspend))).await.expect("suspend");
+    let suspend = Suspend {
+        proof,
+        reason: String::new(),
+        metadata: None,
+        checkpoint: None,
+        resume_time: Some(Timestamp::EPOCH),
+    };
+    bench
+        .engine
+        .work(&caller(), &name("a"), Command::Suspend(Box::new(suspend)))
+        .await
+        .expect("suspend");
     Scheduler.run_once(&bench.engine).await.expect("sweep");
-    assert!(matches!(bench.engine.get(&caller(), &name("a")).await.expect("view").operation.state, State::Pending(_)));
+    assert!(matches!(
+        bench.engine.get(&caller(), &name("a")).await.expect("view").operation.state,
+        State::Pending(_)
+    ));
 }
 
 #[tokio::test]
@@ -71,14 +95,16 @@ async fn what_has_expired_is_gone_before_the_janitor_comes() {
     bench.clock.advance(DEFAULT_TTL);
     let refused = bench.engine.get(&caller(), &name("a")).await.expect_err("expired");
     assert_eq!(refused.reason, Reason::OperationExpired);
-    let refused = bench.engine.wait(&caller(), &name("a"), Duration::ZERO).await.expect_err("expired");
+    let refused =
+        bench.engine.wait(&caller(), &name("a"), Duration::ZERO).await.expect_err("expired");
     assert_eq!(refused.reason, Reason::OperationExpired);
 }
 
 #[tokio::test]
 async fn a_time_to_live_is_not_shown_again() {
     let bench = Bench::new();
-    let ttl = pb::operation_options::Expiration::Ttl(prost_types::Duration { seconds: 7_200, nanos: 0 });
+    let ttl =
+        pb::operation_options::Expiration::Ttl(prost_types::Duration { seconds: 7_200, nanos: 0 });
     start_with(&bench, pb::OperationOptions { expiration: Some(ttl), ..Default::default() }).await;
     let view = bench.engine.get(&caller(), &name("a")).await.expect("view");
     assert_eq!(view.operation.record().options.expect("options").expiration, None);
@@ -90,20 +116,60 @@ async fn a_report_without_a_number_is_appended_once_although_its_commit_was_not_
     let bench = Bench::new();
     bench.start("a").await;
     let token = lease(&bench).await.expect("lease");
-    for (fault, errors) in [(Fault::AppliedUnknown, 1), (Fault::LostUnknown, 2), (Fault::Conflict, 3)] {
+    for (fault, errors) in
+        [(Fault::AppliedUnknown, 1), (Fault::LostUnknown, 2), (Fault::Conflict, 3)]
+    {
         bench.store.inject([fault]);
-        let report = Report {
-            renew: Renew { token, duration: None, cancel_acknowledged: false },
-            number: 0,
-            progress: None,
-            metadata: None,
-            checkpoint: None,
-            partial_errors: vec![Status { code: 5, message: "one".to_owned(), details: Vec::new() }],
-            related_resources: Vec::new(),
-            status_detail: String::new(),
-        };
-        bench.engine.work(&caller(), &name("a"), Command::Report(Box::new(report))).await.expect("report");
+        let partial_errors =
+            vec![Status { code: 5, message: "one".to_owned(), details: Vec::new() }];
+        let report = Report { partial_errors, ..report(token) };
+        bench
+            .engine
+            .work(&caller(), &name("a"), Command::Report(Box::new(report)))
+            .await
+            .expect("report");
         let view = bench.engine.get(&caller(), &name("a")).await.expect("view");
         assert_eq!(view.operation.partial_errors.len(), errors, "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_report_that_shows_nothing_is_no_change_to_callers() {
+    let bench = Bench::new();
+    bench.start("a").await;
+    let token = lease(&bench).await.expect("lease");
+    let before = bench.engine.get(&caller(), &name("a")).await.expect("view");
+    bench.clock.advance(Duration::from_secs(20));
+    let checkpoint =
+        prost_types::Any { type_url: "type.googleapis.com/a.B".to_owned(), value: vec![1] };
+    for report in [report(token), Report { checkpoint: Some(checkpoint), ..report(token) }] {
+        bench
+            .engine
+            .work(&caller(), &name("a"), Command::Report(Box::new(report)))
+            .await
+            .expect("report");
+    }
+    let after = bench.engine.get(&caller(), &name("a")).await.expect("view");
+    assert_eq!(
+        (before.operation.etag(), &before.published),
+        (after.operation.etag(), &after.published)
+    );
+    assert!(after.operation.checkpoint.is_some());
+    assert!(
+        after.operation.state.lease().expect("lease").expire_time
+            > before.operation.state.lease().expect("lease").expire_time
+    );
+}
+
+fn report(token: Token) -> Report {
+    Report {
+        renew: Renew { token, duration: None, cancel_acknowledged: false },
+        number: 0,
+        progress: None,
+        metadata: None,
+        checkpoint: None,
+        partial_errors: Vec::new(),
+        related_resources: Vec::new(),
+        status_detail: String::new(),
     }
 }

@@ -6,7 +6,8 @@ use uuid::Uuid;
 
 use crate::clock::Timestamp;
 use crate::operation::command::{
-    Command, Complete, Delete, Due, Fail, Pause, Proof, Release, Renew, Report, Resume, Suspend, Take,
+    Command, Complete, Delete, Due, Fail, Pause, Proof, Release, Renew, Report, Resume, Suspend,
+    Take,
 };
 use crate::operation::entries::DueClass;
 use crate::operation::lease::Token;
@@ -161,7 +162,7 @@ fn options() -> pb::OperationOptions {
     pb::OperationOptions {
         attempt_timeout: seconds(600),
         queue_timeout: seconds(600),
-        deadline_time: Some((START + Duration::from_secs(600)).into()),
+        deadline_time: Some((START + Duration::from_mins(10)).into()),
         ..pb::OperationOptions::default()
     }
 }

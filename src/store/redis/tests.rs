@@ -300,4 +300,4 @@ pub(crate) async fn harness() -> Harness {
 
 suite!(harness);
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);

@@ -28,7 +28,6 @@ pub(crate) struct World {
     pub(crate) clock: Arc<TestClock>,
     pub(crate) store: Arc<Faulty>,
     pub(crate) server: Server,
-    pub(crate) address: SocketAddr,
     pub(crate) channel: Channel,
     shutdown: Option<oneshot::Sender<()>>,
     serving: JoinSet<anyhow::Result<()>>,
@@ -74,12 +73,7 @@ impl World {
         serving.spawn(async move { serves.serve(listener, async move { drop(told.await) }).await });
         let channel = connect(address).await;
         let shutdown = Some(shutdown);
-        Self { clock, store, server, address, channel, shutdown, serving, _folder: folder }
-    }
-
-    /// A connection of its own.
-    pub(crate) async fn connect(&self) -> Channel {
-        connect(self.address).await
+        Self { clock, store, server, channel, shutdown, serving, _folder: folder }
     }
 
     /// Tells the server to shut down; calls that run go on.
@@ -372,4 +366,4 @@ const PACE: Duration = Duration::from_millis(20);
 /// What a store takes for the passing of time.
 const STEP: Duration = Duration::from_secs(1);
 /// More than this goes in one step.
-const MANY_STEPS: Duration = Duration::from_secs(600);
+const MANY_STEPS: Duration = Duration::from_mins(10);
