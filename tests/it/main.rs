@@ -1,5 +1,9 @@
 //! Scenarios over the whole server: gRPC in, store below, time in the test's hand. Each runs on every store.
 
+mod support;
+#[path = "../../src/store/redis/test_server.rs"]
+mod test_server;
+
 mod bad_input;
 mod cancelling;
 mod deleting;
@@ -12,7 +16,4 @@ mod processes;
 mod queueing;
 mod serving;
 mod starting;
-mod support;
-#[path = "../../src/store/redis/test_server.rs"]
-mod test_server;
 mod watching;

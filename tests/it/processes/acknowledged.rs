@@ -208,7 +208,7 @@ impl Campaign {
     }
 
     async fn once<T, F: Future<Output = Reply<T>>>(&self, call: impl Fn(Client) -> F) -> bool {
-        let reply = soon("an answer", call(self.now())).await;
+        let reply = soon("an answer", Box::pin(call(self.now()))).await;
         if let (Err(status), Some(refusal)) = (&reply, self.refusal) {
             assert_eq!(status.code(), refusal, "{status:?}");
         }

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write as _};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -33,17 +34,24 @@ impl Longhaul {
 
     /// The same, with something in its environment.
     pub(super) fn launch_with(args: &[&str], environment: &[(&str, &str)]) -> Self {
-        Self::spawn(args, environment, None)
+        Self::spawn(&[&[BINARY], args].concat(), environment, None)
+    }
+
+    /// Runs a line as somebody typed it who has the binary in their path.
+    pub(super) fn type_in(line: &str) -> Self {
+        let folder = Path::new(BINARY).parent().expect("a folder").display();
+        let path = format!("{folder}:{}", std::env::var("PATH").unwrap_or_default());
+        Self::spawn(&["sh", "-c", &format!("exec {line}")], &[("PATH", &path)], None)
     }
 
     /// The same, where whoever reads what it prints goes away after a line with `last`.
     pub(super) fn launch_heard_until(last: &'static str, args: &[&str]) -> Self {
-        Self::spawn(args, &[], Some(last))
+        Self::spawn(&[&[BINARY], args].concat(), &[], Some(last))
     }
 
     fn spawn(args: &[&str], environment: &[(&str, &str)], last: Option<&'static str>) -> Self {
         let mut command = Command::new("sh");
-        command.args(["-c", GUARD, "guard", env!("CARGO_BIN_EXE_longhaul")]).args(args);
+        command.args(["-c", GUARD, "guard"]).args(args);
         let inherited = std::env::vars_os().map(|(name, _)| name);
         for name in inherited.filter(|name| name.to_string_lossy().starts_with("LONGHAUL_")) {
             command.env_remove(name);
@@ -182,6 +190,7 @@ fn collect(
     });
 }
 
+const BINARY: &str = env!("CARGO_BIN_EXE_longhaul");
 /// Becomes the process, so that its id and its end are the process's own. Beside it somebody waits for the end of the
 /// input, which comes with the end of the test process even where no destructor runs.
 const GUARD: &str = r#"exec 3<&0; (trap '' TERM INT HUP; read _ <&3 || kill -9 $$) >/dev/null 2>&1 & exec 3<&- </dev/null; exec "$@""#;

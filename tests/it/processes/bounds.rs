@@ -11,7 +11,7 @@ const INTERVAL: Duration = Duration::from_millis(20);
 
 /// Waits for `future`.
 pub(super) async fn within<T>(bound: Duration, what: &str, future: impl Future<Output = T>) -> T {
-    let outcome = tokio::time::timeout(bound, future).await;
+    let outcome = tokio::time::timeout(bound, Box::pin(future)).await;
     outcome.unwrap_or_else(|_| panic!("waited {bound:?} in vain for {what}"))
 }
 
@@ -28,7 +28,7 @@ where
     let clock = SystemClock::new();
     let seen = async {
         loop {
-            if let Some(seen) = look().await {
+            if let Some(seen) = Box::pin(look()).await {
                 return seen;
             }
             clock.sleep(INTERVAL).await;
@@ -43,14 +43,15 @@ where
     F: Future<Output = Result<T, Status>>,
 {
     let asked = || {
-        let reply = call();
+        let reply = Box::pin(call());
         async {
-            reply
-                .await
-                .map_err(|status| {
+            match reply.await {
+                Ok(reply) => Some(reply),
+                Err(status) => {
                     assert_eq!(status.code(), Code::Unavailable, "{what}: {status:?}");
-                })
-                .ok()
+                    None
+                }
+            }
         }
     };
     eventually(what, asked).await

@@ -129,12 +129,12 @@ impl Client {
 
     pub(super) async fn cancel(&self, id: &str) -> Reply<()> {
         let request = CancelOperationRequest { name: name(id) };
-        Ok(self.operations().cancel_operation(request).await?.into_inner())
+        self.operations().cancel_operation(request).await.map(drop)
     }
 
     pub(super) async fn delete(&self, id: &str) -> Reply<()> {
         let request = DeleteOperationRequest { name: name(id) };
-        Ok(self.operations().delete_operation(request).await?.into_inner())
+        self.operations().delete_operation(request).await.map(drop)
     }
 
     pub(super) async fn pause(&self, id: &str) -> Reply<OperationRecord> {

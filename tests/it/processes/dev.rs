@@ -1,5 +1,6 @@
 //! `longhaul dev`: commands to type, and a sample worker that finishes what they start.
 
+use longhaul::proto::DESCRIPTORS;
 use longhaul::proto::google::longrunning::operation;
 use longhaul::proto::longhaul::v1::watch_operation_response::Type;
 
@@ -31,37 +32,48 @@ async fn dev_without_a_store_keeps_its_data_in_a_place_of_its_own() {
 async fn finishes_what_it_tells_to_start(store: &str) {
     let mut server = Longhaul::launch(&["dev", "--listen", "127.0.0.1:0", "--store", store]);
     server.says("Ctrl-C stops the server").await;
-    let address = server.address();
-    for command in [
-        format!(
-            r#"-d '{{"operation_id": "first", "queue": "demo"}}' {address} longhaul.v1.Producers/StartOperation"#
-        ),
-        format!(
-            r#"-d '{{"name": "operations/first"}}' {address} longhaul.v1.Callers/WatchOperation"#
-        ),
-        format!(
-            r#"-d '{{"name": "operations/first"}}' {address} google.longrunning.Operations/WaitOperation"#
-        ),
-        format!("{address} google.longrunning.Operations/ListOperations"),
-        format!(
-            r#"-d '{{"name": "operations/first"}}' {address} google.longrunning.Operations/CancelOperation"#
-        ),
-    ] {
-        let line = format!("  grpcurl -plaintext {command}");
-        assert!(
-            server.output().lines().any(|printed| printed == line),
-            "no {line:?} in:\n{}",
-            server.output()
-        );
+    let address = server.address().to_string();
+    let printed = server.output().clone();
+    let commands: Vec<&str> = printed.lines().filter_map(|line| line.strip_prefix("  ")).collect();
+    assert!(commands.len() > 5, "{printed}");
+    assert!(commands.iter().all(|command| command.contains(&address)), "{printed}");
+
+    // A worker of one's own runs beside what follows; everything else ends by itself, and well.
+    let mut beside = Vec::new();
+    for command in &commands {
+        if command.starts_with("grpcurl ") {
+            names_a_method(command);
+        } else if command.starts_with("longhaul work ") {
+            beside.push(Longhaul::type_in(command));
+        } else {
+            let mut process = Longhaul::type_in(command);
+            let status = process.ended().await;
+            assert!(status.success(), "{command}: {}", process.output());
+        }
     }
+    assert!(!beside.is_empty(), "{printed}");
+    drop(beside);
 
     let client = server.client();
-    client.start("first", "demo").await.expect("a start");
-    let mut watcher = client.watch("first").await.expect("a watch");
+    let operations = client.list_all().await;
+    assert!(operations.len() > 1 && operations.iter().all(|operation| operation.done));
+    client.start("last", "demo").await.expect("a start");
+    let mut watcher = client.watch("last").await.expect("a watch");
     let progress = watcher.until(Type::Update).await.server_metadata.expect("metadata");
     assert!(progress.end_time.is_none());
     let end = watcher.until(Type::Done).await.operation.expect("an operation");
     assert!(matches!(end.result, Some(operation::Result::Response(_))), "{end:?}");
     server.signal("-INT");
     assert_eq!(soon("the end of dev", server.ended()).await.code(), Some(0));
+}
+
+/// Whether the last word is a method that the server has.
+fn names_a_method(command: &str) {
+    let method = command.split_whitespace().last().and_then(|word| word.split_once('/'));
+    let (service, method) = method.unwrap_or_else(|| panic!("no method in {command:?}"));
+    let (_, service) = service.rsplit_once('.').expect("a package");
+    for name in [service, method] {
+        let known = DESCRIPTORS.windows(name.len()).any(|bytes| bytes == name.as_bytes());
+        assert!(known, "no {name} for {command:?}");
+    }
 }
