@@ -18,7 +18,7 @@ const LAYERS: [&[&str]; 9] = [
 
 /// What may be said in one place only, and where.
 const PLACES: [(&str, &[&str]); 6] = [
-    ("redis::", &["store/redis/", "store/mod.rs", "opening.rs"]),
+    ("redis::", &["store/redis/", "store/mod.rs", "store/differential.rs", "opening.rs"]),
     ("SystemTime::now", &["clock.rs"]),
     ("tokio::time::sleep", &["clock.rs"]),
     ("tokio::spawn(", &[]),

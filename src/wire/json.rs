@@ -223,7 +223,7 @@ mod tests {
     fn payloads_of_known_types_read_back_as_they_were() {
         for text in [
             r#"{"a": 1.5, "b": [true, null, {"c": "d"}]}"#,
-            r#"{"@type": "type.googleapis.com/google.protobuf.Duration", "value": "1.5s"}"#,
+            r#"{"@type": "type.googleapis.com/google.protobuf.Duration", "value": "1.500s"}"#,
             r#"{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "R", "domain": "d", "metadata": {"k": "v"}}"#,
             r#"{"@type": "type.googleapis.com/google.protobuf.Empty"}"#,
             r#"{"@type": "type.googleapis.com/a.B", "@value": "AQI="}"#,
