@@ -40,7 +40,7 @@ pub enum Rejection {
         field: &'static str,
         /// What was declared; empty where nothing was.
         declared: String,
-        /// What came; `missing` where nothing did.
+        /// What came; empty where nothing did.
         found: String,
     },
     /// The etag names another state.
@@ -71,7 +71,7 @@ fn mismatch(name: &Name, field: &str, declared: &str, found: &str) -> String {
         ("", found) => {
             format!("{field} of {name} is a {found}, but no type was declared for it at start")
         }
-        (declared, "missing") => {
+        (declared, "") => {
             format!("{field} of {name} is missing; it must be a {declared}, as declared at start")
         }
         (declared, found) => {

@@ -284,7 +284,7 @@ impl Operation {
         if wanted.is_empty() || wanted == found {
             return Ok(response.cloned().unwrap_or_else(empty));
         }
-        let found = if response.is_none() { "missing".to_owned() } else { found.to_owned() };
+        let found = if response.is_none() { String::new() } else { found.to_owned() };
         Err(Rejection::TypeMismatch {
             name: self.name.clone(),
             field: "response",

@@ -4,7 +4,7 @@ use prost::Message;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use crate::engine::{Error, Reason};
+use crate::engine::Error;
 use crate::operation::published::DOMAIN;
 use crate::proto::google::rpc as google;
 
@@ -39,14 +39,8 @@ fn details(error: &Error) -> ErrorDetails {
                 details.add_bad_request_violation(field, &error.message);
             }
         }
-        Code::NotFound | Code::AlreadyExists => {
-            let (kind, name) = match error.metadata.get("service") {
-                Some(service) if error.reason == Reason::ServiceNotFound => {
-                    ("service", service.as_str())
-                }
-                _ => ("google.longrunning.Operation", name),
-            };
-            details.set_resource_info(kind, name, "", &error.message);
+        Code::NotFound | Code::AlreadyExists if !name.is_empty() => {
+            details.set_resource_info("google.longrunning.Operation", name, "", &error.message);
         }
         Code::FailedPrecondition => {
             details.add_precondition_failure_violation(error.reason.as_str(), name, &error.message);
@@ -59,6 +53,7 @@ fn details(error: &Error) -> ErrorDetails {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Reason;
 
     #[test]
     fn every_reason_has_a_word_a_code_and_error_info() {
