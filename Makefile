@@ -11,10 +11,18 @@ VENV := .venv
 BINARY := $(or $(CARGO_TARGET_DIR),target)/debug/longhaul
 CARGO_DENY := $(shell command -v cargo-deny)
 
-.PHONY: help dev fmt lint test interop deny ci tools
+# The tools that the interop runs build for themselves.
+export PATH := $(CURDIR)/.bin:$(PATH)
+# A Go that is too old for examples/go gets the newer one that go.mod asks for.
+export GOTOOLCHAIN ?= auto
+
+LANGUAGES := python go node java
+INTEROP := $(addprefix interop-,$(LANGUAGES) grpcurl)
+
+.PHONY: help dev fmt lint test interop $(INTEROP) deny ci tools binary
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 dev: ## run a server with a sample worker, and print what to type next
 	cargo run --locked --release -- dev
@@ -30,11 +38,32 @@ lint: ## check format, lints and documentation
 test: tools ## run every Rust test, after installing what the tests need
 	cargo test --locked
 
-# With --tests the binary is the one that `make test` has built: dev-dependencies switch on features
-# of others, and without them a part of the tree would be compiled once more.
-interop: tools $(VENV)/.installed ## run stock Python clients against the server, on both stores
-	cargo build --locked --bins --tests
-	$(VENV)/bin/python tests/interop/run --binary $(BINARY)
+interop: $(INTEROP) ## run clients in every language against the server
+	$(VENV)/bin/python tests/interop/run --binary $(BINARY) mixed
+
+interop-python: binary $(VENV)/.installed ## run stock Python clients on both stores, and the Python examples
+	PYTHON=$(abspath $(VENV))/bin/python examples/python/build
+	$(VENV)/bin/python tests/interop/run --binary $(BINARY) clients python
+
+interop-go: binary $(VENV)/.installed ## run the Go examples and Go's stock client
+	@scripts/install-test-tools go
+	PROTOC="$(abspath $(VENV))/bin/python -m grpc_tools.protoc" examples/go/build
+	$(VENV)/bin/python tests/interop/run --binary $(BINARY) go
+
+interop-node: binary $(VENV)/.installed ## run the TypeScript examples and google-gax
+	@scripts/install-test-tools node
+	examples/node/build
+	$(VENV)/bin/python tests/interop/run --binary $(BINARY) node
+
+interop-java: binary $(VENV)/.installed ## run the Java examples and gax
+	@scripts/install-test-tools java
+	examples/java/build
+	$(VENV)/bin/python tests/interop/run --binary $(BINARY) java
+
+interop-grpcurl: binary $(VENV)/.installed ## run grpcurl as the README does
+	@scripts/install-test-tools go
+	test -x .bin/grpcurl || GOBIN=$(CURDIR)/.bin go install github.com/fullstorydev/grpcurl/cmd/grpcurl@latest
+	$(VENV)/bin/python tests/interop/run --binary $(BINARY) grpcurl
 
 deny: ## check licences, banned crates and sources
 	@$(if $(CARGO_DENY),,echo "cargo-deny is missing; to install it: cargo install --locked cargo-deny" >&2; exit 1)
@@ -47,6 +76,12 @@ ci: lint $(if $(CARGO_DENY),deny) test interop ## run all checks, as CI does
 
 tools:
 	@scripts/install-test-tools
+
+# With --tests the binary is the one that `make test` has built: dev-dependencies switch on features
+# of others, and without them a part of the tree would be compiled once more. `make interop
+# BINARY=...` takes one that is there.
+binary: tools
+	$(if $(filter command,$(firstword $(origin BINARY))),,cargo build --locked --bins --tests)
 
 $(VENV)/.installed: tests/interop/requirements.txt | tools
 	python3 -m venv $(VENV)
