@@ -18,6 +18,11 @@ export GOTOOLCHAIN ?= auto
 
 LANGUAGES := python go node java
 INTEROP := $(addprefix interop-,$(LANGUAGES) grpcurl)
+GRPCURL := test -x .bin/grpcurl || \
+	GOBIN=$(CURDIR)/.bin go install github.com/fullstorydev/grpcurl/cmd/grpcurl@latest
+FETCHED := .bin/.fetched
+export PYTHON := $(CURDIR)/$(VENV)/bin/python
+export PROTOC := $(PYTHON) -m grpc_tools.protoc
 
 .PHONY: help dev fmt lint test interop $(INTEROP) deny ci tools binary
 
@@ -38,16 +43,16 @@ lint: ## check format, lints and documentation
 test: tools ## run every Rust test, after installing what the tests need
 	cargo test --locked
 
-interop: $(INTEROP) ## run clients in every language against the server
+interop: $(FETCHED) $(INTEROP) ## run clients in every language against the server
 	$(VENV)/bin/python tests/interop/run --binary $(BINARY) mixed
 
 interop-python: binary $(VENV)/.installed ## run stock Python clients on both stores, and the Python examples
-	PYTHON=$(abspath $(VENV))/bin/python examples/python/build
+	examples/python/build
 	$(VENV)/bin/python tests/interop/run --binary $(BINARY) clients python
 
 interop-go: binary $(VENV)/.installed ## run the Go examples and Go's stock client
 	@scripts/install-test-tools go
-	PROTOC="$(abspath $(VENV))/bin/python -m grpc_tools.protoc" examples/go/build
+	examples/go/build
 	$(VENV)/bin/python tests/interop/run --binary $(BINARY) go
 
 interop-node: binary $(VENV)/.installed ## run the TypeScript examples and google-gax
@@ -62,8 +67,17 @@ interop-java: binary $(VENV)/.installed ## run the Java examples and gax
 
 interop-grpcurl: binary $(VENV)/.installed ## run grpcurl as the README does
 	@scripts/install-test-tools go
-	test -x .bin/grpcurl || GOBIN=$(CURDIR)/.bin go install github.com/fullstorydev/grpcurl/cmd/grpcurl@latest
+	$(GRPCURL)
 	$(VENV)/bin/python tests/interop/run --binary $(BINARY) grpcurl
+
+# What has to be fetched is fetched side by side, as that is mostly waiting; the parts find it there.
+$(FETCHED): examples/go/go.sum examples/node/package-lock.json examples/java/pom.xml | binary $(VENV)/.installed
+	@scripts/install-test-tools $(filter-out python,$(LANGUAGES))
+	builds=(); \
+	for language in $(LANGUAGES); do examples/$$language/build & builds+=($$!); done; \
+	$(GRPCURL); \
+	for build in "$${builds[@]}"; do wait "$$build"; done
+	mkdir -p $(@D) && touch $@
 
 deny: ## check licences, banned crates and sources
 	@$(if $(CARGO_DENY),,echo "cargo-deny is missing; to install it: cargo install --locked cargo-deny" >&2; exit 1)
