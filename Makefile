@@ -9,12 +9,26 @@ MAKEFLAGS += --no-builtin-rules
 
 VENV := .venv
 BINARIES := $(or $(CARGO_TARGET_DIR),target)/debug
+BINARY := $(BINARIES)/longhaul
 CARGO_DENY := $(shell command -v cargo-deny)
 
-.PHONY: help dev fmt lint test interop interop-facade deny ci tools
+# The tools that the interop runs build for themselves.
+export PATH := $(CURDIR)/.bin:$(PATH)
+# A Go that is too old for examples/go gets the newer one that go.mod asks for.
+export GOTOOLCHAIN ?= auto
+
+LANGUAGES := python go node java
+INTEROP := $(addprefix interop-,$(LANGUAGES) grpcurl)
+GRPCURL := test -x .bin/grpcurl || \
+	GOBIN=$(CURDIR)/.bin go install github.com/fullstorydev/grpcurl/cmd/grpcurl@latest
+FETCHED := .bin/.fetched
+export PYTHON := $(CURDIR)/$(VENV)/bin/python
+export PROTOC := $(PYTHON) -m grpc_tools.protoc
+
+.PHONY: help dev fmt lint test interop $(INTEROP) interop-facade deny ci tools binary
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 dev: ## run a server with a sample worker, and print what to type next
 	cargo run --locked --release -- dev
@@ -30,15 +44,44 @@ lint: ## check format, lints and documentation
 test: tools ## run every Rust test, after installing what the tests need
 	cargo test --locked
 
-# With --tests the binary is the one that `make test` has built: dev-dependencies switch on features
-# of others, and without them a part of the tree would be compiled once more.
-interop: tools $(VENV)/.installed interop-facade ## run stock Python clients against the server, on both stores
-	cargo build --locked --bins --tests --examples
-	$(VENV)/bin/python tests/interop/run --binary $(BINARIES)/longhaul
+interop: $(FETCHED) $(INTEROP) interop-facade ## run clients in every language against the server
+	$(VENV)/bin/python tests/interop/run --binary $(BINARY) mixed
 
-interop-facade: tools $(VENV)/.installed ## run examples/facade in each of its ways, and stock clients against it
-	cargo build --locked --bins --tests --examples
+interop-python: binary $(VENV)/.installed ## run stock Python clients on both stores, and the Python examples
+	examples/python/build
+	$(VENV)/bin/python tests/interop/run --binary $(BINARY) clients python
+
+interop-go: binary $(VENV)/.installed ## run the Go examples and Go's stock client
+	@scripts/install-test-tools go
+	examples/go/build
+	$(VENV)/bin/python tests/interop/run --binary $(BINARY) go
+
+interop-node: binary $(VENV)/.installed ## run the TypeScript examples and google-gax
+	@scripts/install-test-tools node
+	examples/node/build
+	$(VENV)/bin/python tests/interop/run --binary $(BINARY) node
+
+interop-java: binary $(VENV)/.installed ## run the Java examples and gax
+	@scripts/install-test-tools java
+	examples/java/build
+	$(VENV)/bin/python tests/interop/run --binary $(BINARY) java
+
+interop-grpcurl: binary $(VENV)/.installed ## run grpcurl as the README does
+	@scripts/install-test-tools go
+	$(GRPCURL)
+	$(VENV)/bin/python tests/interop/run --binary $(BINARY) grpcurl
+
+interop-facade: binary $(VENV)/.installed ## run examples/facade in each of its ways, and stock clients against it
 	$(VENV)/bin/python tests/interop/facade.py --binaries $(BINARIES)
+
+# What has to be fetched is fetched side by side, as that is mostly waiting; the parts find it there.
+$(FETCHED): examples/go/go.sum examples/node/package-lock.json examples/java/pom.xml | binary $(VENV)/.installed
+	@scripts/install-test-tools $(filter-out python,$(LANGUAGES))
+	builds=(); \
+	for language in $(LANGUAGES); do examples/$$language/build & builds+=($$!); done; \
+	$(GRPCURL); \
+	for build in "$${builds[@]}"; do wait "$$build"; done
+	mkdir -p $(@D) && touch $@
 
 deny: ## check licences, banned crates and sources
 	@$(if $(CARGO_DENY),,echo "cargo-deny is missing; to install it: cargo install --locked cargo-deny" >&2; exit 1)
@@ -51,6 +94,12 @@ ci: lint $(if $(CARGO_DENY),deny) test interop ## run all checks, as CI does
 
 tools:
 	@scripts/install-test-tools
+
+# With --tests the binary is the one that `make test` has built: dev-dependencies switch on features
+# of others, and without them a part of the tree would be compiled once more. `make interop
+# BINARY=...` takes one that is there.
+binary: tools
+	$(if $(filter command,$(firstword $(origin BINARY))),,cargo build --locked --bins --tests --examples)
 
 $(VENV)/.installed: tests/interop/requirements.txt | tools
 	python3 -m venv $(VENV)

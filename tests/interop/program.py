@@ -2,6 +2,7 @@
 
 import queue
 import subprocess
+import tempfile
 import threading
 from types import TracebackType
 
@@ -15,9 +16,12 @@ class Program:
     def __init__(self, *command: str) -> None:
         self._command = command
         self._lines: queue.Queue[str | None] = queue.Queue()
+        self._errors = tempfile.TemporaryFile("w+")
 
     def __enter__(self) -> "Program":
-        self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(
+            self._command, stdout=subprocess.PIPE, stderr=self._errors, text=True
+        )
         threading.Thread(target=self._read, daemon=True).start()
         return self
 
@@ -29,6 +33,10 @@ class Program:
     ) -> None:
         self._process.kill()
         self._process.wait()
+        if error is not None:
+            self._errors.seek(0)
+            print(f"-- what {self._command[0]} said --\n{self._errors.read()}", flush=True)
+        self._errors.close()
 
     def _read(self) -> None:
         for line in self._process.stdout:

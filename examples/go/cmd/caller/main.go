@@ -1,6 +1,7 @@
 // Caller waits for an operation with the stock client: caller [-rpc] NAME [SERVER].
 //
-// It knows nothing of longhaul: this is what the users of an API do whose methods return operations.
+// It knows nothing of longhaul: this is what the users of an API do whose methods return
+// operations.
 package main
 
 import (
@@ -22,7 +23,7 @@ import (
 )
 
 func main() {
-	rpc := flag.Bool("rpc", false, "let the server wait, by WaitOperation, where else the client polls")
+	rpc := flag.Bool("rpc", false, "let the server wait, by WaitOperation, instead of polling")
 	flag.Parse()
 	if flag.NArg() < 1 {
 		log.Fatal("usage: caller [-rpc] NAME [SERVER]")

@@ -44,7 +44,11 @@ func watch(ctx context.Context, name, server string) error {
 }
 
 // Attach watches until the server ends the stream, and says whether the operation is done.
-func attach(ctx context.Context, callers longhaulpb.CallersClient, request *longhaulpb.WatchOperationRequest) (bool, error) {
+func attach(
+	ctx context.Context,
+	callers longhaulpb.CallersClient,
+	request *longhaulpb.WatchOperationRequest,
+) (bool, error) {
 	stream, err := callers.WatchOperation(ctx, request, grpc.WaitForReady(true))
 	if err != nil {
 		return false, err
@@ -62,7 +66,8 @@ func attach(ctx context.Context, callers longhaulpb.CallersClient, request *long
 		if event.GetOperation() != nil {
 			metadata := event.GetServerMetadata()
 			progress := metadata.GetProgress()
-			fmt.Printf("%s %.0f%% %s\n", metadata.GetState(), 100*progress.GetFraction(), progress.GetMessage())
+			percent := 100 * progress.GetFraction()
+			fmt.Printf("%s %.0f%% %s\n", metadata.GetState(), percent, progress.GetMessage())
 		}
 		switch event.GetType() {
 		case longhaulpb.WatchOperationResponse_RECONNECT:
