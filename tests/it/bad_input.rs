@@ -277,7 +277,7 @@ async fn starts_out_of_bounds_are_refused_by_field(world: &World) {
             "options.labels",
             with(&|options| options.labels = [("k".to_owned(), long.clone())].into()),
         ),
-        ("options.target", with(&|options| options.target = long.clone())),
+        ("options.target", with(&|options| options.target.clone_from(&long))),
         ("options.retry_policy.max_attempts", retrying(&|policy| policy.max_attempts = -1)),
         ("options.retry_policy.max_attempts", retrying(&|policy| policy.max_attempts = 1_001)),
         (

@@ -45,7 +45,7 @@ async fn payloads_at_their_bounds_pass_byte_for_byte(world: &World) {
     world.complete(done).await.granted();
     let done = world.get(&lease.operation).await.granted();
     assert_eq!((Some(response_of(&done)), &done.metadata), (response, &metadata));
-    assert_eq!(world.list("", 1, "").await.granted().operations, [done.clone()]);
+    assert_eq!(world.list("", 1, "").await.granted().operations, std::slice::from_ref(&done));
     let mut watcher = world.watch(watch(&lease.operation)).await;
     assert_eq!(watcher.expect(EventType::Done).await.operation, Some(done));
 }
