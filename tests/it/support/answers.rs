@@ -38,7 +38,9 @@ impl<T: std::fmt::Debug> Answer<T> for Result<T, Status> {
         let trouble = code == Code::Unavailable;
         assert_eq!(status.get_details_retry_info().is_some(), trouble, "RetryInfo: {status:?}");
         let resource = status.get_details_resource_info();
-        let about_one = matches!(code, Code::NotFound | Code::AlreadyExists);
+        // Services of health are no resources.
+        let about_one =
+            matches!(code, Code::NotFound | Code::AlreadyExists) && reason != "SERVICE_NOT_FOUND";
         assert_eq!(resource.is_some(), about_one, "{status:?}");
         let precondition = status.get_details_precondition_failure();
         assert_eq!(precondition.is_some(), code == Code::FailedPrecondition, "{status:?}");
