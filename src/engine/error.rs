@@ -11,7 +11,7 @@ use crate::store::StoreError;
 
 /// The reasons of ErrorInfo, domain `longhaul.dev`. Contract: their names stay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names are what they are known by; docs/errors.md says more")]
+#[expect(missing_docs, reason = "the names are what they are known by")]
 pub enum Reason {
     InvalidName,
     InvalidArgument,
