@@ -3,6 +3,7 @@
 //! Data flows one way: faces (`grpc`) turn a request into a command, the `engine` reads the record, the pure `operation`
 //! decides, the `store` commits, and a hint tells everybody else. See `ARCHITECTURE.md`.
 
+pub mod bench;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod bench;
 mod dev;
 mod output;
 mod serve;
@@ -25,6 +26,8 @@ enum Command {
     Serve(ServeArgs),
     /// Serve operations with a sample worker, to try things out
     Dev(DevArgs),
+    /// Measure a server that runs
+    Bench(bench::BenchArgs),
 }
 
 #[derive(Debug, Args)]
@@ -78,6 +81,7 @@ pub fn run() -> ExitCode {
     let result = match cli.command {
         Command::Serve(args) => serve::run(&args),
         Command::Dev(args) => dev::run(&args),
+        Command::Bench(args) => bench::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
