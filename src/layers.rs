@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 const LAYERS: [&[&str]; 9] = [
     &["main", "cli"],
     &["bench", "opening", "server", "worker"],
-    &["config"],
+    &["config", "cores"],
     &["grpc"],
     &["wire"],
     &["engine"],
     &["store"],
     &["operation"],
-    &["clock", "limits", "proto"],
+    &["clock", "lane", "limits", "proto"],
 ];
 
 /// What may be said in one place only, and where.

@@ -7,8 +7,10 @@ pub mod bench;
 pub mod cli;
 pub mod clock;
 pub mod config;
+mod cores;
 pub mod engine;
 pub mod grpc;
+pub mod lane;
 #[cfg(test)]
 mod layers;
 pub mod limits;

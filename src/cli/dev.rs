@@ -17,7 +17,7 @@ pub(super) fn run(args: &DevArgs) -> anyhow::Result<()> {
         overrides = Overrides { store: Some(format!("embedded:{}", data_directory()?.display())), ..overrides };
     }
     let config = Config::load(None, &environment, &overrides)?;
-    runtime()?.block_on(async {
+    runtime(&config)?.block_on(async {
         let shutdown = shutdown_signals()?;
         let stop = shutdown.clone();
         serve(&config, shutdown, |address| async move {
