@@ -7,9 +7,10 @@ use crate::operation::name::Name;
 use crate::operation::{Applied, Change, Operation, Record, Stamps, apply};
 use crate::store::codec::decode;
 use crate::store::plan::{Before, becomes_ready, write_set};
-use crate::store::{CommitError, Committed, Key, WriteSet};
+use crate::store::{CommitError, Committed, Key, Record as Stored, StoreError, WriteSet};
 
 use super::error::{Error, Reason, Result};
+use super::recent::worth_keeping;
 use super::{Engine, view::View};
 
 /// What a command came to.
@@ -39,18 +40,30 @@ impl Engine {
     /// Applies a command to the record of that key; `None` if there is none.
     pub(super) async fn apply_to_key(&self, key: Key, command: &Command) -> Result<Option<Done>> {
         let mut patience = Patience::default();
+        let mut recent = self.inner.recent.take(key);
         loop {
-            let Some(before) = self.read(key).await? else { return Ok(None) };
+            let remembered = recent.take();
+            let fresh = remembered.is_none();
+            let before = match remembered {
+                Some(remembered) => Some(understand(&remembered)?),
+                None => self.read(key).await?,
+            };
+            let Some(before) = before else { return Ok(None) };
             let partition = self.inner.store.keyspace().partition(key);
             let now = self.inner.store.now(partition);
-            let change = match apply(&before.record, command, now)? {
-                Applied::Changed(change) => change,
-                Applied::Unchanged(answer) => return Ok(Some(Done { record: Some(before.record), answer, changed: false })),
+            let change = match apply(&before.record, command, now) {
+                Ok(Applied::Changed(change)) => change,
+                // What was remembered may be out of date; only a commit upon it shows that it is not.
+                _ if !fresh => continue,
+                Ok(Applied::Unchanged(answer)) => return Ok(Some(Done { record: Some(before.record), answer, changed: false })),
+                Err(rejection) => return Err(rejection.into()),
             };
             let generation = self.inner.hub.generation(partition);
             let set = self.plan(key, Some(&before), &change);
+            let put = worth_keeping(&set, &change);
             match self.commit_one(set).await {
                 Ok(committed) => {
+                    put.into_iter().for_each(|put| self.inner.recent.keep(put, committed));
                     let record = self.committed(key, generation, Some(before.stamps), &change, committed);
                     self.wake_after(Some(&before.record), record.as_ref());
                     return Ok(Some(Done { record, answer: change.answer, changed: true }));
@@ -63,9 +76,7 @@ impl Engine {
     /// Reads a record.
     pub(super) async fn read(&self, key: Key) -> Result<Option<Before>> {
         let found = self.inner.store.get(&[key]).await?.into_iter().next().flatten();
-        let Some(found) = found else { return Ok(None) };
-        let stamps = Stamps { revision: found.revision, visible: found.visible_revision, fencing: found.fencing_number };
-        Ok(Some(Before { record: decode(&found)?, stamps }))
+        Ok(found.map(|found| understand(&found)).transpose()?)
     }
 
     pub(super) fn plan(&self, key: Key, before: Option<&Before>, change: &Change) -> WriteSet {
@@ -111,13 +122,19 @@ impl Engine {
     pub(super) fn wake_after(&self, before: Option<&Record>, after: Option<&Record>) {
         let Some(operation) = after.and_then(Record::operation) else { return };
         if becomes_ready(before, after) {
-            self.inner.dispatchers.wake(operation.spec.queue.as_str());
+            let partition = self.inner.store.keyspace().partition(self.key(&operation.name));
+            self.inner.dispatchers.wake(operation.spec.queue.as_str(), partition, operation.stamps.revision);
         }
         let soon = |class: &DueClass| matches!(class, DueClass::Start | DueClass::Retry | DueClass::Resume);
         if operation.places.due.iter().any(|(class, _)| soon(class)) {
             self.inner.scheduler_wake.notify_one();
         }
     }
+}
+
+pub(super) fn understand(found: &Stored) -> std::result::Result<Before, StoreError> {
+    let stamps = Stamps { revision: found.revision, visible: found.visible_revision, fencing: found.fencing_number };
+    Ok(Before { record: decode(found)?, stamps })
 }
 
 /// How often a commit is tried again before the caller is told.

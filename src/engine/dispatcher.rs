@@ -1,24 +1,27 @@
 //! The dispatcher of each queue: one task that serves all workers waiting here, in the order in which they came.
 //!
-//! It looks at the queue when a worker arrives and when a hint says that something became ready. It runs only while
-//! somebody waits.
+//! It looks where something may be ready: everywhere at first, then in the partitions that a commit of this server or a hint
+//! named, and everywhere again after a gap. It runs while somebody waits, and a little longer.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use tokio::sync::{Notify, oneshot};
 
 use super::batch::Grant;
+use super::commit::understand;
 use super::error::Result;
+use super::recent::worth_keeping;
 use super::{Engine, LeaseRequest, random};
 use crate::limits::MAX_LEASES;
 use crate::operation::command::{Command, Take};
 use crate::operation::entries::ready_index;
 use crate::operation::lease::Token;
-use crate::operation::{Applied, Change, Stamps, apply};
-use crate::store::codec::decode;
+use crate::operation::{Applied, Change, apply};
 use crate::store::plan::Before;
-use crate::store::{CommitError, Index, Key, Scan, StoreError};
+use crate::store::{CommitError, Entry, Index, Key, Partition, Put, Scan, StoreError, WriteSet};
 
 /// The dispatchers of one server, by queue.
 #[derive(Default)]
@@ -29,7 +32,17 @@ pub(super) struct Dispatchers {
 struct Dispatcher {
     queue: String,
     waiting: Mutex<VecDeque<Waiting>>,
+    places: Mutex<Vec<Place>>,
     wake: Notify,
+}
+
+/// What is known of a partition's part of the queue.
+#[derive(Clone, Copy)]
+struct Place {
+    /// Something may be ready there.
+    open: bool,
+    /// The newest commit that opened it: a hint of this or an older one brings no news.
+    revision: u64,
 }
 
 struct Waiting {
@@ -47,16 +60,21 @@ struct Candidate {
 }
 
 impl Dispatchers {
-    /// Something became ready in a queue.
-    pub(super) fn wake(&self, queue: &str) {
-        if let Some(dispatcher) = lock(&self.queues).get(queue) {
+    /// A commit made something ready in a queue.
+    pub(super) fn wake(&self, queue: &str, partition: Partition, revision: u64) {
+        if let Some(dispatcher) = lock(&self.queues).get(queue)
+            && dispatcher.open(partition, revision)
+        {
             dispatcher.wake.notify_one();
         }
     }
 
     /// Something may have become ready anywhere.
     pub(super) fn wake_all(&self) {
-        lock(&self.queues).values().for_each(|dispatcher| dispatcher.wake.notify_one());
+        for dispatcher in lock(&self.queues).values() {
+            dispatcher.open_all();
+            dispatcher.wake.notify_one();
+        }
     }
 }
 
@@ -68,12 +86,16 @@ impl Engine {
         let mut queues = lock(&self.inner.dispatchers.queues);
         let dispatcher = queues.get(&queue).cloned();
         let dispatcher = dispatcher.unwrap_or_else(|| {
-            let dispatcher = Arc::new(Dispatcher { queue: queue.clone(), waiting: Mutex::default(), wake: Notify::new() });
+            let dispatcher = Arc::new(Dispatcher::new(queue.clone(), self.inner.store.keyspace().partitions()));
             queues.insert(queue, dispatcher.clone());
             let (engine, serving) = (self.clone(), dispatcher.clone());
             self.inner.tasks.spawn("dispatcher", async move { engine.dispatch(serving).await });
             dispatcher
         });
+        if request.wait.is_zero() {
+            // Whoever takes only what is there now is owed a look.
+            dispatcher.open_all();
+        }
         // Under the lock of all queues: the dispatcher cannot have gone in between.
         lock(&dispatcher.waiting).push_back(Waiting { request, reply });
         drop(queues);
@@ -83,7 +105,11 @@ impl Engine {
 
     async fn dispatch(&self, dispatcher: Arc<Dispatcher>) {
         loop {
-            dispatcher.wake.notified().await;
+            let woken = tokio::select! {
+                biased;
+                () = dispatcher.wake.notified() => true,
+                () = self.idle_for(IDLE), if !dispatcher.somebody_waits() => false,
+            };
             while dispatcher.somebody_waits() && !self.is_draining() {
                 match self.serve_round(&dispatcher).await {
                     Ok(true) => {}
@@ -97,7 +123,7 @@ impl Engine {
                     }
                 }
             }
-            if self.retire(&dispatcher) {
+            if !woken && self.retire(&dispatcher) {
                 return;
             }
         }
@@ -108,32 +134,59 @@ impl Engine {
         let store = &self.inner.store;
         let demands = dispatcher.demands();
         let wanted = demands.iter().map(|request| request.max).sum::<usize>().min(MAX_LEASES);
-        let entries = store.scan(Scan::first(Index::new(ready_index(&dispatcher.queue)), wanted)).await?;
-        let keys: Vec<Key> = entries.iter().filter_map(crate::store::Entry::key).collect();
+        let look = dispatcher.look();
+        if look.partitions.is_empty() {
+            look.found_all();
+            return Ok(false);
+        }
+        let entries = self.scan_ready(&dispatcher.queue, &look.partitions, wanted).await?;
+        let keys: Vec<Key> = entries.iter().filter_map(Entry::key).collect();
         if keys.is_empty() {
+            look.found_all();
             return Ok(false);
         }
         let candidates = self.decide(&demands, &keys).await?;
         let raced = candidates.len() < keys.len();
-        let sets = candidates.iter().map(|candidate| self.plan(candidate.key, Some(&candidate.before), &candidate.change)).collect();
+        let sets: Vec<WriteSet> =
+            candidates.iter().map(|candidate| self.plan(candidate.key, Some(&candidate.before), &candidate.change)).collect();
+        let puts: Vec<Option<Put>> = sets.iter().zip(&candidates).map(|(set, candidate)| worth_keeping(set, &candidate.change)).collect();
         let results = store.commit(sets).await;
         let mut grants: Vec<Vec<Grant>> = demands.iter().map(|_| Vec::new()).collect();
-        let mut conflicts = raced;
-        for (candidate, result) in candidates.into_iter().zip(results) {
+        let (mut conflicts, mut left) = (raced, false);
+        for ((candidate, put), result) in candidates.into_iter().zip(puts).zip(results) {
             let stamps = candidate.before.stamps;
             match result {
                 Ok(committed) => {
+                    put.into_iter().for_each(|put| self.inner.recent.keep(put, committed));
                     let record = self.committed(candidate.key, candidate.generation, Some(stamps), &candidate.change, committed);
                     grants[candidate.waiting].extend(record.and_then(|record| Grant::new(candidate.key, record)));
                 }
                 // A lease that may have been given without its worker hearing of it is lost by time, as any other.
-                Err(CommitError::Unavailable(error)) => tracing::warn!(%error, "a lease may have been lost on its way"),
+                Err(CommitError::Unavailable(error)) => {
+                    tracing::warn!(%error, "a lease may have been lost on its way");
+                    left = true;
+                }
                 Err(CommitError::Conflict | CommitError::Early) => conflicts = true,
             }
         }
         let served = grants.iter().any(|grants| !grants.is_empty());
+        if entries.len() < wanted && !conflicts && !left {
+            look.found_all();
+        }
         dispatcher.hand_out(self, grants);
         Ok(served || conflicts)
+    }
+
+    /// What is ready in some partitions, in the order of the queue.
+    async fn scan_ready(&self, queue: &str, partitions: &[Partition], wanted: usize) -> std::result::Result<Vec<Entry>, StoreError> {
+        let store = &self.inner.store;
+        let scan = Scan::first(Index::new(ready_index(queue)), wanted);
+        if partitions.len() > FEW_PARTITIONS {
+            return store.scan(scan).await;
+        }
+        let scans = partitions.iter().map(|partition| store.scan(scan.clone().within(*partition)));
+        let found = try_join_all(scans).await?.into_iter().flatten().collect();
+        Ok(scan.merge(found))
     }
 
     /// Reads what is at the head of the queue and gives it to those who wait, first come, first served.
@@ -145,8 +198,7 @@ impl Engine {
         let mut candidates = Vec::with_capacity(keys.len());
         for ((key, record), generation) in keys.iter().zip(records).zip(generations) {
             let Some(record) = record else { continue };
-            let stamps = Stamps { revision: record.revision, visible: record.visible_revision, fencing: record.fencing_number };
-            let before = Before { record: decode(&record)?, stamps };
+            let before = understand(&record)?;
             let Some((waiting, request)) = places.next() else { break };
             let take = Take { token: Token(random()), worker: request.worker.clone(), duration: request.duration, holder: None };
             let now = store.now(store.keyspace().partition(*key));
@@ -168,7 +220,58 @@ impl Engine {
     }
 }
 
+/// A look at what may be ready. Until it has found all, dropping it leaves those places open.
+struct Look<'a> {
+    dispatcher: &'a Dispatcher,
+    partitions: Vec<Partition>,
+}
+
+impl Look<'_> {
+    /// Nothing is left in these partitions but what was opened meanwhile.
+    fn found_all(mut self) {
+        self.partitions.clear();
+    }
+}
+
+impl Drop for Look<'_> {
+    fn drop(&mut self) {
+        let mut places = lock(&self.dispatcher.places);
+        for partition in &self.partitions {
+            places[usize::from(partition.0)].open = true;
+        }
+    }
+}
+
 impl Dispatcher {
+    fn new(queue: String, partitions: u16) -> Self {
+        let places = vec![Place { open: true, revision: 0 }; usize::from(partitions)];
+        Self { queue, waiting: Mutex::default(), places: Mutex::new(places), wake: Notify::new() }
+    }
+
+    /// Whether that is news.
+    fn open(&self, partition: Partition, revision: u64) -> bool {
+        let mut places = lock(&self.places);
+        let Some(place) = places.get_mut(usize::from(partition.0)) else { return true };
+        let news = revision > place.revision;
+        if news {
+            *place = Place { open: true, revision };
+        }
+        news
+    }
+
+    /// Also forgets the revisions: after a gap the store may have gone back.
+    fn open_all(&self) {
+        lock(&self.places).fill(Place { open: true, revision: 0 });
+    }
+
+    /// Closes what is open, to look there.
+    fn look(&self) -> Look<'_> {
+        let mut places = lock(&self.places);
+        let open = (0..).map(Partition).zip(places.iter_mut());
+        let open = open.filter_map(|(partition, place)| std::mem::take(&mut place.open).then_some(partition));
+        Look { dispatcher: self, partitions: open.collect() }
+    }
+
     /// Whether anybody still waits; those who left are forgotten.
     fn somebody_waits(&self) -> bool {
         let mut waiting = lock(&self.waiting);
@@ -227,3 +330,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// So long a dispatcher knows where nothing is ready while nobody asks.
+const IDLE: Duration = Duration::from_secs(5);
+/// So many partitions are asked one by one rather than all at once.
+const FEW_PARTITIONS: usize = 4;

@@ -168,13 +168,14 @@ impl Engine {
                 if let Ok(queue) = std::str::from_utf8(&hint.note)
                     && !queue.is_empty()
                 {
-                    self.inner.dispatchers.wake(queue);
+                    self.inner.dispatchers.wake(queue, hint.partition, hint.revision);
                 }
                 if hub.known_revision(hint.key).is_some_and(|known| known < hint.revision) {
                     hub.refresh(hint.key);
                 }
             }
             Event::Gap(partitions) => {
+                self.inner.recent.clear();
                 for partition in &partitions {
                     hub.generations[usize::from(partition.0)].fetch_add(1, Ordering::AcqRel);
                 }
