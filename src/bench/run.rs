@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::{join_all, try_join_all};
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use super::client::{Client, Place};
 use super::cpu::Watched;
@@ -24,7 +25,7 @@ pub(super) struct Session {
 /// What the tasks of one measurement see of each other.
 pub(super) struct Arena {
     clock: Arc<dyn Clock>,
-    stop: AtomicBool,
+    stop: CancellationToken,
     counting: AtomicBool,
     count: AtomicU64,
     samples: Mutex<Vec<Duration>>,
@@ -67,7 +68,7 @@ impl Session {
     pub(super) fn arena(&self, scenario: &str, room: usize) -> Arc<Arena> {
         Arc::new(Arena {
             clock: self.clock.clone(),
-            stop: AtomicBool::new(false),
+            stop: CancellationToken::new(),
             counting: AtomicBool::new(false),
             count: AtomicU64::new(0),
             samples: Mutex::default(),
@@ -93,9 +94,11 @@ impl Session {
             }
             self.watch_the_clock(name, arena)
         });
+        // Tasks hand in what they saw when they end.
+        let samples = std::mem::take(&mut *arena.lock_samples());
         match arena.lock_trouble().take() {
             Some(error) => Err(error.context(name)),
-            None => Ok(measured),
+            None => Ok(Measured { quantiles: vec![Quantiles::of("call", samples)], ..measured }),
         }
     }
 
@@ -126,12 +129,11 @@ impl Session {
         let (elapsed, cpu_after) = (self.clock.elapsed().saturating_sub(began), self.cpu.read());
         arena.stop();
         let count = arena.count.load(Ordering::Acquire);
-        let samples = std::mem::take(&mut *arena.lock_samples());
         Measured {
             name,
             per_second: Some(count as f64 / elapsed.as_secs_f64()),
             count,
-            quantiles: vec![Quantiles::of("call", samples)],
+            quantiles: Vec::new(),
             cpu: CpuTime::per(count, &cpu_before, &cpu_after),
         }
     }
@@ -147,11 +149,11 @@ impl Session {
 
 impl Arena {
     pub(super) fn goes_on(&self) -> bool {
-        !self.stop.load(Ordering::Relaxed)
+        !self.stop.is_cancelled()
     }
 
     pub(super) fn stop(&self) {
-        self.stop.store(true, Ordering::Release);
+        self.stop.cancel();
         self.room.close();
     }
 
@@ -173,10 +175,11 @@ impl Arena {
             let mut samples = Vec::new();
             while self.goes_on() {
                 let began = self.clock.elapsed();
-                match once(number).await {
-                    Ok(done) => self.tally(done, began, &mut samples),
-                    Err(_) if !self.goes_on() => break,
-                    Err(status) => self.note(Err(anyhow::Error::from(status))),
+                // At the end nobody waits for what nobody works on any more.
+                match self.stop.run_until_cancelled(once(number)).await {
+                    Some(Ok(done)) => self.tally(done, began, &mut samples),
+                    Some(Err(status)) => self.note(Err(anyhow::Error::from(status))),
+                    None => break,
                 }
             }
             self.lock_samples().append(&mut samples);
