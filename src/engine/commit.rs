@@ -64,9 +64,10 @@ impl Engine {
             match self.commit_one(set).await {
                 Ok(committed) => {
                     put.into_iter().for_each(|put| self.inner.recent.keep(put, committed));
-                    let record = self.committed(key, generation, Some(before.stamps), &change, committed);
+                    let answer = change.answer;
+                    let record = self.committed(key, generation, Some(before.stamps), *change, committed);
                     self.wake_after(Some(&before.record), record.as_ref());
-                    return Ok(Some(Done { record, answer: change.answer, changed: true }));
+                    return Ok(Some(Done { record, answer, changed: true }));
                 }
                 Err(error) => patience.spend(error)?,
             }
@@ -96,10 +97,10 @@ impl Engine {
         key: Key,
         generation: u64,
         before: Option<Stamps>,
-        change: &Change,
+        change: Change,
         committed: Committed,
     ) -> Option<Record> {
-        let mut record = change.record.clone();
+        let mut record = change.record;
         if let Some(Record::Operation(operation)) = &mut record {
             let old = before.unwrap_or_default();
             operation.stamps = Stamps {

@@ -158,7 +158,7 @@ impl Engine {
             match result {
                 Ok(committed) => {
                     put.into_iter().for_each(|put| self.inner.recent.keep(put, committed));
-                    let record = self.committed(candidate.key, candidate.generation, Some(stamps), &candidate.change, committed);
+                    let record = self.committed(candidate.key, candidate.generation, Some(stamps), *candidate.change, committed);
                     grants[candidate.waiting].extend(record.and_then(|record| Grant::new(candidate.key, record)));
                 }
                 // A lease that may have been given without its worker hearing of it is lost by time, as any other.

@@ -15,6 +15,8 @@ mod pages;
 mod recent;
 mod starts;
 pub mod tasks;
+#[cfg(test)]
+mod tests;
 mod view;
 mod watch;
 mod work;

@@ -156,7 +156,7 @@ impl Engine {
         let mut result = result;
         loop {
             match result {
-                Ok(committed) => return self.new_operation(&attempt, committed),
+                Ok(committed) => return self.new_operation(attempt, committed),
                 Err(CommitError::Conflict) => {}
                 Err(error) => patience.spend(error)?,
             }
@@ -167,10 +167,13 @@ impl Engine {
         }
     }
 
-    fn new_operation(&self, attempt: &Attempt, committed: Committed) -> Result<Started> {
-        let record = self.committed(attempt.key, attempt.generation, None, &attempt.change, committed);
+    fn new_operation(&self, attempt: Attempt, committed: Committed) -> Result<Started> {
+        let record = self.committed(attempt.key, attempt.generation, None, attempt.change, committed);
         self.wake_after(None, record.as_ref());
-        let view = record.as_ref().and_then(Record::operation).and_then(View::of_inline);
+        let view = match record {
+            Some(Record::Operation(operation)) => View::inline(*operation),
+            _ => None,
+        };
         let view = view.ok_or_else(|| Error::internal(&"a new operation without its payloads"))?;
         Ok(Started { view, replayed: false })
     }

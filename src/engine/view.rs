@@ -25,6 +25,11 @@ impl View {
         (missing(operation).is_empty()).then(|| Arc::new(Self { published: operation.published(), operation: operation.clone() }))
     }
 
+    /// The same of an operation that is of no more use without its view.
+    pub(super) fn inline(operation: Operation) -> Option<Arc<Self>> {
+        missing(&operation).is_empty().then(|| Arc::new(Self { published: operation.published(), operation }))
+    }
+
     /// The view of an operation, its detached payloads loaded; `None` if the record has changed since it was read.
     pub(super) async fn load(store: &dyn Store, key: Key, operation: Operation) -> Result<Option<Arc<Self>>, StoreError> {
         let missing = missing(&operation);
