@@ -11,7 +11,7 @@ VENV := .venv
 BINARY := $(or $(CARGO_TARGET_DIR),target)/debug/longhaul
 CARGO_DENY := $(shell command -v cargo-deny)
 
-.PHONY: help dev fmt lint test interop deny ci tools
+.PHONY: help dev fmt lint test interop bench deny ci tools
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ test: tools ## run every Rust test, after installing what the tests need
 interop: tools $(VENV)/.installed ## run stock Python clients against the server, on both stores
 	cargo build --locked --bins --tests
 	$(VENV)/bin/python tests/interop/run --binary $(BINARY)
+
+bench: tools ## measure the release build and write the table of docs/performance.md
+	scripts/bench
 
 deny: ## check licences, banned crates and sources
 	@$(if $(CARGO_DENY),,echo "cargo-deny is missing; to install it: cargo install --locked cargo-deny" >&2; exit 1)
