@@ -131,7 +131,11 @@ pub struct ManualClock {
 impl ManualClock {
     /// A clock that stands at `origin`.
     pub fn new(origin: Timestamp) -> Arc<Self> {
-        Arc::new(Self { origin, elapsed: watch::Sender::new(Duration::ZERO), step: Mutex::default() })
+        Arc::new(Self {
+            origin,
+            elapsed: watch::Sender::new(Duration::ZERO),
+            step: Mutex::default(),
+        })
     }
 
     /// Moves time on by `duration` and wakes whoever slept until then.

@@ -124,13 +124,20 @@ impl Config {
     ///
     /// # Errors
     /// Names the setting, its value, where it came from, and what it must be.
-    pub fn load(file: Option<&str>, environment: &BTreeMap<String, String>, overrides: &Overrides) -> Result<Self, ConfigError> {
+    pub fn load(
+        file: Option<&str>,
+        environment: &BTreeMap<String, String>,
+        overrides: &Overrides,
+    ) -> Result<Self, ConfigError> {
         let mut figment = Figment::from(Toml::string(DEFAULTS));
         if let Some(path) = file {
-            let text = std::fs::read_to_string(path).map_err(|error| ConfigError(format!("cannot read {path}: {error}")))?;
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| ConfigError(format!("cannot read {path}: {error}")))?;
             figment = figment.merge(Toml::string(&text));
         }
-        let figment = figment.merge(Serialized::defaults(from_environment(environment)?)).merge(Serialized::defaults(overrides));
+        let figment = figment
+            .merge(Serialized::defaults(from_environment(environment)?))
+            .merge(Serialized::defaults(overrides));
         let config: Self = figment.extract().map_err(|error| ConfigError(error.to_string()))?;
         config.check()?;
         Ok(config)
@@ -153,7 +160,9 @@ impl Config {
 pub struct ConfigError(String);
 
 /// `LONGHAUL_REDIS__PREFIX=x` sets `prefix` in `[redis]`.
-fn from_environment(environment: &BTreeMap<String, String>) -> Result<BTreeMap<String, figment::value::Value>, ConfigError> {
+fn from_environment(
+    environment: &BTreeMap<String, String>,
+) -> Result<BTreeMap<String, figment::value::Value>, ConfigError> {
     use figment::value::Value;
     let mut settings: BTreeMap<String, Value> = BTreeMap::new();
     for (name, value) in environment {
@@ -171,9 +180,13 @@ fn from_environment(environment: &BTreeMap<String, String>) -> Result<BTreeMap<S
         match path.split_once("__") {
             None => drop(settings.insert(path, value)),
             Some((section, key)) => {
-                let entry = settings.entry(section.to_owned()).or_insert_with(|| Value::from(figment::value::Dict::new()));
+                let entry = settings
+                    .entry(section.to_owned())
+                    .or_insert_with(|| Value::from(figment::value::Dict::new()));
                 let Value::Dict(_, dict) = entry else {
-                    return Err(ConfigError(format!("LONGHAUL_{name}: {section} is a setting and a section at once")));
+                    return Err(ConfigError(format!(
+                        "LONGHAUL_{name}: {section} is a setting and a section at once"
+                    )));
                 };
                 dict.insert(key.to_owned(), value);
             }
@@ -187,7 +200,11 @@ impl FromStr for StoreUrl {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if let Some(path) = text.strip_prefix("embedded:") {
-            return if path.is_empty() { Err("embedded: needs a directory, such as embedded:./data".to_owned()) } else { Ok(Self::Embedded(path.into())) };
+            return if path.is_empty() {
+                Err("embedded: needs a directory, such as embedded:./data".to_owned())
+            } else {
+                Ok(Self::Embedded(path.into()))
+            };
         }
         if text.starts_with("redis://") {
             return Ok(Self::Redis(text.to_owned()));
@@ -225,27 +242,38 @@ impl fmt::Debug for StoreUrl {
     }
 }
 
-fn empty_is_none<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Uuid>, D::Error> {
+fn empty_is_none<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Uuid>, D::Error> {
     let text = String::deserialize(deserializer)?;
     if text.is_empty() {
         return Ok(None);
     }
-    let refuse = |_| serde::de::Error::custom(format!("keyspace is {text:?}; it must be the UUID that the server logs at its start"));
+    let refuse = |_| {
+        serde::de::Error::custom(format!(
+            "keyspace is {text:?}; it must be the UUID that the server logs at its start"
+        ))
+    };
     Uuid::parse_str(&text).map(Some).map_err(refuse)
 }
 
-fn durability<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Durability>, D::Error> {
+fn durability<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Durability>, D::Error> {
     let text = String::deserialize(deserializer)?;
     match text.as_str() {
         "" => Ok(None),
         "memory" => Ok(Some(Durability::Memory)),
         "fsync" => Ok(Some(Durability::Fsync)),
-        other => Err(serde::de::Error::custom(format!("redis.durability is {other:?}; it must be \"memory\", \"fsync\" or \"\""))),
+        other => Err(serde::de::Error::custom(format!(
+            "redis.durability is {other:?}; it must be \"memory\", \"fsync\" or \"\""
+        ))),
     }
 }
 
 const DEFAULTS: &str = include_str!("../default.toml");
-const NOT_SETTINGS: [&str; 6] = ["LOG", "OPERATION", "FENCING_NUMBER", "ATTEMPT", "TEST_REDIS", "SERVER"];
+const NOT_SETTINGS: [&str; 6] =
+    ["LOG", "OPERATION", "FENCING_NUMBER", "ATTEMPT", "TEST_REDIS", "SERVER"];
 
 #[cfg(test)]
 mod tests {
@@ -253,17 +281,32 @@ mod tests {
 
     use super::*;
 
-    fn load(file: Option<&str>, environment: &[(&str, &str)], overrides: Overrides) -> Result<Config, ConfigError> {
-        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    fn load(
+        file: Option<&str>,
+        environment: &[(&str, &str)],
+        overrides: Overrides,
+    ) -> Result<Config, ConfigError> {
+        let environment = environment
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
         Config::load(file, &environment, &overrides)
     }
 
     #[test]
     fn a_file_overrides_the_defaults_the_environment_the_file_and_flags_the_environment() {
         let mut file = tempfile::NamedTempFile::new().expect("file");
-        writeln!(file, "listen = \"127.0.0.1:1\"\nstore = \"embedded:file\"\n[redis]\nprefix = \"file:\"").expect("write");
+        writeln!(
+            file,
+            "listen = \"127.0.0.1:1\"\nstore = \"embedded:file\"\n[redis]\nprefix = \"file:\""
+        )
+        .expect("write");
         let path = file.path().to_str().expect("path");
-        let environment = [("LONGHAUL_STORE", "embedded:environment"), ("LONGHAUL_REDIS__RESPONSE_TIMEOUT", "5s"), ("LONGHAUL_LOG", "debug")];
+        let environment = [
+            ("LONGHAUL_STORE", "embedded:environment"),
+            ("LONGHAUL_REDIS__RESPONSE_TIMEOUT", "5s"),
+            ("LONGHAUL_LOG", "debug"),
+        ];
         let flags = Overrides { store: Some("redis://flag".to_owned()), ..Overrides::default() };
         let config = load(Some(path), &environment, flags).expect("config");
         assert_eq!(config.listen.port(), 1);
@@ -284,11 +327,19 @@ mod tests {
             (("LONGHAUL_REDIS__DURABILITY", "replica"), "durability"),
             (("LONGHAUL_LISTEN", "0.0.0.0:1"), "--insecure"),
         ] {
-            let error = load(None, &[environment], Overrides::default()).expect_err(part).to_string();
+            let error =
+                load(None, &[environment], Overrides::default()).expect_err(part).to_string();
             assert!(error.contains(part), "{error}");
             assert!(!error.contains("secret"), "{error}");
         }
-        assert!(load(None, &[("LONGHAUL_LISTEN", "0.0.0.0:1"), ("LONGHAUL_INSECURE", "true")], Overrides::default()).is_ok());
+        assert!(
+            load(
+                None,
+                &[("LONGHAUL_LISTEN", "0.0.0.0:1"), ("LONGHAUL_INSECURE", "true")],
+                Overrides::default()
+            )
+            .is_ok()
+        );
     }
 
     #[test]

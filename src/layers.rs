@@ -32,9 +32,16 @@ fn dependencies_point_one_way() {
         let module = path.split(['/', '.']).next().unwrap_or_default();
         let Some(layer) = LAYERS.iter().position(|layer| layer.contains(&module)) else { continue };
         for (number, line) in text.lines().enumerate() {
-            let used = line.split("crate::").skip(1).map(|rest| rest.split(|byte: char| !byte.is_alphanumeric() && byte != '_').next().unwrap_or_default());
+            let used = line.split("crate::").skip(1).map(|rest| {
+                rest.split(|byte: char| !byte.is_alphanumeric() && byte != '_')
+                    .next()
+                    .unwrap_or_default()
+            });
             for used in used {
-                let below = LAYERS.iter().position(|layer| layer.contains(&used)).is_none_or(|other| used == module || other > layer);
+                let below = LAYERS
+                    .iter()
+                    .position(|layer| layer.contains(&used))
+                    .is_none_or(|other| used == module || other > layer);
                 assert!(below, "{path}:{}: {module} must not use {used}", number + 1);
             }
         }
@@ -47,8 +54,13 @@ fn what_belongs_in_one_place_is_in_that_place() {
         let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
         for line in code {
             for (said, places) in PLACES {
-                let allowed = path == "layers.rs" || path.contains("test") || places.iter().any(|place| path.starts_with(place));
-                assert!(allowed || !line.contains(said), "{path}: {said} belongs into {places:?}: {line}");
+                let allowed = path == "layers.rs"
+                    || path.contains("test")
+                    || places.iter().any(|place| path.starts_with(place));
+                assert!(
+                    allowed || !line.contains(said),
+                    "{path}: {said} belongs into {places:?}: {line}"
+                );
             }
         }
     }

@@ -123,8 +123,11 @@ mod tests {
         for line in include_str!("limits.rs").lines() {
             if let Some(text) = line.strip_prefix("/// ") {
                 documentation.push(text);
-            } else if let Some((name, value)) = line.strip_prefix("pub const ").and_then(|rest| rest.split_once(": ")) {
-                let value = value.split_once(" = ").map_or("", |(_, value)| value.trim_end_matches(';'));
+            } else if let Some((name, value)) =
+                line.strip_prefix("pub const ").and_then(|rest| rest.split_once(": "))
+            {
+                let value =
+                    value.split_once(" = ").map_or("", |(_, value)| value.trim_end_matches(';'));
                 let meaning = documentation.join(" ");
                 rows.push(format!("| `{name}` | `{value}` | {} |", meaning.trim_end_matches('.')));
                 documentation.clear();

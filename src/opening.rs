@@ -13,7 +13,10 @@ use crate::store::{OpenError, Store};
 ///
 /// # Errors
 /// Says what is in the way and what to do.
-pub(crate) async fn open(config: &Config, clock: &Arc<dyn Clock>) -> Result<Arc<dyn Store>, OpenError> {
+pub(crate) async fn open(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+) -> Result<Arc<dyn Store>, OpenError> {
     match &config.store {
         StoreUrl::Embedded(path) => {
             let options = embedded::Options {
@@ -42,7 +45,10 @@ pub(crate) async fn open(config: &Config, clock: &Arc<dyn Clock>) -> Result<Arc<
 ///
 /// # Errors
 /// Where waiting would not help.
-pub(crate) async fn wait_for(config: &Config, clock: &Arc<dyn Clock>) -> Result<Arc<dyn Store>, OpenError> {
+pub(crate) async fn wait_for(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+) -> Result<Arc<dyn Store>, OpenError> {
     loop {
         match open(config, clock).await {
             Err(error) if error.passes() => {

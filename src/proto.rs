@@ -1,5 +1,8 @@
 //! The Rust of the definitions under `proto/`, written by the build.
-#![expect(missing_docs, reason = "methods that prost generates carry no comments; messages and fields carry those of the definitions")]
+#![expect(
+    missing_docs,
+    reason = "methods that prost generates carry no comments; messages and fields carry those of the definitions"
+)]
 #![expect(clippy::all, clippy::pedantic, reason = "generated code")]
 
 /// What grpc.io defines.

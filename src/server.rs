@@ -30,7 +30,11 @@ pub struct Server {
 impl Server {
     /// A server on `store`, its background agents running.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
-        let server = Self { engine: Engine::start(store, clock), health: Health::default(), tasks: Tasks::default() };
+        let server = Self {
+            engine: Engine::start(store, clock),
+            health: Health::default(),
+            tasks: Tasks::default(),
+        };
         server.clone().watch_store();
         server
     }
@@ -53,7 +57,11 @@ impl Server {
     ///
     /// # Errors
     /// Where the listener fails.
-    pub async fn serve(&self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+    pub async fn serve(
+        &self,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()>,
+    ) -> anyhow::Result<()> {
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         let draining = CancellationToken::new();
         let serving = serving(self.routes()?, incoming, draining.clone());
@@ -66,11 +74,19 @@ impl Server {
     ///
     /// # Errors
     /// Where the listener fails, or no thread can be started.
-    pub async fn serve_on_cores(&self, listener: TcpListener, cores: usize, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+    pub async fn serve_on_cores(
+        &self,
+        listener: TcpListener,
+        cores: usize,
+        shutdown: impl Future<Output = ()>,
+    ) -> anyhow::Result<()> {
         let (routes, draining) = (self.routes()?, CancellationToken::new());
         let drained = draining.clone();
-        let mut cores = Cores::start(cores, move |incoming| serving(routes.clone(), incoming, drained.clone()))?;
-        let accepting = cores.accept(listener, &**self.engine.clock(), draining.clone().cancelled_owned());
+        let mut cores = Cores::start(cores, move |incoming| {
+            serving(routes.clone(), incoming, drained.clone())
+        })?;
+        let accepting =
+            cores.accept(listener, &**self.engine.clock(), draining.clone().cancelled_owned());
         let result = self.until_drained(accepting, draining, shutdown).await;
         // Tasks of the engine run on these threads too.
         self.stop().await;
@@ -130,7 +146,11 @@ impl Server {
     }
 }
 
-async fn serving<S>(routes: Routes, incoming: impl Stream<Item = std::io::Result<S>>, draining: CancellationToken) -> anyhow::Result<()>
+async fn serving<S>(
+    routes: Routes,
+    incoming: impl Stream<Item = std::io::Result<S>>,
+    draining: CancellationToken,
+) -> anyhow::Result<()>
 where
     S: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
 {
@@ -151,4 +171,3 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 const DRAIN: Duration = Duration::from_secs(10);
 /// How often health looks at the store.
 const LOOK: Duration = Duration::from_secs(1);
-

@@ -14,7 +14,10 @@ pub(super) fn run(args: &DevArgs) -> anyhow::Result<()> {
     let environment = environment();
     let mut overrides = args.place.overrides();
     if overrides.store.is_none() && !environment.contains_key("LONGHAUL_STORE") {
-        overrides = Overrides { store: Some(format!("embedded:{}", data_directory()?.display())), ..overrides };
+        overrides = Overrides {
+            store: Some(format!("embedded:{}", data_directory()?.display())),
+            ..overrides
+        };
     }
     let config = Config::load(None, &environment, &overrides)?;
     runtime(&config)?.block_on(async {
@@ -34,7 +37,9 @@ fn data_directory() -> anyhow::Result<PathBuf> {
     let base = match (std::env::var_os("XDG_DATA_HOME"), std::env::var_os("HOME")) {
         (Some(data), _) if !data.is_empty() => PathBuf::from(data),
         (_, Some(home)) => PathBuf::from(home).join(".local/share"),
-        _ => anyhow::bail!("no HOME to keep the data of `dev` in; name a place with --store embedded:PATH"),
+        _ => anyhow::bail!(
+            "no HOME to keep the data of `dev` in; name a place with --store embedded:PATH"
+        ),
     };
     let path = base.join("longhaul/dev");
     std::fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;

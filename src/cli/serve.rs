@@ -37,7 +37,8 @@ pub(super) async fn serve<F: Future<Output = anyhow::Result<()>>>(
     shutdown: CancellationToken,
     beside: impl FnOnce(std::net::SocketAddr) -> F,
 ) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
+    let listener = TcpListener::bind(config.listen)
+        .with_context(|| format!("cannot listen on {}", config.listen))?;
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     let clock: Arc<dyn Clock> = SystemClock::new();
@@ -59,7 +60,8 @@ pub(super) async fn serve<F: Future<Output = anyhow::Result<()>>>(
     );
     let server = Server::new(store, clock);
     let serving = async {
-        let (listener, shutdown) = (tokio::net::TcpListener::from_std(listener)?, shutdown.clone().cancelled_owned());
+        let (listener, shutdown) =
+            (tokio::net::TcpListener::from_std(listener)?, shutdown.clone().cancelled_owned());
         match config.runtime {
             Runtime::PerCore => {
                 let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -81,7 +83,11 @@ pub(super) async fn serve<F: Future<Output = anyhow::Result<()>>>(
 }
 
 /// Opens the store as soon as it is there; until then whoever asks is told.
-async fn wait_and_say_so(config: &Config, clock: &Arc<dyn Clock>, listener: TcpListener) -> anyhow::Result<Arc<dyn Store>> {
+async fn wait_and_say_so(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    listener: TcpListener,
+) -> anyhow::Result<Arc<dyn Store>> {
     let opened = CancellationToken::new();
     let answers = waiting::serve(listener, opened.clone().cancelled_owned());
     let opening = async {
@@ -95,9 +101,13 @@ async fn wait_and_say_so(config: &Config, clock: &Arc<dyn Clock>, listener: TcpL
 }
 
 fn explain(error: anyhow::Error, config: &Config) -> anyhow::Error {
-    let passes = error.downcast_ref::<crate::store::OpenError>().is_some_and(crate::store::OpenError::passes);
+    let passes = error
+        .downcast_ref::<crate::store::OpenError>()
+        .is_some_and(crate::store::OpenError::passes);
     if passes && !config.wait_for_store {
-        return anyhow::anyhow!("{error}; start it, point --store elsewhere, or wait for it with --wait-for-store");
+        return anyhow::anyhow!(
+            "{error}; start it, point --store elsewhere, or wait for it with --wait-for-store"
+        );
     }
     error
 }
@@ -105,10 +115,12 @@ fn explain(error: anyhow::Error, config: &Config) -> anyhow::Error {
 /// Cancelled by the first SIGTERM or SIGINT; the second ends the process on the spot.
 pub(super) fn shutdown_signals() -> std::io::Result<CancellationToken> {
     let shutdown = CancellationToken::new();
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (mut terminate, mut interrupt) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let first = shutdown.clone();
     crate::engine::tasks::Tasks::default().spawn("signals", async move {
-        let mut next = async || tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} };
+        let mut next =
+            async || tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} };
         next().await;
         tracing::info!("draining; a second signal stops at once");
         first.cancel();

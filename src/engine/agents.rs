@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 
-use super::error::Result;
 use super::Engine;
+use super::error::Result;
 use crate::clock::Timestamp;
 use crate::operation::command::{Command, Due};
 use crate::operation::entries::{DueClass, due_bound};
@@ -45,7 +45,8 @@ trait Agent: Copy + Send + Sync + 'static {
 
 impl Agent for Reaper {
     const NAME: &'static str = "reaper";
-    const CLASSES: &'static [DueClass] = &[DueClass::Grace, DueClass::Deadline, DueClass::Attempt, DueClass::Lease, DueClass::Queue];
+    const CLASSES: &'static [DueClass] =
+        &[DueClass::Grace, DueClass::Deadline, DueClass::Attempt, DueClass::Lease, DueClass::Queue];
     const BATCH: usize = 1_000;
 }
 
@@ -97,7 +98,9 @@ impl Engine {
                     // More is waiting than one run takes.
                     Ok(sweep) if sweep.changed >= A::BATCH => continue,
                     Ok(_) => {}
-                    Err(error) => tracing::warn!(agent = A::NAME, %error, "could not look for what is due"),
+                    Err(error) => {
+                        tracing::warn!(agent = A::NAME, %error, "could not look for what is due")
+                    }
                 }
                 engine.rest::<A>().await;
             }
@@ -106,7 +109,11 @@ impl Engine {
 
     /// Waits for the next look: a second, or less where something of the scheduler's comes due sooner.
     async fn rest<A: Agent>(&self) {
-        let pause = if A::NAME == Scheduler::NAME { self.next_due::<A>().await.unwrap_or(INTERVAL) } else { INTERVAL };
+        let pause = if A::NAME == Scheduler::NAME {
+            self.next_due::<A>().await.unwrap_or(INTERVAL)
+        } else {
+            INTERVAL
+        };
         tokio::select! {
             () = self.idle_for(pause) => {}
             () = self.inner.scheduler_wake.notified(), if A::NAME == Scheduler::NAME => {}
@@ -116,9 +123,12 @@ impl Engine {
     async fn next_due<A: Agent>(&self) -> Option<Duration> {
         let mut soonest = INTERVAL;
         for class in A::CLASSES {
-            let first = self.inner.store.scan(Scan::first(Index::new(class.index()), 1)).await.ok()?;
+            let first =
+                self.inner.store.scan(Scan::first(Index::new(class.index()), 1)).await.ok()?;
             let Some(entry) = first.first() else { continue };
-            let time = Timestamp::from_micros(entry.member.first_chunk().copied().map_or(0, u64::from_be_bytes));
+            let time = Timestamp::from_micros(
+                entry.member.first_chunk().copied().map_or(0, u64::from_be_bytes),
+            );
             soonest = soonest.min(time.since(self.inner.store.now(entry.partition)).max(MOMENT));
         }
         Some(soonest)
@@ -139,19 +149,36 @@ impl Engine {
     /// The partitions where something is due: one look at all of them, as mostly there is nothing anywhere.
     async fn partitions_with(&self, class: DueClass, limit: usize) -> Result<BTreeSet<Partition>> {
         let store = &self.inner.store;
-        let Some(now) = store.keyspace().all().map(|partition| store.now(partition)).max() else { return Ok(BTreeSet::new()) };
+        let Some(now) = store.keyspace().all().map(|partition| store.now(partition)).max() else {
+            return Ok(BTreeSet::new());
+        };
         let scan = Scan::first(Index::new(class.index()), limit).up_to(due_bound(now));
         Ok(store.scan(scan).await?.into_iter().map(|entry| entry.partition).collect())
     }
 
-    async fn sweep_partition(&self, class: DueClass, partition: Partition, limit: usize) -> Result<Sweep> {
+    async fn sweep_partition(
+        &self,
+        class: DueClass,
+        partition: Partition,
+        limit: usize,
+    ) -> Result<Sweep> {
         let store = &self.inner.store;
-        let Some(answering_since) = store.answering_since(partition) else { return Ok(Sweep::default()) };
-        let scan = Scan::first(Index::new(class.index()), limit).within(partition).up_to(due_bound(store.now(partition)));
-        let due: Vec<Key> = store.scan(scan).await?.iter().filter_map(crate::store::Entry::key).collect();
+        let Some(answering_since) = store.answering_since(partition) else {
+            return Ok(Sweep::default());
+        };
+        let scan = Scan::first(Index::new(class.index()), limit)
+            .within(partition)
+            .up_to(due_bound(store.now(partition)));
+        let due: Vec<Key> =
+            store.scan(scan).await?.iter().filter_map(crate::store::Entry::key).collect();
         let due_entries = due.len();
-        let done = futures_util::stream::iter(due).map(|key| self.clone().do_due(key, Due { class, answering_since }));
-        let changed = done.buffer_unordered(AT_ONCE).filter(|changed| std::future::ready(*changed)).count().await;
+        let done = futures_util::stream::iter(due)
+            .map(|key| self.clone().do_due(key, Due { class, answering_since }));
+        let changed = done
+            .buffer_unordered(AT_ONCE)
+            .filter(|changed| std::future::ready(*changed))
+            .count()
+            .await;
         Ok(Sweep { due: due_entries, changed })
     }
 

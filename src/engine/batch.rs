@@ -116,14 +116,20 @@ impl Engine {
         let metadata = of(Slot::Metadata, operation.metadata.as_ref()).await?;
         let checkpoint = of(Slot::Checkpoint, operation.checkpoint.as_ref()).await?;
         let resume_input = of(Slot::ResumeInput, operation.resume_input.as_ref()).await?;
-        let (Some(request), Some(metadata), Some(checkpoint), Some(resume_input)) = (request, metadata, checkpoint, resume_input) else {
+        let (Some(request), Some(metadata), Some(checkpoint), Some(resume_input)) =
+            (request, metadata, checkpoint, resume_input)
+        else {
             return Ok(None);
         };
         Ok(Some(Leased { operation, request, metadata, checkpoint, resume_input }))
     }
 
     /// The same for an operation that its starter leased.
-    pub(super) async fn load_leased(&self, key: Key, operation: Operation) -> Result<Option<Leased>> {
+    pub(super) async fn load_leased(
+        &self,
+        key: Key,
+        operation: Operation,
+    ) -> Result<Option<Leased>> {
         Ok(self.load(&Grant { key, operation: Box::new(operation) }).await?)
     }
 

@@ -34,7 +34,11 @@ impl Engine {
     }
 
     /// The operation now, with what it was started with.
-    pub async fn get_with_request(&self, caller: &Caller, name: &Name) -> Result<(Arc<View>, Option<Any>)> {
+    pub async fn get_with_request(
+        &self,
+        caller: &Caller,
+        name: &Name,
+    ) -> Result<(Arc<View>, Option<Any>)> {
         let key = self.key(name);
         for _ in 0..READS {
             let view = self.get(caller, name).await?;
@@ -52,7 +56,9 @@ impl Engine {
         let mut interest = self.follow(self.key(name)).await?;
         let done = async {
             let known = interest.newest.wait_for(|known| {
-                known.as_ref().is_some_and(|known| known.state.as_ref().map_or(true, |view| view.published.done))
+                known.as_ref().is_some_and(|known| {
+                    known.state.as_ref().map_or(true, |view| view.published.done)
+                })
             });
             known.await.ok().and_then(|known| known.clone())
         };
@@ -82,7 +88,13 @@ impl Engine {
     }
 
     /// Parks it.
-    pub async fn pause(&self, caller: &Caller, name: &Name, etag: String, reason: String) -> Result<Arc<View>> {
+    pub async fn pause(
+        &self,
+        caller: &Caller,
+        name: &Name,
+        etag: String,
+        reason: String,
+    ) -> Result<Arc<View>> {
         self.inner.policy.authorise(caller, Permission::Write, name.parent())?;
         let pause = Pause { etag, reason, nonce: random() };
         self.apply(name, &Command::Pause(pause)).await?;
@@ -90,7 +102,13 @@ impl Engine {
     }
 
     /// Ends its suspension.
-    pub async fn resume(&self, caller: &Caller, name: &Name, etag: String, input: Option<Any>) -> Result<Arc<View>> {
+    pub async fn resume(
+        &self,
+        caller: &Caller,
+        name: &Name,
+        etag: String,
+        input: Option<Any>,
+    ) -> Result<Arc<View>> {
         self.inner.policy.authorise(caller, Permission::Write, name.parent())?;
         let resume = Resume { etag, input, nonce: random() };
         self.apply(name, &Command::Resume(Box::new(resume))).await?;
@@ -105,7 +123,9 @@ impl Engine {
             let operation = match before.record {
                 Record::Operation(operation) if operation.deletion.is_none() => operation,
                 Record::Operation(_) => return Err(Rejection::Deleted(name.clone()).into()),
-                Record::Tombstone(tombstone) if tombstone.deleted => return Err(Rejection::Deleted(name.clone()).into()),
+                Record::Tombstone(tombstone) if tombstone.deleted => {
+                    return Err(Rejection::Deleted(name.clone()).into());
+                }
                 Record::Tombstone(_) => return Err(Rejection::Expired(name.clone()).into()),
             };
             if let Some(view) = View::load(&*self.inner.store, key, *operation).await? {

@@ -55,7 +55,9 @@ impl Engine {
                 Ok(Applied::Changed(change)) => change,
                 // What was remembered may be out of date; only a commit upon it shows that it is not.
                 _ if !fresh => continue,
-                Ok(Applied::Unchanged(answer)) => return Ok(Some(Done { record: Some(before.record), answer, changed: false })),
+                Ok(Applied::Unchanged(answer)) => {
+                    return Ok(Some(Done { record: Some(before.record), answer, changed: false }));
+                }
                 Err(rejection) => return Err(rejection.into()),
             };
             let generation = self.inner.hub.generation(partition);
@@ -65,7 +67,8 @@ impl Engine {
                 Ok(committed) => {
                     put.into_iter().for_each(|put| self.inner.recent.keep(put, committed));
                     let answer = change.answer;
-                    let record = self.committed(key, generation, Some(before.stamps), *change, committed);
+                    let record =
+                        self.committed(key, generation, Some(before.stamps), *change, committed);
                     self.wake_after(Some(&before.record), record.as_ref());
                     return Ok(Some(Done { record, answer, changed: true }));
                 }
@@ -81,12 +84,19 @@ impl Engine {
     }
 
     pub(super) fn plan(&self, key: Key, before: Option<&Before>, change: &Change) -> WriteSet {
-        let queue = change.record.as_ref().filter(|new| becomes_ready(before.map(|before| &before.record), Some(new)));
-        let note = queue.and_then(Record::operation).map_or("", |operation| operation.spec.queue.as_str());
+        let queue = change
+            .record
+            .as_ref()
+            .filter(|new| becomes_ready(before.map(|before| &before.record), Some(new)));
+        let note =
+            queue.and_then(Record::operation).map_or("", |operation| operation.spec.queue.as_str());
         write_set(self.inner.store.keyspace(), key, before, change, note)
     }
 
-    pub(super) async fn commit_one(&self, set: WriteSet) -> std::result::Result<Committed, CommitError> {
+    pub(super) async fn commit_one(
+        &self,
+        set: WriteSet,
+    ) -> std::result::Result<Committed, CommitError> {
         let results = self.inner.store.commit(vec![set]).await;
         results.into_iter().next().unwrap_or(Err(CommitError::Conflict))
     }
@@ -124,9 +134,15 @@ impl Engine {
         let Some(operation) = after.and_then(Record::operation) else { return };
         if becomes_ready(before, after) {
             let partition = self.inner.store.keyspace().partition(self.key(&operation.name));
-            self.inner.dispatchers.wake(operation.spec.queue.as_str(), partition, operation.stamps.revision);
+            self.inner.dispatchers.wake(
+                operation.spec.queue.as_str(),
+                partition,
+                operation.stamps.revision,
+            );
         }
-        let soon = |class: &DueClass| matches!(class, DueClass::Start | DueClass::Retry | DueClass::Resume);
+        let soon = |class: &DueClass| {
+            matches!(class, DueClass::Start | DueClass::Retry | DueClass::Resume)
+        };
         if operation.places.due.iter().any(|(class, _)| soon(class)) {
             self.inner.scheduler_wake.notify_one();
         }
@@ -134,7 +150,11 @@ impl Engine {
 }
 
 pub(super) fn understand(found: &Stored) -> std::result::Result<Before, StoreError> {
-    let stamps = Stamps { revision: found.revision, visible: found.visible_revision, fencing: found.fencing_number };
+    let stamps = Stamps {
+        revision: found.revision,
+        visible: found.visible_revision,
+        fencing: found.fencing_number,
+    };
     Ok(Before { record: decode(found)?, stamps })
 }
 
@@ -156,7 +176,10 @@ impl Patience {
             CommitError::Unavailable(_) if self.outages < MAX_OUTAGES => self.outages += 1,
             CommitError::Unavailable(error) => return Err(error.into()),
             CommitError::Conflict | CommitError::Early => {
-                return Err(Error::new(Reason::StoreUnavailable, "the operation changes too fast; ask again"));
+                return Err(Error::new(
+                    Reason::StoreUnavailable,
+                    "the operation changes too fast; ask again",
+                ));
             }
         }
         Ok(())

@@ -86,7 +86,8 @@ impl Engine {
         let mut queues = lock(&self.inner.dispatchers.queues);
         let dispatcher = queues.get(&queue).cloned();
         let dispatcher = dispatcher.unwrap_or_else(|| {
-            let dispatcher = Arc::new(Dispatcher::new(queue.clone(), self.inner.store.keyspace().partitions()));
+            let dispatcher =
+                Arc::new(Dispatcher::new(queue.clone(), self.inner.store.keyspace().partitions()));
             queues.insert(queue, dispatcher.clone());
             let (engine, serving) = (self.clone(), dispatcher.clone());
             self.inner.tasks.spawn("dispatcher", async move { engine.dispatch(serving).await });
@@ -147,9 +148,15 @@ impl Engine {
         }
         let candidates = self.decide(&demands, &keys).await?;
         let raced = candidates.len() < keys.len();
-        let sets: Vec<WriteSet> =
-            candidates.iter().map(|candidate| self.plan(candidate.key, Some(&candidate.before), &candidate.change)).collect();
-        let puts: Vec<Option<Put>> = sets.iter().zip(&candidates).map(|(set, candidate)| worth_keeping(set, &candidate.change)).collect();
+        let sets: Vec<WriteSet> = candidates
+            .iter()
+            .map(|candidate| self.plan(candidate.key, Some(&candidate.before), &candidate.change))
+            .collect();
+        let puts: Vec<Option<Put>> = sets
+            .iter()
+            .zip(&candidates)
+            .map(|(set, candidate)| worth_keeping(set, &candidate.change))
+            .collect();
         let results = store.commit(sets).await;
         let mut grants: Vec<Vec<Grant>> = demands.iter().map(|_| Vec::new()).collect();
         let (mut conflicts, mut left) = (raced, false);
@@ -158,8 +165,15 @@ impl Engine {
             match result {
                 Ok(committed) => {
                     put.into_iter().for_each(|put| self.inner.recent.keep(put, committed));
-                    let record = self.committed(candidate.key, candidate.generation, Some(stamps), *candidate.change, committed);
-                    grants[candidate.waiting].extend(record.and_then(|record| Grant::new(candidate.key, record)));
+                    let record = self.committed(
+                        candidate.key,
+                        candidate.generation,
+                        Some(stamps),
+                        *candidate.change,
+                        committed,
+                    );
+                    grants[candidate.waiting]
+                        .extend(record.and_then(|record| Grant::new(candidate.key, record)));
                 }
                 // A lease that may have been given without its worker hearing of it is lost by time, as any other.
                 Err(CommitError::Unavailable(error)) => {
@@ -178,7 +192,12 @@ impl Engine {
     }
 
     /// What is ready in some partitions, in the order of the queue.
-    async fn scan_ready(&self, queue: &str, partitions: &[Partition], wanted: usize) -> std::result::Result<Vec<Entry>, StoreError> {
+    async fn scan_ready(
+        &self,
+        queue: &str,
+        partitions: &[Partition],
+        wanted: usize,
+    ) -> std::result::Result<Vec<Entry>, StoreError> {
         let store = &self.inner.store;
         let scan = Scan::first(Index::new(ready_index(queue)), wanted);
         if partitions.len() > FEW_PARTITIONS {
@@ -190,19 +209,35 @@ impl Engine {
     }
 
     /// Reads what is at the head of the queue and gives it to those who wait, first come, first served.
-    async fn decide(&self, demands: &[LeaseRequest], keys: &[Key]) -> std::result::Result<Vec<Candidate>, StoreError> {
+    async fn decide(
+        &self,
+        demands: &[LeaseRequest],
+        keys: &[Key],
+    ) -> std::result::Result<Vec<Candidate>, StoreError> {
         let store = &self.inner.store;
-        let mut places = demands.iter().enumerate().flat_map(|(waiting, request)| std::iter::repeat_n((waiting, request), request.max));
-        let generations: Vec<u64> = keys.iter().map(|key| self.inner.hub.generation(store.keyspace().partition(*key))).collect();
+        let mut places = demands
+            .iter()
+            .enumerate()
+            .flat_map(|(waiting, request)| std::iter::repeat_n((waiting, request), request.max));
+        let generations: Vec<u64> = keys
+            .iter()
+            .map(|key| self.inner.hub.generation(store.keyspace().partition(*key)))
+            .collect();
         let records = store.get(keys).await?;
         let mut candidates = Vec::with_capacity(keys.len());
         for ((key, record), generation) in keys.iter().zip(records).zip(generations) {
             let Some(record) = record else { continue };
             let before = understand(&record)?;
             let Some((waiting, request)) = places.next() else { break };
-            let take = Take { token: Token(random()), worker: request.worker.clone(), duration: request.duration, holder: None };
+            let take = Take {
+                token: Token(random()),
+                worker: request.worker.clone(),
+                duration: request.duration,
+                holder: None,
+            };
             let now = store.now(store.keyspace().partition(*key));
-            if let Ok(Applied::Changed(change)) = apply(&before.record, &Command::Lease(take), now) {
+            if let Ok(Applied::Changed(change)) = apply(&before.record, &Command::Lease(take), now)
+            {
                 candidates.push(Candidate { key: *key, before, change, waiting, generation });
             }
         }
@@ -268,7 +303,8 @@ impl Dispatcher {
     fn look(&self) -> Look<'_> {
         let mut places = lock(&self.places);
         let open = (0..).map(Partition).zip(places.iter_mut());
-        let open = open.filter_map(|(partition, place)| std::mem::take(&mut place.open).then_some(partition));
+        let open = open
+            .filter_map(|(partition, place)| std::mem::take(&mut place.open).then_some(partition));
         Look { dispatcher: self, partitions: open.collect() }
     }
 
@@ -308,7 +344,8 @@ impl Dispatcher {
     /// Whoever wanted only what is there now has seen that there is nothing.
     fn send_away_the_impatient(&self) {
         let mut line = lock(&self.waiting);
-        let (leaving, staying): (VecDeque<_>, VecDeque<_>) = line.drain(..).partition(|waiting| waiting.request.wait.is_zero());
+        let (leaving, staying): (VecDeque<_>, VecDeque<_>) =
+            line.drain(..).partition(|waiting| waiting.request.wait.is_zero());
         *line = staying;
         drop(line);
         for waiting in leaving {
@@ -324,7 +361,6 @@ impl Dispatcher {
         }
     }
 }
-
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

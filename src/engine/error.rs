@@ -147,7 +147,13 @@ impl Error {
     /// An error of that reason.
     pub fn new(reason: Reason, message: impl Into<String>) -> Box<Self> {
         let message = message.into();
-        Box::new(Self { reason, message, metadata: BTreeMap::new(), resource: None, retry_delay: None })
+        Box::new(Self {
+            reason,
+            message,
+            metadata: BTreeMap::new(),
+            resource: None,
+            retry_delay: None,
+        })
     }
 
     /// A field of the request that cannot be.
@@ -176,7 +182,10 @@ impl Error {
 
     /// The server stops.
     pub fn draining() -> Box<Self> {
-        let mut error = Self::new(Reason::ServerDraining, "this server is shutting down; ask again, another one may answer");
+        let mut error = Self::new(
+            Reason::ServerDraining,
+            "this server is shutting down; ask again, another one may answer",
+        );
         error.retry_delay = Some(Duration::from_secs(1));
         error
     }
@@ -201,7 +210,9 @@ impl From<StoreError> for Box<Error> {
             StoreError::Away(_) | StoreError::Foreign(_) | StoreError::Closed => {
                 tracing::warn!(cause = %error, "the store is unavailable");
                 let message = match &error {
-                    StoreError::Foreign(_) => "the store no longer holds this server's data; its operator must act",
+                    StoreError::Foreign(_) => {
+                        "the store no longer holds this server's data; its operator must act"
+                    }
                     _ => "the store does not answer; ask again",
                 };
                 let mut unavailable = Error::new(Reason::StoreUnavailable, message);
@@ -218,17 +229,27 @@ impl From<Rejection> for Box<Error> {
         match rejection {
             Rejection::Deleted(name) => Error::about(Reason::OperationDeleted, &name, message),
             Rejection::Expired(name) => Error::about(Reason::OperationExpired, &name, message),
-            Rejection::LeaseLost { name, attempt, fencing_number } => Error::about(Reason::LeaseLost, &name, message)
-                .with("attempt", attempt)
-                .with("fencingNumber", fencing_number),
-            Rejection::InvalidState { name, verb, .. } => Error::about(Reason::InvalidState, &name, message).with("verb", verb),
-            Rejection::TypeMismatch { name, field, declared, found } => Error::about(Reason::TypeMismatch, &name, message)
-                .with("field", field)
-                .with("declared", declared)
-                .with("found", found),
-            Rejection::EtagMismatch { name, current } => Error::about(Reason::EtagMismatch, &name, message).with("etag", current),
+            Rejection::LeaseLost { name, attempt, fencing_number } => {
+                Error::about(Reason::LeaseLost, &name, message)
+                    .with("attempt", attempt)
+                    .with("fencingNumber", fencing_number)
+            }
+            Rejection::InvalidState { name, verb, .. } => {
+                Error::about(Reason::InvalidState, &name, message).with("verb", verb)
+            }
+            Rejection::TypeMismatch { name, field, declared, found } => {
+                Error::about(Reason::TypeMismatch, &name, message)
+                    .with("field", field)
+                    .with("declared", declared)
+                    .with("found", found)
+            }
+            Rejection::EtagMismatch { name, current } => {
+                Error::about(Reason::EtagMismatch, &name, message).with("etag", current)
+            }
             Rejection::LimitExceeded { name, what, limit } => {
-                Error::about(Reason::LimitExceeded, &name, message).with("what", what).with("limit", limit)
+                Error::about(Reason::LimitExceeded, &name, message)
+                    .with("what", what)
+                    .with("limit", limit)
             }
             Rejection::NotReady(name) => Error::about(Reason::InvalidState, &name, message),
         }

@@ -105,7 +105,14 @@ impl Hub {
 impl Engine {
     /// Follows an operation from now on; its state now is read and offered.
     pub(super) async fn follow(&self, key: Key) -> Result<Interest> {
-        let newest = self.inner.hub.cells().entry(key).or_insert_with(|| Cell { newest: watch::Sender::new(None) }).newest.subscribe();
+        let newest = self
+            .inner
+            .hub
+            .cells()
+            .entry(key)
+            .or_insert_with(|| Cell { newest: watch::Sender::new(None) })
+            .newest
+            .subscribe();
         let interest = Interest { engine: self.clone(), key, newest };
         self.sight(&[key]).await?;
         Ok(interest)
@@ -115,25 +122,36 @@ impl Engine {
     async fn sight(&self, keys: &[Key]) -> std::result::Result<(), StoreError> {
         let store = &self.inner.store;
         let keyspace = store.keyspace();
-        let generations: Vec<u64> = keys.iter().map(|key| self.inner.hub.generation(keyspace.partition(*key))).collect();
+        let generations: Vec<u64> =
+            keys.iter().map(|key| self.inner.hub.generation(keyspace.partition(*key))).collect();
         let records = store.get(keys).await?;
         for ((key, generation), record) in keys.iter().zip(generations).zip(records) {
             let (revision, state) = match record {
-                None => (u64::MAX, Err(Error::new(super::Reason::OperationNotFound, "there is no such operation"))),
+                None => (
+                    u64::MAX,
+                    Err(Error::new(super::Reason::OperationNotFound, "there is no such operation")),
+                ),
                 Some(record) => match decode(&record)? {
-                    Record::Operation(operation) if operation.deletion.is_some() => {
-                        (record.visible_revision, Err(Rejection::Deleted(operation.name.clone()).into()))
-                    }
-                    Record::Operation(operation) => match View::load(&**store, *key, *operation).await? {
-                        Some(view) => (record.visible_revision, Ok(view)),
-                        None => {
-                            self.inner.hub.refresh(*key);
-                            continue;
+                    Record::Operation(operation) if operation.deletion.is_some() => (
+                        record.visible_revision,
+                        Err(Rejection::Deleted(operation.name.clone()).into()),
+                    ),
+                    Record::Operation(operation) => {
+                        match View::load(&**store, *key, *operation).await? {
+                            Some(view) => (record.visible_revision, Ok(view)),
+                            None => {
+                                self.inner.hub.refresh(*key);
+                                continue;
+                            }
                         }
-                    },
+                    }
                     Record::Tombstone(tombstone) => {
                         let name = tombstone.name;
-                        let gone = if tombstone.deleted { Rejection::Deleted(name) } else { Rejection::Expired(name) };
+                        let gone = if tombstone.deleted {
+                            Rejection::Deleted(name)
+                        } else {
+                            Rejection::Expired(name)
+                        };
                         (record.visible_revision, Err(gone.into()))
                     }
                 },
@@ -180,7 +198,12 @@ impl Engine {
                     hub.generations[usize::from(partition.0)].fetch_add(1, Ordering::AcqRel);
                 }
                 let keyspace = self.inner.store.keyspace();
-                let affected: Vec<Key> = hub.cells().keys().copied().filter(|key| partitions.contains(&keyspace.partition(*key))).collect();
+                let affected: Vec<Key> = hub
+                    .cells()
+                    .keys()
+                    .copied()
+                    .filter(|key| partitions.contains(&keyspace.partition(*key)))
+                    .collect();
                 lock(&hub.stale).extend(affected);
                 hub.refresh.notify_one();
                 self.inner.dispatchers.wake_all();
@@ -206,7 +229,8 @@ impl Engine {
                 Err(error) => {
                     let end: Box<Error> = error.into();
                     for key in keys {
-                        let generation = hub.generation(self.inner.store.keyspace().partition(*key));
+                        let generation =
+                            hub.generation(self.inner.store.keyspace().partition(*key));
                         hub.offer(*key, generation, u64::MAX, Err(end.clone()));
                     }
                 }

@@ -32,7 +32,7 @@ pub use self::caller::{Caller, Permission, Policy};
 pub use self::commit::Done;
 pub use self::error::{Error, Reason, Result};
 pub use self::pages::{ListPage, ListQuery};
-pub use self::starts::{Started, StartRequest};
+pub use self::starts::{StartRequest, Started};
 pub use self::view::View;
 pub use self::watch::{EventKind, ResumeToken, Watch, WatchEvent, WatchFrom, WatchOptions};
 pub use self::work::LeaseRequest;

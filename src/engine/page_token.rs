@@ -12,23 +12,41 @@ use crate::limits::PAGE_TOKEN_LIFETIME;
 use crate::store::Keyspace;
 
 /// Seals a position in a list of `query`.
-pub(super) fn seal(keyspace: &Keyspace, query: &str, position: &[u8], now: Timestamp) -> Result<String> {
+pub(super) fn seal(
+    keyspace: &Keyspace,
+    query: &str,
+    position: &[u8],
+    now: Timestamp,
+) -> Result<String> {
     let nonce: [u8; 24] = random();
     let content = [&now.as_micros().to_be_bytes()[..], position].concat();
     let payload = Payload { msg: &content, aad: query.as_bytes() };
-    let sealed = cipher(keyspace).encrypt(&XNonce::from(nonce), payload).map_err(|error| Error::internal(&error))?;
+    let sealed = cipher(keyspace)
+        .encrypt(&XNonce::from(nonce), payload)
+        .map_err(|error| Error::internal(&error))?;
     Ok(BASE64_URL_SAFE_NO_PAD.encode([&nonce[..], &sealed].concat()))
 }
 
 /// The position that a token was sealed with.
-pub(super) fn open(keyspace: &Keyspace, query: &str, token: &str, now: Timestamp) -> Result<Vec<u8>> {
+pub(super) fn open(
+    keyspace: &Keyspace,
+    query: &str,
+    token: &str,
+    now: Timestamp,
+) -> Result<Vec<u8>> {
     let content = unseal(keyspace, query, token).ok_or_else(|| {
         Error::new(Reason::InvalidPageToken, "page_token is not one that this query returned; send every argument but page_size as before, or begin anew without it")
             .with("field", "page_token")
     })?;
-    let (sealed_at, position) = content.split_first_chunk().map_or((0, &content[..]), |(time, rest)| (u64::from_be_bytes(*time), rest));
+    let (sealed_at, position) = content
+        .split_first_chunk()
+        .map_or((0, &content[..]), |(time, rest)| (u64::from_be_bytes(*time), rest));
     if now.since(Timestamp::from_micros(sealed_at)) > PAGE_TOKEN_LIFETIME {
-        return Err(Error::new(Reason::PageTokenExpired, "page_token is older than three days; begin anew without it").with("field", "page_token"));
+        return Err(Error::new(
+            Reason::PageTokenExpired,
+            "page_token is older than three days; begin anew without it",
+        )
+        .with("field", "page_token"));
     }
     Ok(position.to_vec())
 }
@@ -54,11 +72,19 @@ mod tests {
         let now = Timestamp::from_micros(1_000_000);
         let token = seal(&keyspace, "projects/p", b"here", now).expect("token");
         assert_eq!(open(&keyspace, "projects/p", &token, now).expect("own token"), b"here");
-        for (keyspace, query, token) in [(&keyspace, "projects/q", token.as_str()), (&other, "projects/p", &token), (&keyspace, "projects/p", "x"), (&keyspace, "projects/p", &token[1..])] {
+        for (keyspace, query, token) in [
+            (&keyspace, "projects/q", token.as_str()),
+            (&other, "projects/p", &token),
+            (&keyspace, "projects/p", "x"),
+            (&keyspace, "projects/p", &token[1..]),
+        ] {
             let refusal = open(keyspace, query, token, now).expect_err("foreign token");
             assert_eq!(refusal.reason, Reason::InvalidPageToken);
         }
         let late = now + PAGE_TOKEN_LIFETIME + std::time::Duration::from_secs(1);
-        assert_eq!(open(&keyspace, "projects/p", &token, late).expect_err("old token").reason, Reason::PageTokenExpired);
+        assert_eq!(
+            open(&keyspace, "projects/p", &token, late).expect_err("old token").reason,
+            Reason::PageTokenExpired
+        );
     }
 }

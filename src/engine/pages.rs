@@ -45,7 +45,9 @@ impl Engine {
         let now = self.inner.store.now(Partition(0));
         let mut after = match query.page_token.as_str() {
             "" => None,
-            token => Some(Bytes::from(page_token::open(keyspace, query.parent.as_str(), token, now)?)),
+            token => {
+                Some(Bytes::from(page_token::open(keyspace, query.parent.as_str(), token, now)?))
+            }
         };
         let mut page = ListPage::default();
         let mut bytes = 0;
@@ -57,10 +59,12 @@ impl Engine {
             for (entry, view) in self.views(&entries).await? {
                 if let Some(view) = view {
                     bytes += view.published.encoded_len() + FRAME;
-                    let full = page.views.len() == query.page_size || (bytes > MAX_REPLY_BYTES && !page.views.is_empty());
+                    let full = page.views.len() == query.page_size
+                        || (bytes > MAX_REPLY_BYTES && !page.views.is_empty());
                     if full {
                         let position = after.as_deref().unwrap_or_default();
-                        page.next_page_token = page_token::seal(keyspace, query.parent.as_str(), position, now)?;
+                        page.next_page_token =
+                            page_token::seal(keyspace, query.parent.as_str(), position, now)?;
                         return Ok(page);
                     }
                     page.views.push(view);
@@ -73,7 +77,12 @@ impl Engine {
         }
     }
 
-    async fn entries_after(&self, parent: &ParentPattern, after: Option<&Bytes>, wanted: usize) -> Result<Vec<Entry>> {
+    async fn entries_after(
+        &self,
+        parent: &ParentPattern,
+        after: Option<&Bytes>,
+        wanted: usize,
+    ) -> Result<Vec<Entry>> {
         if !parent.is_wildcard() {
             return self.children_after(parent.as_str().as_bytes(), after, wanted).await;
         }
@@ -88,7 +97,10 @@ impl Engine {
             };
             let Some(next) = next else { break };
             if parent.matches(&String::from_utf8_lossy(&next)) {
-                entries.extend(self.children_after(&next, after.take().as_ref(), wanted - entries.len()).await?);
+                entries.extend(
+                    self.children_after(&next, after.take().as_ref(), wanted - entries.len())
+                        .await?,
+                );
             }
             after = None;
             current = Some(next);
@@ -97,9 +109,15 @@ impl Engine {
     }
 
     /// Newest first: the index is in order of creation, read backwards.
-    async fn children_after(&self, parent: &[u8], after: Option<&Bytes>, wanted: usize) -> Result<Vec<Entry>> {
+    async fn children_after(
+        &self,
+        parent: &[u8],
+        after: Option<&Bytes>,
+        wanted: usize,
+    ) -> Result<Vec<Entry>> {
         let prefix = parent_prefix(&String::from_utf8_lossy(parent));
-        let mut scan = Scan { descending: true, ..Scan::first(Index::new(LIST), wanted) }.with_prefix(&prefix);
+        let mut scan =
+            Scan { descending: true, ..Scan::first(Index::new(LIST), wanted) }.with_prefix(&prefix);
         if let Some(after) = after {
             scan.to = Bound::Excluded(after.clone());
         }
@@ -107,7 +125,11 @@ impl Engine {
     }
 
     /// The first parent with children after `former`, of those that begin as the pattern does.
-    async fn next_parent(&self, pattern: &ParentPattern, former: Option<Vec<u8>>) -> Result<Option<Vec<u8>>> {
+    async fn next_parent(
+        &self,
+        pattern: &ParentPattern,
+        former: Option<Vec<u8>>,
+    ) -> Result<Option<Vec<u8>>> {
         let mut scan = Scan::first(Index::new(LIST), 1).with_prefix(pattern.prefix().as_bytes());
         if let Some(former) = former {
             // Members of `former` begin with it and a zero; the next parent is above all of them.

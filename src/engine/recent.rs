@@ -17,7 +17,11 @@ pub(super) struct Recent {
 
 /// What a commit will have to keep: its write set's record, where a worker holds the operation.
 pub(super) fn worth_keeping(set: &WriteSet, change: &Change) -> Option<Put> {
-    let held = change.record.as_ref().and_then(Record::operation).is_some_and(|operation| operation.state.lease().is_some());
+    let held = change
+        .record
+        .as_ref()
+        .and_then(Record::operation)
+        .is_some_and(|operation| operation.state.lease().is_some());
     set.puts.first().filter(|put| held && put.value.len() <= LARGEST).cloned()
 }
 

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use prost_types::Any;
 use uuid::Uuid;
 
+use super::Engine;
 use super::caller::{Caller, Permission};
 use super::commit::Patience;
 use super::error::{Error, Reason, Result};
 use super::view::View;
-use super::Engine;
 use crate::operation::command::Take;
 use crate::operation::lease::Fingerprint;
 use crate::operation::name::{Id, Name, Parent, Queue};
@@ -74,15 +74,27 @@ impl Engine {
     }
 
     /// Starts many, each on its own; results in their order.
-    pub async fn start_batch(&self, caller: &Caller, requests: Vec<Result<StartRequest>>) -> Vec<Result<Started>> {
-        let attempts: Vec<Result<Attempt>> = requests.into_iter().map(|request| self.prepare(caller, request?, None)).collect();
-        let sets = attempts.iter().flatten().map(|attempt| self.plan(attempt.key, None, &attempt.change)).collect();
+    pub async fn start_batch(
+        &self,
+        caller: &Caller,
+        requests: Vec<Result<StartRequest>>,
+    ) -> Vec<Result<Started>> {
+        let attempts: Vec<Result<Attempt>> =
+            requests.into_iter().map(|request| self.prepare(caller, request?, None)).collect();
+        let sets = attempts
+            .iter()
+            .flatten()
+            .map(|attempt| self.plan(attempt.key, None, &attempt.change))
+            .collect();
         let mut results = self.inner.store.commit(sets).await.into_iter();
         let mut started = Vec::with_capacity(attempts.len());
         for attempt in attempts {
             started.push(match attempt {
                 Err(error) => Err(error),
-                Ok(attempt) => self.finish_start(attempt, results.next().unwrap_or(Err(CommitError::Conflict))).await,
+                Ok(attempt) => {
+                    self.finish_start(attempt, results.next().unwrap_or(Err(CommitError::Conflict)))
+                        .await
+                }
             });
         }
         started
@@ -93,18 +105,31 @@ impl Engine {
         let attempt = self.prepare(caller, request, None)?;
         match self.read(attempt.key).await? {
             None => Ok(attempt.start.name),
-            Some(before) => self.recognise(&attempt, before.record).await.map(|started| started.view.operation.name.clone()),
+            Some(before) => self
+                .recognise(&attempt, before.record)
+                .await
+                .map(|started| started.view.operation.name.clone()),
         }
     }
 
-    pub(super) async fn start_with(&self, caller: &Caller, request: StartRequest, take: Option<Take>) -> Result<Started> {
+    pub(super) async fn start_with(
+        &self,
+        caller: &Caller,
+        request: StartRequest,
+        take: Option<Take>,
+    ) -> Result<Started> {
         let attempt = self.prepare(caller, request, take)?;
         let set = self.plan(attempt.key, None, &attempt.change);
         let result = self.commit_one(set).await;
         self.finish_start(attempt, result).await
     }
 
-    fn prepare(&self, caller: &Caller, request: StartRequest, lease: Option<Take>) -> Result<Attempt> {
+    fn prepare(
+        &self,
+        caller: &Caller,
+        request: StartRequest,
+        lease: Option<Take>,
+    ) -> Result<Attempt> {
         self.inner.policy.authorise(caller, Permission::Write, request.parent.as_str())?;
         if self.is_draining() {
             return Err(Error::draining());
@@ -140,18 +165,29 @@ impl Engine {
             Some(id) => id.clone(),
             None if request.request_id.is_empty() => {
                 let micros = self.inner.clock.now().as_micros();
-                let time = uuid::Timestamp::from_unix(uuid::NoContext, micros / 1_000_000, (micros % 1_000_000 * 1_000) as u32);
+                let time = uuid::Timestamp::from_unix(
+                    uuid::NoContext,
+                    micros / 1_000_000,
+                    (micros % 1_000_000 * 1_000) as u32,
+                );
                 Id::from_uuid(Uuid::new_v7(time))
             }
             None => {
                 let seed = [&caller.id, request.parent.as_str(), &request.request_id].join("\0");
-                Id::from_uuid(uuid::Builder::from_custom_bytes(keyspace.hash("request id", seed.as_bytes())).into_uuid())
+                Id::from_uuid(
+                    uuid::Builder::from_custom_bytes(keyspace.hash("request id", seed.as_bytes()))
+                        .into_uuid(),
+                )
             }
         };
         Ok(Name::new(&request.parent, &id)?)
     }
 
-    async fn finish_start(&self, attempt: Attempt, result: std::result::Result<Committed, CommitError>) -> Result<Started> {
+    async fn finish_start(
+        &self,
+        attempt: Attempt,
+        result: std::result::Result<Committed, CommitError>,
+    ) -> Result<Started> {
         let mut patience = Patience::default();
         let mut result = result;
         loop {
@@ -168,7 +204,8 @@ impl Engine {
     }
 
     fn new_operation(&self, attempt: Attempt, committed: Committed) -> Result<Started> {
-        let record = self.committed(attempt.key, attempt.generation, None, attempt.change, committed);
+        let record =
+            self.committed(attempt.key, attempt.generation, None, attempt.change, committed);
         self.wake_after(None, record.as_ref());
         let view = match record {
             Some(Record::Operation(operation)) => View::inline(*operation),
@@ -183,12 +220,19 @@ impl Engine {
         let wanted = &attempt.start;
         let operation = match record {
             Record::Operation(operation) if operation.deletion.is_none() => operation,
-            Record::Operation(operation) => return Err(taken(&operation.name, Reason::NameDeleted)),
-            Record::Tombstone(tombstone) if tombstone.deleted => return Err(taken(&tombstone.name, Reason::NameDeleted)),
-            Record::Tombstone(tombstone) => return Err(taken(&tombstone.name, Reason::NameExpired)),
+            Record::Operation(operation) => {
+                return Err(taken(&operation.name, Reason::NameDeleted));
+            }
+            Record::Tombstone(tombstone) if tombstone.deleted => {
+                return Err(taken(&tombstone.name, Reason::NameDeleted));
+            }
+            Record::Tombstone(tombstone) => {
+                return Err(taken(&tombstone.name, Reason::NameExpired));
+            }
         };
         let ours = operation.uid == wanted.uid;
-        if !ours && (wanted.request_id.is_empty() || operation.spec.request_id != wanted.request_id) {
+        if !ours && (wanted.request_id.is_empty() || operation.spec.request_id != wanted.request_id)
+        {
             return Err(taken(&operation.name, Reason::OperationAlreadyExists));
         }
         if !ours && operation.spec.fingerprint != wanted.fingerprint {
@@ -206,14 +250,21 @@ impl Engine {
 
 fn taken(name: &Name, reason: Reason) -> Box<Error> {
     let message = match reason {
-        Reason::NameExpired => format!("{name} existed, has expired, and its name is not free again yet"),
+        Reason::NameExpired => {
+            format!("{name} existed, has expired, and its name is not free again yet")
+        }
         Reason::NameDeleted => format!("{name} was deleted, and its name is not free again yet"),
-        _ => format!("{name} exists already; choose another operation_id, or send the request_id that it was started with"),
+        _ => format!(
+            "{name} exists already; choose another operation_id, or send the request_id that it was started with"
+        ),
     };
     Error::about(reason, name, message)
 }
 
 fn reused(operation: &Operation, request_id: &str) -> Box<Error> {
-    let message = format!("request_id {request_id:?} started {} with other content before; use a new request_id", operation.name);
+    let message = format!(
+        "request_id {request_id:?} started {} with other content before; use a new request_id",
+        operation.name
+    );
     Error::about(Reason::RequestIdReused, &operation.name, message).with("field", "request_id")
 }

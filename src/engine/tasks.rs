@@ -18,7 +18,10 @@ impl Tasks {
     pub fn spawn(&self, name: &'static str, future: impl Future<Output = ()> + Send + 'static) {
         let stop = self.stop.clone();
         let until_stopped = async move { stop.run_until_cancelled(future).await };
-        self.tracker.spawn(async move { until_stopped.await.unwrap_or_default() }.instrument(tracing::info_span!("task", name)));
+        self.tracker.spawn(
+            async move { until_stopped.await.unwrap_or_default() }
+                .instrument(tracing::info_span!("task", name)),
+        );
     }
 
     /// Runs `future` to its end, even after [`Self::stop`]: for work that must not be cut.

@@ -41,7 +41,13 @@ async fn start(engine: &Engine) -> Operation {
 
 async fn lease(engine: &Engine, wait: Duration) -> Vec<Leased> {
     let queue = Queue::parse("queue").expect("queue");
-    let request = LeaseRequest { queue, worker: String::new(), max: 1, duration: Duration::from_secs(30), wait };
+    let request = LeaseRequest {
+        queue,
+        worker: String::new(),
+        max: 1,
+        duration: Duration::from_secs(30),
+        wait,
+    };
     let mut batch = engine.lease(&Caller::default(), request).await.expect("a batch");
     let leased = batch.load(usize::MAX).await.expect("payloads");
     batch.told();
@@ -63,8 +69,15 @@ fn report(leased: &Leased) -> Command {
 }
 
 fn complete(leased: &Leased, fingerprint: u8) -> Command {
-    let proof = Proof { token: leased.lease().expect("lease").token, fingerprint: [fingerprint; 16] };
-    Command::Complete(Box::new(Complete { proof, response: None, metadata: None, related_resources: Vec::new(), progress: None }))
+    let proof =
+        Proof { token: leased.lease().expect("lease").token, fingerprint: [fingerprint; 16] };
+    Command::Complete(Box::new(Complete {
+        proof,
+        response: None,
+        metadata: None,
+        related_resources: Vec::new(),
+        progress: None,
+    }))
 }
 
 #[tokio::test]
@@ -82,7 +95,8 @@ async fn what_another_server_wrote_meanwhile_counts() {
 
     there.work(&caller, name, complete(&leased, 1)).await.expect("completed");
     assert!(!here.work(&caller, name, complete(&leased, 1)).await.expect("repeated").changed);
-    let refusal = here.work(&caller, name, complete(&leased, 2)).await.expect_err("says something else");
+    let refusal =
+        here.work(&caller, name, complete(&leased, 2)).await.expect_err("says something else");
     assert_eq!(refusal.reason, Reason::InvalidState);
     assert!(here.poll(&caller, name).await.expect("operation").done);
 }
@@ -97,10 +111,13 @@ async fn a_worker_gets_what_any_server_started_before_or_while_it_waits() {
         assert_eq!(leased[0].operation.name, started.name);
     }
     // More than one look takes, so the place stays open.
-    let mut started = [start(&there).await.name, start(&here).await.name, start(&there).await.name].map(|name| name.to_string());
+    let mut started = [start(&there).await.name, start(&here).await.name, start(&there).await.name]
+        .map(|name| name.to_string());
     let mut leased = Vec::new();
     for wait in [Duration::ZERO, long, long] {
-        leased.extend(lease(&here, wait).await.into_iter().map(|leased| leased.operation.name.to_string()));
+        leased.extend(
+            lease(&here, wait).await.into_iter().map(|leased| leased.operation.name.to_string()),
+        );
     }
     started.sort_unstable();
     leased.sort_unstable();

@@ -22,18 +22,27 @@ pub struct View {
 impl View {
     /// The view of an operation whose payloads are all here.
     pub(super) fn of_inline(operation: &Operation) -> Option<Arc<Self>> {
-        (missing(operation).is_empty()).then(|| Arc::new(Self { published: operation.published(), operation: operation.clone() }))
+        (missing(operation).is_empty()).then(|| {
+            Arc::new(Self { published: operation.published(), operation: operation.clone() })
+        })
     }
 
     /// The same of an operation that is of no more use without its view.
     pub(super) fn inline(operation: Operation) -> Option<Arc<Self>> {
-        missing(&operation).is_empty().then(|| Arc::new(Self { published: operation.published(), operation }))
+        missing(&operation)
+            .is_empty()
+            .then(|| Arc::new(Self { published: operation.published(), operation }))
     }
 
     /// The view of an operation, its detached payloads loaded; `None` if the record has changed since it was read.
-    pub(super) async fn load(store: &dyn Store, key: Key, operation: Operation) -> Result<Option<Arc<Self>>, StoreError> {
+    pub(super) async fn load(
+        store: &dyn Store,
+        key: Key,
+        operation: Operation,
+    ) -> Result<Option<Arc<Self>>, StoreError> {
         let missing = missing(&operation);
-        let keys: Vec<BodyKey> = missing.iter().map(|(slot, detached)| body_key(key, *slot, detached)).collect();
+        let keys: Vec<BodyKey> =
+            missing.iter().map(|(slot, detached)| body_key(key, *slot, detached)).collect();
         let bodies = if keys.is_empty() { Vec::new() } else { store.bodies(&keys).await? };
         let mut published = operation.published();
         for ((slot, detached), body) in missing.iter().zip(bodies) {
@@ -60,7 +69,8 @@ pub(super) async fn payload(
         None => Ok(Some(None)),
         Some(Payload::Inline(any)) => Ok(Some(Some(any.clone()))),
         Some(Payload::Detached(detached)) => {
-            let body = store.bodies(&[body_key(key, slot, detached)]).await?.into_iter().next().flatten();
+            let body =
+                store.bodies(&[body_key(key, slot, detached)]).await?.into_iter().next().flatten();
             Ok(body.map(|body| Some(attach(&detached.type_url, &body))))
         }
     }

@@ -6,12 +6,12 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
+use super::Engine;
 use super::caller::{Caller, Permission};
 use super::calls::named;
 use super::error::{Error, Reason, Result};
 use super::hub::{Interest, Sighting};
 use super::view::View;
-use super::Engine;
 use crate::clock::Timestamp;
 use crate::operation::name::Name;
 
@@ -102,8 +102,20 @@ impl ResumeToken {
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).ok();
         let parts = bytes.as_deref().and_then(|bytes| bytes.split_at_checked(16));
         parts
-            .and_then(|(uid, revision)| Some(Self { uid: uid.try_into().ok()?, revision: u64::from_be_bytes(revision.try_into().ok()?) }))
-            .ok_or_else(|| Error::field("resume_token", format!("{text:?} is no resume token of longhaul; leave it empty to begin anew")))
+            .and_then(|(uid, revision)| {
+                Some(Self {
+                    uid: uid.try_into().ok()?,
+                    revision: u64::from_be_bytes(revision.try_into().ok()?),
+                })
+            })
+            .ok_or_else(|| {
+                Error::field(
+                    "resume_token",
+                    format!(
+                        "{text:?} is no resume token of longhaul; leave it empty to begin anew"
+                    ),
+                )
+            })
     }
 
     fn of(view: &View) -> Self {
@@ -120,22 +132,42 @@ impl std::fmt::Display for ResumeToken {
 
 impl Engine {
     /// Watches an operation.
-    pub async fn watch(&self, caller: &Caller, name: &Name, options: WatchOptions) -> Result<Watch> {
+    pub async fn watch(
+        &self,
+        caller: &Caller,
+        name: &Name,
+        options: WatchOptions,
+    ) -> Result<Watch> {
         self.inner.policy.authorise(caller, Permission::Read, name.parent())?;
         let mut interest = self.follow(self.key(name)).await?;
         // An operation whose payloads changed while they were read is read again; wait for that.
-        let known = interest.newest.wait_for(Option::is_some).await.ok().and_then(|known| known.clone());
+        let known =
+            interest.newest.wait_for(Option::is_some).await.ok().and_then(|known| known.clone());
         let known = known.ok_or_else(Error::draining)?;
         let view = known.state.map_err(|error| named(name, error))?;
         let begin = ResumeToken::of(&view);
-        let skip = !view.published.done && match &options.from {
-            WatchFrom::Start => false,
-            WatchFrom::Now => true,
-            WatchFrom::Token(token) => *token == begin,
-        };
-        let told = skip.then(|| Told { generation: known.generation, revision: known.revision, at: self.inner.clock.elapsed() });
+        let skip = !view.published.done
+            && match &options.from {
+                WatchFrom::Start => false,
+                WatchFrom::Now => true,
+                WatchFrom::Token(token) => *token == begin,
+            };
+        let told = skip.then(|| Told {
+            generation: known.generation,
+            revision: known.revision,
+            at: self.inner.clock.elapsed(),
+        });
         let token = begin.to_string();
-        Ok(Watch { engine: self.clone(), name: name.clone(), options, interest, told, token, ended: false, first: !skip })
+        Ok(Watch {
+            engine: self.clone(),
+            name: name.clone(),
+            options,
+            interest,
+            told,
+            token,
+            ended: false,
+            first: !skip,
+        })
     }
 }
 
@@ -175,12 +207,16 @@ impl Watch {
             Err(error) => return self.gone(error),
         };
         if let Some(told) = self.told.filter(|_| !view.published.done) {
-            let pause = self.options.min_interval.saturating_sub(self.engine.inner.clock.elapsed().saturating_sub(told.at));
+            let pause = self
+                .options
+                .min_interval
+                .saturating_sub(self.engine.inner.clock.elapsed().saturating_sub(told.at));
             if !pause.is_zero() && self.superseded_within(pause).await {
                 return None;
             }
         }
-        let went_back = self.told.is_some_and(|told| generation > told.generation && revision < told.revision);
+        let went_back =
+            self.told.is_some_and(|told| generation > told.generation && revision < told.revision);
         let kind = match self.told {
             _ if view.published.done => EventKind::Done,
             _ if went_back => EventKind::Resync,
@@ -207,7 +243,9 @@ impl Watch {
     fn gone(&mut self, error: Box<Error>) -> Option<Result<WatchEvent>> {
         self.ended = true;
         match error.reason {
-            Reason::OperationDeleted | Reason::OperationExpired | Reason::OperationNotFound => Some(Ok(self.event(EventKind::Deleted, None))),
+            Reason::OperationDeleted | Reason::OperationExpired | Reason::OperationNotFound => {
+                Some(Ok(self.event(EventKind::Deleted, None)))
+            }
             _ => Some(Err(named(&self.name, error))),
         }
     }
@@ -220,6 +258,11 @@ impl Watch {
     fn event(&self, kind: EventKind, view: Option<Arc<View>>) -> WatchEvent {
         let keyspace = self.engine.inner.store.keyspace();
         let partition = keyspace.partition(keyspace.key(self.name.as_str()));
-        WatchEvent { kind, view, resume_token: self.token.clone(), time: self.engine.inner.store.now(partition) }
+        WatchEvent {
+            kind,
+            view,
+            resume_token: self.token.clone(),
+            time: self.engine.inner.store.now(partition),
+        }
     }
 }

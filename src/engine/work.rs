@@ -56,11 +56,18 @@ impl Engine {
     }
 
     /// Starts an operation that the caller works on itself. A repeat gets the same lease while it lives, afterwards none.
-    pub async fn start_leased(&self, caller: &Caller, request: StartRequest, worker: String, duration: Duration) -> Result<(Started, Option<Leased>)> {
+    pub async fn start_leased(
+        &self,
+        caller: &Caller,
+        request: StartRequest,
+        worker: String,
+        duration: Duration,
+    ) -> Result<(Started, Option<Leased>)> {
         self.inner.policy.authorise(caller, Permission::Work, request.queue.as_str())?;
         let take = Take { token: Token(random()), worker, duration, holder: None };
         let started = self.start_with(caller, request, Some(take)).await?;
-        let lives = started.view.operation.state.lease().is_some() && started.view.operation.attempts_used == 0;
+        let lives = started.view.operation.state.lease().is_some()
+            && started.view.operation.attempts_used == 0;
         let operation = started.view.operation.clone();
         let key = self.key(&operation.name);
         let leased = if lives { self.load_leased(key, operation).await? } else { None };

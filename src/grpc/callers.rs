@@ -8,11 +8,12 @@ use tonic::{Request, Response, Status};
 use super::{Reply, caller};
 use crate::engine::{Engine, Watch};
 use crate::limits::MAX_CHECKPOINT_BYTES;
+use crate::limits::MAX_TEXT_BYTES;
 use crate::proto::longhaul::v1::callers_server::Callers;
 use crate::proto::longhaul::v1::{
-    GetOperationRecordRequest, OperationRecord, PauseOperationRequest, ResumeOperationRequest, WatchOperationRequest, WatchOperationResponse,
+    GetOperationRecordRequest, OperationRecord, PauseOperationRequest, ResumeOperationRequest,
+    WatchOperationRequest, WatchOperationResponse,
 };
-use crate::limits::MAX_TEXT_BYTES;
 use crate::wire::status::to_status;
 use crate::wire::{fields, views};
 
@@ -28,47 +29,67 @@ impl Service {
 
 #[tonic::async_trait]
 impl Callers for Service {
-    type WatchOperationStream = Pin<Box<dyn Stream<Item = Result<WatchOperationResponse, Status>> + Send>>;
+    type WatchOperationStream =
+        Pin<Box<dyn Stream<Item = Result<WatchOperationResponse, Status>> + Send>>;
 
-    async fn watch_operation(&self, request: Request<WatchOperationRequest>) -> Reply<Self::WatchOperationStream> {
+    async fn watch_operation(
+        &self,
+        request: Request<WatchOperationRequest>,
+    ) -> Reply<Self::WatchOperationStream> {
         let name = fields::name(&request.get_ref().name).map_err(to_status)?;
         let options = views::watch(request.get_ref()).map_err(to_status)?;
         let full = views::is_full(request.get_ref().view).map_err(to_status)?;
-        let watch = self.engine.watch(&caller(&request), &name, options).await.map_err(to_status)?;
+        let watch =
+            self.engine.watch(&caller(&request), &name, options).await.map_err(to_status)?;
         Ok(Response::new(Box::pin(events(watch, full))))
     }
 
-    async fn get_operation_record(&self, request: Request<GetOperationRecordRequest>) -> Reply<OperationRecord> {
+    async fn get_operation_record(
+        &self,
+        request: Request<GetOperationRecordRequest>,
+    ) -> Reply<OperationRecord> {
         let caller = caller(&request);
         let name = fields::name(&request.get_ref().name).map_err(to_status)?;
         if !views::is_full(request.get_ref().view).map_err(to_status)? {
             let view = self.engine.get(&caller, &name).await.map_err(to_status)?;
             return Ok(Response::new(views::record(&view, None)));
         }
-        let (view, started_with) = self.engine.get_with_request(&caller, &name).await.map_err(to_status)?;
+        let (view, started_with) =
+            self.engine.get_with_request(&caller, &name).await.map_err(to_status)?;
         Ok(Response::new(views::record(&view, started_with)))
     }
 
-    async fn pause_operation(&self, request: Request<PauseOperationRequest>) -> Reply<OperationRecord> {
+    async fn pause_operation(
+        &self,
+        request: Request<PauseOperationRequest>,
+    ) -> Reply<OperationRecord> {
         let caller = caller(&request);
         let request = request.into_inner();
         let name = fields::name(&request.name).map_err(to_status)?;
         let reason = fields::text("reason", request.reason, MAX_TEXT_BYTES).map_err(to_status)?;
-        let view = self.engine.pause(&caller, &name, request.etag, reason).await.map_err(to_status)?;
+        let view =
+            self.engine.pause(&caller, &name, request.etag, reason).await.map_err(to_status)?;
         Ok(Response::new(views::record(&view, None)))
     }
 
-    async fn resume_operation(&self, request: Request<ResumeOperationRequest>) -> Reply<OperationRecord> {
+    async fn resume_operation(
+        &self,
+        request: Request<ResumeOperationRequest>,
+    ) -> Reply<OperationRecord> {
         let caller = caller(&request);
         let request = request.into_inner();
         let name = fields::name(&request.name).map_err(to_status)?;
         let input = fields::any("input", request.input, MAX_CHECKPOINT_BYTES).map_err(to_status)?;
-        let view = self.engine.resume(&caller, &name, request.etag, input).await.map_err(to_status)?;
+        let view =
+            self.engine.resume(&caller, &name, request.etag, input).await.map_err(to_status)?;
         Ok(Response::new(views::record(&view, None)))
     }
 }
 
-fn events(watch: Watch, full: bool) -> impl Stream<Item = Result<WatchOperationResponse, Status>> + Send {
+fn events(
+    watch: Watch,
+    full: bool,
+) -> impl Stream<Item = Result<WatchOperationResponse, Status>> + Send {
     futures_util::stream::unfold(watch, move |mut watch| async move {
         let event = watch.next().await?;
         Some((event.map(|event| views::event(event, full)).map_err(to_status), watch))

@@ -44,7 +44,10 @@ mod tests {
         };
         assert_eq!(wait("2S"), Some(Duration::from_millis(1_900)));
         assert_eq!(wait("100m"), Some(Duration::from_millis(75)));
-        assert_eq!(wait("99999999H"), Some(Duration::from_secs(99_999_999 * 3_600) - DEADLINE_MARGIN));
+        assert_eq!(
+            wait("99999999H"),
+            Some(Duration::from_secs(99_999_999 * 3_600) - DEADLINE_MARGIN)
+        );
         for bad in ["", "S", "1", "1s", "123456789S", "-1S", "1.5S"] {
             assert_eq!(wait(bad), None, "{bad}");
         }

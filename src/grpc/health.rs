@@ -13,7 +13,9 @@ use tonic::{Request, Response, Status};
 use super::Reply;
 use crate::engine::{Error, Reason};
 use crate::proto::grpc::health::v1::health_check_response::ServingStatus;
-use crate::proto::grpc::health::v1::{HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse, health_server};
+use crate::proto::grpc::health::v1::{
+    HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse, health_server,
+};
 use crate::wire::status::to_status;
 
 /// The health of one server. Clones are the same health.
@@ -32,7 +34,9 @@ impl Default for Health {
 impl Health {
     /// Says whether the server can do its work.
     pub fn set_serving(&self, serving: bool) {
-        self.serving.send_if_modified(|known| std::mem::replace(known, serving && !self.end.is_cancelled()) != *known);
+        self.serving.send_if_modified(|known| {
+            std::mem::replace(known, serving && !self.end.is_cancelled()) != *known
+        });
     }
 
     /// The server is going away: not serving from now on, and watches end.
@@ -54,13 +58,18 @@ impl health_server::Health for Health {
         let service = &request.get_ref().service;
         if !SERVICES.contains(&service.as_str()) {
             let message = "there is no such service; List names those that there are";
-            return Err(to_status(Error::new(Reason::ServiceNotFound, message).with("service", service)));
+            return Err(to_status(
+                Error::new(Reason::ServiceNotFound, message).with("service", service),
+            ));
         }
         Ok(Response::new(response(self.status())))
     }
 
     async fn list(&self, _request: Request<HealthListRequest>) -> Reply<HealthListResponse> {
-        let statuses: BTreeMap<_, _> = SERVICES.iter().map(|service| ((*service).to_owned(), response(self.status()))).collect();
+        let statuses: BTreeMap<_, _> = SERVICES
+            .iter()
+            .map(|service| ((*service).to_owned(), response(self.status())))
+            .collect();
         Ok(Response::new(HealthListResponse { statuses }))
     }
 
@@ -86,5 +95,10 @@ fn response(status: ServingStatus) -> HealthCheckResponse {
 }
 
 /// "" is the whole server.
-const SERVICES: [&str; 5] =
-    ["", "google.longrunning.Operations", "longhaul.v1.Callers", "longhaul.v1.Producers", "longhaul.v1.Workers"];
+const SERVICES: [&str; 5] = [
+    "",
+    "google.longrunning.Operations",
+    "longhaul.v1.Callers",
+    "longhaul.v1.Producers",
+    "longhaul.v1.Workers",
+];

@@ -27,13 +27,28 @@ use self::health::Health;
 /// # Errors
 /// Where the built-in definitions cannot be served by reflection, which a test rules out.
 pub fn routes(engine: &Engine, health: Health) -> Result<Routes, tonic_reflection::server::Error> {
-    let reflection = || tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(DESCRIPTORS);
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(DESCRIPTORS)
+    };
     let mut routes = Routes::builder();
     routes
-        .add_service(OperationsServer::new(operations::Service::new(engine)).max_decoding_message_size(MAX_MESSAGE_BYTES))
-        .add_service(ProducersServer::new(producers::Service::new(engine)).max_decoding_message_size(MAX_MESSAGE_BYTES))
-        .add_service(CallersServer::new(callers::Service::new(engine)).max_decoding_message_size(MAX_MESSAGE_BYTES))
-        .add_service(WorkersServer::new(workers::Service::new(engine)).max_decoding_message_size(MAX_MESSAGE_BYTES))
+        .add_service(
+            OperationsServer::new(operations::Service::new(engine))
+                .max_decoding_message_size(MAX_MESSAGE_BYTES),
+        )
+        .add_service(
+            ProducersServer::new(producers::Service::new(engine))
+                .max_decoding_message_size(MAX_MESSAGE_BYTES),
+        )
+        .add_service(
+            CallersServer::new(callers::Service::new(engine))
+                .max_decoding_message_size(MAX_MESSAGE_BYTES),
+        )
+        .add_service(
+            WorkersServer::new(workers::Service::new(engine))
+                .max_decoding_message_size(MAX_MESSAGE_BYTES),
+        )
         .add_service(HealthServer::new(health))
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);

@@ -7,8 +7,8 @@ use super::{Reply, caller};
 use crate::engine::Engine;
 use crate::proto::google::longrunning::operations_server::Operations;
 use crate::proto::google::longrunning::{
-    CancelOperationRequest, DeleteOperationRequest, GetOperationRequest, ListOperationsRequest, ListOperationsResponse, Operation,
-    WaitOperationRequest,
+    CancelOperationRequest, DeleteOperationRequest, GetOperationRequest, ListOperationsRequest,
+    ListOperationsResponse, Operation, WaitOperationRequest,
 };
 use crate::wire::status::to_status;
 use crate::wire::{fields, operations};
@@ -25,7 +25,10 @@ impl Service {
 
 #[tonic::async_trait]
 impl Operations for Service {
-    async fn list_operations(&self, request: Request<ListOperationsRequest>) -> Reply<ListOperationsResponse> {
+    async fn list_operations(
+        &self,
+        request: Request<ListOperationsRequest>,
+    ) -> Reply<ListOperationsResponse> {
         let caller = caller(&request);
         let query = operations::list(request.into_inner()).map_err(to_status)?;
         let page = self.engine.list(&caller, query).await.map_err(to_status)?;
@@ -55,7 +58,8 @@ impl Operations for Service {
 
     async fn wait_operation(&self, request: Request<WaitOperationRequest>) -> Reply<Operation> {
         let name = fields::name(&request.get_ref().name).map_err(to_status)?;
-        let timeout = operations::wait(request.get_ref(), longest_wait(&request)).map_err(to_status)?;
+        let timeout =
+            operations::wait(request.get_ref(), longest_wait(&request)).map_err(to_status)?;
         let view = self.engine.wait(&caller(&request), &name, timeout).await.map_err(to_status)?;
         Ok(Response::new(view.published.clone()))
     }

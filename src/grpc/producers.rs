@@ -10,7 +10,8 @@ use crate::operation::payload::{EMPTY, type_url};
 use crate::proto::google::longrunning::{Operation, operation};
 use crate::proto::longhaul::v1::producers_server::Producers;
 use crate::proto::longhaul::v1::{
-    BatchStartOperationsRequest, BatchStartOperationsResponse, StartOperationRequest, batch_start_operations_response as batch_response,
+    BatchStartOperationsRequest, BatchStartOperationsResponse, StartOperationRequest,
+    batch_start_operations_response as batch_response,
 };
 use crate::wire::starts;
 use crate::wire::status::{to_message, to_status};
@@ -32,7 +33,11 @@ impl Producers for Service {
         let trace_parent = starts::trace_parent(header(&request, "traceparent")).to_owned();
         let start = starts::start(request.into_inner(), &trace_parent).map_err(to_status)?;
         if start.validate_only {
-            let response_type = if start.response_type.is_empty() { EMPTY.to_owned() } else { start.response_type.clone() };
+            let response_type = if start.response_type.is_empty() {
+                EMPTY.to_owned()
+            } else {
+                start.response_type.clone()
+            };
             let name = self.engine.validate_start(&caller, start).await.map_err(to_status)?;
             return Ok(Response::new(validated(name.as_str(), &response_type)));
         }
@@ -42,7 +47,10 @@ impl Producers for Service {
         Ok(replayed(Response::new(published), started.replayed))
     }
 
-    async fn batch_start_operations(&self, request: Request<BatchStartOperationsRequest>) -> Reply<BatchStartOperationsResponse> {
+    async fn batch_start_operations(
+        &self,
+        request: Request<BatchStartOperationsRequest>,
+    ) -> Reply<BatchStartOperationsResponse> {
         let caller = caller(&request);
         let trace_parent = starts::trace_parent(header(&request, "traceparent")).to_owned();
         let batch = starts::batch(request.into_inner(), &trace_parent).map_err(to_status)?;
@@ -59,10 +67,20 @@ fn results(started: Vec<Result<Started>>) -> Vec<batch_response::Result> {
         Ok(started) => {
             let full = started.view.published.clone();
             bytes += prost::Message::encoded_len(&full);
-            let operation = if bytes > MAX_REPLY_BYTES { Operation { name: full.name, ..Operation::default() } } else { full };
-            batch_response::Result { outcome: Some(Outcome::Operation(operation)), replayed: started.replayed }
+            let operation = if bytes > MAX_REPLY_BYTES {
+                Operation { name: full.name, ..Operation::default() }
+            } else {
+                full
+            };
+            batch_response::Result {
+                outcome: Some(Outcome::Operation(operation)),
+                replayed: started.replayed,
+            }
         }
-        Err(error) => batch_response::Result { outcome: Some(Outcome::Error(to_message(&error))), replayed: false },
+        Err(error) => batch_response::Result {
+            outcome: Some(Outcome::Error(to_message(&error))),
+            replayed: false,
+        },
     };
     started.into_iter().map(&mut result).collect()
 }
@@ -70,7 +88,12 @@ fn results(started: Vec<Result<Started>>) -> Vec<batch_response::Result> {
 /// What a start would be that was only checked: done, with an empty response (AIP-163, AIP-151).
 fn validated(name: &str, response_type: &str) -> Operation {
     let response = prost_types::Any { type_url: type_url(response_type), value: Vec::new() };
-    Operation { name: name.to_owned(), metadata: None, done: true, result: Some(operation::Result::Response(response)) }
+    Operation {
+        name: name.to_owned(),
+        metadata: None,
+        done: true,
+        result: Some(operation::Result::Response(response)),
+    }
 }
 
 /// Says in a header that the operation was there already.

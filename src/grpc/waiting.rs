@@ -19,7 +19,8 @@ use crate::wire::status::to_status;
 /// # Errors
 /// Where the listener fails.
 pub async fn serve(listener: TcpListener, until: impl Future<Output = ()>) -> anyhow::Result<()> {
-    let incoming = TcpIncoming::from(tokio::net::TcpListener::from_std(listener)?).with_nodelay(Some(true));
+    let incoming =
+        TcpIncoming::from(tokio::net::TcpListener::from_std(listener)?).with_nodelay(Some(true));
     let health = Health::default();
     let stop = {
         let health = health.clone();
@@ -68,7 +69,8 @@ where
         if request.uri().path().starts_with("/grpc.health.v1.Health/") {
             return Either::Left(self.inner.call(request));
         }
-        let mut error = Error::new(Reason::StoreUnavailable, "this server waits for its store; ask again");
+        let mut error =
+            Error::new(Reason::StoreUnavailable, "this server waits for its store; ask again");
         error.retry_delay = Some(std::time::Duration::from_secs(1));
         Either::Right(ready(Ok(to_status(error).into_http())))
     }

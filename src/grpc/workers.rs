@@ -23,15 +23,31 @@ impl Service {
         Self { engine: engine.clone() }
     }
 
-    async fn renew(&self, caller: &Caller, renewal: &pb::renew_leases_request::Renewal) -> Result<pb::renew_leases_response::Result> {
+    async fn renew(
+        &self,
+        caller: &Caller,
+        renewal: &pb::renew_leases_request::Renewal,
+    ) -> Result<pb::renew_leases_response::Result> {
         let name = fields::name(&renewal.name)?;
         let done = self.engine.renew(caller, &name, work::renewal(renewal)?).await?;
-        let (expire_time, lease_duration) = done.operation().map(work::lease_times).unwrap_or_default();
+        let (expire_time, lease_duration) =
+            done.operation().map(work::lease_times).unwrap_or_default();
         let directive = done.operation().map(work::directive);
-        Ok(pb::renew_leases_response::Result { name: renewal.name.clone(), expire_time, directive, error: None, lease_duration })
+        Ok(pb::renew_leases_response::Result {
+            name: renewal.name.clone(),
+            expire_time,
+            directive,
+            error: None,
+            lease_duration,
+        })
     }
 
-    async fn work(&self, caller: &Caller, name: &str, command: Result<Command>) -> std::result::Result<crate::engine::Done, tonic::Status> {
+    async fn work(
+        &self,
+        caller: &Caller,
+        name: &str,
+        command: Result<Command>,
+    ) -> std::result::Result<crate::engine::Done, tonic::Status> {
         let name = fields::name(name).map_err(to_status)?;
         self.engine.work(caller, &name, command.map_err(to_status)?).await.map_err(to_status)
     }
@@ -39,7 +55,10 @@ impl Service {
 
 #[tonic::async_trait]
 impl Workers for Service {
-    async fn lease_operations(&self, request: Request<pb::LeaseOperationsRequest>) -> Reply<pb::LeaseOperationsResponse> {
+    async fn lease_operations(
+        &self,
+        request: Request<pb::LeaseOperationsRequest>,
+    ) -> Reply<pb::LeaseOperationsResponse> {
         let caller = caller(&request);
         let longest = longest_wait(&request);
         let lease = work::lease(request.into_inner(), longest).map_err(to_status)?;
@@ -50,31 +69,47 @@ impl Workers for Service {
         Ok(Response::new(pb::LeaseOperationsResponse { leases, retry_delay: None }))
     }
 
-    async fn start_leased_operation(&self, request: Request<pb::StartLeasedOperationRequest>) -> Reply<pb::StartLeasedOperationResponse> {
+    async fn start_leased_operation(
+        &self,
+        request: Request<pb::StartLeasedOperationRequest>,
+    ) -> Reply<pb::StartLeasedOperationResponse> {
         let caller = caller(&request);
         let trace_parent = starts::trace_parent(header(&request, "traceparent")).to_owned();
         let request = request.into_inner();
-        let start = request.start.ok_or_else(|| to_status(Error::field("start", "start must be set")))?;
+        let start =
+            request.start.ok_or_else(|| to_status(Error::field("start", "start must be set")))?;
         fields::not_yet("start.validate_only", start.validate_only).map_err(to_status)?;
-        let scheduled = start.options.as_ref().is_some_and(|options| options.schedule_time.is_some());
+        let scheduled =
+            start.options.as_ref().is_some_and(|options| options.schedule_time.is_some());
         if scheduled {
             let message = "start.options.schedule_time cannot be set: whoever starts an operation leased works on it now";
             return Err(to_status(Error::field("start.options.schedule_time", message)));
         }
         let start = starts::start(start, &trace_parent).map_err(to_status)?;
-        let worker = fields::text("worker", request.worker, MAX_LABEL_NAME_BYTES).map_err(to_status)?;
-        let duration = work::lease_duration("lease_duration", request.lease_duration).map_err(to_status)?.unwrap_or(DEFAULT_LEASE);
-        let (started, leased) = self.engine.start_leased(&caller, start, worker, duration).await.map_err(to_status)?;
+        let worker =
+            fields::text("worker", request.worker, MAX_LABEL_NAME_BYTES).map_err(to_status)?;
+        let duration = work::lease_duration("lease_duration", request.lease_duration)
+            .map_err(to_status)?
+            .unwrap_or(DEFAULT_LEASE);
+        let (started, leased) =
+            self.engine.start_leased(&caller, start, worker, duration).await.map_err(to_status)?;
         let operation = Some(started.view.published.clone());
-        let reply = pb::StartLeasedOperationResponse { operation, lease: leased.map(work::lease_message) };
+        let reply =
+            pb::StartLeasedOperationResponse { operation, lease: leased.map(work::lease_message) };
         Ok(replayed(Response::new(reply), started.replayed))
     }
 
-    async fn renew_leases(&self, request: Request<pb::RenewLeasesRequest>) -> Reply<pb::RenewLeasesResponse> {
+    async fn renew_leases(
+        &self,
+        request: Request<pb::RenewLeasesRequest>,
+    ) -> Reply<pb::RenewLeasesResponse> {
         let caller = &caller(&request);
         let renewals = &request.get_ref().renewals;
         if renewals.len() > MAX_RENEWALS {
-            let message = format!("renewals has {} items, at most {MAX_RENEWALS} are allowed", renewals.len());
+            let message = format!(
+                "renewals has {} items, at most {MAX_RENEWALS} are allowed",
+                renewals.len()
+            );
             return Err(to_status(Error::field("renewals", message)));
         }
         let results = futures_util::stream::iter(renewals.iter().cloned())
@@ -92,27 +127,38 @@ impl Workers for Service {
         Ok(Response::new(pb::RenewLeasesResponse { results }))
     }
 
-    async fn report_progress(&self, request: Request<pb::ReportProgressRequest>) -> Reply<pb::ReportProgressResponse> {
+    async fn report_progress(
+        &self,
+        request: Request<pb::ReportProgressRequest>,
+    ) -> Reply<pb::ReportProgressResponse> {
         let caller = caller(&request);
         let request = request.into_inner();
         let name = request.name.clone();
         let report = work::report(request).map(|report| Command::Report(Box::new(report)));
         let done = self.work(&caller, &name, report).await?;
-        let (expire_time, lease_duration) = done.operation().map(work::lease_times).unwrap_or_default();
+        let (expire_time, lease_duration) =
+            done.operation().map(work::lease_times).unwrap_or_default();
         let directive = done.operation().map(work::directive);
         Ok(Response::new(pb::ReportProgressResponse { expire_time, directive, lease_duration }))
     }
 
-    async fn complete_operation(&self, request: Request<pb::CompleteOperationRequest>) -> Reply<pb::CompleteOperationResponse> {
+    async fn complete_operation(
+        &self,
+        request: Request<pb::CompleteOperationRequest>,
+    ) -> Reply<pb::CompleteOperationResponse> {
         let caller = caller(&request);
         let request = request.into_inner();
         let name = request.name.clone();
-        let complete = work::complete(request).map(|complete| Command::Complete(Box::new(complete)));
+        let complete =
+            work::complete(request).map(|complete| Command::Complete(Box::new(complete)));
         let done = self.work(&caller, &name, complete).await?;
         Ok(Response::new(pb::CompleteOperationResponse { discarded: done.answer.discarded }))
     }
 
-    async fn fail_operation(&self, request: Request<pb::FailOperationRequest>) -> Reply<pb::FailOperationResponse> {
+    async fn fail_operation(
+        &self,
+        request: Request<pb::FailOperationRequest>,
+    ) -> Reply<pb::FailOperationResponse> {
         let caller = caller(&request);
         let request = request.into_inner();
         let name = request.name.clone();
@@ -125,7 +171,10 @@ impl Workers for Service {
         }))
     }
 
-    async fn release_lease(&self, request: Request<pb::ReleaseLeaseRequest>) -> Reply<pb::ReleaseLeaseResponse> {
+    async fn release_lease(
+        &self,
+        request: Request<pb::ReleaseLeaseRequest>,
+    ) -> Reply<pb::ReleaseLeaseResponse> {
         let caller = caller(&request);
         let request = request.into_inner();
         let name = request.name.clone();
@@ -134,7 +183,10 @@ impl Workers for Service {
         Ok(Response::new(pb::ReleaseLeaseResponse {}))
     }
 
-    async fn suspend_operation(&self, request: Request<pb::SuspendOperationRequest>) -> Reply<pb::SuspendOperationResponse> {
+    async fn suspend_operation(
+        &self,
+        request: Request<pb::SuspendOperationRequest>,
+    ) -> Reply<pb::SuspendOperationResponse> {
         let caller = caller(&request);
         let request = request.into_inner();
         let name = request.name.clone();

@@ -5,7 +5,10 @@ use super::lease::Answer;
 use super::payload::Payload;
 use super::published::cancelled_by_client;
 use super::transition::{bookkeeping, visible};
-use super::{Applied, Deletion, Operation, Pending, Record, Rejection, State, Suspension, Tombstone, duration};
+use super::{
+    Applied, Deletion, Operation, Pending, Record, Rejection, State, Suspension, Tombstone,
+    duration,
+};
 use crate::clock::Timestamp;
 use crate::limits::{DEFAULT_CANCEL_GRACE, TOMBSTONE};
 use crate::proto::longhaul::v1 as pb;
@@ -18,7 +21,8 @@ pub(super) fn cancel(operation: &Operation, now: Timestamp) -> Applied {
             return Applied::Unchanged(Answer::default());
         }
         State::Running(lease) => {
-            let grace = duration(operation.spec.options.cancel_grace.as_ref()).unwrap_or(DEFAULT_CANCEL_GRACE);
+            let grace = duration(operation.spec.options.cancel_grace.as_ref())
+                .unwrap_or(DEFAULT_CANCEL_GRACE);
             next.cancel_trail = Some(trail);
             next.pause_requested = false;
             next.state = State::Cancelling(lease.clone(), now + grace);
@@ -31,7 +35,11 @@ pub(super) fn cancel(operation: &Operation, now: Timestamp) -> Applied {
     visible(next, now).into()
 }
 
-pub(super) fn delete(operation: &Operation, delete: &Delete, now: Timestamp) -> Result<Applied, Rejection> {
+pub(super) fn delete(
+    operation: &Operation,
+    delete: &Delete,
+    now: Timestamp,
+) -> Result<Applied, Rejection> {
     if let Some(deletion) = operation.deletion {
         return if deletion.nonce == delete.nonce {
             Ok(Applied::Unchanged(Answer::default()))
@@ -53,7 +61,11 @@ pub(super) fn delete(operation: &Operation, delete: &Delete, now: Timestamp) -> 
     Ok(change.into())
 }
 
-pub(super) fn pause(operation: &Operation, pause: &Pause, now: Timestamp) -> Result<Applied, Rejection> {
+pub(super) fn pause(
+    operation: &Operation,
+    pause: &Pause,
+    now: Timestamp,
+) -> Result<Applied, Rejection> {
     if operation.control_nonce == Some(pause.nonce) {
         return Ok(Applied::Unchanged(Answer::default()));
     }
@@ -62,8 +74,12 @@ pub(super) fn pause(operation: &Operation, pause: &Pause, now: Timestamp) -> Res
     next.control_nonce = Some(pause.nonce);
     next.suspend_reason.clone_from(&pause.reason);
     match &operation.state {
-        State::Pending(_) => next.state = State::Suspended(Suspension { by_worker: false, resume_time: None }),
-        State::Running(_) if operation.pause_requested => return Ok(Applied::Unchanged(Answer::default())),
+        State::Pending(_) => {
+            next.state = State::Suspended(Suspension { by_worker: false, resume_time: None })
+        }
+        State::Running(_) if operation.pause_requested => {
+            return Ok(Applied::Unchanged(Answer::default()));
+        }
         State::Running(_) => next.pause_requested = true,
         State::Suspended(Suspension { by_worker, resume_time: Some(_) }) => {
             next.suspend_reason.clone_from(&operation.suspend_reason);
@@ -71,12 +87,18 @@ pub(super) fn pause(operation: &Operation, pause: &Pause, now: Timestamp) -> Res
         }
         State::Suspended(_) => return Ok(Applied::Unchanged(Answer::default())),
         State::Cancelling(..) => return Err(refuse(operation, "pause", "it is being cancelled")),
-        State::Succeeded(_) | State::Failed(_) | State::Cancelled(_) => return Err(refuse(operation, "pause", "it is done")),
+        State::Succeeded(_) | State::Failed(_) | State::Cancelled(_) => {
+            return Err(refuse(operation, "pause", "it is done"));
+        }
     }
     Ok(visible(next, now).into())
 }
 
-pub(super) fn resume(operation: &Operation, resume: &Resume, now: Timestamp) -> Result<Applied, Rejection> {
+pub(super) fn resume(
+    operation: &Operation,
+    resume: &Resume,
+    now: Timestamp,
+) -> Result<Applied, Rejection> {
     if operation.control_nonce == Some(resume.nonce) {
         return Ok(Applied::Unchanged(Answer::default()));
     }
@@ -87,7 +109,8 @@ pub(super) fn resume(operation: &Operation, resume: &Resume, now: Timestamp) -> 
     match &operation.state {
         State::Suspended(_) => {
             next.resume_input = resume.input.clone().map(Payload::Inline);
-            next.state = State::Pending(Pending { ready_time: now, retrying: operation.attempts_used > 0 });
+            next.state =
+                State::Pending(Pending { ready_time: now, retrying: operation.attempts_used > 0 });
         }
         State::Running(_) if operation.pause_requested => next.pause_requested = false,
         _ => return Ok(Applied::Unchanged(Answer::default())),

@@ -15,11 +15,17 @@ use crate::limits::RETURN_GRACE;
 /// Does what is due, or moves the entry to where it truly is.
 pub(super) fn due(operation: &Operation, due: Due, now: Timestamp) -> Applied {
     let is_ready = operation.places.ready.is_some();
-    let time = times(operation, is_ready).into_iter().find(|(class, _)| *class == due.class).map(|(_, time)| time);
-    let lies = operation.places.due.iter().find(|(class, _)| *class == due.class).map(|(_, time)| *time);
+    let time = times(operation, is_ready)
+        .into_iter()
+        .find(|(class, _)| *class == due.class)
+        .map(|(_, time)| time);
+    let lies =
+        operation.places.due.iter().find(|(class, _)| *class == due.class).map(|(_, time)| *time);
     match time {
         Some(time) if time <= now => match operation.state.lease() {
-            Some(lease) if due.class == DueClass::Lease && patience(lease, due.answering_since) > now => {
+            Some(lease)
+                if due.class == DueClass::Lease && patience(lease, due.answering_since) > now =>
+            {
                 Applied::Unchanged(Answer::default())
             }
             _ => act(operation, due.class, time, now),
@@ -56,7 +62,8 @@ fn act(operation: &Operation, class: DueClass, time: Timestamp, now: Timestamp) 
             visible(next, now)
         }
         DueClass::Resume => {
-            next.state = State::Pending(Pending { ready_time: now, retrying: next.attempts_used > 0 });
+            next.state =
+                State::Pending(Pending { ready_time: now, retrying: next.attempts_used > 0 });
             next.suspend_reason.clear();
             visible(next, now)
         }
@@ -130,7 +137,8 @@ impl Operation {
     fn end_lease(&mut self, error: crate::proto::google::rpc::Status, now: Timestamp) {
         let Some(token) = self.state.lease().map(|lease| lease.token) else { return };
         self.end_attempt(Some(error), now);
-        let ended = EndedLease { token, call: Call::Lost, fingerprint: [0; 16], answer: Answer::default() };
+        let ended =
+            EndedLease { token, call: Call::Lost, fingerprint: [0; 16], answer: Answer::default() };
         remember(&mut self.ended_leases, ended);
     }
 }
@@ -143,4 +151,3 @@ impl Applied {
         }
     }
 }
-

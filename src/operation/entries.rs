@@ -103,9 +103,13 @@ pub fn due_bound(time: Timestamp) -> Vec<u8> {
 
 /// Index name and member of every entry that a record has.
 pub fn entries(record: &Record, key: &[u8; 16]) -> Vec<(String, Vec<u8>)> {
-    let due = |class: DueClass, time: Timestamp| (class.index(), [&time.as_micros().to_be_bytes()[..], key].concat());
+    let due = |class: DueClass, time: Timestamp| {
+        (class.index(), [&time.as_micros().to_be_bytes()[..], key].concat())
+    };
     let operation = match record {
-        Record::Tombstone(tombstone) => return vec![due(DueClass::Tombstone, tombstone.forget_time)],
+        Record::Tombstone(tombstone) => {
+            return vec![due(DueClass::Tombstone, tombstone.forget_time)];
+        }
         Record::Operation(operation) => operation,
     };
     let places = &operation.places;
@@ -129,7 +133,9 @@ pub fn entries(record: &Record, key: &[u8; 16]) -> Vec<(String, Vec<u8>)> {
 /// The counter of live operations that a record counts in: by parent and state, callers' view.
 pub fn counter(record: &Record) -> Option<Vec<u8>> {
     match record {
-        Record::Operation(operation) if operation.end_time.is_none() && operation.deletion.is_none() => {
+        Record::Operation(operation)
+            if operation.end_time.is_none() && operation.deletion.is_none() =>
+        {
             Some(live_counter(operation.name.parent(), operation.state.name()))
         }
         _ => None,
@@ -144,9 +150,12 @@ pub fn live_counter(parent: &str, state: &str) -> Vec<u8> {
 /// Puts the entries where they belong as of `now`; those that may stay do.
 pub(super) fn settle(operation: &mut Operation, now: Timestamp) {
     let ready = match &operation.state {
-        State::Pending(pending) if pending.ready_time <= now => {
-            Some(operation.places.ready.unwrap_or_else(|| rank(pending.ready_time, operation.spec.options.priority)))
-        }
+        State::Pending(pending) if pending.ready_time <= now => Some(
+            operation
+                .places
+                .ready
+                .unwrap_or_else(|| rank(pending.ready_time, operation.spec.options.priority)),
+        ),
         _ => None,
     };
     let due = times(operation, ready.is_some())
@@ -169,7 +178,8 @@ fn rank(ready_time: Timestamp, priority: i32) -> i64 {
 pub(super) fn times(operation: &Operation, ready: bool) -> Vec<(DueClass, Timestamp)> {
     let options = &operation.spec.options;
     let mut times = Vec::new();
-    if let Some(deadline) = options.deadline_time.as_ref().filter(|_| operation.end_time.is_none()) {
+    if let Some(deadline) = options.deadline_time.as_ref().filter(|_| operation.end_time.is_none())
+    {
         times.push((DueClass::Deadline, deadline.into()));
     }
     match &operation.state {

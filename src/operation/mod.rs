@@ -302,7 +302,8 @@ impl Operation {
     /// When it has waited too long for its first worker.
     fn queue_deadline(&self) -> Option<Timestamp> {
         let timeout = duration(self.spec.options.queue_timeout.as_ref())?;
-        let waits_since = self.spec.options.schedule_time.as_ref().map_or(self.create_time, Timestamp::from);
+        let waits_since =
+            self.spec.options.schedule_time.as_ref().map_or(self.create_time, Timestamp::from);
         self.start_time.is_none().then(|| waits_since.max(self.create_time) + timeout)
     }
 }

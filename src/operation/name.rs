@@ -32,7 +32,11 @@ impl Name {
             format!("{}/{COLLECTION}/{}", parent.0, id.0)
         };
         if text.len() > MAX_NAME_BYTES {
-            return Err(fault(&text, NAME, format!("it has {} bytes, at most {MAX_NAME_BYTES} are allowed", text.len())));
+            return Err(fault(
+                &text,
+                NAME,
+                format!("it has {} bytes, at most {MAX_NAME_BYTES} are allowed", text.len()),
+            ));
         }
         Ok(Self { text, parent_length: parent.0.len() })
     }
@@ -40,15 +44,30 @@ impl Name {
     /// Reads a full name.
     pub fn parse(text: &str) -> Result<Self, NameError> {
         if text.len() > MAX_NAME_BYTES {
-            return Err(fault(text, NAME, format!("it has {} bytes, at most {MAX_NAME_BYTES} are allowed", text.len())));
+            return Err(fault(
+                text,
+                NAME,
+                format!("it has {} bytes, at most {MAX_NAME_BYTES} are allowed", text.len()),
+            ));
         }
-        let (path, id) = text
-            .rsplit_once('/')
-            .ok_or_else(|| fault(text, NAME, "it has no '/'; a full name looks like operations/ID or projects/P/operations/ID".to_owned()))?;
+        let (path, id) = text.rsplit_once('/').ok_or_else(|| {
+            fault(
+                text,
+                NAME,
+                "it has no '/'; a full name looks like operations/ID or projects/P/operations/ID"
+                    .to_owned(),
+            )
+        })?;
         let parent = match path.strip_suffix(COLLECTION) {
             Some("") => "",
             Some(parent) if parent.ends_with('/') => &parent[..parent.len() - 1],
-            _ => return Err(fault(text, NAME, format!("the part before {id:?} must end in 'operations'"))),
+            _ => {
+                return Err(fault(
+                    text,
+                    NAME,
+                    format!("the part before {id:?} must end in 'operations'"),
+                ));
+            }
         };
         let parent = Parent::parse(parent)?;
         Self::new(&parent, &Id::parse(id)?)
@@ -86,7 +105,11 @@ impl Parent {
     pub fn parse(text: &str) -> Result<Self, NameError> {
         ParentPattern::parse(text).and_then(|pattern| match pattern.wildcard {
             false => Ok(Self(pattern.text)),
-            true => Err(fault(text, PARENT, "'-' stands for every id, which only lists understand".to_owned())),
+            true => Err(fault(
+                text,
+                PARENT,
+                "'-' stands for every id, which only lists understand".to_owned(),
+            )),
         })
     }
 
@@ -110,16 +133,28 @@ impl ParentPattern {
             return Ok(Self { text: String::new(), wildcard: false });
         }
         if text.len() > MAX_NAME_BYTES {
-            return Err(fault(text, PARENT, format!("it has {} bytes, at most {MAX_NAME_BYTES} are allowed", text.len())));
+            return Err(fault(
+                text,
+                PARENT,
+                format!("it has {} bytes, at most {MAX_NAME_BYTES} are allowed", text.len()),
+            ));
         }
         let segments: Vec<&str> = text.split('/').collect();
         if !segments.len().is_multiple_of(2) {
-            return Err(fault(text, PARENT, "it must be pairs of collection and id, such as projects/P".to_owned()));
+            return Err(fault(
+                text,
+                PARENT,
+                "it must be pairs of collection and id, such as projects/P".to_owned(),
+            ));
         }
         for pair in segments.chunks_exact(2) {
             check_segment(text, pair[0])?;
             if pair[0] == "-" || RESERVED.contains(&pair[0]) {
-                return Err(fault(text, PARENT, format!("{:?} cannot be a collection of yours", pair[0])));
+                return Err(fault(
+                    text,
+                    PARENT,
+                    format!("{:?} cannot be a collection of yours", pair[0]),
+                ));
             }
             check_segment(text, pair[1])?;
         }
@@ -139,14 +174,22 @@ impl ParentPattern {
 
     /// The longest text that every matching parent begins with.
     pub fn prefix(&self) -> &str {
-        let end = self.text.split('/').take_while(|segment| *segment != "-").map(|segment| segment.len() + 1).sum();
+        let end = self
+            .text
+            .split('/')
+            .take_while(|segment| *segment != "-")
+            .map(|segment| segment.len() + 1)
+            .sum();
         self.text.get(..end).unwrap_or(&self.text)
     }
 
     /// Whether a parent matches.
     pub fn matches(&self, parent: &str) -> bool {
         let mut segments = parent.split('/');
-        let all = self.text.split('/').all(|wanted| segments.next().is_some_and(|found| wanted == "-" || wanted == found));
+        let all = self
+            .text
+            .split('/')
+            .all(|wanted| segments.next().is_some_and(|found| wanted == "-" || wanted == found));
         all && segments.next().is_none()
     }
 }
@@ -164,9 +207,13 @@ impl Id {
         if inner && ends && text.len() <= MAX_ID_LENGTH {
             return Ok(Self(text.to_owned()));
         }
-        Err(fault(text, "an operation id", format!(
-            "1 to {MAX_ID_LENGTH} lower-case letters, digits and hyphens are allowed, the first and the last no hyphen"
-        )))
+        Err(fault(
+            text,
+            "an operation id",
+            format!(
+                "1 to {MAX_ID_LENGTH} lower-case letters, digits and hyphens are allowed, the first and the last no hyphen"
+            ),
+        ))
     }
 
     /// The id that the server gives: a UUID.
@@ -184,10 +231,18 @@ impl Queue {
     pub fn parse(text: &str) -> Result<Self, NameError> {
         let id = text.strip_prefix("queues/").unwrap_or(text);
         let id = if text.is_empty() { "default" } else { id };
-        if id.is_empty() || id == "-" || id.len() > MAX_LABEL_NAME_BYTES || !id.bytes().all(is_segment_byte) {
-            return Err(fault(text, "a queue", format!(
-                "1 to {MAX_LABEL_NAME_BYTES} letters, digits, '-', '_', '.' and '~' are allowed, 'queues/' may stand before them"
-            )));
+        if id.is_empty()
+            || id == "-"
+            || id.len() > MAX_LABEL_NAME_BYTES
+            || !id.bytes().all(is_segment_byte)
+        {
+            return Err(fault(
+                text,
+                "a queue",
+                format!(
+                    "1 to {MAX_LABEL_NAME_BYTES} letters, digits, '-', '_', '.' and '~' are allowed, 'queues/' may stand before them"
+                ),
+            ));
         }
         Ok(Self(id.to_owned()))
     }
@@ -205,9 +260,13 @@ impl Queue {
 
 fn check_segment(text: &str, segment: &str) -> Result<(), NameError> {
     if segment.is_empty() || !segment.bytes().all(is_segment_byte) {
-        return Err(fault(text, PARENT, format!(
-            "the segment {segment:?} must be letters, digits, '-', '_', '.' and '~', and not empty"
-        )));
+        return Err(fault(
+            text,
+            PARENT,
+            format!(
+                "the segment {segment:?} must be letters, digits, '-', '_', '.' and '~', and not empty"
+            ),
+        ));
     }
     Ok(())
 }

@@ -111,23 +111,35 @@ pub(super) fn cancelled_by_client(name: &Name) -> Status {
 
 /// The error of an attempt whose worker did not renew its lease.
 pub(super) fn worker_lost(name: &Name) -> Status {
-    status(Code::Aborted, format!("the worker of {name} did not renew its lease"), "WORKER_LOST", &[])
+    status(
+        Code::Aborted,
+        format!("the worker of {name} did not renew its lease"),
+        "WORKER_LOST",
+        &[],
+    )
 }
 
 /// The error of an attempt, or of an operation, that took too long.
 pub(super) fn execution_timeout(name: &Name, bound: &str) -> Status {
-    status(Code::DeadlineExceeded, format!("{name} ran into its {bound}"), "EXECUTION_TIMEOUT", &[("bound", bound)])
+    status(
+        Code::DeadlineExceeded,
+        format!("{name} ran into its {bound}"),
+        "EXECUTION_TIMEOUT",
+        &[("bound", bound)],
+    )
 }
 
 /// The error of an operation whose last attempt left none.
 pub(super) fn attempts_exhausted(operation: &Operation, code: Code, cause: &str) -> Status {
     let attempts = operation.attempts_used.to_string();
-    let message = format!("{} was tried {attempts} times; the last time ended with {cause}", operation.name);
+    let message =
+        format!("{} was tried {attempts} times; the last time ended with {cause}", operation.name);
     status(code, message, "ATTEMPTS_EXHAUSTED", &[("attempts", &attempts), ("cause", cause)])
 }
 
 fn status(code: Code, message: String, reason: &str, metadata: &[(&str, &str)]) -> Status {
-    let metadata: BTreeMap<_, _> = metadata.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    let metadata: BTreeMap<_, _> =
+        metadata.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     let info = ErrorInfo { reason: reason.to_owned(), domain: DOMAIN.to_owned(), metadata };
     let detail = Any { type_url: type_url("google.rpc.ErrorInfo"), value: info.encode_to_vec() };
     Status { code: code as i32, message, details: vec![detail] }

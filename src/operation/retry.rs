@@ -6,14 +6,20 @@ use tonic::Code;
 
 use super::{Operation, duration};
 use crate::limits::{
-    BACKOFF_JITTER, DEFAULT_BACKOFF_MULTIPLIER, DEFAULT_INITIAL_BACKOFF, DEFAULT_MAX_ATTEMPTS, DEFAULT_MAX_BACKOFF,
+    BACKOFF_JITTER, DEFAULT_BACKOFF_MULTIPLIER, DEFAULT_INITIAL_BACKOFF, DEFAULT_MAX_ATTEMPTS,
+    DEFAULT_MAX_BACKOFF,
 };
 use crate::proto::longhaul::v1::RetryPolicy;
 
 impl Operation {
     /// Whether the policy tries again after an error of that code.
     pub(super) fn retries_code(&self, code: Code) -> bool {
-        let named = self.spec.options.retry_policy.as_ref().is_some_and(|policy| policy.retryable_codes.contains(&(code as i32)));
+        let named = self
+            .spec
+            .options
+            .retry_policy
+            .as_ref()
+            .is_some_and(|policy| policy.retryable_codes.contains(&(code as i32)));
         code == Code::Unavailable || named
     }
 
@@ -47,7 +53,11 @@ impl Operation {
 fn backoff(policy: &RetryPolicy, attempts: u32, jitter: f64) -> Duration {
     let initial = duration(policy.initial_backoff.as_ref()).unwrap_or(DEFAULT_INITIAL_BACKOFF);
     let longest = duration(policy.max_backoff.as_ref()).unwrap_or(DEFAULT_MAX_BACKOFF);
-    let multiplier = if policy.backoff_multiplier == 0.0 { DEFAULT_BACKOFF_MULTIPLIER } else { policy.backoff_multiplier };
+    let multiplier = if policy.backoff_multiplier == 0.0 {
+        DEFAULT_BACKOFF_MULTIPLIER
+    } else {
+        policy.backoff_multiplier
+    };
     let exponent = i32::try_from(attempts.saturating_sub(1)).unwrap_or(i32::MAX);
     let pause = initial.as_secs_f64() * multiplier.powi(exponent);
     let pause = pause.min(longest.as_secs_f64()) * jitter.mul_add(BACKOFF_JITTER, 1.0);

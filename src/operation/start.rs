@@ -105,19 +105,25 @@ pub fn start(start: Start, now: Timestamp) -> Result<Change, Rejection> {
 
 fn check_initial_metadata(start: &Start) -> Result<(), Rejection> {
     match &start.initial_metadata {
-        Some(metadata) if type_name(&metadata.type_url) != start.metadata_type => Err(Rejection::TypeMismatch {
-            name: start.name.clone(),
-            field: "initial_metadata",
-            declared: declared(&start.metadata_type),
-            found: type_name(&metadata.type_url).to_owned(),
-        }),
+        Some(metadata) if type_name(&metadata.type_url) != start.metadata_type => {
+            Err(Rejection::TypeMismatch {
+                name: start.name.clone(),
+                field: "initial_metadata",
+                declared: declared(&start.metadata_type),
+                found: type_name(&metadata.type_url).to_owned(),
+            })
+        }
         _ => Ok(()),
     }
 }
 
 /// What to say was declared.
 pub(super) fn declared(type_name: &str) -> String {
-    if type_name.is_empty() { "none, since none was declared at start".to_owned() } else { type_name.to_owned() }
+    if type_name.is_empty() {
+        "none, since none was declared at start".to_owned()
+    } else {
+        type_name.to_owned()
+    }
 }
 
 impl Operation {
@@ -143,7 +149,9 @@ impl Operation {
         use pb::operation_options::Expiration;
         match &self.spec.options.expiration {
             Some(Expiration::ExpireTime(time)) => Timestamp::from(time).max(end_time + MIN_TTL),
-            Some(Expiration::Ttl(ttl)) => end_time + duration(Some(ttl)).unwrap_or(DEFAULT_TTL).max(MIN_TTL),
+            Some(Expiration::Ttl(ttl)) => {
+                end_time + duration(Some(ttl)).unwrap_or(DEFAULT_TTL).max(MIN_TTL)
+            }
             None => end_time + DEFAULT_TTL,
         }
     }

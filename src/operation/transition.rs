@@ -41,7 +41,11 @@ pub fn apply(record: &Record, command: &Command, now: Timestamp) -> Result<Appli
     }
 }
 
-fn apply_to_operation(operation: &Operation, command: &Command, now: Timestamp) -> Result<Applied, Rejection> {
+fn apply_to_operation(
+    operation: &Operation,
+    command: &Command,
+    now: Timestamp,
+) -> Result<Applied, Rejection> {
     match command {
         Command::Lease(take) => work::lease(operation, take, now),
         Command::Renew(renew) => work::renew(operation, renew, now),
@@ -52,7 +56,9 @@ fn apply_to_operation(operation: &Operation, command: &Command, now: Timestamp) 
         Command::Suspend(suspend) => work::suspend(operation, suspend, now),
         Command::Delete(delete) => control::delete(operation, delete, now),
         Command::Due(due) => Ok(due::due(operation, *due, now)),
-        Command::Cancel | Command::Pause(_) | Command::Resume(_) if operation.deletion.is_some() => {
+        Command::Cancel | Command::Pause(_) | Command::Resume(_)
+            if operation.deletion.is_some() =>
+        {
             Err(Rejection::Deleted(operation.name.clone()))
         }
         Command::Cancel => Ok(control::cancel(operation, now)),
@@ -61,11 +67,21 @@ fn apply_to_operation(operation: &Operation, command: &Command, now: Timestamp) 
     }
 }
 
-fn apply_to_tombstone(tombstone: &Tombstone, command: &Command, now: Timestamp) -> Result<Applied, Rejection> {
+fn apply_to_tombstone(
+    tombstone: &Tombstone,
+    command: &Command,
+    now: Timestamp,
+) -> Result<Applied, Rejection> {
     let done = Ok(Applied::Unchanged(Answer::default()));
     match command {
         Command::Due(due) if due.class == DueClass::Tombstone && tombstone.forget_time <= now => {
-            let forgotten = Change { record: None, visible: false, leases: false, not_before: Some(tombstone.forget_time), answer: Answer::default() };
+            let forgotten = Change {
+                record: None,
+                visible: false,
+                leases: false,
+                not_before: Some(tombstone.forget_time),
+                answer: Answer::default(),
+            };
             Ok(forgotten.into())
         }
         Command::Due(_) => done,
@@ -89,10 +105,18 @@ pub(super) fn visible(mut operation: Operation, now: Timestamp) -> Change {
 pub(super) fn bookkeeping(mut operation: Operation, now: Timestamp) -> Change {
     settle(&mut operation, now);
     let record = match operation.deletion {
-        Some(deletion) if operation.state.is_done() => Record::Tombstone(control::bury(&operation, Some(deletion), now)),
+        Some(deletion) if operation.state.is_done() => {
+            Record::Tombstone(control::bury(&operation, Some(deletion), now))
+        }
         _ => Record::Operation(Box::new(operation)),
     };
-    Change { record: Some(record), visible: false, leases: false, not_before: None, answer: Answer::default() }
+    Change {
+        record: Some(record),
+        visible: false,
+        leases: false,
+        not_before: None,
+        answer: Answer::default(),
+    }
 }
 
 impl Change {

@@ -11,11 +11,18 @@ use super::start::declared;
 use super::transition::{bookkeeping, visible};
 use super::{Applied, Operation, Pending, Rejection, State, Suspension, Tombstone};
 use crate::clock::Timestamp;
-use crate::limits::{MAX_ATTEMPTS_KEPT, MAX_PARTIAL_ERROR_BYTES, MAX_PARTIAL_ERRORS, MAX_RELATED_RESOURCES, MAX_UNSEEN_LEASES};
+use crate::limits::{
+    MAX_ATTEMPTS_KEPT, MAX_PARTIAL_ERROR_BYTES, MAX_PARTIAL_ERRORS, MAX_RELATED_RESOURCES,
+    MAX_UNSEEN_LEASES,
+};
 use crate::proto::google::rpc::Status;
 use crate::proto::longhaul::v1 as pb;
 
-pub(super) fn lease(operation: &Operation, take: &Take, now: Timestamp) -> Result<Applied, Rejection> {
+pub(super) fn lease(
+    operation: &Operation,
+    take: &Take,
+    now: Timestamp,
+) -> Result<Applied, Rejection> {
     match &operation.state {
         State::Running(lease) | State::Cancelling(lease, _) if lease.token == take.token => {
             Ok(Applied::Unchanged(Answer::default()))
@@ -27,7 +34,11 @@ pub(super) fn lease(operation: &Operation, take: &Take, now: Timestamp) -> Resul
     }
 }
 
-pub(super) fn renew(operation: &Operation, renew: &Renew, now: Timestamp) -> Result<Applied, Rejection> {
+pub(super) fn renew(
+    operation: &Operation,
+    renew: &Renew,
+    now: Timestamp,
+) -> Result<Applied, Rejection> {
     let lease = operation.held(&renew.token, "renew the lease of")?;
     let mut next = operation.clone();
     let trail_moved = next.move_cancel_trail(renew.cancel_acknowledged, now);
@@ -38,7 +49,11 @@ pub(super) fn renew(operation: &Operation, renew: &Renew, now: Timestamp) -> Res
     Ok(if trail_moved { visible(next, now) } else { bookkeeping(next, now) }.into())
 }
 
-pub(super) fn report(operation: &Operation, report: &Report, now: Timestamp) -> Result<Applied, Rejection> {
+pub(super) fn report(
+    operation: &Operation,
+    report: &Report,
+    now: Timestamp,
+) -> Result<Applied, Rejection> {
     let lease = operation.held(&report.renew.token, "report on")?;
     if report.number > 0 && report.number <= lease.report_number {
         return renew(operation, &report.renew, now);
@@ -60,7 +75,11 @@ pub(super) fn report(operation: &Operation, report: &Report, now: Timestamp) -> 
     Ok(visible(next, now).into())
 }
 
-pub(super) fn complete(operation: &Operation, complete: &Complete, now: Timestamp) -> Result<Applied, Rejection> {
+pub(super) fn complete(
+    operation: &Operation,
+    complete: &Complete,
+    now: Timestamp,
+) -> Result<Applied, Rejection> {
     if let Some(answer) = operation.repeated(&complete.proof, Call::Complete, "complete")? {
         return Ok(Applied::Unchanged(answer));
     }
@@ -78,7 +97,11 @@ pub(super) fn complete(operation: &Operation, complete: &Complete, now: Timestam
     Ok(visible(next, now).answering(answer).into())
 }
 
-pub(super) fn fail(operation: &Operation, fail: &Fail, now: Timestamp) -> Result<Applied, Rejection> {
+pub(super) fn fail(
+    operation: &Operation,
+    fail: &Fail,
+    now: Timestamp,
+) -> Result<Applied, Rejection> {
     if let Some(answer) = operation.repeated(&fail.proof, Call::Fail, "fail")? {
         return Ok(Applied::Unchanged(answer));
     }
@@ -92,7 +115,11 @@ pub(super) fn fail(operation: &Operation, fail: &Fail, now: Timestamp) -> Result
 
     let cancelling = matches!(next.state, State::Cancelling(..));
     if cancelling && (retryable || error.code == Code::Cancelled as i32) {
-        let status = if error.code == Code::Cancelled as i32 { error } else { cancelled_by_client(&next.name) };
+        let status = if error.code == Code::Cancelled as i32 {
+            error
+        } else {
+            cancelled_by_client(&next.name)
+        };
         next.end(State::Cancelled(status), now);
     } else if !cancelling && retryable && next.attempts_used < next.max_attempts() {
         next.retry_or_park(fail.retry_delay.unwrap_or_else(|| next.backoff()), now);
@@ -103,12 +130,20 @@ pub(super) fn fail(operation: &Operation, fail: &Fail, now: Timestamp) -> Result
         State::Pending(pending) => Some(pending.ready_time),
         _ => None,
     };
-    let answer = Answer { discarded: next.deletion.is_some(), will_retry: !next.state.is_done(), schedule_time };
+    let answer = Answer {
+        discarded: next.deletion.is_some(),
+        will_retry: !next.state.is_done(),
+        schedule_time,
+    };
     next.forget_lease(fail.proof, Call::Fail, answer);
     Ok(visible(next, now).answering(answer).into())
 }
 
-pub(super) fn release(operation: &Operation, release: &Release, now: Timestamp) -> Result<Applied, Rejection> {
+pub(super) fn release(
+    operation: &Operation,
+    release: &Release,
+    now: Timestamp,
+) -> Result<Applied, Rejection> {
     if let Some(answer) = operation.repeated(&release.proof, Call::Release, "release")? {
         return Ok(Applied::Unchanged(answer));
     }
@@ -130,7 +165,11 @@ pub(super) fn release(operation: &Operation, release: &Release, now: Timestamp) 
     Ok(visible(next, now).into())
 }
 
-pub(super) fn suspend(operation: &Operation, suspend: &Suspend, now: Timestamp) -> Result<Applied, Rejection> {
+pub(super) fn suspend(
+    operation: &Operation,
+    suspend: &Suspend,
+    now: Timestamp,
+) -> Result<Applied, Rejection> {
     if let Some(answer) = operation.repeated(&suspend.proof, Call::Suspend, "suspend")? {
         return Ok(Applied::Unchanged(answer));
     }
@@ -175,19 +214,31 @@ impl Operation {
     }
 
     /// What a call that ended this lease before was told, if this is that call again.
-    fn repeated(&self, proof: &Proof, call: Call, verb: &'static str) -> Result<Option<Answer>, Rejection> {
+    fn repeated(
+        &self,
+        proof: &Proof,
+        call: Call,
+        verb: &'static str,
+    ) -> Result<Option<Answer>, Rejection> {
         repeated(&self.ended_leases, proof, call).map_err(|ended| match ended {
             Call::Lost => self.lease_lost(),
             _ => Rejection::InvalidState {
                 name: self.name.clone(),
                 verb,
-                why: format!("this lease was ended by a {} call that said something else", ended.verb()),
+                why: format!(
+                    "this lease was ended by a {} call that said something else",
+                    ended.verb()
+                ),
             },
         })
     }
 
     fn lease_lost(&self) -> Rejection {
-        Rejection::LeaseLost { name: self.name.clone(), attempt: self.attempt(), fencing_number: self.stamps.fencing }
+        Rejection::LeaseLost {
+            name: self.name.clone(),
+            attempt: self.attempt(),
+            fencing_number: self.stamps.fencing,
+        }
     }
 
     fn with_lease(&mut self, change: impl FnOnce(&mut Lease)) {
@@ -212,12 +263,14 @@ impl Operation {
 
     fn check_metadata(&self, metadata: Option<&Any>) -> Result<(), Rejection> {
         match metadata {
-            Some(any) if type_name(&any.type_url) != self.spec.metadata_type => Err(Rejection::TypeMismatch {
-                name: self.name.clone(),
-                field: "metadata",
-                declared: declared(&self.spec.metadata_type),
-                found: type_name(&any.type_url).to_owned(),
-            }),
+            Some(any) if type_name(&any.type_url) != self.spec.metadata_type => {
+                Err(Rejection::TypeMismatch {
+                    name: self.name.clone(),
+                    field: "metadata",
+                    declared: declared(&self.spec.metadata_type),
+                    found: type_name(&any.type_url).to_owned(),
+                })
+            }
             _ => Ok(()),
         }
     }
@@ -229,12 +282,18 @@ impl Operation {
             return Ok(response.cloned().unwrap_or_else(empty));
         }
         let found = if response.is_none() { "missing".to_owned() } else { found.to_owned() };
-        Err(Rejection::TypeMismatch { name: self.name.clone(), field: "response", declared: wanted.to_owned(), found })
+        Err(Rejection::TypeMismatch {
+            name: self.name.clone(),
+            field: "response",
+            declared: wanted.to_owned(),
+            found,
+        })
     }
 
     fn take_progress(&mut self, progress: Option<&pb::Progress>, now: Timestamp) {
         if let Some(progress) = progress {
-            self.progress = Some(pb::Progress { update_time: Some(now.into()), ..progress.clone() });
+            self.progress =
+                Some(pb::Progress { update_time: Some(now.into()), ..progress.clone() });
         }
     }
 
@@ -250,9 +309,15 @@ impl Operation {
         }
     }
 
-    fn append(&mut self, errors: &[Status], resources: &[pb::RelatedResource], now: Timestamp) -> Result<(), Rejection> {
+    fn append(
+        &mut self,
+        errors: &[Status],
+        resources: &[pb::RelatedResource],
+        now: Timestamp,
+    ) -> Result<(), Rejection> {
         use prost::Message;
-        let full = |what, limit| Err(Rejection::LimitExceeded { name: self.name.clone(), what, limit });
+        let full =
+            |what, limit| Err(Rejection::LimitExceeded { name: self.name.clone(), what, limit });
         let bytes: usize = self.partial_errors.iter().chain(errors).map(Message::encoded_len).sum();
         if self.partial_errors.len() + errors.len() > MAX_PARTIAL_ERRORS {
             return full("partial errors", MAX_PARTIAL_ERRORS);
@@ -264,7 +329,10 @@ impl Operation {
             return full("related resources", MAX_RELATED_RESOURCES);
         }
         self.partial_errors.extend_from_slice(errors);
-        let stamped = |resource: &pb::RelatedResource| pb::RelatedResource { create_time: Some(now.into()), ..resource.clone() };
+        let stamped = |resource: &pb::RelatedResource| pb::RelatedResource {
+            create_time: Some(now.into()),
+            ..resource.clone()
+        };
         self.related_resources.extend(resources.iter().map(stamped));
         Ok(())
     }
@@ -332,10 +400,16 @@ impl Operation {
 }
 
 /// What a call was told that ended a lease before; the way the lease ended otherwise where that was another call.
-pub(super) fn repeated(ended_leases: &[EndedLease], proof: &Proof, call: Call) -> Result<Option<Answer>, Call> {
+pub(super) fn repeated(
+    ended_leases: &[EndedLease],
+    proof: &Proof,
+    call: Call,
+) -> Result<Option<Answer>, Call> {
     match ended_leases.iter().find(|ended| ended.token == proof.token) {
         None => Ok(None),
-        Some(ended) if ended.call == call && ended.fingerprint == proof.fingerprint => Ok(Some(ended.answer)),
+        Some(ended) if ended.call == call && ended.fingerprint == proof.fingerprint => {
+            Ok(Some(ended.answer))
+        }
         Some(ended) => Err(ended.call),
     }
 }
@@ -363,4 +437,3 @@ pub(super) fn after_death(tombstone: &Tombstone, command: &Command) -> Option<An
     };
     repeated(&tombstone.ended_leases, proof, call).ok().flatten()
 }
-

@@ -14,7 +14,9 @@ use crate::operation::entries::DueClass;
 use crate::operation::lease::{Answer, Call, EndedLease, Lease, Token};
 use crate::operation::name::{Name, Queue};
 use crate::operation::payload::{Detached, Payload};
-use crate::operation::{Deletion, Operation, Pending, Places, Record, Spec, Stamps, State, Suspension, Tombstone};
+use crate::operation::{
+    Deletion, Operation, Pending, Places, Record, Spec, Stamps, State, Suspension, Tombstone,
+};
 use crate::proto::google::longrunning::Operation as Published;
 use crate::proto::google::longrunning::operation::Result as Outcome;
 use crate::proto::longhaul::store::v1 as stored;
@@ -75,7 +77,8 @@ pub fn detach(record: &mut Record, key: Key) -> Vec<(BodyKey, Bytes)> {
         // The nonce follows from the content, so that deciding twice writes the same.
         let hash = blake3::hash(&any.value);
         let nonce = hash.as_bytes().first_chunk().copied().unwrap_or_default();
-        let detached = Detached { type_url: any.type_url.clone(), size: any.value.len() as u64, nonce };
+        let detached =
+            Detached { type_url: any.type_url.clone(), size: any.value.len() as u64, nonce };
         bodies.push((body_key(key, slot, &detached), Bytes::from(std::mem::take(&mut any.value))));
         *payload = Payload::Detached(detached);
     }
@@ -85,8 +88,12 @@ pub fn detach(record: &mut Record, key: Key) -> Vec<(BodyKey, Bytes)> {
 /// A record's value.
 pub fn encode(record: &Record) -> Bytes {
     let kind = match record {
-        Record::Operation(operation) => stored::record::Kind::Operation(encode_operation(operation)),
-        Record::Tombstone(tombstone) => stored::record::Kind::Tombstone(encode_tombstone(tombstone)),
+        Record::Operation(operation) => {
+            stored::record::Kind::Operation(encode_operation(operation))
+        }
+        Record::Tombstone(tombstone) => {
+            stored::record::Kind::Tombstone(encode_tombstone(tombstone))
+        }
     };
     stored::Record { kind: Some(kind) }.encode_to_vec().into()
 }
@@ -96,14 +103,23 @@ pub fn encode(record: &Record) -> Bytes {
 /// # Errors
 /// [`StoreError::Damaged`] names what cannot be read.
 pub fn decode(record: &super::Record) -> Result<Record, StoreError> {
-    let stamps = Stamps { revision: record.revision, visible: record.visible_revision, fencing: record.fencing_number };
+    let stamps = Stamps {
+        revision: record.revision,
+        visible: record.visible_revision,
+        fencing: record.fencing_number,
+    };
     let kind = stored::Record::decode(record.value.clone()).ok().and_then(|record| record.kind);
     let decoded = match kind {
-        Some(stored::record::Kind::Operation(operation)) => decode_operation(operation, stamps).map(|operation| Record::Operation(Box::new(operation))),
-        Some(stored::record::Kind::Tombstone(tombstone)) => decode_tombstone(tombstone).map(Record::Tombstone),
+        Some(stored::record::Kind::Operation(operation)) => decode_operation(operation, stamps)
+            .map(|operation| Record::Operation(Box::new(operation))),
+        Some(stored::record::Kind::Tombstone(tombstone)) => {
+            decode_tombstone(tombstone).map(Record::Tombstone)
+        }
         None => None,
     };
-    decoded.ok_or_else(|| StoreError::Damaged(format!("revision {} of {} bytes", record.revision, record.value.len())))
+    decoded.ok_or_else(|| {
+        StoreError::Damaged(format!("revision {} of {} bytes", record.revision, record.value.len()))
+    })
 }
 
 /// What callers get of an operation, without a look at the rest of its record.
@@ -111,7 +127,9 @@ pub fn decode(record: &super::Record) -> Result<Record, StoreError> {
 /// `None` where that is not all there is to say: of tombstones, deleted operations, payloads with a body, and damage.
 pub fn glance(record: &super::Record) -> Option<Published> {
     let operation = Glance::decode(record.value.clone()).ok()?.operation?;
-    let whole = operation.delete_time == 0 && operation.detached_metadata.is_none() && operation.detached_response.is_none();
+    let whole = operation.delete_time == 0
+        && operation.detached_metadata.is_none()
+        && operation.detached_response.is_none();
     operation.published.filter(|_| whole)
 }
 
@@ -254,7 +272,10 @@ fn decode_operation(stored: stored::Operation, stamps: Stamps) -> Option<Operati
         control_nonce: stored.control_nonce.as_ref().try_into().ok(),
         last_error: stored.last_error,
         ended_leases: stored.ended_leases.iter().map(decode_ended).collect::<Option<_>>()?,
-        deletion: time(stored.delete_time).map(|time| Deletion { time, nonce: stored.delete_nonce.as_ref().try_into().unwrap_or_default() }),
+        deletion: time(stored.delete_time).map(|time| Deletion {
+            time,
+            nonce: stored.delete_nonce.as_ref().try_into().unwrap_or_default(),
+        }),
         places: decode_places(&stored.places.unwrap_or_default())?,
         stamps,
     })
@@ -263,12 +284,23 @@ fn decode_operation(stored: stored::Operation, stamps: Stamps) -> Option<Operati
 fn decode_state(stored: &stored::Operation, outcome: Option<Outcome>) -> Option<State> {
     use pb::operation_record::State as Stored;
     Some(match (Stored::try_from(stored.state).ok()?, outcome) {
-        (Stored::Pending, _) => State::Pending(Pending { ready_time: Timestamp::from_micros(stored.ready_time), retrying: stored.retrying }),
+        (Stored::Pending, _) => State::Pending(Pending {
+            ready_time: Timestamp::from_micros(stored.ready_time),
+            retrying: stored.retrying,
+        }),
         (Stored::Running, _) => State::Running(decode_lease(stored.lease.as_ref()?)?),
-        (Stored::Cancelling, _) => State::Cancelling(decode_lease(stored.lease.as_ref()?)?, Timestamp::from_micros(stored.grace_end)),
-        (Stored::Suspended, _) => State::Suspended(Suspension { by_worker: stored.suspended_by_worker, resume_time: time(stored.resume_time) }),
+        (Stored::Cancelling, _) => State::Cancelling(
+            decode_lease(stored.lease.as_ref()?)?,
+            Timestamp::from_micros(stored.grace_end),
+        ),
+        (Stored::Suspended, _) => State::Suspended(Suspension {
+            by_worker: stored.suspended_by_worker,
+            resume_time: time(stored.resume_time),
+        }),
         (Stored::Succeeded, Some(Outcome::Response(any))) => State::Succeeded(Payload::Inline(any)),
-        (Stored::Succeeded, _) => State::Succeeded(Payload::Detached(decode_detached(stored.detached_response.as_ref()?)?)),
+        (Stored::Succeeded, _) => State::Succeeded(Payload::Detached(decode_detached(
+            stored.detached_response.as_ref()?,
+        )?)),
         (Stored::Failed, Some(Outcome::Error(error))) => State::Failed(error),
         (Stored::Cancelled, Some(Outcome::Error(error))) => State::Cancelled(error),
         _ => return None,
@@ -321,7 +353,9 @@ fn decode_payload(stored: Option<stored::Payload>) -> Option<Option<Payload>> {
     match stored.map(|payload| payload.place) {
         None => Some(None),
         Some(Some(Place::Inline(any))) => Some(Some(Payload::Inline(any))),
-        Some(Some(Place::Detached(detached))) => Some(Some(Payload::Detached(decode_detached(&detached)?))),
+        Some(Some(Place::Detached(detached))) => {
+            Some(Some(Payload::Detached(decode_detached(&detached)?)))
+        }
         Some(None) => None,
     }
 }
@@ -334,7 +368,11 @@ fn encode_detached(payload: &Payload) -> Option<stored::Detached> {
 }
 
 fn name_detached(detached: &Detached) -> stored::Detached {
-    stored::Detached { type_url: detached.type_url.clone(), size: detached.size, nonce: bytes(&detached.nonce) }
+    stored::Detached {
+        type_url: detached.type_url.clone(),
+        size: detached.size,
+        nonce: bytes(&detached.nonce),
+    }
 }
 
 fn decode_detached(stored: &stored::Detached) -> Option<Detached> {
@@ -399,7 +437,11 @@ fn decode_ended(stored: &stored::EndedLease) -> Option<EndedLease> {
             Stored::Suspend => Call::Suspend,
         },
         fingerprint: stored.fingerprint.as_ref().try_into().ok()?,
-        answer: Answer { discarded: stored.discarded, will_retry: stored.will_retry, schedule_time: time(stored.schedule_time) },
+        answer: Answer {
+            discarded: stored.discarded,
+            will_retry: stored.will_retry,
+            schedule_time: time(stored.schedule_time),
+        },
     })
 }
 
@@ -409,12 +451,22 @@ fn encode_places(places: &Places) -> stored::Places {
         failed: places.failed,
         ready: places.ready.is_some(),
         rank: places.ready.unwrap_or_default(),
-        due: places.due.iter().map(|(class, time)| stored::places::Due { class: *class as u32, time: time.as_micros() }).collect(),
+        due: places
+            .due
+            .iter()
+            .map(|(class, time)| stored::places::Due {
+                class: *class as u32,
+                time: time.as_micros(),
+            })
+            .collect(),
     }
 }
 
 fn decode_places(stored: &stored::Places) -> Option<Places> {
-    let due = stored.due.iter().map(|due| Some((DueClass::from_number(due.class)?, Timestamp::from_micros(due.time))));
+    let due = stored
+        .due
+        .iter()
+        .map(|due| Some((DueClass::from_number(due.class)?, Timestamp::from_micros(due.time))));
     Some(Places {
         listed: stored.listed,
         failed: stored.failed,

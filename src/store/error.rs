@@ -58,7 +58,9 @@ pub enum OpenError {
     #[error("{0}")]
     Format(String),
     /// Another keyspace than the one that was asked for.
-    #[error("{place} holds keyspace {found}, not {wanted}; point --store at the right one, or leave --keyspace out")]
+    #[error(
+        "{place} holds keyspace {found}, not {wanted}; point --store at the right one, or leave --keyspace out"
+    )]
     WrongKeyspace {
         /// The store's address, without credentials.
         place: String,

@@ -97,7 +97,11 @@ impl Keyspace {
     /// # Errors
     /// [`OpenError::Format`] for what is no root record, or one that this version must not touch.
     pub fn decode(place: &str, bytes: &[u8]) -> Result<Self, OpenError> {
-        let foreign = || OpenError::Format(format!("{place} holds something that longhaul did not write; choose another prefix or place"));
+        let foreign = || {
+            OpenError::Format(format!(
+                "{place} holds something that longhaul did not write; choose another prefix or place"
+            ))
+        };
         let body = bytes.strip_prefix(MAGIC).ok_or_else(foreign)?;
         let root = stored::Root::decode(body).map_err(|_| foreign())?;
         if root.format > FORMAT || root.min_writer > FORMAT {
@@ -130,7 +134,11 @@ impl Keyspace {
 /// The secret stays out of logs.
 impl fmt::Debug for Keyspace {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Keyspace").field("id", &self.id).field("partitions", &self.partitions()).finish_non_exhaustive()
+        formatter
+            .debug_struct("Keyspace")
+            .field("id", &self.id)
+            .field("partitions", &self.partitions())
+            .finish_non_exhaustive()
     }
 }
 
@@ -174,7 +182,8 @@ mod tests {
     #[test]
     fn tags_lie_evenly_over_the_slots() {
         for partitions in [1, 16, 48] {
-            let slots: Vec<u32> = spread_tags(partitions).iter().map(|tag| slot(tag.as_bytes())).collect();
+            let slots: Vec<u32> =
+                spread_tags(partitions).iter().map(|tag| slot(tag.as_bytes())).collect();
             let width = SLOTS / u32::from(partitions);
             for (partition, slot) in (0..).zip(&slots) {
                 assert!(slot / width == partition, "{partitions} partitions: {slots:?}");

@@ -19,7 +19,13 @@ pub struct Before {
 }
 
 /// Everything that a change writes; `note` goes out with the hint, if there is one.
-pub fn write_set(keyspace: &Keyspace, key: Key, before: Option<&Before>, change: &Change, note: &str) -> WriteSet {
+pub fn write_set(
+    keyspace: &Keyspace,
+    key: Key,
+    before: Option<&Before>,
+    change: &Change,
+    note: &str,
+) -> WriteSet {
     let partition = keyspace.partition(key);
     let check = before.map_or(Check::Absent(key), |before| Check::At(key, before.stamps.revision));
     let mut set = WriteSet::new(partition, check);
@@ -48,7 +54,9 @@ pub fn write_set(keyspace: &Keyspace, key: Key, before: Option<&Before>, change:
 
 /// Whether a worker may take it now and could not before.
 pub fn becomes_ready(old: Option<&Record>, new: Option<&Record>) -> bool {
-    let ready = |record: Option<&Record>| record.and_then(Record::operation).is_some_and(|operation| operation.places.ready.is_some());
+    let ready = |record: Option<&Record>| {
+        record.and_then(Record::operation).is_some_and(|operation| operation.places.ready.is_some())
+    };
     ready(new) && !ready(old)
 }
 
@@ -63,15 +71,31 @@ impl Record {
 }
 
 fn index_difference(set: &mut WriteSet, old: Option<&Record>, new: Option<&Record>, key: Key) {
-    let all = |record: Option<&Record>| -> BTreeSet<_> { record.map(|record| entries(record, key.as_bytes())).unwrap_or_default().into_iter().collect() };
-    let entry = |(index, member): &(String, Vec<u8>)| IndexEntry { index: Index::new(index.as_str()), member: Bytes::copy_from_slice(member) };
+    let all = |record: Option<&Record>| -> BTreeSet<_> {
+        record
+            .map(|record| entries(record, key.as_bytes()))
+            .unwrap_or_default()
+            .into_iter()
+            .collect()
+    };
+    let entry = |(index, member): &(String, Vec<u8>)| IndexEntry {
+        index: Index::new(index.as_str()),
+        member: Bytes::copy_from_slice(member),
+    };
     let (old, new) = (all(old), all(new));
     set.removals = old.difference(&new).map(entry).collect();
     set.additions = new.difference(&old).map(entry).collect();
 }
 
-fn body_difference(set: &mut WriteSet, old: Option<&Record>, new: Option<&Record>, bodies: Vec<(super::BodyKey, Bytes)>, key: Key) {
-    let all = |record: Option<&Record>| record.map(|record| bodies_of(record, key)).unwrap_or_default();
+fn body_difference(
+    set: &mut WriteSet,
+    old: Option<&Record>,
+    new: Option<&Record>,
+    bodies: Vec<(super::BodyKey, Bytes)>,
+    key: Key,
+) {
+    let all =
+        |record: Option<&Record>| record.map(|record| bodies_of(record, key)).unwrap_or_default();
     let (old, new) = (all(old), all(new));
     set.body_deletes = old.iter().filter(|body| !new.contains(body)).copied().collect();
     set.body_puts = bodies.into_iter().filter(|(body, _)| !old.contains(body)).collect();

@@ -24,7 +24,12 @@ pub fn token(text: &str) -> Result<Token> {
         .ok()
         .filter(|_| text.len() == 32)
         .map(|token| Token(token.to_be_bytes()))
-        .ok_or_else(|| Error::field("lease_token", "lease_token must be the one that came with the lease: 32 hexadecimal digits"))
+        .ok_or_else(|| {
+            Error::field(
+                "lease_token",
+                "lease_token must be the one that came with the lease: 32 hexadecimal digits",
+            )
+        })
 }
 
 /// A lease token's text.
@@ -46,27 +51,43 @@ pub fn duration(field: &str, duration: Option<prost_types::Duration>) -> Result<
     let Some(duration) = duration else { return Ok(None) };
     let valid = Duration::try_from(duration).ok().filter(|duration| *duration <= MAX_DURATION);
     valid.map(Some).ok_or_else(|| {
-        let message = format!("{field} is {}.{:09} s; it must be between 0 and {} s", duration.seconds, duration.nanos.unsigned_abs(), MAX_DURATION.as_secs());
+        let message = format!(
+            "{field} is {}.{:09} s; it must be between 0 and {} s",
+            duration.seconds,
+            duration.nanos.unsigned_abs(),
+            MAX_DURATION.as_secs()
+        );
         Error::field(field, message)
     })
 }
 
 /// A duration that is more than nothing.
-pub fn positive_duration(field: &str, value: Option<prost_types::Duration>) -> Result<Option<Duration>> {
+pub fn positive_duration(
+    field: &str,
+    value: Option<prost_types::Duration>,
+) -> Result<Option<Duration>> {
     match duration(field, value)? {
-        Some(Duration::ZERO) => Err(Error::field(field, format!("{field} is 0; leave it out for no bound"))),
+        Some(Duration::ZERO) => {
+            Err(Error::field(field, format!("{field} is 0; leave it out for no bound")))
+        }
         duration => Ok(duration),
     }
 }
 
 /// An instant that protobuf can hold.
-pub fn timestamp(field: &str, timestamp: Option<prost_types::Timestamp>) -> Result<Option<Timestamp>> {
+pub fn timestamp(
+    field: &str,
+    timestamp: Option<prost_types::Timestamp>,
+) -> Result<Option<Timestamp>> {
     let Some(timestamp) = timestamp else { return Ok(None) };
     let last = i64::try_from(Timestamp::MAX.as_micros() / 1_000_000).unwrap_or(i64::MAX);
     if (0..=last).contains(&timestamp.seconds) && (0..1_000_000_000).contains(&timestamp.nanos) {
         return Ok(Some(Timestamp::from(&timestamp)));
     }
-    let message = format!("{field} is {} s and {} ns after 1970; it must lie between 1970 and 9999", timestamp.seconds, timestamp.nanos);
+    let message = format!(
+        "{field} is {} s and {} ns after 1970; it must lie between 1970 and 9999",
+        timestamp.seconds, timestamp.nanos
+    );
     Err(Error::field(field, message))
 }
 
@@ -74,12 +95,21 @@ pub fn timestamp(field: &str, timestamp: Option<prost_types::Timestamp>) -> Resu
 pub fn any(field: &str, any: Option<Any>, max_bytes: usize) -> Result<Option<Any>> {
     let Some(any) = any else { return Ok(None) };
     if any.value.len() > max_bytes {
-        let message = format!("{field} has {} bytes, at most {max_bytes} are allowed; store it elsewhere and send a reference", any.value.len());
-        return Err(Error::new(Reason::PayloadTooLarge, message).with("field", field).with("limit", max_bytes).with("size", any.value.len()));
+        let message = format!(
+            "{field} has {} bytes, at most {max_bytes} are allowed; store it elsewhere and send a reference",
+            any.value.len()
+        );
+        return Err(Error::new(Reason::PayloadTooLarge, message)
+            .with("field", field)
+            .with("limit", max_bytes)
+            .with("size", any.value.len()));
     }
     let name = type_name(&format!("{field}.type_url"), &any.type_url)?;
     if name.is_empty() {
-        return Err(Error::field(&format!("{field}.type_url"), format!("{field} has no type_url; it looks like type.googleapis.com/package.Message")));
+        return Err(Error::field(
+            &format!("{field}.type_url"),
+            format!("{field} has no type_url; it looks like type.googleapis.com/package.Message"),
+        ));
     }
     Ok(Some(Any { type_url: type_url(&name), value: any.value }))
 }
@@ -88,14 +118,18 @@ pub fn any(field: &str, any: Option<Any>, max_bytes: usize) -> Result<Option<Any
 pub fn type_name(field: &str, text: &str) -> Result<String> {
     let name = payload::type_name(text);
     let of_name = |part: &str| {
-        let starts = part.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
+        let starts =
+            part.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
         starts && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
     };
     if text.is_empty() || (name.len() <= MAX_NAME_BYTES && name.split('.').all(of_name)) {
         return Ok(name.to_owned());
     }
     let shown: String = text.chars().take(80).collect();
-    Err(Error::field(field, format!("{field} is {shown:?}, which is no full name of a message such as package.Message")))
+    Err(Error::field(
+        field,
+        format!("{field} is {shown:?}, which is no full name of a message such as package.Message"),
+    ))
 }
 
 /// An error that an operation may end with.
@@ -103,17 +137,24 @@ pub fn error(field: &str, status: Option<Status>) -> Result<Status> {
     use prost::Message;
     let status = status.ok_or_else(|| Error::field(field, format!("{field} must be set")))?;
     if !(1..=16).contains(&status.code) {
-        let message = format!("{field}.code is {}; it must be a google.rpc.Code from 1 to 16", status.code);
+        let message =
+            format!("{field}.code is {}; it must be a google.rpc.Code from 1 to 16", status.code);
         return Err(Error::field(&format!("{field}.code"), message));
     }
     if status.message.is_empty() {
-        let message = format!("{field}.message is empty; say what went wrong, code {:?} alone does not", Code::from_i32(status.code));
+        let message = format!(
+            "{field}.message is empty; say what went wrong, code {:?} alone does not",
+            Code::from_i32(status.code)
+        );
         return Err(Error::field(&format!("{field}.message"), message));
     }
     let size = status.encoded_len();
     if size > MAX_ERROR_BYTES {
         let message = format!("{field} has {size} bytes, at most {MAX_ERROR_BYTES} are allowed");
-        return Err(Error::new(Reason::PayloadTooLarge, message).with("field", field).with("limit", MAX_ERROR_BYTES).with("size", size));
+        return Err(Error::new(Reason::PayloadTooLarge, message)
+            .with("field", field)
+            .with("limit", MAX_ERROR_BYTES)
+            .with("size", size));
     }
     Ok(status)
 }
@@ -123,7 +164,11 @@ pub fn not_yet(field: &str, is_set: bool) -> Result<()> {
     if !is_set {
         return Ok(());
     }
-    Err(Error::new(Reason::Unimplemented, format!("{field} has no effect in this version; leave it out")).with("field", field))
+    Err(Error::new(
+        Reason::Unimplemented,
+        format!("{field} has no effect in this version; leave it out"),
+    )
+    .with("field", field))
 }
 
 /// What a call says, without what differs between repeats of it.
@@ -144,12 +189,18 @@ mod tests {
     #[test]
     fn durations_and_instants_out_of_bounds_are_refused_by_name() {
         let negative = prost_types::Duration { seconds: -1, nanos: 0 };
-        assert_eq!(field_of(duration("wait", Some(negative))), (Reason::InvalidArgument, "wait".into()));
+        assert_eq!(
+            field_of(duration("wait", Some(negative))),
+            (Reason::InvalidArgument, "wait".into())
+        );
         let endless = prost_types::Duration { seconds: i64::MAX, nanos: 0 };
         assert!(duration("wait", Some(endless)).is_err());
         assert!(positive_duration("wait", Some(prost_types::Duration::default())).is_err());
         for (seconds, nanos) in [(-1, 0), (i64::MAX, 0), (0, -1), (0, 1_000_000_000)] {
-            assert!(timestamp("at", Some(prost_types::Timestamp { seconds, nanos })).is_err(), "{seconds} {nanos}");
+            assert!(
+                timestamp("at", Some(prost_types::Timestamp { seconds, nanos })).is_err(),
+                "{seconds} {nanos}"
+            );
         }
     }
 
@@ -157,21 +208,36 @@ mod tests {
     fn type_urls_are_brought_to_one_form_and_nonsense_is_refused() {
         for url in ["type.googleapis.com/a.B", "example.com/x/a.B", "a.B", "/a.B"] {
             let any = Any { type_url: url.to_owned(), value: vec![1] };
-            assert_eq!(super::any("request", Some(any), 1).expect(url).expect("set").type_url, "type.googleapis.com/a.B");
+            assert_eq!(
+                super::any("request", Some(any), 1).expect(url).expect("set").type_url,
+                "type.googleapis.com/a.B"
+            );
         }
         for url in ["", "/", "a..B", "a.1", "a b", "type.googleapis.com/"] {
             let any = Any { type_url: url.to_owned(), value: Vec::new() };
             assert!(super::any("request", Some(any), 1).is_err(), "{url}");
         }
         let large = Any { type_url: "a.B".to_owned(), value: vec![0; 2] };
-        assert_eq!(field_of(super::any("request", Some(large), 1)), (Reason::PayloadTooLarge, "request".into()));
+        assert_eq!(
+            field_of(super::any("request", Some(large), 1)),
+            (Reason::PayloadTooLarge, "request".into())
+        );
     }
 
     #[test]
     fn errors_have_a_code_from_1_to_16_and_a_message() {
-        let status = |code, message: &str| Some(Status { code, message: message.to_owned(), details: Vec::new() });
+        let status = |code, message: &str| {
+            Some(Status { code, message: message.to_owned(), details: Vec::new() })
+        };
         assert!(error("error", status(1, "x")).is_ok() && error("error", status(16, "x")).is_ok());
-        for status in [None, status(0, "x"), status(17, "x"), status(404, "x"), status(5, ""), status(5, &"x".repeat(20_000))] {
+        for status in [
+            None,
+            status(0, "x"),
+            status(17, "x"),
+            status(404, "x"),
+            status(5, ""),
+            status(5, &"x".repeat(20_000)),
+        ] {
             assert!(error("error", status).is_err());
         }
     }

@@ -12,19 +12,29 @@ use crate::proto::google::longrunning::{ListOperationsRequest, WaitOperationRequ
 pub fn list(request: ListOperationsRequest) -> Result<ListQuery> {
     not_yet("filter", !request.filter.is_empty())?;
     if request.return_partial_success {
-        return Err(Error::new(Reason::NotSupported, "return_partial_success is not supported; leave it false").with("field", "return_partial_success"));
+        return Err(Error::new(
+            Reason::NotSupported,
+            "return_partial_success is not supported; leave it false",
+        )
+        .with("field", "return_partial_success"));
     }
     let page_size = match usize::try_from(request.page_size) {
         Ok(0) => DEFAULT_PAGE_SIZE,
         Ok(size) => size.min(MAX_PAGE_SIZE),
-        Err(_) => return Err(Error::field("page_size", format!("page_size is {}; it must not be negative", request.page_size))),
+        Err(_) => {
+            return Err(Error::field(
+                "page_size",
+                format!("page_size is {}; it must not be negative", request.page_size),
+            ));
+        }
     };
     let parent = match request.name.strip_suffix("operations") {
         Some("") => "",
         Some(parent) if parent.ends_with('/') => &parent[..parent.len() - 1],
         _ => &request.name,
     };
-    let parent = ParentPattern::parse(parent).map_err(|error| Box::<Error>::from(error).with("field", "name"))?;
+    let parent = ParentPattern::parse(parent)
+        .map_err(|error| Box::<Error>::from(error).with("field", "name"))?;
     Ok(ListQuery { parent, page_size, page_token: request.page_token })
 }
 

@@ -17,13 +17,18 @@ pub fn to_status(error: Box<Error>) -> Status {
 
 /// The same as a message, for replies that carry errors of single items.
 pub fn to_message(error: &Error) -> google::Status {
-    let status = Status::with_error_details(error.reason.code(), error.message.clone(), details(error));
+    let status =
+        Status::with_error_details(error.reason.code(), error.message.clone(), details(error));
     // What a gRPC trailer carries is that very message.
     google::Status::decode(status.details()).unwrap_or_default()
 }
 
 fn details(error: &Error) -> ErrorDetails {
-    let mut details = ErrorDetails::with_error_info(error.reason.as_str(), DOMAIN, error.metadata.clone().into_iter().collect::<std::collections::HashMap<_, _>>());
+    let mut details = ErrorDetails::with_error_info(
+        error.reason.as_str(),
+        DOMAIN,
+        error.metadata.clone().into_iter().collect::<std::collections::HashMap<_, _>>(),
+    );
     if let Some(delay) = error.retry_delay {
         details.set_retry_info(Some(delay));
     }
@@ -55,12 +60,22 @@ mod tests {
         for reason in Reason::ALL {
             let status = to_status(Error::new(reason, "why").with("field", "f"));
             let info = status.get_details_error_info().expect("error info");
-            assert_eq!((info.reason.as_str(), info.domain.as_str()), (reason.as_str(), "longhaul.dev"));
+            assert_eq!(
+                (info.reason.as_str(), info.domain.as_str()),
+                (reason.as_str(), "longhaul.dev")
+            );
             assert_ne!(status.code(), Code::Ok);
             assert_ne!(status.code(), Code::Unknown);
             let word = reason.as_str();
-            assert!(word.len() <= 63 && word.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_'), "{word}");
-            assert!(status.get_details_bad_request().is_some() == (status.code() == Code::InvalidArgument));
+            assert!(
+                word.len() <= 63
+                    && word.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_'),
+                "{word}"
+            );
+            assert!(
+                status.get_details_bad_request().is_some()
+                    == (status.code() == Code::InvalidArgument)
+            );
             assert!(!to_message(&Error::new(reason, "why")).details.is_empty());
         }
     }

@@ -5,7 +5,9 @@ use std::time::Duration;
 use prost_types::Any;
 
 use super::fields::duration;
-use crate::engine::{Error, EventKind, ResumeToken, Result, View, WatchEvent, WatchFrom, WatchOptions};
+use crate::engine::{
+    Error, EventKind, Result, ResumeToken, View, WatchEvent, WatchFrom, WatchOptions,
+};
 use crate::limits::{DEFAULT_WATCH_HEARTBEAT, MAX_WATCH_INTERVAL, MIN_WATCH_HEARTBEAT};
 use crate::proto::longhaul::v1 as pb;
 
@@ -20,20 +22,29 @@ pub fn is_full(view: i32) -> Result<bool> {
 
 /// The record of a view, `request` only where the whole view is wanted.
 pub fn record(view: &View, request: Option<Any>) -> pb::OperationRecord {
-    pb::OperationRecord { operation: Some(view.published.clone()), request, ..view.operation.record() }
+    pb::OperationRecord {
+        operation: Some(view.published.clone()),
+        request,
+        ..view.operation.record()
+    }
 }
 
 /// Reads what a watcher wants.
 pub fn watch(request: &pb::WatchOperationRequest) -> Result<WatchOptions> {
-    let heartbeat = duration("heartbeat_interval", request.heartbeat_interval)?.filter(|interval| !interval.is_zero());
+    let heartbeat = duration("heartbeat_interval", request.heartbeat_interval)?
+        .filter(|interval| !interval.is_zero());
     Ok(WatchOptions {
         from: match request.resume_token.as_str() {
             "" => WatchFrom::Start,
             "now" => WatchFrom::Now,
             token => WatchFrom::Token(ResumeToken::parse(token)?),
         },
-        min_interval: duration("min_interval", request.min_interval)?.unwrap_or_default().min(MAX_WATCH_INTERVAL),
-        heartbeat: heartbeat.unwrap_or(DEFAULT_WATCH_HEARTBEAT).clamp(MIN_WATCH_HEARTBEAT, MAX_WATCH_INTERVAL),
+        min_interval: duration("min_interval", request.min_interval)?
+            .unwrap_or_default()
+            .min(MAX_WATCH_INTERVAL),
+        heartbeat: heartbeat
+            .unwrap_or(DEFAULT_WATCH_HEARTBEAT)
+            .clamp(MIN_WATCH_HEARTBEAT, MAX_WATCH_INTERVAL),
     })
 }
 
@@ -49,7 +60,8 @@ pub fn event(event: WatchEvent, full: bool) -> pb::WatchOperationResponse {
         EventKind::Reconnect => Type::Reconnect,
         EventKind::Resync => Type::Resync,
     };
-    let reconnect_delay = (event.kind == EventKind::Reconnect).then(|| prost_types::Duration::try_from(RECONNECT_DELAY).unwrap_or_default());
+    let reconnect_delay = (event.kind == EventKind::Reconnect)
+        .then(|| prost_types::Duration::try_from(RECONNECT_DELAY).unwrap_or_default());
     pb::WatchOperationResponse {
         r#type: kind.into(),
         operation: event.view.as_ref().map(|view| view.published.clone()),

@@ -6,8 +6,9 @@ use super::fields::{any, duration, error, fingerprint, text, timestamp, token, t
 use crate::clock::Timestamp;
 use crate::engine::{Error, LeaseRequest, Leased, Result};
 use crate::limits::{
-    DEFAULT_LEASE, MAX_CHECKPOINT_BYTES, MAX_LABEL_NAME_BYTES, MAX_LEASE, MAX_LEASE_WAIT, MAX_LEASES, MAX_METADATA_BYTES, MAX_PARTIAL_ERRORS,
-    MAX_PAYLOAD_BYTES, MAX_RELATED_RESOURCES, MAX_TEXT_BYTES, MIN_LEASE,
+    DEFAULT_LEASE, MAX_CHECKPOINT_BYTES, MAX_LABEL_NAME_BYTES, MAX_LEASE, MAX_LEASE_WAIT,
+    MAX_LEASES, MAX_METADATA_BYTES, MAX_PARTIAL_ERRORS, MAX_PAYLOAD_BYTES, MAX_RELATED_RESOURCES,
+    MAX_TEXT_BYTES, MIN_LEASE,
 };
 use crate::operation::command::{Complete, Fail, Proof, Release, Renew, Report, Suspend};
 use crate::operation::name::Queue;
@@ -16,24 +17,38 @@ use crate::proto::google::rpc::Status;
 use crate::proto::longhaul::v1 as pb;
 
 /// Reads a wish for leases; `longest` is how long the RPC's own deadline lets it wait.
-pub fn lease(request: pb::LeaseOperationsRequest, longest: Option<Duration>) -> Result<LeaseRequest> {
+pub fn lease(
+    request: pb::LeaseOperationsRequest,
+    longest: Option<Duration>,
+) -> Result<LeaseRequest> {
     let max = match usize::try_from(request.max_operations) {
         Ok(0) => 1,
         Ok(max) => max.min(MAX_LEASES),
-        Err(_) => return Err(Error::field("max_operations", format!("max_operations is {}; it must not be negative", request.max_operations))),
+        Err(_) => {
+            return Err(Error::field(
+                "max_operations",
+                format!("max_operations is {}; it must not be negative", request.max_operations),
+            ));
+        }
     };
-    let wait = duration("wait_duration", request.wait_duration)?.unwrap_or_default().min(MAX_LEASE_WAIT);
+    let wait =
+        duration("wait_duration", request.wait_duration)?.unwrap_or_default().min(MAX_LEASE_WAIT);
     Ok(LeaseRequest {
-        queue: Queue::parse(&request.queue).map_err(|error| Error::field("queue", error.to_string()))?,
+        queue: Queue::parse(&request.queue)
+            .map_err(|error| Error::field("queue", error.to_string()))?,
         worker: text("worker", request.worker, MAX_LABEL_NAME_BYTES)?,
         max,
-        duration: lease_duration("lease_duration", request.lease_duration)?.unwrap_or(DEFAULT_LEASE),
+        duration: lease_duration("lease_duration", request.lease_duration)?
+            .unwrap_or(DEFAULT_LEASE),
         wait: longest.map_or(wait, |longest| wait.min(longest)),
     })
 }
 
 /// A lease's duration, brought into its bounds; `None` where none is named.
-pub fn lease_duration(field: &str, value: Option<prost_types::Duration>) -> Result<Option<Duration>> {
+pub fn lease_duration(
+    field: &str,
+    value: Option<prost_types::Duration>,
+) -> Result<Option<Duration>> {
     let named = duration(field, value)?.filter(|duration| !duration.is_zero());
     Ok(named.map(|duration| duration.clamp(MIN_LEASE, MAX_LEASE)))
 }
@@ -50,7 +65,10 @@ pub fn renewal(renewal: &pb::renew_leases_request::Renewal) -> Result<Renew> {
 /// Reads a report.
 pub fn report(request: pb::ReportProgressRequest) -> Result<Report> {
     if request.report_number < 0 {
-        return Err(Error::field("report_number", format!("report_number is {}; it rises from 1", request.report_number)));
+        return Err(Error::field(
+            "report_number",
+            format!("report_number is {}; it rises from 1", request.report_number),
+        ));
     }
     Ok(Report {
         renew: Renew {
@@ -71,7 +89,14 @@ pub fn report(request: pb::ReportProgressRequest) -> Result<Report> {
 /// Reads a completion.
 pub fn complete(request: pb::CompleteOperationRequest) -> Result<Complete> {
     Ok(Complete {
-        proof: proof(&request.lease_token, &pb::CompleteOperationRequest { name: String::new(), lease_token: String::new(), ..request.clone() })?,
+        proof: proof(
+            &request.lease_token,
+            &pb::CompleteOperationRequest {
+                name: String::new(),
+                lease_token: String::new(),
+                ..request.clone()
+            },
+        )?,
         response: any("response", request.response, MAX_PAYLOAD_BYTES)?,
         metadata: any("metadata", request.metadata, MAX_METADATA_BYTES)?,
         related_resources: related_resources(request.related_resources)?,
@@ -86,10 +111,22 @@ pub fn fail(request: pb::FailOperationRequest) -> Result<Fail> {
         Ok(RetryDecision::Unspecified) => None,
         Ok(RetryDecision::Retry) => Some(true),
         Ok(RetryDecision::DoNotRetry) => Some(false),
-        Err(_) => return Err(Error::field("retry_decision", format!("retry_decision {} is not known", request.retry_decision))),
+        Err(_) => {
+            return Err(Error::field(
+                "retry_decision",
+                format!("retry_decision {} is not known", request.retry_decision),
+            ));
+        }
     };
     Ok(Fail {
-        proof: proof(&request.lease_token, &pb::FailOperationRequest { name: String::new(), lease_token: String::new(), ..request.clone() })?,
+        proof: proof(
+            &request.lease_token,
+            &pb::FailOperationRequest {
+                name: String::new(),
+                lease_token: String::new(),
+                ..request.clone()
+            },
+        )?,
         error: error("error", request.error)?,
         retry,
         retry_delay: duration("retry_delay", request.retry_delay)?,
@@ -101,7 +138,14 @@ pub fn fail(request: pb::FailOperationRequest) -> Result<Fail> {
 /// Reads a release.
 pub fn release(request: pb::ReleaseLeaseRequest) -> Result<Release> {
     Ok(Release {
-        proof: proof(&request.lease_token, &pb::ReleaseLeaseRequest { name: String::new(), lease_token: String::new(), ..request.clone() })?,
+        proof: proof(
+            &request.lease_token,
+            &pb::ReleaseLeaseRequest {
+                name: String::new(),
+                lease_token: String::new(),
+                ..request.clone()
+            },
+        )?,
         checkpoint: any("checkpoint", request.checkpoint, MAX_CHECKPOINT_BYTES)?,
         delay: duration("delay", request.delay)?.unwrap_or_default(),
         seen: true,
@@ -111,7 +155,14 @@ pub fn release(request: pb::ReleaseLeaseRequest) -> Result<Release> {
 /// Reads a suspension.
 pub fn suspend(request: pb::SuspendOperationRequest) -> Result<Suspend> {
     Ok(Suspend {
-        proof: proof(&request.lease_token, &pb::SuspendOperationRequest { name: String::new(), lease_token: String::new(), ..request.clone() })?,
+        proof: proof(
+            &request.lease_token,
+            &pb::SuspendOperationRequest {
+                name: String::new(),
+                lease_token: String::new(),
+                ..request.clone()
+            },
+        )?,
         reason: text("reason", request.reason, MAX_TEXT_BYTES)?,
         metadata: any("metadata", request.metadata, MAX_METADATA_BYTES)?,
         checkpoint: any("checkpoint", request.checkpoint, MAX_CHECKPOINT_BYTES)?,
@@ -121,9 +172,15 @@ pub fn suspend(request: pb::SuspendOperationRequest) -> Result<Suspend> {
 
 /// A lease for its worker.
 pub fn lease_message(leased: Leased) -> pb::Lease {
-    let (lease_token, attempt, expire_time, lease_duration) = leased.lease().map_or_else(Default::default, |lease| {
-        (token_text(lease.token), lease.attempt, Some(lease.expire_time.into()), prost_types::Duration::try_from(lease.duration).ok())
-    });
+    let (lease_token, attempt, expire_time, lease_duration) =
+        leased.lease().map_or_else(Default::default, |lease| {
+            (
+                token_text(lease.token),
+                lease.attempt,
+                Some(lease.expire_time.into()),
+                prost_types::Duration::try_from(lease.duration).ok(),
+            )
+        });
     let operation = *leased.operation;
     pb::Lease {
         operation: operation.name.to_string(),
@@ -158,9 +215,14 @@ pub fn directive(operation: &Operation) -> pb::Directive {
 }
 
 /// When the lease expires, and how long it lasts from a renewal: what a renewal and a report answer.
-pub fn lease_times(operation: &Operation) -> (Option<prost_types::Timestamp>, Option<prost_types::Duration>) {
+pub fn lease_times(
+    operation: &Operation,
+) -> (Option<prost_types::Timestamp>, Option<prost_types::Duration>) {
     operation.state.lease().map_or((None, None), |lease| {
-        (Some(Timestamp::into(lease.expire_time)), prost_types::Duration::try_from(lease.duration).ok())
+        (
+            Some(Timestamp::into(lease.expire_time)),
+            prost_types::Duration::try_from(lease.duration).ok(),
+        )
     })
 }
 
@@ -171,10 +233,16 @@ fn proof(lease_token: &str, says: &impl prost::Message) -> Result<Proof> {
 fn progress(progress: Option<pb::Progress>) -> Result<Option<pb::Progress>> {
     let Some(progress) = progress else { return Ok(None) };
     if let Some(fraction) = progress.fraction.filter(|fraction| !(0.0..=1.0).contains(fraction)) {
-        return Err(Error::field("progress.fraction", format!("progress.fraction is {fraction}; it must be between 0 and 1")));
+        return Err(Error::field(
+            "progress.fraction",
+            format!("progress.fraction is {fraction}; it must be between 0 and 1"),
+        ));
     }
     if progress.completed_units < 0 || progress.total_units < 0 {
-        return Err(Error::field("progress.completed_units", "progress.completed_units and total_units must not be negative"));
+        return Err(Error::field(
+            "progress.completed_units",
+            "progress.completed_units and total_units must not be negative",
+        ));
     }
     text("progress.unit", progress.unit.clone(), MAX_LABEL_NAME_BYTES)?;
     text("progress.message", progress.message.clone(), MAX_TEXT_BYTES)?;
@@ -200,5 +268,6 @@ fn at_most(field: &str, count: usize, limit: usize) -> Result<()> {
     if count <= limit {
         return Ok(());
     }
-    Err(Error::field(field, format!("{field} has {count} items, at most {limit} are allowed")).with("limit", limit))
+    Err(Error::field(field, format!("{field} has {count} items, at most {limit} are allowed"))
+        .with("limit", limit))
 }

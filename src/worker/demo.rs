@@ -12,7 +12,8 @@ use crate::clock::{Clock, SystemClock};
 use crate::proto::google::rpc;
 use crate::proto::longhaul::v1::workers_client::WorkersClient;
 use crate::proto::longhaul::v1::{
-    CompleteOperationRequest, FailOperationRequest, Lease, LeaseOperationsRequest, Progress, ReportProgressRequest,
+    CompleteOperationRequest, FailOperationRequest, Lease, LeaseOperationsRequest, Progress,
+    ReportProgressRequest,
 };
 
 /// A connection to the server at `address`.
@@ -21,9 +22,18 @@ use crate::proto::longhaul::v1::{
 /// Where nobody answers.
 pub async fn connect(address: SocketAddr) -> anyhow::Result<WorkersClient<Channel>> {
     // A server that listens everywhere is reached through loopback.
-    let host = if address.ip().is_unspecified() { "127.0.0.1".to_owned() } else { address.ip().to_string() };
-    let host = if address.is_ipv6() && !address.ip().is_unspecified() { format!("[{host}]") } else { host };
-    let channel = Endpoint::try_from(format!("http://{host}:{}", address.port()))?.connect().await?;
+    let host = if address.ip().is_unspecified() {
+        "127.0.0.1".to_owned()
+    } else {
+        address.ip().to_string()
+    };
+    let host = if address.is_ipv6() && !address.ip().is_unspecified() {
+        format!("[{host}]")
+    } else {
+        host
+    };
+    let channel =
+        Endpoint::try_from(format!("http://{host}:{}", address.port()))?.connect().await?;
     Ok(WorkersClient::new(channel))
 }
 
@@ -31,7 +41,10 @@ pub async fn connect(address: SocketAddr) -> anyhow::Result<WorkersClient<Channe
 ///
 /// # Errors
 /// None today: trouble is logged and tried again, as a worker should.
-pub async fn work(mut workers: WorkersClient<Channel>, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+pub async fn work(
+    mut workers: WorkersClient<Channel>,
+    stop: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
     let clock: Arc<dyn Clock> = SystemClock::new();
     tokio::pin!(stop);
     loop {
@@ -60,7 +73,11 @@ pub async fn work(mut workers: WorkersClient<Channel>, stop: impl Future<Output 
     }
 }
 
-async fn handle(workers: &mut WorkersClient<Channel>, clock: &dyn Clock, lease: &Lease) -> Result<(), Status> {
+async fn handle(
+    workers: &mut WorkersClient<Channel>,
+    clock: &dyn Clock,
+    lease: &Lease,
+) -> Result<(), Status> {
     for step in 0..STEPS {
         let report = ReportProgressRequest {
             name: lease.operation.clone(),
@@ -69,7 +86,8 @@ async fn handle(workers: &mut WorkersClient<Channel>, clock: &dyn Clock, lease: 
             report_number: step + 1,
             ..ReportProgressRequest::default()
         };
-        let directive = workers.report_progress(report).await?.into_inner().directive.unwrap_or_default();
+        let directive =
+            workers.report_progress(report).await?.into_inner().directive.unwrap_or_default();
         if directive.cancel_requested {
             return stop_work(workers, lease).await;
         }
@@ -98,7 +116,12 @@ async fn stop_work(workers: &mut WorkersClient<Channel>, lease: &Lease) -> Resul
     fail(workers, lease, Code::Cancelled, "the sample worker stopped when asked to").await
 }
 
-async fn fail(workers: &mut WorkersClient<Channel>, lease: &Lease, code: Code, message: &str) -> Result<(), Status> {
+async fn fail(
+    workers: &mut WorkersClient<Channel>,
+    lease: &Lease,
+    code: Code,
+    message: &str,
+) -> Result<(), Status> {
     let error = rpc::Status { code: code as i32, message: message.to_owned(), details: Vec::new() };
     let request = FailOperationRequest {
         name: lease.operation.clone(),
@@ -116,7 +139,11 @@ fn progress(step: i64) -> Progress {
         completed_units: step,
         total_units: STEPS,
         unit: "steps".to_owned(),
-        message: if step < STEPS { format!("step {} of {STEPS}", step + 1) } else { "finished".to_owned() },
+        message: if step < STEPS {
+            format!("step {} of {STEPS}", step + 1)
+        } else {
+            "finished".to_owned()
+        },
         update_time: None,
     }
 }

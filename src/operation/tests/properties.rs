@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::samples::{START, complete, delete, due, fail, pause, release, renew, report, resume, started, suspend, take};
+use super::samples::{
+    START, complete, delete, due, fail, pause, release, renew, report, resume, started, suspend,
+    take,
+};
 use crate::clock::Timestamp;
 use crate::operation::command::Command;
 use crate::operation::entries::{DueClass, entries};
@@ -31,17 +34,25 @@ fn command() -> impl Strategy<Value = Command> {
 }
 
 fn options() -> impl Strategy<Value = pb::OperationOptions> {
-    let seconds = || proptest::option::of((1_i64..200).prop_map(|seconds| prost_types::Duration { seconds, nanos: 0 }));
-    (seconds(), seconds(), seconds(), 0_i32..4, -100_i32..=100).prop_map(|(attempt_timeout, queue_timeout, grace, max_attempts, priority)| {
-        pb::OperationOptions {
+    let seconds = || {
+        proptest::option::of(
+            (1_i64..200).prop_map(|seconds| prost_types::Duration { seconds, nanos: 0 }),
+        )
+    };
+    (seconds(), seconds(), seconds(), 0_i32..4, -100_i32..=100).prop_map(
+        |(attempt_timeout, queue_timeout, grace, max_attempts, priority)| pb::OperationOptions {
             attempt_timeout,
             queue_timeout,
             cancel_grace: grace,
             priority,
-            retry_policy: Some(pb::RetryPolicy { max_attempts, retryable_codes: vec![4], ..pb::RetryPolicy::default() }),
+            retry_policy: Some(pb::RetryPolicy {
+                max_attempts,
+                retryable_codes: vec![4],
+                ..pb::RetryPolicy::default()
+            }),
             ..pb::OperationOptions::default()
-        }
-    })
+        },
+    )
 }
 
 proptest! {
@@ -80,14 +91,22 @@ fn check_step(before: &Record, after: &Record, command: &Command) -> Result<(), 
         return Ok(());
     };
     if old.state.is_done() {
-        prop_assert!(matches!(command, Command::Delete(_)), "{} changed by {command:?}", old.state.name());
+        prop_assert!(
+            matches!(command, Command::Delete(_)),
+            "{} changed by {command:?}",
+            old.state.name()
+        );
     }
     prop_assert!(new.attempts_used >= old.attempts_used);
     prop_assert_eq!(old.uid, new.uid);
     prop_assert_eq!(&old.spec, &new.spec);
     prop_assert!(new.update_time >= old.update_time);
     if old.cancel_requested() {
-        prop_assert!(new.state.is_done() || matches!(new.state, State::Cancelling(..)), "cancelling went to {}", new.state.name());
+        prop_assert!(
+            new.state.is_done() || matches!(new.state, State::Cancelling(..)),
+            "cancelling went to {}",
+            new.state.name()
+        );
     }
     Ok(())
 }
@@ -100,7 +119,11 @@ fn check_record(record: &Record, now: Timestamp) -> Result<(), TestCaseError> {
     prop_assert_eq!(operation.state.is_done(), operation.end_time.is_some());
     prop_assert_eq!(operation.state.is_done(), operation.published().done);
     prop_assert_eq!(operation.state.is_done(), operation.published().result.is_some());
-    prop_assert!(operation.attempts_used <= operation.max_attempts(), "{} attempts", operation.attempts_used);
+    prop_assert!(
+        operation.attempts_used <= operation.max_attempts(),
+        "{} attempts",
+        operation.attempts_used
+    );
     check_places(operation, now)
 }
 
@@ -109,7 +132,10 @@ fn check_places(operation: &Operation, now: Timestamp) -> Result<(), TestCaseErr
     let places = &operation.places;
     for (class, time) in crate::operation::entries::times(operation, places.ready.is_some()) {
         let entry = places.due.iter().find(|(other, _)| *other == class);
-        prop_assert!(entry.is_some_and(|(_, lies)| *lies <= time), "{class:?} at {time:?} lies at {entry:?}");
+        prop_assert!(
+            entry.is_some_and(|(_, lies)| *lies <= time),
+            "{class:?} at {time:?} lies at {entry:?}"
+        );
     }
     if let State::Pending(pending) = &operation.state {
         prop_assert_eq!(places.ready.is_some(), pending.ready_time <= now);

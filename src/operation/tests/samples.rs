@@ -6,7 +6,8 @@ use uuid::Uuid;
 
 use crate::clock::Timestamp;
 use crate::operation::command::{
-    Command, Complete, Delete, Due, Fail, Pause, Proof, Release, Renew, Report, Resume, Suspend, Take,
+    Command, Complete, Delete, Due, Fail, Pause, Proof, Release, Renew, Report, Resume, Suspend,
+    Take,
 };
 use crate::operation::entries::DueClass;
 use crate::operation::lease::Token;

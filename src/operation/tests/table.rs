@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use super::samples::{
-    END, LEASE, START, TOKEN, complete, delete, due, fail, pause, release, renew, report, resume, states, suspend, take,
+    END, LEASE, START, TOKEN, complete, delete, due, fail, pause, release, renew, report, resume,
+    states, suspend, take,
 };
 use crate::operation::command::Command;
 use crate::operation::entries::DueClass;
@@ -18,7 +19,10 @@ fn the_documented_table_is_what_the_code_does() {
         std::fs::write(path, &page).expect("write the page");
     }
     let documented = std::fs::read_to_string(path).expect("docs/state-machine.md");
-    assert!(documented == page, "docs/state-machine.md is out of date: run the tests once with LONGHAUL_BLESS=1 and look at what changed");
+    assert!(
+        documented == page,
+        "docs/state-machine.md is out of date: run the tests once with LONGHAUL_BLESS=1 and look at what changed"
+    );
 }
 
 fn page() -> String {
@@ -47,9 +51,16 @@ fn outcome(record: &Record, command: &Command, now: crate::clock::Timestamp) -> 
         Ok(Applied::Unchanged(_)) => "=".to_owned(),
         Ok(Applied::Changed(change)) => match &change.record {
             None => "forgotten".to_owned(),
-            Some(Record::Tombstone(tombstone)) => format!("tombstone, {}", if tombstone.deleted { "deleted" } else { "expired" }),
+            Some(Record::Tombstone(tombstone)) => {
+                format!("tombstone, {}", if tombstone.deleted { "deleted" } else { "expired" })
+            }
             Some(Record::Operation(operation)) => {
-                let retry = if matches!(&operation.state, crate::operation::State::Pending(pending) if pending.retrying) { ", retrying" } else { "" };
+                let retry = if matches!(&operation.state, crate::operation::State::Pending(pending) if pending.retrying)
+                {
+                    ", retrying"
+                } else {
+                    ""
+                };
                 let hidden = if operation.deletion.is_some() { ", deleted" } else { "" };
                 let pause = if operation.pause_requested { ", pause requested" } else { "" };
                 let quiet = if change.visible { "" } else { " (unseen)" };
@@ -90,13 +101,20 @@ fn workers() -> Vec<(&'static str, Command)> {
 }
 
 fn callers() -> Vec<(&'static str, Command)> {
-    vec![("Cancel", Command::Cancel), ("Delete", delete(5)), ("Pause", pause_again()), ("Resume", resume(6))]
+    vec![
+        ("Cancel", Command::Cancel),
+        ("Delete", delete(5)),
+        ("Pause", pause_again()),
+        ("Resume", resume(6)),
+    ]
 }
 
 /// A pause that no sample was paused by.
 fn pause_again() -> Command {
     match pause() {
-        Command::Pause(pause) => Command::Pause(crate::operation::command::Pause { nonce: [4; 8], ..pause }),
+        Command::Pause(pause) => {
+            Command::Pause(crate::operation::command::Pause { nonce: [4; 8], ..pause })
+        }
         other => other,
     }
 }
