@@ -8,13 +8,13 @@ MAKEFLAGS += --no-builtin-rules
 .DELETE_ON_ERROR:
 
 VENV := .venv
-BINARY := $(or $(CARGO_TARGET_DIR),target)/debug/longhaul
+BINARIES := $(or $(CARGO_TARGET_DIR),target)/debug
 CARGO_DENY := $(shell command -v cargo-deny)
 
-.PHONY: help dev fmt lint test interop bench deny ci tools
+.PHONY: help dev fmt lint test interop interop-facade bench deny ci tools
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 dev: ## run a server with a sample worker, and print what to type next
 	cargo run --locked --release -- dev
@@ -32,9 +32,13 @@ test: tools ## run every Rust test, after installing what the tests need
 
 # With --tests the binary is the one that `make test` has built: dev-dependencies switch on features
 # of others, and without them a part of the tree would be compiled once more.
-interop: tools $(VENV)/.installed ## run stock Python clients against the server, on both stores
-	cargo build --locked --bins --tests
-	$(VENV)/bin/python tests/interop/run --binary $(BINARY)
+interop: tools $(VENV)/.installed interop-facade ## run stock Python clients against the server, on both stores
+	cargo build --locked --bins --tests --examples
+	$(VENV)/bin/python tests/interop/run --binary $(BINARIES)/longhaul
+
+interop-facade: tools $(VENV)/.installed ## run examples/facade in each of its ways, and stock clients against it
+	cargo build --locked --bins --tests --examples
+	$(VENV)/bin/python tests/interop/facade.py --binaries $(BINARIES)
 
 bench: tools ## measure the release build and write the table of docs/performance.md
 	scripts/bench

@@ -123,7 +123,7 @@ impl Config {
     /// Loads the settings; `environment` is a map, so that tests need not touch their own process.
     ///
     /// # Errors
-    /// Names the setting, its value, where it came from, and what it must be.
+    /// Names the setting, its value, and what it must be.
     pub fn load(
         file: Option<&str>,
         environment: &BTreeMap<String, String>,
@@ -138,7 +138,7 @@ impl Config {
         let figment = figment
             .merge(Serialized::defaults(from_environment(environment)?))
             .merge(Serialized::defaults(overrides));
-        let config: Self = figment.extract().map_err(|error| ConfigError(error.to_string()))?;
+        let config: Self = figment.extract().map_err(|error| explain(&figment, error))?;
         config.check()?;
         Ok(config)
     }
@@ -158,6 +158,20 @@ impl Config {
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct ConfigError(String);
+
+/// Names each setting that cannot be, with its value unless that may hold a password, and says what it must be.
+fn explain(figment: &Figment, error: figment::Error) -> ConfigError {
+    let explained = error.into_iter().map(|error| {
+        let (setting, why) = (error.path.join("."), error.kind.to_string());
+        let value = figment.find_value(&setting).ok().filter(|_| setting != "store");
+        match value.as_ref().and_then(figment::value::Value::as_str) {
+            _ if setting.is_empty() || why.starts_with(&setting) => why,
+            Some(value) => format!("{setting} is {value:?}: {why}"),
+            None => format!("{setting}: {why}"),
+        }
+    });
+    ConfigError(explained.collect::<Vec<_>>().join("; "))
+}
 
 /// `LONGHAUL_REDIS__PREFIX=x` sets `prefix` in `[redis]`.
 fn from_environment(

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// From the top down: a module may use what stands below it, nothing above it.
 const LAYERS: [&[&str]; 9] = [
     &["main", "cli"],
-    &["bench", "opening", "server", "worker"],
+    &["bench", "opening", "server", "client", "worker"],
     &["config", "cores"],
     &["grpc"],
     &["wire"],

@@ -5,6 +5,7 @@
 
 pub mod bench;
 pub mod cli;
+pub mod client;
 pub mod clock;
 pub mod config;
 mod cores;
@@ -21,3 +22,7 @@ pub mod server;
 pub mod store;
 pub mod wire;
 pub mod worker;
+
+pub use self::clock::SystemClock;
+pub use self::server::Server;
+pub use self::store::embedded::{EmbeddedStore, Options as EmbeddedOptions};

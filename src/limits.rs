@@ -11,10 +11,10 @@ pub const MAX_REPLY_BYTES: usize = 3 << 20;
 /// Bytes of a message that the server reads.
 pub const MAX_MESSAGE_BYTES: usize = 9 << 20;
 /// How long a page token is good for (AIP-158).
-pub const PAGE_TOKEN_LIFETIME: Duration = Duration::from_secs(3 * 24 * 3_600);
+pub const PAGE_TOKEN_LIFETIME: Duration = Duration::from_hours(72);
 
 /// `WaitOperation` at most.
-pub const MAX_WAIT: Duration = Duration::from_secs(300);
+pub const MAX_WAIT: Duration = Duration::from_mins(5);
 /// How long before an RPC's deadline a waiting call answers.
 pub const DEADLINE_MARGIN: Duration = Duration::from_millis(100);
 
@@ -23,9 +23,9 @@ pub const DEFAULT_LEASE: Duration = Duration::from_secs(30);
 /// The shortest lease.
 pub const MIN_LEASE: Duration = Duration::from_secs(1);
 /// The longest lease.
-pub const MAX_LEASE: Duration = Duration::from_secs(24 * 3_600);
+pub const MAX_LEASE: Duration = Duration::from_hours(24);
 /// How long a worker may wait for work in one call.
-pub const MAX_LEASE_WAIT: Duration = Duration::from_secs(60);
+pub const MAX_LEASE_WAIT: Duration = Duration::from_mins(1);
 /// Leases in one reply.
 pub const MAX_LEASES: usize = 100;
 /// Renewals in one request.
@@ -78,11 +78,11 @@ pub const MAX_PARTIAL_ERROR_BYTES: usize = 16 << 10;
 pub const MAX_RELATED_RESOURCES: usize = 64;
 
 /// How long a finished operation is kept.
-pub const DEFAULT_TTL: Duration = Duration::from_secs(30 * 24 * 3_600);
+pub const DEFAULT_TTL: Duration = Duration::from_hours(720);
 /// The shortest time that a finished operation is kept.
-pub const MIN_TTL: Duration = Duration::from_secs(3_600);
+pub const MIN_TTL: Duration = Duration::from_hours(1);
 /// How long the name of an expired or deleted operation is remembered.
-pub const TOMBSTONE: Duration = Duration::from_secs(24 * 3_600);
+pub const TOMBSTONE: Duration = Duration::from_hours(24);
 
 /// Attempts where the policy names no number.
 pub const DEFAULT_MAX_ATTEMPTS: u32 = 3;
@@ -91,27 +91,27 @@ pub const MAX_ATTEMPTS: u32 = 1_000;
 /// The first pause between attempts.
 pub const DEFAULT_INITIAL_BACKOFF: Duration = Duration::from_secs(1);
 /// The longest pause between attempts.
-pub const DEFAULT_MAX_BACKOFF: Duration = Duration::from_secs(300);
+pub const DEFAULT_MAX_BACKOFF: Duration = Duration::from_mins(5);
 /// What a pause grows by.
 pub const DEFAULT_BACKOFF_MULTIPLIER: f64 = 2.0;
 /// How far a pause is spread, to both sides.
 pub const BACKOFF_JITTER: f64 = 0.2;
 
 /// How long a worker may take to stop after a cancel.
-pub const DEFAULT_CANCEL_GRACE: Duration = Duration::from_secs(60);
+pub const DEFAULT_CANCEL_GRACE: Duration = Duration::from_mins(1);
 /// A watch with nothing to say says so this often.
 pub const DEFAULT_WATCH_HEARTBEAT: Duration = Duration::from_secs(30);
 /// A watch may not ask for heartbeats more often.
 pub const MIN_WATCH_HEARTBEAT: Duration = Duration::from_secs(1);
 /// The longest pause between heartbeats of a watch, and between its updates.
-pub const MAX_WATCH_INTERVAL: Duration = Duration::from_secs(300);
+pub const MAX_WATCH_INTERVAL: Duration = Duration::from_mins(5);
 
 /// Priorities go from minus this to this.
 pub const MAX_PRIORITY: i32 = 100;
 /// Waiting this long is worth one step of priority.
-pub const AGING_INTERVAL: Duration = Duration::from_secs(60);
+pub const AGING_INTERVAL: Duration = Duration::from_mins(1);
 /// Durations beyond this are refused: they are mistakes.
-pub const MAX_DURATION: Duration = Duration::from_secs(3_660 * 24 * 3_600);
+pub const MAX_DURATION: Duration = Duration::from_hours(87840);
 
 #[cfg(test)]
 mod tests {

@@ -3,7 +3,7 @@
     missing_docs,
     reason = "methods that prost generates carry no comments; messages and fields carry those of the definitions"
 )]
-#![expect(clippy::all, clippy::pedantic, reason = "generated code")]
+#![expect(clippy::all, clippy::pedantic, clippy::allow_attributes, reason = "generated code")]
 
 /// What grpc.io defines.
 pub mod grpc {

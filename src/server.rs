@@ -17,9 +17,11 @@ use crate::engine::Engine;
 use crate::engine::tasks::Tasks;
 use crate::grpc;
 use crate::grpc::health::Health;
+use crate::proto::google::longrunning::operations_server::{Operations, OperationsServer};
 use crate::store::Store;
 
-/// A whole server. As a library: mount [`Server::routes`] in a tonic router of your own, or [`Server::serve`] a listener.
+/// A whole server. As a library: mount [`Server::routes`] or [`Server::operations`] in a tonic router of your own, or
+/// [`Server::serve`] a listener.
 #[derive(Clone)]
 pub struct Server {
     engine: Engine,
@@ -30,11 +32,12 @@ pub struct Server {
 impl Server {
     /// A server on `store`, its background agents running.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
-        let server = Self {
-            engine: Engine::start(store, clock),
-            health: Health::default(),
-            tasks: Tasks::default(),
-        };
+        Self::on(Engine::start(store, clock))
+    }
+
+    /// A server on an engine that was made before.
+    pub fn on(engine: Engine) -> Self {
+        let server = Self { engine, health: Health::default(), tasks: Tasks::default() };
         server.clone().watch_store();
         server
     }
@@ -44,7 +47,13 @@ impl Server {
         &self.engine
     }
 
-    /// The gRPC services.
+    /// `google.longrunning.Operations` alone, for an API that serves it to its own callers. Mounted beside the API's services,
+    /// it leaves health and reflection to the API, and producers and workers out of its callers' reach.
+    pub fn operations(&self) -> OperationsServer<impl Operations + use<>> {
+        grpc::operations(&self.engine)
+    }
+
+    /// All gRPC services: to mount them, or as the channel of a generated client in this very process.
     ///
     /// # Errors
     /// Where the built-in definitions cannot be served by reflection, which a test rules out.
@@ -108,12 +117,12 @@ impl Server {
         };
         self.drain();
         draining.cancel();
-        match early {
-            Some(result) => result,
-            None => tokio::select! {
-                result = &mut serving => result,
-                () = self.engine.clock().sleep(DRAIN) => Ok(()),
-            },
+        if let Some(result) = early {
+            return result;
+        }
+        tokio::select! {
+            result = &mut serving => result,
+            () = self.engine.clock().sleep(DRAIN) => Ok(()),
         }
     }
 
@@ -158,6 +167,7 @@ where
         .max_concurrent_streams(MAX_STREAMS)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
+        .layer(grpc::explain::Explain)
         .add_routes(routes)
         .serve_with_incoming_shutdown(incoming, draining.cancelled_owned())
         .await?;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 
-use super::serve::{runtime, serve, shutdown_signals};
+use super::serve::{serve, server_runtime, shutdown_signals};
 use super::{DevArgs, environment, output};
 use crate::config::{Config, Overrides};
 use crate::worker::demo;
@@ -20,7 +20,7 @@ pub(super) fn run(args: &DevArgs) -> anyhow::Result<()> {
         };
     }
     let config = Config::load(None, &environment, &overrides)?;
-    runtime(&config)?.block_on(async {
+    server_runtime(&config)?.block_on(async {
         let shutdown = shutdown_signals()?;
         let stop = shutdown.clone();
         serve(&config, shutdown, |address| async move {
@@ -47,20 +47,25 @@ fn data_directory() -> anyhow::Result<PathBuf> {
 }
 
 fn welcome(address: SocketAddr) -> String {
+    let usual = address.ip().is_loopback() && address.port() == 50051;
+    let flag = if usual { String::new() } else { format!(" --server {address}") };
     format!(
         r#"
 longhaul is ready at {address}; a sample worker waits on queue "demo" and takes about five seconds.
 
-Start an operation:
-  grpcurl -plaintext -d '{{"operation_id": "first", "queue": "demo"}}' {address} longhaul.v1.Producers/StartOperation
+Start an operation, and watch it:
+  longhaul start --queue demo --operation-id first --request '{{"hello": "world"}}' --watch{flag}
+  longhaul list{flag}
+  longhaul record operations/first{flag}
 
-Watch it:
-  grpcurl -plaintext -d '{{"name": "operations/first"}}' {address} longhaul.v1.Callers/WatchOperation
+Let a program of yours do the work of another queue:
+  longhaul work --queue mine{flag} -- sh -c 'echo progress 0.5 half way; sleep 2; cat'
+  longhaul start --queue mine --request '{{"n": 1}}' --wait{flag}
 
-Wait for its end, list all, cancel one:
-  grpcurl -plaintext -d '{{"name": "operations/first"}}' {address} google.longrunning.Operations/WaitOperation
+The same with grpcurl, as any gRPC client would:
+  grpcurl -plaintext -d '{{"operation_id": "second", "queue": "demo"}}' {address} longhaul.v1.Producers/StartOperation
+  grpcurl -plaintext -d '{{"name": "operations/second"}}' {address} longhaul.v1.Callers/WatchOperation
   grpcurl -plaintext {address} google.longrunning.Operations/ListOperations
-  grpcurl -plaintext -d '{{"name": "operations/first"}}' {address} google.longrunning.Operations/CancelOperation
 
 Ctrl-C stops the server; what was started is kept.
 "#

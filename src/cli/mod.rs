@@ -1,15 +1,22 @@
 //! The command line.
 
 mod bench;
+mod calls;
 mod dev;
+mod exit;
+mod follow;
 mod output;
 mod serve;
+mod start;
+mod table;
+mod work;
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
+use self::exit::Failure;
 use crate::config::{Config, EmbeddedOverrides, Overrides, RedisOverrides};
 
 /// A server for long-running operations.
@@ -28,6 +35,33 @@ enum Command {
     Dev(DevArgs),
     /// Measure a server that runs
     Bench(bench::BenchArgs),
+    /// Work on a queue: run a program for each operation
+    Work(work::WorkArgs),
+    /// Start an operation and print its name
+    Start(Box<start::StartArgs>),
+    /// Show an operation
+    Get(calls::NameArgs),
+    /// List operations, newest first
+    List(calls::ListArgs),
+    /// Wait for operations to end, and print what came of them
+    Wait(calls::FollowArgs),
+    /// Watch operations to their end
+    Watch(calls::FollowArgs),
+    /// Ask for an operation to stop
+    Cancel(calls::NameArgs),
+    /// Remove an operation from view; what runs is not stopped
+    Delete(calls::NameArgs),
+    /// Park an operation until it is resumed
+    Pause(calls::PauseArgs),
+    /// Let a parked operation go on, with input if it asked for some
+    Resume(calls::ResumeArgs),
+    /// Show everything that the server knows of an operation
+    Record(calls::NameArgs),
+    /// Print a completion script
+    Completions {
+        /// For which shell
+        shell: clap_complete::Shell,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -77,18 +111,61 @@ pub fn run() -> ExitCode {
         // Help and usage errors: clap knows where to print what, and that a usage error is exit code 2.
         Err(error) => error.exit(),
     };
-    output::start_logging();
-    let result = match cli.command {
-        Command::Serve(args) => serve::run(&args),
-        Command::Dev(args) => dev::run(&args),
-        Command::Bench(args) => bench::run(&args),
-    };
-    match result {
+    match dispatch(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            output::error(&error);
-            ExitCode::FAILURE
+        Err(failure) => {
+            output::error(&failure.message());
+            failure.code()
         }
+    }
+}
+
+fn dispatch(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Serve(args) => {
+            output::start_logging("info");
+            Ok(serve::run(&args)?)
+        }
+        Command::Dev(args) => {
+            output::start_logging("info");
+            Ok(dev::run(&args)?)
+        }
+        Command::Bench(args) => {
+            output::start_logging("error");
+            Ok(bench::run(&args)?)
+        }
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "longhaul", &mut std::io::stdout());
+            Ok(())
+        }
+        Command::Work(args) => {
+            output::start_logging("info");
+            serve::runtime().map_err(anyhow::Error::from)?.block_on(work::run(args))
+        }
+        call => {
+            output::start_logging("error");
+            serve::runtime().map_err(anyhow::Error::from)?.block_on(call_server(call))
+        }
+    }
+}
+
+async fn call_server(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Start(args) => start::run(*args).await,
+        Command::Get(args) => calls::get(args).await,
+        Command::List(args) => calls::list(args).await,
+        Command::Wait(args) => calls::wait(args).await,
+        Command::Watch(args) => calls::watch(args).await,
+        Command::Cancel(args) => calls::cancel(args).await,
+        Command::Delete(args) => calls::delete(args).await,
+        Command::Pause(args) => calls::pause(args).await,
+        Command::Resume(args) => calls::resume(args).await,
+        Command::Record(args) => calls::record(args).await,
+        Command::Serve(_)
+        | Command::Dev(_)
+        | Command::Work(_)
+        | Command::Bench(_)
+        | Command::Completions { .. } => Ok(()),
     }
 }
 

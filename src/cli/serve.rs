@@ -17,14 +17,18 @@ use crate::store::Store;
 
 pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let config = args.config()?;
-    runtime(&config)?.block_on(async {
+    server_runtime(&config)?.block_on(async {
         let shutdown = shutdown_signals()?;
         serve(&config, shutdown, |_| async { Ok(()) }).await
     })
 }
 
+pub(super) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}
+
 /// Where each core has a runtime of its own, one thread is enough for the rest.
-pub(super) fn runtime(config: &Config) -> std::io::Result<tokio::runtime::Runtime> {
+pub(super) fn server_runtime(config: &Config) -> std::io::Result<tokio::runtime::Runtime> {
     match config.runtime {
         Runtime::PerCore => tokio::runtime::Builder::new_current_thread().enable_all().build(),
         Runtime::WorkStealing => tokio::runtime::Builder::new_multi_thread().enable_all().build(),
@@ -60,15 +64,18 @@ pub(super) async fn serve<F: Future<Output = anyhow::Result<()>>>(
     );
     let server = Server::new(store, clock);
     let serving = async {
-        let (listener, shutdown) =
+        let (listener, until) =
             (tokio::net::TcpListener::from_std(listener)?, shutdown.clone().cancelled_owned());
-        match config.runtime {
+        let result = match config.runtime {
             Runtime::PerCore => {
                 let cores = std::thread::available_parallelism().map_or(1, usize::from);
-                server.serve_on_cores(listener, cores, shutdown).await
+                server.serve_on_cores(listener, cores, until).await
             }
-            Runtime::WorkStealing => server.serve(listener, shutdown).await,
-        }
+            Runtime::WorkStealing => server.serve(listener, until).await,
+        };
+        // Whatever runs beside it has nothing left to run beside.
+        shutdown.cancel();
+        result
     };
     let beside = async {
         let result = beside(address).await;
@@ -89,7 +96,7 @@ async fn wait_and_say_so(
     listener: TcpListener,
 ) -> anyhow::Result<Arc<dyn Store>> {
     let opened = CancellationToken::new();
-    let answers = waiting::serve(listener, opened.clone().cancelled_owned());
+    let answers = waiting::serve(listener, &**clock, opened.clone().cancelled_owned());
     let opening = async {
         let store = opening::wait_for(config, clock).await;
         opened.cancel();

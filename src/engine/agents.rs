@@ -94,26 +94,29 @@ impl Engine {
         let engine = self.clone();
         self.inner.tasks.spawn(A::NAME, async move {
             loop {
-                match engine.sweep::<A>().await {
+                let stuck = match engine.sweep::<A>().await {
                     // More is waiting than one run takes.
                     Ok(sweep) if sweep.changed >= A::BATCH => continue,
-                    Ok(_) => {}
+                    Ok(sweep) => sweep.changed < sweep.due,
                     Err(error) => {
-                        tracing::warn!(agent = A::NAME, %error, "could not look for what is due")
+                        tracing::warn!(agent = A::NAME, %error, "could not look for what is due");
+                        true
                     }
-                }
-                engine.rest::<A>().await;
+                };
+                engine.rest::<A>(stuck).await;
             }
         });
     }
 
-    /// Waits for the next look: a second, or less where something of the scheduler's comes due sooner.
-    async fn rest<A: Agent>(&self) {
-        let pause = if A::NAME == Scheduler::NAME {
+    /// Waits for the next look: a second, or less where something of the scheduler's comes due sooner. What was due and could
+    /// not be done is no reason to hurry.
+    async fn rest<A: Agent>(&self, stuck: bool) {
+        let soonest = if A::NAME == Scheduler::NAME {
             self.next_due::<A>().await.unwrap_or(INTERVAL)
         } else {
             INTERVAL
         };
+        let pause = if stuck { soonest.max(STUCK) } else { soonest };
         tokio::select! {
             () = self.idle_for(pause) => {}
             () = self.inner.scheduler_wake.notified(), if A::NAME == Scheduler::NAME => {}
@@ -198,4 +201,6 @@ impl Engine {
 const INTERVAL: Duration = Duration::from_secs(1);
 /// The shortest pause between looks.
 const MOMENT: Duration = Duration::from_millis(1);
+/// The shortest pause after a look that left something undone.
+const STUCK: Duration = Duration::from_millis(200);
 const AT_ONCE: usize = 32;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use prost_types::Any;
 
 use super::view::payload;
-use super::{Engine, Result};
+use super::{Engine, Reason, Result};
 use crate::operation::command::{Command, Proof, Release};
 use crate::operation::lease::Lease;
 use crate::operation::{Operation, Record};
@@ -72,7 +72,7 @@ impl LeaseBatch {
         for (position, grant) in self.grants.iter().enumerate() {
             let next = self.engine.load(grant).await?;
             let Some(next) = next else { continue };
-            bytes += next.size();
+            bytes += weight(&next.operation);
             if position > 0 && bytes > max_bytes {
                 let rest = self.grants.split_off(position);
                 self.engine.release_unseen(rest);
@@ -89,17 +89,25 @@ impl LeaseBatch {
     }
 }
 
-impl Leased {
-    fn size(&self) -> usize {
-        let payloads = [&self.request, &self.metadata, &self.checkpoint, &self.resume_input];
-        let payloads: usize = payloads.into_iter().flatten().map(prost::Message::encoded_len).sum();
-        let error = self.operation.last_error.as_ref().map_or(0, prost::Message::encoded_len);
-        payloads + error + prost::Message::encoded_len(&self.operation.spec.options) + FIXED_SIZE
-    }
+/// About how many bytes a lease takes in a reply.
+pub(super) fn weight(operation: &Operation) -> usize {
+    let payloads = [
+        &operation.spec.request,
+        &operation.metadata,
+        &operation.checkpoint,
+        &operation.resume_input,
+    ];
+    let payloads: usize = payloads
+        .into_iter()
+        .flatten()
+        .map(|payload| payload.size() + payload.type_url().len())
+        .sum();
+    let error = operation.last_error.as_ref().map_or(0, prost::Message::encoded_len);
+    payloads + error + prost::Message::encoded_len(&operation.spec.options) + FIXED_SIZE
 }
 
 /// What the fields of a lease without payloads take, generously.
-const FIXED_SIZE: usize = 1 << 10;
+const FIXED_SIZE: usize = 2 << 10;
 
 impl Drop for LeaseBatch {
     fn drop(&mut self) {
@@ -142,7 +150,9 @@ impl Engine {
             let engine = self.clone();
             self.inner.tasks.finish("release", async move {
                 let command = Command::Release(Box::new(release));
-                if let Err(error) = engine.apply_to_key(grant.key, &command).await {
+                let released = engine.apply_to_key(grant.key, &command).await;
+                // A lease that is no more, or never was, needs no giving back.
+                if let Err(error) = released.map(drop).or_else(|error| if error.reason == Reason::LeaseLost { Ok(()) } else { Err(error) }) {
                     tracing::warn!(%error, "cannot give back a lease that its worker never saw; it will expire");
                 }
             });

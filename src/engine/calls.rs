@@ -118,21 +118,25 @@ impl Engine {
     /// Reads the operation with its payloads.
     pub(super) async fn view(&self, name: &Name) -> Result<Arc<View>> {
         let key = self.key(name);
+        let partition = self.inner.store.keyspace().partition(key);
+        let mut missed = None;
         for _ in 0..READS {
             let before = self.read(key).await?.ok_or_else(|| Error::not_found(name))?;
-            let operation = match before.record {
-                Record::Operation(operation) if operation.deletion.is_none() => operation,
-                Record::Operation(_) => return Err(Rejection::Deleted(name.clone()).into()),
-                Record::Tombstone(tombstone) if tombstone.deleted => {
-                    return Err(Rejection::Deleted(name.clone()).into());
-                }
-                Record::Tombstone(_) => return Err(Rejection::Expired(name.clone()).into()),
+            if let Some(gone) = before.record.gone(self.inner.store.now(partition)) {
+                return Err(gone.into());
+            }
+            let Record::Operation(operation) = before.record else {
+                return Err(Rejection::Expired(name.clone()).into());
             };
             if let Some(view) = View::load(&*self.inner.store, key, *operation).await? {
                 return Ok(view);
             }
+            // Read twice, nothing written in between: the payload is not about to be replaced, it is lost.
+            if missed.replace(before.stamps.revision) == Some(before.stamps.revision) {
+                return Err(Error::internal(&format!("a payload of {name} is missing")));
+            }
         }
-        Err(Error::internal(&format!("a payload of {name} is missing")))
+        Err(Error::busy(name))
     }
 
     /// Sleeps on the engine's clock.

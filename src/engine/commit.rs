@@ -1,15 +1,16 @@
 //! The commit loop: read, decide, write by compare-and-set; again after a conflict.
 
+use crate::clock::Timestamp;
 use crate::operation::command::Command;
 use crate::operation::entries::DueClass;
 use crate::operation::lease::Answer;
 use crate::operation::name::Name;
-use crate::operation::{Applied, Change, Operation, Record, Stamps, apply};
-use crate::store::codec::decode;
+use crate::operation::{Applied, Change, Operation, Record, Rejection, Stamps, apply};
+use crate::store::codec::{decode, detach, encode};
 use crate::store::plan::{Before, becomes_ready, write_set};
 use crate::store::{CommitError, Committed, Key, Record as Stored, StoreError, WriteSet};
 
-use super::error::{Error, Reason, Result};
+use super::error::{Error, Result};
 use super::recent::worth_keeping;
 use super::{Engine, view::View};
 
@@ -22,13 +23,26 @@ pub struct Done {
     pub answer: Answer,
     /// Whether this very call wrote it.
     pub changed: bool,
+    /// When it was decided, by the store's clock.
+    pub time: Timestamp,
 }
 
 impl Done {
+    const fn new(record: Option<Record>, answer: Answer, changed: bool, time: Timestamp) -> Self {
+        Self { record, answer, changed, time }
+    }
+
     /// The operation, unless it is gone.
     pub fn operation(&self) -> Option<&Operation> {
         self.record.as_ref().and_then(Record::operation)
     }
+}
+
+/// Where something is written, and under which generation of its partition that began.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Spot {
+    pub(super) key: Key,
+    pub(super) generation: u64,
 }
 
 impl Engine {
@@ -41,6 +55,8 @@ impl Engine {
     pub(super) async fn apply_to_key(&self, key: Key, command: &Command) -> Result<Option<Done>> {
         let mut patience = Patience::default();
         let mut recent = self.inner.recent.take(key);
+        // What may have been written, for a command that the record does not know again.
+        let mut sent: Option<(u64, Change)> = None;
         loop {
             let remembered = recent.take();
             let fresh = remembered.is_none();
@@ -51,12 +67,24 @@ impl Engine {
             let Some(before) = before else { return Ok(None) };
             let partition = self.inner.store.keyspace().partition(key);
             let now = self.inner.store.now(partition);
+            if let Some((revision, change)) =
+                sent.take().filter(|(revision, _)| *revision != before.stamps.revision)
+            {
+                if is_written(key, change.record.as_ref(), &before.record) {
+                    return Ok(Some(Done::new(Some(before.record), change.answer, true, now)));
+                }
+                tracing::warn!(
+                    revision,
+                    "somebody else wrote while it was not known whether a report was; leaving that to its worker"
+                );
+                return Err(Error::busy(&"the operation"));
+            }
             let change = match apply(&before.record, command, now) {
                 Ok(Applied::Changed(change)) => change,
                 // What was remembered may be out of date; only a commit upon it shows that it is not.
                 _ if !fresh => continue,
                 Ok(Applied::Unchanged(answer)) => {
-                    return Ok(Some(Done { record: Some(before.record), answer, changed: false }));
+                    return Ok(Some(Done::new(Some(before.record), answer, false, now)));
                 }
                 Err(rejection) => return Err(rejection.into()),
             };
@@ -67,12 +95,21 @@ impl Engine {
                 Ok(committed) => {
                     put.into_iter().for_each(|put| self.inner.recent.keep(put, committed));
                     let answer = change.answer;
-                    let record =
-                        self.committed(key, generation, Some(before.stamps), *change, committed);
+                    let record = self.committed(
+                        Spot { key, generation },
+                        Some(before.stamps),
+                        *change,
+                        committed,
+                    );
                     self.wake_after(Some(&before.record), record.as_ref());
-                    return Ok(Some(Done { record, answer, changed: true }));
+                    return Ok(Some(Done::new(record, answer, true, now)));
                 }
-                Err(error) => patience.spend(error)?,
+                Err(error) => {
+                    if matches!(error, CommitError::Unavailable(_)) && !command.is_known_again() {
+                        sent = Some((before.stamps.revision, *change));
+                    }
+                    patience.spend(error)?;
+                }
             }
         }
     }
@@ -104,12 +141,12 @@ impl Engine {
     /// The record with the stamps of its commit; whoever waits for it here is told at once.
     pub(super) fn committed(
         &self,
-        key: Key,
-        generation: u64,
+        spot: Spot,
         before: Option<Stamps>,
         change: Change,
         committed: Committed,
     ) -> Option<Record> {
+        let Spot { key, generation } = spot;
         let mut record = change.record;
         if let Some(Record::Operation(operation)) = &mut record {
             let old = before.unwrap_or_default();
@@ -120,9 +157,16 @@ impl Engine {
             };
         }
         if change.visible && self.inner.hub.is_watched(key) {
-            // Payloads are still inline in the change, so the view needs no reading.
-            match record.as_ref().and_then(Record::operation).and_then(View::of_inline) {
-                Some(view) => self.inner.hub.offer(key, generation, committed.revision, Ok(view)),
+            let state = match record.as_ref().and_then(Record::operation) {
+                // Work on it may go on, but callers see no more of it.
+                Some(operation) if operation.deletion.is_some() => {
+                    Some(Err(Rejection::Deleted(operation.name.clone()).into()))
+                }
+                // Payloads are still inline in the change, so the view needs no reading.
+                operation => operation.and_then(View::of_inline).map(Ok),
+            };
+            match state {
+                Some(state) => self.inner.hub.offer(key, generation, committed.revision, state),
                 None => self.inner.hub.refresh(key),
             }
         }
@@ -133,12 +177,7 @@ impl Engine {
     pub(super) fn wake_after(&self, before: Option<&Record>, after: Option<&Record>) {
         let Some(operation) = after.and_then(Record::operation) else { return };
         if becomes_ready(before, after) {
-            let partition = self.inner.store.keyspace().partition(self.key(&operation.name));
-            self.inner.dispatchers.wake(
-                operation.spec.queue.as_str(),
-                partition,
-                operation.stamps.revision,
-            );
+            self.inner.dispatchers.wake(operation.spec.queue.as_str());
         }
         let soon = |class: &DueClass| {
             matches!(class, DueClass::Start | DueClass::Retry | DueClass::Resume)
@@ -158,6 +197,15 @@ pub(super) fn understand(found: &Stored) -> std::result::Result<Before, StoreErr
     Ok(Before { record: decode(found)?, stamps })
 }
 
+/// Whether that is what was to be written.
+fn is_written(key: Key, sent: Option<&Record>, found: &Record) -> bool {
+    sent.is_some_and(|sent| {
+        let mut sent = sent.clone();
+        detach(&mut sent, key);
+        encode(&sent) == encode(found)
+    })
+}
+
 /// How often a commit is tried again before the caller is told.
 #[derive(Default)]
 pub(super) struct Patience {
@@ -175,12 +223,8 @@ impl Patience {
             CommitError::Conflict if self.conflicts < MAX_CONFLICTS => self.conflicts += 1,
             CommitError::Unavailable(_) if self.outages < MAX_OUTAGES => self.outages += 1,
             CommitError::Unavailable(error) => return Err(error.into()),
-            CommitError::Conflict | CommitError::Early => {
-                return Err(Error::new(
-                    Reason::StoreUnavailable,
-                    "the operation changes too fast; ask again",
-                ));
-            }
+            CommitError::Conflict => return Err(Error::busy(&"the operation")),
+            CommitError::Early => return Err(Error::busy(&"the store's clock")),
         }
         Ok(())
     }

@@ -1,27 +1,28 @@
 //! The dispatcher of each queue: one task that serves all workers waiting here, in the order in which they came.
 //!
-//! It looks where something may be ready: everywhere at first, then in the partitions that a commit of this server or a hint
-//! named, and everywhere again after a gap. It runs while somebody waits, and a little longer.
+//! It looks at the queue when a worker arrives and when a hint says that something became ready. It runs only while
+//! somebody waits.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::try_join_all;
 use tokio::sync::{Notify, oneshot};
 
-use super::batch::Grant;
-use super::commit::understand;
-use super::error::Result;
+use super::batch::{Grant, weight};
+use super::commit::Spot;
+use super::error::{Reason, Result};
 use super::recent::worth_keeping;
 use super::{Engine, LeaseRequest, random};
-use crate::limits::MAX_LEASES;
+use crate::limits::{MAX_LEASES, MAX_REPLY_BYTES};
 use crate::operation::command::{Command, Take};
 use crate::operation::entries::ready_index;
 use crate::operation::lease::Token;
-use crate::operation::{Applied, Change, apply};
+use crate::operation::{Applied, Change, Stamps, apply};
+use crate::store::codec::decode;
 use crate::store::plan::Before;
-use crate::store::{CommitError, Entry, Index, Key, Partition, Put, Scan, StoreError, WriteSet};
+use crate::store::{CommitError, Index, Key, Put, Scan, StoreError, WriteSet};
 
 /// The dispatchers of one server, by queue.
 #[derive(Default)]
@@ -32,27 +33,40 @@ pub(super) struct Dispatchers {
 struct Dispatcher {
     queue: String,
     waiting: Mutex<VecDeque<Waiting>>,
-    places: Mutex<Vec<Place>>,
     wake: Notify,
-}
-
-/// What is known of a partition's part of the queue.
-#[derive(Clone, Copy)]
-struct Place {
-    /// Something may be ready there.
-    open: bool,
-    /// The newest commit that opened it: a hint of this or an older one brings no news.
-    revision: u64,
 }
 
 struct Waiting {
     request: LeaseRequest,
+    /// Wants an answer after the next look, even an empty one.
+    leaving: Arc<AtomicBool>,
     reply: oneshot::Sender<Result<Vec<Grant>>>,
+}
+
+/// A worker's place in the line of a queue; dropped, it is given up.
+pub(super) struct Place {
+    engine: Engine,
+    queue: String,
+    leaving: Arc<AtomicBool>,
+    /// What the queue has for the worker.
+    pub(super) reply: oneshot::Receiver<Result<Vec<Grant>>>,
+}
+
+/// What came of one look at the queue.
+#[derive(Clone, Copy)]
+struct Round {
+    /// Somebody got something.
+    served: bool,
+    /// Something was there that could not be had: another look makes sense.
+    raced: bool,
+    /// How much of what was there cannot be taken by anybody now.
+    unfit: usize,
 }
 
 /// A candidate: what is at the head of the queue, decided for one of those who wait.
 struct Candidate {
     key: Key,
+    command: Command,
     before: Before,
     change: Box<Change>,
     waiting: usize,
@@ -60,94 +74,113 @@ struct Candidate {
 }
 
 impl Dispatchers {
-    /// A commit made something ready in a queue.
-    pub(super) fn wake(&self, queue: &str, partition: Partition, revision: u64) {
-        if let Some(dispatcher) = lock(&self.queues).get(queue)
-            && dispatcher.open(partition, revision)
-        {
+    /// Something became ready in a queue.
+    pub(super) fn wake(&self, queue: &str) {
+        if let Some(dispatcher) = lock(&self.queues).get(queue) {
             dispatcher.wake.notify_one();
         }
+    }
+
+    /// How many there are.
+    #[cfg(test)]
+    pub(super) fn count(&self) -> usize {
+        lock(&self.queues).len()
     }
 
     /// Something may have become ready anywhere.
     pub(super) fn wake_all(&self) {
-        for dispatcher in lock(&self.queues).values() {
-            dispatcher.open_all();
-            dispatcher.wake.notify_one();
-        }
+        lock(&self.queues).values().for_each(|dispatcher| dispatcher.wake.notify_one());
     }
 }
 
 impl Engine {
-    /// Waits for leases; the receiver is dropped by whoever stops waiting.
-    pub(super) fn queue_up(&self, request: LeaseRequest) -> oneshot::Receiver<Result<Vec<Grant>>> {
+    /// Waits for leases.
+    pub(super) fn queue_up(&self, request: LeaseRequest) -> Place {
         let (reply, receiver) = oneshot::channel();
+        let leaving = Arc::<AtomicBool>::default();
+        let place = Place {
+            engine: self.clone(),
+            queue: request.queue.as_str().to_owned(),
+            leaving: leaving.clone(),
+            reply: receiver,
+        };
         let queue = request.queue.as_str().to_owned();
         let mut queues = lock(&self.inner.dispatchers.queues);
         let dispatcher = queues.get(&queue).cloned();
         let dispatcher = dispatcher.unwrap_or_else(|| {
-            let dispatcher =
-                Arc::new(Dispatcher::new(queue.clone(), self.inner.store.keyspace().partitions()));
+            let dispatcher = Arc::new(Dispatcher {
+                queue: queue.clone(),
+                waiting: Mutex::default(),
+                wake: Notify::new(),
+            });
             queues.insert(queue, dispatcher.clone());
             let (engine, serving) = (self.clone(), dispatcher.clone());
             self.inner.tasks.spawn("dispatcher", async move { engine.dispatch(serving).await });
             dispatcher
         });
-        if request.wait.is_zero() {
-            // Whoever takes only what is there now is owed a look.
-            dispatcher.open_all();
-        }
         // Under the lock of all queues: the dispatcher cannot have gone in between.
-        lock(&dispatcher.waiting).push_back(Waiting { request, reply });
+        lock(&dispatcher.waiting).push_back(Waiting { request, leaving, reply });
         drop(queues);
         dispatcher.wake.notify_one();
-        receiver
+        place
     }
 
     async fn dispatch(&self, dispatcher: Arc<Dispatcher>) {
         loop {
-            let woken = tokio::select! {
-                biased;
-                () = dispatcher.wake.notified() => true,
-                () = self.idle_for(IDLE), if !dispatcher.somebody_waits() => false,
-            };
-            while dispatcher.somebody_waits() && !self.is_draining() {
-                match self.serve_round(&dispatcher).await {
-                    Ok(true) => {}
-                    Ok(false) => {
-                        dispatcher.send_away_the_impatient();
-                        break;
-                    }
-                    Err(error) => {
-                        dispatcher.refuse_all(&error);
-                        break;
-                    }
-                }
-            }
-            if !woken && self.retire(&dispatcher) {
+            dispatcher.wake.notified().await;
+            self.serve(&dispatcher).await;
+            if self.retire(&dispatcher) {
                 return;
             }
         }
     }
 
-    /// One look at the queue, for all who wait; whether another look makes sense.
-    async fn serve_round(&self, dispatcher: &Dispatcher) -> std::result::Result<bool, StoreError> {
+    /// Looks at the queue until nobody waits or nothing is there.
+    async fn serve(&self, dispatcher: &Dispatcher) {
+        let (mut fruitless, mut unfit) = (0, 0);
+        while dispatcher.somebody_waits() && !self.is_draining() {
+            let present = dispatcher.length();
+            let round = match self.serve_round(dispatcher, unfit).await {
+                Ok(round) => round,
+                Err(error) => return dispatcher.refuse_all(&error),
+            };
+            unfit = round.unfit;
+            if round.served {
+                fruitless = 0;
+                continue;
+            }
+            if !round.raced {
+                return dispatcher.dismiss(present);
+            }
+            fruitless += 1;
+            if fruitless > RACES {
+                // What nobody can take stays at the head of the queue: no need to look at it all the time.
+                dispatcher.dismiss(present);
+                tokio::select! {
+                    () = dispatcher.wake.notified() => {}
+                    () = self.idle_for(PAUSE * (fruitless - RACES).min(MAX_PAUSES)) => {}
+                }
+            }
+        }
+    }
+
+    /// One look at the queue, for all who wait, beyond `unfit` entries that nobody could take the last time.
+    async fn serve_round(
+        &self,
+        dispatcher: &Dispatcher,
+        unfit: usize,
+    ) -> std::result::Result<Round, StoreError> {
         let store = &self.inner.store;
         let demands = dispatcher.demands();
-        let wanted = demands.iter().map(|request| request.max).sum::<usize>().min(MAX_LEASES);
-        let look = dispatcher.look();
-        if look.partitions.is_empty() {
-            look.found_all();
-            return Ok(false);
-        }
-        let entries = self.scan_ready(&dispatcher.queue, &look.partitions, wanted).await?;
-        let keys: Vec<Key> = entries.iter().filter_map(Entry::key).collect();
+        let wanted =
+            demands.iter().map(|request| request.max).sum::<usize>().min(MAX_LEASES) + unfit;
+        let entries =
+            store.scan(Scan::first(Index::new(ready_index(&dispatcher.queue)), wanted)).await?;
+        let keys: Vec<Key> = entries.iter().filter_map(crate::store::Entry::key).collect();
         if keys.is_empty() {
-            look.found_all();
-            return Ok(false);
+            return Ok(Round { served: false, raced: false, unfit: 0 });
         }
-        let candidates = self.decide(&demands, &keys).await?;
-        let raced = candidates.len() < keys.len();
+        let (candidates, unfit) = self.decide(&demands, &keys).await?;
         let sets: Vec<WriteSet> = candidates
             .iter()
             .map(|candidate| self.plan(candidate.key, Some(&candidate.before), &candidate.change))
@@ -159,15 +192,15 @@ impl Engine {
             .collect();
         let results = store.commit(sets).await;
         let mut grants: Vec<Vec<Grant>> = demands.iter().map(|_| Vec::new()).collect();
-        let (mut conflicts, mut left) = (raced, false);
+        let mut raced = unfit > 0;
+        let mut outage = None;
         for ((candidate, put), result) in candidates.into_iter().zip(puts).zip(results) {
             let stamps = candidate.before.stamps;
             match result {
                 Ok(committed) => {
                     put.into_iter().for_each(|put| self.inner.recent.keep(put, committed));
                     let record = self.committed(
-                        candidate.key,
-                        candidate.generation,
+                        Spot { key: candidate.key, generation: candidate.generation },
                         Some(stamps),
                         *candidate.change,
                         committed,
@@ -175,50 +208,44 @@ impl Engine {
                     grants[candidate.waiting]
                         .extend(record.and_then(|record| Grant::new(candidate.key, record)));
                 }
-                // A lease that may have been given without its worker hearing of it is lost by time, as any other.
+                // It may have been given: the token tells.
                 Err(CommitError::Unavailable(error)) => {
-                    tracing::warn!(%error, "a lease may have been lost on its way");
-                    left = true;
+                    match self.apply_to_key(candidate.key, &candidate.command).await {
+                        Ok(done) => {
+                            let record = done.and_then(|done| done.record);
+                            grants[candidate.waiting].extend(
+                                record.and_then(|record| Grant::new(candidate.key, record)),
+                            );
+                        }
+                        // Somebody else has it.
+                        Err(refused) if refused.reason != Reason::StoreUnavailable => raced = true,
+                        Err(_) => {
+                            let lost = candidate
+                                .change
+                                .record
+                                .and_then(|record| Grant::new(candidate.key, record));
+                            self.release_unseen(lost.into_iter().collect());
+                            outage = Some(error);
+                        }
+                    }
                 }
-                Err(CommitError::Conflict | CommitError::Early) => conflicts = true,
+                Err(CommitError::Conflict | CommitError::Early) => raced = true,
             }
         }
         let served = grants.iter().any(|grants| !grants.is_empty());
-        if entries.len() < wanted && !conflicts && !left {
-            look.found_all();
-        }
         dispatcher.hand_out(self, grants);
-        Ok(served || conflicts)
+        outage.map_or(Ok(Round { served, raced, unfit }), Err)
     }
 
-    /// What is ready in some partitions, in the order of the queue.
-    async fn scan_ready(
-        &self,
-        queue: &str,
-        partitions: &[Partition],
-        wanted: usize,
-    ) -> std::result::Result<Vec<Entry>, StoreError> {
-        let store = &self.inner.store;
-        let scan = Scan::first(Index::new(ready_index(queue)), wanted);
-        if partitions.len() > FEW_PARTITIONS {
-            return store.scan(scan).await;
-        }
-        let scans = partitions.iter().map(|partition| store.scan(scan.clone().within(*partition)));
-        let found = try_join_all(scans).await?.into_iter().flatten().collect();
-        Ok(scan.merge(found))
-    }
-
-    /// Reads what is at the head of the queue and gives it to those who wait, first come, first served.
+    /// Reads what is at the head of the queue and gives it to those who wait, first come, first served, and to each no more than
+    /// a reply holds. Also counts what nobody can take.
     async fn decide(
         &self,
         demands: &[LeaseRequest],
         keys: &[Key],
-    ) -> std::result::Result<Vec<Candidate>, StoreError> {
+    ) -> std::result::Result<(Vec<Candidate>, usize), StoreError> {
         let store = &self.inner.store;
-        let mut places = demands
-            .iter()
-            .enumerate()
-            .flat_map(|(waiting, request)| std::iter::repeat_n((waiting, request), request.max));
+        let (mut waiting, mut given, mut bytes, mut unfit) = (0, 0, 0, 0);
         let generations: Vec<u64> = keys
             .iter()
             .map(|key| self.inner.hub.generation(store.keyspace().partition(*key)))
@@ -226,9 +253,15 @@ impl Engine {
         let records = store.get(keys).await?;
         let mut candidates = Vec::with_capacity(keys.len());
         for ((key, record), generation) in keys.iter().zip(records).zip(generations) {
-            let Some(record) = record else { continue };
-            let before = understand(&record)?;
-            let Some((waiting, request)) = places.next() else { break };
+            let Some(before) = record.as_ref().and_then(readable) else {
+                unfit += 1;
+                continue;
+            };
+            let size = before.record.operation().map_or(0, weight);
+            if given > 0 && (given >= demands[waiting].max || bytes + size > MAX_REPLY_BYTES) {
+                (waiting, given, bytes) = (waiting + 1, 0, 0);
+            }
+            let Some(request) = demands.get(waiting) else { break };
             let take = Take {
                 token: Token(random()),
                 worker: request.worker.clone(),
@@ -236,12 +269,22 @@ impl Engine {
                 holder: None,
             };
             let now = store.now(store.keyspace().partition(*key));
-            if let Ok(Applied::Changed(change)) = apply(&before.record, &Command::Lease(take), now)
-            {
-                candidates.push(Candidate { key: *key, before, change, waiting, generation });
+            let command = Command::Lease(take);
+            if let Ok(Applied::Changed(change)) = apply(&before.record, &command, now) {
+                candidates.push(Candidate {
+                    key: *key,
+                    command,
+                    before,
+                    change,
+                    waiting,
+                    generation,
+                });
+                (given, bytes) = (given + 1, bytes + size);
+            } else {
+                unfit += 1;
             }
         }
-        Ok(candidates)
+        Ok((candidates, unfit))
     }
 
     /// Ends a dispatcher for whom nobody waits.
@@ -255,64 +298,29 @@ impl Engine {
     }
 }
 
-/// A look at what may be ready. Until it has found all, dropping it leaves those places open.
-struct Look<'a> {
-    dispatcher: &'a Dispatcher,
-    partitions: Vec<Partition>,
-}
-
-impl Look<'_> {
-    /// Nothing is left in these partitions but what was opened meanwhile.
-    fn found_all(mut self) {
-        self.partitions.clear();
-    }
-}
-
-impl Drop for Look<'_> {
-    fn drop(&mut self) {
-        let mut places = lock(&self.dispatcher.places);
-        for partition in &self.partitions {
-            places[usize::from(partition.0)].open = true;
-        }
-    }
-}
-
 impl Dispatcher {
-    fn new(queue: String, partitions: u16) -> Self {
-        let places = vec![Place { open: true, revision: 0 }; usize::from(partitions)];
-        Self { queue, waiting: Mutex::default(), places: Mutex::new(places), wake: Notify::new() }
-    }
-
-    /// Whether that is news.
-    fn open(&self, partition: Partition, revision: u64) -> bool {
-        let mut places = lock(&self.places);
-        let Some(place) = places.get_mut(usize::from(partition.0)) else { return true };
-        let news = revision > place.revision;
-        if news {
-            *place = Place { open: true, revision };
-        }
-        news
-    }
-
-    /// Also forgets the revisions: after a gap the store may have gone back.
-    fn open_all(&self) {
-        lock(&self.places).fill(Place { open: true, revision: 0 });
-    }
-
-    /// Closes what is open, to look there.
-    fn look(&self) -> Look<'_> {
-        let mut places = lock(&self.places);
-        let open = (0..).map(Partition).zip(places.iter_mut());
-        let open = open
-            .filter_map(|(partition, place)| std::mem::take(&mut place.open).then_some(partition));
-        Look { dispatcher: self, partitions: open.collect() }
-    }
-
     /// Whether anybody still waits; those who left are forgotten.
     fn somebody_waits(&self) -> bool {
         let mut waiting = lock(&self.waiting);
         waiting.retain(|waiting| !waiting.reply.is_closed());
         !waiting.is_empty()
+    }
+
+    fn length(&self) -> usize {
+        lock(&self.waiting).len()
+    }
+
+    /// Answers those of the first `present` in the line who wanted just one more look.
+    fn dismiss(&self, present: usize) {
+        let mut line = lock(&self.waiting);
+        for (position, waiting) in std::mem::take(&mut *line).into_iter().enumerate() {
+            if position < present && waiting.leaving.load(Ordering::Acquire) {
+                // Whoever left needs no answer.
+                let _ = waiting.reply.send(Ok(Vec::new()));
+            } else {
+                line.push_back(waiting);
+            }
+        }
     }
 
     fn demands(&self) -> Vec<LeaseRequest> {
@@ -341,19 +349,6 @@ impl Dispatcher {
         engine.release_unseen(unheard);
     }
 
-    /// Whoever wanted only what is there now has seen that there is nothing.
-    fn send_away_the_impatient(&self) {
-        let mut line = lock(&self.waiting);
-        let (leaving, staying): (VecDeque<_>, VecDeque<_>) =
-            line.drain(..).partition(|waiting| waiting.request.wait.is_zero());
-        *line = staying;
-        drop(line);
-        for waiting in leaving {
-            // Whoever left needs no answer.
-            let _ = waiting.reply.send(Ok(Vec::new()));
-        }
-    }
-
     fn refuse_all(&self, error: &StoreError) {
         for waiting in lock(&self.waiting).drain(..) {
             // Whoever left needs no answer.
@@ -362,11 +357,52 @@ impl Dispatcher {
     }
 }
 
+impl Place {
+    /// Has the answer come after the next look, even an empty one.
+    pub(super) fn leave(&self) {
+        self.leaving.store(true, Ordering::Release);
+        self.engine.inner.dispatchers.wake(&self.queue);
+    }
+
+    /// Gives the place up, and takes what was sent before.
+    pub(super) fn close(&mut self) -> Option<Result<Vec<Grant>>> {
+        self.reply.close();
+        self.reply.try_recv().ok()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(Ok(unheard)) = self.close() {
+            self.engine.release_unseen(unheard);
+        }
+        // A dispatcher for whom nobody waits any more goes too.
+        self.engine.inner.dispatchers.wake(&self.queue);
+    }
+}
+
+/// A record that can be read. One that cannot must not keep everything behind it in the queue from being taken.
+fn readable(record: &crate::store::Record) -> Option<Before> {
+    let stamps = Stamps {
+        revision: record.revision,
+        visible: record.visible_revision,
+        fencing: record.fencing_number,
+    };
+    match decode(record) {
+        Ok(record) => Some(Before { record, stamps }),
+        Err(error) => {
+            tracing::error!(%error, "passing over what is ready but cannot be read");
+            None
+        }
+    }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// So long a dispatcher knows where nothing is ready while nobody asks.
-const IDLE: Duration = Duration::from_secs(5);
-/// So many partitions are asked one by one rather than all at once.
-const FEW_PARTITIONS: usize = 4;
+/// Looks without success that follow each other at once.
+const RACES: u32 = 3;
+/// What each further look without success adds to the pause before the next.
+const PAUSE: Duration = Duration::from_millis(10);
+const MAX_PAUSES: u32 = 100;

@@ -146,7 +146,7 @@ pub type Result<T> = std::result::Result<T, Box<Error>>;
 impl Error {
     /// An error of that reason.
     pub fn new(reason: Reason, message: impl Into<String>) -> Box<Self> {
-        let message = message.into();
+        let message = cut(message.into(), MAX_MESSAGE);
         Box::new(Self {
             reason,
             message,
@@ -164,7 +164,7 @@ impl Error {
     /// Names something for programs.
     #[must_use]
     pub fn with(mut self: Box<Self>, key: &str, value: impl ToString) -> Box<Self> {
-        self.metadata.insert(key.to_owned(), value.to_string());
+        self.metadata.insert(key.to_owned(), cut(value.to_string(), MAX_VALUE));
         self
     }
 
@@ -190,12 +190,34 @@ impl Error {
         error
     }
 
+    /// It changes faster than it can be read or written.
+    pub fn busy(what: &dyn std::fmt::Display) -> Box<Self> {
+        let mut error = Self::new(
+            Reason::StoreUnavailable,
+            format!("{what} changes too fast just now; ask again"),
+        );
+        error.retry_delay = Some(Duration::from_millis(100));
+        error
+    }
+
     /// Something that cannot be; the cause is in the log.
     pub fn internal(cause: &dyn std::fmt::Display) -> Box<Self> {
         tracing::error!(%cause, "internal error");
         Self::new(Reason::Internal, "internal error; the server's log has the cause")
     }
 }
+
+/// Clients take 8 KiB of trailers, in which a message stands several times: what callers sent is not repeated at length.
+fn cut(mut text: String, limit: usize) -> String {
+    if text.len() > limit {
+        text.truncate(text.floor_char_boundary(limit));
+        text.push_str("...");
+    }
+    text
+}
+
+const MAX_MESSAGE: usize = 1_024;
+const MAX_VALUE: usize = 512;
 
 impl From<NameError> for Box<Error> {
     fn from(error: NameError) -> Self {

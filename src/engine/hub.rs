@@ -36,6 +36,8 @@ pub(super) struct Hub {
 
 struct Cell {
     newest: watch::Sender<Option<Sighting>>,
+    /// How many [`Interest`]s there are.
+    interested: usize,
 }
 
 /// Somebody's interest in an operation.
@@ -105,14 +107,14 @@ impl Hub {
 impl Engine {
     /// Follows an operation from now on; its state now is read and offered.
     pub(super) async fn follow(&self, key: Key) -> Result<Interest> {
-        let newest = self
-            .inner
-            .hub
-            .cells()
-            .entry(key)
-            .or_insert_with(|| Cell { newest: watch::Sender::new(None) })
-            .newest
-            .subscribe();
+        let newest = {
+            let mut cells = self.inner.hub.cells();
+            let cell = cells
+                .entry(key)
+                .or_insert_with(|| Cell { newest: watch::Sender::new(None), interested: 0 });
+            cell.interested += 1;
+            cell.newest.subscribe()
+        };
         let interest = Interest { engine: self.clone(), key, newest };
         self.sight(&[key]).await?;
         Ok(interest)
@@ -127,38 +129,49 @@ impl Engine {
         let records = store.get(keys).await?;
         for ((key, generation), record) in keys.iter().zip(generations).zip(records) {
             let (revision, state) = match record {
+                // Older than whatever may be started under that name.
                 None => (
-                    u64::MAX,
+                    0,
                     Err(Error::new(super::Reason::OperationNotFound, "there is no such operation")),
                 ),
-                Some(record) => match decode(&record)? {
-                    Record::Operation(operation) if operation.deletion.is_some() => (
-                        record.visible_revision,
-                        Err(Rejection::Deleted(operation.name.clone()).into()),
-                    ),
-                    Record::Operation(operation) => {
-                        match View::load(&**store, *key, *operation).await? {
-                            Some(view) => (record.visible_revision, Ok(view)),
-                            None => {
-                                self.inner.hub.refresh(*key);
-                                continue;
-                            }
-                        }
+                Some(record) => match self.see(*key, &record).await? {
+                    // Trouble passes, and what is offered stays until the operation changes.
+                    Err(trouble) if trouble.reason == super::Reason::StoreUnavailable => {
+                        self.inner.hub.refresh(*key);
+                        continue;
                     }
-                    Record::Tombstone(tombstone) => {
-                        let name = tombstone.name;
-                        let gone = if tombstone.deleted {
-                            Rejection::Deleted(name)
-                        } else {
-                            Rejection::Expired(name)
-                        };
-                        (record.visible_revision, Err(gone.into()))
-                    }
+                    state => (record.visible_revision, state),
                 },
             };
             self.inner.hub.offer(*key, generation, revision, state);
         }
         Ok(())
+    }
+
+    /// What callers see of a record. What cannot be read is told to those who follow it, and to nobody else.
+    async fn see(
+        &self,
+        key: Key,
+        record: &crate::store::Record,
+    ) -> std::result::Result<Result<Arc<View>>, StoreError> {
+        let record = match decode(record) {
+            Ok(record) => record,
+            Err(damaged) => return Ok(Err(damaged.into())),
+        };
+        if let Some(gone) =
+            record.gone(self.inner.store.now(self.inner.store.keyspace().partition(key)))
+        {
+            return Ok(Err(gone.into()));
+        }
+        let name = record.name().clone();
+        let Record::Operation(operation) = record else {
+            return Ok(Err(Rejection::Expired(name).into()));
+        };
+        match View::load(&*self.inner.store, key, *operation).await? {
+            Some(view) => Ok(Ok(view)),
+            // It changed while it was read; whatever it is now is newer than its revision, and a hint of that follows.
+            None => Ok(self.view(&name).await),
+        }
     }
 
     /// Runs the hub: hints in, re-reads out.
@@ -186,7 +199,7 @@ impl Engine {
                 if let Ok(queue) = std::str::from_utf8(&hint.note)
                     && !queue.is_empty()
                 {
-                    self.inner.dispatchers.wake(queue, hint.partition, hint.revision);
+                    self.inner.dispatchers.wake(queue);
                 }
                 if hub.known_revision(hint.key).is_some_and(|known| known < hint.revision) {
                     hub.refresh(hint.key);
@@ -242,8 +255,10 @@ impl Engine {
 impl Drop for Interest {
     fn drop(&mut self) {
         let mut cells = self.engine.inner.hub.cells();
-        // This receiver still counts.
-        if cells.get(&self.key).is_some_and(|cell| cell.newest.receiver_count() <= 1) {
+        // Counted under the lock: receivers are dropped outside of it, so that two who leave at once would each see the other.
+        let Some(cell) = cells.get_mut(&self.key) else { return };
+        cell.interested -= 1;
+        if cell.interested == 0 {
             cells.remove(&self.key);
         }
     }

@@ -5,15 +5,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message;
+use tonic::Code;
 
 use super::caller::{Caller, Permission};
 use super::error::Result;
 use super::view::View;
 use super::{Engine, page_token};
 use crate::limits::MAX_REPLY_BYTES;
-use crate::operation::Record;
 use crate::operation::entries::{LIST, parent_prefix};
 use crate::operation::name::ParentPattern;
+use crate::operation::{Operation, Record};
 use crate::store::codec::decode;
 use crate::store::{Entry, Index, Key, Partition, Scan};
 
@@ -51,25 +52,36 @@ impl Engine {
         };
         let mut page = ListPage::default();
         let mut bytes = 0;
+        let seal =
+            |position: &[u8]| page_token::seal(keyspace, query.parent.as_str(), position, now);
         loop {
             // One more than asked for tells whether there is a next page.
-            let wanted = query.page_size - page.views.len() + 1;
-            let entries = self.entries_after(&query.parent, after.as_ref(), wanted).await?;
+            let wanted = (query.page_size - page.views.len() + 1).min(AT_ONCE);
+            let (entries, cut) = self.entries_after(&query.parent, after.as_ref(), wanted).await?;
             let exhausted = entries.len() < wanted;
-            for (entry, view) in self.views(&entries).await? {
+            for (entry, operation) in self.operations(entries).await? {
+                // Payloads are loaded one by one: a page of them all may be a gigabyte.
+                let view = match operation {
+                    Some(_) if page.views.len() == query.page_size => {
+                        page.next_page_token = seal(after.as_deref().unwrap_or_default())?;
+                        return Ok(page);
+                    }
+                    Some(operation) => self.listed(operation).await?,
+                    None => None,
+                };
                 if let Some(view) = view {
                     bytes += view.published.encoded_len() + FRAME;
-                    let full = page.views.len() == query.page_size
-                        || (bytes > MAX_REPLY_BYTES && !page.views.is_empty());
-                    if full {
-                        let position = after.as_deref().unwrap_or_default();
-                        page.next_page_token =
-                            page_token::seal(keyspace, query.parent.as_str(), position, now)?;
+                    if bytes > MAX_REPLY_BYTES && !page.views.is_empty() {
+                        page.next_page_token = seal(after.as_deref().unwrap_or_default())?;
                         return Ok(page);
                     }
                     page.views.push(view);
                 }
                 after = Some(entry.member);
+            }
+            if let Some(position) = cut {
+                page.next_page_token = seal(&position)?;
+                return Ok(page);
             }
             if exhausted {
                 return Ok(page);
@@ -77,15 +89,20 @@ impl Engine {
         }
     }
 
+    /// Entries after a position, and where to go on if there were too many parents to look at in one call.
     async fn entries_after(
         &self,
         parent: &ParentPattern,
         after: Option<&Bytes>,
         wanted: usize,
-    ) -> Result<Vec<Entry>> {
+    ) -> Result<(Vec<Entry>, Option<Vec<u8>>)> {
         if !parent.is_wildcard() {
-            return self.children_after(parent.as_str().as_bytes(), after, wanted).await;
+            return Ok((
+                self.children_after(parent.as_str().as_bytes(), after, wanted).await?,
+                None,
+            ));
         }
+        let mut parents = 0;
         let mut entries = Vec::new();
         let mut current = after.map(|member| parent_of(member));
         let mut after = after.cloned();
@@ -103,9 +120,14 @@ impl Engine {
                 );
             }
             after = None;
+            parents += 1;
+            if parents == MAX_PARENTS && entries.len() < wanted {
+                // Before all children of this parent there is nothing, so the next page goes on with the next one.
+                return Ok((entries, Some(parent_prefix(&String::from_utf8_lossy(&next)))));
+            }
             current = Some(next);
         }
-        Ok(entries)
+        Ok((entries, None))
     }
 
     /// Newest first: the index is in order of creation, read backwards.
@@ -139,26 +161,35 @@ impl Engine {
         Ok(first.first().map(|entry| parent_of(&entry.member)))
     }
 
-    /// What callers see of each entry; nothing where it went away meanwhile.
-    async fn views(&self, entries: &[Entry]) -> Result<Vec<(Entry, Option<Arc<View>>)>> {
+    /// The operation of each entry; nothing where callers see none.
+    async fn operations(&self, entries: Vec<Entry>) -> Result<Vec<(Entry, Option<Operation>)>> {
         let keys: Vec<Key> = entries.iter().filter_map(Entry::key).collect();
         let records = self.inner.store.get(&keys).await?;
-        let mut views = Vec::with_capacity(entries.len());
-        for ((entry, key), record) in entries.iter().zip(&keys).zip(records) {
+        let mut operations = Vec::with_capacity(entries.len());
+        for (entry, record) in entries.into_iter().zip(records) {
             let record = record.as_ref().map(decode).transpose()?;
-            let view = match record {
-                Some(Record::Operation(operation)) if operation.deletion.is_none() => {
-                    let name = operation.name.clone();
-                    match View::load(&*self.inner.store, *key, *operation).await? {
-                        Some(view) => Some(view),
-                        None => self.view(&name).await.ok(),
-                    }
-                }
+            let now = self.inner.store.now(entry.partition);
+            let operation = match record {
+                Some(record) if record.gone(now).is_some() => None,
+                Some(Record::Operation(operation)) => Some(*operation),
                 _ => None,
             };
-            views.push((entry.clone(), view));
+            operations.push((entry, operation));
         }
-        Ok(views)
+        Ok(operations)
+    }
+
+    /// What callers see of an operation; nothing where it went away meanwhile.
+    async fn listed(&self, operation: Operation) -> Result<Option<Arc<View>>> {
+        let name = operation.name.clone();
+        if let Some(view) = View::load(&*self.inner.store, self.key(&name), operation).await? {
+            return Ok(Some(view));
+        }
+        match self.view(&name).await {
+            Ok(view) => Ok(Some(view)),
+            Err(error) if error.reason.code() == Code::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -167,5 +198,9 @@ fn parent_of(member: &[u8]) -> Vec<u8> {
     member.split(|byte| *byte == 0).next().unwrap_or_default().to_vec()
 }
 
+/// Records that are read at a time.
+const AT_ONCE: usize = 100;
+/// Parents that one call looks at for a pattern: a page may be short, even empty (AIP-158).
+const MAX_PARENTS: usize = 1_000;
 /// What an element costs in a reply besides itself.
 const FRAME: usize = 8;

@@ -7,13 +7,13 @@ use uuid::Uuid;
 
 use super::Engine;
 use super::caller::{Caller, Permission};
-use super::commit::Patience;
+use super::commit::{Patience, Spot};
 use super::error::{Error, Reason, Result};
 use super::view::View;
 use crate::operation::command::Take;
-use crate::operation::lease::Fingerprint;
+use crate::operation::lease::{Fingerprint, Token};
 use crate::operation::name::{Id, Name, Parent, Queue};
-use crate::operation::{Change, Operation, Record, Start, start};
+use crate::operation::{Change, Operation, Record, Rejection, Start, start};
 use crate::proto::longhaul::v1 as pb;
 use crate::store::{CommitError, Committed, Key};
 
@@ -137,9 +137,10 @@ impl Engine {
         let name = self.name_for(caller, &request)?;
         let key = self.key(&name);
         let partition = self.inner.store.keyspace().partition(key);
+        let uid = Uuid::new_v4();
         let start_command = Start {
             name,
-            uid: Uuid::new_v4(),
+            uid,
             queue: request.queue,
             method: request.method,
             request: request.request,
@@ -151,11 +152,17 @@ impl Engine {
             request_id: request.request_id,
             fingerprint: request.fingerprint,
             trace_parent: request.trace_parent,
-            lease,
+            lease: lease.map(|take| Take { token: self.starters_token(uid), ..take }),
         };
         let change = start(start_command.clone(), self.inner.store.now(partition))?;
         let generation = self.inner.hub.generation(partition);
         Ok(Attempt { key, start: start_command, change, generation })
+    }
+
+    /// The token of the lease that an operation was started with: by it a repeat of the start knows its own lease from those of
+    /// other workers.
+    pub(super) fn starters_token(&self, uid: Uuid) -> Token {
+        Token(self.inner.store.keyspace().hash("starter's lease", uid.as_bytes()))
     }
 
     /// Its own id, the one that follows from its request id, or a new one in the order of time.
@@ -193,7 +200,7 @@ impl Engine {
         loop {
             match result {
                 Ok(committed) => return self.new_operation(attempt, committed),
-                Err(CommitError::Conflict) => {}
+                // Mostly because there is one of that name already.
                 Err(error) => patience.spend(error)?,
             }
             if let Some(before) = self.read(attempt.key).await? {
@@ -204,8 +211,12 @@ impl Engine {
     }
 
     fn new_operation(&self, attempt: Attempt, committed: Committed) -> Result<Started> {
-        let record =
-            self.committed(attempt.key, attempt.generation, None, attempt.change, committed);
+        let record = self.committed(
+            Spot { key: attempt.key, generation: attempt.generation },
+            None,
+            attempt.change,
+            committed,
+        );
         self.wake_after(None, record.as_ref());
         let view = match record {
             Some(Record::Operation(operation)) => View::inline(*operation),
@@ -218,17 +229,14 @@ impl Engine {
     /// What is under the name already: this very start, the same request before, or somebody else's.
     async fn recognise(&self, attempt: &Attempt, record: Record) -> Result<Started> {
         let wanted = &attempt.start;
-        let operation = match record {
-            Record::Operation(operation) if operation.deletion.is_none() => operation,
-            Record::Operation(operation) => {
-                return Err(taken(&operation.name, Reason::NameDeleted));
+        let gone =
+            record.gone(self.inner.store.now(self.inner.store.keyspace().partition(attempt.key)));
+        let operation = match (record, gone) {
+            (Record::Operation(operation), None) => operation,
+            (record, Some(Rejection::Deleted(_))) => {
+                return Err(taken(record.name(), Reason::NameDeleted));
             }
-            Record::Tombstone(tombstone) if tombstone.deleted => {
-                return Err(taken(&tombstone.name, Reason::NameDeleted));
-            }
-            Record::Tombstone(tombstone) => {
-                return Err(taken(&tombstone.name, Reason::NameExpired));
-            }
+            (record, _) => return Err(taken(record.name(), Reason::NameExpired)),
         };
         let ours = operation.uid == wanted.uid;
         if !ours && (wanted.request_id.is_empty() || operation.spec.request_id != wanted.request_id)

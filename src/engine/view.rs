@@ -58,7 +58,6 @@ impl View {
 }
 
 /// Any payload of an operation, loaded if need be; the outer `None` if the record has changed since it was read.
-#[expect(clippy::option_option, reason = "absence of the payload and of its body are two things")]
 pub(super) async fn payload(
     store: &dyn Store,
     key: Key,

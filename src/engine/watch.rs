@@ -86,6 +86,18 @@ pub struct Watch {
     token: String,
     ended: bool,
     first: bool,
+    /// When it last said anything.
+    said: Duration,
+}
+
+/// How it went to hold a state back.
+enum Held {
+    /// Its time has come.
+    Over,
+    /// There is a newer one.
+    Superseded,
+    /// Not yet, but there must be a sign of life.
+    Silent,
 }
 
 /// What the watcher was told last.
@@ -111,9 +123,7 @@ impl ResumeToken {
             .ok_or_else(|| {
                 Error::field(
                     "resume_token",
-                    format!(
-                        "{text:?} is no resume token of longhaul; leave it empty to begin anew"
-                    ),
+                    "resume_token is none that a watch has sent; leave it empty to begin anew",
                 )
             })
     }
@@ -158,6 +168,7 @@ impl Engine {
             at: self.inner.clock.elapsed(),
         });
         let token = begin.to_string();
+        let said = self.inner.clock.elapsed();
         Ok(Watch {
             engine: self.clone(),
             name: name.clone(),
@@ -167,6 +178,7 @@ impl Engine {
             token,
             ended: false,
             first: !skip,
+            said,
         })
     }
 }
@@ -177,6 +189,12 @@ impl Watch {
         if self.ended {
             return None;
         }
+        let event = self.next_event().await;
+        self.said = self.engine.inner.clock.elapsed();
+        event
+    }
+
+    async fn next_event(&mut self) -> Option<Result<WatchEvent>> {
         loop {
             let newest = self.interest.newest.borrow_and_update().clone();
             if let Some(sighting) = newest.filter(|sighting| self.is_news(sighting)) {
@@ -186,11 +204,12 @@ impl Watch {
                 continue;
             }
             let clock = self.engine.inner.clock.clone();
+            let quiet = self.quiet();
             tokio::select! {
                 biased;
-                changed = self.interest.newest.changed() => if changed.is_err() { return self.end(EventKind::Reconnect) },
-                () = self.engine.drained() => return self.end(EventKind::Reconnect),
-                () = clock.sleep(self.options.heartbeat) => return Some(Ok(self.event(EventKind::Heartbeat, None))),
+                changed = self.interest.newest.changed() => if changed.is_err() { return Some(Ok(self.end(EventKind::Reconnect))) },
+                () = self.engine.drained() => return Some(Ok(self.end(EventKind::Reconnect))),
+                () = clock.sleep(quiet) => return Some(Ok(self.event(EventKind::Heartbeat, None))),
             }
         }
     }
@@ -204,15 +223,17 @@ impl Watch {
         let Sighting { generation, revision, state } = sighting;
         let view = match state {
             Ok(view) => view,
-            Err(error) => return self.gone(error),
+            Err(error) => return Some(self.gone(error)),
         };
         if let Some(told) = self.told.filter(|_| !view.published.done) {
             let pause = self
                 .options
                 .min_interval
                 .saturating_sub(self.engine.inner.clock.elapsed().saturating_sub(told.at));
-            if !pause.is_zero() && self.superseded_within(pause).await {
-                return None;
+            match if pause.is_zero() { Held::Over } else { self.hold_back(pause).await } {
+                Held::Over => {}
+                Held::Superseded => return None,
+                Held::Silent => return Some(Ok(self.event(EventKind::Heartbeat, None))),
             }
         }
         let went_back =
@@ -230,29 +251,37 @@ impl Watch {
         Some(Ok(self.event(kind, Some(view))))
     }
 
-    async fn superseded_within(&mut self, pause: Duration) -> bool {
+    async fn hold_back(&mut self, pause: Duration) -> Held {
         let clock = self.engine.inner.clock.clone();
+        let quiet = self.quiet();
         tokio::select! {
             biased;
-            changed = self.interest.newest.changed() => changed.is_ok(),
-            () = self.engine.drained() => false,
-            () = clock.sleep(pause) => false,
+            changed = self.interest.newest.changed() => if changed.is_ok() { Held::Superseded } else { Held::Over },
+            () = self.engine.drained() => Held::Over,
+            () = clock.sleep(pause.min(quiet)) => if quiet < pause { Held::Silent } else { Held::Over },
         }
     }
 
-    fn gone(&mut self, error: Box<Error>) -> Option<Result<WatchEvent>> {
+    /// How long it may still say nothing.
+    fn quiet(&self) -> Duration {
+        self.options
+            .heartbeat
+            .saturating_sub(self.engine.inner.clock.elapsed().saturating_sub(self.said))
+    }
+
+    fn gone(&mut self, error: Box<Error>) -> Result<WatchEvent> {
         self.ended = true;
         match error.reason {
             Reason::OperationDeleted | Reason::OperationExpired | Reason::OperationNotFound => {
-                Some(Ok(self.event(EventKind::Deleted, None)))
+                Ok(self.event(EventKind::Deleted, None))
             }
-            _ => Some(Err(named(&self.name, error))),
+            _ => Err(named(&self.name, error)),
         }
     }
 
-    fn end(&mut self, kind: EventKind) -> Option<Result<WatchEvent>> {
+    fn end(&mut self, kind: EventKind) -> WatchEvent {
         self.ended = true;
-        Some(Ok(self.event(kind, None)))
+        self.event(kind, None)
     }
 
     fn event(&self, kind: EventKind, view: Option<Arc<View>>) -> WatchEvent {

@@ -31,27 +31,22 @@ impl Engine {
     pub async fn lease(&self, caller: &Caller, request: LeaseRequest) -> Result<LeaseBatch> {
         self.inner.policy.authorise(caller, Permission::Work, request.queue.as_str())?;
         let wait = request.wait;
-        let mut reply = self.queue_up(request);
-        let patience = async {
-            if wait.is_zero() {
-                // The dispatcher answers after one look, with what is there or with nothing.
-                std::future::pending().await
-            }
-            self.idle_for(wait).await;
-        };
-        let grants = tokio::select! {
+        let mut place = self.queue_up(request);
+        let answer = tokio::select! {
             biased;
-            grants = &mut reply => grants,
-            () = patience => Ok(Ok(Vec::new())),
-            () = self.drained() => Ok(Ok(Vec::new())),
+            answer = &mut place.reply => answer.ok(),
+            () = self.idle_for(wait) => {
+                // A look at the queue that is under way is not cut short: a wait of nothing still takes what is there.
+                place.leave();
+                tokio::select! {
+                    biased;
+                    answer = &mut place.reply => answer.ok(),
+                    () = self.drained() => place.close(),
+                }
+            }
+            () = self.drained() => place.close(),
         };
-        // Closing the line here makes the dispatcher see that nobody listens; what it sent before is taken.
-        reply.close();
-        let grants = match (grants, reply.try_recv()) {
-            (_, Ok(late)) => late?,
-            (Ok(grants), Err(_)) => grants?,
-            (Err(_), Err(_)) => Vec::new(),
-        };
+        let grants = answer.transpose()?.unwrap_or_default();
         Ok(LeaseBatch::new(self.clone(), grants))
     }
 
@@ -66,9 +61,9 @@ impl Engine {
         self.inner.policy.authorise(caller, Permission::Work, request.queue.as_str())?;
         let take = Take { token: Token(random()), worker, duration, holder: None };
         let started = self.start_with(caller, request, Some(take)).await?;
-        let lives = started.view.operation.state.lease().is_some()
-            && started.view.operation.attempts_used == 0;
         let operation = started.view.operation.clone();
+        let own = self.starters_token(operation.uid);
+        let lives = operation.state.lease().is_some_and(|lease| lease.token == own);
         let key = self.key(&operation.name);
         let leased = if lives { self.load_leased(key, operation).await? } else { None };
         Ok((started, leased))

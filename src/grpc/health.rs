@@ -86,7 +86,10 @@ impl health_server::Health for Health {
         let mut told = false;
         let changes = changes.filter(move |_| known || !std::mem::replace(&mut told, true));
         let end = self.end.clone().cancelled_owned();
-        Ok(Response::new(Box::pin(futures_util::StreamExt::take_until(changes, end))))
+        let last = if known { ServingStatus::NotServing } else { ServingStatus::ServiceUnknown };
+        let changes = futures_util::StreamExt::take_until(changes, end)
+            .chain(tokio_stream::once(Ok(response(last))));
+        Ok(Response::new(Box::pin(changes)))
     }
 }
 

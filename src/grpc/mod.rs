@@ -2,6 +2,7 @@
 
 mod callers;
 mod deadline;
+pub mod explain;
 pub mod health;
 mod operations;
 mod producers;
@@ -14,7 +15,7 @@ use tonic::{Request, Status};
 use crate::engine::{Caller, Engine};
 use crate::limits::MAX_MESSAGE_BYTES;
 use crate::proto::DESCRIPTORS;
-use crate::proto::google::longrunning::operations_server::OperationsServer;
+use crate::proto::google::longrunning::operations_server::{Operations, OperationsServer};
 use crate::proto::grpc::health::v1::health_server::HealthServer;
 use crate::proto::longhaul::v1::callers_server::CallersServer;
 use crate::proto::longhaul::v1::producers_server::ProducersServer;
@@ -33,10 +34,7 @@ pub fn routes(engine: &Engine, health: Health) -> Result<Routes, tonic_reflectio
     };
     let mut routes = Routes::builder();
     routes
-        .add_service(
-            OperationsServer::new(operations::Service::new(engine))
-                .max_decoding_message_size(MAX_MESSAGE_BYTES),
-        )
+        .add_service(operations(engine))
         .add_service(
             ProducersServer::new(producers::Service::new(engine))
                 .max_decoding_message_size(MAX_MESSAGE_BYTES),
@@ -53,6 +51,12 @@ pub fn routes(engine: &Engine, health: Health) -> Result<Routes, tonic_reflectio
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);
     Ok(routes.routes())
+}
+
+/// `google.longrunning.Operations` alone.
+pub fn operations(engine: &Engine) -> OperationsServer<impl Operations + use<>> {
+    OperationsServer::new(operations::Service::new(engine))
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
 }
 
 /// Who asks: nobody in particular, until there is authentication.

@@ -4,7 +4,7 @@ use tonic::metadata::MetadataValue;
 use tonic::{Request, Response};
 
 use super::{Reply, caller, header};
-use crate::engine::{Engine, Result, Started};
+use crate::engine::{Engine, Result, StartRequest, Started};
 use crate::limits::MAX_REPLY_BYTES;
 use crate::operation::payload::{EMPTY, type_url};
 use crate::proto::google::longrunning::{Operation, operation};
@@ -33,13 +33,14 @@ impl Producers for Service {
         let trace_parent = starts::trace_parent(header(&request, "traceparent")).to_owned();
         let start = starts::start(request.into_inner(), &trace_parent).map_err(to_status)?;
         if start.validate_only {
-            let response_type = if start.response_type.is_empty() {
-                EMPTY.to_owned()
-            } else {
-                start.response_type.clone()
-            };
-            let name = self.engine.validate_start(&caller, start).await.map_err(to_status)?;
-            return Ok(Response::new(validated(name.as_str(), &response_type)));
+            let mut checked = validated(&start);
+            self.engine
+                .validate_start(&caller, start)
+                .await
+                .map_err(to_status)?
+                .as_str()
+                .clone_into(&mut checked.name);
+            return Ok(Response::new(checked));
         }
         let started = self.engine.start_operation(&caller, start).await.map_err(to_status)?;
         // Nobody else holds a view of what has just been started.
@@ -85,14 +86,18 @@ fn results(started: Vec<Result<Started>>) -> Vec<batch_response::Result> {
     started.into_iter().map(&mut result).collect()
 }
 
-/// What a start would be that was only checked: done, with an empty response (AIP-163, AIP-151).
-fn validated(name: &str, response_type: &str) -> Operation {
-    let response = prost_types::Any { type_url: type_url(response_type), value: Vec::new() };
+/// What a start would be that was only checked: done, with an empty response (AIP-163, AIP-151), and empty metadata, without
+/// which some clients fail.
+fn validated(start: &StartRequest) -> Operation {
+    let empty = |name: &str| prost_types::Any { type_url: type_url(name), value: Vec::new() };
+    let response = if start.response_type.is_empty() { EMPTY } else { &start.response_type };
+    let metadata =
+        if start.server_metadata { "longhaul.v1.OperationMetadata" } else { &start.metadata_type };
     Operation {
-        name: name.to_owned(),
-        metadata: None,
+        name: String::new(),
+        metadata: (!metadata.is_empty()).then(|| empty(metadata)),
         done: true,
-        result: Some(operation::Result::Response(response)),
+        result: Some(operation::Result::Response(empty(response))),
     }
 }
 

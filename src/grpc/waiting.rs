@@ -3,38 +3,48 @@
 use std::future::Future;
 use std::net::TcpListener;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::future::{Either, Ready, ready};
+use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::transport::server::TcpIncoming;
 use tower::{Layer, Service};
 
 use super::health::Health;
+use crate::clock::Clock;
 use crate::engine::{Error, Reason};
 use crate::proto::grpc::health::v1::health_server::HealthServer;
 use crate::wire::status::to_status;
 
-/// Answers on `listener` until `until` resolves.
+/// Answers on `listener` until `until` resolves. Connections on which nothing is said by then may go on for as long as they
+/// like: nobody waits for them.
 ///
 /// # Errors
 /// Where the listener fails.
-pub async fn serve(listener: TcpListener, until: impl Future<Output = ()>) -> anyhow::Result<()> {
+pub async fn serve(
+    listener: TcpListener,
+    clock: &dyn Clock,
+    until: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
     let incoming =
         TcpIncoming::from(tokio::net::TcpListener::from_std(listener)?).with_nodelay(Some(true));
     let health = Health::default();
-    let stop = {
-        let health = health.clone();
-        async move {
-            until.await;
-            health.end();
-        }
-    };
-    tonic::transport::Server::builder()
+    let stop = CancellationToken::new();
+    let serving = tonic::transport::Server::builder()
         .layer(OnlyHealth)
-        .add_service(HealthServer::new(health))
-        .serve_with_incoming_shutdown(incoming, stop)
-        .await?;
-    Ok(())
+        .add_service(HealthServer::new(health.clone()))
+        .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
+    let ended = async {
+        until.await;
+        health.end();
+        stop.cancel();
+        clock.sleep(GRACE).await;
+    };
+    tokio::select! {
+        served = serving => Ok(served?),
+        () = ended => Ok(()),
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -75,3 +85,6 @@ where
         Either::Right(ready(Ok(to_status(error).into_http())))
     }
 }
+
+/// How long calls may take to finish once the store is there.
+const GRACE: Duration = Duration::from_secs(1);

@@ -30,8 +30,10 @@ impl Service {
     ) -> Result<pb::renew_leases_response::Result> {
         let name = fields::name(&renewal.name)?;
         let done = self.engine.renew(caller, &name, work::renewal(renewal)?).await?;
-        let (expire_time, lease_duration) =
-            done.operation().map(work::lease_times).unwrap_or_default();
+        let (expire_time, lease_duration) = done
+            .operation()
+            .map(|operation| work::lease_times(operation, done.time))
+            .unwrap_or_default();
         let directive = done.operation().map(work::directive);
         Ok(pb::renew_leases_response::Result {
             name: renewal.name.clone(),
@@ -136,8 +138,10 @@ impl Workers for Service {
         let name = request.name.clone();
         let report = work::report(request).map(|report| Command::Report(Box::new(report)));
         let done = self.work(&caller, &name, report).await?;
-        let (expire_time, lease_duration) =
-            done.operation().map(work::lease_times).unwrap_or_default();
+        let (expire_time, lease_duration) = done
+            .operation()
+            .map(|operation| work::lease_times(operation, done.time))
+            .unwrap_or_default();
         let directive = done.operation().map(work::directive);
         Ok(Response::new(pb::ReportProgressResponse { expire_time, directive, lease_duration }))
     }

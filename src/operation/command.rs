@@ -39,6 +39,19 @@ pub enum Command {
     Due(Due),
 }
 
+impl Command {
+    /// Whether an operation can tell a repeat of it. A report without a number appends again.
+    pub fn is_known_again(&self) -> bool {
+        match self {
+            Self::Report(report) => {
+                report.number > 0
+                    || (report.partial_errors.is_empty() && report.related_resources.is_empty())
+            }
+            _ => true,
+        }
+    }
+}
+
 /// A worker's wish for a lease.
 #[derive(Clone, Debug)]
 pub struct Take {
@@ -82,6 +95,17 @@ pub struct Report {
     pub related_resources: Vec<pb::RelatedResource>,
     /// Replaces the last, if not empty.
     pub status_detail: String,
+}
+
+impl Report {
+    /// Whether it says anything that callers see: what does not must not look to them like a change.
+    pub fn shows(&self) -> bool {
+        let appends = !self.partial_errors.is_empty() || !self.related_resources.is_empty();
+        self.progress.is_some()
+            || self.metadata.is_some()
+            || appends
+            || !self.status_detail.is_empty()
+    }
 }
 
 /// Proof of a lease together with what a repeat of the call is known by.

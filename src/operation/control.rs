@@ -75,7 +75,7 @@ pub(super) fn pause(
     next.suspend_reason.clone_from(&pause.reason);
     match &operation.state {
         State::Pending(_) => {
-            next.state = State::Suspended(Suspension { by_worker: false, resume_time: None })
+            next.state = State::Suspended(Suspension { by_worker: false, resume_time: None });
         }
         State::Running(_) if operation.pause_requested => {
             return Ok(Applied::Unchanged(Answer::default()));
@@ -109,8 +109,15 @@ pub(super) fn resume(
     match &operation.state {
         State::Suspended(_) => {
             next.resume_input = resume.input.clone().map(Payload::Inline);
+            // One that was parked before its time still waits for it.
+            let ready_time = operation
+                .spec
+                .options
+                .schedule_time
+                .as_ref()
+                .map_or(now, |time| now.max(time.into()));
             next.state =
-                State::Pending(Pending { ready_time: now, retrying: operation.attempts_used > 0 });
+                State::Pending(Pending { ready_time, retrying: operation.attempts_used > 0 });
         }
         State::Running(_) if operation.pause_requested => next.pause_requested = false,
         _ => return Ok(Applied::Unchanged(Answer::default())),

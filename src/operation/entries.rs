@@ -188,7 +188,7 @@ pub(super) fn times(operation: &Operation, ready: bool) -> Vec<(DueClass, Timest
                 let class = if pending.retrying { DueClass::Retry } else { DueClass::Start };
                 times.push((class, pending.ready_time));
             }
-            times.extend(operation.queue_deadline().map(|time| (DueClass::Queue, time)));
+            times.extend(operation.queue_deadline(pending).map(|time| (DueClass::Queue, time)));
         }
         State::Running(lease) => {
             times.push((DueClass::Lease, lease.expire_time));

@@ -52,6 +52,24 @@ impl Record {
             Self::Tombstone(tombstone) => &tombstone.name,
         }
     }
+
+    /// Why callers see nothing of it, where they do not: deleted, or kept as long as promised, whether cleared away yet or not.
+    pub fn gone(&self, now: Timestamp) -> Option<Rejection> {
+        match self {
+            Self::Operation(operation) if operation.deletion.is_some() => {
+                Some(Rejection::Deleted(operation.name.clone()))
+            }
+            Self::Operation(operation) => {
+                let expired = operation.state.is_done()
+                    && operation.expire_time.is_some_and(|time| time <= now);
+                expired.then(|| Rejection::Expired(operation.name.clone()))
+            }
+            Self::Tombstone(tombstone) if tombstone.deleted => {
+                Some(Rejection::Deleted(tombstone.name.clone()))
+            }
+            Self::Tombstone(tombstone) => Some(Rejection::Expired(tombstone.name.clone())),
+        }
+    }
 }
 
 /// What the store stamped on the record.
@@ -299,12 +317,10 @@ impl Operation {
         Some(lease.start_time + timeout)
     }
 
-    /// When it has waited too long for its first worker.
-    fn queue_deadline(&self) -> Option<Timestamp> {
+    /// When it has waited too long for its first worker. While it is parked it waits for none.
+    fn queue_deadline(&self, pending: &Pending) -> Option<Timestamp> {
         let timeout = duration(self.spec.options.queue_timeout.as_ref())?;
-        let waits_since =
-            self.spec.options.schedule_time.as_ref().map_or(self.create_time, Timestamp::from);
-        self.start_time.is_none().then(|| waits_since.max(self.create_time) + timeout)
+        self.start_time.is_none().then(|| pending.ready_time + timeout)
     }
 }
 

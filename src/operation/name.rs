@@ -60,7 +60,9 @@ impl Name {
         })?;
         let parent = match path.strip_suffix(COLLECTION) {
             Some("") => "",
-            Some(parent) if parent.ends_with('/') => &parent[..parent.len() - 1],
+            Some(parent) if parent.len() > 1 && parent.ends_with('/') => {
+                &parent[..parent.len() - 1]
+            }
             _ => {
                 return Err(fault(
                     text,
@@ -103,14 +105,12 @@ pub struct Parent(String);
 impl Parent {
     /// Reads a parent; `-` is no id here.
     pub fn parse(text: &str) -> Result<Self, NameError> {
-        ParentPattern::parse(text).and_then(|pattern| match pattern.wildcard {
-            false => Ok(Self(pattern.text)),
-            true => Err(fault(
-                text,
-                PARENT,
-                "'-' stands for every id, which only lists understand".to_owned(),
-            )),
-        })
+        let pattern = ParentPattern::parse(text)?;
+        if pattern.wildcard {
+            let why = "'-' stands for every id, which only lists understand".to_owned();
+            return Err(fault(text, PARENT, why));
+        }
+        Ok(Self(pattern.text))
     }
 
     /// The text; empty for the root.
@@ -312,6 +312,7 @@ mod tests {
             ("operation/x", "must end in 'operations'"),
             ("projectsoperations/x", "must end in 'operations'"),
             ("operations/", "lower-case"),
+            ("/operations/x", "must end in 'operations'"),
             ("operations/X", "lower-case"),
             ("operations/-x", "lower-case"),
             ("projects/operations/x", "pairs"),

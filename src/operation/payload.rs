@@ -34,6 +34,14 @@ impl Payload {
         }
     }
 
+    /// Bytes of the message.
+    pub const fn size(&self) -> usize {
+        match self {
+            Self::Inline(any) => any.value.len(),
+            Self::Detached(detached) => detached.size as usize,
+        }
+    }
+
     /// The message, if it is here.
     pub const fn inline(&self) -> Option<&Any> {
         match self {

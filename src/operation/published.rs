@@ -64,7 +64,7 @@ impl Operation {
             expire_time: self.expire_time.map(Into::into),
             estimated_end_time: None,
             partial_errors: self.partial_errors.clone(),
-            cancel_trail: self.cancel_trail.clone(),
+            cancel_trail: self.cancel_trail,
             suspend_reason: self.suspend_reason.clone(),
             stalled: false,
         }
@@ -87,7 +87,7 @@ impl Operation {
             state: self.state.published().into(),
             server_metadata: Some(self.server_metadata()),
             request: None,
-            options: Some(self.spec.options.clone()),
+            options: Some(published_options(&self.spec.options)),
             etag: self.etag(),
             uid: self.uid.to_string(),
             queue: self.spec.queue.full(),
@@ -102,6 +102,14 @@ impl Operation {
             rerun_of: String::new(),
         }
     }
+}
+
+/// The options without what is only for input: `ttl` shows as the expire time that follows from it.
+fn published_options(options: &pb::OperationOptions) -> pb::OperationOptions {
+    use pb::operation_options::Expiration;
+    let expiration =
+        options.expiration.filter(|expiration| matches!(expiration, Expiration::ExpireTime(_)));
+    pb::OperationOptions { expiration, ..options.clone() }
 }
 
 /// The error of an operation that ended because a caller cancelled it.

@@ -32,15 +32,15 @@ pub enum Rejection {
         why: String,
     },
     /// A payload is not of the type that was declared at start.
-    #[error("{field} of {name} must be of type {declared}, not {found}")]
+    #[error("{}", mismatch(.name, .field, .declared, .found))]
     TypeMismatch {
         /// The operation.
         name: Name,
         /// Which field of the request.
         field: &'static str,
-        /// What was declared; words where nothing was.
+        /// What was declared; empty where nothing was.
         declared: String,
-        /// What came; words where nothing did.
+        /// What came; `missing` where nothing did.
         found: String,
     },
     /// The etag names another state.
@@ -64,4 +64,18 @@ pub enum Rejection {
     /// A worker cannot take it: it waits for its time, or somebody has it. Not an error of anybody's.
     #[error("{0} is not ready")]
     NotReady(Name),
+}
+
+fn mismatch(name: &Name, field: &str, declared: &str, found: &str) -> String {
+    match (declared, found) {
+        ("", found) => {
+            format!("{field} of {name} is a {found}, but no type was declared for it at start")
+        }
+        (declared, "missing") => {
+            format!("{field} of {name} is missing; it must be a {declared}, as declared at start")
+        }
+        (declared, found) => {
+            format!("{field} of {name} is a {found}; it must be a {declared}, as declared at start")
+        }
+    }
 }

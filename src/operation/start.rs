@@ -109,20 +109,11 @@ fn check_initial_metadata(start: &Start) -> Result<(), Rejection> {
             Err(Rejection::TypeMismatch {
                 name: start.name.clone(),
                 field: "initial_metadata",
-                declared: declared(&start.metadata_type),
+                declared: start.metadata_type.clone(),
                 found: type_name(&metadata.type_url).to_owned(),
             })
         }
         _ => Ok(()),
-    }
-}
-
-/// What to say was declared.
-pub(super) fn declared(type_name: &str) -> String {
-    if type_name.is_empty() {
-        "none, since none was declared at start".to_owned()
-    } else {
-        type_name.to_owned()
     }
 }
 

@@ -7,7 +7,6 @@ use super::command::{Command, Complete, Fail, Proof, Release, Renew, Report, Sus
 use super::lease::{Answer, Call, EndedLease, Lease, Token, remember};
 use super::payload::{EMPTY, Payload, empty, type_name};
 use super::published::cancelled_by_client;
-use super::start::declared;
 use super::transition::{bookkeeping, visible};
 use super::{Applied, Operation, Pending, Rejection, State, Suspension, Tombstone};
 use crate::clock::Timestamp;
@@ -55,12 +54,13 @@ pub(super) fn report(
     now: Timestamp,
 ) -> Result<Applied, Rejection> {
     let lease = operation.held(&report.renew.token, "report on")?;
-    if report.number > 0 && report.number <= lease.report_number {
+    let known = report.number > 0 && report.number <= lease.report_number;
+    if known || (!report.shows() && report.checkpoint.is_none()) {
         return renew(operation, &report.renew, now);
     }
     operation.check_metadata(report.metadata.as_ref())?;
     let mut next = operation.clone();
-    next.move_cancel_trail(report.renew.cancel_acknowledged, now);
+    let trail_moved = next.move_cancel_trail(report.renew.cancel_acknowledged, now);
     next.with_lease(|lease| {
         lease.renew(report.renew.duration, now);
         lease.report_number = lease.report_number.max(report.number);
@@ -72,7 +72,8 @@ pub(super) fn report(
     if !report.status_detail.is_empty() {
         next.status_detail.clone_from(&report.status_detail);
     }
-    Ok(visible(next, now).into())
+    Ok(if report.shows() || trail_moved { visible(next, now) } else { bookkeeping(next, now) }
+        .into())
 }
 
 pub(super) fn complete(
@@ -185,7 +186,8 @@ pub(super) fn suspend(
         next.end(State::Cancelled(status), now);
     } else {
         // A caller who asked for the pause decides when it ends.
-        let resume_time = suspend.resume_time.filter(|_| !next.pause_requested);
+        let resume_time =
+            suspend.resume_time.filter(|_| !next.pause_requested).map(|time| time.max(now));
         next.state = State::Suspended(Suspension { by_worker: !next.pause_requested, resume_time });
         if !suspend.reason.is_empty() {
             next.suspend_reason.clone_from(&suspend.reason);
@@ -193,6 +195,7 @@ pub(super) fn suspend(
         next.pause_requested = false;
         next.resume_input = None;
     }
+    next.unseen_leases = 0;
     next.forget_lease(suspend.proof, Call::Suspend, Answer::default());
     Ok(visible(next, now).into())
 }
@@ -267,7 +270,7 @@ impl Operation {
                 Err(Rejection::TypeMismatch {
                     name: self.name.clone(),
                     field: "metadata",
-                    declared: declared(&self.spec.metadata_type),
+                    declared: self.spec.metadata_type.clone(),
                     found: type_name(&any.type_url).to_owned(),
                 })
             }

@@ -207,7 +207,7 @@ fn encode_operation(operation: &Operation) -> stored::Operation {
         attempts_used: operation.attempts_used,
         unseen_leases: operation.unseen_leases,
         lost_leases: operation.lost_leases,
-        cancel_trail: operation.cancel_trail.clone(),
+        cancel_trail: operation.cancel_trail,
         pause_requested: operation.pause_requested,
         suspend_reason: operation.suspend_reason.clone(),
         checkpoint: operation.checkpoint.as_ref().map(encode_payload),

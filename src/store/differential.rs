@@ -23,13 +23,15 @@ use super::{
 };
 use crate::clock::{Clock, Timestamp};
 
+/// A way to an empty store.
 type Factory = fn() -> BoxFuture<'static, Harness>;
 
-/// What takes part, each as a name and a way to an empty store.
+/// What takes part, each with its name.
 fn backends() -> Vec<(&'static str, Factory)> {
     vec![
         ("memory", || super::memory::tests::fresh(16).boxed()),
         ("embedded", || super::embedded::tests::harness().boxed()),
+        ("redis", || super::redis::tests::harness().boxed()),
     ]
 }
 

@@ -30,12 +30,15 @@ impl StoreError {
 }
 
 /// Why a write set was not applied, or not known to be.
+///
+/// Where both [`Self::Conflict`] and [`Self::Early`] hold, it is a conflict, in whatever order the checks stand: waiting
+/// would not help, and [`Self::Early`] alone promises that all records still are as they were checked.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum CommitError {
     /// A key was not as checked: read again, decide again.
     #[error("the record has changed meanwhile")]
     Conflict,
-    /// The store's time is before the one that the write set asks for.
+    /// The store's time is before the one that the write set asks for, and nothing else stands against it.
     #[error("the store's clock is not there yet")]
     Early,
     /// The write set may or may not have been applied: read before trying again.

@@ -51,6 +51,8 @@ pub struct Faulty {
     drawn: AtomicU64,
     next: Mutex<VecDeque<Fault>>,
     away: AtomicBool,
+    /// When it was last made to come back.
+    returned: Mutex<Timestamp>,
     hints_lost: AtomicBool,
 }
 
@@ -63,6 +65,7 @@ impl Faulty {
             drawn: AtomicU64::new(plan.seed),
             next: Mutex::default(),
             away: AtomicBool::new(false),
+            returned: Mutex::default(),
             hints_lost: AtomicBool::new(false),
         })
     }
@@ -74,6 +77,10 @@ impl Faulty {
 
     /// Makes the whole store away, or back: nothing is read or applied meanwhile.
     pub fn set_away(&self, away: bool) {
+        if !away {
+            *self.returned.lock().unwrap_or_else(PoisonError::into_inner) =
+                self.inner.now(Partition(0));
+        }
         self.away.store(away, Ordering::SeqCst);
     }
 
@@ -178,7 +185,11 @@ impl Store for Faulty {
     }
 
     fn answering_since(&self, partition: Partition) -> Option<Timestamp> {
-        if self.is_away() { None } else { self.inner.answering_since(partition) }
+        if self.is_away() {
+            return None;
+        }
+        let returned = *self.returned.lock().unwrap_or_else(PoisonError::into_inner);
+        self.inner.answering_since(partition).map(|since| since.max(returned))
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -149,7 +149,7 @@ fn spread_tags(partitions: u16) -> Vec<String> {
         .map(|partition| {
             let middle = partition * width + width / 2;
             // About one candidate in `width / 4` of the slot space fits: a few dozen tries at most.
-            (0_u32..)
+            (0..=u32::MAX)
                 .map(|candidate| format!("p{partition}.{candidate}"))
                 .find(|tag| slot(tag.as_bytes()).abs_diff(middle) <= width / 8)
                 .unwrap_or_else(|| format!("p{partition}"))

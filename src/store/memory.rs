@@ -174,16 +174,17 @@ impl Part {
         wall: Timestamp,
     ) -> Result<(u64, Option<Hint>), CommitError> {
         let now = self.now(wall);
-        if set.checks.iter().any(|check| matches!(check, Check::TimeAtLeast(time) if now < *time)) {
-            return Err(CommitError::Early);
+        let mut early = false;
+        for check in &set.checks {
+            match check {
+                Check::At(key, revision) if self.revision_of(*key) == Some(*revision) => {}
+                Check::Absent(key) if self.revision_of(*key).is_none() => {}
+                Check::At(..) | Check::Absent(_) => return Err(CommitError::Conflict),
+                Check::TimeAtLeast(time) => early |= now < *time,
+            }
         }
-        let holds = |check: &Check| match check {
-            Check::At(key, revision) => self.revision_of(*key) == Some(*revision),
-            Check::Absent(key) => self.revision_of(*key).is_none(),
-            Check::TimeAtLeast(_) => true,
-        };
-        if !set.checks.iter().all(holds) {
-            return Err(CommitError::Conflict);
+        if early {
+            return Err(CommitError::Early);
         }
         let revision = now.as_micros().max(self.revision + 1);
         self.revision = revision;

@@ -18,6 +18,10 @@ pub mod embedded;
 mod error;
 pub mod faulty;
 mod feed;
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod histories;
 mod index;
 mod key;
 mod keyspace;

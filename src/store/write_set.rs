@@ -71,7 +71,7 @@ pub struct Counter {
 pub struct WriteSet {
     /// The partition of every key below.
     pub partition: Partition,
-    /// Never empty: a write set that checks nothing could undo somebody else's.
+    /// Never empty: a write set that checks nothing could undo somebody else's. Their order does not matter.
     pub checks: Vec<Check>,
     /// Index entries that go; one that is not there is no error.
     pub removals: Vec<IndexEntry>,

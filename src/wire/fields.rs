@@ -15,14 +15,14 @@ use crate::proto::google::rpc::Status;
 
 /// An operation's name.
 pub fn name(text: &str) -> Result<Name> {
-    Ok(Name::parse(text).map_err(|error| Box::<Error>::from(error).with("field", "name"))?)
+    Name::parse(text).map_err(|error| Box::<Error>::from(error).with("field", "name"))
 }
 
 /// A lease token.
 pub fn token(text: &str) -> Result<Token> {
     u128::from_str_radix(text, 16)
         .ok()
-        .filter(|_| text.len() == 32)
+        .filter(|_| text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit()))
         .map(|token| Token(token.to_be_bytes()))
         .ok_or_else(|| {
             Error::field(
@@ -51,10 +51,10 @@ pub fn duration(field: &str, duration: Option<prost_types::Duration>) -> Result<
     let Some(duration) = duration else { return Ok(None) };
     let valid = Duration::try_from(duration).ok().filter(|duration| *duration <= MAX_DURATION);
     valid.map(Some).ok_or_else(|| {
+        let sign = if duration.seconds < 0 || duration.nanos < 0 { "-" } else { "" };
+        let (seconds, nanos) = (duration.seconds.unsigned_abs(), duration.nanos.unsigned_abs());
         let message = format!(
-            "{field} is {}.{:09} s; it must be between 0 and {} s",
-            duration.seconds,
-            duration.nanos.unsigned_abs(),
+            "{field} is {sign}{seconds}.{nanos:09} s; it must be between 0 and {} s",
             MAX_DURATION.as_secs()
         );
         Error::field(field, message)

@@ -30,7 +30,7 @@ pub fn list(request: ListOperationsRequest) -> Result<ListQuery> {
     };
     let parent = match request.name.strip_suffix("operations") {
         Some("") => "",
-        Some(parent) if parent.ends_with('/') => &parent[..parent.len() - 1],
+        Some(parent) if parent.len() > 1 && parent.ends_with('/') => &parent[..parent.len() - 1],
         _ => &request.name,
     };
     let parent = ParentPattern::parse(parent)

@@ -93,7 +93,7 @@ pub fn batch(
             ));
         }
         if request.parent.is_empty() {
-            request.parent = parent.as_str().to_owned();
+            parent.as_str().clone_into(&mut request.parent);
         }
         not_yet("validate_only", request.validate_only)?;
         start(request, trace_parent)
@@ -308,7 +308,7 @@ mod tests {
         let policy = |policy: pb::RetryPolicy| {
             refused(|r| {
                 r.options =
-                    Some(pb::OperationOptions { retry_policy: Some(policy), ..Default::default() })
+                    Some(pb::OperationOptions { retry_policy: Some(policy), ..Default::default() });
             })
         };
         assert_eq!(

@@ -39,7 +39,7 @@ fn details(error: &Error) -> ErrorDetails {
                 details.add_bad_request_violation(field, &error.message);
             }
         }
-        Code::NotFound | Code::AlreadyExists => {
+        Code::NotFound | Code::AlreadyExists if !name.is_empty() => {
             details.set_resource_info("google.longrunning.Operation", name, "", &error.message);
         }
         Code::FailedPrecondition => {

@@ -214,14 +214,16 @@ pub fn directive(operation: &Operation) -> pb::Directive {
     }
 }
 
-/// When the lease expires, and how long it lasts from a renewal: what a renewal and a report answer.
+/// When the lease expires, and how long after `now` that is: what a renewal and a report answer. A renewal that need not be
+/// stored yet promises no more than what is.
 pub fn lease_times(
     operation: &Operation,
+    now: Timestamp,
 ) -> (Option<prost_types::Timestamp>, Option<prost_types::Duration>) {
     operation.state.lease().map_or((None, None), |lease| {
         (
             Some(Timestamp::into(lease.expire_time)),
-            prost_types::Duration::try_from(lease.duration).ok(),
+            prost_types::Duration::try_from(lease.expire_time.since(now)).ok(),
         )
     })
 }

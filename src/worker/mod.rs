@@ -1,3 +1,4 @@
 //! Workers: they see only the protocol, like everybody else's.
 
+pub mod command;
 pub mod demo;

@@ -162,7 +162,7 @@ fn options() -> pb::OperationOptions {
     pb::OperationOptions {
         attempt_timeout: seconds(600),
         queue_timeout: seconds(600),
-        deadline_time: Some((START + Duration::from_secs(600)).into()),
+        deadline_time: Some((START + Duration::from_mins(10)).into()),
         ..pb::OperationOptions::default()
     }
 }

@@ -74,13 +74,27 @@ pub(crate) async fn a_check_of_time_waits_for_the_stores_clock(harness: Harness)
     harness.clock.advance(Duration::from_millis(9_999));
     assert!(matches!(commit(store, set.clone()).await, Err(CommitError::Early)));
     assert_eq!(get(store, key).await, None);
-    // Of two refusals the time's is told, whatever stands first.
-    let mut both = replace(store, key, 1, "absent");
-    both.checks.push(Check::TimeAtLeast(due));
-    assert!(matches!(commit(store, both).await, Err(CommitError::Early)));
     harness.clock.advance(Duration::from_millis(1));
     let revision = commit_ok(store, set).await;
     assert!(revision >= due.as_micros());
+}
+
+pub(crate) async fn a_conflict_is_not_called_early(harness: Harness) {
+    let store = &*harness.store;
+    let key = key(store, Partition(0), 0);
+    let revision = commit_ok(store, create(store, key, "1")).await;
+    let later = Check::TimeAtLeast(harness.clock.now() + Duration::from_secs(10));
+    for changed in [Check::Absent(key), Check::At(key, revision + 1)] {
+        for checks in [[later.clone(), changed.clone()], [changed, later.clone()]] {
+            let set = WriteSet { checks: checks.to_vec(), ..unconditional(Partition(0)) };
+            assert!(matches!(commit(store, set).await, Err(CommitError::Conflict)));
+        }
+    }
+    let mut set = replace(store, key, revision, "2");
+    set.checks.insert(0, later);
+    assert!(matches!(commit(store, set.clone()).await, Err(CommitError::Early)));
+    harness.clock.advance(Duration::from_secs(10));
+    commit_ok(store, set).await;
 }
 
 /// A check that fails last, on what the set itself would have made true.

@@ -23,7 +23,7 @@ pub(crate) async fn revisions_rise_while_the_clock_stands(harness: Harness) {
 pub(crate) async fn a_revision_is_not_before_the_stores_clock(harness: Harness) {
     let store = &*harness.store;
     for (number, partition) in store.keyspace().all().enumerate() {
-        harness.clock.advance(Duration::from_secs(3600));
+        harness.clock.advance(Duration::from_hours(1));
         let now = harness.clock.now().as_micros();
         let revision = commit_ok(store, create(store, key(store, partition, number), "")).await;
         assert_eq!(revision, now);

@@ -76,22 +76,22 @@ impl<'a> Group<'a> {
         self.hints
     }
 
-    /// Of several refusals the time's comes first, as on every backend.
     fn check(&self, checks: &[Check], now: Timestamp) -> Result<(), CommitError> {
-        if checks.iter().any(|check| matches!(check, Check::TimeAtLeast(time) if now < *time)) {
-            return Err(CommitError::Early);
-        }
+        let mut early = false;
         for check in checks {
             let holds = match check {
                 Check::At(key, revision) => self.revision(*key)? == Some(*revision),
                 Check::Absent(key) => self.revision(*key)?.is_none(),
-                Check::TimeAtLeast(_) => true,
+                Check::TimeAtLeast(time) => {
+                    early |= now < *time;
+                    true
+                }
             };
             if !holds {
                 return Err(CommitError::Conflict);
             }
         }
-        Ok(())
+        if early { Err(CommitError::Early) } else { Ok(()) }
     }
 
     /// What the counters become.

@@ -35,7 +35,7 @@ use super::{
     BodyKey, CommitError, Committed, Durability, Entry, Feed, Key, Keyspace, OpenError, Partition,
     Publisher, Record, Scan, Store, StoreError, WriteSet,
 };
-use crate::clock::{Clock, Timestamp};
+use crate::clock::{Clock, SystemClock, Timestamp};
 
 /// How to open an embedded store.
 #[derive(Clone, Debug)]
@@ -48,6 +48,13 @@ pub struct Options {
     pub accept_loss: bool,
     /// Where the store's time comes from.
     pub clock: Arc<dyn Clock>,
+}
+
+impl Options {
+    /// The defaults for a store in the directory `path`.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), keyspace: None, accept_loss: false, clock: SystemClock::new() }
+    }
 }
 
 /// The store in one directory.

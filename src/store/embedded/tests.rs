@@ -223,11 +223,11 @@ async fn a_step_of_the_wall_clock_begins_a_new_time_of_answering() {
     let store = EmbeddedStore::open(options(directory.path(), &clock)).expect("a new store");
     let answering = || store.answering_since(Partition(0)).expect("open");
     let opened = answering();
-    clock.advance(Duration::from_secs(3600));
+    clock.advance(Duration::from_hours(1));
     clock.step_wall_clock(Duration::from_millis(900));
     assert_eq!(answering(), opened, "elapsed and slewed, not stepped");
 
-    clock.step_wall_clock(Duration::from_secs(600));
+    clock.step_wall_clock(Duration::from_mins(10));
     let stepped = clock.now();
     clock.advance(Duration::from_secs(5));
     assert_eq!(store.now(Partition(0)), clock.now());

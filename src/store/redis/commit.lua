@@ -20,7 +20,7 @@ while a < #ARGV do
   local refusal = now < tonumber(arg()) and 'early'
   local checks, writes, hint = tonumber(arg()), tonumber(arg()), arg()
   for _ = 1, checks do
-    if pcall('GETRANGE', key(), 0, 7) ~= arg() then refusal = refusal or 'conflict' end
+    if pcall('GETRANGE', key(), 0, 7) ~= arg() then refusal = 'conflict' end
   end
   local revision = math.max(last + 1, now); local stamp = struct.pack('>I8', revision)
   for _ = 1, writes do

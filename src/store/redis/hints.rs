@@ -9,7 +9,7 @@ use super::keys::Meta;
 use super::link::Replication;
 use crate::store::{Event, Feed, Hint, Key, Partition, Publisher};
 
-/// Turns messages and metas into events. A jump, a step back and a return each become a gap.
+/// Turns messages and metas into events. A jump, a step back, a loss and a return each become a gap.
 #[derive(Debug)]
 pub(super) struct Hints {
     keyspace: Uuid,
@@ -116,7 +116,10 @@ impl Hints {
             (0..).map(Partition).zip(state.seen.iter_mut().zip(before).zip(metas))
         {
             let Some(meta) = meta else {
-                seen.lost = true;
+                // Whoever waits must learn that there is nothing to wait for.
+                if !std::mem::replace(&mut seen.lost, true) {
+                    gap.push(partition);
+                }
                 continue;
             };
             let at = Progress { revision: meta.revision, sequence: meta.sequence };

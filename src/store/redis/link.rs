@@ -112,8 +112,26 @@ impl Link {
         self.judge(lane, generation, reply)
     }
 
-    /// Sends several commands in one go, each on its own for the server.
-    pub(super) async fn pipeline(&self, pipeline: &Pipeline) -> RedisResult<Vec<Value>> {
+    /// Sends several reads in one go, each on its own for the server; once more if the connection turns out to be lost.
+    ///
+    /// That a connection was lost while it was idle shows only in the next request. After a timeout nothing is sent again: who
+    /// asks a server that hangs would wait twice as long.
+    pub(super) async fn read(&self, pipeline: &Pipeline) -> RedisResult<Vec<Value>> {
+        match self.pipeline(pipeline).await {
+            Err(error) if error.is_connection_dropped() => self.pipeline(pipeline).await,
+            reply => reply,
+        }
+    }
+
+    /// Sends one read, as [`Self::read`] does.
+    pub(super) async fn read_one(&self, command: &Cmd) -> RedisResult<Value> {
+        match self.command(command).await {
+            Err(error) if error.is_connection_dropped() => self.command(command).await,
+            reply => reply,
+        }
+    }
+
+    async fn pipeline(&self, pipeline: &Pipeline) -> RedisResult<Vec<Value>> {
         let (lane, generation, attempt) = self.attempt();
         let reply = match attempt.await {
             Ok(mut connection) => pipeline.query_async(&mut connection).await,

@@ -3,7 +3,8 @@
 //! Owns every key under its prefix (see `docs/redis.md`), its connections and the task that listens. Invariants:
 //! - every answer comes with a look at the partition's meta, so a Redis that lost its data never says "not there";
 //! - whatever goes wrong with Redis is [`StoreError::Away`], except that meta: [`StoreError::Foreign`];
-//! - the script is the only writer, apart from the first opening.
+//! - the script is the only writer, apart from the first opening;
+//! - a read that meets a lost connection is tried once more, a commit never: whoever asked for it knows how to repeat it.
 
 mod hints;
 mod keys;
@@ -18,7 +19,7 @@ mod writing;
 #[cfg(test)]
 mod test_server;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::fmt;
 use std::sync::Arc;
@@ -248,7 +249,7 @@ impl Store for RedisStore {
     }
 
     fn answering_since(&self, partition: Partition) -> Option<Timestamp> {
-        self.shared.time.since(partition)
+        self.open_shared().ok()?.time.since(partition)
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -118,7 +118,7 @@ impl Shared {
         for partition in &partitions {
             request.arg(self.keys.meta(*partition));
         }
-        let reply = link.command(&request).await.map_err(|error| self.away(&error))?;
+        let reply = link.read_one(&request).await.map_err(|error| self.away(&error))?;
         let Value::Array(mut values) = reply else { return Err(self.unexpected()) };
         if values.len() != count + partitions.len() {
             return Err(self.unexpected());
@@ -176,7 +176,7 @@ impl Shared {
         for partition in partitions {
             request.arg(self.keys.meta(*partition));
         }
-        let mut replies = link.pipeline(&request).await.map_err(|error| self.away(&error))?;
+        let mut replies = link.read(&request).await.map_err(|error| self.away(&error))?;
         let Some(Value::Array(metas)) = replies.pop() else { return Err(self.unexpected()) };
         for (partition, meta) in partitions.iter().zip(&metas) {
             self.check_meta(*partition, meta)?;

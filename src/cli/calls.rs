@@ -1,0 +1,246 @@
+//! The commands of callers: get, list, wait, watch, cancel, delete, pause, resume, record.
+
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use futures_util::future::join_all;
+
+use super::exit::Failure;
+use super::follow::{Style, follow};
+use super::output;
+use super::start::read_payload;
+use super::table;
+use crate::client::Client;
+use crate::clock::{Clock, SystemClock};
+use crate::proto::google::longrunning::ListOperationsRequest;
+use crate::proto::longhaul::v1::{OperationView, PauseOperationRequest, ResumeOperationRequest};
+use crate::wire::json::Registry;
+
+/// Where the server is, and how to say what it answers.
+#[derive(Clone, Debug, Args)]
+pub(super) struct Connection {
+    /// The server
+    #[arg(
+        long,
+        default_value = "127.0.0.1:50051",
+        env = "LONGHAUL_SERVER",
+        value_name = "HOST:PORT"
+    )]
+    server: String,
+    /// For people or for programs
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people
+    Text,
+    /// Proto3 JSON
+    Json,
+}
+
+/// One operation by its name.
+#[derive(Debug, Args)]
+pub(super) struct NameArgs {
+    #[command(flatten)]
+    connection: Connection,
+    /// Full name of the operation, such as operations/ID
+    name: String,
+}
+
+/// Operations to their end.
+#[derive(Debug, Args)]
+pub(super) struct FollowArgs {
+    #[command(flatten)]
+    connection: Connection,
+    /// Full names of the operations
+    #[arg(required = true)]
+    names: Vec<String>,
+    /// Give up after so long, such as 90s or 1h
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    timeout: Option<Duration>,
+}
+
+/// Which page of which list.
+#[derive(Debug, Args)]
+pub(super) struct ListArgs {
+    #[command(flatten)]
+    connection: Connection,
+    /// Of which parent, such as projects/P; `-` stands for every id
+    #[arg(long, default_value = "", value_name = "PARENT")]
+    parent: String,
+    /// How many
+    #[arg(long, default_value_t = 0, value_name = "NUMBER")]
+    page_size: i32,
+    /// Where the last page ended
+    #[arg(long, default_value = "", value_name = "TOKEN")]
+    page_token: String,
+}
+
+/// A pause.
+#[derive(Debug, Args)]
+pub(super) struct PauseArgs {
+    #[command(flatten)]
+    target: NameArgs,
+    /// For people
+    #[arg(long, default_value = "", value_name = "TEXT")]
+    reason: String,
+    /// Only if this is still its etag
+    #[arg(long, default_value = "", value_name = "ETAG")]
+    etag: String,
+}
+
+/// The end of a pause.
+#[derive(Debug, Args)]
+pub(super) struct ResumeArgs {
+    #[command(flatten)]
+    target: NameArgs,
+    /// For the worker that asked: JSON, @FILE, or - for standard input
+    #[arg(long, value_name = "JSON")]
+    input: Option<String>,
+    /// Only if this is still its etag
+    #[arg(long, default_value = "", value_name = "ETAG")]
+    etag: String,
+}
+
+impl Connection {
+    pub(super) async fn connect(&self) -> Result<Client, Failure> {
+        Ok(Client::connect(&self.server).await?)
+    }
+
+    pub(super) fn wants_json(&self) -> bool {
+        self.output == Output::Json
+    }
+}
+
+impl FollowArgs {
+    pub(super) fn one(connection: Connection, name: String) -> Self {
+        Self { connection, names: vec![name], timeout: None }
+    }
+}
+
+pub(super) async fn get(args: NameArgs) -> Result<(), Failure> {
+    let client = args.connection.connect().await?;
+    if args.connection.wants_json() {
+        output::json(&Registry::builtin()?.operation(&client.get(&args.name).await?));
+    } else {
+        let record = client.record(&args.name, OperationView::Basic).await?;
+        output::text(&table::record(&record, &Registry::builtin()?, SystemClock::new().now()));
+    }
+    Ok(())
+}
+
+pub(super) async fn record(args: NameArgs) -> Result<(), Failure> {
+    let client = args.connection.connect().await?;
+    let record = client.record(&args.name, OperationView::Full).await?;
+    let registry = Registry::builtin()?;
+    if args.connection.wants_json() {
+        output::json(&registry.record(&record));
+    } else {
+        output::text(&table::full_record(&record, &registry, SystemClock::new().now()));
+    }
+    Ok(())
+}
+
+pub(super) async fn list(args: ListArgs) -> Result<(), Failure> {
+    let client = args.connection.connect().await?;
+    let request = ListOperationsRequest {
+        name: args.parent,
+        page_size: args.page_size,
+        page_token: args.page_token,
+        ..ListOperationsRequest::default()
+    };
+    let page = client.list(request).await?;
+    if args.connection.wants_json() {
+        output::json(&Registry::builtin()?.list(&page));
+        return Ok(());
+    }
+    for line in table::list(&page.operations, SystemClock::new().now()) {
+        output::text(&line);
+    }
+    if !page.next_page_token.is_empty() {
+        output::note(&format!("there are more: --page-token {}", page.next_page_token));
+    }
+    Ok(())
+}
+
+pub(super) async fn wait(args: FollowArgs) -> Result<(), Failure> {
+    let client = args.connection.connect().await?;
+    follow_all(client, args, false).await
+}
+
+pub(super) async fn watch(args: FollowArgs) -> Result<(), Failure> {
+    let client = args.connection.connect().await?;
+    follow_all(client, args, true).await
+}
+
+pub(super) async fn cancel(args: NameArgs) -> Result<(), Failure> {
+    Ok(args.connection.connect().await?.cancel(&args.name).await?)
+}
+
+pub(super) async fn delete(args: NameArgs) -> Result<(), Failure> {
+    Ok(args.connection.connect().await?.delete(&args.name).await?)
+}
+
+pub(super) async fn pause(args: PauseArgs) -> Result<(), Failure> {
+    let client = args.target.connection.connect().await?;
+    let request =
+        PauseOperationRequest { name: args.target.name, etag: args.etag, reason: args.reason };
+    let record = client.pause(request).await?;
+    show(&args.target.connection, &record)
+}
+
+pub(super) async fn resume(args: ResumeArgs) -> Result<(), Failure> {
+    let input =
+        args.input.as_deref().map(|text| read_payload(&Registry::builtin()?, text)).transpose()?;
+    let client = args.target.connection.connect().await?;
+    let request = ResumeOperationRequest { name: args.target.name, etag: args.etag, input };
+    let record = client.resume(request).await?;
+    show(&args.target.connection, &record)
+}
+
+fn show(
+    connection: &Connection,
+    record: &crate::proto::longhaul::v1::OperationRecord,
+) -> Result<(), Failure> {
+    let registry = Registry::builtin()?;
+    if connection.wants_json() {
+        output::json(&registry.record(record));
+    } else {
+        output::text(&table::record(record, &registry, SystemClock::new().now()));
+    }
+    Ok(())
+}
+
+/// Follows operations to their ends, all at once; the first that did not end well decides how the command ends.
+pub(super) async fn follow_all(
+    client: Client,
+    args: FollowArgs,
+    every_step: bool,
+) -> Result<(), Failure> {
+    let style = Style::new(args.connection.wants_json(), every_step, args.names.len() > 1)?;
+    let ends = join_all(args.names.iter().map(|name| follow(&client, name, &style)));
+    let ends = match args.timeout {
+        None => ends.await,
+        Some(timeout) => tokio::select! {
+            ends = ends => ends,
+            () = SystemClock::new().sleep(timeout) => {
+                style.clear();
+                return Err(Failure::NoAnswer(format!("not done after {}", humantime::format_duration(timeout))));
+            }
+        },
+    };
+    style.clear();
+    let mut worst = Ok(());
+    for end in ends {
+        if let Err(failure) = end {
+            if worst.is_err() {
+                output::note(&failure.message());
+            } else {
+                worst = Err(failure);
+            }
+        }
+    }
+    worst
+}

@@ -1,0 +1,167 @@
+//! `longhaul start`.
+
+use std::io::Read;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::calls::{Connection, FollowArgs, follow_all};
+use super::exit::Failure;
+use super::output;
+use crate::proto::longhaul::v1::operation_options::Expiration;
+use crate::proto::longhaul::v1::{OperationOptions, RetryPolicy, StartOperationRequest};
+use crate::wire::json::Registry;
+
+/// What `start` takes: the fields of `StartOperationRequest` and of its options, under their own names.
+#[derive(Debug, Args)]
+pub(super) struct StartArgs {
+    #[command(flatten)]
+    connection: Connection,
+    /// The queue where workers find it
+    #[arg(long, default_value = "default", value_name = "QUEUE")]
+    queue: String,
+    /// What it lies below, such as projects/P
+    #[arg(long, default_value = "", value_name = "PARENT")]
+    parent: String,
+    /// Its id; the server makes one where there is none
+    #[arg(long, default_value = "", value_name = "ID")]
+    operation_id: String,
+    /// What to do, for the worker to dispatch on
+    #[arg(long, default_value = "", value_name = "METHOD")]
+    method: String,
+    /// What to do it with: JSON, @FILE, or - for standard input. An object is a Struct unless it has an "@type"
+    #[arg(long, value_name = "JSON")]
+    request: Option<String>,
+    /// Full name of the metadata's type
+    #[arg(long, default_value = "", value_name = "TYPE")]
+    metadata_type: String,
+    /// Full name of the response's type
+    #[arg(long, default_value = "", value_name = "TYPE")]
+    response_type: String,
+    /// A label; may be given several times
+    #[arg(long = "labels", alias = "label", value_name = "KEY=VALUE", value_parser = key_value)]
+    labels: Vec<(String, String)>,
+    /// The same request id starts the operation only once
+    #[arg(long, default_value = "", value_name = "TEXT")]
+    request_id: String,
+    /// How long it is kept once it is done, such as 12h or 30d
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    ttl: Option<Duration>,
+    /// From -100 to 100, higher first
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true, value_name = "NUMBER")]
+    priority: i32,
+    /// Not before this time (RFC 3339)
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    schedule_time: Option<prost_types::Timestamp>,
+    /// Done by this time (RFC 3339), or failed
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    deadline_time: Option<prost_types::Timestamp>,
+    /// How long one attempt may take
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    attempt_timeout: Option<Duration>,
+    /// How long it may wait for its first worker
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    queue_timeout: Option<Duration>,
+    /// How long its worker may take to stop after a cancel
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    cancel_grace: Option<Duration>,
+    /// Attempts at most
+    #[arg(long, value_name = "NUMBER")]
+    max_attempts: Option<i32>,
+    /// The resource that it works on
+    #[arg(long, default_value = "", value_name = "NAME")]
+    target: String,
+    /// Only check it
+    #[arg(long)]
+    validate_only: bool,
+    /// Wait for its end
+    #[arg(long, conflicts_with = "watch")]
+    wait: bool,
+    /// Watch it to its end
+    #[arg(long)]
+    watch: bool,
+}
+
+pub(super) async fn run(args: StartArgs) -> Result<(), Failure> {
+    let registry = Registry::builtin()?;
+    let (connection, wait, watch, validate) =
+        (args.connection.clone(), args.wait, args.watch, args.validate_only);
+    let request = request(args, &registry)?;
+    let client = connection.connect().await?;
+    let operation = client.start_operation(request).await?;
+    if connection.wants_json() && !wait && !watch {
+        output::json(&registry.operation(&operation));
+        return Ok(());
+    }
+    if !connection.wants_json() {
+        output::text(&operation.name);
+    }
+    if validate || !(wait || watch) {
+        return Ok(());
+    }
+    let follow = FollowArgs::one(connection, operation.name);
+    follow_all(client, follow, watch).await
+}
+
+fn request(args: StartArgs, registry: &Registry) -> Result<StartOperationRequest, Failure> {
+    let payload = args.request.as_deref().map(|text| read_payload(registry, text)).transpose()?;
+    let duration = |duration: Option<Duration>| {
+        duration.and_then(|duration| prost_types::Duration::try_from(duration).ok())
+    };
+    let options = OperationOptions {
+        priority: args.priority,
+        schedule_time: args.schedule_time,
+        deadline_time: args.deadline_time,
+        attempt_timeout: duration(args.attempt_timeout),
+        queue_timeout: duration(args.queue_timeout),
+        cancel_grace: duration(args.cancel_grace),
+        retry_policy: args
+            .max_attempts
+            .map(|max_attempts| RetryPolicy { max_attempts, ..RetryPolicy::default() }),
+        expiration: duration(args.ttl).map(Expiration::Ttl),
+        labels: args.labels.into_iter().collect(),
+        target: args.target,
+        ..OperationOptions::default()
+    };
+    Ok(StartOperationRequest {
+        parent: args.parent,
+        operation_id: args.operation_id,
+        queue: args.queue,
+        method: args.method,
+        request: payload,
+        metadata_type: args.metadata_type,
+        response_type: args.response_type,
+        initial_metadata: None,
+        options: Some(options),
+        validate_only: args.validate_only,
+        request_id: args.request_id,
+    })
+}
+
+/// A payload from the command line: JSON, `@FILE`, or `-` for standard input.
+pub(super) fn read_payload(registry: &Registry, text: &str) -> Result<prost_types::Any, Failure> {
+    let json = match text.strip_prefix('@') {
+        Some(path) => std::fs::read_to_string(path)
+            .map_err(|error| Failure::Usage(format!("cannot read {path}: {error}")))?,
+        None if text == "-" => {
+            let mut all = String::new();
+            std::io::stdin()
+                .read_to_string(&mut all)
+                .map_err(|error| Failure::Usage(format!("cannot read standard input: {error}")))?;
+            all
+        }
+        None => text.to_owned(),
+    };
+    let value = serde_json::from_str(&json)
+        .map_err(|error| Failure::Usage(format!("this is no JSON: {error}")))?;
+    Ok(registry.read_any(&value)?)
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or_else(|| format!("{text:?} is not KEY=VALUE"))?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+fn time(text: &str) -> Result<prost_types::Timestamp, String> {
+    text.parse().map_err(|_| format!("{text:?} is no time such as 2030-01-31T12:00:00Z"))
+}

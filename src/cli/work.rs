@@ -1,0 +1,60 @@
+//! `longhaul work`.
+
+use std::time::Duration;
+
+use clap::Args;
+use tokio_util::sync::CancellationToken;
+
+use super::exit::Failure;
+use super::serve::shutdown_signals;
+use crate::client::Client;
+use crate::wire::json::Registry;
+use crate::worker::command::{CommandWorker, Options};
+
+/// What `work` takes.
+#[derive(Debug, Args)]
+pub(super) struct WorkArgs {
+    /// The server
+    #[arg(
+        long,
+        default_value = "127.0.0.1:50051",
+        env = "LONGHAUL_SERVER",
+        value_name = "HOST:PORT"
+    )]
+    server: String,
+    /// The queue to work on
+    #[arg(long, default_value = "default", value_name = "QUEUE")]
+    queue: String,
+    /// What this worker calls itself
+    #[arg(long, value_name = "NAME")]
+    worker: Option<String>,
+    /// Operations at the same time
+    #[arg(long, default_value_t = 1, value_name = "NUMBER")]
+    concurrency: usize,
+    /// How long a lease lasts without a renewal
+    #[arg(long, default_value = "30s", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    lease_duration: Duration,
+    /// How long after SIGTERM a cancelled program is killed
+    #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    kill_after: Duration,
+    /// The program and its arguments: request as JSON on standard input; lines "progress 0.4 message" and, last, the
+    /// response as JSON on standard output
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+pub(super) async fn run(args: WorkArgs) -> Result<(), Failure> {
+    let client = Client::connect(&args.server).await?;
+    let options = Options {
+        queue: args.queue,
+        worker: args.worker.unwrap_or_else(|| format!("work-{}", std::process::id())),
+        command: args.command,
+        concurrency: args.concurrency,
+        lease: args.lease_duration,
+        kill_after: args.kill_after,
+    };
+    let drain = shutdown_signals().map_err(anyhow::Error::from)?;
+    let worker = CommandWorker::new(client.channel(), Registry::builtin()?, options);
+    worker.run(drain, CancellationToken::new()).await;
+    Ok(())
+}

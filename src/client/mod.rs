@@ -1,0 +1,243 @@
+//! The Rust client: start, result, watch and cancel, typed. It sees only the protocol.
+
+mod handle;
+mod retry;
+mod watch;
+
+use std::time::Duration;
+
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
+
+use self::retry::retried;
+use crate::proto::google::longrunning::operations_client::OperationsClient;
+use crate::proto::google::longrunning::{
+    CancelOperationRequest, DeleteOperationRequest, GetOperationRequest, ListOperationsRequest,
+    ListOperationsResponse, Operation, WaitOperationRequest,
+};
+use crate::proto::longhaul::v1 as pb;
+use crate::proto::longhaul::v1::callers_client::CallersClient;
+use crate::proto::longhaul::v1::producers_client::ProducersClient;
+
+pub use self::handle::{Handle, OperationError, ResultError};
+pub use self::watch::Watch;
+
+/// A connection to a server. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Client {
+    channel: Channel,
+}
+
+/// Nobody answers there.
+#[derive(Debug, thiserror::Error)]
+#[error("no server answers at {server}: {cause}")]
+pub struct ConnectError {
+    /// Where.
+    pub server: String,
+    /// What is in the way.
+    pub cause: String,
+}
+
+impl Client {
+    /// Connects to `HOST:PORT`.
+    ///
+    /// # Errors
+    /// Where nobody answers within ten seconds, or the address makes no sense.
+    pub async fn connect(server: &str) -> Result<Self, ConnectError> {
+        let fault = |cause: String| ConnectError { server: server.to_owned(), cause };
+        let address =
+            if server.contains("://") { server.to_owned() } else { format!("http://{server}") };
+        let endpoint = Endpoint::try_from(address).map_err(|error| fault(error.to_string()))?;
+        let endpoint = endpoint
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(KEEPALIVE);
+        let channel = endpoint.connect().await.map_err(|error| fault(root_cause(&error)))?;
+        Ok(Self::new(channel))
+    }
+
+    /// A client on a channel of your own.
+    pub const fn new(channel: Channel) -> Self {
+        Self { channel }
+    }
+
+    /// The channel, for generated stubs beside this client.
+    pub fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
+    /// Starts an operation. Without a `request_id` it gets one, so that a retry starts nothing twice.
+    ///
+    /// # Errors
+    /// What the server answers.
+    pub async fn start_operation(
+        &self,
+        mut request: pb::StartOperationRequest,
+    ) -> Result<Operation, Status> {
+        if request.request_id.is_empty() && request.operation_id.is_empty() {
+            request.request_id = uuid::Uuid::new_v4().to_string();
+        }
+        let stub = ProducersClient::new(self.channel()).max_decoding_message_size(MAX_REPLY);
+        retried(|| {
+            let (mut stub, request) = (stub.clone(), timed(request.clone()));
+            async move { stub.start_operation(request).await }
+        })
+        .await
+    }
+
+    /// The operation now.
+    ///
+    /// # Errors
+    /// What the server answers.
+    pub async fn get(&self, name: &str) -> Result<Operation, Status> {
+        retried(|| {
+            let (mut stub, request) =
+                (self.operations(), timed(GetOperationRequest { name: name.to_owned() }));
+            async move { stub.get_operation(request).await }
+        })
+        .await
+    }
+
+    /// A page of operations.
+    ///
+    /// # Errors
+    /// What the server answers.
+    pub async fn list(
+        &self,
+        request: ListOperationsRequest,
+    ) -> Result<ListOperationsResponse, Status> {
+        retried(|| {
+            let (mut stub, request) = (self.operations(), timed(request.clone()));
+            async move { stub.list_operations(request).await }
+        })
+        .await
+    }
+
+    /// The operation once it is done; asks again for as long as it takes.
+    ///
+    /// # Errors
+    /// What the server answers.
+    pub async fn wait(&self, name: &str) -> Result<Operation, Status> {
+        loop {
+            let operation = retried(|| {
+                let mut request =
+                    Request::new(WaitOperationRequest { name: name.to_owned(), timeout: None });
+                request.set_timeout(WAIT_TIMEOUT);
+                let mut stub = self.operations();
+                async move { stub.wait_operation(request).await }
+            })
+            .await?;
+            if operation.done {
+                return Ok(operation);
+            }
+        }
+    }
+
+    /// Asks for it to stop.
+    ///
+    /// # Errors
+    /// What the server answers.
+    pub async fn cancel(&self, name: &str) -> Result<(), Status> {
+        retried(|| {
+            let (mut stub, request) =
+                (self.operations(), timed(CancelOperationRequest { name: name.to_owned() }));
+            async move { stub.cancel_operation(request).await }
+        })
+        .await
+    }
+
+    /// Is no longer interested in it.
+    ///
+    /// # Errors
+    /// What the server answers.
+    pub async fn delete(&self, name: &str) -> Result<(), Status> {
+        retried(|| {
+            let (mut stub, request) =
+                (self.operations(), timed(DeleteOperationRequest { name: name.to_owned() }));
+            async move { stub.delete_operation(request).await }
+        })
+        .await
+    }
+
+    /// The server's whole view of it.
+    ///
+    /// # Errors
+    /// What the server answers.
+    pub async fn record(
+        &self,
+        name: &str,
+        view: pb::OperationView,
+    ) -> Result<pb::OperationRecord, Status> {
+        retried(|| {
+            let request =
+                timed(pb::GetOperationRecordRequest { name: name.to_owned(), view: view.into() });
+            let mut stub = self.callers();
+            async move { stub.get_operation_record(request).await }
+        })
+        .await
+    }
+
+    /// Parks it.
+    ///
+    /// # Errors
+    /// What the server answers.
+    pub async fn pause(
+        &self,
+        request: pb::PauseOperationRequest,
+    ) -> Result<pb::OperationRecord, Status> {
+        retried(|| {
+            let (mut stub, request) = (self.callers(), timed(request.clone()));
+            async move { stub.pause_operation(request).await }
+        })
+        .await
+    }
+
+    /// Ends its suspension.
+    ///
+    /// # Errors
+    /// What the server answers.
+    pub async fn resume(
+        &self,
+        request: pb::ResumeOperationRequest,
+    ) -> Result<pb::OperationRecord, Status> {
+        retried(|| {
+            let (mut stub, request) = (self.callers(), timed(request.clone()));
+            async move { stub.resume_operation(request).await }
+        })
+        .await
+    }
+
+    /// Watches it to its end; re-attaches by itself.
+    pub fn watch(&self, request: pb::WatchOperationRequest) -> Watch {
+        Watch::new(self.callers(), request)
+    }
+
+    fn operations(&self) -> OperationsClient<Channel> {
+        OperationsClient::new(self.channel()).max_decoding_message_size(MAX_REPLY)
+    }
+
+    fn callers(&self) -> CallersClient<Channel> {
+        CallersClient::new(self.channel()).max_decoding_message_size(MAX_REPLY)
+    }
+}
+
+/// A request with the published timeout of the Operations methods.
+fn timed<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(CALL_TIMEOUT);
+    request
+}
+
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    cause.to_string()
+}
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+const WAIT_TIMEOUT: Duration = Duration::from_mins(1);
+const KEEPALIVE: Duration = Duration::from_secs(20);
+const MAX_REPLY: usize = crate::limits::MAX_MESSAGE_BYTES;

@@ -1,0 +1,39 @@
+//! Retries as the published service configuration has them: UNAVAILABLE alone, five attempts, 0.5 s doubling up to 10 s.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tonic::{Code, Response, Status};
+use tonic_types::StatusExt;
+
+use crate::clock::{Clock, SystemClock};
+
+/// Calls until it answers something else than UNAVAILABLE, at most five times.
+pub(super) async fn retried<T, F: Future<Output = Result<Response<T>, Status>>>(
+    mut call: impl FnMut() -> F,
+) -> Result<T, Status> {
+    let mut pause = FIRST_PAUSE;
+    for _ in 1..ATTEMPTS {
+        match call().await {
+            Err(status) if status.code() == Code::Unavailable => {
+                rest(pause.max(asked_for(&status))).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+            answer => return answer.map(Response::into_inner),
+        }
+    }
+    call().await.map(Response::into_inner)
+}
+
+/// How long the server asks to be left alone.
+pub(super) fn asked_for(status: &Status) -> Duration {
+    status.get_details_retry_info().and_then(|info| info.retry_delay).unwrap_or_default()
+}
+
+pub(super) async fn rest(pause: Duration) {
+    SystemClock::new().sleep(pause.min(LONGEST_PAUSE)).await;
+}
+
+const ATTEMPTS: u32 = 5;
+pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(500);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(10);

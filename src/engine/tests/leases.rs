@@ -1,0 +1,117 @@
+use std::time::Duration;
+
+use prost_types::Any;
+
+use super::{Bench, caller, request, wish};
+use crate::limits::MAX_REPLY_BYTES;
+use crate::operation::State;
+use crate::operation::command::{Command, Proof, Release};
+use crate::operation::payload::type_url;
+use crate::store::faulty::Fault;
+use crate::store::{Check, Mark, Partition, Put, Store, WriteSet};
+
+#[tokio::test]
+async fn a_lease_without_waiting_takes_what_is_there() {
+    let bench = Bench::new();
+    bench.start("a").await;
+    let mut batch = bench.engine.lease(&caller(), wish(1)).await.expect("batch");
+    assert_eq!(batch.load(MAX_REPLY_BYTES).await.expect("leases").len(), 1);
+    batch.told();
+    let mut batch = bench.engine.lease(&caller(), wish(1)).await.expect("batch");
+    assert!(batch.load(MAX_REPLY_BYTES).await.expect("leases").is_empty());
+}
+
+#[tokio::test]
+async fn what_does_not_fit_into_a_reply_is_not_leased() {
+    let bench = Bench::new();
+    for id in ["a", "b", "c", "d", "e"] {
+        let payload = Any { type_url: type_url("a.B"), value: vec![0; 1 << 20] };
+        let request = super::super::StartRequest { request: Some(payload), ..request(id) };
+        bench.engine.start_operation(&caller(), request).await.expect("start");
+    }
+    let mut batch = bench.engine.lease(&caller(), wish(100)).await.expect("batch");
+    assert_eq!(batch.load(MAX_REPLY_BYTES).await.expect("leases").len(), 2);
+    batch.told();
+    for id in ["c", "d", "e"] {
+        let view = bench.engine.get(&caller(), &super::name(id)).await.expect("view");
+        assert!(
+            matches!(view.operation.state, State::Pending(_)) && view.operation.unseen_leases == 0,
+            "{id}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_repeated_leased_start_never_gets_another_workers_lease() {
+    let bench = Bench::new();
+    let wanted = || super::super::StartRequest { request_id: "r".to_owned(), ..request("a") };
+    let caller = caller();
+    let leased = |request| {
+        bench.engine.start_leased(&caller, request, "first".to_owned(), Duration::from_secs(30))
+    };
+    let (started, lease) = leased(wanted()).await.expect("start");
+    let token = lease.expect("lease").lease().expect("lease").token;
+    let (_, again) = leased(wanted()).await.expect("again");
+    assert_eq!(again.expect("the same").lease().expect("lease").token, token);
+
+    let proof = Proof { token, fingerprint: [0; 16] };
+    let release = Release { proof, checkpoint: None, delay: Duration::ZERO, seen: true };
+    bench
+        .engine
+        .work(&caller, &started.view.operation.name, Command::Release(Box::new(release)))
+        .await
+        .expect("release");
+    bench.engine.lease(&caller, wish(1)).await.expect("batch").told();
+    let (replay, none) = leased(wanted()).await.expect("again");
+    assert!(replay.replayed && none.is_none());
+}
+
+#[tokio::test]
+async fn a_lease_whose_commit_was_not_heard_of_is_known_again() {
+    let bench = Bench::new();
+    bench.start("a").await;
+    bench.store.inject([Fault::AppliedUnknown]);
+    let mut batch = bench.engine.lease(&caller(), wish(1)).await.expect("batch");
+    assert_eq!(batch.load(MAX_REPLY_BYTES).await.expect("leases").len(), 1);
+    batch.told();
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_read_does_not_block_its_queue() {
+    let bench = Bench::new();
+    let damaged = bench.start("a").await;
+    bench.clock.advance(Duration::from_secs(1));
+    bench.start("b").await;
+    let key = bench.store.keyspace().key(damaged.as_str());
+    let revision =
+        bench.store.get(&[key]).await.expect("there")[0].as_ref().expect("record").revision;
+    let mut set = WriteSet::new(Partition(0), Check::At(key, revision));
+    set.puts.push(Put { key, visible: Mark::New, fencing: Mark::Keep(0), value: "?".into() });
+    bench.store.commit(vec![set]).await.remove(0).expect("damage");
+
+    let mut batch = bench.engine.lease(&caller(), wish(1)).await.expect("batch");
+    let leased = batch.load(MAX_REPLY_BYTES).await.expect("leases");
+    assert_eq!(leased.first().expect("lease").operation.name.as_str(), "operations/b");
+    batch.told();
+    assert!(
+        bench
+            .engine
+            .lease(&caller(), wish(1))
+            .await
+            .expect("batch")
+            .load(MAX_REPLY_BYTES)
+            .await
+            .expect("leases")
+            .is_empty()
+    );
+}
+
+#[tokio::test]
+async fn a_queue_for_which_nobody_waits_any_more_is_forgotten() {
+    let bench = Bench::new();
+    bench.engine.lease(&caller(), wish(1)).await.expect("batch").told();
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(bench.engine.inner.dispatchers.count(), 0);
+}

@@ -1,0 +1,57 @@
+use super::super::{ListQuery, StartRequest};
+use super::{Bench, caller, request};
+use crate::operation::name::{Parent, ParentPattern};
+
+async fn pages(bench: &Bench, parent: &str, page_size: usize) -> Vec<Vec<String>> {
+    let mut pages = Vec::new();
+    let mut page_token = String::new();
+    loop {
+        let query = ListQuery {
+            parent: ParentPattern::parse(parent).expect("parent"),
+            page_size,
+            page_token,
+        };
+        let page = bench.engine.list(&caller(), query).await.expect("page");
+        pages.push(page.views.iter().map(|view| view.operation.name.to_string()).collect());
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            return pages;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_page_larger_than_what_is_read_at_a_time_is_whole() {
+    let bench = Bench::new();
+    for number in 0..250 {
+        bench.start(&format!("n{number}")).await;
+    }
+    bench.engine.delete(&caller(), &super::name("n17")).await.expect("delete");
+    let pages = pages(&bench, "", 240).await;
+    assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), [240, 9]);
+    let mut all = pages.concat();
+    all.sort();
+    all.dedup();
+    assert_eq!(all.len(), 249);
+}
+
+#[tokio::test]
+async fn a_pattern_looks_at_so_many_parents_at_a_time_and_misses_none() {
+    let bench = Bench::new();
+    let start = async |parent: String| {
+        let request =
+            StartRequest { parent: Parent::parse(&parent).expect("parent"), ..request("x") };
+        bench.engine.start_operation(&caller(), request).await.expect("start");
+    };
+    for number in 0..2_100 {
+        start(format!("projects/p{number:04}/other/o")).await;
+    }
+    for number in [999, 1_000, 1_001, 2_099] {
+        start(format!("projects/p{number:04}/wanted/w")).await;
+    }
+    let pages = pages(&bench, "projects/-/wanted/-", 2).await;
+    assert!(pages.len() > 2, "{pages:?}");
+    let expected = [999, 1_000, 1_001, 2_099]
+        .map(|number| format!("projects/p{number:04}/wanted/w/operations/x"));
+    assert_eq!(pages.concat(), expected);
+}

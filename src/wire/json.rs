@@ -1,0 +1,278 @@
+//! Messages as proto3 JSON, payloads of the user's types included as far as they are known.
+//!
+//! A payload of an unknown type goes out as `{"@type": T, "@value": "<base64>"}`, and is taken in so too.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use prost::Message;
+use prost_reflect::{DescriptorPool, DeserializeOptions, DynamicMessage, SerializeOptions};
+use prost_types::Any;
+use serde_json::{Map, Value, json};
+
+use crate::operation::payload::{EMPTY, type_name, type_url};
+use crate::proto::DESCRIPTORS;
+use crate::proto::google::longrunning::{ListOperationsResponse, Operation, operation};
+use crate::proto::google::rpc::Status;
+use crate::proto::longhaul::v1::OperationRecord;
+
+/// The types whose JSON is known: the well-known ones, google.rpc, and ours.
+#[derive(Clone, Debug)]
+pub struct Registry {
+    pool: DescriptorPool,
+}
+
+/// Why a JSON text is no payload.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct JsonError(String);
+
+impl Registry {
+    /// What every longhaul knows.
+    ///
+    /// # Errors
+    /// Where the built-in definitions are damaged, which a test rules out.
+    pub fn builtin() -> Result<Self, JsonError> {
+        let pool =
+            DescriptorPool::decode(DESCRIPTORS).map_err(|error| JsonError(error.to_string()))?;
+        Ok(Self { pool })
+    }
+
+    /// An Operation, with nothing but its own fields.
+    pub fn operation(&self, operation: &Operation) -> Value {
+        let mut object = Map::new();
+        object.insert("name".to_owned(), operation.name.clone().into());
+        if let Some(metadata) = &operation.metadata {
+            object.insert("metadata".to_owned(), self.any(metadata));
+        }
+        if operation.done {
+            object.insert("done".to_owned(), true.into());
+        }
+        match &operation.result {
+            Some(operation::Result::Response(response)) => {
+                drop(object.insert("response".to_owned(), self.any(response)));
+            }
+            Some(operation::Result::Error(error)) => {
+                drop(object.insert("error".to_owned(), self.status(error)));
+            }
+            None => {}
+        }
+        object.into()
+    }
+
+    /// A page of operations.
+    pub fn list(&self, list: &ListOperationsResponse) -> Value {
+        let operations: Vec<Value> =
+            list.operations.iter().map(|operation| self.operation(operation)).collect();
+        if list.next_page_token.is_empty() {
+            return json!({ "operations": operations });
+        }
+        json!({ "operations": operations, "nextPageToken": list.next_page_token })
+    }
+
+    /// A record with its operation and its request.
+    pub fn record(&self, record: &OperationRecord) -> Value {
+        let bare = OperationRecord { operation: None, request: None, ..record.clone() };
+        let mut value = self
+            .message("longhaul.v1.OperationRecord", &bare.encode_to_vec())
+            .unwrap_or_else(|| json!({ "name": record.name }));
+        if let Some(object) = value.as_object_mut() {
+            object.extend(
+                record
+                    .operation
+                    .as_ref()
+                    .map(|operation| ("operation".to_owned(), self.operation(operation))),
+            );
+            object.extend(
+                record.request.as_ref().map(|request| ("request".to_owned(), self.any(request))),
+            );
+        }
+        value
+    }
+
+    /// A payload.
+    pub fn any(&self, any: &Any) -> Value {
+        let name = type_name(&any.type_url);
+        // Strict parsers want Empty without a value.
+        if name == EMPTY {
+            return json!({ "@type": any.type_url });
+        }
+        match self.message(name, &any.value) {
+            Some(Value::Object(mut fields)) if !is_special(name) => {
+                fields.insert("@type".to_owned(), any.type_url.clone().into());
+                fields.into()
+            }
+            Some(value) => json!({ "@type": any.type_url, "value": value }),
+            None => json!({ "@type": any.type_url, "@value": BASE64_STANDARD.encode(&any.value) }),
+        }
+    }
+
+    /// What a payload says, without its type where that is plain from the JSON: objects are Structs by custom.
+    pub fn bare(&self, any: &Any) -> Value {
+        match type_name(&any.type_url) {
+            name @ ("google.protobuf.Struct"
+            | "google.protobuf.Value"
+            | "google.protobuf.ListValue") => {
+                self.message(name, &any.value).unwrap_or_else(|| self.any(any))
+            }
+            _ => self.any(any),
+        }
+    }
+
+    /// Reads a payload: an object without `@type` is a Struct, anything else that is no object a Value.
+    ///
+    /// # Errors
+    /// Says what does not fit, or which type is not known.
+    pub fn read_any(&self, value: &Value) -> Result<Any, JsonError> {
+        let Some(object) = value.as_object() else {
+            return self.read_message("google.protobuf.Value", value);
+        };
+        let Some(wanted) = object.get("@type") else {
+            return self.read_message("google.protobuf.Struct", value);
+        };
+        let wanted = wanted.as_str().ok_or_else(|| JsonError("@type must be a text".to_owned()))?;
+        let name = type_name(wanted);
+        if let Some(encoded) = object.get("@value").and_then(Value::as_str) {
+            let value = BASE64_STANDARD
+                .decode(encoded)
+                .map_err(|error| JsonError(format!("@value of {name} is no base64: {error}")))?;
+            return Ok(Any { type_url: type_url(name), value });
+        }
+        if name == EMPTY {
+            return Ok(Any { type_url: type_url(name), value: Vec::new() });
+        }
+        if is_special(name) {
+            return self.read_message(name, object.get("value").unwrap_or(&Value::Null));
+        }
+        let mut fields = object.clone();
+        fields.remove("@type");
+        self.read_message(name, &fields.into())
+    }
+
+    /// Reads a message of a known type.
+    ///
+    /// # Errors
+    /// Says what does not fit, or that the type is not known.
+    pub fn read_message(&self, name: &str, value: &Value) -> Result<Any, JsonError> {
+        let descriptor = self.pool.get_message_by_name(name).ok_or_else(|| {
+            JsonError(format!("the type {name} is not known here; send its bytes as {{\"@type\": \"{}\", \"@value\": \"<base64>\"}}", type_url(name)))
+        })?;
+        let options = DeserializeOptions::new();
+        let message = DynamicMessage::deserialize_with_options(descriptor, value, &options)
+            .map_err(|error| JsonError(format!("this is no {name}: {error}")))?;
+        Ok(Any { type_url: type_url(name), value: message.encode_to_vec() })
+    }
+
+    /// Whether the type's JSON is known.
+    pub fn knows(&self, name: &str) -> bool {
+        self.pool.get_message_by_name(name).is_some()
+    }
+
+    fn status(&self, status: &Status) -> Value {
+        let mut object = Map::new();
+        object.insert("code".to_owned(), status.code.into());
+        object.insert("message".to_owned(), status.message.clone().into());
+        if !status.details.is_empty() {
+            object.insert(
+                "details".to_owned(),
+                status.details.iter().map(|detail| self.any(detail)).collect(),
+            );
+        }
+        object.into()
+    }
+
+    fn message(&self, name: &str, bytes: &[u8]) -> Option<Value> {
+        let descriptor = self.pool.get_message_by_name(name)?;
+        let message = DynamicMessage::decode(descriptor, bytes).ok()?;
+        let options = SerializeOptions::new();
+        message.serialize_with_options(serde_json::value::Serializer, &options).ok()
+    }
+}
+
+/// Well-known types that have a JSON form of their own, which an Any holds as `value`.
+fn is_special(name: &str) -> bool {
+    const SPECIAL: [&str; 16] = [
+        "Any",
+        "BoolValue",
+        "BytesValue",
+        "DoubleValue",
+        "Duration",
+        "FieldMask",
+        "FloatValue",
+        "Int32Value",
+        "Int64Value",
+        "ListValue",
+        "StringValue",
+        "Struct",
+        "Timestamp",
+        "UInt32Value",
+        "UInt64Value",
+        "Value",
+    ];
+    name.strip_prefix("google.protobuf.").is_some_and(|name| SPECIAL.contains(&name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn registry() -> Registry {
+        Registry::builtin().expect("definitions")
+    }
+
+    #[test]
+    fn payloads_of_known_types_read_back_as_they_were() {
+        for text in [
+            r#"{"a": 1.5, "b": [true, null, {"c": "d"}]}"#,
+            r#"{"@type": "type.googleapis.com/google.protobuf.Duration", "value": "1.5s"}"#,
+            r#"{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "R", "domain": "d", "metadata": {"k": "v"}}"#,
+            r#"{"@type": "type.googleapis.com/google.protobuf.Empty"}"#,
+            r#"{"@type": "type.googleapis.com/a.B", "@value": "AQI="}"#,
+            "[1.0, 2.0]",
+            r#""text""#,
+        ] {
+            let value: Value = serde_json::from_str(text).expect(text);
+            let any = registry().read_any(&value).expect(text);
+            assert_eq!(registry().bare(&any), value, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_payload_is_refused_by_its_type() {
+        for (text, part) in [
+            (r#"{"@type": "type.googleapis.com/a.B", "x": 1}"#, "a.B is not known"),
+            (
+                r#"{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "x": 1}"#,
+                "google.rpc.ErrorInfo",
+            ),
+            (r#"{"@type": 1}"#, "@type"),
+            (r#"{"@type": "a.B", "@value": "!"}"#, "base64"),
+        ] {
+            let value: Value = serde_json::from_str(text).expect(text);
+            let error = registry().read_any(&value).expect_err(text).to_string();
+            assert!(error.contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_operation_has_no_fields_but_its_own() {
+        let metadata = Any { type_url: type_url("google.protobuf.Struct"), value: Vec::new() };
+        let operation = Operation {
+            name: "operations/x".to_owned(),
+            metadata: Some(metadata),
+            done: true,
+            result: Some(operation::Result::Error(Status {
+                code: 5,
+                message: "m".to_owned(),
+                details: Vec::new(),
+            })),
+        };
+        let value = registry().operation(&operation);
+        let expected = json!({
+            "name": "operations/x",
+            "metadata": { "@type": "type.googleapis.com/google.protobuf.Struct", "value": {} },
+            "done": true,
+            "error": { "code": 5, "message": "m" },
+        });
+        assert_eq!(value, expected);
+    }
+}

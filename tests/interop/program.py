@@ -1,0 +1,76 @@
+"""A program of another language while it runs."""
+
+import queue
+import subprocess
+import threading
+from types import TracebackType
+
+from languages import Command
+from worker import TIMEOUT_SECONDS
+
+
+class Program:
+    """Runs a command while the `with` block runs, and hands over what it prints line by line."""
+
+    def __init__(self, *command: str) -> None:
+        self._command = command
+        self._lines: queue.Queue[str | None] = queue.Queue()
+
+    def __enter__(self) -> "Program":
+        self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True)
+        threading.Thread(target=self._read, daemon=True).start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def _read(self) -> None:
+        for line in self._process.stdout:
+            self._lines.put(line.rstrip())
+        self._lines.put(None)
+
+    def line(self) -> str | None:
+        """Returns the next line, or None after the last."""
+        return self._lines.get(timeout=TIMEOUT_SECONDS)
+
+    def line_with(self, text: str) -> str:
+        """Returns the next line that contains the text."""
+        while (line := self.line()) is not None:
+            if text in line:
+                return line
+        raise AssertionError(f"{self._command} ended without {text!r}")
+
+    def rest(self) -> list[str]:
+        """Returns the lines from here to the end, which must be a good one."""
+        lines = []
+        while (line := self.line()) is not None:
+            lines.append(line)
+        code = self._process.wait(timeout=TIMEOUT_SECONDS)
+        assert code == 0, f"{self._command} ended with code {code} after {lines}"
+        return lines
+
+    def is_silent(self, seconds: float) -> bool:
+        """Tells whether it prints nothing for so long."""
+        try:
+            line = self._lines.get(timeout=seconds)
+        except queue.Empty:
+            return True
+        raise AssertionError(f"{self._command} printed {line!r}")
+
+    def stop(self) -> None:
+        """Asks it to go, which it must do in time."""
+        assert self._process.poll() is None, f"{self._command} had ended already"
+        self._process.terminate()
+        self._process.wait(timeout=TIMEOUT_SECONDS)
+
+
+def output(command: Command, *arguments: str) -> list[str]:
+    """Runs a command to its end and returns the lines that it printed."""
+    with Program(*command, *arguments) as program:
+        return program.rest()

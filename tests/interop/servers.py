@@ -1,0 +1,171 @@
+"""Starts what the tests talk to, waits until it answers, and sees to it that it ends."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_tools import protoc
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+START_SECONDS = 60.0
+STOP_SECONDS = 30.0
+
+
+class Failure(Exception):
+    """Why the tests could not run, or how the server misbehaved around them."""
+
+
+def make_stubs(folder: Path, *more: Path) -> None:
+    """Generates Python for longhaul.v1 and more; Google's modules come from their own package."""
+    folder.mkdir()
+    protos = (*sorted((ROOT / "proto/longhaul/v1").glob("*.proto")), *more)
+    sources = (ROOT / "proto", files("grpc_tools") / "_proto", *(path.parent for path in more))
+    arguments = (
+        "protoc",
+        *(f"--proto_path={source}" for source in sources),
+        f"--python_out={folder}",
+        f"--grpc_python_out={folder}",
+        *map(str, protos),
+    )
+    if protoc.main(arguments) != 0:
+        raise Failure(f"no stubs could be made of {', '.join(path.name for path in protos)}")
+
+
+def free_port() -> int:
+    """Returns a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def redis(folder: Path) -> Iterator[str]:
+    """Runs a Redis of its own that writes through, and yields its URL."""
+    if shutil.which("redis-server") is None:
+        raise Failure("redis-server is not installed: run scripts/install-test-tools")
+    port = free_port()
+    durably = "--appendonly yes --appendfsync always"
+    command = f"redis-server --bind 127.0.0.1 --port {port} {durably}".split()
+    process = subprocess.Popen(
+        (*command, "--dir", folder),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        said = []
+        for line in process.stdout:
+            said.append(line)
+            if "Ready to accept connections" in line:
+                break
+        else:
+            raise Failure(f"redis-server does not start:\n{''.join(said)}")
+        # A full pipe would stop it.
+        threading.Thread(target=process.stdout.read, daemon=True).start()
+        yield f"redis://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def store(kind: str, folder: Path) -> Iterator[str]:
+    """Yields what `--store` takes for an empty store of that kind."""
+    if kind == "redis":
+        with redis(folder) as url:
+            yield url
+    else:
+        yield f"embedded:{folder / 'store'}"
+
+
+def wait_until_ready(channel: grpc.Channel, address: str, process: subprocess.Popen) -> None:
+    """Returns once the process answers at that address."""
+    ready = grpc.channel_ready_future(channel)
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        if process.poll() is not None:
+            raise Failure(f"the server ended with code {process.returncode} at its start")
+        try:
+            ready.result(timeout=0.2)
+            return
+        except grpc.FutureTimeoutError:
+            if time.monotonic() > deadline:
+                raise Failure(f"nobody listens on {address}") from None
+
+
+def quick_channel(address: str) -> grpc.Channel:
+    """Returns a channel that does not wait long before it connects again."""
+    quick = (("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 200))
+    return grpc.insecure_channel(address, options=quick)
+
+
+def wait_until_serving(channel: grpc.Channel) -> None:
+    """Returns once the health service says SERVING."""
+    health = health_pb2_grpc.HealthStub(channel)
+    watch = health.Watch(health_pb2.HealthCheckRequest(), timeout=START_SECONDS)
+    try:
+        for answer in watch:
+            if answer.status == health_pb2.HealthCheckResponse.SERVING:
+                return
+    except grpc.RpcError as error:
+        raise Failure(f"the server does not get to SERVING: {error.details()}") from error
+    raise Failure("the server ended the health watch before SERVING")
+
+
+def stop(process: subprocess.Popen) -> None:
+    """Asks the server to go, which it must do in time and of its own accord."""
+    process.send_signal(signal.SIGTERM)
+    try:
+        code = process.wait(timeout=STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise Failure(f"the server still runs {STOP_SECONDS:.0f} s after SIGTERM") from None
+    if code != 0:
+        raise Failure(f"the server ended with code {code} after SIGTERM")
+
+
+@contextmanager
+def running(
+    command: Sequence[str | Path], log: Path, address: str | None = None, **environment: str
+) -> Iterator[None]:
+    """Runs a program, from when it answers at its address, and sees to it that it ends well."""
+    # Nothing of the developer's own settings may change what is tested.
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith("LONGHAUL_")
+    }
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT, env=inherited | environment
+        )
+    try:
+        if address is not None:
+            with quick_channel(address) as channel:
+                wait_until_ready(channel, address, process)
+        yield
+        stop(process)
+    except BaseException:
+        print(f"-- what {log.stem} said --\n{log.read_text(errors='replace')}", flush=True)
+        raise
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+@contextmanager
+def server(binary: Path, where: str, folder: Path) -> Iterator[str]:
+    """Runs longhaul on that store, and yields its address."""
+    address = f"127.0.0.1:{free_port()}"
+    command = (binary, "serve", "--listen", address, "--store", where)
+    with running(command, folder / "server.log", address):
+        with quick_channel(address) as channel:
+            wait_until_serving(channel)
+        yield address

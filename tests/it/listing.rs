@@ -1,0 +1,214 @@
+//! Pages of operations.
+
+use std::collections::HashSet;
+
+use crate::support::*;
+
+scenarios! {
+    pages_come_newest_first_and_may_change_their_size_midway,
+    a_page_token_is_good_for_its_own_query_only_and_for_three_days,
+    parents_are_taken_in_every_customary_form,
+    the_wildcard_goes_by_parent_then_newest_first,
+    pages_stop_at_their_bytes,
+    concurrent_starts_and_deletes_neither_skip_nor_repeat,
+    lists_refuse_what_they_cannot_do,
+}
+
+async fn pages_come_newest_first_and_may_change_their_size_midway(world: &World) {
+    let mut names = Vec::new();
+    for _ in 0..12 {
+        names.push(world.started("q").await);
+        world.let_pass(Duration::from_millis(1));
+    }
+    names.reverse();
+    let first = world.list("", 5, "").await.granted();
+    assert_eq!(first.operations.len(), 5);
+    let second = world.list("", 3, &first.next_page_token).await.granted();
+    assert_eq!(second.operations.len(), 3);
+    let third = world.list("", 4, &second.next_page_token).await.granted();
+    assert_eq!((third.operations.len(), &third.next_page_token[..]), (4, ""));
+    let listed: Vec<String> = [first.operations, second.operations, third.operations]
+        .into_iter()
+        .flatten()
+        .map(|operation| operation.name)
+        .collect();
+    assert_eq!(listed, names);
+    // A page is what Get says.
+    assert_eq!(
+        world.get(&names[0]).await.granted(),
+        world.list("", 1, "").await.granted().operations[0]
+    );
+    // 0 is the default, and much is coerced.
+    assert_eq!(world.list("", 0, "").await.granted().operations.len(), 12);
+    assert_eq!(world.list("", i32::MAX, "").await.granted().operations.len(), 12);
+    for _ in 0..40 {
+        world.started("q").await;
+    }
+    let page = world.list("", 0, "").await.granted();
+    assert_eq!(page.operations.len(), 50, "the default");
+    assert!(!page.next_page_token.is_empty());
+}
+
+async fn a_page_token_is_good_for_its_own_query_only_and_for_three_days(world: &World) {
+    for _ in 0..3 {
+        let request = pb::StartOperationRequest { parent: "projects/p".to_owned(), ..start("q") };
+        world.start(request).await.granted();
+        world.started("q").await;
+    }
+    let token = world.list("projects/p", 1, "").await.granted().next_page_token;
+    assert!(token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)));
+    world.list("projects/p", 1, &token).await.granted();
+    let bad = |answer: Result<_, tonic::Status>| {
+        let answer: Result<longhaul::proto::google::longrunning::ListOperationsResponse, _> =
+            answer;
+        answer.refused_field("INVALID_PAGE_TOKEN", "page_token");
+    };
+    bad(world.list("", 1, &token).await);
+    bad(world.list("projects/-", 1, &token).await);
+    bad(world.list("projects/q", 1, &token).await);
+    bad(world.list("projects/p", 1, "nonsense").await);
+    let mut altered = token.clone().into_bytes();
+    altered[10] = if altered[10] == b'A' { b'B' } else { b'A' };
+    bad(world.list("projects/p", 1, &String::from_utf8(altered).expect("ascii")).await);
+    let elsewhere = World::embedded().await;
+    bad(elsewhere.list("projects/p", 1, &token).await);
+    elsewhere.stop().await;
+
+    world.let_pass(Duration::from_mins(4319));
+    world.list("projects/p", 1, &token).await.granted();
+    world.let_pass(Duration::from_mins(2));
+    let refusal = world.list("projects/p", 1, &token).await;
+    refusal.refused_field("PAGE_TOKEN_EXPIRED", "page_token");
+}
+
+async fn parents_are_taken_in_every_customary_form(world: &World) {
+    let mut names = Vec::new();
+    for parent in ["", "projects/p", "projects/p/locations/l", "projects/pp"] {
+        let request = pb::StartOperationRequest { parent: parent.to_owned(), ..start("q") };
+        names.push(world.start(request).await.granted().name);
+    }
+    let forms = [
+        ("", 0),
+        ("operations", 0),
+        ("projects/p", 1),
+        ("projects/p/operations", 1),
+        ("projects/p/locations/l", 2),
+        ("projects/p/locations/l/operations", 2),
+        ("projects/pp", 3),
+    ];
+    for (form, position) in forms {
+        let operations = world.list(form, 10, "").await.granted().operations;
+        let listed: Vec<_> = operations.iter().map(|operation| &operation.name).collect();
+        assert_eq!(listed, [&names[position]], "{form:?}: direct children only");
+    }
+    assert!(world.list("projects/none", 10, "").await.granted().operations.is_empty());
+}
+
+async fn the_wildcard_goes_by_parent_then_newest_first(world: &World) {
+    let mut wanted = Vec::new();
+    for parent in ["projects/a", "projects/b", "projects/c"] {
+        let mut of_parent = Vec::new();
+        for _ in 0..3 {
+            world.let_pass(Duration::from_millis(1));
+            let request = pb::StartOperationRequest { parent: parent.to_owned(), ..start("q") };
+            of_parent.push(world.start(request).await.granted().name);
+        }
+        of_parent.reverse();
+        wanted.extend(of_parent);
+    }
+    for parent in ["", "projects/a/locations/x", "folders/a", "projects/b/locations/y"] {
+        let request = pb::StartOperationRequest { parent: parent.to_owned(), ..start("q") };
+        world.start(request).await.granted();
+    }
+    for page_size in [1, 2, 4, 9, 50] {
+        assert_eq!(names(&pages(world, "projects/-", page_size).await), wanted, "{page_size}");
+    }
+    let deeper = names(&pages(world, "projects/-/locations/-", 1).await);
+    assert_eq!(deeper.len(), 2);
+    assert!(deeper[0].starts_with("projects/a/locations/x/operations/"), "canonical names");
+    let one = names(&pages(world, "projects/b/locations/-", 1).await);
+    assert!(one.len() == 1 && one[0].starts_with("projects/b/locations/y/"));
+}
+
+async fn pages_stop_at_their_bytes(world: &World) {
+    let mut leases = Vec::new();
+    for _ in 0..7 {
+        leases.push(world.running(start("q")).await);
+    }
+    for lease in &leases {
+        let response = Some(large("acme.Blob", 1 << 20));
+        let done = pb::CompleteOperationRequest { response, ..completion(lease) };
+        world.complete(done).await.granted();
+    }
+    let listed = pages(world, "", 100).await;
+    assert_eq!(listed.iter().map(Vec::len).collect::<Vec<_>>(), [2, 2, 2, 1], "under 3 MiB each");
+    let found: HashSet<String> = names(&listed).into_iter().collect();
+    assert_eq!(found.len(), 7);
+    for operation in listed.iter().flatten() {
+        assert_eq!(response_of(operation), large("acme.Blob", 1 << 20), "byte for byte");
+    }
+}
+
+async fn concurrent_starts_and_deletes_neither_skip_nor_repeat(world: &World) {
+    let mut before = Vec::new();
+    for _ in 0..10 {
+        before.push(world.running(start("q")).await);
+        world.let_pass(Duration::from_millis(1));
+    }
+    let mut listed = Vec::new();
+    let mut token = String::new();
+    for round in 0.. {
+        let page = world.list("", 2, &token).await.granted();
+        listed.extend(page.operations.into_iter().map(|operation| operation.name));
+        // One comes, and one that was listed already goes.
+        world.started("new").await;
+        let gone = &before[before.len() - 1 - round.min(before.len() - 1)];
+        world.complete(completion(gone)).await.granted();
+        world.delete(&gone.operation).await.granted();
+        if page.next_page_token.is_empty() {
+            break;
+        }
+        token = page.next_page_token;
+    }
+    let mut wanted: Vec<_> = before.iter().map(|lease| lease.operation.clone()).collect();
+    wanted.reverse();
+    assert_eq!(listed, wanted);
+}
+
+async fn lists_refuse_what_they_cannot_do(world: &World) {
+    use longhaul::proto::google::longrunning::ListOperationsRequest;
+    let list = async |request: ListOperationsRequest| {
+        let mut operations = world.operations();
+        within("list", operations.list_operations(request)).await
+    };
+    let filter = ListOperationsRequest { filter: "done = true".to_owned(), ..Default::default() };
+    list(filter).await.refused_field("UNIMPLEMENTED", "filter");
+    let partial = ListOperationsRequest { return_partial_success: true, ..Default::default() };
+    list(partial).await.refused(Code::Unimplemented, "UNIMPLEMENTED");
+    let negative = ListOperationsRequest { page_size: -1, ..Default::default() };
+    list(negative).await.refused_field("INVALID_ARGUMENT", "page_size");
+    for name in
+        ["projects", "/", "/operations", "projects/p/", "projects//operations", "queues/q", "a b/c"]
+    {
+        let request = ListOperationsRequest { name: name.to_owned(), ..Default::default() };
+        list(request).await.refused_field("INVALID_NAME", "name");
+    }
+}
+
+/// All pages.
+async fn pages(world: &World, parent: &str, page_size: i32) -> Vec<Vec<Operation>> {
+    let mut pages = Vec::new();
+    let mut token = String::new();
+    loop {
+        let page = world.list(parent, page_size, &token).await.granted();
+        pages.push(page.operations);
+        if page.next_page_token.is_empty() {
+            return pages;
+        }
+        token = page.next_page_token;
+    }
+}
+
+fn names(pages: &[Vec<Operation>]) -> Vec<String> {
+    pages.iter().flatten().map(|operation| operation.name.clone()).collect()
+}

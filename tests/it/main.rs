@@ -1,0 +1,18 @@
+//! Scenarios over the whole server: gRPC in, store below, time in the test's hand. Each runs on every store.
+
+mod bad_input;
+mod cancelling;
+mod deleting;
+mod faults;
+mod leases;
+mod listing;
+mod pausing;
+mod payloads;
+mod processes;
+mod queueing;
+mod serving;
+mod starting;
+mod support;
+#[path = "../../src/store/redis/test_server.rs"]
+mod test_server;
+mod watching;

@@ -1,0 +1,19 @@
+//! Whole processes: the `longhaul` binary and real Redis servers, in real time, and what happens to them: killed, cut
+//! off, filled up, emptied, put back to an older state.
+//!
+//! Everything that a test waits for it waits for with a bound, and a panic says what did not come.
+
+mod acknowledged;
+mod binary;
+mod bounds;
+mod clients;
+mod dev;
+mod proxy;
+mod redis;
+mod redis_away;
+mod redis_back;
+mod redis_lost;
+mod refusals;
+mod stopping;
+mod two_servers;
+mod waiting_for_the_store;

@@ -1,0 +1,347 @@
+//! How operations get from a queue to workers.
+
+use tonic::Request;
+
+use crate::support::*;
+
+scenarios! {
+    higher_priority_comes_first_and_waiting_makes_up_for_it,
+    a_scheduled_start_is_not_leased_before_its_time,
+    retries_back_off_as_the_policy_says,
+    a_worker_that_waits_is_woken_by_a_start,
+    a_worker_that_waits_is_woken_by_whatever_makes_work_ready,
+    waiting_workers_are_served_in_the_order_in_which_they_came,
+    max_operations_is_kept_and_brought_into_its_bounds,
+    a_lease_reply_stays_under_its_bytes,
+    a_wait_for_leases_ends_with_none,
+    a_lease_that_its_worker_never_saw_goes_back_and_is_no_attempt,
+    queues_are_apart_and_named_in_two_ways,
+    a_lease_says_all_that_a_worker_needs,
+    background_agents_do_on_their_own_what_is_due,
+}
+
+async fn higher_priority_comes_first_and_waiting_makes_up_for_it(world: &World) {
+    let start = async |priority: i32| {
+        world.let_pass(Duration::from_millis(10));
+        let options = pb::OperationOptions { priority, ..Default::default() };
+        world.start(start_with("q", options)).await.granted().name
+    };
+    let (low, middle, also, high) =
+        (start(-5).await, start(0).await, start(0).await, start(5).await);
+    for name in [&high, &middle, &also, &low] {
+        assert_eq!(world.lease("q").await.operation, *name);
+    }
+    // A step of priority is worth a minute.
+    let old = start(0).await;
+    world.let_pass(Duration::from_secs(130));
+    let (two_steps, three_steps) = (start(2).await, start(3).await);
+    for name in [three_steps, old, two_steps] {
+        assert_eq!(world.lease("q").await.operation, name);
+    }
+}
+
+async fn a_scheduled_start_is_not_leased_before_its_time(world: &World) {
+    let schedule_time = Some(world.at(Duration::from_mins(1)));
+    let options = pb::OperationOptions { schedule_time, ..Default::default() };
+    let name = world.start(start_with("q", options)).await.granted().name;
+    assert_eq!(world.state(&name).await, State::Pending);
+    world.pass(Duration::from_secs(59)).await;
+    world.expect_no_lease("q").await;
+    world.pass(Duration::from_secs(1)).await;
+    assert_eq!(world.lease("q").await.operation, name);
+    let schedule_time = Some(prost_types::Timestamp { seconds: 1, nanos: 0 });
+    let past = pb::OperationOptions { schedule_time, ..Default::default() };
+    let name = world.start(start_with("q", past)).await.granted().name;
+    assert_eq!(world.lease("q").await.operation, name, "at once");
+}
+
+async fn retries_back_off_as_the_policy_says(world: &World) {
+    let policy = pb::RetryPolicy {
+        max_attempts: 5,
+        initial_backoff: seconds(10),
+        max_backoff: seconds(30),
+        backoff_multiplier: 2.0,
+        retryable_codes: vec![Code::Aborted as i32],
+    };
+    let options = pb::OperationOptions { retry_policy: Some(policy), ..Default::default() };
+    let mut lease = world.running(start_with("q", options)).await;
+    for pause in [10.0, 20.0, 30.0_f64] {
+        let reply = world.fail(failure(&lease, Code::Aborted)).await.granted();
+        assert!(reply.will_retry);
+        let due = reply.schedule_time.expect("a time");
+        let now = world.at(Duration::ZERO);
+        let seconds = (due.seconds - now.seconds) as f64 + f64::from(due.nanos - now.nanos) / 1e9;
+        assert!((pause * 0.79..=pause * 1.21).contains(&seconds), "{seconds} s for {pause} s");
+        world.pass(Duration::from_secs_f64(seconds - 0.1)).await;
+        world.expect_no_lease("q").await;
+        world.pass(Duration::from_millis(100)).await;
+        lease = world.lease("q").await;
+    }
+    assert_eq!(lease.attempt, 4);
+    // The worker's own wish goes before the policy's.
+    let request =
+        pb::FailOperationRequest { retry_delay: seconds(100), ..failure(&lease, Code::Aborted) };
+    let reply = world.fail(request).await.granted();
+    assert_at(reply.schedule_time, world.at(Duration::from_secs(100)));
+    world.pass(Duration::from_secs(99)).await;
+    world.expect_no_lease("q").await;
+    world.pass(Duration::from_secs(1)).await;
+    let last = world.lease("q").await;
+    // A code that nobody named is final, and so is the worker's word; its RETRY is no more than a wish.
+    let final_code = world.running(start("final")).await;
+    assert!(!world.fail(failure(&final_code, Code::Aborted)).await.granted().will_retry);
+    let refused = world.running(start("refused")).await;
+    let request = pb::FailOperationRequest {
+        retry_decision: pb::fail_operation_request::RetryDecision::DoNotRetry.into(),
+        ..failure(&refused, Code::Unavailable)
+    };
+    assert!(!world.fail(request).await.granted().will_retry);
+    let wanted = world.running(start("wanted")).await;
+    let request = |lease: &pb::Lease| pb::FailOperationRequest {
+        retry_decision: pb::fail_operation_request::RetryDecision::Retry.into(),
+        ..failure(lease, Code::InvalidArgument)
+    };
+    assert!(world.fail(request(&wanted)).await.granted().will_retry);
+    assert!(!world.fail(request(&last)).await.granted().will_retry, "attempts are used up");
+}
+
+async fn a_worker_that_waits_is_woken_by_a_start(world: &World) {
+    let other = world.with_agents().await;
+    for (workers, producers) in [(world, world), (world, &other), (&other, world)] {
+        let request = pb::LeaseOperationsRequest { wait_duration: seconds(41), ..leasing("q") };
+        let waiting = workers.leasing(request);
+        let so_far = workers.clock.count(Duration::from_secs(41));
+        world.clock.asked_for(Duration::from_secs(41), so_far + 1).await;
+        // No time passes: a hint wakes it.
+        let name = producers.started("q").await;
+        let leases = waiting.end().await.granted();
+        assert_eq!(leases.len(), 1);
+        assert_eq!(leases[0].operation, name);
+    }
+}
+
+async fn a_worker_that_waits_is_woken_by_whatever_makes_work_ready(world: &World) {
+    let lease = world.running(start("q")).await;
+    let wait = async |number: usize| {
+        let request = pb::LeaseOperationsRequest { wait_duration: seconds(60), ..leasing("q") };
+        let waiting = world.leasing(request);
+        world.clock.asked_for(Duration::from_mins(1), number).await;
+        waiting
+    };
+    let waiting = wait(1).await;
+    world.release(release(&lease)).await.granted();
+    let lease = waiting.end().await.granted().remove(0);
+    world.pause(&lease.operation).await.granted();
+    world.release(release(&lease)).await.granted();
+    let waiting = wait(2).await;
+    world.resume(&lease.operation, None).await.granted();
+    let lease = waiting.end().await.granted().remove(0);
+    let waiting = wait(3).await;
+    world.pass(Duration::from_secs(31)).await;
+    let again = waiting.end().await.granted().remove(0);
+    assert_eq!((again.operation, again.attempt), (lease.operation, 2));
+}
+
+async fn waiting_workers_are_served_in_the_order_in_which_they_came(world: &World) {
+    let mut waiting = Vec::new();
+    for number in 0..4_u64 {
+        let wait_duration = seconds(50 + number);
+        let worker = format!("worker-{number}");
+        waiting.push(world.leasing(pb::LeaseOperationsRequest {
+            worker,
+            wait_duration,
+            ..leasing("q")
+        }));
+        world.clock.asked_for(Duration::from_secs(50 + number), 1).await;
+    }
+    let mut names = Vec::new();
+    for _ in 0..3 {
+        names.push(world.started("q").await);
+    }
+    let mut last = waiting.pop().expect("the last");
+    for (number, (waiting, name)) in waiting.into_iter().zip(names).enumerate() {
+        let leases = waiting.end().await.granted();
+        assert_eq!(leases[0].operation, name, "first come, first served");
+        let attempts = world.record(&name).await.attempts;
+        assert_eq!(attempts[0].worker, format!("worker-{number}"));
+    }
+    assert!(last.runs());
+    world.let_pass(Duration::from_secs(53));
+    assert!(last.end().await.granted().is_empty());
+}
+
+async fn max_operations_is_kept_and_brought_into_its_bounds(world: &World) {
+    for _ in 0..110 {
+        world.started("q").await;
+    }
+    let lease = async |max_operations: i32| {
+        world.leases(pb::LeaseOperationsRequest { max_operations, ..leasing("q") }).await
+    };
+    lease(-1).await.refused_field("INVALID_ARGUMENT", "max_operations");
+    assert_eq!(lease(0).await.granted().len(), 1);
+    assert_eq!(lease(5).await.granted().len(), 5);
+    let many = lease(i32::MAX).await.granted();
+    assert_eq!(many.len(), 100);
+    let mut names: Vec<_> = many.iter().map(|lease| &lease.operation).collect();
+    names.sort();
+    names.dedup();
+    assert_eq!(names.len(), 100);
+    assert_eq!(lease(100).await.granted().len(), 4, "what is there");
+}
+
+async fn a_lease_reply_stays_under_its_bytes(world: &World) {
+    for _ in 0..5 {
+        let request = Some(large("acme.Blob", 1 << 20));
+        world.start(pb::StartOperationRequest { request, ..start("q") }).await.granted();
+    }
+    let request = || pb::LeaseOperationsRequest { max_operations: 10, ..leasing("q") };
+    let first = world.leases(request()).await.granted();
+    assert_eq!(first.len(), 2);
+    assert!(first.iter().all(|lease| lease.request == Some(large("acme.Blob", 1 << 20))));
+    // The others went back and are no attempts.
+    let mut left = 3;
+    while left > 0 {
+        let more = pb::LeaseOperationsRequest { wait_duration: seconds(60), ..request() };
+        let leases = world.leases(more).await.granted();
+        assert!(!leases.is_empty() && leases.iter().all(|lease| lease.attempt == 1));
+        left -= leases.len();
+    }
+}
+
+async fn a_wait_for_leases_ends_with_none(world: &World) {
+    let request = |wait| pb::LeaseOperationsRequest { wait_duration: wait, ..leasing("q") };
+    let waiting = world.leasing(request(seconds(20)));
+    world.clock.asked_for(Duration::from_secs(20), 1).await;
+    world.let_pass(Duration::from_secs(20));
+    assert!(waiting.end().await.granted().is_empty());
+    let coerced = world.leasing(request(seconds(100_000)));
+    world.clock.asked_for(Duration::from_mins(1), 1).await;
+    world.let_pass(Duration::from_mins(1));
+    assert!(coerced.end().await.granted().is_empty());
+    let negative = Some(prost_types::Duration { seconds: -1, nanos: 0 });
+    world.leases(request(negative)).await.refused_field("INVALID_ARGUMENT", "wait_duration");
+    // Never to the call's own deadline.
+    let mut deadline = Request::new(request(seconds(50)));
+    deadline.set_timeout(Duration::from_secs(28));
+    let mut workers = world.workers();
+    let waiting =
+        Call::begin(
+            "a lease with a deadline",
+            async move { workers.lease_operations(deadline).await },
+        );
+    world.clock.asked_for(Duration::from_millis(27_900), 1).await;
+    world.let_pass(Duration::from_millis(27_900));
+    assert!(waiting.end().await.granted().into_inner().leases.is_empty());
+}
+
+async fn a_lease_that_its_worker_never_saw_goes_back_and_is_no_attempt(world: &World) {
+    // A worker that goes away while it waits takes nothing with it.
+    let wait_duration = seconds(43);
+    let gone = world.leasing(pb::LeaseOperationsRequest { wait_duration, ..leasing("q") });
+    world.clock.asked_for(Duration::from_secs(43), 1).await;
+    gone.give_up().await;
+    let name = world.started("q").await;
+    let waits = pb::LeaseOperationsRequest { wait_duration: seconds(60), ..leasing("q") };
+    let lease = world.leases(waits.clone()).await.granted().remove(0);
+    assert_eq!((&lease.operation, lease.attempt), (&name, 1));
+    world.release(release(&lease)).await.granted();
+
+    // Three that nobody saw are no attempts, a fourth in a row is one.
+    for attempt in [1, 1, 1, 2] {
+        let engine = world.server.engine();
+        let request = longhaul::engine::LeaseRequest {
+            queue: longhaul::operation::name::Queue::parse("q").expect("a queue"),
+            worker: "gone".to_owned(),
+            max: 1,
+            duration: Duration::from_secs(30),
+            wait: Duration::from_mins(1),
+        };
+        let caller = longhaul::engine::Caller::default();
+        drop(within("leases", engine.lease(&caller, request)).await.expect("a batch"));
+        let mut watcher = world.watch(watch(&name)).await;
+        loop {
+            let event = watcher.message().await.granted().expect("an event");
+            if event.server_metadata.expect("metadata").state() == State::Pending {
+                break;
+            }
+        }
+        let attempts = world.record(&name).await.attempts.len();
+        assert_eq!(attempts, usize::from(attempt == 2));
+    }
+    let lease = world.leases(waits).await.granted().remove(0);
+    assert_eq!(lease.attempt, 2);
+}
+
+async fn queues_are_apart_and_named_in_two_ways(world: &World) {
+    let one = world.start(start("queues/one")).await.granted().name;
+    let two = world.started("two").await;
+    assert_eq!(world.record(&one).await.queue, "queues/one");
+    assert_eq!(world.record(&two).await.queue, "queues/two");
+    world.expect_no_lease("three").await;
+    assert_eq!(world.lease("queues/two").await.operation, two);
+    assert_eq!(world.lease("one").await.operation, one);
+    for queue in ["queues/", "a/b", "a b", "queues/a/b"] {
+        world.leases(leasing(queue)).await.refused_field("INVALID_ARGUMENT", "queue");
+        world.start(start(queue)).await.refused_field("INVALID_ARGUMENT", "queue");
+    }
+}
+
+async fn a_lease_says_all_that_a_worker_needs(world: &World) {
+    let options = pb::OperationOptions {
+        deadline_time: Some(world.at(Duration::from_secs(500))),
+        labels: [("team".to_owned(), "blue".to_owned())].into(),
+        target: "vms/one".to_owned(),
+        ..Default::default()
+    };
+    let request = pb::StartOperationRequest {
+        parent: "projects/p".to_owned(),
+        operation_id: "one".to_owned(),
+        method: "resize".to_owned(),
+        request: Some(any("acme.Resize", b"\x08\x01")),
+        metadata_type: "type.googleapis.com/acme.Step".to_owned(),
+        response_type: "acme.Done".to_owned(),
+        initial_metadata: Some(any("acme.Step", b"\x08\x02")),
+        options: Some(options.clone()),
+        ..start("q")
+    };
+    let lease = world.running(request.clone()).await;
+    let wanted = pb::Lease {
+        operation: "projects/p/operations/one".to_owned(),
+        attempt: 1,
+        method: "resize".to_owned(),
+        request: request.request,
+        metadata_type: "acme.Step".to_owned(),
+        response_type: "acme.Done".to_owned(),
+        metadata: request.initial_metadata,
+        deadline_time: options.deadline_time,
+        labels: options.labels.clone(),
+        target: options.target.clone(),
+        lease_duration: seconds(30),
+        lease_token: lease.lease_token.clone(),
+        fencing_number: lease.fencing_number,
+        expire_time: lease.expire_time,
+        ..Default::default()
+    };
+    assert_eq!(lease, wanted);
+    assert_at(lease.expire_time, world.at(Duration::from_secs(30)));
+    assert!(lease.lease_token.len() == 32 && lease.fencing_number > 0);
+    assert_eq!(world.record(&lease.operation).await.options, Some(options));
+}
+
+async fn background_agents_do_on_their_own_what_is_due(world: &World) {
+    let other = world.with_agents().await;
+    let lease = other.running(start("q")).await;
+    let schedule_time = Some(world.at(Duration::from_secs(10)));
+    let options = pb::OperationOptions { schedule_time, ..Default::default() };
+    let scheduled = other.start(start_with("later", options)).await.granted().name;
+    let mut watcher = other.watch(watch(&lease.operation)).await;
+    watcher.expect(EventType::Snapshot).await;
+    let later = pb::LeaseOperationsRequest { wait_duration: seconds(60), ..leasing("later") };
+    let waiting = other.leasing(later);
+    other.clock.asked_for(Duration::from_mins(1), 1).await;
+    let taken = other.passing("the scheduler", waiting.end()).await.granted();
+    assert_eq!(taken[0].operation, scheduled);
+    let lost =
+        other.passing("the reaper", watcher.until(EventType::Update, EventType::Heartbeat)).await;
+    assert_eq!(lost.server_metadata.expect("metadata").state(), State::Pending);
+}

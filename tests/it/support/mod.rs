@@ -1,0 +1,48 @@
+//! A whole server in this process: gRPC clients above, a store of its own below, its clock in the test's hand.
+
+pub(crate) mod answers;
+pub(crate) mod clock;
+pub(crate) mod requests;
+pub(crate) mod stores;
+pub(crate) mod waiting;
+pub(crate) mod world;
+
+pub(crate) use self::answers::{Answer, assert_at, error_info, error_of, response_of};
+pub(crate) use self::requests::*;
+pub(crate) use self::waiting::{Call, Watcher, within};
+pub(crate) use self::world::World;
+pub(crate) use longhaul::proto::google::longrunning::{Operation, operation::Result as Outcome};
+pub(crate) use longhaul::proto::google::rpc::Status as RpcStatus;
+pub(crate) use longhaul::proto::longhaul::v1 as pb;
+pub(crate) use pb::operation_record::State;
+pub(crate) use pb::watch_operation_response::Type as EventType;
+pub(crate) use prost_types::Any;
+pub(crate) use std::time::Duration;
+pub(crate) use tonic::Code;
+
+/// Makes a test of each scenario on each store: `embedded::scenario` and `redis::scenario`.
+macro_rules! scenarios {
+    ($($name:ident),+ $(,)?) => {
+        mod embedded {
+            $(
+                #[tokio::test]
+                async fn $name() {
+                    let world = $crate::support::World::embedded().await;
+                    super::$name(&world).await;
+                    world.stop().await;
+                }
+            )+
+        }
+        mod redis {
+            $(
+                #[tokio::test]
+                async fn $name() {
+                    let world = $crate::support::World::redis().await;
+                    super::$name(&world).await;
+                    world.stop().await;
+                }
+            )+
+        }
+    };
+}
+pub(crate) use scenarios;

@@ -1,0 +1,369 @@
+//! One server, its store, its clock and a client of it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use longhaul::engine::{Engine, Janitor, Reaper, Scheduler};
+use longhaul::proto::google::longrunning as lro;
+use longhaul::proto::google::longrunning::operations_client::OperationsClient;
+use longhaul::proto::longhaul::v1::callers_client::CallersClient;
+use longhaul::proto::longhaul::v1::producers_client::ProducersClient;
+use longhaul::proto::longhaul::v1::workers_client::WorkersClient;
+use longhaul::server::Server;
+use longhaul::store::faulty::{Faulty, Plan};
+use longhaul::store::{Partition, Store};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use tonic::transport::Channel;
+use tonic::{Request, Response, Status};
+
+use super::clock::TestClock;
+use super::{Answer, Call, Operation, State, Watcher, pb, requests, stores, within};
+
+/// A server in this process. Its agents run when time passes by [`World::pass`], so that nothing happens at a bad moment.
+pub(crate) struct World {
+    pub(crate) clock: Arc<TestClock>,
+    pub(crate) store: Arc<Faulty>,
+    pub(crate) server: Server,
+    pub(crate) channel: Channel,
+    shutdown: Option<oneshot::Sender<()>>,
+    serving: JoinSet<anyhow::Result<()>>,
+    _folder: Option<TempDir>,
+}
+
+impl World {
+    pub(crate) async fn embedded() -> Self {
+        let clock = TestClock::new();
+        let (store, folder) = stores::embedded(&clock);
+        Self::on(Faulty::new(store, Plan::default()), clock, Some(folder)).await
+    }
+
+    pub(crate) async fn redis() -> Self {
+        let clock = TestClock::new();
+        let store = stores::redis(&clock).await;
+        Self::on(Faulty::new(store, Plan::default()), clock, None).await
+    }
+
+    /// Another server on the same store, with agents that run by themselves.
+    pub(crate) async fn with_agents(&self) -> Self {
+        let (store, clock) = (self.store.clone(), self.clock.clone());
+        let server = Server::new(store.clone(), clock.clone());
+        Self::serve(server, store, clock, None).await
+    }
+
+    async fn on(store: Arc<Faulty>, clock: Arc<TestClock>, folder: Option<TempDir>) -> Self {
+        let engine = Engine::without_agents(store.clone(), clock.clone());
+        Self::serve(Server::on(engine), store, clock, folder).await
+    }
+
+    async fn serve(
+        server: Server,
+        store: Arc<Faulty>,
+        clock: Arc<TestClock>,
+        folder: Option<TempDir>,
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let (shutdown, told) = oneshot::channel();
+        let mut serving = JoinSet::new();
+        let serves = server.clone();
+        serving.spawn(async move { serves.serve(listener, async move { drop(told.await) }).await });
+        let channel = connect(address).await;
+        let shutdown = Some(shutdown);
+        Self { clock, store, server, channel, shutdown, serving, _folder: folder }
+    }
+
+    /// Tells the server to shut down; calls that run go on.
+    pub(crate) fn shut_down(&mut self) {
+        drop(self.shutdown.take());
+    }
+
+    /// Waits until the server has shut down.
+    pub(crate) async fn served(&mut self) {
+        let ended = within("the server to shut down", self.serving.join_next()).await;
+        ended.expect("a server").expect("no panic").expect("no trouble");
+    }
+
+    /// Ends the server, and with it the store.
+    pub(crate) async fn stop(mut self) {
+        within("the background work to end", self.server.stop()).await;
+        self.serving.abort_all();
+    }
+
+    /// Lets time pass, then does what has come due.
+    pub(crate) async fn pass(&self, duration: Duration) {
+        // Stamps run a few microseconds ahead of a clock that stands, as no two commits have the same.
+        self.let_pass(duration + Duration::from_millis(1));
+        let engine = self.server.engine();
+        // Where a scenario took the store away nothing is done; whatever else fails shows in what was not done.
+        drop(within("the reaper", Reaper.run_once(engine)).await);
+        drop(within("the scheduler", Scheduler.run_once(engine)).await);
+        drop(within("the janitor", Janitor.run_once(engine)).await);
+    }
+
+    /// Lets time pass and nothing come due. In small steps, since a large one looks like a clock that was set.
+    pub(crate) fn let_pass(&self, duration: Duration) {
+        let mut left = duration;
+        while !left.is_zero() {
+            let step = if left > MANY_STEPS { left } else { left.min(STEP) };
+            self.clock.advance(step);
+            left -= step;
+        }
+    }
+
+    /// Lets time pass, little by little, until `future` has ended: for what agents do on their own.
+    pub(crate) async fn passing<T>(&self, what: &str, future: impl Future<Output = T>) -> T {
+        let mut future = std::pin::pin!(future);
+        within(what, async {
+            loop {
+                tokio::select! {
+                    biased;
+                    output = &mut future => return output,
+                    // A call gives everybody their turn.
+                    _ = self.list("", 1, "") => self.clock.advance(PACE),
+                }
+            }
+        })
+        .await
+    }
+
+    /// The store's time, as messages carry it, so much later.
+    pub(crate) fn at(&self, later: Duration) -> prost_types::Timestamp {
+        (self.store.now(Partition(0)) + later).into()
+    }
+
+    pub(crate) fn operations(&self) -> OperationsClient<Channel> {
+        OperationsClient::new(self.channel.clone())
+    }
+
+    pub(crate) fn producers(&self) -> ProducersClient<Channel> {
+        ProducersClient::new(self.channel.clone())
+    }
+
+    pub(crate) fn callers(&self) -> CallersClient<Channel> {
+        CallersClient::new(self.channel.clone())
+    }
+
+    pub(crate) fn workers(&self) -> WorkersClient<Channel> {
+        WorkersClient::new(self.channel.clone())
+    }
+}
+
+/// Callers.
+impl World {
+    pub(crate) async fn get(&self, name: &str) -> Result<Operation, Status> {
+        let request = lro::GetOperationRequest { name: name.to_owned() };
+        answer("get", self.operations().get_operation(request)).await
+    }
+
+    pub(crate) async fn list(
+        &self,
+        parent: &str,
+        page_size: i32,
+        page_token: &str,
+    ) -> Result<lro::ListOperationsResponse, Status> {
+        let request = lro::ListOperationsRequest {
+            name: parent.to_owned(),
+            page_size,
+            page_token: page_token.to_owned(),
+            ..Default::default()
+        };
+        answer("list", self.operations().list_operations(request)).await
+    }
+
+    pub(crate) async fn cancel(&self, name: &str) -> Result<(), Status> {
+        let request = lro::CancelOperationRequest { name: name.to_owned() };
+        answer("cancel", self.operations().cancel_operation(request)).await
+    }
+
+    pub(crate) async fn delete(&self, name: &str) -> Result<(), Status> {
+        let request = lro::DeleteOperationRequest { name: name.to_owned() };
+        answer("delete", self.operations().delete_operation(request)).await
+    }
+
+    /// Waits beside the test.
+    pub(crate) fn wait(
+        &self,
+        name: &str,
+        timeout: Option<prost_types::Duration>,
+    ) -> Call<Result<Operation, Status>> {
+        let request = lro::WaitOperationRequest { name: name.to_owned(), timeout };
+        let mut client = self.operations();
+        let call = async move { client.wait_operation(request).await.map(Response::into_inner) };
+        Call::begin(format!("the wait for {name}"), call)
+    }
+
+    pub(crate) async fn record(&self, name: &str) -> pb::OperationRecord {
+        self.try_record(name).await.granted()
+    }
+
+    pub(crate) async fn try_record(&self, name: &str) -> Result<pb::OperationRecord, Status> {
+        let view = pb::OperationView::Full.into();
+        let request = pb::GetOperationRecordRequest { name: name.to_owned(), view };
+        answer("record", self.callers().get_operation_record(request)).await
+    }
+
+    pub(crate) async fn state(&self, name: &str) -> State {
+        self.record(name).await.state()
+    }
+
+    pub(crate) async fn pause(&self, name: &str) -> Result<pb::OperationRecord, Status> {
+        let reason = "lunch".to_owned();
+        let request =
+            pb::PauseOperationRequest { name: name.to_owned(), reason, ..Default::default() };
+        answer("pause", self.callers().pause_operation(request)).await
+    }
+
+    pub(crate) async fn resume(
+        &self,
+        name: &str,
+        input: Option<prost_types::Any>,
+    ) -> Result<pb::OperationRecord, Status> {
+        let request =
+            pb::ResumeOperationRequest { name: name.to_owned(), input, ..Default::default() };
+        answer("resume", self.callers().resume_operation(request)).await
+    }
+
+    pub(crate) async fn watch(&self, request: pb::WatchOperationRequest) -> Watcher {
+        self.try_watch(request).await.granted()
+    }
+
+    pub(crate) async fn try_watch(
+        &self,
+        request: pb::WatchOperationRequest,
+    ) -> Result<Watcher, Status> {
+        let stream = answer("watch", self.callers().watch_operation(request)).await;
+        stream.map(Watcher::new)
+    }
+}
+
+/// Producers and workers.
+impl World {
+    pub(crate) async fn start(
+        &self,
+        request: pb::StartOperationRequest,
+    ) -> Result<Operation, Status> {
+        answer("start", self.producers().start_operation(request)).await
+    }
+
+    /// Starts an operation about which nothing matters but its queue; its name.
+    pub(crate) async fn started(&self, queue: &str) -> String {
+        self.start(requests::start(queue)).await.granted().name
+    }
+
+    /// Starts an operation and leases it.
+    pub(crate) async fn running(&self, request: pb::StartOperationRequest) -> pb::Lease {
+        let queue = request.queue.clone();
+        self.start(request).await.granted();
+        self.lease(&queue).await
+    }
+
+    pub(crate) async fn leases(
+        &self,
+        request: pb::LeaseOperationsRequest,
+    ) -> Result<Vec<pb::Lease>, Status> {
+        let reply = answer("lease", self.workers().lease_operations(request)).await;
+        reply.map(|reply| reply.leases)
+    }
+
+    /// Leases beside the test.
+    pub(crate) fn leasing(
+        &self,
+        request: pb::LeaseOperationsRequest,
+    ) -> Call<Result<Vec<pb::Lease>, Status>> {
+        let mut client = self.workers();
+        let what = format!("leases of {} for {}", request.queue, request.worker);
+        let call = async move { Ok(client.lease_operations(request).await?.into_inner().leases) };
+        Call::begin(what, call)
+    }
+
+    /// Leases the operation that is there.
+    pub(crate) async fn lease(&self, queue: &str) -> pb::Lease {
+        let mut leases = self.leases(requests::leasing(queue)).await.granted();
+        assert_eq!(leases.len(), 1, "one lease of {queue}");
+        leases.remove(0)
+    }
+
+    /// There is nothing to lease.
+    pub(crate) async fn expect_no_lease(&self, queue: &str) {
+        let leases = self.leases(requests::leasing(queue)).await.granted();
+        assert!(leases.is_empty(), "{leases:?}");
+    }
+
+    pub(crate) async fn renew(
+        &self,
+        renewals: Vec<pb::renew_leases_request::Renewal>,
+    ) -> Result<Vec<pb::renew_leases_response::Result>, Status> {
+        let request = pb::RenewLeasesRequest { renewals };
+        let reply = answer("renew", self.workers().renew_leases(request)).await;
+        reply.map(|reply| reply.results)
+    }
+
+    pub(crate) async fn report(
+        &self,
+        request: pb::ReportProgressRequest,
+    ) -> Result<pb::ReportProgressResponse, Status> {
+        answer("report", self.workers().report_progress(request)).await
+    }
+
+    pub(crate) async fn complete(
+        &self,
+        request: pb::CompleteOperationRequest,
+    ) -> Result<pb::CompleteOperationResponse, Status> {
+        answer("complete", self.workers().complete_operation(request)).await
+    }
+
+    pub(crate) async fn fail(
+        &self,
+        request: pb::FailOperationRequest,
+    ) -> Result<pb::FailOperationResponse, Status> {
+        answer("fail", self.workers().fail_operation(request)).await
+    }
+
+    pub(crate) async fn release(
+        &self,
+        request: pb::ReleaseLeaseRequest,
+    ) -> Result<pb::ReleaseLeaseResponse, Status> {
+        answer("release", self.workers().release_lease(request)).await
+    }
+
+    pub(crate) async fn suspend(
+        &self,
+        request: pb::SuspendOperationRequest,
+    ) -> Result<pb::SuspendOperationResponse, Status> {
+        answer("suspend", self.workers().suspend_operation(request)).await
+    }
+
+    pub(crate) async fn start_leased(
+        &self,
+        request: pb::StartOperationRequest,
+    ) -> Result<Response<pb::StartLeasedOperationResponse>, Status> {
+        let worker = "starter".to_owned();
+        let start = Some(request);
+        let request = pb::StartLeasedOperationRequest { start, worker, ..Default::default() };
+        let mut client = self.workers();
+        within("start leased", client.start_leased_operation(Request::new(request))).await
+    }
+}
+
+async fn answer<T>(
+    what: &str,
+    call: impl Future<Output = Result<Response<T>, Status>>,
+) -> Result<T, Status> {
+    within(&format!("the answer to {what}"), call).await.map(Response::into_inner)
+}
+
+async fn connect(address: SocketAddr) -> Channel {
+    let endpoint = Channel::from_shared(format!("http://{address}")).expect("an address");
+    within("a connection", endpoint.connect()).await.expect("a server that listens")
+}
+
+/// Less than any agent rests.
+const PACE: Duration = Duration::from_millis(20);
+/// What a store takes for the passing of time.
+const STEP: Duration = Duration::from_secs(1);
+/// More than this goes in one step.
+const MANY_STEPS: Duration = Duration::from_mins(10);
