@@ -130,7 +130,7 @@ pub(super) fn payload() -> Any {
 
 const WINDOW: u32 = 8 << 20;
 /// Longer than any measurement takes to end an operation.
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 /// So long an idle worker may notice the end of a measurement late.
 const LEASE_WAIT: Duration = Duration::from_secs(1);
 /// The server refuses less.

@@ -93,7 +93,7 @@ impl Engine {
             let put = worth_keeping(&set, &change);
             match self.commit_one(set).await {
                 Ok(committed) => {
-                    put.into_iter().for_each(|put| self.inner.recent.keep(put, committed));
+                    self.inner.recent.keep_some(put, committed);
                     let answer = change.answer;
                     let record = self.committed(
                         Spot { key, generation },

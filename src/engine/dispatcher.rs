@@ -181,15 +181,7 @@ impl Engine {
             return Ok(Round { served: false, raced: false, unfit: 0 });
         }
         let (candidates, unfit) = self.decide(&demands, &keys).await?;
-        let sets: Vec<WriteSet> = candidates
-            .iter()
-            .map(|candidate| self.plan(candidate.key, Some(&candidate.before), &candidate.change))
-            .collect();
-        let puts: Vec<Option<Put>> = sets
-            .iter()
-            .zip(&candidates)
-            .map(|(set, candidate)| worth_keeping(set, &candidate.change))
-            .collect();
+        let (sets, puts): (_, Vec<_>) = self.sets(&candidates).unzip();
         let results = store.commit(sets).await;
         let mut grants: Vec<Vec<Grant>> = demands.iter().map(|_| Vec::new()).collect();
         let mut raced = unfit > 0;
@@ -198,7 +190,7 @@ impl Engine {
             let stamps = candidate.before.stamps;
             match result {
                 Ok(committed) => {
-                    put.into_iter().for_each(|put| self.inner.recent.keep(put, committed));
+                    self.inner.recent.keep_some(put, committed);
                     let record = self.committed(
                         Spot { key: candidate.key, generation: candidate.generation },
                         Some(stamps),
@@ -285,6 +277,15 @@ impl Engine {
             }
         }
         Ok((candidates, unfit))
+    }
+
+    /// What to commit, and what of it to remember.
+    fn sets(&self, candidates: &[Candidate]) -> impl Iterator<Item = (WriteSet, Option<Put>)> {
+        candidates.iter().map(|Candidate { key, before, change, .. }| {
+            let set = self.plan(*key, Some(before), change);
+            let put = worth_keeping(&set, change);
+            (set, put)
+        })
     }
 
     /// Ends a dispatcher for whom nobody waits.

@@ -31,8 +31,14 @@ impl Recent {
         self.lock().remove(&key)
     }
 
-    /// Keeps what a commit wrote.
-    pub(super) fn keep(&self, put: Put, Committed { revision }: Committed) {
+    /// Keeps what a commit wrote, if it is worth it.
+    pub(super) fn keep_some(&self, put: Option<Put>, committed: Committed) {
+        if let Some(put) = put {
+            self.keep(put, committed);
+        }
+    }
+
+    fn keep(&self, put: Put, Committed { revision }: Committed) {
         let record = Stored {
             revision,
             visible_revision: put.visible.resolve(revision),

@@ -110,7 +110,7 @@ impl Shared {
         let partitions: BTreeSet<Partition> =
             places.iter().map(|(partition, _)| *partition).collect();
         let count = places.len();
-        // One command is a third cheaper than two in a pipeline, and what is read is of one moment.
+        // One command costs less than two in a pipeline, and what is read is of one moment.
         let mut request = redis::cmd("MGET");
         for (_, key) in places {
             request.arg(key);
