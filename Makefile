@@ -25,7 +25,7 @@ FETCHED := .bin/.fetched
 export PYTHON := $(CURDIR)/$(VENV)/bin/python
 export PROTOC := $(PYTHON) -m grpc_tools.protoc
 
-.PHONY: help dev fmt lint test interop $(INTEROP) interop-facade deny ci tools binary
+.PHONY: help dev fmt lint test interop $(INTEROP) interop-facade bench deny ci tools binary
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -82,6 +82,9 @@ $(FETCHED): examples/go/go.sum examples/node/package-lock.json examples/java/pom
 	$(GRPCURL); \
 	for build in "$${builds[@]}"; do wait "$$build"; done
 	mkdir -p $(@D) && touch $@
+
+bench: tools ## measure the release build and write the table of docs/performance.md
+	scripts/bench
 
 deny: ## check licences, banned crates and sources
 	@$(if $(CARGO_DENY),,echo "cargo-deny is missing; to install it: cargo install --locked cargo-deny" >&2; exit 1)

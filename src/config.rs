@@ -22,6 +22,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where operations are kept.
     pub store: StoreUrl,
+    /// Which threads serve.
+    pub runtime: Runtime,
     /// Serve plain text beyond loopback.
     pub insecure: bool,
     /// Wait for a store that is away at start.
@@ -33,6 +35,16 @@ pub struct Config {
     pub embedded: Embedded,
     /// For Redis.
     pub redis: Redis,
+}
+
+/// Which threads serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Runtime {
+    /// One for each core, each with its connections.
+    PerCore,
+    /// As many as there are cores, each takes what is to be done next.
+    WorkStealing,
 }
 
 /// Settings of the embedded store.

@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 /// From the top down: a module may use what stands below it, nothing above it.
 const LAYERS: [&[&str]; 9] = [
     &["main", "cli"],
-    &["opening", "server", "client", "worker"],
-    &["config"],
+    &["bench", "opening", "server", "client", "worker"],
+    &["config", "cores"],
     &["grpc"],
     &["wire"],
     &["engine"],
     &["store"],
     &["operation"],
-    &["clock", "limits", "proto"],
+    &["clock", "lane", "limits", "proto"],
 ];
 
 /// What may be said in one place only, and where.

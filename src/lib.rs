@@ -3,12 +3,15 @@
 //! Data flows one way: faces (`grpc`) turn a request into a command, the `engine` reads the record, the pure `operation`
 //! decides, the `store` commits, and a hint tells everybody else. See `ARCHITECTURE.md`.
 
+pub mod bench;
 pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod config;
+mod cores;
 pub mod engine;
 pub mod grpc;
+pub mod lane;
 #[cfg(test)]
 mod layers;
 pub mod limits;

@@ -4,10 +4,15 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tonic::transport::server::TcpIncoming;
+use tokio_stream::Stream;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use tonic::transport::server::{Connected, TcpIncoming};
 
 use crate::clock::Clock;
+use crate::cores::Cores;
 use crate::engine::Engine;
 use crate::engine::tasks::Tasks;
 use crate::grpc;
@@ -52,7 +57,7 @@ impl Server {
     ///
     /// # Errors
     /// Where the built-in definitions cannot be served by reflection, which a test rules out.
-    pub fn routes(&self) -> anyhow::Result<tonic::service::Routes> {
+    pub fn routes(&self) -> anyhow::Result<Routes> {
         Ok(grpc::routes(&self.engine, self.health.clone())?)
     }
 
@@ -67,33 +72,58 @@ impl Server {
         shutdown: impl Future<Output = ()>,
     ) -> anyhow::Result<()> {
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-        let server = self.clone();
-        let draining = tokio_util::sync::CancellationToken::new();
+        let draining = CancellationToken::new();
+        let serving = serving(self.routes()?, incoming, draining.clone());
+        let result = self.until_drained(serving, draining, shutdown).await;
+        self.stop().await;
+        result
+    }
+
+    /// As [`Self::serve`], on so many threads with a runtime each; this one accepts, and runs what is nobody's call.
+    ///
+    /// # Errors
+    /// Where the listener fails, or no thread can be started.
+    pub async fn serve_on_cores(
+        &self,
+        listener: TcpListener,
+        cores: usize,
+        shutdown: impl Future<Output = ()>,
+    ) -> anyhow::Result<()> {
+        let (routes, draining) = (self.routes()?, CancellationToken::new());
         let drained = draining.clone();
-        let serving = tonic::transport::Server::builder()
-            .max_concurrent_streams(MAX_STREAMS)
-            .http2_keepalive_interval(Some(KEEPALIVE))
-            .http2_keepalive_timeout(Some(KEEPALIVE))
-            .layer(grpc::explain::Explain)
-            .add_routes(self.routes()?)
-            .serve_with_incoming_shutdown(incoming, async move { drained.cancelled().await });
+        let mut cores = Cores::start(cores, move |incoming| {
+            serving(routes.clone(), incoming, drained.clone())
+        })?;
+        let accepting =
+            cores.accept(listener, &**self.engine.clock(), draining.clone().cancelled_owned());
+        let result = self.until_drained(accepting, draining, shutdown).await;
+        // Tasks of the engine run on these threads too.
+        self.stop().await;
+        cores.end().await;
+        result
+    }
+
+    /// Runs `serving` until `shutdown` resolves, then lets it finish, at most for a while.
+    async fn until_drained(
+        &self,
+        serving: impl Future<Output = anyhow::Result<()>>,
+        draining: CancellationToken,
+        shutdown: impl Future<Output = ()>,
+    ) -> anyhow::Result<()> {
         tokio::pin!(serving, shutdown);
         let early = tokio::select! {
             result = &mut serving => Some(result),
             () = &mut shutdown => None,
         };
-        server.drain();
+        self.drain();
         draining.cancel();
-        let result = if let Some(result) = early {
-            result
-        } else {
-            tokio::select! {
-                result = &mut serving => result,
-                () = self.engine.clock().sleep(DRAIN) => Ok(()),
-            }
-        };
-        self.stop().await;
-        Ok(result?)
+        if let Some(result) = early {
+            return result;
+        }
+        tokio::select! {
+            result = &mut serving => result,
+            () = self.engine.clock().sleep(DRAIN) => Ok(()),
+        }
     }
 
     /// Stops leasing, says NOT_SERVING, and ends waits and watches.
@@ -123,6 +153,25 @@ impl Server {
             }
         });
     }
+}
+
+async fn serving<S>(
+    routes: Routes,
+    incoming: impl Stream<Item = std::io::Result<S>>,
+    draining: CancellationToken,
+) -> anyhow::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+{
+    tonic::transport::Server::builder()
+        .max_concurrent_streams(MAX_STREAMS)
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE))
+        .layer(grpc::explain::Explain)
+        .add_routes(routes)
+        .serve_with_incoming_shutdown(incoming, draining.cancelled_owned())
+        .await?;
+    Ok(())
 }
 
 /// Streams of one connection: many watchers share one.

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod bench;
 mod calls;
 mod dev;
 mod exit;
@@ -32,6 +33,8 @@ enum Command {
     Serve(ServeArgs),
     /// Serve operations with a sample worker, to try things out
     Dev(DevArgs),
+    /// Measure a server that runs
+    Bench(bench::BenchArgs),
     /// Work on a queue: run a program for each operation
     Work(work::WorkArgs),
     /// Start an operation and print its name
@@ -127,6 +130,10 @@ fn dispatch(command: Command) -> Result<(), Failure> {
             output::start_logging("info");
             Ok(dev::run(&args)?)
         }
+        Command::Bench(args) => {
+            output::start_logging("error");
+            Ok(bench::run(&args)?)
+        }
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "longhaul", &mut std::io::stdout());
             Ok(())
@@ -154,9 +161,11 @@ async fn call_server(command: Command) -> Result<(), Failure> {
         Command::Pause(args) => calls::pause(args).await,
         Command::Resume(args) => calls::resume(args).await,
         Command::Record(args) => calls::record(args).await,
-        Command::Serve(_) | Command::Dev(_) | Command::Work(_) | Command::Completions { .. } => {
-            Ok(())
-        }
+        Command::Serve(_)
+        | Command::Dev(_)
+        | Command::Work(_)
+        | Command::Bench(_)
+        | Command::Completions { .. } => Ok(()),
     }
 }
 

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::ServeArgs;
 use crate::clock::{Clock, SystemClock};
-use crate::config::Config;
+use crate::config::{Config, Runtime};
 use crate::grpc::waiting;
 use crate::opening;
 use crate::server::Server;
@@ -17,7 +17,7 @@ use crate::store::Store;
 
 pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let config = args.config()?;
-    runtime()?.block_on(async {
+    server_runtime(&config)?.block_on(async {
         let shutdown = shutdown_signals()?;
         serve(&config, shutdown, |_| async { Ok(()) }).await
     })
@@ -25,6 +25,14 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
 
 pub(super) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}
+
+/// Where each core has a runtime of its own, one thread is enough for the rest.
+pub(super) fn server_runtime(config: &Config) -> std::io::Result<tokio::runtime::Runtime> {
+    match config.runtime {
+        Runtime::PerCore => tokio::runtime::Builder::new_current_thread().enable_all().build(),
+        Runtime::WorkStealing => tokio::runtime::Builder::new_multi_thread().enable_all().build(),
+    }
 }
 
 /// Binds, opens the store, serves until `shutdown`; `beside` runs once the server answers.
@@ -56,9 +64,15 @@ pub(super) async fn serve<F: Future<Output = anyhow::Result<()>>>(
     );
     let server = Server::new(store, clock);
     let serving = async {
-        let result = server
-            .serve(tokio::net::TcpListener::from_std(listener)?, shutdown.clone().cancelled_owned())
-            .await;
+        let (listener, until) =
+            (tokio::net::TcpListener::from_std(listener)?, shutdown.clone().cancelled_owned());
+        let result = match config.runtime {
+            Runtime::PerCore => {
+                let cores = std::thread::available_parallelism().map_or(1, usize::from);
+                server.serve_on_cores(listener, cores, until).await
+            }
+            Runtime::WorkStealing => server.serve(listener, until).await,
+        };
         // Whatever runs beside it has nothing left to run beside.
         shutdown.cancel();
         result

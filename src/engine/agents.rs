@@ -2,6 +2,7 @@
 //!
 //! Several servers may run them at once: compare-and-set makes that safe.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -139,13 +140,23 @@ impl Engine {
     async fn sweep<A: Agent>(&self) -> Result<Sweep> {
         let mut sweep = Sweep::default();
         for class in A::CLASSES {
-            for partition in self.inner.store.keyspace().all() {
+            for partition in self.partitions_with(*class, A::BATCH).await? {
                 let done = self.sweep_partition(*class, partition, A::BATCH).await?;
                 sweep.due += done.due;
                 sweep.changed += done.changed;
             }
         }
         Ok(sweep)
+    }
+
+    /// The partitions where something is due: one look at all of them, as mostly there is nothing anywhere.
+    async fn partitions_with(&self, class: DueClass, limit: usize) -> Result<BTreeSet<Partition>> {
+        let store = &self.inner.store;
+        let Some(now) = store.keyspace().all().map(|partition| store.now(partition)).max() else {
+            return Ok(BTreeSet::new());
+        };
+        let scan = Scan::first(Index::new(class.index()), limit).up_to(due_bound(now));
+        Ok(store.scan(scan).await?.into_iter().map(|entry| entry.partition).collect())
     }
 
     async fn sweep_partition(

@@ -13,13 +13,24 @@ use crate::limits::MAX_WAIT;
 use crate::operation::command::{Command, Delete, Pause, Resume};
 use crate::operation::name::Name;
 use crate::operation::{Record, Rejection};
-use crate::store::codec::Slot;
+use crate::proto::google::longrunning::Operation as Published;
+use crate::store::codec::{Slot, glance};
 
 impl Engine {
     /// The operation now.
     pub async fn get(&self, caller: &Caller, name: &Name) -> Result<Arc<View>> {
         self.inner.policy.authorise(caller, Permission::Read, name.parent())?;
         self.view(name).await
+    }
+
+    /// What callers poll for: the message alone, which in most records needs no more than a glance.
+    pub async fn poll(&self, caller: &Caller, name: &Name) -> Result<Published> {
+        self.inner.policy.authorise(caller, Permission::Read, name.parent())?;
+        let found = self.inner.store.get(&[self.key(name)]).await?.pop().flatten();
+        match found.as_ref().and_then(glance) {
+            Some(published) => Ok(published),
+            None => Ok(self.view(name).await?.published.clone()),
+        }
     }
 
     /// The operation now, with what it was started with.

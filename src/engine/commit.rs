@@ -8,9 +8,10 @@ use crate::operation::name::Name;
 use crate::operation::{Applied, Change, Operation, Record, Rejection, Stamps, apply};
 use crate::store::codec::{decode, detach, encode};
 use crate::store::plan::{Before, becomes_ready, write_set};
-use crate::store::{CommitError, Committed, Key, WriteSet};
+use crate::store::{CommitError, Committed, Key, Record as Stored, StoreError, WriteSet};
 
 use super::error::{Error, Result};
+use super::recent::worth_keeping;
 use super::{Engine, view::View};
 
 /// What a command came to.
@@ -53,10 +54,17 @@ impl Engine {
     /// Applies a command to the record of that key; `None` if there is none.
     pub(super) async fn apply_to_key(&self, key: Key, command: &Command) -> Result<Option<Done>> {
         let mut patience = Patience::default();
+        let mut recent = self.inner.recent.take(key);
         // What may have been written, for a command that the record does not know again.
         let mut sent: Option<(u64, Change)> = None;
         loop {
-            let Some(before) = self.read(key).await? else { return Ok(None) };
+            let remembered = recent.take();
+            let fresh = remembered.is_none();
+            let before = match remembered {
+                Some(remembered) => Some(understand(&remembered)?),
+                None => self.read(key).await?,
+            };
+            let Some(before) = before else { return Ok(None) };
             let partition = self.inner.store.keyspace().partition(key);
             let now = self.inner.store.now(partition);
             if let Some((revision, change)) =
@@ -71,24 +79,30 @@ impl Engine {
                 );
                 return Err(Error::busy(&"the operation"));
             }
-            let change = match apply(&before.record, command, now)? {
-                Applied::Changed(change) => change,
-                Applied::Unchanged(answer) => {
+            let change = match apply(&before.record, command, now) {
+                Ok(Applied::Changed(change)) => change,
+                // What was remembered may be out of date; only a commit upon it shows that it is not.
+                _ if !fresh => continue,
+                Ok(Applied::Unchanged(answer)) => {
                     return Ok(Some(Done::new(Some(before.record), answer, false, now)));
                 }
+                Err(rejection) => return Err(rejection.into()),
             };
             let generation = self.inner.hub.generation(partition);
             let set = self.plan(key, Some(&before), &change);
+            let put = worth_keeping(&set, &change);
             match self.commit_one(set).await {
                 Ok(committed) => {
+                    self.inner.recent.keep_some(put, committed);
+                    let answer = change.answer;
                     let record = self.committed(
                         Spot { key, generation },
                         Some(before.stamps),
-                        &change,
+                        *change,
                         committed,
                     );
                     self.wake_after(Some(&before.record), record.as_ref());
-                    return Ok(Some(Done::new(record, change.answer, true, now)));
+                    return Ok(Some(Done::new(record, answer, true, now)));
                 }
                 Err(error) => {
                     if matches!(error, CommitError::Unavailable(_)) && !command.is_known_again() {
@@ -103,13 +117,7 @@ impl Engine {
     /// Reads a record.
     pub(super) async fn read(&self, key: Key) -> Result<Option<Before>> {
         let found = self.inner.store.get(&[key]).await?.into_iter().next().flatten();
-        let Some(found) = found else { return Ok(None) };
-        let stamps = Stamps {
-            revision: found.revision,
-            visible: found.visible_revision,
-            fencing: found.fencing_number,
-        };
-        Ok(Some(Before { record: decode(&found)?, stamps }))
+        Ok(found.map(|found| understand(&found)).transpose()?)
     }
 
     pub(super) fn plan(&self, key: Key, before: Option<&Before>, change: &Change) -> WriteSet {
@@ -135,11 +143,11 @@ impl Engine {
         &self,
         spot: Spot,
         before: Option<Stamps>,
-        change: &Change,
+        change: Change,
         committed: Committed,
     ) -> Option<Record> {
         let Spot { key, generation } = spot;
-        let mut record = change.record.clone();
+        let mut record = change.record;
         if let Some(Record::Operation(operation)) = &mut record {
             let old = before.unwrap_or_default();
             operation.stamps = Stamps {
@@ -178,6 +186,15 @@ impl Engine {
             self.inner.scheduler_wake.notify_one();
         }
     }
+}
+
+pub(super) fn understand(found: &Stored) -> std::result::Result<Before, StoreError> {
+    let stamps = Stamps {
+        revision: found.revision,
+        visible: found.visible_revision,
+        fencing: found.fencing_number,
+    };
+    Ok(Before { record: decode(found)?, stamps })
 }
 
 /// Whether that is what was to be written.

@@ -13,6 +13,7 @@ use tokio::sync::{Notify, oneshot};
 use super::batch::{Grant, weight};
 use super::commit::Spot;
 use super::error::{Reason, Result};
+use super::recent::worth_keeping;
 use super::{Engine, LeaseRequest, random};
 use crate::limits::{MAX_LEASES, MAX_REPLY_BYTES};
 use crate::operation::command::{Command, Take};
@@ -21,7 +22,7 @@ use crate::operation::lease::Token;
 use crate::operation::{Applied, Change, Stamps, apply};
 use crate::store::codec::decode;
 use crate::store::plan::Before;
-use crate::store::{CommitError, Index, Key, Scan, StoreError};
+use crate::store::{CommitError, Index, Key, Put, Scan, StoreError, WriteSet};
 
 /// The dispatchers of one server, by queue.
 #[derive(Default)]
@@ -180,22 +181,20 @@ impl Engine {
             return Ok(Round { served: false, raced: false, unfit: 0 });
         }
         let (candidates, unfit) = self.decide(&demands, &keys).await?;
-        let sets = candidates
-            .iter()
-            .map(|candidate| self.plan(candidate.key, Some(&candidate.before), &candidate.change))
-            .collect();
+        let (sets, puts): (_, Vec<_>) = self.sets(&candidates).unzip();
         let results = store.commit(sets).await;
         let mut grants: Vec<Vec<Grant>> = demands.iter().map(|_| Vec::new()).collect();
         let mut raced = unfit > 0;
         let mut outage = None;
-        for (candidate, result) in candidates.into_iter().zip(results) {
+        for ((candidate, put), result) in candidates.into_iter().zip(puts).zip(results) {
             let stamps = candidate.before.stamps;
             match result {
                 Ok(committed) => {
+                    self.inner.recent.keep_some(put, committed);
                     let record = self.committed(
                         Spot { key: candidate.key, generation: candidate.generation },
                         Some(stamps),
-                        &candidate.change,
+                        *candidate.change,
                         committed,
                     );
                     grants[candidate.waiting]
@@ -278,6 +277,15 @@ impl Engine {
             }
         }
         Ok((candidates, unfit))
+    }
+
+    /// What to commit, and what of it to remember.
+    fn sets(&self, candidates: &[Candidate]) -> impl Iterator<Item = (WriteSet, Option<Put>)> {
+        candidates.iter().map(|Candidate { key, before, change, .. }| {
+            let set = self.plan(*key, Some(before), change);
+            let put = worth_keeping(&set, change);
+            (set, put)
+        })
     }
 
     /// Ends a dispatcher for whom nobody waits.

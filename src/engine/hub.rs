@@ -206,6 +206,7 @@ impl Engine {
                 }
             }
             Event::Gap(partitions) => {
+                self.inner.recent.clear();
                 for partition in &partitions {
                     hub.generations[usize::from(partition.0)].fetch_add(1, Ordering::AcqRel);
                 }

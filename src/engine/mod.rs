@@ -12,6 +12,7 @@ mod error;
 mod hub;
 mod page_token;
 mod pages;
+mod recent;
 mod starts;
 pub mod tasks;
 #[cfg(test)]
@@ -38,6 +39,7 @@ pub use self::work::LeaseRequest;
 
 use self::dispatcher::Dispatchers;
 use self::hub::Hub;
+use self::recent::Recent;
 use self::tasks::Tasks;
 
 /// The engine of one server. Clones are the same engine.
@@ -52,6 +54,7 @@ struct Inner {
     policy: Policy,
     hub: Hub,
     dispatchers: Dispatchers,
+    recent: Recent,
     scheduler_wake: tokio::sync::Notify,
     tasks: Tasks,
     draining: tokio_util::sync::CancellationToken,
@@ -75,6 +78,7 @@ impl Engine {
                 policy: Policy::default(),
                 hub,
                 dispatchers: Dispatchers::default(),
+                recent: Recent::default(),
                 scheduler_wake: tokio::sync::Notify::new(),
                 tasks: Tasks::default(),
                 draining: tokio_util::sync::CancellationToken::new(),

@@ -199,7 +199,7 @@ impl Engine {
         let mut result = result;
         loop {
             match result {
-                Ok(committed) => return self.new_operation(&attempt, committed),
+                Ok(committed) => return self.new_operation(attempt, committed),
                 // Mostly because there is one of that name already.
                 Err(error) => patience.spend(error)?,
             }
@@ -210,15 +210,18 @@ impl Engine {
         }
     }
 
-    fn new_operation(&self, attempt: &Attempt, committed: Committed) -> Result<Started> {
+    fn new_operation(&self, attempt: Attempt, committed: Committed) -> Result<Started> {
         let record = self.committed(
             Spot { key: attempt.key, generation: attempt.generation },
             None,
-            &attempt.change,
+            attempt.change,
             committed,
         );
         self.wake_after(None, record.as_ref());
-        let view = record.as_ref().and_then(Record::operation).and_then(View::of_inline);
+        let view = match record {
+            Some(Record::Operation(operation)) => View::inline(*operation),
+            _ => None,
+        };
         let view = view.ok_or_else(|| Error::internal(&"a new operation without its payloads"))?;
         Ok(Started { view, replayed: false })
     }

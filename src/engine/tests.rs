@@ -4,6 +4,7 @@ mod hub;
 mod leases;
 mod lists;
 mod states;
+mod two_servers;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -27,6 +27,13 @@ impl View {
         })
     }
 
+    /// The same of an operation that is of no more use without its view.
+    pub(super) fn inline(operation: Operation) -> Option<Arc<Self>> {
+        missing(&operation)
+            .is_empty()
+            .then(|| Arc::new(Self { published: operation.published(), operation }))
+    }
+
     /// The view of an operation, its detached payloads loaded; `None` if the record has changed since it was read.
     pub(super) async fn load(
         store: &dyn Store,

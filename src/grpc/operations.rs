@@ -41,8 +41,7 @@ impl Operations for Service {
 
     async fn get_operation(&self, request: Request<GetOperationRequest>) -> Reply<Operation> {
         let name = fields::name(&request.get_ref().name).map_err(to_status)?;
-        let view = self.engine.get(&caller(&request), &name).await.map_err(to_status)?;
-        Ok(Response::new(view.published.clone()))
+        Ok(Response::new(self.engine.poll(&caller(&request), &name).await.map_err(to_status)?))
     }
 
     async fn delete_operation(&self, request: Request<DeleteOperationRequest>) -> Reply<()> {

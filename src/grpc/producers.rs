@@ -43,7 +43,9 @@ impl Producers for Service {
             return Ok(Response::new(checked));
         }
         let started = self.engine.start_operation(&caller, start).await.map_err(to_status)?;
-        Ok(replayed(Response::new(started.view.published.clone()), started.replayed))
+        // Nobody else holds a view of what has just been started.
+        let published = std::sync::Arc::unwrap_or_clone(started.view).published;
+        Ok(replayed(Response::new(published), started.replayed))
     }
 
     async fn batch_start_operations(

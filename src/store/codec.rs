@@ -17,6 +17,7 @@ use crate::operation::payload::{Detached, Payload};
 use crate::operation::{
     Deletion, Operation, Pending, Places, Record, Spec, Stamps, State, Suspension, Tombstone,
 };
+use crate::proto::google::longrunning::Operation as Published;
 use crate::proto::google::longrunning::operation::Result as Outcome;
 use crate::proto::longhaul::store::v1 as stored;
 use crate::proto::longhaul::v1 as pb;
@@ -119,6 +120,37 @@ pub fn decode(record: &super::Record) -> Result<Record, StoreError> {
     decoded.ok_or_else(|| {
         StoreError::Damaged(format!("revision {} of {} bytes", record.revision, record.value.len()))
     })
+}
+
+/// What callers get of an operation, without a look at the rest of its record.
+///
+/// `None` where that is not all there is to say: of tombstones, deleted operations, payloads with a body, and damage.
+pub fn glance(record: &super::Record) -> Option<Published> {
+    let operation = Glance::decode(record.value.clone()).ok()?.operation?;
+    let whole = operation.delete_time == 0
+        && operation.detached_metadata.is_none()
+        && operation.detached_response.is_none();
+    operation.published.filter(|_| whole)
+}
+
+/// `stored::Record`, as far as [`glance`] needs it.
+#[derive(Clone, PartialEq, Message)]
+struct Glance {
+    #[prost(message, optional, tag = "1")]
+    operation: Option<OperationGlance>,
+}
+
+/// `stored::Operation`, as far as [`glance`] needs it.
+#[derive(Clone, PartialEq, Message)]
+struct OperationGlance {
+    #[prost(message, optional, tag = "1")]
+    published: Option<Published>,
+    #[prost(bytes = "bytes", optional, tag = "16")]
+    detached_metadata: Option<Bytes>,
+    #[prost(bytes = "bytes", optional, tag = "17")]
+    detached_response: Option<Bytes>,
+    #[prost(uint64, tag = "33")]
+    delete_time: u64,
 }
 
 impl Operation {

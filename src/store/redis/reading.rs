@@ -104,14 +104,29 @@ impl Shared {
         link: &Link,
         places: Vec<(Partition, Vec<u8>)>,
     ) -> Result<Vec<Option<Bytes>>, StoreError> {
-        let partitions = places.iter().map(|(partition, _)| *partition).collect();
-        let mut request = redis::pipe();
-        request.cmd("MGET");
+        if places.is_empty() {
+            return Ok(Vec::new());
+        }
+        let partitions: BTreeSet<Partition> =
+            places.iter().map(|(partition, _)| *partition).collect();
+        let count = places.len();
+        // One command costs less than two in a pipeline, and what is read is of one moment.
+        let mut request = redis::cmd("MGET");
         for (_, key) in places {
             request.arg(key);
         }
-        let reply = self.send(link, request, &partitions).await?.pop();
-        let Some(Value::Array(values)) = reply else { return Err(self.unexpected()) };
+        for partition in &partitions {
+            request.arg(self.keys.meta(*partition));
+        }
+        let reply = link.read_one(&request).await.map_err(|error| self.away(&error))?;
+        let Value::Array(mut values) = reply else { return Err(self.unexpected()) };
+        if values.len() != count + partitions.len() {
+            return Err(self.unexpected());
+        }
+        let metas = values.split_off(count);
+        for (partition, meta) in partitions.iter().zip(&metas) {
+            self.check_meta(*partition, meta)?;
+        }
         let string = |value| match value {
             Value::BulkString(bytes) => Ok(Some(bytes.into())),
             Value::Nil => Ok(None),

@@ -1,0 +1,137 @@
+//! The calls that are measured.
+
+use std::time::Duration;
+
+use prost_types::Any;
+use tonic::Status;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::proto::google::longrunning::operations_client::OperationsClient;
+use crate::proto::google::longrunning::{GetOperationRequest, Operation, WaitOperationRequest};
+use crate::proto::longhaul::v1 as pb;
+use crate::proto::longhaul::v1::callers_client::CallersClient;
+use crate::proto::longhaul::v1::producers_client::ProducersClient;
+use crate::proto::longhaul::v1::workers_client::WorkersClient;
+
+/// One connection with all services on it.
+#[derive(Clone)]
+pub(super) struct Client {
+    operations: OperationsClient<Channel>,
+    producers: ProducersClient<Channel>,
+    callers: CallersClient<Channel>,
+    workers: WorkersClient<Channel>,
+}
+
+/// Where operations of a run go.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub(super) parent: String,
+    pub(super) queue: String,
+}
+
+impl Client {
+    pub(super) async fn connect(server: &str) -> anyhow::Result<Self> {
+        let channel = Endpoint::try_from(format!("http://{server}"))?
+            .tcp_nodelay(true)
+            // Many watchers share a connection.
+            .initial_connection_window_size(WINDOW)
+            .connect()
+            .await?;
+        Ok(Self {
+            operations: OperationsClient::new(channel.clone()),
+            producers: ProducersClient::new(channel.clone()),
+            callers: CallersClient::new(channel.clone()),
+            workers: WorkersClient::new(channel),
+        })
+    }
+
+    pub(super) async fn get(&self, name: &str) -> Result<Operation, Status> {
+        let request = GetOperationRequest { name: name.to_owned() };
+        Ok(self.operations.clone().get_operation(request).await?.into_inner())
+    }
+
+    pub(super) async fn wait(&self, name: &str) -> Result<Operation, Status> {
+        let timeout = prost_types::Duration::try_from(LONG).ok();
+        let request = WaitOperationRequest { name: name.to_owned(), timeout };
+        Ok(self.operations.clone().wait_operation(request).await?.into_inner())
+    }
+
+    /// Starts an operation with a request of 200 bytes; its name.
+    pub(super) async fn start(&self, place: &Place) -> Result<String, Status> {
+        let request = pb::StartOperationRequest {
+            parent: place.parent.clone(),
+            queue: place.queue.clone(),
+            method: "bench".to_owned(),
+            request: Some(payload()),
+            options: Some(pb::OperationOptions {
+                expiration: Some(pb::operation_options::Expiration::Ttl(SHORTEST_TTL)),
+                ..pb::OperationOptions::default()
+            }),
+            ..pb::StartOperationRequest::default()
+        };
+        Ok(self.producers.clone().start_operation(request).await?.into_inner().name)
+    }
+
+    pub(super) async fn lease(&self, place: &Place, most: usize) -> Result<Vec<pb::Lease>, Status> {
+        let request = pb::LeaseOperationsRequest {
+            queue: place.queue.clone(),
+            worker: "bench".to_owned(),
+            max_operations: i32::try_from(most).unwrap_or(i32::MAX),
+            wait_duration: prost_types::Duration::try_from(LEASE_WAIT).ok(),
+            ..pb::LeaseOperationsRequest::default()
+        };
+        Ok(self.workers.clone().lease_operations(request).await?.into_inner().leases)
+    }
+
+    pub(super) async fn report(&self, lease: &pb::Lease, number: i64) -> Result<(), Status> {
+        let progress = pb::Progress { completed_units: number, ..pb::Progress::default() };
+        let request = pb::ReportProgressRequest {
+            name: lease.operation.clone(),
+            lease_token: lease.lease_token.clone(),
+            progress: Some(progress),
+            report_number: number,
+            ..pb::ReportProgressRequest::default()
+        };
+        self.workers.clone().report_progress(request).await?;
+        Ok(())
+    }
+
+    /// Completes with a response of 200 bytes.
+    pub(super) async fn complete(&self, lease: &pb::Lease) -> Result<(), Status> {
+        let request = pb::CompleteOperationRequest {
+            name: lease.operation.clone(),
+            lease_token: lease.lease_token.clone(),
+            response: Some(payload()),
+            ..pb::CompleteOperationRequest::default()
+        };
+        self.workers.clone().complete_operation(request).await?;
+        Ok(())
+    }
+
+    pub(super) async fn watch(
+        &self,
+        name: &str,
+    ) -> Result<tonic::Streaming<pb::WatchOperationResponse>, Status> {
+        let request = pb::WatchOperationRequest {
+            name: name.to_owned(),
+            ..pb::WatchOperationRequest::default()
+        };
+        Ok(self.callers.clone().watch_operation(request).await?.into_inner())
+    }
+}
+
+/// 200 bytes.
+pub(super) fn payload() -> Any {
+    Any {
+        type_url: "type.googleapis.com/google.protobuf.BytesValue".to_owned(),
+        value: vec![b'x'; 200],
+    }
+}
+
+const WINDOW: u32 = 8 << 20;
+/// Longer than any measurement takes to end an operation.
+const LONG: Duration = Duration::from_mins(1);
+/// So long an idle worker may notice the end of a measurement late.
+const LEASE_WAIT: Duration = Duration::from_secs(1);
+/// The server refuses less.
+const SHORTEST_TTL: prost_types::Duration = prost_types::Duration { seconds: 3_600, nanos: 0 };

@@ -1,0 +1,44 @@
+//! CPU time of processes, read from `/proc`.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+/// The processes to look at: those that were named, and this one.
+#[derive(Clone, Debug)]
+pub(super) struct Watched {
+    processes: Vec<(String, u32)>,
+}
+
+impl Watched {
+    pub(super) fn new(pids: &[u32]) -> Self {
+        let name = |pid: u32| {
+            fs::read_to_string(format!("/proc/{pid}/comm"))
+                .map_or_else(|_| "gone".to_owned(), |name| name.trim().to_owned())
+        };
+        let mut processes: Vec<(String, u32)> = pids.iter().map(|pid| (name(*pid), *pid)).collect();
+        processes.push(("client".to_owned(), std::process::id()));
+        Self { processes }
+    }
+
+    /// What each has used so far.
+    pub(super) fn read(&self) -> Vec<(String, Duration)> {
+        self.processes.iter().map(|(name, pid)| (name.clone(), used(*pid))).collect()
+    }
+}
+
+/// The sum over the threads that live. Precise to nanoseconds, which the ticks of `stat` are not.
+fn used(pid: u32) -> Duration {
+    let threads = fs::read_dir(Path::new("/proc").join(pid.to_string()).join("task"));
+    let of_thread = |path: &Path| {
+        let text = fs::read_to_string(path.join("schedstat")).ok()?;
+        text.split_whitespace().next()?.parse::<u64>().ok()
+    };
+    let nanos: u64 = threads
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|thread| of_thread(&thread.path()))
+        .sum();
+    Duration::from_nanos(nanos)
+}

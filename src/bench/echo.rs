@@ -1,0 +1,95 @@
+//! A server that does nothing but answer: what tonic itself costs here.
+
+use std::net::SocketAddr;
+
+use tonic::{Request, Response, Status};
+
+use super::client::payload;
+use crate::proto::google::longrunning::operations_server::{Operations, OperationsServer};
+use crate::proto::google::longrunning::{
+    CancelOperationRequest, DeleteOperationRequest, GetOperationRequest, ListOperationsRequest,
+    ListOperationsResponse, Operation, WaitOperationRequest,
+};
+use crate::proto::longhaul::v1::producers_server::{Producers, ProducersServer};
+use crate::proto::longhaul::v1::{
+    BatchStartOperationsRequest, BatchStartOperationsResponse, StartOperationRequest,
+};
+
+struct Echo;
+
+pub(super) fn serve(listen: SocketAddr) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let serving = tonic::transport::Server::builder()
+            .max_concurrent_streams(100_000)
+            .add_service(OperationsServer::new(Echo))
+            .add_service(ProducersServer::new(Echo))
+            .serve(listen);
+        Ok(serving.await?)
+    })
+}
+
+fn answer(name: String) -> Response<Operation> {
+    Response::new(Operation { name, metadata: Some(payload()), ..Operation::default() })
+}
+
+fn nothing<T>() -> Result<Response<T>, Status> {
+    Err(Status::unimplemented("an echo answers GetOperation and StartOperation"))
+}
+
+#[tonic::async_trait]
+impl Operations for Echo {
+    async fn get_operation(
+        &self,
+        request: Request<GetOperationRequest>,
+    ) -> Result<Response<Operation>, Status> {
+        Ok(answer(request.into_inner().name))
+    }
+
+    async fn list_operations(
+        &self,
+        _request: Request<ListOperationsRequest>,
+    ) -> Result<Response<ListOperationsResponse>, Status> {
+        nothing()
+    }
+
+    async fn delete_operation(
+        &self,
+        _request: Request<DeleteOperationRequest>,
+    ) -> Result<Response<()>, Status> {
+        nothing()
+    }
+
+    async fn cancel_operation(
+        &self,
+        _request: Request<CancelOperationRequest>,
+    ) -> Result<Response<()>, Status> {
+        nothing()
+    }
+
+    async fn wait_operation(
+        &self,
+        _request: Request<WaitOperationRequest>,
+    ) -> Result<Response<Operation>, Status> {
+        nothing()
+    }
+}
+
+#[tonic::async_trait]
+impl Producers for Echo {
+    async fn start_operation(
+        &self,
+        request: Request<StartOperationRequest>,
+    ) -> Result<Response<Operation>, Status> {
+        let request = request.into_inner();
+        let name = format!("{}/operations/019200000-0000-7000-8000-000000000000", request.parent);
+        Ok(answer(name))
+    }
+
+    async fn batch_start_operations(
+        &self,
+        _request: Request<BatchStartOperationsRequest>,
+    ) -> Result<Response<BatchStartOperationsResponse>, Status> {
+        nothing()
+    }
+}

@@ -1,0 +1,208 @@
+//! What all measurements share: threads, connections, the time that counts.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::{join_all, try_join_all};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::client::{Client, Place};
+use super::cpu::Watched;
+use super::report::{CpuTime, Measured, Quantiles};
+use super::{Options, run_id};
+use crate::clock::Clock;
+
+/// A run of the benchmark.
+pub(super) struct Session {
+    pub(super) options: Options,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) cpu: Watched,
+    id: String,
+}
+
+/// What the tasks of one measurement see of each other.
+pub(super) struct Arena {
+    clock: Arc<dyn Clock>,
+    stop: CancellationToken,
+    counting: AtomicBool,
+    count: AtomicU64,
+    samples: Mutex<Vec<Duration>>,
+    trouble: Mutex<Option<anyhow::Error>>,
+    /// Bounds what producers may be ahead of workers.
+    pub(super) room: Semaphore,
+    /// Where the operations of this measurement go.
+    pub(super) place: Place,
+}
+
+/// The part of a thread in a measurement: its connections, and which of how many threads it is.
+pub(super) struct Part {
+    pub(super) clients: Vec<Client>,
+    pub(super) number: usize,
+    pub(super) parts: usize,
+}
+
+impl Part {
+    /// This thread's share of `total`.
+    pub(super) fn share(&self, total: usize) -> usize {
+        total / self.parts + usize::from(self.number < total % self.parts)
+    }
+
+    /// A connection for the task of that number.
+    pub(super) fn client(&self, task: usize) -> &Client {
+        &self.clients[task % self.clients.len()]
+    }
+}
+
+impl Session {
+    pub(super) fn new(options: &Options, clock: Arc<dyn Clock>) -> Self {
+        let id = run_id(&clock);
+        Self { options: options.clone(), cpu: Watched::new(&options.pids), id, clock }
+    }
+
+    pub(super) fn place(&self, scenario: &str) -> Place {
+        Place { parent: format!("benches/{}", self.id), queue: format!("{}-{scenario}", self.id) }
+    }
+
+    pub(super) fn arena(&self, scenario: &str, room: usize) -> Arc<Arena> {
+        Arc::new(Arena {
+            clock: self.clock.clone(),
+            stop: CancellationToken::new(),
+            counting: AtomicBool::new(false),
+            count: AtomicU64::new(0),
+            samples: Mutex::default(),
+            trouble: Mutex::default(),
+            room: Semaphore::new(room),
+            place: self.place(scenario),
+        })
+    }
+
+    /// Runs `part` on every thread, and measures what it counts.
+    pub(super) fn measure(
+        &self,
+        name: &'static str,
+        arena: &Arc<Arena>,
+        part: impl AsyncFn(&Part, &Arena) + Sync,
+    ) -> anyhow::Result<Measured> {
+        let parts = self.options.threads.clamp(1, self.options.connections.max(1));
+        let measured = std::thread::scope(|scope| {
+            let part = &part;
+            for number in 0..parts {
+                let arena = arena.clone();
+                scope.spawn(move || arena.note(self.run_part(number, parts, &arena, part)));
+            }
+            self.watch_the_clock(name, arena)
+        });
+        // Tasks hand in what they saw when they end.
+        let samples = std::mem::take(&mut *arena.lock_samples());
+        match arena.lock_trouble().take() {
+            Some(error) => Err(error.context(name)),
+            None => Ok(Measured { quantiles: vec![Quantiles::of("call", samples)], ..measured }),
+        }
+    }
+
+    fn run_part(
+        &self,
+        number: usize,
+        parts: usize,
+        arena: &Arena,
+        part: &impl AsyncFn(&Part, &Arena),
+    ) -> anyhow::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let mut own = Part { clients: Vec::new(), number, parts };
+            let connections = own.share(self.options.connections).max(1);
+            let connecting = (0..connections).map(|_| Client::connect(&self.options.server));
+            own.clients = try_join_all(connecting).await?;
+            part(&own, arena).await;
+            Ok(())
+        })
+    }
+
+    fn watch_the_clock(&self, name: &'static str, arena: &Arena) -> Measured {
+        self.pause(arena, WARM_UP);
+        arena.counting.store(true, Ordering::Release);
+        let (began, cpu_before) = (self.clock.elapsed(), self.cpu.read());
+        self.pause(arena, self.options.duration);
+        arena.counting.store(false, Ordering::Release);
+        let (elapsed, cpu_after) = (self.clock.elapsed().saturating_sub(began), self.cpu.read());
+        arena.stop();
+        let count = arena.count.load(Ordering::Acquire);
+        Measured {
+            name,
+            per_second: Some(count as f64 / elapsed.as_secs_f64()),
+            count,
+            quantiles: Vec::new(),
+            cpu: CpuTime::per(count, &cpu_before, &cpu_after),
+        }
+    }
+
+    /// Lets the measurement go on, unless it has failed.
+    fn pause(&self, arena: &Arena, duration: Duration) {
+        let end = self.clock.elapsed() + duration;
+        while self.clock.elapsed() < end && arena.goes_on() {
+            std::thread::sleep(TICK.min(end.saturating_sub(self.clock.elapsed())));
+        }
+    }
+}
+
+impl Arena {
+    pub(super) fn goes_on(&self) -> bool {
+        !self.stop.is_cancelled()
+    }
+
+    pub(super) fn stop(&self) {
+        self.stop.cancel();
+        self.room.close();
+    }
+
+    /// Keeps the first thing that went wrong, and ends the measurement.
+    pub(super) fn note<E: Into<anyhow::Error>>(&self, result: Result<(), E>) {
+        if let Err(error) = result {
+            self.lock_trouble().get_or_insert(error.into());
+            self.stop();
+        }
+    }
+
+    /// Does something again and again in so many tasks, until the measurement ends.
+    pub(super) async fn repeat(
+        &self,
+        tasks: usize,
+        once: impl AsyncFn(usize) -> Result<u64, tonic::Status>,
+    ) {
+        let task = async |number: usize| {
+            let mut samples = Vec::new();
+            while self.goes_on() {
+                let began = self.clock.elapsed();
+                // At the end nobody waits for what nobody works on any more.
+                match self.stop.run_until_cancelled(once(number)).await {
+                    Some(Ok(done)) => self.tally(done, began, &mut samples),
+                    Some(Err(status)) => self.note(Err(anyhow::Error::from(status))),
+                    None => break,
+                }
+            }
+            self.lock_samples().append(&mut samples);
+        };
+        join_all((0..tasks).map(task)).await;
+    }
+
+    fn tally(&self, done: u64, began: Duration, samples: &mut Vec<Duration>) {
+        if done > 0 && self.counting.load(Ordering::Relaxed) {
+            self.count.fetch_add(done, Ordering::Relaxed);
+            samples.push(self.clock.elapsed().saturating_sub(began));
+        }
+    }
+
+    fn lock_samples(&self) -> std::sync::MutexGuard<'_, Vec<Duration>> {
+        self.samples.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_trouble(&self) -> std::sync::MutexGuard<'_, Option<anyhow::Error>> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Connections are made, caches filled, scripts known.
+const WARM_UP: Duration = Duration::from_millis(700);
+const TICK: Duration = Duration::from_millis(20);

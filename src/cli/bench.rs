@@ -1,0 +1,84 @@
+//! `longhaul bench`.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use super::output;
+use crate::bench::{self, Options, Scenario};
+
+/// Measures a server that runs; what is started expires after an hour.
+#[derive(Debug, Args)]
+pub(super) struct BenchArgs {
+    /// The server to measure
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        default_value = "127.0.0.1:50051",
+        env = "LONGHAUL_SERVER"
+    )]
+    server: String,
+    /// How to print the results
+    #[arg(long, value_enum, default_value = "text")]
+    output: Output,
+    /// Processes of this machine whose CPU time is told per operation: the server's, Redis's
+    #[arg(long = "pid", value_name = "PID", num_args = 1..)]
+    pids: Vec<u32>,
+    /// How long each measurement of a rate counts
+    #[arg(long, default_value_t = 5.0)]
+    seconds: f64,
+    /// Measure only these
+    #[arg(long, value_enum, value_name = "NAME", num_args = 1..)]
+    only: Vec<Scenario>,
+    /// Connections to the server
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    connections: usize,
+    /// Calls under way at once
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    in_flight: usize,
+    /// Operations that workers hold at once
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    workers: usize,
+    /// Watchers of one operation
+    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    watchers: usize,
+    /// Threads of this client; as many as there are cores where none is named
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Serve an echo to compare a server with
+    #[arg(long, value_name = "ADDRESS:PORT", hide = true)]
+    serve_echo: Option<SocketAddr>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+}
+
+pub(super) fn run(args: &BenchArgs) -> anyhow::Result<()> {
+    if let Some(listen) = args.serve_echo {
+        return bench::serve_echo(listen);
+    }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let options = Options {
+        server: args.server.clone(),
+        duration: Duration::try_from_secs_f64(args.seconds)?,
+        scenarios: if args.only.is_empty() { Scenario::ALL.to_vec() } else { args.only.clone() },
+        pids: args.pids.clone(),
+        connections: args.connections.max(1),
+        in_flight: args.in_flight.max(1),
+        workers: args.workers.max(1),
+        watchers: args.watchers.max(1),
+        threads: args.threads.unwrap_or(cores).max(1),
+    };
+    let report = bench::run(&options)?;
+    output::text(&match args.output {
+        Output::Text => report.text(),
+        Output::Json => report.json()?,
+    });
+    Ok(())
+}

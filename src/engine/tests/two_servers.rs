@@ -1,0 +1,125 @@
+//! Two servers on one store: what each remembers must never count for more than what the store holds.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::{Clock, SystemClock};
+use crate::engine::{Caller, Engine, LeaseRequest, Leased, Reason, StartRequest};
+use crate::operation::command::{Command, Complete, Proof, Renew, Report};
+use crate::operation::name::{Parent, Queue};
+use crate::operation::{Operation, State};
+use crate::proto::longhaul::v1 as pb;
+use crate::store::memory::MemoryStore;
+use crate::store::{Keyspace, Store};
+
+fn two_servers() -> (Engine, Engine) {
+    let clock: Arc<dyn Clock> = SystemClock::new();
+    let store: Arc<dyn Store> = MemoryStore::new(Keyspace::generate(1), clock.clone());
+    (Engine::without_agents(store.clone(), clock.clone()), Engine::without_agents(store, clock))
+}
+
+async fn start(engine: &Engine) -> Operation {
+    let request = StartRequest {
+        parent: Parent::parse("tests/engine").expect("parent"),
+        id: None,
+        queue: Queue::parse("queue").expect("queue"),
+        method: String::new(),
+        request: None,
+        metadata_type: String::new(),
+        response_type: String::new(),
+        initial_metadata: None,
+        options: pb::OperationOptions::default(),
+        server_metadata: true,
+        validate_only: false,
+        request_id: String::new(),
+        fingerprint: [0; 16],
+        trace_parent: String::new(),
+    };
+    let started = engine.start_operation(&Caller::default(), request).await.expect("started");
+    started.view.operation.clone()
+}
+
+async fn lease(engine: &Engine, wait: Duration) -> Vec<Leased> {
+    let queue = Queue::parse("queue").expect("queue");
+    let request = LeaseRequest {
+        queue,
+        worker: String::new(),
+        max: 1,
+        duration: Duration::from_secs(30),
+        wait,
+    };
+    let mut batch = engine.lease(&Caller::default(), request).await.expect("a batch");
+    let leased = batch.load(usize::MAX).await.expect("payloads");
+    batch.told();
+    leased
+}
+
+fn report(leased: &Leased) -> Command {
+    let token = leased.lease().expect("lease").token;
+    Command::Report(Box::new(Report {
+        renew: Renew { token, duration: None, cancel_acknowledged: false },
+        number: 0,
+        progress: None,
+        metadata: None,
+        checkpoint: None,
+        partial_errors: Vec::new(),
+        related_resources: Vec::new(),
+        status_detail: String::new(),
+    }))
+}
+
+fn complete(leased: &Leased, fingerprint: u8) -> Command {
+    let proof =
+        Proof { token: leased.lease().expect("lease").token, fingerprint: [fingerprint; 16] };
+    Command::Complete(Box::new(Complete {
+        proof,
+        response: None,
+        metadata: None,
+        related_resources: Vec::new(),
+        progress: None,
+    }))
+}
+
+#[tokio::test]
+async fn what_another_server_wrote_meanwhile_counts() {
+    let (here, there) = two_servers();
+    let caller = Caller::default();
+    start(&here).await;
+    let leased = lease(&here, Duration::from_secs(10)).await.pop().expect("leased");
+    let name = &leased.operation.name;
+    here.work(&caller, name, report(&leased)).await.expect("reported");
+
+    there.cancel(&caller, name).await.expect("cancelled");
+    let told = here.work(&caller, name, report(&leased)).await.expect("reported");
+    assert!(matches!(told.operation().expect("operation").state, State::Cancelling(..)));
+
+    there.work(&caller, name, complete(&leased, 1)).await.expect("completed");
+    assert!(!here.work(&caller, name, complete(&leased, 1)).await.expect("repeated").changed);
+    let refusal =
+        here.work(&caller, name, complete(&leased, 2)).await.expect_err("says something else");
+    assert_eq!(refusal.reason, Reason::InvalidState);
+    assert!(here.poll(&caller, name).await.expect("operation").done);
+}
+
+#[tokio::test]
+async fn a_worker_gets_what_any_server_started_before_or_while_it_waits() {
+    let (here, there) = two_servers();
+    let long = Duration::from_secs(10);
+    assert!(lease(&here, Duration::ZERO).await.is_empty());
+    for starter in [&there, &here] {
+        let (leased, started) = tokio::join!(lease(&here, long), start(starter));
+        assert_eq!(leased[0].operation.name, started.name);
+    }
+    // More than one look takes, so the place stays open.
+    let mut started = [start(&there).await.name, start(&here).await.name, start(&there).await.name]
+        .map(|name| name.to_string());
+    let mut leased = Vec::new();
+    for wait in [Duration::ZERO, long, long] {
+        leased.extend(
+            lease(&here, wait).await.into_iter().map(|leased| leased.operation.name.to_string()),
+        );
+    }
+    started.sort_unstable();
+    leased.sort_unstable();
+    assert_eq!(leased, started);
+}
