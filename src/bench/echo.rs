@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use tonic::{Request, Response, Status};
 
 use super::client::payload;
+use crate::clock::SystemClock;
+use crate::cores::{Cores, Incoming};
 use crate::proto::google::longrunning::operations_server::{Operations, OperationsServer};
 use crate::proto::google::longrunning::{
     CancelOperationRequest, DeleteOperationRequest, GetOperationRequest, ListOperationsRequest,
@@ -17,16 +19,25 @@ use crate::proto::longhaul::v1::{
 
 struct Echo;
 
+/// On the same threads as `longhaul serve` by default, so that the difference is what longhaul does.
 pub(super) fn serve(listen: SocketAddr) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let serving = tonic::transport::Server::builder()
-            .max_concurrent_streams(100_000)
-            .add_service(OperationsServer::new(Echo))
-            .add_service(ProducersServer::new(Echo))
-            .serve(listen);
-        Ok(serving.await?)
+        let listener = tokio::net::TcpListener::bind(listen).await?;
+        let count = std::thread::available_parallelism().map_or(1, usize::from);
+        let mut cores = Cores::start(count, answer_all)?;
+        cores.accept(listener, &*SystemClock::new(), std::future::pending()).await
     })
+}
+
+async fn answer_all(incoming: Incoming) -> anyhow::Result<()> {
+    tonic::transport::Server::builder()
+        .max_concurrent_streams(100_000)
+        .add_service(OperationsServer::new(Echo))
+        .add_service(ProducersServer::new(Echo))
+        .serve_with_incoming(incoming)
+        .await?;
+    Ok(())
 }
 
 fn answer(name: String) -> Response<Operation> {
