@@ -77,7 +77,11 @@ fn error(status: &Status) -> Box<Error> {
             Reason::InvalidArgument,
             format!("the request cannot be read: {}", status.message()),
         ),
-        _ => Error::internal(status),
+        // The client went away in the middle of its request: nobody reads this, and no operator must look.
+        _ => Error::new(
+            Reason::Internal,
+            format!("the request did not arrive whole: {}", status.message()),
+        ),
     }
 }
 
