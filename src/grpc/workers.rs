@@ -198,6 +198,21 @@ impl Workers for Service {
         self.work(&caller, &name, suspend).await?;
         Ok(Response::new(pb::SuspendOperationResponse {}))
     }
+
+    type ServeQueueStream = std::pin::Pin<
+        Box<
+            dyn futures_util::Stream<
+                    Item = std::result::Result<pb::ServeQueueResponse, tonic::Status>,
+                > + Send,
+        >,
+    >;
+
+    async fn serve_queue(
+        &self,
+        _request: Request<tonic::Streaming<pb::ServeQueueRequest>>,
+    ) -> Reply<Self::ServeQueueStream> {
+        Err(to_status(Error::busy(&"ServeQueue")))
+    }
 }
 
 /// Renewals of one request that run at the same time.
