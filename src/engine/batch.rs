@@ -146,7 +146,13 @@ impl Engine {
         for grant in grants {
             let Some(token) = grant.lease().map(|lease| lease.token) else { continue };
             let proof = Proof { token, fingerprint: [0; 16] };
-            let release = Release { proof, checkpoint: None, delay: Duration::ZERO, seen: false };
+            let release = Release {
+                proof,
+                checkpoint: None,
+                delay: Duration::ZERO,
+                seen: false,
+                holder: None,
+            };
             let engine = self.clone();
             self.inner.tasks.finish("release", async move {
                 let command = Command::Release(Box::new(release));

@@ -259,6 +259,7 @@ impl Engine {
                 worker: request.worker.clone(),
                 duration: request.duration,
                 holder: None,
+                stall_timeout: Duration::ZERO,
             };
             let now = store.now(store.keyspace().partition(*key));
             let command = Command::Lease(take);

@@ -59,7 +59,13 @@ impl Engine {
         duration: Duration,
     ) -> Result<(Started, Option<Leased>)> {
         self.inner.policy.authorise(caller, Permission::Work, request.queue.as_str())?;
-        let take = Take { token: Token(random()), worker, duration, holder: None };
+        let take = Take {
+            token: Token(random()),
+            worker,
+            duration,
+            holder: None,
+            stall_timeout: Duration::ZERO,
+        };
         let started = self.start_with(caller, request, Some(take)).await?;
         let operation = started.view.operation.clone();
         let own = self.starters_token(operation.uid);
