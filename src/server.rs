@@ -13,8 +13,8 @@ use tonic::transport::server::{Connected, TcpIncoming};
 
 use crate::clock::Clock;
 use crate::cores::Cores;
-use crate::engine::Engine;
 use crate::engine::tasks::Tasks;
+use crate::engine::{Engine, Settings};
 use crate::grpc;
 use crate::grpc::health::Health;
 use crate::proto::google::longrunning::operations_server::{Operations, OperationsServer};
@@ -32,7 +32,12 @@ pub struct Server {
 impl Server {
     /// A server on `store`, its background agents running.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
-        Self::on(Engine::start(store, clock))
+        Self::with(store, clock, Settings::default())
+    }
+
+    /// The same with settings of one's own.
+    pub fn with(store: Arc<dyn Store>, clock: Arc<dyn Clock>, settings: Settings) -> Self {
+        Self::on(Engine::start(store, clock, settings))
     }
 
     /// A server on an engine that was made before.

@@ -15,8 +15,8 @@ use crate::store::{Key, StoreError};
 /// A lease that was committed.
 #[derive(Clone, Debug)]
 pub(super) struct Grant {
-    key: Key,
-    operation: Box<Operation>,
+    pub(super) key: Key,
+    pub(super) operation: Box<Operation>,
 }
 
 /// An operation with everything that its worker needs.

@@ -44,6 +44,24 @@ pub enum Command {
 }
 
 impl Command {
+    /// The token of the lease that it is about, for what a worker says.
+    pub fn token(&self) -> Option<Token> {
+        match self {
+            Self::Lease(take) => Some(take.token),
+            Self::Renew(renew) => Some(renew.token),
+            Self::Adopt(adopt) => Some(adopt.token),
+            Self::Disown(disown) => Some(disown.token),
+            Self::Report(report) => Some(report.renew.token),
+            Self::Complete(complete) => Some(complete.proof.token),
+            Self::Fail(fail) => Some(fail.proof.token),
+            Self::Release(release) => Some(release.proof.token),
+            Self::Suspend(suspend) => Some(suspend.proof.token),
+            Self::Cancel | Self::Delete(_) | Self::Pause(_) | Self::Resume(_) | Self::Due(_) => {
+                None
+            }
+        }
+    }
+
     /// Whether an operation can tell a repeat of it. A report without a number appends again.
     pub fn is_known_again(&self) -> bool {
         match self {
@@ -72,7 +90,7 @@ pub struct Take {
 }
 
 /// A bare renewal.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Renew {
     /// Proves the lease.
     pub token: Token,
