@@ -41,6 +41,8 @@ pub const MAX_SLOTS: i32 = 10_000;
 pub const MAX_HELD: usize = 10_000;
 /// How long the leases of a broken stream live on where the worker names no time.
 pub const DEFAULT_RECONNECT_GRACE: Duration = Duration::from_secs(3);
+/// How long calls and streams may take to finish once the server drains.
+pub const DRAIN: Duration = Duration::from_secs(10);
 /// Reports of progress of one operation are gathered into one commit in so long.
 pub const DEFAULT_PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 /// What is leased and without progress for so long counts as stalled.

@@ -17,6 +17,7 @@ use crate::engine::tasks::Tasks;
 use crate::engine::{Engine, Settings};
 use crate::grpc;
 use crate::grpc::health::Health;
+use crate::limits::DRAIN;
 use crate::proto::google::longrunning::operations_server::{Operations, OperationsServer};
 use crate::store::Store;
 
@@ -182,7 +183,5 @@ where
 /// Streams of one connection: many watchers share one.
 const MAX_STREAMS: u32 = 100_000;
 const KEEPALIVE: Duration = Duration::from_secs(30);
-/// How long calls may take to finish once the server drains.
-const DRAIN: Duration = Duration::from_secs(10);
 /// How often health looks at the store.
 const LOOK: Duration = Duration::from_secs(1);

@@ -28,13 +28,26 @@ struct Post {
 pub(super) enum News {
     /// Somebody wrote it: it must be read.
     Changed(Key),
-    /// It was written here, and this is how it stands; `None`: nobody holds it.
-    Stands(Key, Option<Standing>),
+    /// This is how it stands.
+    Stands(Key, Standing),
+    /// Another stream of this server holds it now.
+    TakenOver(Key),
 }
 
 /// What matters to the holder of a lease.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Standing {
+    /// As of which revision.
+    pub(super) revision: u64,
+    pub(super) attempt: u32,
+    pub(super) fencing_number: u64,
+    /// The lease that lives.
+    pub(super) terms: Option<Terms>,
+}
+
+/// A lease, and what is asked of its worker.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms {
     pub(super) token: Token,
     pub(super) holder: Option<Holder>,
     pub(super) cancel_requested: bool,
@@ -42,21 +55,29 @@ pub(super) struct Standing {
 }
 
 impl Standing {
-    /// How an operation stands with whoever holds it.
-    pub(super) fn of(operation: &Operation) -> Option<Self> {
-        operation.state.lease().map(|lease| Self {
+    /// How an operation stands with whoever holds it; `None`: there is none.
+    pub(super) fn of(operation: Option<&Operation>, revision: u64) -> Self {
+        let Some(operation) = operation else {
+            return Self { revision, attempt: 0, fencing_number: 0, terms: None };
+        };
+        let terms = operation.state.lease().map(|lease| Terms {
             token: lease.token,
             holder: lease.holder,
             cancel_requested: matches!(operation.state, State::Cancelling(..)),
             pause_requested: operation.pause_requested,
-        })
+        });
+        let (attempt, fencing_number) = (operation.attempt(), operation.stamps.fencing);
+        Self { revision, attempt, fencing_number, terms }
     }
 }
 
 impl Held {
     /// That seat is about to hold it.
     pub(super) fn enter(&self, key: Key, seat: &Arc<Seat>) {
-        self.posts().insert(key, Post { seat: seat.clone(), newest: 0 });
+        let before = self.posts().insert(key, Post { seat: seat.clone(), newest: 0 });
+        if let Some(before) = before.filter(|before| !Arc::ptr_eq(&before.seat, seat)) {
+            before.seat.tell(News::TakenOver(key));
+        }
     }
 
     /// The same, unless somebody here holds it already.
@@ -91,7 +112,7 @@ impl Held {
 
     /// This server wrote a record.
     pub(super) fn written(&self, key: Key, revision: u64, operation: Option<&Operation>) {
-        self.tell(key, revision, News::Stands(key, operation.and_then(Standing::of)));
+        self.tell(key, revision, News::Stands(key, Standing::of(operation, revision)));
     }
 
     /// Anything may have happened in these partitions.

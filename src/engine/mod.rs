@@ -18,6 +18,7 @@ mod recent;
 mod seat;
 mod settings;
 mod starts;
+pub mod stream;
 pub mod tasks;
 #[cfg(test)]
 mod tests;
