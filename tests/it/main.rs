@@ -16,4 +16,5 @@ mod processes;
 mod queueing;
 mod serving;
 mod starting;
+mod streams;
 mod watching;
