@@ -8,6 +8,7 @@ mod binary;
 mod bounds;
 mod clients;
 mod dev;
+mod history;
 mod proxy;
 mod redis;
 mod redis_away;
