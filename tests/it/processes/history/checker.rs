@@ -4,9 +4,8 @@
 //! come after it; nothing here relies on more.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
-use super::event::{Act, Call, Event, Leased, NEVER, News, Said, Seen, State};
+use super::event::{Act, Call, Event, Leased, NEVER, News, Outcome, Said, Seen, State};
 
 /// Something that must not be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +39,8 @@ pub(super) fn check(history: &[Event], last_look: &str) -> Vec<Violation> {
 /// Each says what it found.
 type Check = fn(&Story<'_>) -> Vec<String>;
 
-const CHECKS: [(&str, Check); 14] = [
+const CHECKS: [(&str, Check); 15] = [
+    ("no call fails inside", nothing_fails_inside),
     ("no acknowledged start is lost", no_start_is_lost),
     ("what was deleted stays deleted", deleted_stays_deleted),
     ("at most one result is accepted", one_result),
@@ -70,6 +70,7 @@ struct Story<'a> {
     watches: BTreeMap<(&'a str, u64), Vec<(&'a Event, &'a News)>>,
     leased: Vec<(&'a Event, &'a Leased)>,
     said: Vec<(&'a Event, &'a Said)>,
+    failed_inside: Vec<&'a Event>,
     max_attempts: i32,
 }
 
@@ -87,11 +88,15 @@ impl<'a> Story<'a> {
             watches: BTreeMap::new(),
             leased: Vec::new(),
             said: Vec::new(),
+            failed_inside: Vec::new(),
             max_attempts: i32::MAX,
         }
     }
 
     fn take(&mut self, event: &'a Event) {
+        if event.outcome == Outcome::Refused("INTERNAL".to_owned()) {
+            self.failed_inside.push(event);
+        }
         match &event.act {
             Act::Start { max_attempts } => {
                 self.max_attempts = *max_attempts;
@@ -105,6 +110,7 @@ impl<'a> Story<'a> {
             Act::Seen(seen) => self.seen.push((event, seen)),
             Act::Watched(watch, news) => {
                 self.seen.extend(news.seen().map(|seen| (event, seen)));
+                self.missing.extend((*news == News::Deleted).then_some(event));
                 self.watches.entry((&event.who, *watch)).or_default().push((event, news));
             }
             Act::Leased(leased) => self.leased.push((event, leased)),
@@ -135,6 +141,10 @@ impl<'a> Story<'a> {
     fn begun_before(events: &[&Event], time: u64) -> bool {
         events.iter().any(|event| event.may_count() && event.begin < time)
     }
+}
+
+fn nothing_fails_inside(story: &Story<'_>) -> Vec<String> {
+    story.failed_inside.iter().map(|event| format!("{event:?}")).collect()
 }
 
 fn no_start_is_lost(story: &Story<'_>) -> Vec<String> {
@@ -294,7 +304,8 @@ fn revisions_grow(story: &Story<'_>) -> Vec<String> {
     let mut by_begin = story.seen.clone();
     by_begin.sort_by_key(|(look, _)| look.begin);
     let mut passed = by_end.into_iter().peekable();
-    let (mut revision, mut updated): (Option<(&Event, u64)>, Option<(&Event, u64)>) = (None, None);
+    let mut revision: Option<(&Event, u64)> = None;
+    let mut updated = revision;
     for (look, seen) in by_begin {
         while let Some((earlier, known)) = passed.next_if(|(earlier, _)| earlier.end < look.begin) {
             if revision.is_none_or(|(_, newest)| newest < known.revision) {
