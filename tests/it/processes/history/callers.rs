@@ -178,14 +178,14 @@ pub(super) async fn watch(mut actor: Actor) {
         actor.pause(20).await;
         let Some(name) = actor.some() else { continue };
         let mut token = String::new();
-        // A watch that broke is attached again, a few times.
-        for _ in 0..6 {
+        // A watch that broke is attached again, and so is many another: what happens meanwhile must not be missed.
+        for _ in 0..30 {
             watches += 1;
             match watch_once(&mut actor, &name, watches, &token).await {
                 Some(next) => token = next,
                 None => break,
             }
-            actor.pause(50).await;
+            actor.pause(10).await;
         }
     }
 }
@@ -208,9 +208,13 @@ async fn watch_once(actor: &mut Actor, name: &str, watch: u64, from: &str) -> Op
         match tokio::time::timeout(SILENCE, messages.message()).await {
             Ok(Ok(Some(message))) => {
                 let news = at_message(&message);
-                let stays = matches!(news, News::Heartbeat | News::Snapshot(_) | News::Update(_));
+                let moves = matches!(news, News::Snapshot(_) | News::Update(_));
+                let stays = moves || news == News::Heartbeat;
                 note(news);
                 token = message.resume_token;
+                if moves && actor.dice.percent(50) {
+                    return Some(token);
+                }
                 // What was suspended for good is left alone after a while, while accidents go on.
                 if stays
                     && actor.journal.now() > begin + LONGEST
@@ -234,4 +238,4 @@ const CALL_PAUSE: u64 = 40;
 /// Beats must come each second: this connection is broken.
 const SILENCE: Duration = Duration::from_secs(8);
 /// In microseconds.
-const LONGEST: u64 = 9_000_000;
+const LONGEST: u64 = 8_000_000;

@@ -138,6 +138,12 @@ impl<'a> Story<'a> {
         ends.chain(self.results().map(|(event, _)| event.end)).min()
     }
 
+    /// A look that showed a newer state by then.
+    fn newer_than(&self, revision: u64, time: u64) -> Option<&'a Event> {
+        let newer = |(look, seen): &&(&Event, &Seen)| seen.revision > revision && look.end < time;
+        self.seen.iter().find(newer).map(|(look, _)| *look)
+    }
+
     fn begun_before(events: &[&Event], time: u64) -> bool {
         events.iter().any(|event| event.may_count() && event.begin < time)
     }
@@ -184,7 +190,7 @@ fn acknowledged_is_stored(story: &Story<'_>) -> Vec<String> {
                 return look.begin > result.end;
             }
             let cancelled = said.call == Call::Fail && seen.state == State::Cancelled;
-            !cancelled && !seen.result.contains(&said.content)
+            !cancelled && !seen.result.ends_with(&said.content)
         };
         let lies = story.seen.iter().filter(|(look, seen)| lies(look, seen));
         found.extend(lies.map(|(look, _)| format!("accepted: {result:?}; stored: {look:?}")));
@@ -194,7 +200,7 @@ fn acknowledged_is_stored(story: &Story<'_>) -> Vec<String> {
     for (look, seen) in story.seen.iter().filter(|(_, seen)| seen.state == State::Succeeded) {
         let said = |(event, said): &(&Event, &Said)| {
             let completes = said.call == Call::Complete && event.may_count();
-            completes && event.begin < look.end && seen.result.contains(&said.content)
+            completes && event.begin < look.end && seen.result.ends_with(&said.content)
         };
         if !story.said.iter().any(said) {
             found.push(format!("nobody said that: {look:?}"));
@@ -337,7 +343,7 @@ fn watchers_see_the_end(story: &Story<'_>) -> Vec<String> {
     for messages in story.watches.values() {
         let mut messages = messages.clone();
         messages.sort_by_key(|(event, _)| event.number);
-        let mut told: Option<&Seen> = None;
+        let (mut told, mut stuck): (Option<&Seen>, bool) = (None, false);
         let mut last: Option<&News> = None;
         for (event, news) in messages {
             let ends = matches!(last, Some(News::Done(_) | News::Deleted | News::Reconnect));
@@ -362,8 +368,12 @@ fn watchers_see_the_end(story: &Story<'_>) -> Vec<String> {
                 }
                 told = Some(seen);
             }
-            if event.end > late && matches!(news, News::Heartbeat) {
-                found.push(format!("nothing new, long after the end was known: {event:?}"));
+            let knows = told.map_or(NEVER, |told| told.revision);
+            let since = event.end.saturating_sub(PATIENCE);
+            let missed = story.newer_than(knows, since);
+            if *news == News::Heartbeat && !stuck && (event.end > late || missed.is_some()) {
+                stuck = true;
+                found.push(format!("missed {missed:?} or the end for too long: {event:?}"));
             }
             last = Some(news);
         }
@@ -451,4 +461,4 @@ fn everything_ends(story: &Story<'_>) -> Vec<String> {
 }
 
 /// How long the news of an end may take, in microseconds: one second where every hint is lost, and room for a busy machine.
-const PATIENCE: u64 = 6_000_000;
+const PATIENCE: u64 = 5_000_000;

@@ -37,4 +37,4 @@ async fn a_history_full_of_accidents_on_the_embedded_store_is_as_it_should_be() 
 }
 
 const SIZE: Size =
-    Size { servers: 0, server_deaths: 0, producers: 3, callers: 4, watchers: 24, workers: 2 };
+    Size { servers: 0, server_deaths: 0, producers: 3, callers: 4, watchers: 64, workers: 2 };

@@ -48,7 +48,7 @@ impl Stage {
     /// Mostly one of the last.
     fn some(&self, dice: &mut Dice) -> Option<String> {
         let names = self.names();
-        let among = if dice.percent(80) { 12 } else { 200 };
+        let among = if dice.percent(80) { 24 } else { 200 };
         let back = dice.below(among) as usize;
         names.len().checked_sub(back + 1).map(|place| names[place].clone())
     }
