@@ -33,6 +33,11 @@ pub(super) async fn produce(mut actor: Actor, who: usize) {
             Ok([request]) => start(&mut actor, request).await,
             Err(requests) => start_batch(&mut actor, requests).await,
         }
+        // What was acknowledged is there at once, for everybody.
+        let started = format!("operations/h-{who}-{first}");
+        if actor.dice.percent(50) {
+            get(&mut actor, &started).await;
+        }
         actor.pause(START_PAUSE * size).await;
     }
 }

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use longhaul::clock::{Clock, SystemClock};
+use longhaul::proto::google::longrunning::GetOperationRequest;
+use longhaul::proto::google::longrunning::operations_client::OperationsClient;
 use longhaul::proto::longhaul::v1 as pb;
 use longhaul::proto::longhaul::v1::workers_client::WorkersClient;
 use tokio::task::JoinSet;
@@ -16,6 +18,7 @@ use super::callers::QUEUES;
 use super::dice::Dice;
 use super::event::{Act, Call, Outcome, Said};
 use super::journal::{Journal, outcome};
+use super::look::at_operation;
 use super::stage::{bounded, channel};
 use super::worker::{
     LEASE, Part, Step, complete, duration, fail, leased, micros, plan, release, report, said, stop,
@@ -93,6 +96,9 @@ impl Worker {
         while let Some(step) = steps.pop_front() {
             self.clock.sleep(Duration::from_millis(step.after)).await;
             let Some(answer) = self.insist(&lease, &step, &mut dice).await else { continue };
+            if step.call.ends() && dice.percent(40) {
+                self.look(&lease.operation, &mut dice).await;
+            }
             let directive = answer.directive;
             if !asked && (directive.cancel_requested || directive.pause_requested) {
                 asked = true;
@@ -100,6 +106,16 @@ impl Worker {
                     steps = VecDeque::from([step]);
                 }
             }
+        }
+    }
+
+    /// What was acknowledged is so at once, for everybody.
+    async fn look(&self, name: &str, dice: &mut Dice) {
+        let begin = self.journal.now();
+        let request = GetOperationRequest { name: name.to_owned() };
+        let mut operations = OperationsClient::new(dice.pick(&self.channels).clone());
+        if let Ok(operation) = bounded(operations.get_operation(request)).await {
+            self.journal.note(name, begin, Act::Seen(at_operation(&operation)));
         }
     }
 
