@@ -17,7 +17,7 @@ use longhaul::proto::longhaul::v1::{
 use super::event::{Act, News, Outcome, Seen};
 use super::journal::outcome;
 use super::look::{at_message, at_operation, payload};
-use super::stage::{Actor, bounded, shown};
+use super::stage::{Actor, Looked, bounded, shown};
 
 /// Starts operations until it is over.
 pub(super) async fn produce(mut actor: Actor, who: usize) {
@@ -128,7 +128,7 @@ pub(super) async fn get(actor: &mut Actor, name: &str) {
     actor.look(name, operations.get_operation(request), at_operation).await;
 }
 
-pub(super) async fn record(actor: &mut Actor, name: &str) -> Option<Seen> {
+pub(super) async fn record(actor: &mut Actor, name: &str) -> Looked {
     let request = GetOperationRecordRequest { name: name.to_owned(), view: 0 };
     let mut callers = actor.callers();
     actor.look(name, callers.get_operation_record(request), shown).await

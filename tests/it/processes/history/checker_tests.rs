@@ -107,6 +107,9 @@ fn fencing_numbers_that_do_not_grow_are_found() {
     let again = Leased { token: "another".to_owned(), ..grant(100, 1) };
     finds(check, event(41, 42, Act::Leased(again)));
     finds(check, event(5, 6, lease(50, 2)));
+    let failed = Said { will_retry: true, ..words(50, Call::Fail, "why") };
+    let failed = vec![event(5, 6, lease(50, 1)), event(7, 8, Act::Said(failed))];
+    assert_eq!(checks(&with(failed)), [check]);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Lets everything happen at once, then lets it come to its end, and has the history checked.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use super::dice::Dice;
 use super::door::Door;
 use super::event::{Act, Call, Event, Outcome, State};
 use super::journal::read;
-use super::stage::{Actor, Stage, bounded};
+use super::stage::{Actor, Looked, Stage, bounded};
 use super::worker::{LEASE, PART, Part};
 use crate::processes::binary::Longhaul;
 use crate::processes::bounds::within;
@@ -207,47 +208,47 @@ impl Cast {
             self.workers.push(worker);
         }
         let mut helper = Actor::new(&self.stage, "helper");
+        let mut open = self.stage.names().clone();
         let end = self.clock.elapsed() + ENDING;
-        let mut ended = false;
-        while !ended && self.clock.elapsed() < end {
-            self.clock.sleep(Duration::from_millis(300)).await;
-            ended = self.help(&mut helper).await;
+        while !open.is_empty() && self.clock.elapsed() < end {
+            open = help(&mut helper, open).await;
+            helper.pause(300).await;
         }
+        let ended = open.is_empty();
         let mut last = Actor::new(&self.stage, LAST_LOOK);
         let names = self.stage.names().clone();
-        let listed = list_all(&mut last).await;
+        let listed: BTreeSet<String> = list_all(&mut last).await.into_iter().collect();
         for name in &names {
-            // What is there must be listed; this looks twice where it is not.
-            let seen = record(&mut last, name).await;
-            if seen.is_some() && !listed.contains(name) {
+            let mut looks = 0;
+            let looked = loop {
+                looks += 1;
+                match record(&mut last, name).await {
+                    Looked::Failed if looks < 5 => {}
+                    looked => break looked,
+                }
+            };
+            // What is there must be listed.
+            if matches!(looked, Looked::Showed(_)) && !listed.contains(name) {
                 last.journal.note(name, last.journal.now(), Act::Missing);
             }
         }
         ended
     }
+}
 
-    /// Resumes what is suspended; whether everything is done.
-    async fn help(&self, helper: &mut Actor) -> bool {
-        let request = ListOperationsRequest { page_size: 1_000, ..Default::default() };
-        let (mut all_done, mut token) = (true, String::new());
-        loop {
-            let request = ListOperationsRequest { page_token: token, ..request.clone() };
-            let begin = helper.journal.now();
-            let page = bounded(helper.operations().list_operations(request)).await;
-            let Ok(page) = page else { return false };
-            helper.note_operations(begin, &page.operations);
-            for operation in page.operations.iter().filter(|operation| !operation.done) {
-                all_done = false;
-                if super::look::at_operation(operation).state == State::Suspended {
-                    resume(helper, &operation.name).await;
-                }
-            }
-            token = page.next_page_token;
-            if token.is_empty() {
-                return all_done;
-            }
+/// Resumes what is suspended; what is not done yet.
+async fn help(helper: &mut Actor, open: Vec<String>) -> Vec<String> {
+    let mut still_open = Vec::new();
+    for name in open {
+        match record(helper, &name).await {
+            Looked::Showed(seen) if seen.state.is_done() => continue,
+            Looked::Showed(seen) if seen.state == State::Suspended => resume(helper, &name).await,
+            Looked::Missed => continue,
+            Looked::Showed(_) | Looked::Failed => {}
         }
+        still_open.push(name);
     }
+    still_open
 }
 
 /// Kills a process; none may have come to harm by itself.

@@ -54,6 +54,15 @@ impl Stage {
     }
 }
 
+/// What came of a look.
+pub(super) enum Looked {
+    Showed(Seen),
+    /// There is no such operation, or no more.
+    Missed,
+    /// Nobody answered.
+    Failed,
+}
+
 /// Somebody who calls the servers.
 pub(super) struct Actor {
     pub(super) stage: Arc<Stage>,
@@ -117,20 +126,19 @@ impl Actor {
         name: &str,
         call: impl Future<Output = Result<Response<T>, Status>>,
         shown: impl FnOnce(&T) -> Seen,
-    ) -> Option<Seen> {
+    ) -> Looked {
         let begin = self.journal.now();
         match bounded(call).await {
             Ok(answer) => {
                 let seen = shown(&answer);
                 self.journal.note(name, begin, Act::Seen(seen.clone()));
-                Some(seen)
+                Looked::Showed(seen)
             }
-            Err(status) => {
-                if status.code() == Code::NotFound {
-                    self.journal.note(name, begin, Act::Missing);
-                }
-                None
+            Err(status) if status.code() == Code::NotFound => {
+                self.journal.note(name, begin, Act::Missing);
+                Looked::Missed
             }
+            Err(_) => Looked::Failed,
         }
     }
 
