@@ -7,6 +7,7 @@ mod exit;
 mod follow;
 mod output;
 mod proto;
+mod screen;
 mod serve;
 mod start;
 mod table;
@@ -117,8 +118,8 @@ pub fn run() -> ExitCode {
     match dispatch(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            output::error(&failure.message());
-            failure.code()
+            output::failure(&failure);
+            ExitCode::from(failure.code())
         }
     }
 }
