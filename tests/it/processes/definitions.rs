@@ -10,7 +10,7 @@ async fn proto_writes_every_definition_but_the_stored_form_as_it_is_in_the_repos
     let folder = tempfile::tempdir().expect("a folder");
     let out = folder.path().join("new/proto");
     let args = ["proto", "--out", out.to_str().expect("a path")];
-    let nobody = Typist::at_address("nowhere");
+    let nobody = Typist::at("nowhere");
     let ended = nobody.runs(&args, "").await;
     assert_eq!((ended.code, ended.stdout.as_str()), (0, ""), "{ended:?}");
 
@@ -34,7 +34,7 @@ async fn proto_says_what_it_cannot_write() {
     let file = folder.path().join("file");
     std::fs::write(&file, "").expect("written");
     let out = file.to_str().expect("a path");
-    let ended = Typist::at_address("nowhere").runs(&["proto", "--out", out], "").await;
+    let ended = Typist::at("nowhere").runs(&["proto", "--out", out], "").await;
     assert_eq!(ended.code, 1, "{ended:?}");
     assert!(ended.stderr.starts_with("longhaul: cannot make the folder "), "{ended:?}");
     assert!(ended.stderr.contains(out), "{ended:?}");

@@ -6,6 +6,7 @@
 mod acknowledged;
 mod binary;
 mod bounds;
+mod calls;
 mod clients;
 mod definitions;
 mod dev;
