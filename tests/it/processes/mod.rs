@@ -20,3 +20,4 @@ mod stopping;
 mod two_servers;
 mod typed;
 mod waiting_for_the_store;
+mod working;
