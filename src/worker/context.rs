@@ -7,16 +7,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, ready};
 
-use prost::Name;
 use prost_types::Any;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::desk::Desk;
 use super::job::{Cancelled, Job, Wishes};
+use super::payload::{Payload, TypeMismatch};
 use super::session::Note;
 use super::stop::Stop;
-use super::{TypeMismatch, packed, unpacked};
 use crate::proto::google::rpc;
 use crate::proto::longhaul::v1 as pb;
 
@@ -99,8 +98,8 @@ impl Context {
     ///
     /// # Errors
     /// Where it is no `T`.
-    pub fn checkpoint<T: Name + Default>(&self) -> Result<Option<T>, TypeMismatch> {
-        self.checkpoint_any().map(unpacked).transpose()
+    pub fn checkpoint<T: Payload>(&self) -> Result<Option<T>, TypeMismatch> {
+        self.checkpoint_any().map(T::unpack).transpose()
     }
 
     /// The same as it is.
@@ -112,8 +111,8 @@ impl Context {
     ///
     /// # Errors
     /// Where it is no `T`.
-    pub fn resume_input<T: Name + Default>(&self) -> Result<Option<T>, TypeMismatch> {
-        self.resume_input_any().map(unpacked).transpose()
+    pub fn resume_input<T: Payload>(&self) -> Result<Option<T>, TypeMismatch> {
+        self.resume_input_any().map(T::unpack).transpose()
     }
 
     /// The same as it is.
@@ -125,8 +124,8 @@ impl Context {
     ///
     /// # Errors
     /// Where it is no `T`.
-    pub fn last_metadata<T: Name + Default>(&self) -> Result<Option<T>, TypeMismatch> {
-        self.lease().metadata.as_ref().map(unpacked).transpose()
+    pub fn last_metadata<T: Payload>(&self) -> Result<Option<T>, TypeMismatch> {
+        self.lease().metadata.as_ref().map(T::unpack).transpose()
     }
 
     /// Why the last attempt failed.
@@ -153,8 +152,8 @@ impl Context {
     }
 
     /// The operation's metadata, of the declared type; at most 64 KiB.
-    pub fn metadata(&self, metadata: &impl Name) {
-        self.note(Note::Metadata(packed(metadata)));
+    pub fn metadata(&self, metadata: &impl Payload) {
+        self.note(Note::Metadata(metadata.pack()));
     }
 
     /// An error that does not end the operation.
@@ -168,8 +167,8 @@ impl Context {
     }
 
     /// Keeps what the next attempt needs to go on from here; at most 256 KiB. Await it to know that it is stored.
-    pub fn save_checkpoint(&self, checkpoint: &impl Name) -> Acknowledgement {
-        self.save_checkpoint_any(packed(checkpoint))
+    pub fn save_checkpoint(&self, checkpoint: &impl Payload) -> Acknowledgement {
+        self.save_checkpoint_any(checkpoint.pack())
     }
 
     /// The same with a message of any type.

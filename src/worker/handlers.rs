@@ -8,16 +8,15 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use prost::Name;
 use prost_types::Any;
 use tonic::Code;
 
 use super::context::Context;
 use super::desk::Desk;
 use super::job::Start;
+use super::payload::Payload;
 use super::session::End;
 use super::stop::Stop;
-use super::{packed, unpacked};
 
 /// A handler of messages of any type.
 pub(super) type Handler = Arc<
@@ -57,23 +56,21 @@ where
 /// A handler whose request and response are of known types.
 pub(super) fn typed<Q, P, F, R>(handler: F) -> Handler
 where
-    Q: Name + Default + 'static,
-    P: Name,
+    Q: Payload + 'static,
+    P: Payload,
     F: Fn(Context, Q) -> R + Send + Sync + 'static,
     R: Future<Output = Result<P, Stop>> + Send + 'static,
 {
     Arc::new(move |context, request| match read::<Q>(request.as_ref()) {
-        Ok(request) => handler(context, request).map(|end| Ok(Some(packed(&end?)))).boxed(),
+        Ok(request) => handler(context, request).map(|end| Ok(Some(end?.pack()))).boxed(),
         Err(stop) => std::future::ready(Err(stop)).boxed(),
     })
 }
 
-/// The request in its type; one that was left out is empty.
-fn read<Q: Name + Default>(request: Option<&Any>) -> Result<Q, Stop> {
-    let Some(request) = request else { return Ok(Q::default()) };
-    unpacked(request).map_err(|error| {
-        Stop::fail(Code::InvalidArgument, format!("the request cannot be read: {error}"))
-            .do_not_retry()
+fn read<Q: Payload>(request: Option<&Any>) -> Result<Q, Stop> {
+    request.map_or_else(Q::absent, Q::unpack).map_err(|error| {
+        let message = format!("the request cannot be read: {error}");
+        Stop::fail(Code::InvalidArgument, message).do_not_retry()
     })
 }
 

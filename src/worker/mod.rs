@@ -4,12 +4,11 @@
 //!
 //! ```no_run
 //! use longhaul::client::Client;
-//! use longhaul::worker::{Context, Stop, Worker};
-//! use prost_types::Struct;
+//! use longhaul::worker::{Context, Json, Stop, Worker};
 //!
-//! async fn greet(context: Context, request: Struct) -> Result<Struct, Stop> {
+//! async fn greet(context: Context, Json(whom): Json<String>) -> Result<Json<String>, Stop> {
 //!     context.progress(0.5);
-//!     Ok(request)
+//!     Ok(Json(format!("hello {whom}")))
 //! }
 //!
 //! # async fn run() -> anyhow::Result<()> {
@@ -26,6 +25,7 @@ pub mod demo;
 mod desk;
 mod handlers;
 mod job;
+mod payload;
 mod serve;
 mod session;
 mod stop;
@@ -35,12 +35,12 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use prost::Name;
 use prost_types::Any;
 
 pub use self::connection::Connection;
 pub use self::context::{Acknowledgement, Context, ReportError};
 pub use self::job::Cancelled;
+pub use self::payload::{Json, Payload, TypeMismatch};
 pub use self::serve::RunError;
 pub use self::stop::Stop;
 
@@ -59,27 +59,6 @@ pub struct Worker {
     handlers: Handlers,
     drain: Option<Duration>,
     clock: Arc<dyn Clock>,
-}
-
-/// A payload that is of another type than was asked for, or damaged.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TypeMismatch {
-    /// Of another type.
-    #[error("it is a {found}, not a {wanted}")]
-    Other {
-        /// What was asked for.
-        wanted: String,
-        /// What is there.
-        found: String,
-    },
-    /// Damaged.
-    #[error("it is no {wanted}: {fault}")]
-    Damaged {
-        /// What was asked for.
-        wanted: String,
-        /// What is wrong with it.
-        fault: String,
-    },
 }
 
 impl Worker {
@@ -146,11 +125,12 @@ impl Worker {
     }
 
     /// Does the operations of that method. A request of another type fails the operation with INVALID_ARGUMENT; one that
-    /// was left out is an empty message.
+    /// was left out is an empty message. Types are prost messages that know their names (prost-build's
+    /// `enable_type_names`), [`Json`] of what serde reads, or `()`.
     pub fn handler<Q, P, F, R>(mut self, method: impl Into<String>, handler: F) -> Self
     where
-        Q: Name + Default + 'static,
-        P: Name,
+        Q: Payload + 'static,
+        P: Payload,
         F: Fn(Context, Q) -> R + Send + Sync + 'static,
         R: Future<Output = Result<P, Stop>> + Send + 'static,
     {
@@ -204,22 +184,6 @@ impl fmt::Debug for Worker {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Worker").field("terms", &self.terms).finish_non_exhaustive()
     }
-}
-
-/// A message as a payload.
-fn packed<T: Name>(message: &T) -> Any {
-    let type_url = format!("type.googleapis.com/{}", T::full_name());
-    Any { type_url, value: message.encode_to_vec() }
-}
-
-/// The message in a payload.
-fn unpacked<T: Name + Default>(any: &Any) -> Result<T, TypeMismatch> {
-    let (wanted, found) = (T::full_name(), any.type_url.rsplit('/').next().unwrap_or_default());
-    if found != wanted {
-        return Err(TypeMismatch::Other { wanted, found: found.to_owned() });
-    }
-    T::decode(any.value.as_slice())
-        .map_err(|error| TypeMismatch::Damaged { wanted, fault: error.to_string() })
 }
 
 /// Leases that a worker may hold at once.

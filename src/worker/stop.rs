@@ -5,11 +5,10 @@ use std::error::Error;
 use std::fmt::Display;
 use std::time::{Duration, SystemTime};
 
-use prost::Name;
 use prost_types::Any;
 use tonic::Code;
 
-use super::packed;
+use super::payload::Payload;
 use crate::proto::google::rpc;
 use crate::proto::longhaul::v1 as pb;
 use crate::proto::longhaul::v1::fail_operation_request::RetryDecision;
@@ -68,8 +67,8 @@ impl Stop {
     }
 
     /// Leaves a checkpoint for whoever goes on; at most 256 KiB.
-    pub fn checkpoint(self, checkpoint: &impl Name) -> Self {
-        self.checkpoint_any(packed(checkpoint))
+    pub fn checkpoint(self, checkpoint: &impl Payload) -> Self {
+        self.checkpoint_any(checkpoint.pack())
     }
 
     /// The same with a message of any type.
@@ -83,10 +82,10 @@ impl Stop {
     }
 
     /// Replaces the metadata, of the declared type; at most 64 KiB. Nothing where the operation is released.
-    pub fn metadata(mut self, metadata: &impl Name) -> Self {
+    pub fn metadata(mut self, metadata: &impl Payload) -> Self {
         match &mut *self.call {
-            Call::Fail(fail) => fail.metadata = Some(packed(metadata)),
-            Call::Suspend(suspend) => suspend.metadata = Some(packed(metadata)),
+            Call::Fail(fail) => fail.metadata = Some(metadata.pack()),
+            Call::Suspend(suspend) => suspend.metadata = Some(metadata.pack()),
             Call::Release(_) => {}
         }
         self
@@ -120,9 +119,9 @@ impl Stop {
     }
 
     /// Adds a detail to the error. Nothing where it did not fail.
-    pub fn detail(mut self, detail: &impl Name) -> Self {
+    pub fn detail(mut self, detail: &impl Payload) -> Self {
         if let Call::Fail(pb::FailOperationRequest { error: Some(error), .. }) = &mut *self.call {
-            error.details.push(packed(detail));
+            error.details.push(detail.pack());
         }
         self
     }
