@@ -12,6 +12,7 @@ use figment::providers::{Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::engine::Settings;
 use crate::store::Durability;
 
 /// All settings, in their final types.
@@ -31,6 +32,12 @@ pub struct Config {
     /// The only keyspace to serve.
     #[serde(deserialize_with = "empty_is_none")]
     pub keyspace: Option<Uuid>,
+    /// See [`Settings::progress_interval`].
+    #[serde(with = "humantime_serde")]
+    pub progress_interval: Duration,
+    /// See [`Settings::stall_timeout`].
+    #[serde(with = "humantime_serde")]
+    pub stall_timeout: Duration,
     /// For the embedded store.
     pub embedded: Embedded,
     /// For Redis.
@@ -141,6 +148,11 @@ impl Config {
         let config: Self = figment.extract().map_err(|error| explain(&figment, error))?;
         config.check()?;
         Ok(config)
+    }
+
+    /// The engine's share of them.
+    pub const fn engine(&self) -> Settings {
+        Settings { progress_interval: self.progress_interval, stall_timeout: self.stall_timeout }
     }
 
     fn check(&self) -> Result<(), ConfigError> {

@@ -35,6 +35,19 @@ pub const MAX_UNSEEN_LEASES: u32 = 3;
 /// After a store was away, no lease counts as lost before it has answered for this long, or for the lease's duration.
 pub const RETURN_GRACE: Duration = Duration::from_secs(30);
 
+/// Slots of one stream of a worker.
+pub const MAX_SLOTS: i32 = 10_000;
+/// Leases that a worker holds when it says Hello.
+pub const MAX_HELD: usize = 10_000;
+/// How long the leases of a broken stream live on where the worker names no time.
+pub const DEFAULT_RECONNECT_GRACE: Duration = Duration::from_secs(3);
+/// How long calls and streams may take to finish once the server drains.
+pub const DRAIN: Duration = Duration::from_secs(10);
+/// Reports of progress of one operation are gathered into one commit in so long.
+pub const DEFAULT_PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
+/// What is leased and without progress for so long counts as stalled.
+pub const DEFAULT_STALL_TIMEOUT: Duration = Duration::from_mins(5);
+
 /// Starts in one batch.
 pub const MAX_BATCH: usize = 100;
 /// Bytes of all starts of a batch.

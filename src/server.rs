@@ -13,10 +13,11 @@ use tonic::transport::server::{Connected, TcpIncoming};
 
 use crate::clock::Clock;
 use crate::cores::Cores;
-use crate::engine::Engine;
 use crate::engine::tasks::Tasks;
+use crate::engine::{Engine, Settings};
 use crate::grpc;
 use crate::grpc::health::Health;
+use crate::limits::DRAIN;
 use crate::proto::google::longrunning::operations_server::{Operations, OperationsServer};
 use crate::store::Store;
 
@@ -32,7 +33,12 @@ pub struct Server {
 impl Server {
     /// A server on `store`, its background agents running.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
-        Self::on(Engine::start(store, clock))
+        Self::with(store, clock, Settings::default())
+    }
+
+    /// The same with settings of one's own.
+    pub fn with(store: Arc<dyn Store>, clock: Arc<dyn Clock>, settings: Settings) -> Self {
+        Self::on(Engine::start(store, clock, settings))
     }
 
     /// A server on an engine that was made before.
@@ -177,7 +183,5 @@ where
 /// Streams of one connection: many watchers share one.
 const MAX_STREAMS: u32 = 100_000;
 const KEEPALIVE: Duration = Duration::from_secs(30);
-/// How long calls may take to finish once the server drains.
-const DRAIN: Duration = Duration::from_secs(10);
 /// How often health looks at the store.
 const LOOK: Duration = Duration::from_secs(1);

@@ -62,7 +62,7 @@ pub(super) async fn serve<F: Future<Output = anyhow::Result<()>>>(
         version = env!("CARGO_PKG_VERSION"),
         "serving"
     );
-    let server = Server::new(store, clock);
+    let server = Server::with(store, clock, config.engine());
     let serving = async {
         let (listener, until) =
             (tokio::net::TcpListener::from_std(listener)?, shutdown.clone().cancelled_owned());

@@ -185,6 +185,15 @@ impl Engine {
         Ok(Sweep { due: due_entries, changed })
     }
 
+    /// Does what is due for these records.
+    pub(super) async fn sweep_keys(&self, class: DueClass, keys: Vec<Key>) {
+        for key in keys {
+            if let Some(answering_since) = self.inner.store.answering_since(self.partition(key)) {
+                self.clone().do_due(key, Due { class, answering_since }).await;
+            }
+        }
+    }
+
     /// Does what is due for one record; whether it changed.
     async fn do_due(self, key: Key, due: Due) -> bool {
         match self.apply_to_key(key, &Command::Due(due)).await {

@@ -8,6 +8,7 @@ use super::view::payload;
 use super::{Engine, Reason, Result};
 use crate::operation::command::{Command, Proof, Release};
 use crate::operation::lease::Lease;
+use crate::operation::payload::Payload;
 use crate::operation::{Operation, Record};
 use crate::store::codec::Slot;
 use crate::store::{Key, StoreError};
@@ -15,8 +16,8 @@ use crate::store::{Key, StoreError};
 /// A lease that was committed.
 #[derive(Clone, Debug)]
 pub(super) struct Grant {
-    key: Key,
-    operation: Box<Operation>,
+    pub(super) key: Key,
+    pub(super) operation: Box<Operation>,
 }
 
 /// An operation with everything that its worker needs.
@@ -54,6 +55,40 @@ impl Grant {
 }
 
 impl Leased {
+    /// About how many bytes it takes in a message.
+    pub(super) fn weight(&self) -> usize {
+        let payloads = [&self.request, &self.metadata, &self.checkpoint, &self.resume_input];
+        let payloads = payloads.into_iter().flatten();
+        let bytes: usize = payloads.map(|any| any.value.len() + any.type_url.len()).sum();
+        bytes + rest_weight(&self.operation)
+    }
+
+    /// What was leased, where all its payloads are in the record; else it comes back.
+    pub(super) fn inline(grant: Grant) -> std::result::Result<(Key, Self), Grant> {
+        let inline =
+            |payload: Option<&Payload>| payload.is_none_or(|payload| payload.inline().is_some());
+        let operation = &grant.operation;
+        let all = [
+            operation.spec.request.as_ref(),
+            operation.metadata.as_ref(),
+            operation.checkpoint.as_ref(),
+            operation.resume_input.as_ref(),
+        ];
+        if !all.into_iter().all(inline) {
+            return Err(grant);
+        }
+        let Grant { key, mut operation } = grant;
+        let take = |payload: &mut Option<Payload>| match payload.take() {
+            Some(Payload::Inline(any)) => Some(any),
+            _ => None,
+        };
+        let request = take(&mut operation.spec.request);
+        let metadata = take(&mut operation.metadata);
+        let checkpoint = take(&mut operation.checkpoint);
+        let resume_input = take(&mut operation.resume_input);
+        Ok((key, Self { operation, request, metadata, checkpoint, resume_input }))
+    }
+
     /// The lease.
     pub fn lease(&self) -> Option<&Lease> {
         self.operation.state.lease()
@@ -102,8 +137,12 @@ pub(super) fn weight(operation: &Operation) -> usize {
         .flatten()
         .map(|payload| payload.size() + payload.type_url().len())
         .sum();
+    payloads + rest_weight(operation)
+}
+
+fn rest_weight(operation: &Operation) -> usize {
     let error = operation.last_error.as_ref().map_or(0, prost::Message::encoded_len);
-    payloads + error + prost::Message::encoded_len(&operation.spec.options) + FIXED_SIZE
+    error + prost::Message::encoded_len(&operation.spec.options) + FIXED_SIZE
 }
 
 /// What the fields of a lease without payloads take, generously.
@@ -117,7 +156,10 @@ impl Drop for LeaseBatch {
 
 impl Engine {
     /// The payloads of a lease; nothing where the lease is already gone again.
-    async fn load(&self, grant: &Grant) -> std::result::Result<Option<Leased>, StoreError> {
+    pub(super) async fn load(
+        &self,
+        grant: &Grant,
+    ) -> std::result::Result<Option<Leased>, StoreError> {
         let operation = grant.operation.clone();
         let of = |slot, stored| payload(&*self.inner.store, grant.key, slot, stored);
         let request = of(Slot::Request, operation.spec.request.as_ref()).await?;
@@ -146,7 +188,13 @@ impl Engine {
         for grant in grants {
             let Some(token) = grant.lease().map(|lease| lease.token) else { continue };
             let proof = Proof { token, fingerprint: [0; 16] };
-            let release = Release { proof, checkpoint: None, delay: Duration::ZERO, seen: false };
+            let release = Release {
+                proof,
+                checkpoint: None,
+                delay: Duration::ZERO,
+                seen: false,
+                holder: None,
+            };
             let engine = self.clone();
             self.inner.tasks.finish("release", async move {
                 let command = Command::Release(Box::new(release));

@@ -28,7 +28,12 @@ pub struct Done {
 }
 
 impl Done {
-    const fn new(record: Option<Record>, answer: Answer, changed: bool, time: Timestamp) -> Self {
+    pub(super) const fn new(
+        record: Option<Record>,
+        answer: Answer,
+        changed: bool,
+        time: Timestamp,
+    ) -> Self {
         Self { record, answer, changed, time }
     }
 
@@ -156,6 +161,8 @@ impl Engine {
                 fencing: if change.leases { committed.revision } else { old.fencing },
             };
         }
+        let operation = record.as_ref().and_then(Record::operation);
+        self.inner.held.written(key, committed.revision, operation);
         if change.visible && self.inner.hub.is_watched(key) {
             let state = match record.as_ref().and_then(Record::operation) {
                 // Work on it may go on, but callers see no more of it.

@@ -1,28 +1,29 @@
 //! The dispatcher of each queue: one task that serves all workers waiting here, in the order in which they came.
 //!
-//! It looks at the queue when a worker arrives and when a hint says that something became ready. It runs only while
-//! somebody waits.
+//! It looks at the queue when a worker arrives, when a worker has room again and more may be ready, and when a hint says that
+//! something became ready. It lives only while somebody is in the line. Where a look found nothing more, the queue is *quiet*,
+//! and a start may commit with the lease of a waiting worker in it (`starts.rs`).
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 
 use super::batch::{Grant, weight};
-use super::commit::Spot;
+use super::commit::{Spot, understand};
 use super::error::{Reason, Result};
 use super::recent::worth_keeping;
-use super::{Engine, LeaseRequest, random};
+use super::seat::{Offer, Seat};
+use super::{Engine, random};
 use crate::limits::{MAX_LEASES, MAX_REPLY_BYTES};
 use crate::operation::command::{Command, Take};
 use crate::operation::entries::ready_index;
 use crate::operation::lease::Token;
-use crate::operation::{Applied, Change, Stamps, apply};
-use crate::store::codec::decode;
+use crate::operation::{Applied, Change, apply};
 use crate::store::plan::Before;
-use crate::store::{CommitError, Index, Key, Put, Scan, StoreError, WriteSet};
+use crate::store::{CommitError, Committed, Entry, Index, Key, Scan, StoreError};
 
 /// The dispatchers of one server, by queue.
 #[derive(Default)]
@@ -32,24 +33,17 @@ pub(super) struct Dispatchers {
 
 struct Dispatcher {
     queue: String,
-    waiting: Mutex<VecDeque<Waiting>>,
+    line: Mutex<VecDeque<Arc<Seat>>>,
     wake: Notify,
+    /// Nothing was ready at the last look, and nothing became so since.
+    quiet: AtomicBool,
 }
 
-struct Waiting {
-    request: LeaseRequest,
-    /// Wants an answer after the next look, even an empty one.
-    leaving: Arc<AtomicBool>,
-    reply: oneshot::Sender<Result<Vec<Grant>>>,
-}
-
-/// A worker's place in the line of a queue; dropped, it is given up.
+/// A seat in the line of a queue; dropped, it is given up.
 pub(super) struct Place {
     engine: Engine,
     queue: String,
-    leaving: Arc<AtomicBool>,
-    /// What the queue has for the worker.
-    pub(super) reply: oneshot::Receiver<Result<Vec<Grant>>>,
+    pub(super) seat: Arc<Seat>,
 }
 
 /// What came of one look at the queue.
@@ -69,7 +63,8 @@ struct Candidate {
     command: Command,
     before: Before,
     change: Box<Change>,
-    waiting: usize,
+    /// Which of the offers it is for.
+    offer: usize,
     generation: u64,
 }
 
@@ -77,8 +72,24 @@ impl Dispatchers {
     /// Something became ready in a queue.
     pub(super) fn wake(&self, queue: &str) {
         if let Some(dispatcher) = lock(&self.queues).get(queue) {
+            dispatcher.stir();
+        }
+    }
+
+    /// A worker of a queue has room again: worth a look only where something may be ready.
+    pub(super) fn room(&self, queue: &str) {
+        if let Some(dispatcher) = lock(&self.queues).get(queue)
+            && !dispatcher.quiet.load(Ordering::Acquire)
+        {
             dispatcher.wake.notify_one();
         }
+    }
+
+    /// Room for what is about to be started in a queue where nothing else is ready, for up to `most` operations.
+    pub(super) fn eager(&self, queue: &str, most: usize) -> Vec<Offer> {
+        let dispatcher = lock(&self.queues).get(queue).cloned();
+        let quiet = dispatcher.filter(|dispatcher| dispatcher.quiet.load(Ordering::Acquire));
+        quiet.map_or_else(Vec::new, |dispatcher| dispatcher.single_offers(most))
     }
 
     /// How many there are.
@@ -89,46 +100,56 @@ impl Dispatchers {
 
     /// Something may have become ready anywhere.
     pub(super) fn wake_all(&self) {
-        lock(&self.queues).values().for_each(|dispatcher| dispatcher.wake.notify_one());
+        lock(&self.queues).values().for_each(|dispatcher| dispatcher.stir());
     }
 }
 
 impl Engine {
-    /// Waits for leases.
-    pub(super) fn queue_up(&self, request: LeaseRequest) -> Place {
-        let (reply, receiver) = oneshot::channel();
-        let leaving = Arc::<AtomicBool>::default();
-        let place = Place {
-            engine: self.clone(),
-            queue: request.queue.as_str().to_owned(),
-            leaving: leaving.clone(),
-            reply: receiver,
-        };
-        let queue = request.queue.as_str().to_owned();
+    /// Takes a seat in the line of a queue.
+    pub(super) fn queue_up(&self, queue: &str, seat: Seat) -> Place {
+        let seat = Arc::new(seat);
         let mut queues = lock(&self.inner.dispatchers.queues);
-        let dispatcher = queues.get(&queue).cloned();
-        let dispatcher = dispatcher.unwrap_or_else(|| {
+        let dispatcher = queues.get(queue).cloned().unwrap_or_else(|| {
             let dispatcher = Arc::new(Dispatcher {
-                queue: queue.clone(),
-                waiting: Mutex::default(),
+                queue: queue.to_owned(),
+                line: Mutex::default(),
                 wake: Notify::new(),
+                quiet: AtomicBool::new(false),
             });
-            queues.insert(queue, dispatcher.clone());
+            queues.insert(queue.to_owned(), dispatcher.clone());
             let (engine, serving) = (self.clone(), dispatcher.clone());
             self.inner.tasks.spawn("dispatcher", async move { engine.dispatch(serving).await });
             dispatcher
         });
         // Under the lock of all queues: the dispatcher cannot have gone in between.
-        lock(&dispatcher.waiting).push_back(Waiting { request, leaving, reply });
+        lock(&dispatcher.line).push_back(seat.clone());
         drop(queues);
         dispatcher.wake.notify_one();
-        place
+        Place { engine: self.clone(), queue: queue.to_owned(), seat }
+    }
+
+    /// What a lease for that seat is asked for with.
+    pub(super) fn take_for(&self, seat: &Seat) -> Take {
+        Take {
+            token: Token(random()),
+            worker: seat.worker.clone(),
+            duration: seat.duration,
+            holder: seat.holder,
+            stall_timeout: self.inner.settings.stall_timeout,
+        }
     }
 
     async fn dispatch(&self, dispatcher: Arc<Dispatcher>) {
         loop {
             dispatcher.wake.notified().await;
-            self.serve(&dispatcher).await;
+            while let Err(error) = self.serve(&dispatcher).await {
+                dispatcher.refuse_all(&error);
+                // Streams stay in the line: the store comes back, and nobody may tell.
+                if !dispatcher.somebody_waits() {
+                    break;
+                }
+                self.idle_for(AWAY).await;
+            }
             if self.retire(&dispatcher) {
                 return;
             }
@@ -136,21 +157,19 @@ impl Engine {
     }
 
     /// Looks at the queue until nobody waits or nothing is there.
-    async fn serve(&self, dispatcher: &Dispatcher) {
+    async fn serve(&self, dispatcher: &Dispatcher) -> std::result::Result<(), StoreError> {
         let (mut fruitless, mut unfit) = (0, 0);
         while dispatcher.somebody_waits() && !self.is_draining() {
             let present = dispatcher.length();
-            let round = match self.serve_round(dispatcher, unfit).await {
-                Ok(round) => round,
-                Err(error) => return dispatcher.refuse_all(&error),
-            };
+            let round = self.serve_round(dispatcher, unfit).await?;
             unfit = round.unfit;
             if round.served {
                 fruitless = 0;
                 continue;
             }
             if !round.raced {
-                return dispatcher.dismiss(present);
+                dispatcher.dismiss(present);
+                return Ok(());
             }
             fruitless += 1;
             if fruitless > RACES {
@@ -162,6 +181,7 @@ impl Engine {
                 }
             }
         }
+        Ok(())
     }
 
     /// One look at the queue, for all who wait, beyond `unfit` entries that nobody could take the last time.
@@ -170,78 +190,44 @@ impl Engine {
         dispatcher: &Dispatcher,
         unfit: usize,
     ) -> std::result::Result<Round, StoreError> {
-        let store = &self.inner.store;
-        let demands = dispatcher.demands();
-        let wanted =
-            demands.iter().map(|request| request.max).sum::<usize>().min(MAX_LEASES) + unfit;
-        let entries =
-            store.scan(Scan::first(Index::new(ready_index(&dispatcher.queue)), wanted)).await?;
-        let keys: Vec<Key> = entries.iter().filter_map(crate::store::Entry::key).collect();
+        let mut offers = dispatcher.offers();
+        let wanted = offers.iter().map(Offer::room).sum::<usize>().min(MAX_LEASES) + unfit;
+        // Before the look: what becomes ready while it is under way is none of its business.
+        dispatcher.quiet.store(true, Ordering::Release);
+        let index = Index::new(ready_index(&dispatcher.queue));
+        let entries = self.inner.store.scan(Scan::first(index, wanted)).await;
+        let keys: Vec<Key> = entries
+            .inspect_err(|_| dispatcher.quiet.store(false, Ordering::Release))?
+            .iter()
+            .filter_map(Entry::key)
+            .collect();
         if keys.is_empty() {
             return Ok(Round { served: false, raced: false, unfit: 0 });
         }
-        let (candidates, unfit) = self.decide(&demands, &keys).await?;
-        let (sets, puts): (_, Vec<_>) = self.sets(&candidates).unzip();
-        let results = store.commit(sets).await;
-        let mut grants: Vec<Vec<Grant>> = demands.iter().map(|_| Vec::new()).collect();
-        let mut raced = unfit > 0;
-        let mut outage = None;
-        for ((candidate, put), result) in candidates.into_iter().zip(puts).zip(results) {
-            let stamps = candidate.before.stamps;
-            match result {
-                Ok(committed) => {
-                    self.inner.recent.keep_some(put, committed);
-                    let record = self.committed(
-                        Spot { key: candidate.key, generation: candidate.generation },
-                        Some(stamps),
-                        *candidate.change,
-                        committed,
-                    );
-                    grants[candidate.waiting]
-                        .extend(record.and_then(|record| Grant::new(candidate.key, record)));
-                }
-                // It may have been given: the token tells.
-                Err(CommitError::Unavailable(error)) => {
-                    match self.apply_to_key(candidate.key, &candidate.command).await {
-                        Ok(done) => {
-                            let record = done.and_then(|done| done.record);
-                            grants[candidate.waiting].extend(
-                                record.and_then(|record| Grant::new(candidate.key, record)),
-                            );
-                        }
-                        // Somebody else has it.
-                        Err(refused) if refused.reason != Reason::StoreUnavailable => raced = true,
-                        Err(_) => {
-                            let lost = candidate
-                                .change
-                                .record
-                                .and_then(|record| Grant::new(candidate.key, record));
-                            self.release_unseen(lost.into_iter().collect());
-                            outage = Some(error);
-                        }
-                    }
-                }
-                Err(CommitError::Conflict | CommitError::Early) => raced = true,
-            }
+        dispatcher.quiet.store(false, Ordering::Release);
+        let (candidates, unfit) = self.decide(&offers, &keys).await?;
+        let taken = self.take_all(&offers, candidates).await;
+        let served = taken.grants.iter().any(|grants| !grants.is_empty());
+        for (offer, grants) in offers.iter_mut().zip(taken.grants) {
+            let unheard = offer.fill(grants);
+            self.take_back(&offer.seat, unheard);
         }
-        let served = grants.iter().any(|grants| !grants.is_empty());
-        dispatcher.hand_out(self, grants);
-        outage.map_or(Ok(Round { served, raced, unfit }), Err)
+        dispatcher.rotate(&offers);
+        let raced = unfit > 0 || taken.raced;
+        taken.outage.map_or(Ok(Round { served, raced, unfit }), Err)
     }
 
     /// Reads what is at the head of the queue and gives it to those who wait, first come, first served, and to each no more than
     /// a reply holds. Also counts what nobody can take.
     async fn decide(
         &self,
-        demands: &[LeaseRequest],
+        offers: &[Offer],
         keys: &[Key],
     ) -> std::result::Result<(Vec<Candidate>, usize), StoreError> {
         let store = &self.inner.store;
         let (mut waiting, mut given, mut bytes, mut unfit) = (0, 0, 0, 0);
-        let generations: Vec<u64> = keys
-            .iter()
-            .map(|key| self.inner.hub.generation(store.keyspace().partition(*key)))
-            .collect();
+        let generations: Vec<u64> =
+            keys.iter().map(|key| self.inner.hub.generation(self.partition(*key))).collect();
         let records = store.get(keys).await?;
         let mut candidates = Vec::with_capacity(keys.len());
         for ((key, record), generation) in keys.iter().zip(records).zip(generations) {
@@ -250,25 +236,21 @@ impl Engine {
                 continue;
             };
             let size = before.record.operation().map_or(0, weight);
-            if given > 0 && (given >= demands[waiting].max || bytes + size > MAX_REPLY_BYTES) {
+            let room = offers.get(waiting).map_or(0, Offer::room);
+            if given > 0 && (given >= room || bytes + size > MAX_REPLY_BYTES) {
                 (waiting, given, bytes) = (waiting + 1, 0, 0);
             }
-            let Some(request) = demands.get(waiting) else { break };
-            let take = Take {
-                token: Token(random()),
-                worker: request.worker.clone(),
-                duration: request.duration,
-                holder: None,
-            };
-            let now = store.now(store.keyspace().partition(*key));
-            let command = Command::Lease(take);
+            let Some(offer) = offers.get(waiting) else { break };
+            let command = Command::Lease(self.take_for(&offer.seat));
+            let now = store.now(self.partition(*key));
             if let Ok(Applied::Changed(change)) = apply(&before.record, &command, now) {
+                let key = *key;
                 candidates.push(Candidate {
-                    key: *key,
+                    key,
                     command,
                     before,
                     change,
-                    waiting,
+                    offer: waiting,
                     generation,
                 });
                 (given, bytes) = (given + 1, bytes + size);
@@ -279,19 +261,92 @@ impl Engine {
         Ok((candidates, unfit))
     }
 
-    /// What to commit, and what of it to remember.
-    fn sets(&self, candidates: &[Candidate]) -> impl Iterator<Item = (WriteSet, Option<Put>)> {
-        candidates.iter().map(|Candidate { key, before, change, .. }| {
-            let set = self.plan(*key, Some(before), change);
-            let put = worth_keeping(&set, change);
-            (set, put)
-        })
+    /// Commits the leases.
+    async fn take_all(&self, offers: &[Offer], candidates: Vec<Candidate>) -> Taken {
+        let mut taken = Taken::of(offers.len());
+        let mut puts = Vec::with_capacity(candidates.len());
+        let sets = candidates.iter().map(|candidate| {
+            self.expect(candidate.key, &offers[candidate.offer].seat);
+            let set = self.plan(candidate.key, Some(&candidate.before), &candidate.change);
+            puts.push(worth_keeping(&set, &candidate.change));
+            set
+        });
+        let results = self.inner.store.commit(sets.collect()).await;
+        for ((candidate, put), result) in candidates.into_iter().zip(puts).zip(results) {
+            let (key, offer) = (candidate.key, candidate.offer);
+            let grant = match result {
+                Ok(committed) => {
+                    self.inner.recent.keep_some(put, committed);
+                    self.granted(candidate, committed)
+                }
+                Err(CommitError::Unavailable(error)) => {
+                    self.ask_again(candidate, error, &mut taken).await
+                }
+                Err(CommitError::Conflict | CommitError::Early) => {
+                    taken.raced = true;
+                    None
+                }
+            };
+            if grant.is_none() {
+                self.inner.held.leave(key, &offers[offer].seat);
+            }
+            taken.grants[offer].extend(grant);
+        }
+        taken
     }
 
-    /// Ends a dispatcher for whom nobody waits.
+    fn granted(&self, candidate: Candidate, committed: Committed) -> Option<Grant> {
+        let Candidate { key, before, change, generation, .. } = candidate;
+        let spot = Spot { key, generation };
+        let record = self.committed(spot, Some(before.stamps), *change, committed);
+        record.and_then(|record| Grant::new(key, record))
+    }
+
+    /// It is not known whether the lease was given: the token tells.
+    async fn ask_again(
+        &self,
+        candidate: Candidate,
+        error: StoreError,
+        taken: &mut Taken,
+    ) -> Option<Grant> {
+        match self.apply_to_key(candidate.key, &candidate.command).await {
+            Ok(done) => done
+                .and_then(|done| done.record)
+                .and_then(|record| Grant::new(candidate.key, record)),
+            // Somebody else has it.
+            Err(refused) if refused.reason != Reason::StoreUnavailable => {
+                taken.raced = true;
+                None
+            }
+            Err(_) => {
+                let lost =
+                    candidate.change.record.and_then(|record| Grant::new(candidate.key, record));
+                self.release_unseen(lost.into_iter().collect());
+                taken.outage = Some(error);
+                None
+            }
+        }
+    }
+
+    /// Before a lease is committed for a stream: from then on it hears of all that happens to it.
+    pub(super) fn expect(&self, key: Key, seat: &Arc<Seat>) {
+        if seat.holder.is_some() {
+            self.inner.held.enter(key, seat);
+        }
+    }
+
+    /// Gives back what was leased for a worker that is gone.
+    pub(super) fn take_back(&self, seat: &Arc<Seat>, unheard: Vec<Grant>) {
+        for grant in &unheard {
+            self.inner.held.leave(grant.key, seat);
+        }
+        self.release_unseen(unheard);
+    }
+
+    /// Ends a dispatcher in whose line nobody is.
     fn retire(&self, dispatcher: &Arc<Dispatcher>) -> bool {
         let mut queues = lock(&self.inner.dispatchers.queues);
-        let idle = !dispatcher.somebody_waits();
+        let idle = dispatcher.is_deserted();
         if idle {
             queues.remove(&dispatcher.queue);
         }
@@ -299,61 +354,88 @@ impl Engine {
     }
 }
 
+/// What came of committing leases.
+struct Taken {
+    /// For each offer.
+    grants: Vec<Vec<Grant>>,
+    raced: bool,
+    outage: Option<StoreError>,
+}
+
+impl Taken {
+    fn of(offers: usize) -> Self {
+        Self { grants: (0..offers).map(|_| Vec::new()).collect(), raced: false, outage: None }
+    }
+}
+
 impl Dispatcher {
-    /// Whether anybody still waits; those who left are forgotten.
+    /// Something became ready.
+    fn stir(&self) {
+        self.quiet.store(false, Ordering::Release);
+        self.wake.notify_one();
+    }
+
+    /// Whether anybody has room or wants an answer; those who left are forgotten.
     fn somebody_waits(&self) -> bool {
-        let mut waiting = lock(&self.waiting);
-        waiting.retain(|waiting| !waiting.reply.is_closed());
-        !waiting.is_empty()
+        let mut line = lock(&self.line);
+        line.retain(|seat| !seat.is_over());
+        line.iter().any(|seat| seat.waits())
+    }
+
+    fn is_deserted(&self) -> bool {
+        let mut line = lock(&self.line);
+        line.retain(|seat| !seat.is_over());
+        line.is_empty()
     }
 
     fn length(&self) -> usize {
-        lock(&self.waiting).len()
+        lock(&self.line).len()
     }
 
     /// Answers those of the first `present` in the line who wanted just one more look.
     fn dismiss(&self, present: usize) {
-        let mut line = lock(&self.waiting);
-        for (position, waiting) in std::mem::take(&mut *line).into_iter().enumerate() {
-            if position < present && waiting.leaving.load(Ordering::Acquire) {
-                // Whoever left needs no answer.
-                let _ = waiting.reply.send(Ok(Vec::new()));
-            } else {
-                line.push_back(waiting);
-            }
+        for seat in lock(&self.line).iter().take(present).filter(|seat| seat.is_leaving()) {
+            seat.dismiss(Ok(()));
         }
     }
 
-    fn demands(&self) -> Vec<LeaseRequest> {
-        lock(&self.waiting).iter().take(MAX_LEASES).map(|waiting| waiting.request.clone()).collect()
+    /// Sets room aside for one look, in the order of the line.
+    fn offers(&self) -> Vec<Offer> {
+        let line = lock(&self.line);
+        let waiting = line.iter().filter(|seat| seat.waits());
+        waiting.filter_map(|seat| seat.offer(MAX_LEASES)).take(MAX_LEASES).collect()
     }
 
-    /// Answers those at the head of the line for whom there is something; `grants` is in their order.
-    fn hand_out(&self, engine: &Engine, grants: Vec<Vec<Grant>>) {
-        let mut line = lock(&self.waiting);
-        let mut rest = VecDeque::with_capacity(line.len());
-        let mut unheard = Vec::new();
-        for grants in grants {
-            let Some(waiting) = line.pop_front() else {
-                unheard.extend(grants);
-                continue;
-            };
-            if grants.is_empty() {
-                rest.push_back(waiting);
-            } else if let Err(Ok(back)) = waiting.reply.send(Ok(grants)) {
-                unheard.extend(back);
+    /// Sets room aside for so many operations, spread over those who wait.
+    fn single_offers(&self, most: usize) -> Vec<Offer> {
+        let mut line = lock(&self.line);
+        let mut offers = Vec::with_capacity(most.min(line.len()));
+        let mut passed_over = 0;
+        while offers.len() < most && passed_over < line.len() {
+            let Some(seat) = line.pop_front() else { break };
+            match seat.offer(1).filter(|_| !seat.is_over()) {
+                Some(offer) => {
+                    offers.push(offer);
+                    passed_over = 0;
+                }
+                None => passed_over += 1,
             }
+            line.push_back(seat);
         }
-        rest.append(&mut line);
-        *line = rest;
-        drop(line);
-        engine.release_unseen(unheard);
+        offers
+    }
+
+    /// Whoever got something goes to the end of the line.
+    fn rotate(&self, offers: &[Offer]) {
+        let served = |seat: &Arc<Seat>| offers.iter().any(|offer| Arc::ptr_eq(&offer.seat, seat));
+        let mut line = lock(&self.line);
+        let (served, rest): (VecDeque<_>, VecDeque<_>) = line.drain(..).partition(served);
+        line.extend(rest.into_iter().chain(served));
     }
 
     fn refuse_all(&self, error: &StoreError) {
-        for waiting in lock(&self.waiting).drain(..) {
-            // Whoever left needs no answer.
-            let _ = waiting.reply.send(Err(error.clone().into()));
+        for seat in lock(&self.line).iter().filter(|seat| seat.holder.is_none()) {
+            seat.dismiss(Err(error.clone().into()));
         }
     }
 }
@@ -361,41 +443,52 @@ impl Dispatcher {
 impl Place {
     /// Has the answer come after the next look, even an empty one.
     pub(super) fn leave(&self) {
-        self.leaving.store(true, Ordering::Release);
+        self.seat.leave();
         self.engine.inner.dispatchers.wake(&self.queue);
     }
 
-    /// Gives the place up, and takes what was sent before.
-    pub(super) fn close(&mut self) -> Option<Result<Vec<Grant>>> {
-        self.reply.close();
-        self.reply.try_recv().ok()
+    /// Makes room for more leases, or takes it back.
+    pub(super) fn add_room(&self, room: i64) {
+        self.seat.add_room(room);
+        if room > 0 {
+            self.engine.inner.dispatchers.room(&self.queue);
+        }
+    }
+
+    /// Gives the seat up, and takes what was handed over before.
+    pub(super) fn close(&self) -> Result<Vec<Grant>> {
+        let inbox = self.seat.close();
+        match inbox.end {
+            Some(Err(error)) if inbox.grants.is_empty() => Err(error),
+            _ => Ok(inbox.grants),
+        }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if let Some(Ok(unheard)) = self.close() {
-            self.engine.release_unseen(unheard);
-        }
+        self.engine.take_back(&self.seat, self.seat.close().grants);
         // A dispatcher for whom nobody waits any more goes too.
-        self.engine.inner.dispatchers.wake(&self.queue);
+        self.engine.inner.dispatchers.retire_soon(&self.queue);
+    }
+}
+
+impl Dispatchers {
+    /// Somebody left a line.
+    fn retire_soon(&self, queue: &str) {
+        if let Some(dispatcher) = lock(&self.queues).get(queue) {
+            dispatcher.wake.notify_one();
+        }
     }
 }
 
 /// A record that can be read. One that cannot must not keep everything behind it in the queue from being taken.
 fn readable(record: &crate::store::Record) -> Option<Before> {
-    let stamps = Stamps {
-        revision: record.revision,
-        visible: record.visible_revision,
-        fencing: record.fencing_number,
-    };
-    match decode(record) {
-        Ok(record) => Some(Before { record, stamps }),
-        Err(error) => {
-            tracing::error!(%error, "passing over what is ready but cannot be read");
-            None
-        }
-    }
+    understand(record)
+        .inspect_err(
+            |error| tracing::error!(%error, "passing over what is ready but cannot be read"),
+        )
+        .ok()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -407,3 +500,5 @@ const RACES: u32 = 3;
 /// What each further look without success adds to the pause before the next.
 const PAUSE: Duration = Duration::from_millis(10);
 const MAX_PAUSES: u32 = 100;
+/// How long after a store's refusal the next look is.
+const AWAY: Duration = Duration::from_secs(1);

@@ -39,13 +39,15 @@ pub enum Reason {
     InvalidState,
     LeaseLost,
     StoreUnavailable,
+    /// A worker's stream was silent for too long.
+    WorkerLost,
     /// Health knows no such service.
     ServiceNotFound,
 }
 
 impl Reason {
     /// All of them, for the tests that hold documents and projections to this list.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::InvalidName,
         Self::InvalidArgument,
         Self::Unimplemented,
@@ -69,6 +71,7 @@ impl Reason {
         Self::InvalidState,
         Self::LeaseLost,
         Self::StoreUnavailable,
+        Self::WorkerLost,
         Self::ServiceNotFound,
     ];
 
@@ -95,6 +98,7 @@ impl Reason {
             Self::InvalidState => "INVALID_STATE",
             Self::LeaseLost => "LEASE_LOST",
             Self::StoreUnavailable => "STORE_UNAVAILABLE",
+            Self::WorkerLost => "WORKER_LOST",
             Self::ServiceNotFound => "SERVICE_NOT_FOUND",
         }
     }
@@ -114,7 +118,7 @@ impl Reason {
             | Self::TypeMismatch
             | Self::PayloadTooLarge => Code::InvalidArgument,
             Self::NotSupported => Code::Unimplemented,
-            Self::ServerDraining | Self::StoreUnavailable => Code::Unavailable,
+            Self::ServerDraining | Self::StoreUnavailable | Self::WorkerLost => Code::Unavailable,
             Self::Internal => Code::Internal,
             Self::OperationNotFound | Self::OperationExpired | Self::OperationDeleted | Self::ServiceNotFound => Code::NotFound,
             Self::OperationAlreadyExists | Self::NameExpired | Self::NameDeleted => Code::AlreadyExists,

@@ -201,6 +201,7 @@ impl Engine {
                 {
                     self.inner.dispatchers.wake(queue);
                 }
+                self.inner.held.hint(hint.key, hint.revision);
                 if hub.known_revision(hint.key).is_some_and(|known| known < hint.revision) {
                     hub.refresh(hint.key);
                 }
@@ -211,6 +212,7 @@ impl Engine {
                     hub.generations[usize::from(partition.0)].fetch_add(1, Ordering::AcqRel);
                 }
                 let keyspace = self.inner.store.keyspace();
+                self.inner.held.gap(keyspace, &partitions);
                 let affected: Vec<Key> = hub
                     .cells()
                     .keys()

@@ -9,14 +9,20 @@ mod calls;
 mod commit;
 mod dispatcher;
 mod error;
+mod held;
 mod hub;
+mod pace;
 mod page_token;
 mod pages;
 mod recent;
+mod seat;
+mod settings;
 mod starts;
+pub mod stream;
 pub mod tasks;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod view;
 mod watch;
 mod work;
@@ -24,7 +30,7 @@ mod work;
 use std::sync::Arc;
 
 use crate::clock::Clock;
-use crate::store::{Key, Store};
+use crate::store::{Key, Partition, Store};
 
 pub use self::agents::{Janitor, Reaper, Scheduler, Sweep};
 pub use self::batch::{LeaseBatch, Leased};
@@ -32,13 +38,16 @@ pub use self::caller::{Caller, Permission, Policy};
 pub use self::commit::Done;
 pub use self::error::{Error, Reason, Result};
 pub use self::pages::{ListPage, ListQuery};
+pub use self::settings::Settings;
 pub use self::starts::{StartRequest, Started};
 pub use self::view::View;
 pub use self::watch::{EventKind, ResumeToken, Watch, WatchEvent, WatchFrom, WatchOptions};
 pub use self::work::LeaseRequest;
 
 use self::dispatcher::Dispatchers;
+use self::held::Held;
 use self::hub::Hub;
+use self::pace::Pace;
 use self::recent::Recent;
 use self::tasks::Tasks;
 
@@ -54,6 +63,9 @@ struct Inner {
     policy: Policy,
     hub: Hub,
     dispatchers: Dispatchers,
+    held: Held,
+    settings: Settings,
+    pace: Pace,
     recent: Recent,
     scheduler_wake: tokio::sync::Notify,
     tasks: Tasks,
@@ -62,14 +74,18 @@ struct Inner {
 
 impl Engine {
     /// An engine on `store`, its background agents running.
-    pub fn start(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
-        let engine = Self::without_agents(store, clock);
+    pub fn start(store: Arc<dyn Store>, clock: Arc<dyn Clock>, settings: Settings) -> Self {
+        let engine = Self::with(store, clock, settings);
         engine.run_agents();
         engine
     }
 
     /// An engine whose agents run only when a test calls them.
     pub fn without_agents(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
+        Self::with(store, clock, Settings::default())
+    }
+
+    fn with(store: Arc<dyn Store>, clock: Arc<dyn Clock>, settings: Settings) -> Self {
         let hub = Hub::new(store.keyspace().partitions());
         let engine = Self {
             inner: Arc::new(Inner {
@@ -78,6 +94,9 @@ impl Engine {
                 policy: Policy::default(),
                 hub,
                 dispatchers: Dispatchers::default(),
+                held: Held::default(),
+                settings,
+                pace: Pace::default(),
                 recent: Recent::default(),
                 scheduler_wake: tokio::sync::Notify::new(),
                 tasks: Tasks::default(),
@@ -85,6 +104,7 @@ impl Engine {
             }),
         };
         engine.follow_feed();
+        engine.run_pace();
         engine
     }
 
@@ -118,6 +138,10 @@ impl Engine {
         self.drain();
         self.inner.tasks.stop().await;
         self.inner.store.close().await;
+    }
+
+    fn partition(&self, key: Key) -> Partition {
+        self.inner.store.keyspace().partition(key)
     }
 
     fn key(&self, name: &crate::operation::name::Name) -> Key {

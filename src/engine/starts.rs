@@ -6,16 +6,18 @@ use prost_types::Any;
 use uuid::Uuid;
 
 use super::Engine;
+use super::batch::Grant;
 use super::caller::{Caller, Permission};
 use super::commit::{Patience, Spot};
 use super::error::{Error, Reason, Result};
+use super::seat::Offer;
 use super::view::View;
 use crate::operation::command::Take;
 use crate::operation::lease::{Fingerprint, Token};
 use crate::operation::name::{Id, Name, Parent, Queue};
 use crate::operation::{Change, Operation, Record, Rejection, Start, start};
 use crate::proto::longhaul::v1 as pb;
-use crate::store::{CommitError, Committed, Key};
+use crate::store::{CommitError, Committed, Key, WriteSet};
 
 /// A producer's wish, checked by whoever read it.
 #[derive(Clone, Debug)]
@@ -65,12 +67,34 @@ struct Attempt {
     start: Start,
     change: Change,
     generation: u64,
+    /// The waiting worker that gets it with the same commit.
+    offer: Option<Offer>,
+}
+
+/// With what lease an operation begins.
+enum First {
+    /// With none, unless a worker waits for it.
+    Whoever,
+    /// With the starter's own.
+    Starter(Take),
+    /// Only checked.
+    Nobody,
 }
 
 impl Engine {
     /// Starts an operation, or finds the one that the same request started before.
     pub async fn start_operation(&self, caller: &Caller, request: StartRequest) -> Result<Started> {
-        self.start_with(caller, request, None).await
+        self.start_with(caller, request, First::Whoever).await
+    }
+
+    /// Starts an operation that the caller works on itself.
+    pub(super) async fn start_for_caller(
+        &self,
+        caller: &Caller,
+        request: StartRequest,
+        take: Take,
+    ) -> Result<Started> {
+        self.start_with(caller, request, First::Starter(take)).await
     }
 
     /// Starts many, each on its own; results in their order.
@@ -79,13 +103,11 @@ impl Engine {
         caller: &Caller,
         requests: Vec<Result<StartRequest>>,
     ) -> Vec<Result<Started>> {
-        let attempts: Vec<Result<Attempt>> =
-            requests.into_iter().map(|request| self.prepare(caller, request?, None)).collect();
-        let sets = attempts
-            .iter()
-            .flatten()
-            .map(|attempt| self.plan(attempt.key, None, &attempt.change))
+        let attempts: Vec<Result<Attempt>> = requests
+            .into_iter()
+            .map(|request| self.prepare(caller, request?, First::Whoever))
             .collect();
+        let sets = attempts.iter().flatten().map(|attempt| self.set_of(attempt)).collect();
         let mut results = self.inner.store.commit(sets).await.into_iter();
         let mut started = Vec::with_capacity(attempts.len());
         for attempt in attempts {
@@ -102,7 +124,7 @@ impl Engine {
 
     /// Checks a start without doing it: what it would be called, done, with an empty response (AIP-151).
     pub async fn validate_start(&self, caller: &Caller, request: StartRequest) -> Result<Name> {
-        let attempt = self.prepare(caller, request, None)?;
+        let attempt = self.prepare(caller, request, First::Nobody)?;
         match self.read(attempt.key).await? {
             None => Ok(attempt.start.name),
             Some(before) => self
@@ -112,32 +134,51 @@ impl Engine {
         }
     }
 
-    pub(super) async fn start_with(
+    async fn start_with(
         &self,
         caller: &Caller,
         request: StartRequest,
-        take: Option<Take>,
+        first: First,
     ) -> Result<Started> {
-        let attempt = self.prepare(caller, request, take)?;
-        let set = self.plan(attempt.key, None, &attempt.change);
-        let result = self.commit_one(set).await;
+        let attempt = self.prepare(caller, request, first)?;
+        let result = self.commit_one(self.set_of(&attempt)).await;
         self.finish_start(attempt, result).await
     }
 
-    fn prepare(
-        &self,
-        caller: &Caller,
-        request: StartRequest,
-        lease: Option<Take>,
-    ) -> Result<Attempt> {
+    fn set_of(&self, attempt: &Attempt) -> WriteSet {
+        self.plan(attempt.key, None, &attempt.change)
+    }
+
+    /// Room for it with a worker that waits here, where nothing else is ready: the start then commits with that worker's lease
+    /// in it.
+    fn eager(&self, key: Key, request: &StartRequest) -> Option<Offer> {
+        if request.options.schedule_time.is_some() {
+            return None;
+        }
+        let offer = self.inner.dispatchers.eager(request.queue.as_str(), 1).pop()?;
+        // Somebody holds it: this is a repeat of a start.
+        let expected =
+            offer.seat.holder.is_none() || self.inner.held.enter_if_absent(key, &offer.seat);
+        expected.then_some(offer)
+    }
+
+    fn prepare(&self, caller: &Caller, request: StartRequest, first: First) -> Result<Attempt> {
         self.inner.policy.authorise(caller, Permission::Write, request.parent.as_str())?;
         if self.is_draining() {
             return Err(Error::draining());
         }
         let name = self.name_for(caller, &request)?;
         let key = self.key(&name);
-        let partition = self.inner.store.keyspace().partition(key);
+        let partition = self.partition(key);
         let uid = Uuid::new_v4();
+        let offer = match first {
+            First::Whoever => self.eager(key, &request),
+            _ => None,
+        };
+        let lease = match first {
+            First::Starter(take) => Some(Take { token: self.starters_token(uid), ..take }),
+            _ => offer.as_ref().map(|offer| self.take_for(&offer.seat)),
+        };
         let start_command = Start {
             name,
             uid,
@@ -152,11 +193,21 @@ impl Engine {
             request_id: request.request_id,
             fingerprint: request.fingerprint,
             trace_parent: request.trace_parent,
-            lease: lease.map(|take| Take { token: self.starters_token(uid), ..take }),
+            lease,
         };
-        let change = start(start_command.clone(), self.inner.store.now(partition))?;
+        let change = start(start_command.clone(), self.inner.store.now(partition));
+        if change.is_err() {
+            self.forget_offer(key, offer.as_ref());
+        }
         let generation = self.inner.hub.generation(partition);
-        Ok(Attempt { key, start: start_command, change, generation })
+        Ok(Attempt { key, start: start_command, change: change?, generation, offer })
+    }
+
+    /// The worker does not get it.
+    fn forget_offer(&self, key: Key, offer: Option<&Offer>) {
+        if let Some(offer) = offer {
+            self.inner.held.leave(key, &offer.seat);
+        }
     }
 
     /// The token of the lease that an operation was started with: by it a repeat of the start knows its own lease from those of
@@ -192,32 +243,65 @@ impl Engine {
 
     async fn finish_start(
         &self,
-        attempt: Attempt,
-        result: std::result::Result<Committed, CommitError>,
+        mut attempt: Attempt,
+        mut result: std::result::Result<Committed, CommitError>,
     ) -> Result<Started> {
         let mut patience = Patience::default();
-        let mut result = result;
         loop {
-            match result {
+            let error = match result {
                 Ok(committed) => return self.new_operation(attempt, committed),
-                // Mostly because there is one of that name already.
-                Err(error) => patience.spend(error)?,
-            }
-            if let Some(before) = self.read(attempt.key).await? {
+                Err(error) => error,
+            };
+            // Mostly because there is one of that name already.
+            let found = match patience.spend(error) {
+                Ok(()) => {
+                    self.read(attempt.key).await.inspect_err(|_| self.give_up(&mut attempt))?
+                }
+                Err(error) => {
+                    self.give_up(&mut attempt);
+                    return Err(error);
+                }
+            };
+            if let Some(before) = found {
+                self.settle_offer(&mut attempt, &before.record);
                 return self.recognise(&attempt, before.record).await;
             }
-            result = self.commit_one(self.plan(attempt.key, None, &attempt.change)).await;
+            result = self.commit_one(self.set_of(&attempt)).await;
         }
     }
 
+    /// It is not known whether the start was written: a lease that may be in it must not wait for its expiry.
+    fn give_up(&self, attempt: &mut Attempt) {
+        let Some(offer) = attempt.offer.take() else { return };
+        let record = attempt.change.record.clone();
+        let lost = record.and_then(|record| Grant::new(attempt.key, record));
+        self.take_back(&offer.seat, lost.into_iter().collect());
+    }
+
+    /// The worker gets what is there if it is this very start.
+    fn settle_offer(&self, attempt: &mut Attempt, found: &Record) {
+        let Some(mut offer) = attempt.offer.take() else { return };
+        let token = |record: &Record| record.operation()?.state.lease().map(|lease| lease.token);
+        let ours = attempt.change.record.as_ref().and_then(token);
+        if ours.is_some() && ours == token(found) {
+            self.hand_over(attempt.key, &mut offer, found.clone());
+        } else {
+            self.forget_offer(attempt.key, Some(&offer));
+        }
+    }
+
+    fn hand_over(&self, key: Key, offer: &mut Offer, record: Record) {
+        let unheard = offer.fill(Grant::new(key, record).into_iter().collect());
+        self.take_back(&offer.seat, unheard);
+    }
+
     fn new_operation(&self, attempt: Attempt, committed: Committed) -> Result<Started> {
-        let record = self.committed(
-            Spot { key: attempt.key, generation: attempt.generation },
-            None,
-            attempt.change,
-            committed,
-        );
+        let Attempt { key, change, generation, offer, .. } = attempt;
+        let record = self.committed(Spot { key, generation }, None, change, committed);
         self.wake_after(None, record.as_ref());
+        if let (Some(mut offer), Some(record)) = (offer, &record) {
+            self.hand_over(key, &mut offer, record.clone());
+        }
         let view = match record {
             Some(Record::Operation(operation)) => View::inline(*operation),
             _ => None,

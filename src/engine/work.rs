@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use super::batch::{LeaseBatch, Leased};
 use super::caller::{Caller, Permission};
-use super::error::Result;
+use super::error::{Error, Result};
+use super::seat::Seat;
 use super::starts::{StartRequest, Started};
-use super::{Done, Engine, random};
-use crate::operation::command::{Command, Renew, Take};
-use crate::operation::lease::Token;
+use super::turns::Job;
+use super::{Done, Engine};
+use crate::operation::command::{Command, Renew};
 use crate::operation::name::{Name, Queue};
 
 /// A worker's wish for work.
@@ -31,23 +32,23 @@ impl Engine {
     pub async fn lease(&self, caller: &Caller, request: LeaseRequest) -> Result<LeaseBatch> {
         self.inner.policy.authorise(caller, Permission::Work, request.queue.as_str())?;
         let wait = request.wait;
-        let mut place = self.queue_up(request);
-        let answer = tokio::select! {
+        let seat = Seat::once(request.worker, request.duration, request.max);
+        let place = self.queue_up(request.queue.as_str(), seat);
+        tokio::select! {
             biased;
-            answer = &mut place.reply => answer.ok(),
+            () = place.seat.answered() => {}
             () = self.idle_for(wait) => {
                 // A look at the queue that is under way is not cut short: a wait of nothing still takes what is there.
                 place.leave();
                 tokio::select! {
                     biased;
-                    answer = &mut place.reply => answer.ok(),
-                    () = self.drained() => place.close(),
+                    () = place.seat.answered() => {}
+                    () = self.drained() => {}
                 }
             }
-            () = self.drained() => place.close(),
-        };
-        let grants = answer.transpose()?.unwrap_or_default();
-        Ok(LeaseBatch::new(self.clone(), grants))
+            () = self.drained() => {}
+        }
+        Ok(LeaseBatch::new(self.clone(), place.close()?))
     }
 
     /// Starts an operation that the caller works on itself. A repeat gets the same lease while it lives, afterwards none.
@@ -59,8 +60,8 @@ impl Engine {
         duration: Duration,
     ) -> Result<(Started, Option<Leased>)> {
         self.inner.policy.authorise(caller, Permission::Work, request.queue.as_str())?;
-        let take = Take { token: Token(random()), worker, duration, holder: None };
-        let started = self.start_with(caller, request, Some(take)).await?;
+        let take = self.take_for(&Seat::once(worker, duration, 1));
+        let started = self.start_for_caller(caller, request, take).await?;
         let operation = started.view.operation.clone();
         let own = self.starters_token(operation.uid);
         let lives = operation.state.lease().is_some_and(|lease| lease.token == own);
@@ -77,6 +78,19 @@ impl Engine {
     /// A call of the worker that holds the operation.
     pub async fn work(&self, caller: &Caller, name: &Name, command: Command) -> Result<Done> {
         self.inner.policy.authorise(caller, Permission::Work, name.parent())?;
-        self.apply(name, &command).await
+        let key = self.key(name);
+        let command = match command {
+            Command::Report(report) => {
+                let renew = report.renew;
+                match self.hold_back(key, report) {
+                    Some(report) => Command::Report(report),
+                    // The progress waits; that the lease lives, and what is asked of its worker, is said now.
+                    None => return self.apply(name, &Command::Renew(renew)).await,
+                }
+            }
+            other => other,
+        };
+        let outcome = self.apply_jobs(vec![Job { key, command }]).await.pop();
+        outcome.unwrap_or(Ok(None))?.ok_or_else(|| Error::not_found(name))
     }
 }

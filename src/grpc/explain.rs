@@ -59,7 +59,8 @@ fn explain<C: Default>(response: http::Response<C>) -> http::Response<C> {
     }
 }
 
-fn error(status: &Status) -> Box<Error> {
+/// What tonic says, in the project's terms.
+pub(super) fn error(status: &Status) -> Box<Error> {
     match status.code() {
         Code::Unimplemented if status.message().is_empty() => Error::new(
             Reason::NotSupported,

@@ -3,6 +3,7 @@
 mod callers;
 mod deadline;
 pub mod explain;
+mod half_close;
 pub mod health;
 mod operations;
 mod producers;
@@ -21,6 +22,7 @@ use crate::proto::longhaul::v1::callers_server::CallersServer;
 use crate::proto::longhaul::v1::producers_server::ProducersServer;
 use crate::proto::longhaul::v1::workers_server::WorkersServer;
 
+use self::half_close::Noting;
 use self::health::Health;
 
 /// The services on an engine, ready to be mounted in any tonic server.
@@ -43,10 +45,10 @@ pub fn routes(engine: &Engine, health: Health) -> Result<Routes, tonic_reflectio
             CallersServer::new(callers::Service::new(engine))
                 .max_decoding_message_size(MAX_MESSAGE_BYTES),
         )
-        .add_service(
+        .add_service(Noting(
             WorkersServer::new(workers::Service::new(engine))
                 .max_decoding_message_size(MAX_MESSAGE_BYTES),
-        )
+        ))
         .add_service(HealthServer::new(health))
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);

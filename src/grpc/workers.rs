@@ -1,18 +1,27 @@
 //! `longhaul.v1.Workers`.
 
+use std::pin::Pin;
+
 use futures_util::StreamExt;
+use futures_util::future::ready;
+use futures_util::stream::once;
+use tokio_stream::Stream;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response};
 
 use super::deadline::longest_wait;
+use super::explain;
+use super::half_close::HalfClosed;
 use super::producers::replayed;
 use super::{Reply, caller, header};
+use crate::engine::stream::Input;
 use crate::engine::{Caller, Engine, Error, Result};
 use crate::limits::{DEFAULT_LEASE, MAX_LABEL_NAME_BYTES, MAX_RENEWALS, MAX_REPLY_BYTES};
 use crate::operation::command::Command;
 use crate::proto::longhaul::v1 as pb;
 use crate::proto::longhaul::v1::workers_server::Workers;
 use crate::wire::status::{to_message, to_status};
-use crate::wire::{fields, starts, work};
+use crate::wire::{fields, starts, stream, work};
 
 pub(super) struct Service {
     engine: Engine,
@@ -199,19 +208,26 @@ impl Workers for Service {
         Ok(Response::new(pb::SuspendOperationResponse {}))
     }
 
-    type ServeQueueStream = std::pin::Pin<
-        Box<
-            dyn futures_util::Stream<
-                    Item = std::result::Result<pb::ServeQueueResponse, tonic::Status>,
-                > + Send,
-        >,
+    type ServeQueueStream = Pin<
+        Box<dyn Stream<Item = std::result::Result<pb::ServeQueueResponse, tonic::Status>> + Send>,
     >;
 
     async fn serve_queue(
         &self,
-        _request: Request<tonic::Streaming<pb::ServeQueueRequest>>,
+        request: Request<tonic::Streaming<pb::ServeQueueRequest>>,
     ) -> Reply<Self::ServeQueueStream> {
-        Err(to_status(Error::busy(&"ServeQueue")))
+        let caller = caller(&request);
+        let half_closed = request.extensions().get::<HalfClosed>().cloned().unwrap_or_default();
+        let messages = request.into_inner().map(Some).chain(once(ready(None)));
+        let incoming = messages.map(move |message| match message {
+            Some(Ok(message)) => Input::Request(stream::request(message)),
+            Some(Err(status)) => Input::Request(Err(explain::error(&status))),
+            None if half_closed.is_set() => Input::HalfClosed,
+            None => Input::Broken,
+        });
+        let outgoing = ReceiverStream::new(self.engine.serve_queue(caller, Box::pin(incoming)));
+        let replies = outgoing.map(|said| said.map(stream::response).map_err(to_status));
+        Ok(Response::new(Box::pin(replies)))
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use prost_types::Any;
 
 use super::entries::DueClass;
-use super::lease::{Fingerprint, Token};
+use super::lease::{Fingerprint, Holder, Token};
 use crate::clock::Timestamp;
 use crate::proto::google::rpc::Status;
 use crate::proto::longhaul::v1 as pb;
@@ -17,6 +17,10 @@ pub enum Command {
     Lease(Take),
     /// A worker goes on holding it.
     Renew(Renew),
+    /// A stream holds it from now on.
+    Adopt(Adopt),
+    /// The stream that holds it is broken.
+    Disown(Disown),
     /// A worker says how far it is.
     Report(Box<Report>),
     /// A worker has done it.
@@ -40,6 +44,24 @@ pub enum Command {
 }
 
 impl Command {
+    /// The token of the lease that it is about, for what a worker says.
+    pub fn token(&self) -> Option<Token> {
+        match self {
+            Self::Lease(take) => Some(take.token),
+            Self::Renew(renew) => Some(renew.token),
+            Self::Adopt(adopt) => Some(adopt.token),
+            Self::Disown(disown) => Some(disown.token),
+            Self::Report(report) => Some(report.renew.token),
+            Self::Complete(complete) => Some(complete.proof.token),
+            Self::Fail(fail) => Some(fail.proof.token),
+            Self::Release(release) => Some(release.proof.token),
+            Self::Suspend(suspend) => Some(suspend.proof.token),
+            Self::Cancel | Self::Delete(_) | Self::Pause(_) | Self::Resume(_) | Self::Due(_) => {
+                None
+            }
+        }
+    }
+
     /// Whether an operation can tell a repeat of it. A report without a number appends again.
     pub fn is_known_again(&self) -> bool {
         match self {
@@ -62,11 +84,13 @@ pub struct Take {
     /// How long the lease shall last.
     pub duration: Duration,
     /// The stream that will hold it.
-    pub holder: Option<[u8; 8]>,
+    pub holder: Option<Holder>,
+    /// Without progress for so long it counts as stalled; zero is never.
+    pub stall_timeout: Duration,
 }
 
 /// A bare renewal.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Renew {
     /// Proves the lease.
     pub token: Token,
@@ -74,6 +98,28 @@ pub struct Renew {
     pub duration: Option<Duration>,
     /// The worker saw the request to cancel.
     pub cancel_acknowledged: bool,
+}
+
+/// A lease that a worker names in its Hello.
+#[derive(Clone, Copy, Debug)]
+pub struct Adopt {
+    /// Proves the lease.
+    pub token: Token,
+    /// The stream that holds it from now on.
+    pub holder: Holder,
+    /// How long it lasts from now on.
+    pub duration: Duration,
+}
+
+/// A lease whose stream is broken.
+#[derive(Clone, Copy, Debug)]
+pub struct Disown {
+    /// Which lease.
+    pub token: Token,
+    /// The stream: nothing happens where another holds it by now.
+    pub holder: Holder,
+    /// How long the lease lives on.
+    pub grace: Duration,
 }
 
 /// A report of progress.
@@ -98,6 +144,25 @@ pub struct Report {
 }
 
 impl Report {
+    /// Whether it may be gathered with later ones: nothing in it must be kept by itself.
+    pub fn is_bare(&self) -> bool {
+        self.checkpoint.is_none()
+            && self.partial_errors.is_empty()
+            && self.related_resources.is_empty()
+            && !self.renew.cancel_acknowledged
+    }
+
+    /// Takes in what a later report of the same lease says.
+    pub fn gather(&mut self, later: Self) {
+        self.renew.duration = later.renew.duration.or(self.renew.duration);
+        self.number = self.number.max(later.number);
+        self.progress = later.progress.or(self.progress.take());
+        self.metadata = later.metadata.or(self.metadata.take());
+        if !later.status_detail.is_empty() {
+            self.status_detail = later.status_detail;
+        }
+    }
+
     /// Whether it says anything that callers see: what does not must not look to them like a change.
     pub fn shows(&self) -> bool {
         let appends = !self.partial_errors.is_empty() || !self.related_resources.is_empty();
@@ -160,6 +225,8 @@ pub struct Release {
     pub delay: Duration,
     /// Whether the worker knew of the lease at all.
     pub seen: bool,
+    /// Only if this stream holds it; `None`: whoever does.
+    pub holder: Option<Holder>,
 }
 
 /// An operation parked by its worker.

@@ -23,6 +23,12 @@ pub(super) fn due(operation: &Operation, due: Due, now: Timestamp) -> Applied {
         operation.places.due.iter().find(|(class, _)| *class == due.class).map(|(_, time)| *time);
     match time {
         Some(time) if time <= now => match operation.state.lease() {
+            // It has not expired: it has made no headway for too long.
+            Some(lease) if due.class == DueClass::Lease && lease.expire_time > now => {
+                let mut next = operation.clone();
+                next.with_lease(|lease| lease.stalled = true);
+                visible(next, now).into()
+            }
             Some(lease)
                 if due.class == DueClass::Lease && patience(lease, due.answering_since) > now =>
             {

@@ -191,7 +191,8 @@ pub(super) fn times(operation: &Operation, ready: bool) -> Vec<(DueClass, Timest
             times.extend(operation.queue_deadline(pending).map(|time| (DueClass::Queue, time)));
         }
         State::Running(lease) => {
-            times.push((DueClass::Lease, lease.expire_time));
+            let stalls = operation.stall_time(lease).unwrap_or(lease.expire_time);
+            times.push((DueClass::Lease, lease.expire_time.min(stalls)));
             times.extend(operation.attempt_deadline(lease).map(|time| (DueClass::Attempt, time)));
         }
         State::Cancelling(lease, grace_end) => {

@@ -19,6 +19,9 @@ impl std::fmt::Debug for Token {
 /// The fingerprint of what a call said.
 pub type Fingerprint = [u8; 16];
 
+/// Names the stream that holds a lease: 8 random bytes.
+pub type Holder = [u8; 8];
+
 /// A lease that lives.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Lease {
@@ -37,7 +40,13 @@ pub struct Lease {
     /// The newest report that was committed.
     pub report_number: i64,
     /// The stream that holds it; `None` for unary workers.
-    pub holder: Option<[u8; 8]>,
+    pub holder: Option<Holder>,
+    /// The fraction that was done before it: what an estimate of the end leaves out.
+    pub first_fraction: f64,
+    /// Without progress for so long it counts as stalled; zero is never.
+    pub stall_timeout: Duration,
+    /// Without progress for too long.
+    pub stalled: bool,
 }
 
 impl Lease {

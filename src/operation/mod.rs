@@ -14,6 +14,7 @@ pub mod published;
 mod rejection;
 mod retry;
 mod start;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod transition;
@@ -33,7 +34,7 @@ use crate::proto::longhaul::v1 as pb;
 
 pub use self::rejection::Rejection;
 pub use self::start::{Start, start};
-pub use self::transition::{Applied, Change, apply};
+pub use self::transition::{Applied, Change, Turn, apply, apply_in_turn};
 
 /// What a store holds under an operation's name.
 #[derive(Clone, Debug, PartialEq)]
@@ -315,6 +316,13 @@ impl Operation {
     fn attempt_deadline(&self, lease: &Lease) -> Option<Timestamp> {
         let timeout = duration(self.spec.options.attempt_timeout.as_ref())?;
         Some(lease.start_time + timeout)
+    }
+
+    /// When it will have made no headway for too long, unless that is known already.
+    fn stall_time(&self, lease: &Lease) -> Option<Timestamp> {
+        let reported = self.progress.as_ref().and_then(|progress| progress.update_time.as_ref());
+        let last = reported.map_or(lease.start_time, Timestamp::from).max(lease.start_time);
+        (!lease.stalled && !lease.stall_timeout.is_zero()).then(|| last + lease.stall_timeout)
     }
 
     /// When it has waited too long for its first worker. While it is parked it waits for none.

@@ -1,6 +1,7 @@
 //! An operation as callers see it, and the errors that the server itself ends one with.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use prost::Message;
 use prost_types::Any;
@@ -9,9 +10,17 @@ use tonic::Code;
 use super::name::Name;
 use super::payload::{Payload, type_url};
 use super::{Operation, State};
+use crate::clock::Timestamp;
 use crate::proto::google::longrunning::{Operation as Published, operation::Result as Outcome};
 use crate::proto::google::rpc::{ErrorInfo, Status};
 use crate::proto::longhaul::v1 as pb;
+
+/// How much is done, from 0 to 1, where that is known.
+pub(super) fn fraction(progress: &pb::Progress) -> Option<f64> {
+    let units = (progress.total_units > 0)
+        .then(|| progress.completed_units as f64 / progress.total_units as f64);
+    progress.fraction.or(units).map(|done| done.clamp(0.0, 1.0))
+}
 
 /// The domain of every reason that longhaul gives (AIP-193).
 pub const DOMAIN: &str = "longhaul.dev";
@@ -62,12 +71,26 @@ impl Operation {
             start_time: self.start_time.map(Into::into),
             update_time: Some(self.update_time.into()),
             expire_time: self.expire_time.map(Into::into),
-            estimated_end_time: None,
+            estimated_end_time: self.estimated_end().map(Into::into),
             partial_errors: self.partial_errors.clone(),
             cancel_trail: self.cancel_trail,
             suspend_reason: self.suspend_reason.clone(),
-            stalled: false,
+            stalled: self.state.lease().is_some_and(|lease| lease.stalled),
         }
+    }
+
+    /// When it will be done if it goes on as fast as in this attempt so far; never said of what makes no headway.
+    fn estimated_end(&self) -> Option<Timestamp> {
+        let State::Running(lease) = &self.state else { return None };
+        let progress = self.progress.as_ref()?;
+        let reported = Timestamp::from(progress.update_time.as_ref()?);
+        let (done, before) = (fraction(progress)?, lease.first_fraction);
+        let spent = reported.since(lease.start_time);
+        if lease.stalled || spent.is_zero() || done <= before {
+            return None;
+        }
+        let left = spent.as_secs_f64() * (1.0 - done).max(0.0) / (done - before);
+        Some(reported + Duration::try_from_secs_f64(left).ok()?)
     }
 
     /// The whole view, without the operation itself and its request.

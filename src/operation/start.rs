@@ -7,6 +7,7 @@ use super::command::Take;
 use super::lease::{Fingerprint, Lease};
 use super::name::{Name, Queue};
 use super::payload::{Payload, type_name};
+use super::published::fraction;
 use super::transition::visible;
 use super::{Change, Operation, Pending, Places, Rejection, Spec, Stamps, State, duration};
 use crate::clock::Timestamp;
@@ -130,6 +131,9 @@ impl Operation {
             duration: take.duration,
             report_number: 0,
             holder: take.holder,
+            first_fraction: self.progress.as_ref().and_then(fraction).unwrap_or(0.0),
+            stall_timeout: take.stall_timeout,
+            stalled: false,
         });
         self
     }

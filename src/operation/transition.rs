@@ -3,7 +3,7 @@
 use super::command::Command;
 use super::entries::{DueClass, settle};
 use super::lease::Answer;
-use super::{Operation, Record, Rejection, Tombstone, control, due, work};
+use super::{Operation, Record, Rejection, Tombstone, control, due, stream, work};
 use crate::clock::Timestamp;
 
 /// What becomes of a command.
@@ -41,6 +41,41 @@ pub fn apply(record: &Record, command: &Command, now: Timestamp) -> Result<Appli
     }
 }
 
+/// What becomes of several commands, one after the other.
+#[derive(Debug)]
+pub struct Turn {
+    /// What to write for all of them.
+    pub change: Option<Box<Change>>,
+    /// What each is told.
+    pub answers: Vec<Result<Answer, Rejection>>,
+}
+
+/// Decides commands one after the other, for one commit: what is refused changes nothing, the others count.
+pub fn apply_in_turn<'a>(
+    record: &Record,
+    commands: impl IntoIterator<Item = &'a Command>,
+    now: Timestamp,
+) -> Turn {
+    let mut turn = Turn { change: None, answers: Vec::new() };
+    for command in commands {
+        let reached = turn.change.as_ref().and_then(|change| change.record.as_ref());
+        let answer = match apply(reached.unwrap_or(record), command, now) {
+            Ok(Applied::Unchanged(answer)) => Ok(answer),
+            Ok(Applied::Changed(change)) => {
+                let answer = change.answer;
+                turn.change = Some(match turn.change.take() {
+                    Some(earlier) => Box::new(change.after(&earlier)),
+                    None => change,
+                });
+                Ok(answer)
+            }
+            Err(rejection) => Err(rejection),
+        };
+        turn.answers.push(answer);
+    }
+    turn
+}
+
 fn apply_to_operation(
     operation: &Operation,
     command: &Command,
@@ -49,6 +84,8 @@ fn apply_to_operation(
     match command {
         Command::Lease(take) => work::lease(operation, take, now),
         Command::Renew(renew) => work::renew(operation, renew, now),
+        Command::Adopt(adopt) => stream::adopt(operation, adopt, now),
+        Command::Disown(disown) => Ok(stream::disown(operation, disown, now)),
         Command::Report(report) => work::report(operation, report, now),
         Command::Complete(complete) => work::complete(operation, complete, now),
         Command::Fail(fail) => work::fail(operation, fail, now),
@@ -122,6 +159,16 @@ pub(super) fn bookkeeping(mut operation: Operation, now: Timestamp) -> Change {
 impl Change {
     fn into_visible(self) -> Self {
         Self { visible: true, ..self }
+    }
+
+    /// Both as one; this one came later.
+    fn after(self, earlier: &Self) -> Self {
+        Self {
+            visible: self.visible || earlier.visible,
+            leases: self.leases || earlier.leases,
+            not_before: self.not_before.max(earlier.not_before),
+            ..self
+        }
     }
 
     pub(super) fn answering(self, answer: Answer) -> Self {

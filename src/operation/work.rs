@@ -148,7 +148,10 @@ pub(super) fn release(
     if let Some(answer) = operation.repeated(&release.proof, Call::Release, "release")? {
         return Ok(Applied::Unchanged(answer));
     }
-    operation.held(&release.proof.token, "release")?;
+    let lease = operation.held(&release.proof.token, "release")?;
+    if release.holder.is_some() && release.holder != lease.holder {
+        return Ok(Applied::Unchanged(Answer::default()));
+    }
     let mut next = operation.clone();
     next.take_checkpoint(release.checkpoint.as_ref());
     next.unseen_leases = if release.seen { 0 } else { next.unseen_leases + 1 };
@@ -202,7 +205,7 @@ pub(super) fn suspend(
 
 impl Operation {
     /// The lease of that token, if it lives.
-    fn held(&self, token: &Token, verb: &'static str) -> Result<&Lease, Rejection> {
+    pub(super) fn held(&self, token: &Token, verb: &'static str) -> Result<&Lease, Rejection> {
         match self.state.lease() {
             Some(lease) if lease.token == *token => Ok(lease),
             _ => match self.ended_leases.iter().find(|ended| ended.token == *token) {
@@ -244,7 +247,7 @@ impl Operation {
         }
     }
 
-    fn with_lease(&mut self, change: impl FnOnce(&mut Lease)) {
+    pub(super) fn with_lease(&mut self, change: impl FnOnce(&mut Lease)) {
         if let State::Running(lease) | State::Cancelling(lease, _) = &mut self.state {
             change(lease);
         }
@@ -295,6 +298,7 @@ impl Operation {
 
     fn take_progress(&mut self, progress: Option<&pb::Progress>, now: Timestamp) {
         if let Some(progress) = progress {
+            self.with_lease(|lease| lease.stalled = false);
             self.progress =
                 Some(pb::Progress { update_time: Some(now.into()), ..progress.clone() });
         }

@@ -390,6 +390,9 @@ fn encode_lease(lease: &Lease) -> stored::Lease {
         duration: lease.duration.as_micros() as u64,
         report_number: lease.report_number,
         holder: lease.holder.map(|holder| bytes(&holder)).unwrap_or_default(),
+        first_fraction: lease.first_fraction,
+        stall_timeout: lease.stall_timeout.as_micros() as u64,
+        stalled: lease.stalled,
     }
 }
 
@@ -403,6 +406,9 @@ fn decode_lease(stored: &stored::Lease) -> Option<Lease> {
         duration: std::time::Duration::from_micros(stored.duration),
         report_number: stored.report_number,
         holder: stored.holder.as_ref().try_into().ok(),
+        first_fraction: stored.first_fraction,
+        stall_timeout: std::time::Duration::from_micros(stored.stall_timeout),
+        stalled: stored.stalled,
     })
 }
 

@@ -131,10 +131,17 @@ fn records() -> Vec<(&'static str, Record)> {
     let response = || State::Succeeded(Payload::Inline(any("t.Response", b"done\0")));
     let detached = State::Succeeded(detached("t.Response", 1_048_576, 3));
     let grace_end = time(77_000_000);
+    let stalled = Lease {
+        first_fraction: 0.25,
+        stall_timeout: Duration::from_mins(5),
+        stalled: true,
+        ..lease(Some([9; 8]))
+    };
     let operations = vec![
         ("pending", fresh(State::Pending(waiting))),
         ("pending-retrying", full(State::Pending(retrying))),
         ("running", full(State::Running(lease(Some([9; 8]))))),
+        ("running-stalled", full(State::Running(stalled))),
         ("running-unary", fresh(State::Running(lease(None)))),
         ("running-deleted", deleted(full(State::Running(lease(None))))),
         ("cancelling", full(State::Cancelling(lease(Some([8; 8])), grace_end))),
@@ -391,6 +398,9 @@ fn lease(holder: Option<[u8; 8]>) -> Lease {
         duration: Duration::from_micros(30_000_054),
         report_number: 55,
         holder,
+        first_fraction: 0.0,
+        stall_timeout: Duration::ZERO,
+        stalled: false,
     }
 }
 

@@ -21,8 +21,8 @@ use super::{BodyKey, Index, Key, Keyspace, Record as Stored, Scan, Store};
 use crate::clock::{Clock, ManualClock, Timestamp};
 use crate::limits::MAX_INLINE_BYTES;
 use crate::operation::command::{
-    Command, Complete, Delete, Due, Fail, Pause, Proof, Release, Renew, Report, Resume, Suspend,
-    Take,
+    Adopt, Command, Complete, Delete, Disown, Due, Fail, Pause, Proof, Release, Renew, Report,
+    Resume, Suspend, Take,
 };
 use crate::operation::entries::{DueClass, FAILED, LIST, counter, entries, live_counter};
 use crate::operation::lease::Token;
@@ -341,6 +341,7 @@ impl History {
             worker: format!("worker-{}", step.amount),
             duration: step.seconds(),
             holder: step.flag(9).then_some([step.amount; 8]),
+            stall_timeout: step.seconds(),
         }
     }
 
@@ -349,6 +350,16 @@ impl History {
         match step.verb {
             Verb::Lease => Command::Lease(self.take(step)),
             Verb::Renew => Command::Renew(renew(step, record)),
+            Verb::Adopt => Command::Adopt(Adopt {
+                token: token(record, step),
+                holder: [step.amount; 8],
+                duration: step.seconds(),
+            }),
+            Verb::Disown => Command::Disown(Disown {
+                token: token(record, step),
+                holder: holder(record).unwrap_or([step.amount; 8]),
+                grace: step.seconds(),
+            }),
             Verb::Report => Command::Report(Box::new(report(step, record))),
             Verb::Complete => Command::Complete(Box::new(complete(step, record))),
             Verb::Fail => Command::Fail(Box::new(fail(step, record))),
@@ -357,6 +368,7 @@ impl History {
                 checkpoint: step.second.clone(),
                 delay: Duration::from_secs(u64::from(step.amount % 3)),
                 seen: step.flag(3),
+                holder: step.flag(4).then_some([step.amount; 8]),
             })),
             Verb::Suspend => Command::Suspend(Box::new(Suspend {
                 proof: proof(step, record),
@@ -461,6 +473,10 @@ fn progress(step: &Step) -> Option<pb::Progress> {
 }
 
 /// Mostly that of the lease that lives; else of one that has ended, or of none.
+fn holder(record: &Record) -> Option<[u8; 8]> {
+    record.operation()?.state.lease()?.holder
+}
+
 fn token(record: &Record, step: &Step) -> Token {
     let ended = match record {
         Record::Tombstone(tombstone) => tombstone.ended_leases.last(),
@@ -500,6 +516,8 @@ impl Step {
 enum Verb {
     Lease,
     Renew,
+    Adopt,
+    Disown,
     Report,
     Complete,
     Fail,
@@ -516,6 +534,8 @@ fn step() -> impl Strategy<Value = Step> {
     let verb = prop_oneof![
         8 => Just(Verb::Lease),
         1 => Just(Verb::Renew),
+        1 => Just(Verb::Adopt),
+        1 => Just(Verb::Disown),
         4 => Just(Verb::Report),
         2 => Just(Verb::Complete),
         3 => Just(Verb::Fail),

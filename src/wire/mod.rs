@@ -5,5 +5,6 @@ pub mod json;
 pub mod operations;
 pub mod starts;
 pub mod status;
+pub mod stream;
 pub mod views;
 pub mod work;

@@ -149,6 +149,7 @@ pub fn release(request: pb::ReleaseLeaseRequest) -> Result<Release> {
         checkpoint: any("checkpoint", request.checkpoint, MAX_CHECKPOINT_BYTES)?,
         delay: duration("delay", request.delay)?.unwrap_or_default(),
         seen: true,
+        holder: None,
     })
 }
 

@@ -55,7 +55,8 @@ async fn a_repeated_leased_start_never_gets_another_workers_lease() {
     assert_eq!(again.expect("the same").lease().expect("lease").token, token);
 
     let proof = Proof { token, fingerprint: [0; 16] };
-    let release = Release { proof, checkpoint: None, delay: Duration::ZERO, seen: true };
+    let release =
+        Release { proof, checkpoint: None, delay: Duration::ZERO, seen: true, holder: None };
     bench
         .engine
         .work(&caller, &started.view.operation.name, Command::Release(Box::new(release)))

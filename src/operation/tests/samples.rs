@@ -6,8 +6,8 @@ use uuid::Uuid;
 
 use crate::clock::Timestamp;
 use crate::operation::command::{
-    Command, Complete, Delete, Due, Fail, Pause, Proof, Release, Renew, Report, Resume, Suspend,
-    Take,
+    Adopt, Command, Complete, Delete, Disown, Due, Fail, Pause, Proof, Release, Renew, Report,
+    Resume, Suspend, Take,
 };
 use crate::operation::entries::DueClass;
 use crate::operation::lease::Token;
@@ -53,7 +53,13 @@ pub(super) fn after(record: &Record, command: &Command, now: Timestamp) -> Recor
 }
 
 pub(super) fn take(token: Token) -> Command {
-    Command::Lease(Take { token, worker: "w".to_owned(), duration: LEASE, holder: None })
+    Command::Lease(Take {
+        token,
+        worker: "w".to_owned(),
+        duration: LEASE,
+        holder: Some([1; 8]),
+        stall_timeout: LEASE * 2,
+    })
 }
 
 pub(super) const fn proof(token: Token) -> Proof {
@@ -85,7 +91,13 @@ pub(super) fn fail(token: Token, code: i32, retry: Option<bool>) -> Command {
 }
 
 pub(super) fn release(token: Token, seen: bool) -> Command {
-    let release = Release { proof: proof(token), checkpoint: None, delay: Duration::ZERO, seen };
+    let release = Release {
+        proof: proof(token),
+        checkpoint: None,
+        delay: Duration::ZERO,
+        seen,
+        holder: None,
+    };
     Command::Release(Box::new(release))
 }
 
@@ -102,6 +114,14 @@ pub(super) fn suspend(token: Token, resume_time: Option<Timestamp>) -> Command {
 
 pub(super) fn renew(token: Token) -> Renew {
     Renew { token, duration: None, cancel_acknowledged: false }
+}
+
+pub(super) const fn adopt(token: Token) -> Command {
+    Command::Adopt(Adopt { token, holder: [2; 8], duration: LEASE })
+}
+
+pub(super) const fn disown(token: Token) -> Command {
+    Command::Disown(Disown { token, holder: [1; 8], grace: Duration::from_secs(3) })
 }
 
 pub(super) fn report(token: Token, number: i64) -> Command {

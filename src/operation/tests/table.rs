@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use super::samples::{
-    END, LEASE, START, TOKEN, complete, delete, due, fail, pause, release, renew, report, resume,
-    states, suspend, take,
+    END, LEASE, START, TOKEN, adopt, complete, delete, disown, due, fail, pause, release, renew,
+    report, resume, states, suspend, take,
 };
 use crate::operation::command::Command;
 use crate::operation::entries::DueClass;
@@ -89,6 +89,8 @@ fn workers() -> Vec<(&'static str, Command)> {
     vec![
         ("Lease", take(other)),
         ("Renew", Command::Renew(renew(TOKEN))),
+        ("Adopt", adopt(TOKEN)),
+        ("Disown", disown(TOKEN)),
         ("Report", report(TOKEN, 1)),
         ("Complete", complete(TOKEN)),
         ("Fail, final", fail(TOKEN, 3, None)),

@@ -1,0 +1,172 @@
+//! The calls of a stream's messages: handled together, in order, until the store has taken them.
+
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+
+use super::messages::{Call, CallKind, CallOutcome};
+use crate::engine::caller::{Caller, Permission};
+use crate::engine::error::{Error, Reason, Result};
+use crate::engine::turns::Job;
+use crate::engine::{Done, Engine};
+use crate::operation::command::Command;
+use crate::operation::lease::Token;
+use crate::operation::name::Name;
+use crate::store::Key;
+
+/// The calls of one or more messages on their way.
+pub(super) type Handling = BoxFuture<'static, Handled>;
+
+/// What became of them.
+pub(super) struct Handled {
+    /// All messages up to this one are handled.
+    pub(super) sequence: i64,
+    /// What the worker is told.
+    pub(super) outcomes: Vec<CallOutcome>,
+    /// Leases that live no more.
+    pub(super) ended: Vec<(Key, Token)>,
+}
+
+/// A call with the message that it came in.
+pub(super) struct Numbered {
+    pub(super) sequence: i64,
+    pub(super) call: Call,
+}
+
+/// A call that waits for its job's outcome.
+struct Waiting {
+    sequence: i64,
+    kind: CallKind,
+    name: Name,
+    job: Job,
+}
+
+impl Engine {
+    /// Handles all calls up to that message. Where the store is in trouble it goes on trying: whoever calls gives up.
+    pub(super) async fn handle(
+        self,
+        caller: Caller,
+        calls: Vec<Numbered>,
+        sequence: i64,
+    ) -> Handled {
+        let mut handled = Handled { sequence, outcomes: Vec::new(), ended: Vec::new() };
+        let mut waiting = Vec::with_capacity(calls.len());
+        for Numbered { sequence, call } in calls {
+            let Call { kind, name: said, command } = call;
+            match command.and_then(|(name, command)| self.prepare_job(&caller, name, command)) {
+                Ok(None) => {}
+                Ok(Some((name, job))) => waiting.push(Waiting { sequence, kind, name, job }),
+                Err(error) => handled.outcomes.push(refusal(sequence, kind, said, error)),
+            }
+        }
+        while !waiting.is_empty() {
+            let jobs = waiting.iter().map(|waiting| waiting.job.clone()).collect();
+            let outcomes = self.apply_jobs(jobs).await;
+            let mut again = Vec::new();
+            for (waiting, outcome) in waiting.into_iter().zip(outcomes) {
+                match outcome {
+                    Err(error) if error.reason == Reason::StoreUnavailable => again.push(waiting),
+                    outcome => handled.take(waiting, outcome),
+                }
+            }
+            waiting = again;
+            if !waiting.is_empty() {
+                self.idle_for(PAUSE).await;
+            }
+        }
+        handled.outcomes.sort_by_key(|outcome| outcome.sequence);
+        handled
+    }
+
+    /// A job for the store; nothing where progress is held back.
+    fn prepare_job(
+        &self,
+        caller: &Caller,
+        name: Name,
+        command: Command,
+    ) -> Result<Option<(Name, Job)>> {
+        self.inner.policy.authorise(caller, Permission::Work, name.parent())?;
+        let key = self.key(&name);
+        let command = match command {
+            Command::Report(report) => match self.hold_back(key, report) {
+                None => return Ok(None),
+                Some(report) => Command::Report(report),
+            },
+            other => other,
+        };
+        Ok(Some((name, Job { key, command })))
+    }
+}
+
+impl Handled {
+    fn take(&mut self, waiting: Waiting, outcome: Result<Option<Done>>) {
+        let Waiting { sequence, kind, name, job } = waiting;
+        let done = match outcome {
+            Ok(Some(done)) => done,
+            Ok(None) => {
+                let error = Error::not_found(&name);
+                self.end(&job);
+                return self.outcomes.push(refusal(sequence, kind, name.to_string(), error));
+            }
+            Err(error) => {
+                if error.reason != Reason::InvalidArgument && error.reason.ends_lease() {
+                    self.end(&job);
+                }
+                return self.outcomes.push(refusal(sequence, kind, name.to_string(), error));
+            }
+        };
+        let holds = |token| {
+            done.operation()
+                .and_then(|operation| operation.state.lease())
+                .is_some_and(|lease| lease.token == token)
+        };
+        if job.command.token().is_some_and(|token| !holds(token)) {
+            self.end(&job);
+        }
+        let answer = done.answer;
+        if answer.discarded || answer.will_retry {
+            self.outcomes.push(CallOutcome {
+                sequence,
+                kind: Some(kind),
+                name: name.to_string(),
+                error: None,
+                discarded: answer.discarded,
+                will_retry: answer.will_retry,
+                schedule_time: answer.schedule_time,
+            });
+        }
+    }
+
+    fn end(&mut self, job: &Job) {
+        self.ended.extend(job.command.token().map(|token| (job.key, token)));
+    }
+}
+
+impl Reason {
+    /// Whether a worker that is told so holds the operation no more.
+    const fn ends_lease(self) -> bool {
+        matches!(
+            self,
+            Self::LeaseLost
+                | Self::InvalidState
+                | Self::OperationNotFound
+                | Self::OperationDeleted
+                | Self::OperationExpired
+        )
+    }
+}
+
+fn refusal(sequence: i64, kind: CallKind, name: String, error: Box<Error>) -> CallOutcome {
+    CallOutcome {
+        sequence,
+        kind: Some(kind),
+        name,
+        error: Some(error),
+        discarded: false,
+        will_retry: false,
+        schedule_time: None,
+    }
+}
+
+/// Between attempts while the store is away.
+const PAUSE: Duration = Duration::from_millis(200);

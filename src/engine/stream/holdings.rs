@@ -1,0 +1,250 @@
+//! What a stream holds. Dropped, it gives everything up: what the worker never saw goes back to the queue, the rest lives on
+//! for the grace.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::messages::Signal;
+use crate::clock::Timestamp;
+use crate::engine::dispatcher::Place;
+use crate::engine::error::Reason;
+use crate::engine::held::Standing;
+use crate::engine::turns::Job;
+use crate::engine::{Engine, batch::Grant};
+use crate::operation::Operation;
+use crate::operation::command::{Command, Disown, Proof, Release};
+use crate::operation::entries::DueClass;
+use crate::operation::lease::{Holder, Token};
+use crate::operation::name::Name;
+use crate::store::Key;
+
+/// What a stream holds, by key.
+pub(super) struct Holdings {
+    engine: Engine,
+    pub(super) place: Place,
+    holder: Holder,
+    grace: Duration,
+    /// How many the worker wants to hold.
+    slots: i64,
+    held: HashMap<Key, Holding>,
+    /// The newest response that the worker has read.
+    pub(super) seen: i64,
+}
+
+/// One lease.
+pub(super) struct Holding {
+    pub(super) name: Name,
+    pub(super) token: Token,
+    /// The revision as of which the stream holds it: older news is not of this lease.
+    since: u64,
+    /// When the stored lease expires.
+    pub(super) expire_time: Timestamp,
+    /// The response that it went out with; 0: the worker had it before; `None`: not sent yet.
+    sent_in: Option<i64>,
+    cancel_requested: bool,
+    pause_requested: bool,
+}
+
+/// What news of a lease come to.
+pub(super) enum Verdict {
+    /// Nothing that the worker need know.
+    Nothing,
+    /// It is asked something.
+    Signal(Signal),
+    /// The lease is no more.
+    Lost(Name),
+}
+
+impl Holdings {
+    pub(super) fn new(engine: Engine, place: Place, holder: Holder, grace: Duration) -> Self {
+        Self { engine, place, holder, grace, slots: 0, held: HashMap::new(), seen: 0 }
+    }
+
+    /// How many leases the worker wants to hold from now on.
+    pub(super) fn set_slots(&mut self, slots: i64) {
+        self.place.add_room(slots - self.slots);
+        self.slots = slots;
+    }
+
+    /// A lease that was just given, its room already counted.
+    pub(super) fn add_granted(&mut self, grant: &Grant) {
+        if let Some(holding) = Holding::of(&grant.operation, None) {
+            self.held.insert(grant.key, holding);
+        }
+    }
+
+    /// A lease from before.
+    pub(super) fn add_adopted(&mut self, key: Key, operation: &Operation) {
+        if let Some(holding) = Holding::of(operation, Some(0)) {
+            self.place.add_room(-1);
+            self.held.insert(key, holding);
+        }
+    }
+
+    /// It went out with that response; `false` where it is held no more.
+    pub(super) fn sent(&mut self, key: Key, sequence: i64) -> bool {
+        let Some(holding) = self.held.get_mut(&key) else { return false };
+        holding.sent_in = Some(sequence);
+        true
+    }
+
+    /// The lease of that token has ended.
+    pub(super) fn remove(&mut self, key: Key, token: Token) -> Option<Holding> {
+        self.held.get(&key).filter(|holding| holding.token == token)?;
+        self.engine.inner.held.leave(key, &self.place.seat);
+        self.place.add_room(1);
+        self.held.remove(&key)
+    }
+
+    /// Another stream of this server holds it now.
+    pub(super) fn let_go(&mut self, key: Key) {
+        if self.held.remove(&key).is_some() {
+            self.place.add_room(1);
+        }
+    }
+
+    /// What the worker must know of how a lease stands.
+    pub(super) fn judge(&mut self, key: Key, standing: &Standing) -> Verdict {
+        let Some(holding) =
+            self.held.get_mut(&key).filter(|holding| holding.since <= standing.revision)
+        else {
+            return Verdict::Nothing;
+        };
+        let token = holding.token;
+        match standing.terms.filter(|terms| terms.token == token) {
+            None => {
+                self.remove(key, token).map_or(Verdict::Nothing, |lost| Verdict::Lost(lost.name))
+            }
+            // Another stream of the same worker has taken over.
+            Some(terms) if terms.holder != Some(self.holder) => {
+                self.remove(key, token);
+                Verdict::Nothing
+            }
+            Some(terms) => {
+                let asked = (terms.cancel_requested, terms.pause_requested);
+                if asked == (holding.cancel_requested, holding.pause_requested) {
+                    return Verdict::Nothing;
+                }
+                (holding.cancel_requested, holding.pause_requested) = asked;
+                Verdict::Signal(holding.signal())
+            }
+        }
+    }
+
+    pub(super) const fn holder(&self) -> Holder {
+        self.holder
+    }
+
+    /// The leases to renew for a worker that has been silent for so long: less than half is left, and it has earned more.
+    pub(super) fn renewals(&self, duration: Duration, silent: Duration) -> Vec<Key> {
+        let store = &self.engine.inner.store;
+        let due = |(key, holding): (&Key, &Holding)| {
+            let now = store.now(self.engine.partition(*key));
+            let earned = now + duration.saturating_sub(silent);
+            let due = holding.expire_time.since(now) < duration / 2 && holding.expire_time < earned;
+            due.then_some(*key)
+        };
+        self.held.iter().filter_map(due).collect()
+    }
+
+    /// The stored lease was renewed.
+    pub(super) fn renewed(&mut self, key: Key, operation: &Operation) {
+        if let (Some(holding), Some(lease)) = (self.held.get_mut(&key), operation.state.lease())
+            && lease.token == holding.token
+        {
+            holding.expire_time = lease.expire_time;
+        }
+    }
+
+    pub(super) fn get(&self, key: Key) -> Option<&Holding> {
+        self.held.get(&key)
+    }
+
+    /// What gives everything back on the worker's own wish.
+    pub(super) fn releases(&mut self) -> Vec<Job> {
+        let (seen, holder) = (self.seen, self.holder);
+        self.take_all()
+            .into_iter()
+            .map(|(key, holding)| Job {
+                key,
+                command: holding.release(holding.is_seen(seen), holder),
+            })
+            .collect()
+    }
+
+    fn take_all(&mut self) -> HashMap<Key, Holding> {
+        for key in self.held.keys() {
+            self.engine.inner.held.leave(*key, &self.place.seat);
+        }
+        std::mem::take(&mut self.held)
+    }
+}
+
+impl Holding {
+    fn of(operation: &Operation, sent_in: Option<i64>) -> Option<Self> {
+        let lease = operation.state.lease()?;
+        Some(Self {
+            name: operation.name.clone(),
+            token: lease.token,
+            since: operation.stamps.revision,
+            expire_time: lease.expire_time,
+            sent_in,
+            cancel_requested: false,
+            pause_requested: false,
+        })
+    }
+
+    fn is_seen(&self, seen: i64) -> bool {
+        self.sent_in.is_some_and(|sent_in| sent_in <= seen)
+    }
+
+    fn signal(&self) -> Signal {
+        Signal {
+            name: self.name.clone(),
+            cancel_requested: self.cancel_requested,
+            pause_requested: self.pause_requested,
+        }
+    }
+
+    fn release(&self, seen: bool, holder: Holder) -> Command {
+        let proof = Proof { token: self.token, fingerprint: [0; 16] };
+        let (checkpoint, delay) = (None, Duration::ZERO);
+        Command::Release(Box::new(Release { proof, checkpoint, delay, seen, holder: Some(holder) }))
+    }
+}
+
+impl Drop for Holdings {
+    fn drop(&mut self) {
+        let (seen, holder, grace) = (self.seen, self.holder, self.grace);
+        let held = self.take_all();
+        if held.is_empty() {
+            return;
+        }
+        let mut disowned = Vec::new();
+        let jobs = held.into_iter().map(|(key, holding)| {
+            let command = if holding.is_seen(seen) {
+                disowned.push(key);
+                Command::Disown(Disown { token: holding.token, holder, grace })
+            } else {
+                holding.release(false, holder)
+            };
+            Job { key, command }
+        });
+        let (jobs, engine) = (jobs.collect(), self.engine.clone());
+        self.engine.inner.tasks.finish("disown", async move {
+            for outcome in engine.apply_jobs(jobs).await {
+                // What has ended meanwhile needs no giving up.
+                if let Err(error) = outcome.map(drop)
+                    && error.reason == Reason::StoreUnavailable
+                {
+                    tracing::warn!(%error, "cannot shorten a lease of a broken stream; it will expire");
+                }
+            }
+            let reaper = engine.clone();
+            engine.inner.tasks.spawn("grace", async move {
+                reaper.idle_for(grace).await;
+                reaper.sweep_keys(DueClass::Lease, disowned).await;
+            });
+        });
+    }
+}

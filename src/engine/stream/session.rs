@@ -1,0 +1,504 @@
+//! One stream, from Hello to its end.
+
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
+use tokio::sync::mpsc;
+
+use super::Incoming;
+use super::calls::{Handled, Handling, Numbered};
+use super::holdings::{Holdings, Verdict};
+use super::messages::{CallOutcome, Hello, Input, Request, Response, Welcome};
+use super::outgoing::Ready;
+use crate::engine::batch::Grant;
+use crate::engine::caller::{Caller, Permission};
+use crate::engine::commit::understand;
+use crate::engine::error::{Error, Reason, Result};
+use crate::engine::held::{News, Standing};
+use crate::engine::seat::Seat;
+use crate::engine::turns::{Job, Outcome};
+use crate::engine::{Done, Engine, Leased, random};
+use crate::limits::{DRAIN, MAX_SLOTS};
+use crate::operation::Rejection;
+use crate::operation::command::{Adopt, Command, Renew};
+use crate::operation::lease::Holder;
+use crate::operation::name::Name;
+use crate::store::{Key, Record as Stored};
+
+type Sender = mpsc::Sender<Result<Response>>;
+
+/// What a stream waits for beside its worker.
+enum Came {
+    /// Calls were handled.
+    Handled(Handled),
+    /// A lease with its payloads; `None`: it changed meanwhile.
+    Loaded(Key, Option<Leased>),
+    /// How operations stand, as just read.
+    Looked(Vec<(Key, Standing)>),
+    /// Leases were renewed, or a request to cancel noted as delivered.
+    Renewed(Vec<(Key, Outcome)>),
+}
+
+pub(super) struct Session<'a> {
+    engine: Engine,
+    caller: Caller,
+    incoming: Incoming,
+    sender: &'a Sender,
+    hello: Hello,
+    holdings: Holdings,
+    ready: Ready,
+    received: i64,
+    sent: i64,
+    /// Calls that wait for those before them.
+    calls: Vec<Numbered>,
+    handling: bool,
+    news: Vec<News>,
+    under_way: FuturesUnordered<BoxFuture<'static, Came>>,
+    heard: Duration,
+    spoke: Duration,
+    handling_since: Duration,
+    half_closed: bool,
+    draining: bool,
+}
+
+impl<'a> Session<'a> {
+    /// Runs a stream to its end; an error is how it ends.
+    pub(super) async fn run(
+        engine: Engine,
+        caller: Caller,
+        mut incoming: Incoming,
+        sender: &'a Sender,
+    ) -> Result<()> {
+        let first = match incoming.next().await {
+            Some(Input::Request(request)) => request?,
+            // Nothing was said, nothing is to be undone.
+            _ => return Ok(()),
+        };
+        let hello = first.hello.clone().ok_or_else(|| {
+            Error::field("hello", "hello must be set in the first message of a stream")
+        })?;
+        engine.inner.policy.authorise(&caller, Permission::Work, hello.queue.as_str())?;
+        let mut session = Self::open(engine, caller, incoming, sender, hello);
+        session.take_request(first)?;
+        session.greet().await?;
+        session.serve().await
+    }
+
+    fn open(
+        engine: Engine,
+        caller: Caller,
+        incoming: Incoming,
+        sender: &'a Sender,
+        hello: Hello,
+    ) -> Self {
+        let holder: Holder = random();
+        let seat = Seat::of_stream(hello.worker.clone(), hello.duration, holder);
+        let place = engine.queue_up(hello.queue.as_str(), seat);
+        let now = engine.inner.clock.elapsed();
+        let holdings = Holdings::new(engine.clone(), place, holder, hello.grace);
+        Self {
+            engine,
+            caller,
+            incoming,
+            sender,
+            hello,
+            holdings,
+            ready: Ready::default(),
+            received: 0,
+            sent: 0,
+            calls: Vec::new(),
+            handling: false,
+            news: Vec::new(),
+            under_way: FuturesUnordered::new(),
+            heard: now,
+            spoke: now,
+            handling_since: now,
+            half_closed: false,
+            draining: false,
+        }
+    }
+
+    /// Takes over what the worker holds from before, and welcomes it.
+    async fn greet(&mut self) -> Result<()> {
+        let mut lost = Vec::new();
+        let (mut said, mut jobs) = (Vec::new(), Vec::new());
+        for (text, held) in std::mem::take(&mut self.hello.held) {
+            let Ok((name, token)) = held else {
+                lost.push(text);
+                continue;
+            };
+            let (holder, duration) = (self.holdings.holder(), self.hello.duration);
+            let key = self.engine.key(&name);
+            self.engine.expect(key, &self.holdings.place.seat);
+            jobs.push(Job { key, command: Command::Adopt(Adopt { token, holder, duration }) });
+            said.push(text);
+        }
+        let outcomes = self.engine.apply_patiently(jobs.clone(), self.hello.duration).await?;
+        for ((text, job), outcome) in said.into_iter().zip(jobs).zip(outcomes) {
+            let done = outcome.ok().flatten();
+            match done.as_ref().and_then(Done::operation) {
+                Some(operation) => {
+                    self.holdings.add_adopted(job.key, operation);
+                    let standing = Standing::of(Some(operation), operation.stamps.revision);
+                    self.news.push(News::Stands(job.key, standing));
+                }
+                None => {
+                    self.engine.inner.held.leave(job.key, &self.holdings.place.seat);
+                    lost.push(text);
+                }
+            }
+        }
+        self.ready.welcome = Some(Welcome { heartbeat_interval: self.heartbeat(), lost });
+        Ok(())
+    }
+
+    async fn serve(&mut self) -> Result<()> {
+        let mut tick = self.engine.inner.clock.sleep(self.tick_length());
+        loop {
+            self.start_handling();
+            if !self.handling {
+                self.judge_news();
+            }
+            if self.half_closed && !self.handling {
+                return self.close().await;
+            }
+            let speaks = self.ready.is_worth_saying();
+            tokio::select! {
+                biased;
+                permit = self.sender.reserve(), if speaks => match permit {
+                    Ok(permit) => {
+                        let response = self.compose();
+                        permit.send(Ok(response));
+                    }
+                    // Nobody reads any more.
+                    Err(_) => return Ok(()),
+                },
+                Some(came) = self.under_way.next() => self.take_in(came),
+                input = self.incoming.next(), if !self.handling && !self.half_closed => {
+                    if !self.listen(input)? {
+                        return Ok(());
+                    }
+                }
+                () = self.holdings.place.seat.told() => self.fetch(),
+                () = &mut tick => {
+                    self.tick()?;
+                    tick = self.engine.inner.clock.sleep(self.tick_length());
+                }
+                () = self.engine.drained(), if !self.draining => self.drain(),
+            }
+        }
+    }
+
+    /// Takes in what has arrived, and whatever else is there already; `false`: the stream is broken.
+    fn listen(&mut self, input: Option<Input>) -> Result<bool> {
+        let mut next = input;
+        loop {
+            match next {
+                Some(Input::Request(request)) => self.take_request(request?)?,
+                Some(Input::HalfClosed) => {
+                    self.half_closed = true;
+                    return Ok(true);
+                }
+                Some(Input::Broken) | None => return Ok(false),
+            }
+            if self.calls.len() >= AT_ONCE {
+                return Ok(true);
+            }
+            match self.incoming.next().now_or_never() {
+                Some(more) => next = more,
+                None => return Ok(true),
+            }
+        }
+    }
+
+    fn take_request(&mut self, request: Request) -> Result<()> {
+        self.heard = self.engine.inner.clock.elapsed();
+        let expected = self.received + 1;
+        if request.sequence != expected {
+            return Err(wrong(
+                "sequence",
+                request.sequence,
+                &format!("the next one is {expected}"),
+            ));
+        }
+        if request.seen_sequence > self.sent || request.seen_sequence < self.holdings.seen {
+            let bounds = format!("it must be between {} and {}", self.holdings.seen, self.sent);
+            return Err(wrong("seen_sequence", request.seen_sequence, &bounds));
+        }
+        if self.received > 0 && request.hello.is_some() {
+            return Err(Error::field(
+                "hello",
+                "hello must be in the first message of a stream only",
+            ));
+        }
+        self.received = expected;
+        self.holdings.seen = request.seen_sequence;
+        if let Some(slots) = request.slots {
+            if !(0..=MAX_SLOTS).contains(&slots) {
+                return Err(wrong(
+                    "slots",
+                    slots.into(),
+                    &format!("it must be between 0 and {MAX_SLOTS}"),
+                ));
+            }
+            self.holdings.set_slots(slots.into());
+        }
+        let sequence = request.sequence;
+        self.calls.extend(request.calls.into_iter().map(|call| Numbered { sequence, call }));
+        Ok(())
+    }
+
+    /// Has the calls that gathered handled, unless others still are.
+    fn start_handling(&mut self) {
+        if self.handling || self.ready.handled == self.received {
+            return;
+        }
+        let calls = std::mem::take(&mut self.calls);
+        if calls.is_empty() {
+            // Said with the next message: to answer each word would never end.
+            self.ready.handled = self.received;
+            return;
+        }
+        self.handling = true;
+        self.handling_since = self.engine.inner.clock.elapsed();
+        let handling: Handling =
+            self.engine.clone().handle(self.caller.clone(), calls, self.received).boxed();
+        self.under_way.push(handling.map(Came::Handled).boxed());
+    }
+
+    fn take_in(&mut self, came: Came) {
+        match came {
+            Came::Handled(handled) => {
+                self.handling = false;
+                for (key, token) in handled.ended {
+                    self.holdings.remove(key, token);
+                }
+                self.ready.outcomes.extend(handled.outcomes);
+                self.ready.handled = handled.sequence;
+                self.ready.owes = true;
+            }
+            Came::Loaded(key, Some(leased)) => self.ready.leases.push_back((key, leased)),
+            // It is somebody else's by now, which news will say.
+            Came::Loaded(key, None) => self.news.push(News::Changed(key)),
+            Came::Looked(standings) => {
+                self.news.extend(
+                    standings.into_iter().map(|(key, standing)| News::Stands(key, standing)),
+                );
+            }
+            Came::Renewed(outcomes) => {
+                for (key, outcome) in outcomes {
+                    if let Ok(Some(done)) = &outcome
+                        && let Some(operation) = done.operation()
+                    {
+                        self.holdings.renewed(key, operation);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes in what the server has for this worker.
+    fn fetch(&mut self) {
+        let inbox = self.holdings.place.seat.fetch();
+        let now = self.engine.inner.clock.elapsed();
+        for grant in inbox.grants {
+            self.holdings.add_granted(&grant);
+            self.engine.inner.pace.mark(grant.key, &grant.operation, now);
+            // Somebody wrote it since.
+            if self.engine.inner.held.newest(grant.key) > grant.operation.stamps.revision {
+                self.news.push(News::Changed(grant.key));
+            }
+            match Leased::inline(grant) {
+                Ok((key, leased)) => self.ready.leases.push_back((key, leased)),
+                Err(grant) => {
+                    let engine = self.engine.clone();
+                    self.under_way.push(async move { engine.load_in_time(grant).await }.boxed());
+                }
+            }
+        }
+        self.news.extend(inbox.news);
+    }
+
+    /// Makes of news what the worker must know. Only between batches: what the worker itself has ended is no news.
+    fn judge_news(&mut self) {
+        let mut unknown = Vec::new();
+        for news in std::mem::take(&mut self.news) {
+            match news {
+                News::Changed(key) => unknown.extend(self.holdings.get(key).map(|_| key)),
+                News::TakenOver(key) => self.holdings.let_go(key),
+                News::Stands(key, standing) => match self.holdings.judge(key, &standing) {
+                    Verdict::Nothing => {}
+                    Verdict::Signal(signal) => self.ready.signals.push_back(signal),
+                    Verdict::Lost(name) => self.ready.outcomes.push_back(lost(name, standing)),
+                },
+            }
+        }
+        if !unknown.is_empty() {
+            let engine = self.engine.clone();
+            self.under_way.push(async move { Came::Looked(engine.look_at(unknown).await) }.boxed());
+        }
+    }
+
+    fn compose(&mut self) -> Response {
+        self.sent += 1;
+        self.spoke = self.engine.inner.clock.elapsed();
+        let (sent, holdings) = (self.sent, &mut self.holdings);
+        let response = self.ready.compose(sent, |key| holdings.sent(key, sent));
+        let told = response.signals.iter().filter(|signal| signal.cancel_requested);
+        let keys: Vec<Key> = told.map(|signal| self.engine.key(&signal.name)).collect();
+        self.renew(keys);
+        response
+    }
+
+    /// Renews leases in the store, which also notes a request to cancel as delivered.
+    fn renew(&mut self, keys: Vec<Key>) {
+        let command = |token| Renew { token, duration: None, cancel_acknowledged: false };
+        let jobs: Vec<Job> = keys
+            .into_iter()
+            .filter_map(|key| Some((key, self.holdings.get(key)?.token)))
+            .map(|(key, token)| Job { key, command: Command::Renew(command(token)) })
+            .collect();
+        if jobs.is_empty() {
+            return;
+        }
+        let engine = self.engine.clone();
+        let renewing = async move {
+            let keys: Vec<Key> = jobs.iter().map(|job| job.key).collect();
+            let outcomes = engine.apply_jobs(jobs).await;
+            Came::Renewed(keys.into_iter().zip(outcomes).collect())
+        };
+        self.under_way.push(renewing.boxed());
+    }
+
+    /// What must be looked at now and then: silence on either side, and leases in the store.
+    fn tick(&mut self) -> Result<()> {
+        let now = self.engine.inner.clock.elapsed();
+        let duration = self.hello.duration;
+        if now.saturating_sub(self.heard) >= duration {
+            let message = format!(
+                "this stream was silent for {} s, as long as a lease lasts",
+                duration.as_secs_f64()
+            );
+            return Err(Error::new(Reason::WorkerLost, message));
+        }
+        if self.handling && now.saturating_sub(self.handling_since) >= duration {
+            return Err(Error::new(
+                Reason::StoreUnavailable,
+                "the store does not take what was said; say it again",
+            ));
+        }
+        if now.saturating_sub(self.spoke) >= self.heartbeat() {
+            self.ready.owes = true;
+        }
+        self.renew(self.holdings.renewals(duration, now.saturating_sub(self.heard)));
+        Ok(())
+    }
+
+    /// The server goes away.
+    fn drain(&mut self) {
+        self.draining = true;
+        self.ready.drain_duration = Some(DRAIN);
+    }
+
+    /// The worker has closed its side: what it still holds goes back, and it hears so.
+    async fn close(&mut self) -> Result<()> {
+        self.fetch();
+        let jobs = self.holdings.releases();
+        if !jobs.is_empty() {
+            self.engine.apply_patiently(jobs, self.hello.duration).await?;
+        }
+        self.ready.leases.clear();
+        self.ready.owes = true;
+        while self.ready.is_worth_saying() {
+            let Ok(permit) = self.sender.reserve().await else { break };
+            let response = self.compose();
+            permit.send(Ok(response));
+        }
+        Ok(())
+    }
+
+    fn heartbeat(&self) -> Duration {
+        self.hello.duration / 3
+    }
+
+    fn tick_length(&self) -> Duration {
+        (self.hello.duration / 6).min(Duration::from_secs(1))
+    }
+}
+
+impl Engine {
+    /// As [`Self::apply_jobs`], again and again while the store is away, for so long.
+    async fn apply_patiently(&self, jobs: Vec<Job>, patience: Duration) -> Result<Vec<Outcome>> {
+        let begun = self.inner.clock.elapsed();
+        loop {
+            let outcomes = self.apply_jobs(jobs.clone()).await;
+            let away = outcomes.iter().find_map(|outcome| {
+                outcome.as_ref().err().filter(|error| error.reason == Reason::StoreUnavailable)
+            });
+            let Some(error) = away else { return Ok(outcomes) };
+            if self.inner.clock.elapsed().saturating_sub(begun) >= patience {
+                return Err(error.clone());
+            }
+            self.idle_for(PAUSE).await;
+        }
+    }
+
+    /// Loads the payloads of a lease, however long the store takes.
+    async fn load_in_time(self, grant: Grant) -> Came {
+        loop {
+            match self.load(&grant).await {
+                Ok(leased) => return Came::Loaded(grant.key, leased),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot read the payloads of a lease; trying again");
+                    self.idle_for(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// How operations stand with their holders, however long the store takes.
+    async fn look_at(&self, keys: Vec<Key>) -> Vec<(Key, Standing)> {
+        loop {
+            match self.inner.store.get(&keys).await {
+                Ok(found) => return keys.iter().zip(found).filter_map(standing).collect(),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot read what a worker holds; trying again");
+                    self.idle_for(PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+fn standing((key, found): (&Key, Option<Stored>)) -> Option<(Key, Standing)> {
+    let Some(found) = found else { return Some((*key, Standing::of(None, u64::MAX))) };
+    let before = understand(&found).ok()?;
+    Some((*key, Standing::of(before.record.operation(), found.revision)))
+}
+
+fn wrong(field: &str, value: i64, must: &str) -> Box<Error> {
+    Error::field(field, format!("{field} is {value}; {must}"))
+}
+
+/// A lease that ended without a call of its worker.
+fn lost(name: Name, standing: Standing) -> CallOutcome {
+    let Standing { attempt, fencing_number, .. } = standing;
+    let text = name.to_string();
+    let error = Rejection::LeaseLost { name, attempt, fencing_number };
+    CallOutcome {
+        sequence: 0,
+        kind: None,
+        name: text,
+        error: Some(error.into()),
+        discarded: false,
+        will_retry: false,
+        schedule_time: None,
+    }
+}
+
+/// Calls that are handled together at most.
+const AT_ONCE: usize = 1_000;
+/// Between attempts while the store is away.
+const PAUSE: Duration = Duration::from_millis(200);

@@ -1,0 +1,243 @@
+//! Calls of workers, many in one commit: what is said of one operation becomes one write set, and all write sets go to the
+//! store together.
+
+use std::collections::HashMap;
+
+use super::Engine;
+use super::commit::{Done, Spot, understand};
+use super::error::{Error, Result};
+use super::recent::worth_keeping;
+use crate::clock::Timestamp;
+use crate::operation::command::Command;
+use crate::operation::lease::Answer;
+use crate::operation::{Change, Record, Rejection, apply_in_turn};
+use crate::store::plan::Before;
+use crate::store::{CommitError, Committed, Key, Put, StoreError};
+
+/// One command to one operation.
+#[derive(Clone, Debug)]
+pub(super) struct Job {
+    pub(super) key: Key,
+    pub(super) command: Command,
+}
+
+/// What came of a job; `None`: there is no such operation.
+pub(super) type Outcome = Result<Option<Done>>;
+
+/// All that a batch says of one operation, in its order.
+struct Group {
+    key: Key,
+    steps: Vec<Step>,
+    before: Option<Before>,
+    /// Read from the store just now, rather than remembered.
+    fresh: bool,
+}
+
+struct Step {
+    /// Whose answer it is; nobody waits for that of progress that was held back.
+    job: Option<usize>,
+    command: Command,
+}
+
+/// A group on its way to the store.
+struct Decided {
+    group: Group,
+    before: Before,
+    change: Box<Change>,
+    answers: Vec<std::result::Result<Answer, Rejection>>,
+    put: Option<Put>,
+    generation: u64,
+    now: Timestamp,
+}
+
+/// Where the outcomes of a batch are gathered.
+struct Outcomes(Vec<Option<Outcome>>);
+
+impl Engine {
+    /// Applies commands, those to one operation in their order; outcomes in the order of the jobs.
+    pub(super) async fn apply_jobs(&self, jobs: Vec<Job>) -> Vec<Outcome> {
+        let mut outcomes = Outcomes(jobs.iter().map(|_| None).collect());
+        let groups = self.group(jobs);
+        // First upon what is remembered; what is refused then, or comes to nothing, is decided again upon what is stored.
+        let again = self.decide_and_commit(groups, &mut outcomes).await;
+        if !again.is_empty() {
+            self.decide_and_commit(again, &mut outcomes).await;
+        }
+        let unsaid = || Err(Error::busy(&"the operation"));
+        outcomes.0.into_iter().map(|outcome| outcome.unwrap_or_else(unsaid)).collect()
+    }
+
+    /// Sorts jobs by operation, each with what was held back of its progress.
+    fn group(&self, jobs: Vec<Job>) -> Vec<Group> {
+        let mut places: HashMap<Key, usize> = HashMap::with_capacity(jobs.len());
+        let mut groups: Vec<Group> = Vec::with_capacity(jobs.len());
+        for (position, Job { key, command }) in jobs.into_iter().enumerate() {
+            let place = *places.entry(key).or_insert_with(|| {
+                let recent = self.inner.recent.take(key);
+                let before = recent.and_then(|record| understand(&record).ok());
+                groups.push(Group { key, steps: Vec::with_capacity(1), before, fresh: false });
+                groups.len() - 1
+            });
+            let held = command.token().and_then(|token| self.inner.pace.take(key, token));
+            let held = held.map(|report| Step { job: None, command: Command::Report(report) });
+            groups[place].steps.extend(held);
+            groups[place].steps.push(Step { job: Some(position), command });
+        }
+        groups
+    }
+
+    /// Returns what must be decided again upon what is stored.
+    async fn decide_and_commit(
+        &self,
+        mut groups: Vec<Group>,
+        outcomes: &mut Outcomes,
+    ) -> Vec<Group> {
+        if let Err(error) = self.read_missing(&mut groups).await {
+            for group in &groups {
+                outcomes.refuse(group, &error);
+            }
+            return Vec::new();
+        }
+        let (mut again, mut decided) = (Vec::new(), Vec::with_capacity(groups.len()));
+        let mut sets = Vec::with_capacity(groups.len());
+        for mut group in groups {
+            // Whether it was written before is seen only by comparing, which is done one by one.
+            if group.steps.iter().any(|step| !step.command.is_known_again()) {
+                self.one_by_one(&group, outcomes).await;
+                continue;
+            }
+            let Some(before) = group.before.take() else {
+                outcomes.tell_all(&group, |_| Ok(None));
+                continue;
+            };
+            match self.decide_group(group, before, outcomes) {
+                Ok(mut settled) => {
+                    let set = self.plan(settled.group.key, Some(&settled.before), &settled.change);
+                    settled.put = worth_keeping(&set, &settled.change);
+                    sets.push(set);
+                    decided.push(settled);
+                }
+                Err(undecided) => again.extend(undecided),
+            }
+        }
+        if !sets.is_empty() {
+            let results = self.inner.store.commit(sets).await;
+            for (decided, result) in decided.into_iter().zip(results) {
+                self.conclude(decided, result, outcomes).await;
+            }
+        }
+        again
+    }
+
+    async fn read_missing(&self, groups: &mut [Group]) -> std::result::Result<(), StoreError> {
+        let missing: Vec<&mut Group> =
+            groups.iter_mut().filter(|group| group.before.is_none()).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let keys: Vec<Key> = missing.iter().map(|group| group.key).collect();
+        let found = self.inner.store.get(&keys).await?;
+        for (group, found) in missing.into_iter().zip(found) {
+            group.before = found.map(|found| understand(&found)).transpose()?;
+            group.fresh = true;
+        }
+        Ok(())
+    }
+
+    /// What to commit for a group; else nothing, or the group itself where it must be decided upon what is stored.
+    fn decide_group(
+        &self,
+        group: Group,
+        before: Before,
+        outcomes: &mut Outcomes,
+    ) -> std::result::Result<Decided, Option<Group>> {
+        let partition = self.partition(group.key);
+        let now = self.inner.store.now(partition);
+        let commands = group.steps.iter().map(|step| &step.command);
+        let turn = apply_in_turn(&before.record, commands, now);
+        let refused = |(step, answer): (&Step, &std::result::Result<_, _>)| {
+            step.job.is_some() && answer.is_err()
+        };
+        let doubtful = turn.change.is_none() || group.steps.iter().zip(&turn.answers).any(refused);
+        if !group.fresh && doubtful {
+            return Err(Some(group));
+        }
+        let Some(change) = turn.change else {
+            outcomes.tell(&group, turn.answers, |answer| {
+                Done::new(Some(before.record.clone()), answer, false, now)
+            });
+            return Err(None);
+        };
+        let generation = self.inner.hub.generation(partition);
+        Ok(Decided { group, before, change, answers: turn.answers, put: None, generation, now })
+    }
+
+    async fn conclude(
+        &self,
+        decided: Decided,
+        result: std::result::Result<Committed, CommitError>,
+        outcomes: &mut Outcomes,
+    ) {
+        let Decided { group, before, change, answers, put, generation, now } = decided;
+        match result {
+            Ok(committed) => {
+                self.inner.recent.keep_some(put, committed);
+                let spot = Spot { key: group.key, generation };
+                let record = self.committed(spot, Some(before.stamps), *change, committed);
+                self.wake_after(Some(&before.record), record.as_ref());
+                self.keep_pace(&group, record.as_ref());
+                outcomes
+                    .tell(&group, answers, |answer| Done::new(record.clone(), answer, true, now));
+            }
+            Err(_) => self.one_by_one(&group, outcomes).await,
+        }
+    }
+
+    /// Each step by itself, upon what is stored by then.
+    async fn one_by_one(&self, group: &Group, outcomes: &mut Outcomes) {
+        for step in &group.steps {
+            let outcome = self.apply_to_key(group.key, &step.command).await;
+            if let Some(job) = step.job {
+                outcomes.0[job] = Some(outcome);
+            }
+        }
+    }
+
+    fn keep_pace(&self, group: &Group, record: Option<&Record>) {
+        let operation = record.and_then(Record::operation);
+        match operation.filter(|operation| operation.state.lease().is_some()) {
+            None => self.inner.pace.forget(group.key),
+            Some(operation) => {
+                let reports = |step: &Step| matches!(step.command, Command::Report(_));
+                if group.steps.iter().any(reports) {
+                    self.inner.pace.mark(group.key, operation, self.inner.clock.elapsed());
+                }
+            }
+        }
+    }
+}
+
+impl Outcomes {
+    fn tell(
+        &mut self,
+        group: &Group,
+        answers: Vec<std::result::Result<Answer, Rejection>>,
+        done: impl Fn(Answer) -> Done,
+    ) {
+        for (step, answer) in group.steps.iter().zip(answers) {
+            if let Some(job) = step.job {
+                self.0[job] = Some(answer.map(|answer| Some(done(answer))).map_err(Into::into));
+            }
+        }
+    }
+
+    fn tell_all(&mut self, group: &Group, outcome: impl Fn(usize) -> Outcome) {
+        for job in group.steps.iter().filter_map(|step| step.job) {
+            self.0[job] = Some(outcome(job));
+        }
+    }
+
+    fn refuse(&mut self, group: &Group, error: &StoreError) {
+        self.tell_all(group, |_| Err(error.clone().into()));
+    }
+}
