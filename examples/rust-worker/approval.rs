@@ -25,13 +25,13 @@ struct Prepared {
     reference: String,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct Decision {
     approved: bool,
     by: String,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 struct Receipt {
     reference: String,
     approved_by: String,

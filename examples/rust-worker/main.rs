@@ -8,12 +8,12 @@ use longhaul::proto::longhaul::v1::Progress;
 use longhaul::worker::{Context, Json, Stop, Worker};
 use serde::{Deserialize, Serialize};
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct Greeting {
     whom: String,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 struct Greeted {
     greeting: String,
 }

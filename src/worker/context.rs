@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::desk::Desk;
 use super::job::{Cancelled, Job, Wishes};
-use super::payload::{Payload, TypeMismatch};
+use super::payload::{Pack, TypeMismatch, Unpack};
 use super::session::Note;
 use super::stop::Stop;
 use crate::proto::google::rpc;
@@ -98,7 +98,7 @@ impl Context {
     ///
     /// # Errors
     /// Where it is no `T`.
-    pub fn checkpoint<T: Payload>(&self) -> Result<Option<T>, TypeMismatch> {
+    pub fn checkpoint<T: Unpack>(&self) -> Result<Option<T>, TypeMismatch> {
         self.checkpoint_any().map(T::unpack).transpose()
     }
 
@@ -111,7 +111,7 @@ impl Context {
     ///
     /// # Errors
     /// Where it is no `T`.
-    pub fn resume_input<T: Payload>(&self) -> Result<Option<T>, TypeMismatch> {
+    pub fn resume_input<T: Unpack>(&self) -> Result<Option<T>, TypeMismatch> {
         self.resume_input_any().map(T::unpack).transpose()
     }
 
@@ -124,7 +124,7 @@ impl Context {
     ///
     /// # Errors
     /// Where it is no `T`.
-    pub fn last_metadata<T: Payload>(&self) -> Result<Option<T>, TypeMismatch> {
+    pub fn last_metadata<T: Unpack>(&self) -> Result<Option<T>, TypeMismatch> {
         self.lease().metadata.as_ref().map(T::unpack).transpose()
     }
 
@@ -152,7 +152,7 @@ impl Context {
     }
 
     /// The operation's metadata, of the declared type; at most 64 KiB.
-    pub fn metadata(&self, metadata: &impl Payload) {
+    pub fn metadata(&self, metadata: &impl Pack) {
         self.note(Note::Metadata(metadata.pack()));
     }
 
@@ -167,7 +167,7 @@ impl Context {
     }
 
     /// Keeps what the next attempt needs to go on from here; at most 256 KiB. Await it to know that it is stored.
-    pub fn save_checkpoint(&self, checkpoint: &impl Payload) -> Acknowledgement {
+    pub fn save_checkpoint(&self, checkpoint: &impl Pack) -> Acknowledgement {
         self.save_checkpoint_any(checkpoint.pack())
     }
 

@@ -14,7 +14,7 @@ use tonic::Code;
 use super::context::Context;
 use super::desk::Desk;
 use super::job::Start;
-use super::payload::Payload;
+use super::payload::{Pack, Unpack};
 use super::session::End;
 use super::stop::Stop;
 
@@ -56,8 +56,8 @@ where
 /// A handler whose request and response are of known types.
 pub(super) fn typed<Q, P, F, R>(handler: F) -> Handler
 where
-    Q: Payload + 'static,
-    P: Payload,
+    Q: Unpack + 'static,
+    P: Pack,
     F: Fn(Context, Q) -> R + Send + Sync + 'static,
     R: Future<Output = Result<P, Stop>> + Send + 'static,
 {
@@ -67,7 +67,7 @@ where
     })
 }
 
-fn read<Q: Payload>(request: Option<&Any>) -> Result<Q, Stop> {
+fn read<Q: Unpack>(request: Option<&Any>) -> Result<Q, Stop> {
     request.map_or_else(Q::absent, Q::unpack).map_err(|error| {
         let message = format!("the request cannot be read: {error}");
         Stop::fail(Code::InvalidArgument, message).do_not_retry()

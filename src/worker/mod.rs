@@ -40,7 +40,7 @@ use prost_types::Any;
 pub use self::connection::Connection;
 pub use self::context::{Acknowledgement, Context, ReportError};
 pub use self::job::Cancelled;
-pub use self::payload::{Json, Payload, TypeMismatch};
+pub use self::payload::{Json, Pack, TypeMismatch, Unpack};
 pub use self::serve::RunError;
 pub use self::stop::Stop;
 
@@ -129,8 +129,8 @@ impl Worker {
     /// `enable_type_names`), [`Json`] of what serde reads, or `()`.
     pub fn handler<Q, P, F, R>(mut self, method: impl Into<String>, handler: F) -> Self
     where
-        Q: Payload + 'static,
-        P: Payload,
+        Q: Unpack + 'static,
+        P: Pack,
         F: Fn(Context, Q) -> R + Send + Sync + 'static,
         R: Future<Output = Result<P, Stop>> + Send + 'static,
     {

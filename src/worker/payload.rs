@@ -6,11 +6,14 @@ use prost_types::{Any, ListValue, Struct, Value};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// What a handler can take and give: every prost message that knows its name, and [`Json`].
-pub trait Payload: Sized {
+/// What a handler can give: every prost message that knows its name, and [`Json`] of what serde writes.
+pub trait Pack {
     /// As a payload.
     fn pack(&self) -> Any;
+}
 
+/// What a handler can take: every prost message that knows its name, and [`Json`] of what serde reads.
+pub trait Unpack: Sized {
     /// From a payload.
     ///
     /// # Errors
@@ -53,11 +56,13 @@ pub enum TypeMismatch {
     },
 }
 
-impl<T: Message + Name + Default> Payload for T {
+impl<T: Message + Name> Pack for T {
     fn pack(&self) -> Any {
         any(&T::full_name(), self)
     }
+}
 
+impl<T: Message + Name + Default> Unpack for T {
     fn unpack(any: &Any) -> Result<Self, TypeMismatch> {
         let (wanted, found) = (T::full_name(), type_name(any));
         if found != wanted {
@@ -71,7 +76,7 @@ impl<T: Message + Name + Default> Payload for T {
     }
 }
 
-impl<T: Serialize + DeserializeOwned> Payload for Json<T> {
+impl<T: Serialize> Pack for Json<T> {
     fn pack(&self) -> Any {
         let json = serde_json::to_value(&self.0).expect("keys of maps are texts, as documented");
         match to_value(json) {
@@ -79,7 +84,9 @@ impl<T: Serialize + DeserializeOwned> Payload for Json<T> {
             value => any(VALUE, &value),
         }
     }
+}
 
+impl<T: DeserializeOwned> Unpack for Json<T> {
     fn unpack(any: &Any) -> Result<Self, TypeMismatch> {
         let kind = match type_name(any) {
             STRUCT => Some(Kind::StructValue(decoded(STRUCT, any)?)),
@@ -195,7 +202,7 @@ mod tests {
         let wrong = prost_types::Timestamp::unpack(&duration).expect_err("another type");
         assert!(wrong.to_string().contains("google.protobuf.Duration, not"), "{wrong}");
         assert!(Json::<u8>::unpack(&duration).is_err());
-        let wrong = Json::<u8>::unpack(&Json("x".to_owned()).pack()).expect_err("no number");
+        let wrong = Json::<u8>::unpack(&Json("x").pack()).expect_err("no number");
         assert!(matches!(wrong, TypeMismatch::Damaged { .. }));
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use prost_types::Any;
 use tonic::Code;
 
-use super::payload::Payload;
+use super::payload::Pack;
 use crate::proto::google::rpc;
 use crate::proto::longhaul::v1 as pb;
 use crate::proto::longhaul::v1::fail_operation_request::RetryDecision;
@@ -67,7 +67,7 @@ impl Stop {
     }
 
     /// Leaves a checkpoint for whoever goes on; at most 256 KiB.
-    pub fn checkpoint(self, checkpoint: &impl Payload) -> Self {
+    pub fn checkpoint(self, checkpoint: &impl Pack) -> Self {
         self.checkpoint_any(checkpoint.pack())
     }
 
@@ -82,7 +82,7 @@ impl Stop {
     }
 
     /// Replaces the metadata, of the declared type; at most 64 KiB. Nothing where the operation is released.
-    pub fn metadata(mut self, metadata: &impl Payload) -> Self {
+    pub fn metadata(mut self, metadata: &impl Pack) -> Self {
         match &mut *self.call {
             Call::Fail(fail) => fail.metadata = Some(metadata.pack()),
             Call::Suspend(suspend) => suspend.metadata = Some(metadata.pack()),
@@ -119,7 +119,7 @@ impl Stop {
     }
 
     /// Adds a detail to the error. Nothing where it did not fail.
-    pub fn detail(mut self, detail: &impl Payload) -> Self {
+    pub fn detail(mut self, detail: &impl Pack) -> Self {
         if let Call::Fail(pb::FailOperationRequest { error: Some(error), .. }) = &mut *self.call {
             error.details.push(detail.pack());
         }

@@ -17,3 +17,4 @@ mod queueing;
 mod serving;
 mod starting;
 mod watching;
+mod worker_sdk;
