@@ -17,4 +17,5 @@ mod queueing;
 mod serving;
 mod starting;
 mod watching;
+mod worker_examples;
 mod worker_sdk;

@@ -17,3 +17,4 @@ mod refusals;
 mod stopping;
 mod two_servers;
 mod waiting_for_the_store;
+mod work;
