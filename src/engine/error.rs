@@ -172,6 +172,13 @@ impl Error {
         self
     }
 
+    /// Says when to ask again.
+    #[must_use]
+    pub fn retry_after(mut self: Box<Self>, delay: Duration) -> Box<Self> {
+        self.retry_delay = Some(delay);
+        self
+    }
+
     /// There is no such operation, or none for this caller.
     pub fn not_found(name: &Name) -> Box<Self> {
         Self::about(Reason::OperationNotFound, name, format!("there is no operation {name}"))

@@ -51,13 +51,18 @@ impl Pace {
         }
     }
 
-    /// Holds a report back if one was committed less than `interval` ago; else it comes back.
-    fn hold(&self, key: Key, report: Box<Report>, since: Duration) -> Option<Box<Report>> {
+    /// Holds a report back unless the next one is due; then it comes back.
+    fn hold(
+        &self,
+        key: Key,
+        report: Box<Report>,
+        due: impl Fn(Duration) -> bool,
+    ) -> Option<Box<Report>> {
         let mut tracks = self.tracks();
         let fits = |track: &&mut Track| {
             let metadata = report.metadata.as_ref();
             track.token == report.renew.token
-                && track.last > since
+                && !due(track.last)
                 && metadata.is_none_or(|any| type_name(&any.type_url) == track.metadata_type)
         };
         let Some(track) = tracks.get_mut(&key).filter(fits) else {
@@ -82,10 +87,10 @@ impl Pace {
     }
 
     /// What has been held back for long enough; what was idle for as long is forgotten.
-    fn ripe(&self, since: Duration) -> Vec<(Key, Box<Report>)> {
+    fn ripe(&self, due: impl Fn(Duration) -> bool) -> Vec<(Key, Box<Report>)> {
         let mut ripe = Vec::new();
         self.tracks().retain(|key, track| {
-            let over = track.last <= since;
+            let over = due(track.last);
             if over {
                 ripe.extend(track.held.take().map(|report| (*key, report)));
             }
@@ -110,18 +115,18 @@ impl Engine {
         if interval.is_zero() || !report.is_bare() || !report.shows() {
             return Some(report);
         }
-        match self.inner.clock.elapsed().checked_sub(interval) {
-            Some(since) => self.inner.pace.hold(key, report, since),
-            // The clock has not run for so long: whatever was committed was so lately.
-            None => self.inner.pace.hold(key, report, Duration::ZERO),
-        }
+        self.inner.pace.hold(key, report, self.next_is_due())
+    }
+
+    /// Whether progress may be committed again after that time.
+    fn next_is_due(&self) -> impl Fn(Duration) -> bool + use<> {
+        let (now, interval) = (self.inner.clock.elapsed(), self.inner.settings.progress_interval);
+        move |last| last + interval <= now
     }
 
     /// Commits what has been held back for long enough.
     pub(super) async fn flush_progress(&self) {
-        let interval = self.inner.settings.progress_interval;
-        let since = self.inner.clock.elapsed().saturating_sub(interval);
-        let ripe = self.inner.pace.ripe(since);
+        let ripe = self.inner.pace.ripe(self.next_is_due());
         if ripe.is_empty() {
             return;
         }

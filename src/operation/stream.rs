@@ -36,6 +36,8 @@ pub(super) fn disown(operation: &Operation, disown: &Disown, now: Timestamp) -> 
     let mut next = operation.clone();
     next.with_lease(|lease| {
         lease.holder = None;
+        // The server was there all the time: it need not wait longer for a sign of life than this.
+        lease.duration = disown.grace;
         lease.expire_time = now + disown.grace;
     });
     bookkeeping(next, now).into()

@@ -16,6 +16,7 @@ mod processes;
 mod queueing;
 mod serving;
 mod starting;
+mod streams;
 mod watching;
 mod worker_examples;
 mod worker_sdk;

@@ -240,6 +240,9 @@ impl Drop for Holdings {
                     tracing::warn!(%error, "cannot shorten a lease of a broken stream; it will expire");
                 }
             }
+            if disowned.is_empty() {
+                return;
+            }
             let reaper = engine.clone();
             engine.inner.tasks.spawn("grace", async move {
                 reaper.idle_for(grace).await;

@@ -381,13 +381,14 @@ impl<'a> Session<'a> {
                 "this stream was silent for {} s, as long as a lease lasts",
                 duration.as_secs_f64()
             );
-            return Err(Error::new(Reason::WorkerLost, message));
+            return Err(Error::new(Reason::WorkerLost, message).retry_after(PAUSE));
         }
         if self.handling && now.saturating_sub(self.handling_since) >= duration {
             return Err(Error::new(
                 Reason::StoreUnavailable,
                 "the store does not take what was said; say it again",
-            ));
+            )
+            .retry_after(PAUSE));
         }
         if now.saturating_sub(self.spoke) >= self.heartbeat() {
             self.ready.owes = true;

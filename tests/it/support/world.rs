@@ -28,8 +28,8 @@ pub(crate) struct World {
     pub(crate) clock: Arc<TestClock>,
     pub(crate) store: Arc<Faulty>,
     pub(crate) server: Server,
-    pub(crate) address: SocketAddr,
     pub(crate) channel: Channel,
+    pub(crate) address: SocketAddr,
     shutdown: Option<oneshot::Sender<()>>,
     serving: JoinSet<anyhow::Result<()>>,
     _folder: Option<TempDir>,
@@ -74,7 +74,7 @@ impl World {
         serving.spawn(async move { serves.serve(listener, async move { drop(told.await) }).await });
         let channel = connect(address).await;
         let shutdown = Some(shutdown);
-        Self { clock, store, server, address, channel, shutdown, serving, _folder: folder }
+        Self { clock, store, server, channel, address, shutdown, serving, _folder: folder }
     }
 
     /// Tells the server to shut down; calls that run go on.

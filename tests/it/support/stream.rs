@@ -1,0 +1,168 @@
+//! A worker on a stream, word by word.
+
+use std::net::{Shutdown, TcpStream};
+use std::sync::{Arc, Mutex};
+
+use hyper_util::rt::TokioIo;
+use longhaul::proto::longhaul::v1::workers_client::WorkersClient;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Endpoint;
+use tonic::{Status, Streaming};
+
+use super::{World, pb, within};
+pub(crate) use pb::serve_queue_request::{Held, Hello};
+pub(crate) use pb::{ServeQueueRequest as Request, ServeQueueResponse as Reply};
+
+/// One stream on a connection of its own, so that it can be cut.
+pub(crate) struct WorkerStream {
+    requests: Option<mpsc::Sender<Request>>,
+    replies: Streaming<Reply>,
+    socket: Option<TcpStream>,
+    /// Of the last request.
+    pub(crate) sequence: i64,
+    /// Of the last reply that was read.
+    pub(crate) read: i64,
+}
+
+/// Who serves that queue.
+pub(crate) fn hello(queue: &str) -> Hello {
+    Hello { queue: queue.to_owned(), worker: "worker-1".to_owned(), ..Default::default() }
+}
+
+/// A request that opens so many slots.
+pub(crate) fn slots(slots: i32) -> Request {
+    Request { slots: Some(slots), ..Default::default() }
+}
+
+pub(crate) fn held(lease: &pb::Lease) -> Held {
+    Held { name: lease.operation.clone(), lease_token: lease.lease_token.clone() }
+}
+
+impl WorkerStream {
+    /// Opens a stream; nothing is said yet.
+    pub(crate) async fn open(world: &World) -> Self {
+        let socket = Arc::new(Mutex::new(None));
+        let (address, kept) = (world.address, socket.clone());
+        let connector = tower::service_fn(move |_| {
+            let kept = kept.clone();
+            async move {
+                let stream = TcpStream::connect(address)?;
+                stream.set_nonblocking(true)?;
+                stream.set_nodelay(true)?;
+                *kept.lock().expect("the socket") = Some(stream.try_clone()?);
+                Ok::<_, std::io::Error>(TokioIo::new(tokio::net::TcpStream::from_std(stream)?))
+            }
+        });
+        let endpoint = Endpoint::from_static("http://longhaul.test");
+        let channel = within("a connection", endpoint.connect_with_connector(connector)).await;
+        let (requests, said) = mpsc::channel(16);
+        let mut client = WorkersClient::new(channel.expect("a connection"));
+        let replies = within("a stream", client.serve_queue(ReceiverStream::new(said))).await;
+        let replies = replies.expect("a stream").into_inner();
+        let socket = socket.lock().expect("the socket").take();
+        Self { requests: Some(requests), replies, socket, sequence: 0, read: 0 }
+    }
+
+    /// A worker with so many slots, welcomed.
+    pub(crate) async fn serving(world: &World, hello: Hello, count: i32) -> Self {
+        let mut stream = Self::open(world).await;
+        let welcome = stream.greet(hello, count).await;
+        assert!(welcome.lost.is_empty(), "{welcome:?}");
+        stream
+    }
+
+    /// Says Hello, and hears the answer.
+    pub(crate) async fn greet(
+        &mut self,
+        hello: Hello,
+        count: i32,
+    ) -> pb::serve_queue_response::Welcome {
+        self.say(Request { hello: Some(hello), ..slots(count) }).await;
+        self.hear().await.welcome.expect("a welcome")
+    }
+
+    /// Says something; the numbers are put in.
+    pub(crate) async fn say(&mut self, request: Request) {
+        self.sequence += 1;
+        let (sequence, seen_sequence) = (self.sequence, self.read);
+        self.say_as_it_is(Request { sequence, seen_sequence, ..request }).await;
+    }
+
+    pub(crate) async fn say_as_it_is(&mut self, request: Request) {
+        let requests = self.requests.as_ref().expect("an open side");
+        within("room for a request", requests.send(request)).await.expect("a stream");
+    }
+
+    /// The next reply.
+    pub(crate) async fn hear(&mut self) -> Reply {
+        let reply = self.message().await.expect("no error").expect("a reply, not the end");
+        self.read += 1;
+        assert_eq!(reply.sequence, self.read, "{reply:?}");
+        reply
+    }
+
+    /// The next reply with leases; says that it was seen.
+    pub(crate) async fn leases(&mut self, count: usize) -> Vec<pb::Lease> {
+        let mut leases = Vec::new();
+        while leases.len() < count {
+            leases.extend(self.hear().await.leases);
+        }
+        assert_eq!(leases.len(), count, "{leases:?}");
+        self.say(Request::default()).await;
+        leases
+    }
+
+    /// Says something and waits until it is acknowledged; the outcomes on the way.
+    pub(crate) async fn settle(
+        &mut self,
+        request: Request,
+    ) -> Vec<pb::serve_queue_response::Outcome> {
+        self.say(request).await;
+        let mut outcomes = Vec::new();
+        loop {
+            let reply = self.hear().await;
+            outcomes.extend(reply.outcomes);
+            if reply.acknowledged_sequence >= self.sequence {
+                return outcomes;
+            }
+        }
+    }
+
+    /// The next reply with a signal about something.
+    pub(crate) async fn signal(&mut self) -> pb::serve_queue_response::Signal {
+        loop {
+            if let Some(signal) = self.hear().await.signals.pop() {
+                return signal;
+            }
+        }
+    }
+
+    /// The next message, or how the stream ended.
+    pub(crate) async fn message(&mut self) -> Result<Option<Reply>, Status> {
+        within("a reply of a stream", self.replies.message()).await
+    }
+
+    /// Closes this side in good order; what is still said until the end.
+    pub(crate) async fn half_close(mut self) -> Vec<Reply> {
+        drop(self.requests.take());
+        let mut replies = Vec::new();
+        while let Some(reply) = self.message().await.expect("the end with OK") {
+            replies.push(reply);
+        }
+        replies
+    }
+
+    /// How the server ends the stream.
+    pub(crate) async fn ended(&mut self) -> Result<(), Status> {
+        while self.message().await?.is_some() {}
+        Ok(())
+    }
+
+    /// The connection breaks.
+    pub(crate) async fn cut(mut self) {
+        let socket = self.socket.take().expect("a socket");
+        socket.shutdown(Shutdown::Both).expect("a connection");
+        within("the client to notice", self.ended()).await.expect_err("a broken stream");
+    }
+}
