@@ -20,4 +20,5 @@ mod stopping;
 mod two_servers;
 mod typed;
 mod waiting_for_the_store;
+mod work;
 mod working;
