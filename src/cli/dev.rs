@@ -24,9 +24,9 @@ pub(super) fn run(args: &DevArgs) -> anyhow::Result<()> {
         let shutdown = shutdown_signals()?;
         let stop = shutdown.clone();
         serve(&config, shutdown, |address| async move {
-            let connection = demo::connect(address).await?;
-            output::text(&welcome(address));
-            demo::work(connection, stop.cancelled_owned()).await
+            let client = demo::connect(address).await?;
+            output::note(&welcome(address));
+            demo::work(&client, stop.cancelled_owned()).await
         })
         .await
     })

@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use clap::Args;
-use tokio_util::sync::CancellationToken;
 
 use super::exit::Failure;
 use super::serve::shutdown_signals;
 use crate::client::Client;
 use crate::wire::json::Registry;
-use crate::worker::command::{CommandWorker, Options};
+use crate::worker::command::{Options, work};
 
 /// What `work` takes.
 #[derive(Debug, Args)]
@@ -31,7 +30,7 @@ pub(super) struct WorkArgs {
     /// Operations at the same time
     #[arg(long, default_value_t = 1, value_name = "NUMBER")]
     concurrency: usize,
-    /// How long a lease lasts without a renewal
+    /// How long a lease lasts without a word from this worker
     #[arg(long, default_value = "30s", value_name = "DURATION", value_parser = humantime::parse_duration)]
     lease_duration: Duration,
     /// How long after SIGTERM a cancelled program is killed
@@ -53,8 +52,7 @@ pub(super) async fn run(args: WorkArgs) -> Result<(), Failure> {
         lease: args.lease_duration,
         kill_after: args.kill_after,
     };
-    let drain = shutdown_signals().map_err(anyhow::Error::from)?;
-    let worker = CommandWorker::new(client.channel(), Registry::builtin()?, options);
-    worker.run(drain, CancellationToken::new()).await;
-    Ok(())
+    let stop = shutdown_signals().map_err(anyhow::Error::from)?;
+    let worked = work(&client, Registry::builtin()?, options, stop.cancelled_owned()).await;
+    Ok(worked.map_err(anyhow::Error::from)?)
 }

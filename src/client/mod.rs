@@ -26,6 +26,7 @@ pub use self::watch::Watch;
 #[derive(Clone, Debug)]
 pub struct Client {
     channel: Channel,
+    endpoint: Option<Endpoint>,
 }
 
 /// Nobody answers there.
@@ -51,14 +52,21 @@ impl Client {
         let endpoint = endpoint
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true)
+            .initial_stream_window_size(WINDOW_BYTES)
+            .initial_connection_window_size(WINDOW_BYTES)
             .http2_keep_alive_interval(KEEPALIVE);
         let channel = endpoint.connect().await.map_err(|error| fault(root_cause(&error)))?;
-        Ok(Self::new(channel))
+        Ok(Self { channel, endpoint: Some(endpoint) })
     }
 
     /// A client on a channel of your own.
     pub const fn new(channel: Channel) -> Self {
-        Self { channel }
+        Self { channel, endpoint: None }
+    }
+
+    /// What its connection was made from, for another one; nothing where the channel is somebody else's.
+    pub const fn endpoint(&self) -> Option<&Endpoint> {
+        self.endpoint.as_ref()
     }
 
     /// The channel, for generated stubs beside this client.
@@ -240,4 +248,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 const WAIT_TIMEOUT: Duration = Duration::from_mins(1);
 const KEEPALIVE: Duration = Duration::from_secs(20);
+/// The largest message arrives without a pause.
+const WINDOW_BYTES: u32 = 4 << 20;
 const MAX_REPLY: usize = crate::limits::MAX_MESSAGE_BYTES;

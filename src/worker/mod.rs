@@ -1,4 +1,190 @@
 //! Workers: they see only the protocol, like everybody else's.
+//!
+//! [`Worker`] takes operations of a queue from the server by one stream, and runs a handler for each:
+//!
+//! ```no_run
+//! use longhaul::client::Client;
+//! use longhaul::worker::{Context, Json, Stop, Worker};
+//!
+//! async fn greet(context: Context, Json(whom): Json<String>) -> Result<Json<String>, Stop> {
+//!     context.progress(0.5);
+//!     Ok(Json(format!("hello {whom}")))
+//! }
+//!
+//! # async fn run() -> anyhow::Result<()> {
+//! let client = Client::connect("127.0.0.1:50051").await?;
+//! Worker::builder(client).queue("hello").handler("greet", greet).concurrency(8).run().await?;
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod command;
+mod connection;
+mod context;
 pub mod demo;
+mod desk;
+mod handlers;
+mod job;
+mod payload;
+mod serve;
+mod session;
+mod stop;
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prost_types::Any;
+
+pub use self::connection::Connection;
+pub use self::context::{Acknowledgement, Context, ReportError};
+pub use self::job::Cancelled;
+pub use self::payload::{Json, Pack, TypeMismatch, Unpack};
+pub use self::serve::RunError;
+pub use self::stop::Stop;
+
+use self::desk::Desk;
+use self::handlers::Handlers;
+use self::serve::Keeper;
+use self::session::{Session, Terms};
+use crate::clock::{Clock, SystemClock};
+use crate::limits::{DEFAULT_LEASE, MAX_LEASE, MIN_LEASE};
+
+/// Runs handlers for the operations of one queue.
+#[must_use]
+pub struct Worker {
+    connection: Connection,
+    terms: Terms,
+    handlers: Handlers,
+    drain: Option<Duration>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Worker {
+    /// A worker of queue `default`, one operation at a time, that finishes what it began when it is stopped.
+    pub fn builder(connection: impl Into<Connection>) -> Self {
+        let terms = Terms {
+            queue: "default".to_owned(),
+            worker: format!("worker-{}", std::process::id()),
+            lease: DEFAULT_LEASE,
+            grace: None,
+            slots: 1,
+        };
+        Self {
+            connection: connection.into(),
+            terms,
+            handlers: Handlers::default(),
+            drain: None,
+            clock: SystemClock::new(),
+        }
+    }
+
+    /// The queue, as `q` or `queues/q`.
+    pub fn queue(mut self, queue: impl Into<String>) -> Self {
+        self.terms.queue = queue.into();
+        self
+    }
+
+    /// What the worker calls itself, for people; at most 128 bytes.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.terms.worker = name.into();
+        self
+    }
+
+    /// Operations at the same time; brought into 1 to 10,000.
+    pub fn concurrency(mut self, operations: usize) -> Self {
+        self.terms.slots = operations.clamp(1, MAX_SLOTS);
+        self
+    }
+
+    /// How long a lease lasts from each message of this worker; brought into 1 s to 24 h. A server that is silent for so
+    /// long is given up.
+    pub fn lease_duration(mut self, lease: Duration) -> Self {
+        self.terms.lease = lease.clamp(MIN_LEASE, MAX_LEASE);
+        self
+    }
+
+    /// How long leases outlive a broken stream; 3 s unless set.
+    pub fn reconnect_grace(mut self, grace: Duration) -> Self {
+        self.terms.grace = Some(grace);
+        self
+    }
+
+    /// How long handlers may go on after the worker was asked to stop. Those that have not ended by then are dropped where
+    /// they await something, and their operations go back to the queue.
+    pub fn drain_timeout(mut self, timeout: Duration) -> Self {
+        self.drain = Some(timeout);
+        self
+    }
+
+    /// Where time comes from; the machine's clock unless a test says otherwise.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Does the operations of that method. A request of another type fails the operation with INVALID_ARGUMENT; one that
+    /// was left out is an empty message. Types are prost messages that know their names (prost-build's
+    /// `enable_type_names`), [`Json`] of what serde reads, or `()`.
+    pub fn handler<Q, P, F, R>(mut self, method: impl Into<String>, handler: F) -> Self
+    where
+        Q: Unpack + 'static,
+        P: Pack,
+        F: Fn(Context, Q) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<P, Stop>> + Send + 'static,
+    {
+        self.handlers.insert(method.into(), handlers::typed(handler));
+        self
+    }
+
+    /// Does the operations of that method, whatever their types. No response is `google.protobuf.Empty`.
+    pub fn any_handler<F, R>(mut self, method: impl Into<String>, handler: F) -> Self
+    where
+        F: Fn(Context, Option<Any>) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<Option<Any>, Stop>> + Send + 'static,
+    {
+        self.handlers.insert(method.into(), handlers::untyped(handler));
+        self
+    }
+
+    /// Does the operations of all methods that have no handler. Without it they go back to the queue after a while, with a
+    /// warning.
+    pub fn fallback<F, R>(mut self, handler: F) -> Self
+    where
+        F: Fn(Context, Option<Any>) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<Option<Any>, Stop>> + Send + 'static,
+    {
+        self.handlers.set_fallback(handlers::untyped(handler));
+        self
+    }
+
+    /// Works for good.
+    ///
+    /// # Errors
+    /// Where the server will not have this worker.
+    pub async fn run(self) -> Result<(), RunError> {
+        self.run_until(std::future::pending()).await
+    }
+
+    /// Works until `stop` resolves; then takes no more, finishes what it began, and waits until the server has acknowledged
+    /// it all. A server that is away is waited for, until leases are lost.
+    ///
+    /// # Errors
+    /// Where the server will not have this worker, or did not acknowledge everything.
+    pub async fn run_until(self, stop: impl Future<Output = ()>) -> Result<(), RunError> {
+        let (queue, lease) = (self.terms.queue.clone(), self.terms.lease);
+        let desk = Desk::new(Session::new(self.terms), self.handlers, self.clock);
+        let (connection, drain) = (self.connection, self.drain);
+        Keeper { desk, connection, queue, lease, drain }.run(stop).await
+    }
+}
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Worker").field("terms", &self.terms).finish_non_exhaustive()
+    }
+}
+
+/// Leases that a worker may hold at once.
+const MAX_SLOTS: usize = 10_000;

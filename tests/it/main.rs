@@ -18,3 +18,5 @@ mod serving;
 mod starting;
 mod streams;
 mod watching;
+mod worker_examples;
+mod worker_sdk;

@@ -2,6 +2,7 @@
 
 pub(crate) mod answers;
 pub(crate) mod clock;
+pub(crate) mod cut;
 pub(crate) mod requests;
 pub(crate) mod stores;
 pub(crate) mod stream;
@@ -9,6 +10,7 @@ pub(crate) mod waiting;
 pub(crate) mod world;
 
 pub(crate) use self::answers::{Answer, assert_at, error_info, error_of, response_of};
+pub(crate) use self::cut::Wire;
 pub(crate) use self::requests::*;
 pub(crate) use self::stream::WorkerStream;
 pub(crate) use self::waiting::{Call, Watcher, within};

@@ -14,6 +14,11 @@ use crate::test_server::TestServer;
 /// One server for all tests of this process; each has a prefix of its own.
 static REDIS: LazyLock<TestServer> = LazyLock::new(|| TestServer::start(&[]));
 
+/// Where that is, for what is no store of operations.
+pub(crate) fn redis_url() -> String {
+    REDIS.url()
+}
+
 /// A store in a new directory.
 pub(crate) fn embedded(clock: &Arc<TestClock>) -> (Arc<dyn Store>, TempDir) {
     let folder = TempDir::new().expect("a temporary directory");

@@ -1,0 +1,121 @@
+//! The workers of `examples/rust-worker`, as they are.
+
+#[path = "../../examples/rust-worker/approval.rs"]
+#[expect(dead_code, reason = "an example has a main")]
+mod approval;
+#[path = "../../examples/rust-worker/fencing.rs"]
+#[expect(dead_code, reason = "an example has a main")]
+mod fencing;
+
+use longhaul::worker::{Context, Json, Pack, Unpack, Worker};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tonic::transport::Endpoint;
+
+use self::fencing::{Accounts, Balance};
+use crate::support::*;
+
+scenarios! {
+    a_payment_waits_for_a_decision_and_goes_on_with_it,
+    a_worker_that_comes_back_too_late_is_refused_by_the_database,
+}
+
+fn payment() -> pb::StartOperationRequest {
+    pb::StartOperationRequest {
+        method: "pay".to_owned(),
+        request: Some(Json(json!({"to": "Ada", "euros": 700})).pack()),
+        ..start("payments")
+    }
+}
+
+async fn suspended(world: &World, name: &str) {
+    let what = format!("{name} to be suspended");
+    within(&what, async { while world.state(name).await != State::Suspended {} }).await;
+}
+
+async fn a_payment_waits_for_a_decision_and_goes_on_with_it(world: &World) {
+    let mut worker = Call::begin(
+        "the worker",
+        approval::worker(world.channel.clone()).clock(world.clock.clone()).run(),
+    );
+    let (paid, declined) =
+        (world.start(payment()).await.granted().name, world.start(payment()).await.granted().name);
+    suspended(world, &paid).await;
+    // The slot is free: the other one came as far.
+    suspended(world, &declined).await;
+    let decision = |approved: bool| Some(Json(json!({"approved": approved, "by": "Grace"})).pack());
+    world.resume(&declined, decision(false)).await.granted();
+    let error = error_of(&world.wait(&declined, None).end().await.granted());
+    assert_eq!((error.code, &error.message[..]), (7, "declined by Grace"));
+
+    world.resume(&paid, None).await.granted();
+    suspended(world, &paid).await;
+    world.resume(&paid, decision(true)).await.granted();
+    let receipt = response_of(&world.wait(&paid, None).end().await.granted());
+    let wanted = json!({"reference": "700 euros to Ada", "approved_by": "Grace"});
+    assert_eq!(Json::<Value>::unpack(&receipt), Ok(Json(wanted)));
+    assert!(worker.runs());
+    worker.give_up().await;
+}
+
+/// A worker whose handler says when it begins, waits to be told, and then writes.
+fn writer(
+    worker: Worker,
+    world: &World,
+    accounts: &Accounts,
+) -> (Call<()>, mpsc::UnboundedReceiver<u32>, mpsc::UnboundedSender<()>) {
+    let (began, begins) = mpsc::unbounded_channel();
+    let (go, told) = mpsc::unbounded_channel();
+    let (told, accounts) = (std::sync::Arc::new(tokio::sync::Mutex::new(told)), accounts.clone());
+    let handler = move |context: Context, Json(request): Json<Balance>| {
+        let (began, told, accounts) = (began.clone(), told.clone(), accounts.clone());
+        async move {
+            context.flush().await?;
+            let _ = began.send(context.attempt());
+            let () = told.lock().await.recv().await.unwrap_or_default();
+            let balance = request.balance + f64::from(context.attempt());
+            let done = fencing::set(&accounts, &context, Balance { balance }).await;
+            let _ = began.send(if done.is_ok() { 100 } else { 0 });
+            done
+        }
+    };
+    let run = worker.queue("balances").clock(world.clock.clone()).handler("set", handler).run();
+    (Call::begin("a worker", async { drop(run.await) }), begins, go)
+}
+
+async fn a_worker_that_comes_back_too_late_is_refused_by_the_database(world: &World) {
+    let accounts = Accounts::open(&stores::redis_url()).await.expect("a database");
+    let account = format!("account-{}", world.address);
+    let wire = Wire::to(world.address).await;
+    let endpoint = Endpoint::try_from(format!("http://{}", wire.address())).expect("an endpoint");
+    let (old, mut old_says, old_go) = writer(Worker::builder(endpoint), world, &accounts);
+    let options = pb::OperationOptions { target: account.clone(), ..Default::default() };
+    let start = pb::StartOperationRequest {
+        method: "set".to_owned(),
+        request: Some(Json(json!({"balance": 10})).pack()),
+        ..start_with("balances", options)
+    };
+    let name = world.start(start).await.granted().name;
+    assert_eq!(within("the first attempt", old_says.recv()).await, Some(1));
+    // As if its process was stopped: it knows nothing of what follows.
+    wire.cut();
+    within("the lease to be lost", async {
+        while world.state(&name).await != State::Pending {
+            world.pass(Duration::from_millis(100)).await;
+        }
+    })
+    .await;
+    let (new, mut new_says, new_go) =
+        writer(Worker::builder(world.channel.clone()), world, &accounts);
+    assert_eq!(within("the second attempt", new_says.recv()).await, Some(2));
+    new_go.send(()).expect("a handler");
+    assert_eq!(within("its write", new_says.recv()).await, Some(100));
+    old_go.send(()).expect("a handler");
+    assert_eq!(within("the refusal", old_says.recv()).await, Some(0));
+    let balance = accounts.balance(&account).await.expect("a balance");
+    assert!((balance - 12.0).abs() < f64::EPSILON, "{balance}");
+    let ended = world.wait(&name, None).end().await.granted();
+    assert_eq!(Json::<Value>::unpack(&response_of(&ended)), Ok(Json(json!({"balance": 12}))));
+    old.give_up().await;
+    new.give_up().await;
+}
