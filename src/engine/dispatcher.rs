@@ -190,8 +190,7 @@ impl Engine {
         dispatcher: &Dispatcher,
         unfit: usize,
     ) -> std::result::Result<Round, StoreError> {
-        let mut offers = dispatcher.offers();
-        let wanted = offers.iter().map(Offer::room).sum::<usize>().min(MAX_LEASES) + unfit;
+        let wanted = dispatcher.room().min(MAX_LEASES) + unfit;
         // Before the look: what becomes ready while it is under way is none of its business.
         dispatcher.quiet.store(true, Ordering::Release);
         let index = Index::new(ready_index(&dispatcher.queue));
@@ -205,14 +204,17 @@ impl Engine {
             return Ok(Round { served: false, raced: false, unfit: 0 });
         }
         dispatcher.quiet.store(false, Ordering::Release);
+        // Not before: a start during a look that finds nothing would pass over those who were first.
+        let mut offers = dispatcher.offers();
         let (candidates, unfit) = self.decide(&offers, &keys).await?;
         let taken = self.take_all(&offers, candidates).await;
-        let served = taken.grants.iter().any(|grants| !grants.is_empty());
+        let got: Vec<bool> = taken.grants.iter().map(|grants| !grants.is_empty()).collect();
+        let served = got.contains(&true);
         for (offer, grants) in offers.iter_mut().zip(taken.grants) {
             let unheard = offer.fill(grants);
             self.take_back(&offer.seat, unheard);
         }
-        dispatcher.rotate(&offers);
+        dispatcher.end_look(offers, &got);
         let raced = unfit > 0 || taken.raced;
         taken.outage.map_or(Ok(Round { served, raced, unfit }), Err)
     }
@@ -399,6 +401,11 @@ impl Dispatcher {
         }
     }
 
+    /// How much all who wait can take.
+    fn room(&self) -> usize {
+        lock(&self.line).iter().filter(|seat| seat.waits()).map(|seat| seat.room()).sum()
+    }
+
     /// Sets room aside for one look, in the order of the line.
     fn offers(&self) -> Vec<Offer> {
         let line = lock(&self.line);
@@ -410,27 +417,31 @@ impl Dispatcher {
     fn single_offers(&self, most: usize) -> Vec<Offer> {
         let mut line = lock(&self.line);
         let mut offers = Vec::with_capacity(most.min(line.len()));
-        let mut passed_over = 0;
-        while offers.len() < most && passed_over < line.len() {
-            let Some(seat) = line.pop_front() else { break };
-            match seat.offer(1).filter(|_| !seat.is_over()) {
-                Some(offer) => {
-                    offers.push(offer);
-                    passed_over = 0;
-                }
-                None => passed_over += 1,
+        // Whoever has no room just now, as during a look, keeps the place in the line.
+        let mut place = 0;
+        while offers.len() < most && place < line.len() {
+            let offer = line[place].offer(1).filter(|_| !line[place].is_over());
+            place += usize::from(offer.is_none());
+            if let Some(offer) = offer {
+                offers.push(offer);
+                line.remove(place);
+                line.push_back(offers[offers.len() - 1].seat.clone());
             }
-            line.push_back(seat);
         }
         offers
     }
 
-    /// Whoever got something goes to the end of the line.
-    fn rotate(&self, offers: &[Offer]) {
-        let served = |seat: &Arc<Seat>| offers.iter().any(|offer| Arc::ptr_eq(&offer.seat, seat));
+    /// What a look set aside and nobody got is free again, for all at once, so that nobody is passed over for somebody behind;
+    /// whoever got something goes to the end of the line.
+    fn end_look(&self, offers: Vec<Offer>, got: &[bool]) {
         let mut line = lock(&self.line);
+        let served = |seat: &Arc<Seat>| {
+            let mut offers = offers.iter().zip(got);
+            offers.any(|(offer, got)| *got && Arc::ptr_eq(&offer.seat, seat))
+        };
         let (served, rest): (VecDeque<_>, VecDeque<_>) = line.drain(..).partition(served);
         line.extend(rest.into_iter().chain(served));
+        drop(offers);
     }
 
     fn refuse_all(&self, error: &StoreError) {
@@ -502,3 +513,6 @@ const PAUSE: Duration = Duration::from_millis(10);
 const MAX_PAUSES: u32 = 100;
 /// How long after a store's refusal the next look is.
 const AWAY: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests;

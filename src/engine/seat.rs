@@ -70,9 +70,14 @@ impl Seat {
         self.free.fetch_add(room, Ordering::AcqRel);
     }
 
+    /// How much more it can take.
+    pub(super) fn room(&self) -> usize {
+        self.free.load(Ordering::Acquire).max(0) as usize
+    }
+
     /// Whether it can take more.
     fn has_room(&self) -> bool {
-        self.free.load(Ordering::Acquire) > 0
+        self.room() > 0
     }
 
     /// Sets room aside, at most `most`.
