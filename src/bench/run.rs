@@ -157,6 +157,18 @@ impl Arena {
         self.room.close();
     }
 
+    /// What `future` comes to, unless the measurement ends before.
+    pub(super) async fn until_stopped<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+        self.stop.run_until_cancelled(future).await
+    }
+
+    /// So many were done.
+    pub(super) fn count(&self, done: u64) {
+        if self.counting.load(Ordering::Relaxed) {
+            self.count.fetch_add(done, Ordering::Relaxed);
+        }
+    }
+
     /// Keeps the first thing that went wrong, and ends the measurement.
     pub(super) fn note<E: Into<anyhow::Error>>(&self, result: Result<(), E>) {
         if let Err(error) = result {
