@@ -25,7 +25,7 @@ FETCHED := .bin/.fetched
 export PYTHON := $(CURDIR)/$(VENV)/bin/python
 export PROTOC := $(PYTHON) -m grpc_tools.protoc
 
-.PHONY: help dev fmt lint test interop $(INTEROP) interop-facade bench deny ci tools binary
+.PHONY: help dev fmt lint test interop $(INTEROP) interop-facade readme bench deny ci tools binary
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -83,6 +83,10 @@ $(FETCHED): examples/go/go.sum examples/node/package-lock.json examples/java/pom
 	for build in "$${builds[@]}"; do wait "$$build"; done
 	mkdir -p $(@D) && touch $@
 
+readme: $(VENV)/.installed ## do what the README says, in a fresh clone with a fresh home
+	@scripts/install-test-tools go
+	scripts/readme
+
 bench: tools ## measure the release build and write the table of docs/performance.md
 	scripts/bench
 
@@ -91,7 +95,7 @@ deny: ## check licences, banned crates and sources
 	cargo deny --locked check licenses bans sources
 
 # The quickest to fail comes first.
-ci: lint $(if $(CARGO_DENY),deny) test interop ## run all checks, as CI does
+ci: lint $(if $(CARGO_DENY),deny) test interop readme ## run all checks, as CI does
 	@$(if $(CARGO_DENY),,echo "Not checked: licences, bans and sources, for want of cargo-deny.")
 	@echo "All checks passed."
 

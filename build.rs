@@ -1,5 +1,6 @@
 //! Compiles `proto/` without protoc: protox reads the definitions, tonic-prost-build writes the Rust.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
@@ -10,9 +11,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     collect(root, &mut files)?;
     files.sort();
 
+    // The stored form never goes over the wire.
+    let stored = root.join("longhaul/store");
+    let served: Vec<&Path> =
+        files.iter().map(PathBuf::as_path).filter(|file| !file.starts_with(&stored)).collect();
+
     let mut compiler = compiler(root)?;
     compiler.include_source_info(true).open_files(&files)?;
-    fs::write(PathBuf::from(env::var("OUT_DIR")?).join("served.binpb"), served(root, &files)?)?;
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    fs::write(out.join("served.binpb"), encoded(root, &served)?)?;
+    fs::write(out.join("sources.rs"), sources(root, &served)?)?;
     tonic_prost_build::configure()
         .bytes(".longhaul.store.v1")
         // The same content is the same bytes, always.
@@ -43,13 +51,23 @@ fn compiler(root: &Path) -> Result<protox::Compiler, protox::Error> {
     Ok(compiler)
 }
 
-/// What reflection serves: everything but the stored form, which never goes over the wire. Encoded by protox itself, since
-/// prost's own descriptor types would lose the HTTP annotations.
-fn served(root: &Path, files: &[PathBuf]) -> Result<Vec<u8>, protox::Error> {
+/// What reflection serves. Encoded by protox itself, since prost's own descriptor types would lose the HTTP annotations.
+fn encoded(root: &Path, served: &[&Path]) -> Result<Vec<u8>, protox::Error> {
     let mut compiler = compiler(root)?;
-    compiler.open_files(files.iter().filter(|file| !file.starts_with("proto/longhaul/store")))?;
+    compiler.open_files(served)?;
     compiler.open_files(WELL_KNOWN)?;
     Ok(compiler.encode_file_descriptor_set())
+}
+
+/// What `longhaul proto` writes, as a Rust slice of paths and texts.
+fn sources(root: &Path, served: &[&Path]) -> Result<String, Box<dyn std::error::Error>> {
+    let here = env::current_dir()?;
+    let mut list = String::from("&[\n");
+    for file in served {
+        let (name, text) = (file.strip_prefix(root)?, here.join(file));
+        writeln!(list, "(r#\"{}\"#, include_str!(r#\"{}\"#)),", name.display(), text.display())?;
+    }
+    Ok(list + "]")
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {

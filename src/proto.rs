@@ -49,3 +49,6 @@ pub mod longhaul {
 
 /// Every definition that reflection serves, as an encoded `FileDescriptorSet`.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/served.binpb"));
+
+/// The same definitions as they were written, comments included: paths below the folder for protoc, and texts.
+pub const SOURCES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/sources.rs"));

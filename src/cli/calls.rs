@@ -3,17 +3,18 @@
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use futures_util::future::join_all;
 
 use super::exit::Failure;
-use super::follow::{Style, follow};
+use super::follow::Follower;
 use super::output;
 use super::start::read_payload;
 use super::table;
 use crate::client::Client;
 use crate::clock::{Clock, SystemClock};
 use crate::proto::google::longrunning::ListOperationsRequest;
-use crate::proto::longhaul::v1::{OperationView, PauseOperationRequest, ResumeOperationRequest};
+use crate::proto::longhaul::v1::{
+    OperationRecord, OperationView, PauseOperationRequest, ResumeOperationRequest,
+};
 use crate::wire::json::Registry;
 
 /// Where the server is, and how to say what it answers.
@@ -115,8 +116,10 @@ impl Connection {
 }
 
 impl FollowArgs {
-    pub(super) fn one(connection: Connection, name: String) -> Self {
-        Self { connection, names: vec![name], timeout: None }
+    async fn follower(self) -> Result<Follower, Failure> {
+        let client = self.connection.connect().await?;
+        let follower = Follower::new(client, self.names, self.connection.wants_json())?;
+        Ok(follower.with_timeout(self.timeout))
     }
 }
 
@@ -159,6 +162,9 @@ pub(super) async fn list(args: ListArgs) -> Result<(), Failure> {
     for line in table::list(&page.operations, SystemClock::new().now()) {
         output::text(&line);
     }
+    if page.operations.is_empty() {
+        output::note("no operations");
+    }
     if !page.next_page_token.is_empty() {
         output::note(&format!("there are more: --page-token {}", page.next_page_token));
     }
@@ -166,13 +172,11 @@ pub(super) async fn list(args: ListArgs) -> Result<(), Failure> {
 }
 
 pub(super) async fn wait(args: FollowArgs) -> Result<(), Failure> {
-    let client = args.connection.connect().await?;
-    follow_all(client, args, false).await
+    args.follower().await?.follow().await
 }
 
 pub(super) async fn watch(args: FollowArgs) -> Result<(), Failure> {
-    let client = args.connection.connect().await?;
-    follow_all(client, args, true).await
+    args.follower().await?.with_steps(true).follow().await
 }
 
 pub(super) async fn cancel(args: NameArgs) -> Result<(), Failure> {
@@ -200,10 +204,7 @@ pub(super) async fn resume(args: ResumeArgs) -> Result<(), Failure> {
     show(&args.target.connection, &record)
 }
 
-fn show(
-    connection: &Connection,
-    record: &crate::proto::longhaul::v1::OperationRecord,
-) -> Result<(), Failure> {
+fn show(connection: &Connection, record: &OperationRecord) -> Result<(), Failure> {
     let registry = Registry::builtin()?;
     if connection.wants_json() {
         output::json(&registry.record(record));
@@ -211,36 +212,4 @@ fn show(
         output::text(&table::record(record, &registry, SystemClock::new().now()));
     }
     Ok(())
-}
-
-/// Follows operations to their ends, all at once; the first that did not end well decides how the command ends.
-pub(super) async fn follow_all(
-    client: Client,
-    args: FollowArgs,
-    every_step: bool,
-) -> Result<(), Failure> {
-    let style = Style::new(args.connection.wants_json(), every_step, args.names.len() > 1)?;
-    let ends = join_all(args.names.iter().map(|name| follow(&client, name, &style)));
-    let ends = match args.timeout {
-        None => ends.await,
-        Some(timeout) => tokio::select! {
-            ends = ends => ends,
-            () = SystemClock::new().sleep(timeout) => {
-                style.clear();
-                return Err(Failure::NoAnswer(format!("not done after {}", humantime::format_duration(timeout))));
-            }
-        },
-    };
-    style.clear();
-    let mut worst = Ok(());
-    for end in ends {
-        if let Err(failure) = end {
-            if worst.is_err() {
-                output::note(&failure.message());
-            } else {
-                worst = Err(failure);
-            }
-        }
-    }
-    worst
 }

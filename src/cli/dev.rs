@@ -25,7 +25,7 @@ pub(super) fn run(args: &DevArgs) -> anyhow::Result<()> {
         let stop = shutdown.clone();
         serve(&config, shutdown, |address| async move {
             let client = demo::connect(address).await?;
-            output::text(&welcome(address));
+            output::note(&welcome(address));
             demo::work(&client, stop.cancelled_owned()).await
         })
         .await

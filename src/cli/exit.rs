@@ -1,7 +1,5 @@
 //! How a command ends: each way has an exit code of its own, and they are contract.
 
-use std::process::ExitCode;
-
 use tonic::{Code, Status};
 
 /// Why a command did not end well.
@@ -19,19 +17,25 @@ pub(super) enum Failure {
     NotFound(String),
     /// 6: no server, or no answer in time.
     NoAnswer(String),
+    /// 130: Ctrl-C ended the command, and not the operations that it followed.
+    Interrupted,
+    /// One of these, which has been told already.
+    Told(u8),
 }
 
 impl Failure {
     /// The exit code.
-    pub(super) fn code(&self) -> ExitCode {
-        ExitCode::from(match self {
+    pub(super) const fn code(&self) -> u8 {
+        match self {
             Self::Other(_) => 1,
             Self::Usage(_) => 2,
             Self::OperationFailed(_) => 3,
             Self::OperationCancelled(_) => 4,
             Self::NotFound(_) => 5,
             Self::NoAnswer(_) => 6,
-        })
+            Self::Interrupted => 130,
+            Self::Told(code) => *code,
+        }
     }
 
     /// What to say.
@@ -43,17 +47,24 @@ impl Failure {
             | Self::OperationCancelled(text)
             | Self::NotFound(text)
             | Self::NoAnswer(text) => text.clone(),
+            Self::Interrupted => {
+                "no longer watching; the work goes on unless it is cancelled".to_owned()
+            }
+            Self::Told(_) => String::new(),
         }
     }
 }
 
 impl From<Status> for Failure {
     fn from(status: Status) -> Self {
-        let text = status.message().to_owned();
+        let text = match status.message() {
+            "" => format!("the server said no more than: {}", status.code()),
+            message => message.to_owned(),
+        };
         match status.code() {
             Code::NotFound => Self::NotFound(text),
             Code::Unavailable | Code::DeadlineExceeded => Self::NoAnswer(text),
-            code => Self::Other(anyhow::anyhow!("{text} ({code:?})")),
+            _ => Self::Other(anyhow::Error::msg(text)),
         }
     }
 }

@@ -1,166 +1,186 @@
-//! Follows an operation to its end, and shows the way: a live bar on a terminal, plain lines where the output is piped.
+//! Follows operations to their ends, and shows the way: live bars on a terminal, plain lines where the output is piped.
 
-use std::io::IsTerminal;
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use futures_util::future::{join_all, pending};
 
 use super::exit::Failure;
+use super::screen::{Bar, Screen};
 use super::{output, table};
-use crate::client::Client;
-use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::client::{Client, Watch};
+use crate::clock::{Clock, SystemClock};
 use crate::proto::google::longrunning::{Operation, operation};
+use crate::proto::longhaul::v1::operation_record::State;
 use crate::proto::longhaul::v1::watch_operation_response::Type;
-use crate::proto::longhaul::v1::{OperationMetadata, WatchOperationRequest};
+use crate::proto::longhaul::v1::{
+    OperationMetadata, OperationView, WatchOperationRequest, WatchOperationResponse,
+};
 use crate::wire::json::Registry;
 
-/// How to show it.
-pub(super) struct Style {
+/// Follows operations, each until its end or for as long as is asked for.
+pub(super) struct Follower {
+    client: Client,
     registry: Registry,
+    screen: Screen,
+    names: Vec<String>,
     json: bool,
     /// Every step as a line, rather than only the end.
-    lines: bool,
-    several: bool,
-    bars: Option<MultiProgress>,
+    steps: bool,
+    timeout: Option<Duration>,
 }
 
-impl Style {
-    pub(super) fn new(json: bool, every_step: bool, several: bool) -> Result<Self, Failure> {
-        let live = std::io::stderr().is_terminal() && !json;
-        let bars =
-            live.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(20)));
-        Ok(Self { registry: Registry::builtin()?, json, lines: every_step && !live, several, bars })
+impl Follower {
+    pub(super) fn new(client: Client, names: Vec<String>, json: bool) -> Result<Self, Failure> {
+        let screen = if json { Screen::none() } else { Screen::of(&names) };
+        let registry = Registry::builtin()?;
+        Ok(Self { client, registry, screen, names, json, steps: false, timeout: None })
     }
 
-    /// Takes the bars off the screen.
-    pub(super) fn clear(&self) {
-        if let Some(bars) = &self.bars {
-            // A terminal that is gone needs no clearing.
-            let _ = bars.clear();
+    /// Shows every step, also where there is no terminal to draw bars on.
+    pub(super) fn with_steps(self, steps: bool) -> Self {
+        Self { steps: steps && !self.screen.is_live(), ..self }
+    }
+
+    /// Gives up after so long.
+    pub(super) fn with_timeout(self, timeout: Option<Duration>) -> Self {
+        Self { timeout, ..self }
+    }
+
+    /// Follows all at once. Each end is told when it comes; the first name that did not end well decides how the command
+    /// ends.
+    pub(super) async fn follow(self) -> Result<(), Failure> {
+        let ends = join_all(self.names.iter().map(|name| self.follow_one(name)));
+        if !self.screen.is_live() {
+            return ends.await.into_iter().collect();
+        }
+        // Whoever looks on may turn away; that the work stops is another wish.
+        tokio::select! {
+            ends = ends => ends.into_iter().collect(),
+            _ = tokio::signal::ctrl_c() => Err(Failure::Interrupted),
         }
     }
 
-    fn bar(&self, name: &str) -> Option<ProgressBar> {
-        let bar = self.bars.as_ref()?.add(ProgressBar::new(FULL));
-        bar.set_style(waiting_style());
-        bar.set_prefix(name.to_owned());
-        bar.enable_steady_tick(Duration::from_millis(100));
-        Some(bar)
+    async fn follow_one(&self, name: &str) -> Result<(), Failure> {
+        let bar = self.screen.bar(name);
+        let patience = async {
+            match self.timeout {
+                Some(timeout) => SystemClock::new().sleep(timeout).await,
+                None => pending().await,
+            }
+        };
+        let end = tokio::select! {
+            end = self.watch(name, &bar) => end,
+            () = patience => {
+                let timeout = self.timeout.unwrap_or_default();
+                Err(Failure::NoAnswer(format!("{name} is not done after {}", table::span(timeout))))
+            }
+        };
+        drop(bar);
+        let told = end.and_then(|(operation, server)| self.close(&operation, &server));
+        told.map_err(|failure| {
+            self.screen.print(|| output::failure(&failure));
+            Failure::Told(failure.code())
+        })
     }
-}
 
-/// Follows one operation; an error where it did not end well.
-pub(super) async fn follow(client: &Client, name: &str, style: &Style) -> Result<(), Failure> {
-    let bar = style.bar(name);
-    let mut watch = client
-        .watch(WatchOperationRequest { name: name.to_owned(), ..WatchOperationRequest::default() });
-    let mut last = None;
-    while let Some(event) = watch.next().await? {
-        let server = event.server_metadata.clone().unwrap_or_default();
-        match event.r#type() {
-            Type::Deleted => {
-                finish(bar.as_ref(), "deleted");
+    /// Watches one operation to its last state.
+    async fn watch(
+        &self,
+        name: &str,
+        bar: &Bar,
+    ) -> Result<(Operation, OperationMetadata), Failure> {
+        let request =
+            WatchOperationRequest { name: name.to_owned(), ..WatchOperationRequest::default() };
+        let mut watch = self.client.watch(request);
+        let mut last = String::new();
+        while let Some(event) = next(&mut watch, bar).await? {
+            if event.r#type() == Type::Deleted {
                 return Err(Failure::NotFound(format!("{name} was deleted")));
             }
-            Type::Heartbeat | Type::Unspecified => continue,
-            _ => {}
-        }
-        if let Some(bar) = &bar {
-            draw(bar, &server, SystemClock::new().now());
-        }
-        if style.lines && last.as_ref() != Some(&server) {
-            let line = if style.json {
-                event
-                    .operation
-                    .as_ref()
-                    .map(|operation| style.registry.operation(operation).to_string())
-                    .unwrap_or_default()
-            } else {
-                table::step(if style.several { name } else { "" }, &server)
-            };
-            output::text(&line);
-        }
-        last = Some(server);
-        if let Some(operation) = event.operation.filter(|operation| operation.done) {
-            finish(bar.as_ref(), "");
-            return end(&operation, style);
-        }
-    }
-    Err(Failure::NoAnswer(format!("the watch of {name} ended before the operation did")))
-}
-
-fn end(operation: &Operation, style: &Style) -> Result<(), Failure> {
-    match (&operation.result, style.json) {
-        // Lines of JSON already end with the last state.
-        (_, true) if style.lines => {}
-        (_, true) => output::json(&style.registry.operation(operation)),
-        (Some(operation::Result::Response(response)), false) => {
-            let response = table::response(&style.registry, response);
-            if !response.is_empty() {
-                output::text(&if style.several {
-                    format!("{}: {response}", operation.name)
-                } else {
-                    response
-                });
+            // A heartbeat has none.
+            let Some(operation) = event.operation else { continue };
+            let server = event.server_metadata.unwrap_or_default();
+            if self.screen.is_live() {
+                bar.show(&server, &self.trouble(name, &server).await);
+            }
+            let line = self.step(&operation, &server);
+            if self.steps && line != last {
+                output::text(&line);
+            }
+            last = line;
+            if operation.done {
+                return Ok((operation, server));
             }
         }
-        _ => {}
+        Err(Failure::NoAnswer(format!("the watch of {name} ended before the operation did")))
     }
-    match &operation.result {
-        Some(operation::Result::Error(error)) if error.code == tonic::Code::Cancelled as i32 => {
-            Err(Failure::OperationCancelled(format!(
-                "{}: cancelled: {}",
-                operation.name, error.message
-            )))
+
+    /// Why it waits to be tried again, which no event says.
+    async fn trouble(&self, name: &str, server: &OperationMetadata) -> String {
+        if server.state() != State::Pending || server.attempt_count == 0 {
+            return String::new();
         }
-        Some(operation::Result::Error(error)) => {
-            let code = tonic::Code::from_i32(error.code);
-            Err(Failure::OperationFailed(format!(
-                "{}: failed: {} ({code:?})",
-                operation.name, error.message
-            )))
+        let record = self.client.record(name, OperationView::Basic).await.ok();
+        let error = record.and_then(|mut record| record.attempts.pop()?.error);
+        error.map(|error| table::error(&error)).unwrap_or_default()
+    }
+
+    fn step(&self, operation: &Operation, server: &OperationMetadata) -> String {
+        if self.json {
+            return self.registry.operation(operation).to_string();
         }
-        _ => Ok(()),
-    }
-}
-
-fn draw(bar: &ProgressBar, server: &OperationMetadata, now: Timestamp) {
-    let progress = server.progress.clone().unwrap_or_default();
-    match table::fraction(server) {
-        Some(fraction) => {
-            bar.set_style(known_style());
-            bar.set_position((fraction * FULL as f64) as u64);
+        let step = table::step(server);
+        if self.names.len() == 1 {
+            return step;
         }
-        None => bar.set_style(waiting_style()),
+        let width = self.names.iter().map(String::len).max().unwrap_or_default();
+        format!("{:<width$}  {step}", operation.name)
     }
-    bar.set_message(
-        [table::doing(server), table::units(&progress), table::remaining(server, now)]
-            .into_iter()
-            .filter(|part| !part.is_empty())
-            .collect::<Vec<_>>()
-            .join("  "),
-    );
-}
 
-fn finish(bar: Option<&ProgressBar>, message: &str) {
-    if let Some(bar) = bar {
-        if message.is_empty() { bar.finish() } else { bar.finish_with_message(message.to_owned()) }
+    /// Says how it ended, and what came of it.
+    fn close(&self, operation: &Operation, server: &OperationMetadata) -> Result<(), Failure> {
+        match &operation.result {
+            // Lines of JSON already end with the last state.
+            _ if self.json && self.steps => {}
+            _ if self.json => output::json(&self.registry.operation(operation)),
+            Some(operation::Result::Response(response)) => self.screen.print(|| {
+                if self.screen.is_live() {
+                    output::success(&table::end(operation, server));
+                }
+                let response = table::response(&self.registry, response);
+                match (response.as_str(), self.names.len()) {
+                    ("", _) => {}
+                    (response, 1) => output::text(response),
+                    (response, _) => output::text(&format!("{}: {response}", operation.name)),
+                }
+            }),
+            _ => {}
+        }
+        match &operation.result {
+            Some(operation::Result::Error(error))
+                if error.code == tonic::Code::Cancelled as i32 =>
+            {
+                Err(Failure::OperationCancelled(table::end(operation, server)))
+            }
+            Some(operation::Result::Error(_)) => {
+                Err(Failure::OperationFailed(table::end(operation, server)))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
-fn known_style() -> ProgressStyle {
-    style("{prefix:.bold} {bar:30.cyan/black.bright} {percent:>3}%  {wide_msg}")
+/// The next event. The bar goes on while none comes: time passes there too.
+async fn next(watch: &mut Watch, bar: &Bar) -> Result<Option<WatchOperationResponse>, Failure> {
+    let clock = SystemClock::new();
+    let event = watch.next();
+    tokio::pin!(event);
+    loop {
+        tokio::select! {
+            event = &mut event => return Ok(event?),
+            () = clock.sleep(SECOND) => bar.draw(),
+        }
+    }
 }
 
-fn waiting_style() -> ProgressStyle {
-    style("{prefix:.bold} {spinner:.cyan} {wide_msg}")
-}
-
-fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template)
-        .unwrap_or_else(|_| ProgressStyle::default_bar())
-        .progress_chars("=> ")
-}
-
-/// The bar's length: fine enough for any terminal.
-const FULL: u64 = 1_000;
+const SECOND: Duration = Duration::from_secs(1);

@@ -6,6 +6,8 @@ mod dev;
 mod exit;
 mod follow;
 mod output;
+mod proto;
+mod screen;
 mod serve;
 mod start;
 mod table;
@@ -57,6 +59,8 @@ enum Command {
     Resume(calls::ResumeArgs),
     /// Show everything that the server knows of an operation
     Record(calls::NameArgs),
+    /// Write the interface definitions, to make stubs from
+    Proto(proto::ProtoArgs),
     /// Print a completion script
     Completions {
         /// For which shell
@@ -114,8 +118,8 @@ pub fn run() -> ExitCode {
     match dispatch(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            output::error(&failure.message());
-            failure.code()
+            output::failure(&failure);
+            ExitCode::from(failure.code())
         }
     }
 }
@@ -134,6 +138,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
             output::start_logging("error");
             Ok(bench::run(&args)?)
         }
+        Command::Proto(args) => Ok(proto::run(&args)?),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "longhaul", &mut std::io::stdout());
             Ok(())
@@ -165,6 +170,7 @@ async fn call_server(command: Command) -> Result<(), Failure> {
         | Command::Dev(_)
         | Command::Work(_)
         | Command::Bench(_)
+        | Command::Proto(_)
         | Command::Completions { .. } => Ok(()),
     }
 }

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::calls::{Connection, FollowArgs, follow_all};
+use super::calls::Connection;
 use super::exit::Failure;
+use super::follow::Follower;
 use super::output;
 use crate::proto::longhaul::v1::operation_options::Expiration;
 use crate::proto::longhaul::v1::{OperationOptions, RetryPolicy, StartOperationRequest};
@@ -99,8 +100,8 @@ pub(super) async fn run(args: StartArgs) -> Result<(), Failure> {
     if validate || !(wait || watch) {
         return Ok(());
     }
-    let follow = FollowArgs::one(connection, operation.name);
-    follow_all(client, follow, watch).await
+    let follower = Follower::new(client, vec![operation.name], connection.wants_json())?;
+    follower.with_steps(watch).follow().await
 }
 
 fn request(args: StartArgs, registry: &Registry) -> Result<StartOperationRequest, Failure> {

@@ -4,6 +4,8 @@
 //! Entries in `due` may be early. The record stores where its entries lie, not where they would lie best; whoever finds one
 //! early moves it. So a renewal need not touch an index.
 
+use std::borrow::Cow;
+
 use super::{Operation, Places, Record, State};
 use crate::clock::Timestamp;
 use crate::limits::AGING_INTERVAL;
@@ -49,19 +51,24 @@ impl DueClass {
         Self::Tombstone,
     ];
 
-    /// The class's name in its index.
-    pub const fn as_str(self) -> &'static str {
+    /// The class's name.
+    pub fn as_str(self) -> &'static str {
+        self.index().trim_start_matches("due/")
+    }
+
+    /// The name of the index.
+    pub const fn index(self) -> &'static str {
         match self {
-            Self::Lease => "lease",
-            Self::Start => "start",
-            Self::Retry => "retry",
-            Self::Attempt => "attempt",
-            Self::Queue => "queue",
-            Self::Deadline => "deadline",
-            Self::Grace => "grace",
-            Self::Resume => "resume",
-            Self::Retention => "retention",
-            Self::Tombstone => "tombstone",
+            Self::Lease => "due/lease",
+            Self::Start => "due/start",
+            Self::Retry => "due/retry",
+            Self::Attempt => "due/attempt",
+            Self::Queue => "due/queue",
+            Self::Deadline => "due/deadline",
+            Self::Grace => "due/grace",
+            Self::Resume => "due/resume",
+            Self::Retention => "due/retention",
+            Self::Tombstone => "due/tombstone",
         }
     }
 
@@ -69,16 +76,11 @@ impl DueClass {
     pub fn from_number(number: u32) -> Option<Self> {
         Self::ALL.into_iter().find(|class| *class as u32 == number)
     }
-
-    /// The name of the index.
-    pub fn index(self) -> String {
-        format!("due/{}", self.as_str())
-    }
 }
 
 /// The index of what workers may take from a queue.
 pub fn ready_index(queue: &str) -> String {
-    format!("ready/{queue}")
+    ["ready/", queue].concat()
 }
 
 /// Every operation of a parent, in order of creation.
@@ -102,9 +104,9 @@ pub fn due_bound(time: Timestamp) -> Vec<u8> {
 }
 
 /// Index name and member of every entry that a record has.
-pub fn entries(record: &Record, key: &[u8; 16]) -> Vec<(String, Vec<u8>)> {
+pub fn entries(record: &Record, key: &[u8; 16]) -> Vec<(Cow<'static, str>, Vec<u8>)> {
     let due = |class: DueClass, time: Timestamp| {
-        (class.index(), [&time.as_micros().to_be_bytes()[..], key].concat())
+        (Cow::Borrowed(class.index()), [&time.as_micros().to_be_bytes()[..], key].concat())
     };
     let operation = match record {
         Record::Tombstone(tombstone) => {
@@ -116,15 +118,15 @@ pub fn entries(record: &Record, key: &[u8; 16]) -> Vec<(String, Vec<u8>)> {
     let parent = operation.name.parent();
     let mut entries = Vec::with_capacity(4);
     if places.listed {
-        entries.push((LIST.to_owned(), parent_member(parent, operation.create_time, key)));
+        entries.push((LIST.into(), parent_member(parent, operation.create_time, key)));
     }
     if let Some(end_time) = operation.end_time.filter(|_| places.failed) {
-        entries.push((FAILED.to_owned(), parent_member(parent, end_time, key)));
+        entries.push((FAILED.into(), parent_member(parent, end_time, key)));
     }
     if let Some(rank) = places.ready {
         let sortable = (rank as u64) ^ (1 << 63);
         let member = [&sortable.to_be_bytes()[..], key].concat();
-        entries.push((ready_index(operation.spec.queue.as_str()), member));
+        entries.push((ready_index(operation.spec.queue.as_str()).into(), member));
     }
     entries.extend(places.due.iter().map(|(class, time)| due(*class, *time)));
     entries

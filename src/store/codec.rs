@@ -57,12 +57,21 @@ pub fn bodies_of(record: &Record, key: Key) -> Vec<BodyKey> {
     let Record::Operation(operation) = record else { return Vec::new() };
     operation
         .payloads()
-        .into_iter()
         .filter_map(|(slot, payload)| match payload {
             Payload::Detached(detached) => Some(body_key(key, slot, detached)),
             Payload::Inline(_) => None,
         })
         .collect()
+}
+
+/// Whether [`detach`] would find anything.
+pub fn must_detach(record: &Record) -> bool {
+    let Record::Operation(operation) = record else { return false };
+    operation.payloads().any(|(_, payload)| is_large(payload))
+}
+
+fn is_large(payload: &Payload) -> bool {
+    payload.inline().is_some_and(|any| any.value.len() > MAX_INLINE_BYTES)
 }
 
 /// Detaches what is too large to stay in the record. Call it before [`encode`].
@@ -154,7 +163,7 @@ struct OperationGlance {
 }
 
 impl Operation {
-    fn payloads(&self) -> Vec<(Slot, &Payload)> {
+    fn payloads(&self) -> impl Iterator<Item = (Slot, &Payload)> {
         let response = match &self.state {
             State::Succeeded(response) => Some(response),
             _ => None,
@@ -166,7 +175,7 @@ impl Operation {
             (Slot::Checkpoint, self.checkpoint.as_ref()),
             (Slot::ResumeInput, self.resume_input.as_ref()),
         ];
-        all.into_iter().filter_map(|(slot, payload)| Some((slot, payload?))).collect()
+        all.into_iter().filter_map(|(slot, payload)| Some((slot, payload?)))
     }
 
     fn payloads_mut(&mut self) -> Vec<(Slot, &mut Payload)> {
@@ -236,9 +245,9 @@ fn encode_operation(operation: &Operation) -> stored::Operation {
     stored
 }
 
-fn decode_operation(stored: stored::Operation, stamps: Stamps) -> Option<Operation> {
-    let published = stored.published.clone()?;
-    let spec = decode_spec(stored.spec.clone()?)?;
+fn decode_operation(mut stored: stored::Operation, stamps: Stamps) -> Option<Operation> {
+    let published = stored.published.take()?;
+    let spec = decode_spec(stored.spec.take()?)?;
     let metadata = match &stored.detached_metadata {
         Some(detached) => Some(Payload::Detached(decode_detached(detached)?)),
         // What the server fills in itself is no payload, nor is the empty message that stands for none.

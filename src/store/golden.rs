@@ -79,6 +79,8 @@ fn the_index_entries_of_golden_records_lie_where_they_lay() {
         ("tombstone-expired", vec![due("tombstone", 23)]),
     ] {
         let record = decode(&stored(file)).expect("a record of format 1");
+        let expected: Vec<_> =
+            expected.into_iter().map(|(index, member)| (index.into(), member)).collect();
         assert_eq!(entries(&record, &key), expected, "{file}");
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! What is random is what is asked; what becomes of it, [`crate::operation`] decides as it does for the engine.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -215,10 +216,10 @@ impl Found {
             named.extend(bodies_of(record, key));
             *counts.entry(counter(record)).or_insert(0) += 1;
         }
-        let due = DueClass::ALL.map(DueClass::index);
-        let ready = QUEUES.map(crate::operation::entries::ready_index);
+        let due = DueClass::ALL.map(|class| class.index().into());
+        let ready = QUEUES.map(|queue| crate::operation::entries::ready_index(queue).into());
         let mut found = BTreeSet::new();
-        for index in [LIST.to_owned(), FAILED.to_owned()].into_iter().chain(due).chain(ready) {
+        for index in [LIST, FAILED].map(Cow::Borrowed).into_iter().chain(due).chain(ready) {
             let scan = Scan::first(Index::new(index.clone()), usize::MAX);
             let members = now(self.store.scan(scan)).expect("open");
             found.extend(members.into_iter().map(|entry| (index.clone(), entry.member.to_vec())));

@@ -1,7 +1,7 @@
 //! Ordered indexes: sets of byte strings, each ending in the key of the record that it leads to.
 
+use std::borrow::Cow;
 use std::ops::Bound;
-use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -9,11 +9,11 @@ use super::{Key, Partition};
 
 /// The name of an index, for example `list` or `ready/default`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Index(Arc<str>);
+pub struct Index(Cow<'static, str>);
 
 impl Index {
     /// An index of that name.
-    pub fn new(name: impl Into<Arc<str>>) -> Self {
+    pub fn new(name: impl Into<Cow<'static, str>>) -> Self {
         Self(name.into())
     }
 

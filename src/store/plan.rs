@@ -1,10 +1,10 @@
 //! The write set of a change: what differs between the record before and after, never written by hand.
 
-use std::collections::BTreeSet;
+use std::borrow::Cow;
 
 use bytes::Bytes;
 
-use super::codec::{bodies_of, detach, encode};
+use super::codec::{bodies_of, detach, encode, must_detach};
 use super::{Check, Counter, Index, IndexEntry, Key, Keyspace, Mark, Put, WriteSet};
 use crate::operation::entries::{counter, entries};
 use crate::operation::{Change, Operation, Record, Stamps};
@@ -31,13 +31,19 @@ pub fn write_set(
     let mut set = WriteSet::new(partition, check);
     set.checks.extend(change.not_before.map(Check::TimeAtLeast));
 
-    let mut after = change.record.clone();
-    let new_bodies = after.as_mut().map(|record| detach(record, key)).unwrap_or_default();
+    let mut after = Cow::Borrowed(&change.record);
+    let mut new_bodies = Vec::new();
+    if after.as_ref().as_ref().is_some_and(must_detach) {
+        // Only what must be changed is copied.
+        let record = after.to_mut().as_mut();
+        new_bodies = record.map(|record| detach(record, key)).unwrap_or_default();
+    }
+    let after = after.as_ref().as_ref();
     let old = before.map(|before| &before.record);
-    index_difference(&mut set, old, after.as_ref(), key);
-    body_difference(&mut set, old, after.as_ref(), new_bodies, key);
-    counter_difference(&mut set, old, after.as_ref());
-    match &after {
+    index_difference(&mut set, old, after, key);
+    body_difference(&mut set, old, after, new_bodies, key);
+    counter_difference(&mut set, old, after);
+    match after {
         None => set.deletes.push(key),
         Some(record) => {
             let stamps = before.map(|before| before.stamps).unwrap_or_default();
@@ -46,7 +52,7 @@ pub fn write_set(
             set.puts.push(Put { key, visible, fencing, value: encode(record) });
         }
     }
-    if change.visible || becomes_ready(old, after.as_ref()) {
+    if change.visible || becomes_ready(old, after) {
         set.hint = Some((key, Bytes::copy_from_slice(note.as_bytes())));
     }
     set
@@ -70,21 +76,24 @@ impl Record {
     }
 }
 
+/// An operation has but a few entries, so looking through all beats any set.
 fn index_difference(set: &mut WriteSet, old: Option<&Record>, new: Option<&Record>, key: Key) {
-    let all = |record: Option<&Record>| -> BTreeSet<_> {
-        record
-            .map(|record| entries(record, key.as_bytes()))
-            .unwrap_or_default()
-            .into_iter()
-            .collect()
+    let all = |record: Option<&Record>| {
+        record.map(|record| entries(record, key.as_bytes())).unwrap_or_default()
     };
-    let entry = |(index, member): &(String, Vec<u8>)| IndexEntry {
-        index: Index::new(index.as_str()),
-        member: Bytes::copy_from_slice(member),
+    let (mut old, mut new) = (all(old), all(new));
+    old.retain(|entry| {
+        let Some(same) = new.iter().position(|other| other == entry) else { return true };
+        new.remove(same);
+        false
+    });
+    let sorted = |mut entries: Vec<(Cow<'static, str>, Vec<u8>)>| -> Vec<IndexEntry> {
+        entries.sort_unstable();
+        let entry =
+            |(index, member)| IndexEntry { index: Index::new(index), member: Bytes::from(member) };
+        entries.into_iter().map(entry).collect()
     };
-    let (old, new) = (all(old), all(new));
-    set.removals = old.difference(&new).map(entry).collect();
-    set.additions = new.difference(&old).map(entry).collect();
+    (set.removals, set.additions) = (sorted(old), sorted(new));
 }
 
 fn body_difference(

@@ -184,9 +184,28 @@ impl Registry {
         let descriptor = self.pool.get_message_by_name(name)?;
         let message = DynamicMessage::decode(descriptor, bytes).ok()?;
         let options = SerializeOptions::new();
-        message.serialize_with_options(serde_json::value::Serializer, &options).ok()
+        let value = message.serialize_with_options(serde_json::value::Serializer, &options).ok()?;
+        Some(with_whole_numbers(value))
     }
 }
+
+/// What is 7 stays 7: protobuf's JSON has only doubles in a Struct, but programs tell 7.0 and 7 apart.
+fn with_whole_numbers(value: Value) -> Value {
+    match value {
+        Value::Number(number) => match number.as_f64() {
+            Some(whole) if whole.fract() == 0.0 && whole.abs() <= EXACT => (whole as i64).into(),
+            _ => number.into(),
+        },
+        Value::Array(values) => values.into_iter().map(with_whole_numbers).collect(),
+        Value::Object(fields) => {
+            fields.into_iter().map(|(key, value)| (key, with_whole_numbers(value))).collect()
+        }
+        other => other,
+    }
+}
+
+/// Up to here every whole number is a double of its own.
+const EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// Well-known types that have a JSON form of their own, which an Any holds as `value`.
 fn is_special(name: &str) -> bool {
@@ -227,7 +246,7 @@ mod tests {
             r#"{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "R", "domain": "d", "metadata": {"k": "v"}}"#,
             r#"{"@type": "type.googleapis.com/google.protobuf.Empty"}"#,
             r#"{"@type": "type.googleapis.com/a.B", "@value": "AQI="}"#,
-            "[1.0, 2.0]",
+            "[1, -2.5, 0, 1e300]",
             r#""text""#,
         ] {
             let value: Value = serde_json::from_str(text).expect(text);

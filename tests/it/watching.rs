@@ -89,6 +89,8 @@ async fn min_interval_leaves_out_states_but_never_the_last(world: &World) {
     let mut watcher = world.watch(request).await;
     watcher.expect(EventType::Snapshot).await;
     let reported = async |fraction: f64| {
+        // Each is committed by itself.
+        world.let_pass(Duration::from_millis(200));
         let progress = Some(pb::Progress { fraction: Some(fraction), ..Default::default() });
         world.report(pb::ReportProgressRequest { progress, ..report(&lease) }).await.granted();
     };

@@ -166,14 +166,14 @@ pub(crate) async fn an_entry_added_below_a_scan_is_found_by_the_next(harness: Ha
     }
 }
 
-async fn add(store: &dyn Store, index: &str, members: &[Bytes]) {
+async fn add(store: &dyn Store, index: &'static str, members: &[Bytes]) {
     let mut set = unconditional(Partition(0));
     set.additions.extend(members.iter().map(|member| entry(index, member.clone())));
     commit_ok(store, set).await;
 }
 
 /// Adds the first `count` numbers, turn by turn to all partitions.
-async fn spread(store: &dyn Store, index: &str, count: u64) {
+async fn spread(store: &dyn Store, index: &'static str, count: u64) {
     let partitions = u64::from(store.keyspace().partitions());
     let sets = (0..count).map(|at| {
         let mut set = unconditional(Partition((at % partitions) as u16));

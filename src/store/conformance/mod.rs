@@ -149,7 +149,7 @@ fn unconditional(partition: Partition) -> WriteSet {
     WriteSet::new(partition, Check::TimeAtLeast(crate::clock::Timestamp::EPOCH))
 }
 
-fn entry(index: &str, member: impl Into<Bytes>) -> IndexEntry {
+fn entry(index: &'static str, member: impl Into<Bytes>) -> IndexEntry {
     IndexEntry { index: Index::new(index), member: member.into() }
 }
 
@@ -176,7 +176,7 @@ async fn members(store: &dyn Store, scan: Scan) -> Vec<Bytes> {
 }
 
 /// All of an index, of whatever size the tests here make.
-fn all(index: &str) -> Scan {
+fn all(index: &'static str) -> Scan {
     Scan::first(Index::new(index), 100_000)
 }
 

@@ -1,49 +1,107 @@
--- commit: applies write sets of one partition, each whole or not at all.
+-- commit: applies write sets, each whole or not at all. On a cluster those of one call must lie in one partition.
 --
--- KEYS    1 meta; then set by set: one for each check, one for each write, the channel if there is a hint
--- ARGV    1 keyspace id; 2 store time in us, 0 for that of this server; then set by set:
---         time that must have come, number of checks, number of writes, key and note of the hint or ''
---         for each check: the first 8 bytes that its key must hold, '' for none
---         for each write: its verb and what ARITY says; PUT: visible revision, fencing number ('' is new), value
--- Returns store time, last hint sequence, then for each set its revision, or the name of its refusal
--- Redis that is full or read-only refuses the first write of a call or none, so a set that is refused has not begun.
-local KEYS, ARGV, call, pcall = KEYS, ARGV, redis.call, redis.pcall
-local ARITY = { ZREM = 1, UNLINK = 0, PUT = 3, SET = 1, ZADD = 2, HINCRBY = 2 }
-local meta = call('GET', KEYS[1])
-if not meta or #meta ~= 32 or string.sub(meta, 1, 16) ~= ARGV[1] then return redis.error_reply('FOREIGN keyspace') end
-local last, sequence = struct.unpack('>I8I8', meta, 17); local now = tonumber(ARGV[2])
+-- KEYS    metas of the partitions; records that must not be there; then, in any order, what is written, and channels
+-- ARGV    1 keyspace id; 2 the plan; then values and bodies. No two sets of a call touch the same record, body or entry.
+-- The plan is a MessagePack array: store time in us, 0 for that of this server; number of metas; number of keys to read;
+--         number of sets; and set by set, where a key is its place in KEYS and a value its place in ARGV:
+--         meta; time that must have come; length; channel, 0 for no hint; then how many follow of each of these:
+--         absent: key; check: key, the first 8 bytes that it must hold; removal: key, member; delete: key
+--         put: key, visible revision, fencing number ('' is new), value; body: key, value; addition: key, member
+--         counter: key, name, change; and at the end, if there is a channel, key and note of the hint
+-- Returns store time, for each meta its last hint sequence, then for each set its revision, or the name of its refusal
+-- Redis that is full or read-only refuses the first write of a call or none. So what only adds is written first, in one
+-- command, and a set that is refused has not begun.
+local KEYS, ARGV, call, pcall, pack = KEYS, ARGV, redis.call, redis.pcall, struct.pack
+local plan, p, last, sequence, kept, dirty = cmsgpack.unpack(ARGV[2]), 5, {}, {}, {}, {}
+local now, metas, adding, removing, replies = plan[1], plan[2], false, false, {}
 if now == 0 then local time = call('TIME'); now = time[1] * 1000000 + time[2] end
-local k, a, dirty, replies = 1, 2, false, { now, sequence }
-local function key() k = k + 1; return KEYS[k] end
-local function arg() a = a + 1; return ARGV[a] end
-while a < #ARGV do
-  local refusal = now < tonumber(arg()) and 'early'
-  local checks, writes, hint = tonumber(arg()), tonumber(arg()), arg()
-  for _ = 1, checks do
-    if pcall('GETRANGE', key(), 0, 7) ~= arg() then refusal = 'conflict' end
-  end
-  local revision = math.max(last + 1, now); local stamp = struct.pack('>I8', revision)
-  for _ = 1, writes do
-    local verb, target, reply, from = arg(), key(), nil, a + 1
-    a = a + ARITY[verb]
-    if not refusal then
-      if verb == 'PUT' then
-        local visible = ARGV[from] == '' and stamp or ARGV[from]
-        local fencing = ARGV[from + 1] == '' and stamp or ARGV[from + 1]
-        reply = pcall('SET', target, stamp .. visible .. fencing .. ARGV[a])
-      else reply = pcall(verb, target, unpack(ARGV, from, a)) end
-      if type(reply) == 'table' and reply.err then refusal = reply.err else last, dirty = revision, true end
-      if verb == 'HINCRBY' and reply == 0 then pcall('HDEL', target, ARGV[from]) end
-    end
-  end
-  local channel = hint ~= '' and key()
-  if channel and not refusal then
-    sequence = sequence + 1
-    pcall('PUBLISH', channel, ARGV[1] .. struct.pack('>I8', sequence) .. stamp .. hint)
-  end
-  if not refusal then last, dirty = revision, true end
-  replies[#replies + 1] = refusal or revision
+local held = call('MGET', unpack(KEYS, 1, plan[3]))
+for m = 1, metas do
+  local meta = held[m]
+  if meta and #meta == 32 and string.sub(meta, 1, 16) == ARGV[1] then last[m], sequence[m] = struct.unpack('>I8I8', meta, 17) end
+  replies[m] = 0
 end
-if dirty then call('SET', KEYS[1], ARGV[1] .. struct.pack('>I8I8', last, sequence)) end
-replies[2] = sequence
+for s = 1, plan[4] do
+  local m, i, outcome = plan[p], p + 12, now < plan[p + 1] and 'early'
+  for _ = 1, plan[p + 4] do
+    if held[plan[i]] then outcome = 'conflict' end
+    i = i + 1
+  end
+  for _ = 1, plan[p + 5] do
+    if pcall('GETRANGE', KEYS[plan[i]], '0', '7') ~= plan[i + 1] then outcome = 'conflict' end
+    i = i + 2
+  end
+  if not last[m] then outcome = 'foreign' end
+  if not outcome then
+    outcome = math.max(last[m] + 1, now)
+    last[m], dirty[m] = outcome, true
+    local removes = plan[p + 6] + plan[p + 7] > 0
+    if removes then removing = true else adding = true end
+    kept[#kept + 1] = { p, i, metas + 1 + s, pack('>I8', outcome), removes }
+  end
+  replies[metas + 1 + s] = outcome
+  p = p + plan[p + 2]
+end
+local function put(writes, set)
+  local i, n, stamp = set[2], #writes, set[4]
+  for _ = 1, plan[set[1] + 8] do
+    local visible, fencing = plan[i + 1], plan[i + 2]
+    writes[n + 1] = KEYS[plan[i]]
+    writes[n + 2] = stamp .. (visible == '' and stamp or visible) .. (fencing == '' and stamp or fencing) .. ARGV[plan[i + 3]]
+    n, i = n + 2, i + 4
+  end
+  for _ = 1, plan[set[1] + 9] do
+    writes[n + 1], writes[n + 2] = KEYS[plan[i]], ARGV[plan[i + 1]]
+    n, i = n + 2, i + 2
+  end
+  set[2] = i
+end
+local mixed, refusal, writes = adding and removing, nil, {}
+if mixed then
+  for k = 1, #kept do if not kept[k][5] then put(writes, kept[k]) end end
+  refusal, writes = #writes > 0 and pcall('MSET', unpack(writes)).err, {}
+end
+for k = 1, #kept do
+  local set = kept[k]
+  local p, i = set[1], set[2]
+  if set[5] then
+    for _ = 1, plan[p + 6] do
+      local reply = pcall('ZREM', KEYS[plan[i]], plan[i + 1])
+      if type(reply) == 'table' then replies[set[3]] = reply.err end
+      i = i + 2
+    end
+    for _ = 1, plan[p + 7] do pcall('UNLINK', KEYS[plan[i]]); i = i + 1 end
+    set[2] = i
+  end
+  if refusal and not set[5] then replies[set[3]] = refusal
+  else
+    if set[5] or not mixed then put(writes, set) end
+    if plan[p + 3] > 0 then sequence[plan[p]] = sequence[plan[p]] + 1; set[6] = pack('>I8', sequence[plan[p]]) .. set[4] end
+  end
+end
+for m in pairs(dirty) do
+  local n = #writes
+  writes[n + 1], writes[n + 2] = KEYS[m], ARGV[1] .. pack('>I8I8', last[m], sequence[m])
+end
+local done = #kept > 0 and pcall('MSET', unpack(writes))
+for k = 1, #kept do
+  local set = kept[k]
+  local p, i = set[1], set[2]
+  if done.err then replies[set[3]] = done.err
+  elseif set[5] or not refusal then
+    for _ = 1, plan[p + 10] do
+      local reply = pcall('ZADD', KEYS[plan[i]], '0', plan[i + 1])
+      if type(reply) == 'table' then replies[set[3]] = reply.err end
+      i = i + 2
+    end
+    for _ = 1, plan[p + 11] do
+      local reply = pcall('HINCRBY', KEYS[plan[i]], plan[i + 1], plan[i + 2])
+      if reply == 0 then pcall('HDEL', KEYS[plan[i]], plan[i + 1]) elseif type(reply) == 'table' then replies[set[3]] = reply.err end
+      i = i + 3
+    end
+    if set[6] then pcall('PUBLISH', KEYS[plan[p + 3]], ARGV[1] .. set[6] .. plan[i]) end
+  end
+end
+for m = 1, metas do replies[m + 1] = sequence[m] or 0 end
+replies[1] = now
 return replies

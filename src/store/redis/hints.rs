@@ -89,10 +89,13 @@ impl Hints {
         state.send(Event::Hint(hint));
     }
 
-    /// A commit of this process was acknowledged.
-    pub(super) fn committed(&self, partition: Partition, progress: Progress) {
-        if let Some(seen) = self.lock().seen.get_mut(usize::from(partition.0)) {
-            seen.known = seen.known.max(progress);
+    /// Commits of this process were acknowledged.
+    pub(super) fn committed(&self, progress: &[(Partition, Progress)]) {
+        let mut state = self.lock();
+        for (partition, progress) in progress {
+            if let Some(seen) = state.seen.get_mut(usize::from(partition.0)) {
+                seen.known = seen.known.max(*progress);
+            }
         }
     }
 

@@ -36,7 +36,7 @@ impl Keys {
 
     /// Identity, last revision and hint sequence of a partition: see [`Meta`].
     pub(super) fn meta(&self, partition: Partition) -> Vec<u8> {
-        self.build(partition, "meta", b"")
+        written(|bytes| self.write_meta(bytes, partition))
     }
 
     /// All metas, in the order of partitions.
@@ -46,32 +46,64 @@ impl Keys {
 
     /// A record: 24 bytes of stamp, then its value.
     pub(super) fn record(&self, partition: Partition, key: Key) -> Vec<u8> {
-        self.build(partition, "r:", key.as_bytes())
+        written(|bytes| self.write_record(bytes, partition, key))
     }
 
     /// A body, as it was put.
     pub(super) fn body(&self, partition: Partition, key: BodyKey) -> Vec<u8> {
-        self.build(partition, "b:", &key.to_bytes())
+        written(|bytes| self.write_body(bytes, partition, key))
     }
 
     /// An index: a sorted set whose scores are all 0.
     pub(super) fn index(&self, partition: Partition, index: &Index) -> Vec<u8> {
-        self.build(partition, "x:", index.as_str().as_bytes())
+        written(|bytes| self.write_index(bytes, partition, index))
     }
 
     /// All counters of a partition, in one hash.
     pub(super) fn counters(&self, partition: Partition) -> Vec<u8> {
-        self.build(partition, "n", b"")
+        written(|bytes| self.write_counters(bytes, partition))
     }
 
     /// The channel of a partition's hints.
     pub(super) fn channel(&self, partition: Partition) -> Vec<u8> {
-        self.build(partition, "h", b"")
+        written(|bytes| self.write_channel(bytes, partition))
     }
 
-    fn build(&self, partition: Partition, kind: &str, rest: &[u8]) -> Vec<u8> {
-        [self.bases[usize::from(partition.0)].as_bytes(), kind.as_bytes(), rest].concat()
+    pub(super) fn write_meta(&self, bytes: &mut Vec<u8>, partition: Partition) {
+        self.write(bytes, partition, "meta", b"");
     }
+
+    pub(super) fn write_record(&self, bytes: &mut Vec<u8>, partition: Partition, key: Key) {
+        self.write(bytes, partition, "r:", key.as_bytes());
+    }
+
+    pub(super) fn write_body(&self, bytes: &mut Vec<u8>, partition: Partition, key: BodyKey) {
+        self.write(bytes, partition, "b:", &key.to_bytes());
+    }
+
+    pub(super) fn write_index(&self, bytes: &mut Vec<u8>, partition: Partition, index: &Index) {
+        self.write(bytes, partition, "x:", index.as_str().as_bytes());
+    }
+
+    pub(super) fn write_counters(&self, bytes: &mut Vec<u8>, partition: Partition) {
+        self.write(bytes, partition, "n", b"");
+    }
+
+    pub(super) fn write_channel(&self, bytes: &mut Vec<u8>, partition: Partition) {
+        self.write(bytes, partition, "h", b"");
+    }
+
+    fn write(&self, bytes: &mut Vec<u8>, partition: Partition, kind: &str, rest: &[u8]) {
+        bytes.extend_from_slice(self.bases[usize::from(partition.0)].as_bytes());
+        bytes.extend_from_slice(kind.as_bytes());
+        bytes.extend_from_slice(rest);
+    }
+}
+
+fn written(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    write(&mut bytes);
+    bytes
 }
 
 /// What a partition's meta holds: 16 bytes keyspace id, then two big-endian numbers of 8 bytes.

@@ -6,11 +6,14 @@
 //! - the script is the only writer, apart from the first opening;
 //! - a read that meets a lost connection is tried once more, a commit never: whoever asked for it knows how to repeat it.
 
+mod call;
 mod hints;
 mod keys;
 mod link;
 mod listener;
 mod opening;
+mod packed;
+mod queue;
 mod reading;
 mod script;
 mod time;
@@ -36,6 +39,7 @@ use self::hints::Hints;
 use self::keys::{Keys, Meta};
 use self::link::{Dial, Link};
 use self::listener::Subscription;
+use self::queue::Queue;
 use self::time::Timekeeper;
 use super::{BodyKey, CommitError, Committed, Durability, Entry, Feed, Key, Keyspace};
 use super::{OpenError, Partition, Record, Scan, Store, StoreError, WriteSet};
@@ -109,6 +113,8 @@ struct Shared {
     bulk: Link,
     time: Timekeeper,
     hints: Arc<Hints>,
+    /// Write sets on their way.
+    queue: Arc<Queue>,
 }
 
 impl RedisStore {
@@ -162,6 +168,7 @@ impl Shared {
                 partitions,
             ),
             hints: Arc::new(Hints::new(keyspace.id(), partitions)),
+            queue: Queue::new(),
             keyspace,
             dial,
             link,
@@ -227,8 +234,8 @@ impl Store for RedisStore {
 
     async fn commit(&self, sets: Vec<WriteSet>) -> Vec<Result<Committed, CommitError>> {
         match self.open_shared() {
-            Ok(shared) => shared.commit(&sets).await,
-            Err(closed) => sets.iter().map(|_| Err(closed.clone().into())).collect(),
+            Ok(_) => self.hand_in(sets).await,
+            Err(closed) => vec![Err(closed.into()); sets.len()],
         }
     }
 

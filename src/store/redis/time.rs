@@ -73,10 +73,7 @@ impl Timekeeper {
 
     /// The store's time.
     pub(super) fn now(&self) -> Timestamp {
-        match self.source {
-            StoreTime::Server => self.estimate(&self.lock()),
-            StoreTime::Clock => self.clock.now(),
-        }
+        self.reckon(&self.lock())
     }
 
     /// Since when a partition answers.
@@ -115,11 +112,20 @@ impl Timekeeper {
 
     /// The partition answers. Returns whether it was away.
     pub(super) fn answered(&self, partition: Partition) -> bool {
-        let now = self.now();
+        self.answered_all(&[partition])
+    }
+
+    /// The partitions answer. Returns whether one was away.
+    pub(super) fn answered_all(&self, partitions: &[Partition]) -> bool {
         let mut state = self.lock();
-        let Some(since) = state.since.get_mut(usize::from(partition.0)) else { return false };
-        let was_away = since.is_none();
-        since.get_or_insert(now);
+        let now = self.reckon(&state);
+        let mut was_away = false;
+        for partition in partitions {
+            if let Some(since) = state.since.get_mut(usize::from(partition.0)) {
+                was_away |= since.is_none();
+                since.get_or_insert(now);
+            }
+        }
         was_away
     }
 
@@ -137,8 +143,13 @@ impl Timekeeper {
         before.iter().any(Option::is_some)
     }
 
-    fn estimate(&self, state: &State) -> Timestamp {
-        state.reading.map_or(Timestamp::EPOCH, |reading| reading.at(self.clock.elapsed()))
+    fn reckon(&self, state: &State) -> Timestamp {
+        match self.source {
+            StoreTime::Server => {
+                state.reading.map_or(Timestamp::EPOCH, |reading| reading.at(self.clock.elapsed()))
+            }
+            StoreTime::Clock => self.clock.now(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

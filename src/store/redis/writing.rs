@@ -1,76 +1,105 @@
-//! Commits: one call of the script for each partition, all under way at once.
+//! Commits: what is handed in while a call of the script is under way goes out together in the next.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use futures_util::future::join_all;
-
-use super::Shared;
+use super::call::Call;
 use super::hints::Progress;
-use super::link;
-use super::script::{Call, Form, Outcome, Reply};
+use super::queue::Service;
+use super::script::{Form, Outcome, Reply};
+use super::{RedisStore, Shared, link};
 use crate::clock::Timestamp;
+use crate::lane;
 use crate::store::{CommitError, Committed, Partition, StoreError, WriteSet};
 
 type Results = Vec<Result<Committed, CommitError>>;
 
-impl Shared {
+impl RedisStore {
     /// Applies write sets, each on its own; results in their order.
-    pub(super) async fn commit(&self, sets: &[WriteSet]) -> Results {
-        let mut groups: BTreeMap<Partition, Vec<usize>> = BTreeMap::new();
-        for (position, set) in sets.iter().enumerate() {
-            groups.entry(set.partition).or_default().push(position);
+    ///
+    /// A task of its own makes the call, for callers may give up, and others wait for the same answer.
+    pub(super) async fn hand_in(&self, sets: Vec<WriteSet>) -> Results {
+        let (answers, service) = self.shared.queue.push(lane::current(), sets);
+        if let Some(service) = service {
+            let shared = Arc::clone(&self.shared);
+            self.tasks.spawn(async move { shared.serve(service).await });
         }
-        let chunks = groups.iter().flat_map(|(partition, positions)| {
-            positions.chunks(SETS_AT_ONCE).map(move |chunk| (*partition, chunk))
-        });
-        let calls = chunks.map(|(partition, positions)| async move {
-            let results = self.call(partition, sets, positions).await;
-            positions.iter().copied().zip(results)
-        });
-        let mut results: Vec<(usize, _)> = join_all(calls).await.into_iter().flatten().collect();
-        results.sort_unstable_by_key(|(position, _)| *position);
-        results.into_iter().map(|(_, result)| result).collect()
+        let mut results = Vec::with_capacity(answers.len());
+        for answer in answers {
+            results.push(answer.await.unwrap_or_else(|_| Err(cut_off().into())));
+        }
+        results
     }
+}
 
-    async fn call(&self, partition: Partition, sets: &[WriteSet], positions: &[usize]) -> Results {
-        let mut call =
-            Call::new(&self.keys, self.keyspace.id(), partition, self.time.script_time());
-        for position in positions {
-            call.push(&self.keys, &sets[*position]);
-        }
-        match self.run(partition, &call).await {
-            Ok(reply) if reply.outcomes.len() == positions.len() => {
-                reply.outcomes.into_iter().map(|outcome| self.result(partition, outcome)).collect()
+/// A call that was not answered as it should be; what it did nobody knows.
+struct Lost {
+    error: StoreError,
+    timed_out: bool,
+}
+
+impl Shared {
+    /// Makes calls until nothing waits.
+    async fn serve(&self, mut service: Service) {
+        while let Some(mut jobs) = service.next() {
+            let sets: Vec<&WriteSet> = jobs.iter().map(|job| &job.set).collect();
+            let results = match self.commit(&sets).await {
+                Ok(results) => results,
+                Err(Lost { error, timed_out }) => {
+                    if timed_out {
+                        jobs.extend(service.rest());
+                    }
+                    vec![Err(error.into()); jobs.len()]
+                }
+            };
+            for (job, result) in jobs.into_iter().zip(results) {
+                // Who no longer waits does not need to know.
+                let _ = job.reply.send(result);
             }
-            Ok(_) => positions.iter().map(|_| Err(self.unexpected().into())).collect(),
-            Err(error) => positions.iter().map(|_| Err(error.clone().into())).collect(),
         }
     }
 
-    async fn run(&self, partition: Partition, call: &Call) -> Result<Reply, StoreError> {
+    /// Applies write sets of which no two touch the same thing, in one call; results in their order.
+    ///
+    /// A cluster would want one call for each partition.
+    async fn commit(&self, sets: &[&WriteSet]) -> Result<Results, Lost> {
+        let call = Call::new(&self.keys, self.keyspace.id(), self.time.script_time(), sets);
+        let reply = self.run(&call).await?;
+        self.heed(&call, &reply, sets);
+        let outcomes = sets.iter().zip(reply.outcomes);
+        Ok(outcomes.map(|(set, outcome)| self.result(set.partition, outcome)).collect())
+    }
+
+    async fn run(&self, call: &Call<'_>) -> Result<Reply, Lost> {
         let sent = self.time.clock().elapsed();
         let mut value = self.link.command(&call.command(Form::Digest)).await;
         // Not known there means not run there, so sending it again is safe.
         if value.as_ref().is_err_and(|error| error.code() == Some("NOSCRIPT")) {
             value = self.link.command(&call.command(Form::Text)).await;
         }
-        let value = match value {
-            Ok(value) => value,
-            Err(error) if error.code() == Some("FOREIGN") => {
-                self.time.away(partition);
-                return Err(self.foreign());
-            }
-            Err(error) => return Err(self.away(&error)),
-        };
-        let reply = Reply::decode(value).ok_or_else(|| self.unexpected())?;
+        let value = value
+            .map_err(|error| Lost { timed_out: error.is_timeout(), error: self.away(&error) })?;
+        let reply = Reply::decode(value, call.partitions.len(), call.sets);
+        let reply = reply.ok_or_else(|| Lost { timed_out: false, error: self.unexpected() })?;
         self.time.observe(Timestamp::from_micros(reply.time), sent);
-        self.time.answered(partition);
-        let revision = |outcome: &Outcome| {
-            if let Outcome::Revision(revision) = outcome { *revision } else { 0 }
-        };
-        let revision = reply.outcomes.iter().map(revision).max().unwrap_or(0);
-        self.hints.committed(partition, Progress { revision, sequence: reply.sequence });
         Ok(reply)
+    }
+
+    /// Takes in what a reply says of its partitions.
+    fn heed(&self, call: &Call<'_>, reply: &Reply, sets: &[&WriteSet]) {
+        let mut progress: Vec<_> = (call.partitions.iter().zip(&reply.sequences))
+            .map(|(partition, sequence)| {
+                (*partition, Progress { revision: 0, sequence: *sequence })
+            })
+            .collect();
+        for (set, outcome) in sets.iter().zip(&reply.outcomes) {
+            let Outcome::Revision(revision) = outcome else { continue };
+            let own = |(partition, _): &&mut (Partition, _)| *partition == set.partition;
+            if let Some((_, progress)) = progress.iter_mut().find(own) {
+                progress.revision = progress.revision.max(*revision);
+            }
+        }
+        self.time.answered_all(&call.partitions);
+        self.hints.committed(&progress);
     }
 
     fn result(&self, partition: Partition, outcome: Outcome) -> Result<Committed, CommitError> {
@@ -78,6 +107,10 @@ impl Shared {
             Outcome::Revision(revision) => Ok(Committed { revision }),
             Outcome::Conflict => Err(CommitError::Conflict),
             Outcome::Early => Err(CommitError::Early),
+            Outcome::Foreign => {
+                self.time.away(partition);
+                Err(self.foreign().into())
+            }
             Outcome::Refused(text) => {
                 // Leases cannot be renewed now, so nothing may expire either.
                 self.time.away(partition);
@@ -90,5 +123,6 @@ impl Shared {
     }
 }
 
-/// Bounds how long one call keeps Redis from everybody else.
-const SETS_AT_ONCE: usize = 32;
+fn cut_off() -> StoreError {
+    StoreError::Away("the thread that asked the store has ended".to_owned())
+}

@@ -190,7 +190,7 @@ fn collect(
     });
 }
 
-const BINARY: &str = env!("CARGO_BIN_EXE_longhaul");
+pub(super) const BINARY: &str = env!("CARGO_BIN_EXE_longhaul");
 /// Becomes the process, so that its id and its end are the process's own. Beside it somebody waits for the end of the
 /// input, which comes with the end of the test process even where no destructor runs.
 const GUARD: &str = r#"exec 3<&0; (trap '' TERM INT HUP; read _ <&3 || kill -9 $$) >/dev/null 2>&1 & exec 3<&- </dev/null; exec "$@""#;

@@ -6,7 +6,9 @@
 mod acknowledged;
 mod binary;
 mod bounds;
+mod calls;
 mod clients;
+mod definitions;
 mod dev;
 mod proxy;
 mod redis;
@@ -16,5 +18,7 @@ mod redis_lost;
 mod refusals;
 mod stopping;
 mod two_servers;
+mod typed;
 mod waiting_for_the_store;
 mod work;
+mod working;

@@ -82,6 +82,22 @@ async fn a_keyspace_of_which_a_part_is_missing_is_not_opened() {
 }
 
 #[tokio::test]
+async fn a_partition_that_is_lost_takes_no_other_with_it() {
+    let options = options(&SHARED);
+    let store = open(&options).await;
+    let keys = keys::Keys::new(&options.prefix, store.keyspace());
+    let _: u64 = raw(&options, &[b"DEL", &keys.meta(Partition(3))]).await;
+    let sets: Vec<_> = (0..60).map(|number| creation(&store, &number.to_string(), "x").1).collect();
+    let results = store.commit(sets.clone()).await;
+    for (set, result) in sets.iter().zip(&results) {
+        let foreign = matches!(result, Err(CommitError::Unavailable(StoreError::Foreign(_))));
+        assert!(if set.partition == Partition(3) { foreign } else { result.is_ok() }, "{result:?}");
+    }
+    assert!(store.answering_since(Partition(3)).is_none());
+    assert!(store.answering_since(Partition(4)).is_some());
+}
+
+#[tokio::test]
 async fn a_lost_message_is_a_gap_within_a_second() {
     let options = Options { partitions: 2, ..options(&SHARED) };
     let store = open(&options).await;
@@ -260,8 +276,14 @@ async fn a_full_redis_refuses_what_grows_and_takes_what_begins_by_removing() {
     // What is refused does not keep what frees memory from being applied.
     let mut removal = update(&store, key, revision, "z");
     removal.removals.push(entry(key, "a"));
-    let results = store.commit(vec![growth, removal]).await;
+    let results = store.commit(vec![growth.clone(), removal]).await;
     assert!(matches!(results[..], [Err(_), Ok(_)]), "{results:?}");
+    // Nor does what frees memory let pass what comes after it.
+    let revision = results[1].as_ref().expect("a commit").revision;
+    let mut removal = update(&store, key, revision, "z");
+    removal.removals.push(entry(key, "a"));
+    let results = store.commit(vec![removal, growth]).await;
+    assert!(matches!(results[..], [Ok(_), Err(_)]), "{results:?}");
     assert_eq!(value(&store, key).await.as_deref(), Some(&b"z"[..]));
     assert_eq!(value(&store, other).await, None);
 }

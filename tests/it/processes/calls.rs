@@ -1,0 +1,233 @@
+//! The client commands, against a server: what they print where, and how they end.
+
+use std::process::Stdio;
+
+use longhaul::proto::longhaul::v1::operation_record::State;
+
+use super::bounds::{LONG, soon};
+use super::typed::{Typist, message};
+
+const OPERATION: &str = "google.longrunning.Operation";
+const LIST: &str = "google.longrunning.ListOperationsResponse";
+const RECORD: &str = "longhaul.v1.OperationRecord";
+
+#[tokio::test]
+async fn start_prints_the_name_alone_and_takes_a_request_from_wherever_it_is() {
+    let typist = Typist::with_a_server().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("request.json");
+    std::fs::write(&file, "{\"n\": 7}\n").expect("written");
+    let from_file = format!("@{}", file.display());
+    let duration = r#"{"@type": "google.protobuf.Duration", "value": "90s"}"#;
+    let structs = "type.googleapis.com/google.protobuf.Struct";
+    for (id, request, input, read) in [
+        ("json", r#"{"n": 7}"#, "", (structs, r#"{"n":7}"#)),
+        ("file", &from_file, "", (structs, r#"{"n":7}"#)),
+        ("input", "-", "{\"n\": 7.5}", (structs, r#"{"n":7.5}"#)),
+        ("list", "[1, null]", "", ("type.googleapis.com/google.protobuf.Value", "[1,null]")),
+        ("typed", duration, "", ("type.googleapis.com/google.protobuf.Duration", r#""90s""#)),
+    ] {
+        let ended =
+            typist.runs(&["start", "--operation-id", id, "--request", request], input).await;
+        let expected = format!("operations/{id}\n");
+        assert_eq!((ended.code, &ended.stdout, ended.stderr.as_str()), (0, &expected, ""));
+        let record = typist.gets_json(&format!("record operations/{id}"), RECORD).await;
+        assert_eq!(record["request"]["@type"], read.0, "{record}");
+        assert_eq!(record["request"]["value"].to_string(), read.1, "{record}");
+    }
+}
+
+#[tokio::test]
+async fn start_says_everything_that_a_producer_can_say() {
+    let typist = Typist::with_a_server().await;
+    let line = "start --queue q --parent projects/p --operation-id x --method print \
+        --metadata-type google.protobuf.Struct --response-type google.protobuf.Struct --labels a=b \
+        --labels c=d --ttl 12h --priority -3 --schedule-time 2100-01-31T12:00:00Z --target shelves/7 \
+        --max-attempts 2 --request-id once";
+    assert_eq!(typist.gets(line).await, "projects/p/operations/x\n");
+    // The same request id starts nothing twice.
+    assert_eq!(typist.gets(line).await, "projects/p/operations/x\n");
+    let record = typist.gets_json("record projects/p/operations/x", RECORD).await;
+    assert_eq!(record["queue"], "queues/q");
+    assert_eq!(record["method"], "print");
+    let options = &record["options"];
+    assert_eq!(options["labels"], serde_json::json!({"a": "b", "c": "d"}));
+    assert_eq!((&options["priority"], &options["target"]), (&(-3).into(), &"shelves/7".into()));
+    assert_eq!(options["scheduleTime"], "2100-01-31T12:00:00Z");
+    assert_eq!(options["retryPolicy"]["maxAttempts"], 2);
+    assert_eq!(typist.gets("start --operation-id y --validate-only").await, "operations/y\n");
+    assert_eq!(typist.types("get operations/y").await.code, 5);
+}
+
+#[tokio::test]
+async fn get_list_and_record_are_for_people_and_as_json_for_programs() {
+    let typist = Typist::with_a_server().await;
+    let nothing = typist.types("list").await;
+    assert_eq!((nothing.stdout.as_str(), nothing.stderr.as_str()), ("", "no operations\n"));
+    assert_eq!(typist.gets_json("list", LIST).await["operations"], serde_json::json!([]));
+    for id in ["one", "two", "three"] {
+        typist.gets(&format!("start --queue q --operation-id {id} --labels of={id}")).await;
+    }
+    let text = typist.gets("get operations/one").await;
+    assert!(text.starts_with("operations/one\n  state       PENDING\n"), "{text}");
+    let operation = typist.gets_json("get operations/one", OPERATION).await;
+    assert_eq!(operation["metadata"]["state"], "PENDING");
+    assert!(operation.get("done").is_none());
+    let text = typist.gets("record operations/one").await;
+    assert!(text.contains("\n  labels      of=one"), "{text}");
+
+    let lines = typist.gets("list").await;
+    let names: Vec<&str> = lines.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(names, ["operations/three", "operations/two", "operations/one"]);
+    let page = typist.types("list --page-size 2").await;
+    assert_eq!(page.stdout.lines().count(), 2, "{page:?}");
+    let rest = page.stderr.trim().strip_prefix("there are more: ").expect("a token");
+    assert_eq!(typist.gets(&format!("list {rest}")).await.lines().count(), 1);
+    let page = typist.gets_json("list --page-size 2", LIST).await;
+    assert_eq!(page["operations"][0]["name"], "operations/three");
+    assert!(page["nextPageToken"].is_string());
+}
+
+#[tokio::test]
+async fn each_kind_of_end_has_an_exit_code_of_its_own() {
+    let typist = Typist::with_a_server().await;
+    let _worker = typist.works("good", &[], "cat");
+    let _failing = typist.works("bad", &[], "echo disk full >&2; exit 1");
+    for (line, code, complaint) in [
+        ("start --queue good --operation-id well --wait", 0, ""),
+        ("watch operations/well", 0, ""),
+        (
+            "start --queue bad --operation-id ill --wait",
+            3,
+            "longhaul: operations/ill failed after ",
+        ),
+        ("watch operations/ill", 3, "longhaul: operations/ill failed after "),
+        ("start --queue none --operation-id open", 0, ""),
+        (
+            "wait operations/open --timeout 50ms",
+            6,
+            "longhaul: operations/open is not done after 50 ms",
+        ),
+        ("cancel operations/open", 0, ""),
+        ("wait operations/open", 4, "longhaul: operations/open was cancelled after "),
+        ("delete operations/open", 0, ""),
+        ("get operations/open", 5, "longhaul: operations/open was deleted"),
+        ("record operations/none", 5, "longhaul: there is no operation operations/none"),
+        ("wait operations/none", 5, "longhaul: there is no operation operations/none"),
+        ("watch operations/none", 5, "longhaul: there is no operation operations/none"),
+        ("cancel operations/none", 5, "longhaul: there is no operation operations/none"),
+        ("delete operations/none", 5, "longhaul: there is no operation operations/none"),
+        ("pause operations/none", 5, "longhaul: there is no operation operations/none"),
+        ("resume operations/none", 5, "longhaul: there is no operation operations/none"),
+        ("start --operation-id well", 1, "longhaul: operations/well"),
+        ("get well", 1, "longhaul: \"well\" is not the name of an operation"),
+        ("get", 2, "error: the following required arguments were not provided"),
+        ("wait operations/well --timeout soon", 2, "error: invalid value 'soon'"),
+        ("start --request {", 2, "longhaul: this is no JSON"),
+        ("start --request @/none", 2, "longhaul: cannot read /none"),
+        (
+            r#"start --request {"@type":"my.Type"}"#,
+            2,
+            "longhaul: the type my.Type is not known here",
+        ),
+        ("list --server 127.0.0.1:1", 6, "longhaul: no server answers at 127.0.0.1:1: "),
+    ] {
+        let ended = typist.types(line).await;
+        assert_eq!(ended.code, code, "{line}: {ended:?}");
+        assert!(ended.stderr.starts_with(complaint), "{line}: {ended:?}");
+    }
+    let failed = typist.types("wait operations/ill").await;
+    assert!(failed.stderr.ends_with(": disk full (UNKNOWN)\n"), "{failed:?}");
+    assert_eq!(Typist::at("127.0.0.1:1").types("list").await.code, 6);
+}
+
+#[tokio::test]
+async fn a_watch_that_is_piped_is_a_line_for_each_step_and_then_the_response() {
+    let typist = Typist::with_a_server().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let go_on = folder.path().join("go-on");
+    typist.gets(r#"start --queue q --operation-id one --request {"n":1}"#).await;
+    let mut text = typist.beside(&["watch", "operations/one"]);
+    let mut json = typist.beside(&["watch", "operations/one", "--output", "json"]);
+    text.says("PENDING").await;
+    json.says("PENDING").await;
+    let script = format!(
+        "echo progress 0.5 half way; until [ -e {} ]; do sleep 0.05; done; cat",
+        go_on.display()
+    );
+    let _worker = typist.works("q", &[], &script);
+    text.says("RUNNING      50%  half way\n").await;
+    json.says("half way").await;
+    std::fs::write(&go_on, "").expect("written");
+
+    assert!(text.ended().await.success() && json.ended().await.success());
+    let (text, json) = (text.output().clone(), json.output().clone());
+    assert!(text.starts_with("PENDING\n"), "{text}");
+    assert!(text.ends_with("\nSUCCEEDED   100%\n{\"n\":1}\n"), "{text}");
+    let steps: Vec<_> = json.lines().map(|line| message(line, OPERATION)).collect();
+    let last = steps.last().expect("a step");
+    assert_eq!((&last["done"], &last["response"]["value"]["n"]), (&true.into(), &1.into()));
+}
+
+#[tokio::test]
+async fn several_are_followed_at_once_and_the_first_that_did_not_end_well_decides() {
+    let typist = Typist::with_a_server().await;
+    let _good = typist.works("good", &[], "cat");
+    let _bad = typist.works("bad", &[], "exit 1");
+    for (queue, id) in [("good", "a"), ("bad", "b"), ("none", "longer")] {
+        let request = format!(r#"{{"id":"{id}"}}"#);
+        typist
+            .gets(&format!("start --queue {queue} --operation-id {id} --request {request}"))
+            .await;
+    }
+    typist.gets("cancel operations/longer").await;
+    let names = "operations/a operations/longer operations/b operations/none";
+    let waited = typist.types(&format!("wait {names}")).await;
+    assert_eq!(
+        (waited.code, waited.stdout.as_str()),
+        (4, "operations/a: {\"id\":\"a\"}\n"),
+        "{waited:?}"
+    );
+    for part in
+        ["operations/longer was cancelled", "operations/b failed", "no operation operations/none"]
+    {
+        assert!(waited.stderr.contains(part), "{waited:?}");
+    }
+    assert_eq!(waited.stderr.lines().count(), 3, "{waited:?}");
+    let watched = typist.types("watch operations/a operations/longer").await;
+    let mut lines: Vec<&str> = watched.stdout.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines[0], "operations/a       SUCCEEDED   100%", "{watched:?}");
+    assert_eq!(lines[2], "operations/longer  CANCELLED", "{watched:?}");
+}
+
+#[tokio::test]
+async fn what_is_paused_is_resumed_with_input_for_the_worker() {
+    let typist = Typist::with_a_server().await;
+    typist.gets("start --queue q --operation-id one").await;
+    let paused = typist.gets("pause operations/one --reason lunch").await;
+    assert!(paused.contains("SUSPENDED  lunch"), "{paused}");
+    let stale = typist.types("resume operations/one --etag \"stale\"").await;
+    assert_eq!(stale.code, 1, "{stale:?}");
+    let args = ["resume", "operations/one", "--input", r#"{"approved": true}"#, "--output", "json"];
+    let resumed = typist.runs(&args, "").await;
+    assert_eq!(message(&resumed.stdout, RECORD)["state"], "PENDING");
+    let leases = typist.client().lease("q", 1, LONG, LONG).await.expect("an answer");
+    let input = leases[0].resume_input.as_ref().expect("an input");
+    assert!(input.type_url.ends_with("google.protobuf.Struct"), "{input:?}");
+
+    typist.gets("cancel operations/one").await;
+    assert_eq!(typist.client().state("one").await.expect("a state"), State::Cancelling);
+}
+
+#[tokio::test]
+async fn who_reads_no_further_ends_the_command_quietly() {
+    let typist = Typist::with_a_server().await;
+    typist.gets("start --operation-id one").await;
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut command = typist.command(&["list"]);
+    let child = command.stdout(writer).stderr(Stdio::piped()).spawn().expect("a process");
+    let ended = soon("the end", child.wait_with_output()).await.expect("an end");
+    assert_eq!((ended.status.code(), ended.stderr.as_slice()), (Some(1), &b""[..]));
+}
