@@ -25,6 +25,7 @@ scenarios! {
     a_lease_lost_during_a_cut_is_told_and_the_late_result_does_not_count,
     a_drain_finishes_what_runs_and_takes_no_more,
     a_drain_that_takes_too_long_gives_back_what_is_left,
+    a_server_that_goes_away_lets_what_runs_finish_and_is_left,
     a_refused_completion_ends_as_internal,
     a_worker_that_the_server_will_not_have_is_told_why,
     many_operations_go_through_few_slots,
@@ -433,6 +434,31 @@ async fn a_drain_that_takes_too_long_gives_back_what_is_left(world: &World) {
     running.finish().await;
     let lease = world.lease("q").await;
     assert_eq!((lease.attempt, lease.operation), (1, name));
+}
+
+async fn a_server_that_goes_away_lets_what_runs_finish_and_is_left(world: &World) {
+    let (talk, mut heard) = Talk::new();
+    let worker = worker(world, "q").handler("m", move |context: Context, (): ()| {
+        let talk = talk.clone();
+        async move {
+            context.flush().await?;
+            talk.say("begun");
+            context.draining().await;
+            talk.say("draining");
+            Ok(())
+        }
+    });
+    let running = Running::begin(worker);
+    let name = started(world, "q", "m").await;
+    hear(&mut heard, "begun").await;
+    let next = started(world, "q", "m").await;
+    world.server.drain();
+    hear(&mut heard, "draining").await;
+    becomes(world, &name, State::Succeeded).await;
+    // Nobody serves it now; it tries again and again, and ends when it is asked to.
+    world.passing("its end", running.finish()).await;
+    assert_eq!(world.state(&next).await, State::Pending);
+    assert!(heard.try_recv().is_err(), "a draining server leases no more");
 }
 
 async fn a_refused_completion_ends_as_internal(world: &World) {
