@@ -22,6 +22,7 @@ scenarios! {
     a_pause_reaches_the_handler_and_releasing_parks_the_operation,
     a_suspended_operation_goes_on_with_checkpoint_and_input,
     a_cut_of_the_wire_costs_a_handler_nothing,
+    everything_ends_however_often_the_wire_is_cut,
     a_lease_lost_during_a_cut_is_told_and_the_late_result_does_not_count,
     a_drain_finishes_what_runs_and_takes_no_more,
     a_drain_that_takes_too_long_gives_back_what_is_left,
@@ -357,6 +358,43 @@ async fn a_cut_of_the_wire_costs_a_handler_nothing(world: &World) {
     hear(&mut heard, "None false").await;
     assert_eq!(Json::unpack(&response_of(&ended)), Ok(Json(1)));
     running.finish().await;
+}
+
+async fn everything_ends_however_often_the_wire_is_cut(world: &World) {
+    let wire = Wire::to(world.address).await;
+    let endpoint = tonic::transport::Endpoint::try_from(format!("http://{}", wire.address()));
+    let worker = Worker::builder(endpoint.expect("an endpoint"))
+        .queue("q")
+        .concurrency(20)
+        .clock(world.clock.clone())
+        .handler("m", async |context: Context, Json(number): Json<u32>| {
+            context.progress(f64::from(number) / 200.0);
+            if number % 3 == 0 {
+                context.save_checkpoint(&Json(number)).await?;
+            }
+            tokio::task::yield_now().await;
+            Ok(Json(number))
+        });
+    let running = Running::begin(worker);
+    let mut names = Vec::new();
+    for number in 0..200_u32 {
+        let request = Some(Json(number).pack());
+        let start = pb::StartOperationRequest { method: "m".to_owned(), request, ..start("q") };
+        names.push(world.start(start).await.granted().name);
+        if number % 10 == 0 {
+            wire.cut();
+            wire.mend();
+        }
+    }
+    for (number, name) in names.iter().enumerate() {
+        if number % 10 == 0 {
+            wire.cut();
+            wire.mend();
+        }
+        let ended = world.passing("an end", world.wait(name, None).end()).await.granted();
+        assert_eq!(Json::unpack(&response_of(&ended)), Ok(Json(number)));
+    }
+    world.passing("the worker's end", running.finish()).await;
 }
 
 async fn a_lease_lost_during_a_cut_is_told_and_the_late_result_does_not_count(world: &World) {
