@@ -50,6 +50,15 @@ struct Decided {
     now: Timestamp,
 }
 
+/// What a look at a group comes to.
+enum Decision {
+    Commit(Box<Decided>),
+    /// It must be decided upon what is stored.
+    Again(Box<Group>),
+    /// There is nothing to write, and all are told.
+    Nothing,
+}
+
 /// Where the outcomes of a batch are gathered.
 struct Outcomes(Vec<Option<Outcome>>);
 
@@ -111,13 +120,14 @@ impl Engine {
                 continue;
             };
             match self.decide_group(group, before, outcomes) {
-                Ok(mut settled) => {
+                Decision::Commit(mut settled) => {
                     let set = self.plan(settled.group.key, Some(&settled.before), &settled.change);
                     settled.put = worth_keeping(&set, &settled.change);
                     sets.push(set);
-                    decided.push(settled);
+                    decided.push(*settled);
                 }
-                Err(undecided) => again.extend(undecided),
+                Decision::Again(group) => again.push(*group),
+                Decision::Nothing => {}
             }
         }
         if !sets.is_empty() {
@@ -144,13 +154,7 @@ impl Engine {
         Ok(())
     }
 
-    /// What to commit for a group; else nothing, or the group itself where it must be decided upon what is stored.
-    fn decide_group(
-        &self,
-        group: Group,
-        before: Before,
-        outcomes: &mut Outcomes,
-    ) -> std::result::Result<Decided, Option<Group>> {
+    fn decide_group(&self, group: Group, before: Before, outcomes: &mut Outcomes) -> Decision {
         let partition = self.partition(group.key);
         let now = self.inner.store.now(partition);
         let commands = group.steps.iter().map(|step| &step.command);
@@ -160,16 +164,18 @@ impl Engine {
         };
         let doubtful = turn.change.is_none() || group.steps.iter().zip(&turn.answers).any(refused);
         if !group.fresh && doubtful {
-            return Err(Some(group));
+            return Decision::Again(Box::new(group));
         }
         let Some(change) = turn.change else {
             outcomes.tell(&group, turn.answers, |answer| {
                 Done::new(Some(before.record.clone()), answer, false, now)
             });
-            return Err(None);
+            return Decision::Nothing;
         };
         let generation = self.inner.hub.generation(partition);
-        Ok(Decided { group, before, change, answers: turn.answers, put: None, generation, now })
+        let answers = turn.answers;
+        let put = None;
+        Decision::Commit(Box::new(Decided { group, before, change, answers, put, generation, now }))
     }
 
     async fn conclude(

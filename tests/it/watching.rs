@@ -89,10 +89,12 @@ async fn min_interval_leaves_out_states_but_never_the_last(world: &World) {
     let mut watcher = world.watch(request).await;
     watcher.expect(EventType::Snapshot).await;
     let reported = async |fraction: f64| {
-        // Each is committed by itself.
-        world.let_pass(Duration::from_millis(200));
         let progress = Some(pb::Progress { fraction: Some(fraction), ..Default::default() });
-        world.report(pb::ReportProgressRequest { progress, ..report(&lease) }).await.granted();
+        // With a checkpoint each is committed by itself.
+        let checkpoint =
+            Some(Any { type_url: "type.googleapis.com/x.Y".to_owned(), value: Vec::new() });
+        let report = pb::ReportProgressRequest { progress, checkpoint, ..report(&lease) };
+        world.report(report).await.granted();
     };
     for tenth in 1..=8 {
         reported(f64::from(tenth) / 10.0).await;

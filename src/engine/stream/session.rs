@@ -138,16 +138,13 @@ impl<'a> Session<'a> {
         let outcomes = self.engine.apply_patiently(jobs.clone(), self.hello.duration).await?;
         for ((text, job), outcome) in said.into_iter().zip(jobs).zip(outcomes) {
             let done = outcome.ok().flatten();
-            match done.as_ref().and_then(Done::operation) {
-                Some(operation) => {
-                    self.holdings.add_adopted(job.key, operation);
-                    let standing = Standing::of(Some(operation), operation.stamps.revision);
-                    self.news.push(News::Stands(job.key, standing));
-                }
-                None => {
-                    self.engine.inner.held.leave(job.key, &self.holdings.place.seat);
-                    lost.push(text);
-                }
+            if let Some(operation) = done.as_ref().and_then(Done::operation) {
+                self.holdings.add_adopted(job.key, operation);
+                let standing = Standing::of(Some(operation), operation.stamps.revision);
+                self.news.push(News::Stands(job.key, standing));
+            } else {
+                self.engine.inner.held.leave(job.key, &self.holdings.place.seat);
+                lost.push(text);
             }
         }
         self.ready.welcome = Some(Welcome { heartbeat_interval: self.heartbeat(), lost });
