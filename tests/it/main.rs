@@ -20,3 +20,4 @@ mod streams;
 mod watching;
 mod worker_examples;
 mod worker_sdk;
+mod worker_streams;
