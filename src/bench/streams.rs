@@ -106,8 +106,8 @@ pub(super) fn cycles(
     name: &'static str,
     batch: usize,
 ) -> anyhow::Result<Measured> {
-    let arena = session.arena(name, BACKLOG);
-    let (in_flight, workers) = (session.options.in_flight, session.options.workers);
+    let arena = session.arena(name, SLOTS);
+    let in_flight = session.options.in_flight;
     session.measure(name, &arena, async |part, arena| {
         let produce = async |task| {
             let room = u32::try_from(batch).unwrap_or(u32::MAX);
@@ -122,7 +122,7 @@ pub(super) fn cycles(
             Ok(0)
         };
         let producers = part.share(in_flight).div_ceil(batch).max(2);
-        join(arena.repeat(producers, produce), serve(part, arena, workers, true)).await;
+        join(arena.repeat(producers, produce), serve(part, arena, SLOTS, true)).await;
     })
 }
 
@@ -164,5 +164,5 @@ async fn serve(part: &Part, arena: &Arena, workers: usize, counts: bool) {
     }
 }
 
-/// Operations that are under way at most.
-const BACKLOG: usize = 512;
+/// Leases that streams hold at once, and operations under way: a worker with free slots gets what is started in one commit.
+const SLOTS: usize = 512;
