@@ -5,7 +5,7 @@
 //! and a start may commit with the lease of a waiting worker in it (`starts.rs`).
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +14,6 @@ use tokio::sync::Notify;
 use super::batch::{Grant, weight};
 use super::commit::{Spot, understand};
 use super::error::{Reason, Result};
-use super::recent::worth_keeping;
 use super::seat::{Offer, Seat};
 use super::{Engine, random};
 use crate::limits::{MAX_LEASES, MAX_REPLY_BYTES};
@@ -35,8 +34,11 @@ struct Dispatcher {
     queue: String,
     line: Mutex<VecDeque<Arc<Seat>>>,
     wake: Notify,
-    /// Nothing was ready at the last look, and nothing became so since.
+    /// Nothing was ready at the last look, and nothing became so since. Not while a look is under way: who waited longest
+    /// would be passed over, its room set aside.
     quiet: AtomicBool,
+    /// How often something became ready.
+    stirs: AtomicU64,
 }
 
 /// A seat in the line of a queue; dropped, it is given up.
@@ -115,6 +117,7 @@ impl Engine {
                 line: Mutex::default(),
                 wake: Notify::new(),
                 quiet: AtomicBool::new(false),
+                stirs: AtomicU64::new(0),
             });
             queues.insert(queue.to_owned(), dispatcher.clone());
             let (engine, serving) = (self.clone(), dispatcher.clone());
@@ -192,19 +195,17 @@ impl Engine {
     ) -> std::result::Result<Round, StoreError> {
         let mut offers = dispatcher.offers();
         let wanted = offers.iter().map(Offer::room).sum::<usize>().min(MAX_LEASES) + unfit;
-        // Before the look: what becomes ready while it is under way is none of its business.
-        dispatcher.quiet.store(true, Ordering::Release);
+        dispatcher.quiet.store(false, Ordering::Release);
+        let stirs = dispatcher.stirs.load(Ordering::Acquire);
         let index = Index::new(ready_index(&dispatcher.queue));
-        let entries = self.inner.store.scan(Scan::first(index, wanted)).await;
-        let keys: Vec<Key> = entries
-            .inspect_err(|_| dispatcher.quiet.store(false, Ordering::Release))?
-            .iter()
-            .filter_map(Entry::key)
-            .collect();
+        let entries = self.inner.store.scan(Scan::first(index, wanted)).await?;
+        let keys: Vec<Key> = entries.iter().filter_map(Entry::key).collect();
         if keys.is_empty() {
+            drop(offers);
+            let quiet = dispatcher.stirs.load(Ordering::Acquire) == stirs;
+            dispatcher.quiet.store(quiet, Ordering::Release);
             return Ok(Round { served: false, raced: false, unfit: 0 });
         }
-        dispatcher.quiet.store(false, Ordering::Release);
         let (candidates, unfit) = self.decide(&offers, &keys).await?;
         let taken = self.take_all(&offers, candidates).await;
         let served = taken.grants.iter().any(|grants| !grants.is_empty());
@@ -264,21 +265,15 @@ impl Engine {
     /// Commits the leases.
     async fn take_all(&self, offers: &[Offer], candidates: Vec<Candidate>) -> Taken {
         let mut taken = Taken::of(offers.len());
-        let mut puts = Vec::with_capacity(candidates.len());
         let sets = candidates.iter().map(|candidate| {
             self.expect(candidate.key, &offers[candidate.offer].seat);
-            let set = self.plan(candidate.key, Some(&candidate.before), &candidate.change);
-            puts.push(worth_keeping(&set, &candidate.change));
-            set
+            self.plan(candidate.key, Some(&candidate.before), &candidate.change)
         });
         let results = self.inner.store.commit(sets.collect()).await;
-        for ((candidate, put), result) in candidates.into_iter().zip(puts).zip(results) {
+        for (candidate, result) in candidates.into_iter().zip(results) {
             let (key, offer) = (candidate.key, candidate.offer);
             let grant = match result {
-                Ok(committed) => {
-                    self.inner.recent.keep_some(put, committed);
-                    self.granted(candidate, committed)
-                }
+                Ok(committed) => self.granted(candidate, committed),
                 Err(CommitError::Unavailable(error)) => {
                     self.ask_again(candidate, error, &mut taken).await
                 }
@@ -371,6 +366,7 @@ impl Taken {
 impl Dispatcher {
     /// Something became ready.
     fn stir(&self) {
+        self.stirs.fetch_add(1, Ordering::AcqRel);
         self.quiet.store(false, Ordering::Release);
         self.wake.notify_one();
     }
