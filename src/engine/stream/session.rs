@@ -278,7 +278,7 @@ impl<'a> Session<'a> {
             }
             Came::Loaded(key, Some(leased)) => self.ready.leases.push_back((key, leased)),
             // It is somebody else's by now, which news will say.
-            Came::Loaded(key, None) => self.news.push(News::Changed(key)),
+            Came::Loaded(key, None) => self.news.push(News::Changed(key, u64::MAX)),
             Came::Looked(standings) => {
                 self.news.extend(
                     standings.into_iter().map(|(key, standing)| News::Stands(key, standing)),
@@ -303,10 +303,9 @@ impl<'a> Session<'a> {
         for grant in inbox.grants {
             self.holdings.add_granted(&grant);
             self.engine.inner.pace.mark(grant.key, &grant.operation, now);
-            // Somebody wrote it since.
-            if self.engine.inner.held.newest(grant.key) > grant.operation.stamps.revision {
-                self.news.push(News::Changed(grant.key));
-            }
+            // Somebody may have written it since.
+            let newest = self.engine.inner.held.newest(grant.key);
+            self.news.push(News::Changed(grant.key, newest));
             match Leased::inline(grant) {
                 Ok((key, leased)) => self.ready.leases.push_back((key, leased)),
                 Err(grant) => {
@@ -323,7 +322,10 @@ impl<'a> Session<'a> {
         let mut unknown = Vec::new();
         for news in std::mem::take(&mut self.news) {
             match news {
-                News::Changed(key) => unknown.extend(self.holdings.get(key).map(|_| key)),
+                News::Changed(key, revision) => {
+                    let holding = self.holdings.get(key);
+                    unknown.extend(holding.filter(|held| held.since < revision).map(|_| key));
+                }
                 News::TakenOver(key) => self.holdings.let_go(key),
                 News::Stands(key, standing) => match self.holdings.judge(key, &standing) {
                     Verdict::Nothing => {}
