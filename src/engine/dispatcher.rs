@@ -13,8 +13,8 @@ use tokio::sync::Notify;
 
 use super::batch::{Grant, weight};
 use super::commit::{Spot, understand};
-use super::error::{Reason, Result};
-use super::seat::{Offer, Seat};
+use super::error::Reason;
+use super::seat::{Offer, Place, Seat};
 use super::{Engine, random};
 use crate::limits::MAX_REPLY_BYTES;
 use crate::operation::command::{Command, Take};
@@ -39,13 +39,6 @@ struct Dispatcher {
     quiet: AtomicBool,
     /// A look is under way: room of those who wait longest is set aside for what it finds.
     looking: AtomicBool,
-}
-
-/// A seat in the line of a queue; dropped, it is given up.
-pub(super) struct Place {
-    engine: Engine,
-    queue: String,
-    pub(super) seat: Arc<Seat>,
 }
 
 /// What came of one look at the queue.
@@ -94,6 +87,13 @@ impl Dispatchers {
         quiet.map_or_else(Vec::new, |dispatcher| dispatcher.single_offers(most))
     }
 
+    /// Somebody left a line.
+    pub(super) fn retire_soon(&self, queue: &str) {
+        if let Some(dispatcher) = lock(&self.queues).get(queue) {
+            dispatcher.wake.notify_one();
+        }
+    }
+
     /// How many there are.
     #[cfg(test)]
     pub(super) fn count(&self) -> usize {
@@ -128,7 +128,7 @@ impl Engine {
         lock(&dispatcher.line).push_back(seat.clone());
         drop(queues);
         dispatcher.wake.notify_one();
-        Place { engine: self.clone(), queue: queue.to_owned(), seat }
+        Place::new(self.clone(), queue.to_owned(), seat)
     }
 
     /// What a lease for that seat is asked for with.
@@ -431,48 +431,6 @@ impl Dispatcher {
     fn refuse_all(&self, error: &StoreError) {
         for seat in lock(&self.line).iter().filter(|seat| seat.holder.is_none()) {
             seat.dismiss(Err(error.clone().into()));
-        }
-    }
-}
-
-impl Place {
-    /// Has the answer come after the next look, even an empty one.
-    pub(super) fn leave(&self) {
-        self.seat.leave();
-        self.engine.inner.dispatchers.wake(&self.queue);
-    }
-
-    /// Makes room for more leases, or takes it back.
-    pub(super) fn add_room(&self, room: i64) {
-        self.seat.add_room(room);
-        if room > 0 {
-            self.engine.inner.dispatchers.room(&self.queue);
-        }
-    }
-
-    /// Gives the seat up, and takes what was handed over before.
-    pub(super) fn close(&self) -> Result<Vec<Grant>> {
-        let inbox = self.seat.close();
-        match inbox.end {
-            Some(Err(error)) if inbox.grants.is_empty() => Err(error),
-            _ => Ok(inbox.grants),
-        }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.engine.take_back(&self.seat, self.seat.close().grants);
-        // A dispatcher for whom nobody waits any more goes too.
-        self.engine.inner.dispatchers.retire_soon(&self.queue);
-    }
-}
-
-impl Dispatchers {
-    /// Somebody left a line.
-    fn retire_soon(&self, queue: &str) {
-        if let Some(dispatcher) = lock(&self.queues).get(queue) {
-            dispatcher.wake.notify_one();
         }
     }
 }
