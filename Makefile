@@ -49,7 +49,7 @@ interop: $(FETCHED) $(INTEROP) interop-facade ## run clients in every language a
 
 interop-python: binary $(VENV)/.installed ## run stock Python clients on both stores, and the Python examples
 	examples/python/build
-	$(VENV)/bin/python tests/interop/run --binary $(BINARY) clients python
+	$(VENV)/bin/python tests/interop/run --binary $(BINARY) clients python python-stream
 
 interop-go: binary $(VENV)/.installed ## run the Go examples and Go's stock client
 	@scripts/install-test-tools go
