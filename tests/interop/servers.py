@@ -197,6 +197,10 @@ class Server:
         with quick_channel(self.address) as channel:
             wait_until_serving(channel)
 
+    def stop(self) -> None:
+        """Asks it to go, and returns once it is gone."""
+        stop(self._process)
+
     def crash(self) -> None:
         """Kills it without a warning."""
         kill(self._process)
@@ -208,7 +212,7 @@ class Server:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             if kind is None:
-                stop(self._process)
+                self.stop()
         except Failure:
             kind = Failure
             raise

@@ -31,6 +31,8 @@ NEVER = "--pause=60"
 AT_ONCE_SECONDS = 2.0
 # How long leases outlive their stream, and what it may take beyond that to lease them anew.
 GRACE_SECONDS, REDELIVERY_SECONDS = 3.0, 1.0
+# Less than the server waits for workers that go on.
+DRAIN_SECONDS = 8.0
 FROZEN_SECONDS = 1.0
 # A worker's share of what may be under way, many times over.
 MANY, MANY_SECONDS = 2_000, 120.0
@@ -77,7 +79,8 @@ class Streams(Connection):
         """Returns the operation at its end."""
         request = operations_pb2.WaitOperationRequest(name=name)
         request.timeout.FromNanoseconds(int(timeout * 1e9))
-        operation = self.operations.WaitOperation(request, timeout=timeout)
+        # The server may just have been away.
+        operation = self.operations.WaitOperation(request, timeout=timeout, wait_for_ready=True)
         assert operation.done, operation
         metadata = operation_pb2.OperationMetadata()
         operation.metadata.Unpack(metadata)
@@ -192,7 +195,6 @@ def a_worker_keeps_what_it_holds_when_the_server_crashes(api: Streams) -> None:
         # Its end is something to say to a server that is there.
         worker.line_with(f"{sooner}: done")
         api.process.start()
-        grpc.channel_ready_future(api.channel).result(timeout=TIMEOUT_SECONDS)
         for name, whom in ((sooner, "sooner"), (later, "later")):
             operation, metadata = api.finished(name)
             assert greeted(operation) == f"hello {whom}"
@@ -200,6 +202,26 @@ def a_worker_keeps_what_it_holds_when_the_server_crashes(api: Streams) -> None:
         worker.signal(signal.SIGTERM)
         rest = worker.rest()
         assert not any("attempt" in line for line in rest), rest
+
+
+@test
+def a_worker_finishes_what_it_holds_when_the_server_goes_away(api: Streams) -> None:
+    queue = fresh("stream")
+    name = api.greeting(queue, "on the way out")
+    with api.worker_program(queue, "--pause=0.3") as worker:
+        worker.line_with(f"{name}: attempt 1")
+        before = time.monotonic()
+        api.process.stop()
+        # It goes as soon as nothing is held.
+        assert time.monotonic() - before < DRAIN_SECONDS
+        worker.line_with(f"{name}: done")
+        api.process.start()
+        worker.line_with("serving")
+        operation, metadata = api.finished(name)
+        assert greeted(operation) == "hello on the way out"
+        assert metadata.attempt_count == 1, metadata
+        next_one = api.greeting(queue, "next")
+        assert greeted(api.finished(next_one)[0]) == "hello next"
 
 
 @test
@@ -324,8 +346,8 @@ def what_was_not_acknowledged_is_said_again_over_the_next_stream(api: Streams) -
     address = f"127.0.0.1:{port}"
     try:
         with api.worker_program("q", "--pause=0.1", "--slots=7", server=address) as worker:
-            for name in breaking.NAMES:
-                worker.line_with(f"{name}: done")
+            done = {worker.line_with(": done") for _ in breaking.NAMES}
+            assert done == {f"{name}: done" for name in breaking.NAMES}
             worker.line_with("serving")
             worker.signal(signal.SIGTERM)
             worker.rest()
