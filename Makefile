@@ -49,17 +49,17 @@ interop: $(FETCHED) $(INTEROP) interop-facade ## run clients in every language a
 
 interop-python: binary $(VENV)/.installed ## run stock Python clients on both stores, and the Python examples
 	examples/python/build
-	$(VENV)/bin/python tests/interop/run --binary $(BINARY) clients python
+	$(VENV)/bin/python tests/interop/run --binary $(BINARY) clients python python-stream
 
 interop-go: binary $(VENV)/.installed ## run the Go examples and Go's stock client
 	@scripts/install-test-tools go
 	examples/go/build
-	$(VENV)/bin/python tests/interop/run --binary $(BINARY) go
+	$(VENV)/bin/python tests/interop/run --binary $(BINARY) go go-stream
 
 interop-node: binary $(VENV)/.installed ## run the TypeScript examples and google-gax
 	@scripts/install-test-tools node
 	examples/node/build
-	$(VENV)/bin/python tests/interop/run --binary $(BINARY) node
+	$(VENV)/bin/python tests/interop/run --binary $(BINARY) node node-stream
 
 interop-java: binary $(VENV)/.installed ## run the Java examples and gax
 	@scripts/install-test-tools java

@@ -16,7 +16,7 @@ use super::patience::PAUSE;
 use crate::engine::caller::{Caller, Permission};
 use crate::engine::error::{Error, Reason, Result};
 use crate::engine::held::{News, Standing};
-use crate::engine::seat::Seat;
+use crate::engine::seat::{Inbox, Seat};
 use crate::engine::turns::{Job, Outcome};
 use crate::engine::{Done, Engine, Leased, random};
 use crate::limits::{DRAIN, MAX_SLOTS};
@@ -298,6 +298,10 @@ impl<'a> Session<'a> {
     /// Takes in what the server has for this worker.
     fn fetch(&mut self) {
         let inbox = self.holdings.place.seat.fetch();
+        self.unpack(inbox);
+    }
+
+    fn unpack(&mut self, inbox: Inbox) {
         let now = self.engine.inner.clock.elapsed();
         for grant in inbox.grants {
             self.holdings.add_granted(&grant);
@@ -405,7 +409,9 @@ impl<'a> Session<'a> {
 
     /// The worker has closed its side: what it still holds goes back, and it hears so.
     async fn close(&mut self) -> Result<()> {
-        self.fetch();
+        // Out of the line first: with room left it would be given what it gives back.
+        let inbox = self.holdings.place.seat.close();
+        self.unpack(inbox);
         let jobs = self.holdings.releases();
         if !jobs.is_empty() {
             self.engine.apply_patiently(jobs, self.hello.duration).await?;
