@@ -12,6 +12,7 @@ mod leases;
 mod listing;
 mod pausing;
 mod payloads;
+mod probing;
 mod processes;
 mod queueing;
 mod serving;
