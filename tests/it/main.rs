@@ -5,6 +5,7 @@ mod support;
 mod test_server;
 
 mod bad_input;
+mod breaking;
 mod cancelling;
 mod deleting;
 mod faults;
