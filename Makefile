@@ -25,7 +25,7 @@ FETCHED := .bin/.fetched
 export PYTHON := $(CURDIR)/$(VENV)/bin/python
 export PROTOC := $(PYTHON) -m grpc_tools.protoc
 
-.PHONY: help dev fmt lint test interop $(INTEROP) interop-facade watch readme bench deny ci tools binary
+.PHONY: help dev fmt lint test history interop $(INTEROP) interop-facade watch readme bench deny ci tools binary
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,22 +44,28 @@ lint: ## check format, lints and documentation
 test: tools ## run every Rust test, after installing what the tests need
 	cargo test --locked
 
+# How long accidents go on; SEED=... repeats the choices of a history that failed.
+history: SECONDS := 600
+history: tools ## play long histories full of accidents, and check them: SECONDS=600 SEED=...
+	$(if $(SEED),LONGHAUL_SEED=$(SEED)) LONGHAUL_HISTORY_SECONDS=$(SECONDS) \
+		cargo test --locked --test it history_full_of_accidents -- --nocapture
+
 interop: $(FETCHED) $(INTEROP) interop-facade ## run clients in every language against the server
 	$(VENV)/bin/python tests/interop/run --binary $(BINARY) mixed
 
 interop-python: binary $(VENV)/.installed ## run stock Python clients on both stores, and the Python examples
 	examples/python/build
-	$(VENV)/bin/python tests/interop/run --binary $(BINARY) clients python
+	$(VENV)/bin/python tests/interop/run --binary $(BINARY) clients python python-stream
 
 interop-go: binary $(VENV)/.installed ## run the Go examples and Go's stock client
 	@scripts/install-test-tools go
 	examples/go/build
-	$(VENV)/bin/python tests/interop/run --binary $(BINARY) go
+	$(VENV)/bin/python tests/interop/run --binary $(BINARY) go go-stream
 
 interop-node: binary $(VENV)/.installed ## run the TypeScript examples and google-gax
 	@scripts/install-test-tools node
 	examples/node/build
-	$(VENV)/bin/python tests/interop/run --binary $(BINARY) node
+	$(VENV)/bin/python tests/interop/run --binary $(BINARY) node node-stream
 
 interop-java: binary $(VENV)/.installed ## run the Java examples and gax
 	@scripts/install-test-tools java
