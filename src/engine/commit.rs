@@ -103,7 +103,7 @@ impl Engine {
                         *change,
                         committed,
                     );
-                    self.wake_after(Some(&before.record), record.as_ref());
+                    self.follow_up(Some(&before.record), record.as_ref());
                     return Ok(Some(Done::new(record, answer, true, now)));
                 }
                 Err(error) => {
@@ -182,8 +182,14 @@ impl Engine {
         record
     }
 
-    /// Tells the agents and dispatchers of this server what they would otherwise learn by hint or by looking.
-    pub(super) fn wake_after(&self, before: Option<&Record>, after: Option<&Record>) {
+    /// Counts a commit, and tells the agents and dispatchers of this server what they would otherwise learn by hint or by
+    /// looking.
+    pub(super) fn follow_up(&self, before: Option<&Record>, after: Option<&Record>) {
+        match before {
+            Some(Record::Operation(before)) => self.inner.metrics.changed(before, after),
+            Some(Record::Tombstone(_)) => {}
+            None => self.inner.metrics.started(),
+        }
         let Some(operation) = after.and_then(Record::operation) else { return };
         if becomes_ready(before, after) {
             self.inner.dispatchers.wake(operation.spec.queue.as_str());

@@ -285,8 +285,9 @@ impl Engine {
                     None
                 }
             };
-            if grant.is_none() {
-                self.inner.held.leave(key, &offers[offer].seat);
+            match &grant {
+                Some(_) => self.inner.metrics.given.by_dispatcher(),
+                None => self.inner.held.leave(key, &offers[offer].seat),
             }
             taken.grants[offer].extend(grant);
         }

@@ -105,6 +105,11 @@ impl Held {
         self.posts().get(&key).map_or(0, |post| post.newest)
     }
 
+    /// How much streams hold.
+    pub(super) fn count(&self) -> usize {
+        self.posts().len()
+    }
+
     /// Somebody wrote a record.
     pub(super) fn hint(&self, key: Key, revision: u64) {
         self.tell(key, revision, News::Changed(key, revision));

@@ -184,7 +184,7 @@ impl Engine {
             Ok(committed) => {
                 let spot = Spot { key: group.key, generation };
                 let record = self.committed(spot, Some(before.stamps), *change, committed);
-                self.wake_after(Some(&before.record), record.as_ref());
+                self.follow_up(Some(&before.record), record.as_ref());
                 self.keep_pace(&group, record.as_ref());
                 outcomes
                     .tell(&group, answers, |answer| Done::new(record.clone(), answer, true, now));

@@ -5,6 +5,7 @@ mod support;
 mod test_server;
 
 mod bad_input;
+mod breaking;
 mod cancelling;
 mod deleting;
 mod faults;
@@ -12,6 +13,7 @@ mod leases;
 mod listing;
 mod pausing;
 mod payloads;
+mod probing;
 mod processes;
 mod queueing;
 mod serving;

@@ -3,6 +3,8 @@
 pub(crate) mod answers;
 pub(crate) mod clock;
 pub(crate) mod cut;
+pub(crate) mod frames;
+pub(crate) mod http;
 pub(crate) mod requests;
 pub(crate) mod stores;
 pub(crate) mod stream;
