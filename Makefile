@@ -25,7 +25,7 @@ FETCHED := .bin/.fetched
 export PYTHON := $(CURDIR)/$(VENV)/bin/python
 export PROTOC := $(PYTHON) -m grpc_tools.protoc
 
-.PHONY: help dev fmt lint test interop $(INTEROP) interop-facade watch readme bench deny ci tools binary
+.PHONY: help dev fmt lint test history interop $(INTEROP) interop-facade watch readme bench deny ci tools binary
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,12 @@ lint: ## check format, lints and documentation
 
 test: tools ## run every Rust test, after installing what the tests need
 	cargo test --locked
+
+# How long accidents go on; SEED=... repeats the choices of a history that failed.
+history: SECONDS := 600
+history: tools ## play long histories full of accidents, and check them: SECONDS=600 SEED=...
+	$(if $(SEED),LONGHAUL_SEED=$(SEED)) LONGHAUL_HISTORY_SECONDS=$(SECONDS) \
+		cargo test --locked --test it history_full_of_accidents -- --nocapture
 
 interop: $(FETCHED) $(INTEROP) interop-facade ## run clients in every language against the server
 	$(VENV)/bin/python tests/interop/run --binary $(BINARY) mixed

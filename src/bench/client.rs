@@ -10,6 +10,7 @@ use tonic::transport::{Channel, Endpoint};
 use crate::proto::google::longrunning::operations_client::OperationsClient;
 use crate::proto::google::longrunning::{GetOperationRequest, Operation, WaitOperationRequest};
 use crate::proto::longhaul::v1 as pb;
+use crate::proto::longhaul::v1::batch_start_operations_response::result::Outcome;
 use crate::proto::longhaul::v1::callers_client::CallersClient;
 use crate::proto::longhaul::v1::producers_client::ProducersClient;
 use crate::proto::longhaul::v1::workers_client::WorkersClient;
@@ -67,11 +68,9 @@ impl Client {
         let requests = (0..count).map(|_| start(place)).collect();
         let request = pb::BatchStartOperationsRequest { requests, ..Default::default() };
         let reply = self.producers.clone().batch_start_operations(request).await?.into_inner();
-        use pb::batch_start_operations_response::result::Outcome;
-        let started = |result: &&pb::batch_start_operations_response::Result| {
-            matches!(result.outcome, Some(Outcome::Operation(_)))
-        };
-        let started = reply.results.iter().filter(started).count();
+        let results = reply.results.iter();
+        let started =
+            results.filter(|result| matches!(result.outcome, Some(Outcome::Operation(_)))).count();
         if started == count { Ok(()) } else { Err(Status::data_loss("a start was refused")) }
     }
 

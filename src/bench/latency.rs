@@ -16,7 +16,7 @@ use crate::proto::longhaul::v1::{Lease, ServeQueueResponse};
 
 /// A worker that takes one at a time: by calls, or on a stream.
 enum Taker {
-    Calls(Client, Place),
+    Calls(Box<Client>, Place),
     Stream(Box<Worker>),
 }
 
@@ -31,7 +31,7 @@ impl Taker {
         Ok(if stream {
             Self::Stream(Box::new(Worker::open(&client, place, 1).await?))
         } else {
-            Self::Calls(client, place.clone())
+            Self::Calls(Box::new(client), place.clone())
         })
     }
 

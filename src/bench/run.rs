@@ -98,6 +98,7 @@ impl Session {
         let samples = std::mem::take(&mut *arena.lock_samples());
         match arena.lock_trouble().take() {
             Some(error) => Err(error.context(name)),
+            None if samples.is_empty() => Ok(measured),
             None => Ok(Measured { quantiles: vec![Quantiles::of("call", samples)], ..measured }),
         }
     }

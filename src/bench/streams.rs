@@ -56,11 +56,11 @@ impl Worker {
             return Err(Status::data_loss(format!("a call was refused: {outcome:?}")));
         }
         let mut done = 0;
-        while let Some((_, completions)) = self
-            .unacknowledged
-            .pop_front_if(|(sequence, _)| *sequence <= news.acknowledged_sequence)
+        while let Some((_, completions)) =
+            self.unacknowledged.front().filter(|(said, _)| *said <= news.acknowledged_sequence)
         {
             done += completions;
+            self.unacknowledged.pop_front();
         }
         Ok((done, news))
     }

@@ -11,6 +11,7 @@ scenarios! {
     a_typed_handler_gets_its_request_and_gives_the_response,
     a_request_of_another_type_fails_its_operation_alone,
     what_a_handler_reports_is_seen_and_the_next_attempt_goes_on_from_its_checkpoint,
+    progress_alone_is_sent_in_its_time,
     an_unknown_method_goes_back_to_the_queue_for_another_worker,
     a_panic_fails_its_operation_and_the_worker_goes_on,
     a_cancel_reaches_the_handler_at_once_and_is_acknowledged,
@@ -120,6 +121,29 @@ async fn what_a_handler_reports_is_seen_and_the_next_attempt_goes_on_from_its_ch
     let response = response_of(&ended(world, &name).await);
     assert_eq!(Json::unpack(&response), Ok(Json(r#"half, 2, Some("later")"#.to_owned())));
     running.finish().await;
+}
+
+async fn progress_alone_is_sent_in_its_time(world: &World) {
+    let worker = worker(world, "q").handler("m", async |context: Context, (): ()| {
+        context.progress(0.1);
+        context.flush().await?;
+        context.progress(0.2);
+        context.cancelled().await;
+        context.check()
+    });
+    let running = Running::begin(worker);
+    let name = started(world, "q", "m").await;
+    let arrives = async {
+        loop {
+            let data = world.record(&name).await.server_metadata.expect("metadata");
+            if data.progress.and_then(|progress| progress.fraction) == Some(0.2) {
+                return;
+            }
+        }
+    };
+    world.passing("the second report", arrives).await;
+    world.cancel(&name).await.granted();
+    world.passing("the worker's end", running.finish()).await;
 }
 
 async fn an_unknown_method_goes_back_to_the_queue_for_another_worker(world: &World) {

@@ -7,6 +7,7 @@ use crate::support::*;
 
 scenarios! {
     a_cut_of_the_wire_costs_a_handler_nothing,
+    a_cancel_during_a_cut_is_told_after_it,
     everything_ends_however_often_the_wire_is_cut,
     a_lease_lost_during_a_cut_is_told_and_the_late_result_does_not_count,
     a_drain_finishes_what_runs_and_takes_no_more,
@@ -54,6 +55,30 @@ async fn a_cut_of_the_wire_costs_a_handler_nothing(world: &World) {
     let ended = world.passing("the end", world.wait(&name, None).end()).await.granted();
     hear(&mut heard, "None false").await;
     assert_eq!(Json::unpack(&response_of(&ended)), Ok(Json(1)));
+    running.finish().await;
+}
+
+async fn a_cancel_during_a_cut_is_told_after_it(world: &World) {
+    let (talk, mut heard) = Talk::new();
+    let (wire, running) = behind_a_wire(world, talk.clone()).await;
+    let name = started(world, "q", "m").await;
+    hear(&mut heard, "begun 1").await;
+    wire.cut();
+    world.cancel(&name).await.granted();
+    wire.mend();
+    let told = async {
+        loop {
+            let data = world.record(&name).await.server_metadata.expect("metadata");
+            if data.cancel_trail.is_some_and(|trail| trail.acknowledge_time.is_some()) {
+                return;
+            }
+        }
+    };
+    world.passing("the worker to know", told).await;
+    talk.go.notify_one();
+    hear(&mut heard, "Some(Requested) false").await;
+    // It ended well all the same, and that counts.
+    becomes(world, &name, State::Succeeded).await;
     running.finish().await;
 }
 

@@ -7,6 +7,7 @@ mod calls;
 mod holdings;
 mod messages;
 mod outgoing;
+mod patience;
 mod session;
 
 use std::pin::Pin;

@@ -78,14 +78,16 @@ impl Hints {
             tracing::debug!("a message that is none of this keyspace's hints");
             return;
         };
-        let mut state = self.lock();
-        while !rest.is_empty() {
-            let Some((hint, others)) = decode(rest) else {
-                tracing::debug!("a message that ends in something else than a hint");
-                return;
-            };
-            state.hear(hint);
+        let (mut state, mut events) = (self.lock(), Vec::new());
+        while let Some((hint, others)) = decode(rest) {
+            state.hear(hint, &mut events);
             rest = others;
+        }
+        if !rest.is_empty() {
+            tracing::debug!("a message that ends in something else than a hint");
+        }
+        if let Some(publisher) = &state.publisher {
+            publisher.send_all(events);
         }
     }
 
@@ -161,16 +163,16 @@ impl Hints {
 }
 
 impl State {
-    fn hear(&mut self, hint: Hint) {
+    fn hear(&mut self, hint: Hint, events: &mut Vec<Event>) {
         let partition = hint.partition;
         let Some(seen) = self.seen.get_mut(usize::from(partition.0)) else { return };
         let follows = seen.heard.is_none_or(|heard| heard + 1 == hint.sequence);
         seen.heard = Some(hint.sequence);
         seen.known = seen.known.max(Progress { revision: hint.revision, sequence: hint.sequence });
         if !follows {
-            self.send(Event::Gap(vec![partition]));
+            events.push(Event::Gap(vec![partition]));
         }
-        self.send(Event::Hint(hint));
+        events.push(Event::Hint(hint));
     }
 
     fn send(&self, event: Event) {

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use super::bounds::eventually;
 use super::clients::Client;
@@ -42,6 +43,11 @@ impl Longhaul {
         let folder = Path::new(BINARY).parent().expect("a folder").display();
         let path = format!("{folder}:{}", std::env::var("PATH").unwrap_or_default());
         Self::spawn(&["sh", "-c", &format!("exec {line}")], &[("PATH", &path)], None)
+    }
+
+    /// Runs another program, to be ended as surely.
+    pub(super) fn launch_beside(program: &[&str], environment: &[(&str, &str)]) -> Self {
+        Self::spawn(program, environment, None)
     }
 
     /// The same, where whoever reads what it prints goes away after a line with `last`.
@@ -133,6 +139,17 @@ impl Longhaul {
         let id = self.child.id().to_string();
         let sent = Command::new("kill").args([name, &id]).status().expect("kill");
         assert!(sent.success(), "cannot send {name}");
+    }
+
+    /// Keeps it from running for so long, as a machine that hangs does.
+    pub(super) fn stop_for(&self, pause: Duration) {
+        self.signal("-STOP");
+        let id = self.child.id();
+        // In a process of its own, which the end of the test process does not matter to.
+        let script = format!("sleep {}; kill -CONT {id}", pause.as_secs_f64());
+        let mut command = Command::new("sh");
+        command.args(["-c", &script]).stdin(Stdio::null()).stdout(Stdio::null());
+        thread::spawn(move || command.stderr(Stdio::null()).status());
     }
 
     /// Ends it as a crash does.

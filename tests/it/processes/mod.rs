@@ -10,6 +10,7 @@ mod calls;
 mod clients;
 mod definitions;
 mod dev;
+mod history;
 mod proxy;
 mod reconnecting;
 mod redis;
