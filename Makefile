@@ -25,7 +25,7 @@ FETCHED := .bin/.fetched
 export PYTHON := $(CURDIR)/$(VENV)/bin/python
 export PROTOC := $(PYTHON) -m grpc_tools.protoc
 
-.PHONY: help dev fmt lint test history interop $(INTEROP) interop-facade readme bench deny ci tools binary
+.PHONY: help dev fmt lint test history interop $(INTEROP) interop-facade watch readme bench deny ci tools binary
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,17 +55,17 @@ interop: $(FETCHED) $(INTEROP) interop-facade ## run clients in every language a
 
 interop-python: binary $(VENV)/.installed ## run stock Python clients on both stores, and the Python examples
 	examples/python/build
-	$(VENV)/bin/python tests/interop/run --binary $(BINARY) clients python
+	$(VENV)/bin/python tests/interop/run --binary $(BINARY) clients python python-stream
 
 interop-go: binary $(VENV)/.installed ## run the Go examples and Go's stock client
 	@scripts/install-test-tools go
 	examples/go/build
-	$(VENV)/bin/python tests/interop/run --binary $(BINARY) go
+	$(VENV)/bin/python tests/interop/run --binary $(BINARY) go go-stream
 
 interop-node: binary $(VENV)/.installed ## run the TypeScript examples and google-gax
 	@scripts/install-test-tools node
 	examples/node/build
-	$(VENV)/bin/python tests/interop/run --binary $(BINARY) node
+	$(VENV)/bin/python tests/interop/run --binary $(BINARY) node node-stream
 
 interop-java: binary $(VENV)/.installed ## run the Java examples and gax
 	@scripts/install-test-tools java
@@ -89,6 +89,9 @@ $(FETCHED): examples/go/go.sum examples/node/package-lock.json examples/java/pom
 	for build in "$${builds[@]}"; do wait "$$build"; done
 	mkdir -p $(@D) && touch $@
 
+watch: binary ## see whether a watch on a terminal goes through every frame of docs/watch.md
+	scripts/record-watch --binary $(BINARY) --check
+
 readme: $(VENV)/.installed ## do what the README says, in a fresh clone with a fresh home
 	@scripts/install-test-tools go
 	scripts/readme
@@ -101,7 +104,7 @@ deny: ## check licences, banned crates and sources
 	cargo deny --locked check licenses bans sources
 
 # The quickest to fail comes first.
-ci: lint $(if $(CARGO_DENY),deny) test interop readme ## run all checks, as CI does
+ci: lint $(if $(CARGO_DENY),deny) test watch readme interop ## run all checks, as CI does
 	@$(if $(CARGO_DENY),,echo "Not checked: licences, bans and sources, for want of cargo-deny.")
 	@echo "All checks passed."
 

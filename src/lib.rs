@@ -17,6 +17,7 @@ mod layers;
 pub mod limits;
 mod opening;
 pub mod operation;
+pub mod probes;
 pub mod proto;
 pub mod server;
 pub mod store;

@@ -18,6 +18,7 @@ use crate::engine::{Engine, Settings};
 use crate::grpc;
 use crate::grpc::health::Health;
 use crate::limits::DRAIN;
+use crate::probes::{Probed, Probes};
 use crate::proto::google::longrunning::operations_server::{Operations, OperationsServer};
 use crate::store::Store;
 
@@ -67,6 +68,11 @@ impl Server {
         Ok(grpc::routes(&self.engine, self.health.clone())?)
     }
 
+    /// What is served on one port.
+    fn faces(&self) -> anyhow::Result<Faces> {
+        Ok(Faces { routes: self.routes()?, probes: Probes::of(self.clone()) })
+    }
+
     /// Serves `listener` until `shutdown` resolves, then drains: no more leases, waits and watches end politely, calls that run
     /// are finished, at most for a while, and everything acknowledged is flushed.
     ///
@@ -79,7 +85,7 @@ impl Server {
     ) -> anyhow::Result<()> {
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         let draining = CancellationToken::new();
-        let serving = serving(self.routes()?, incoming, draining.clone());
+        let serving = serving(self.faces()?, incoming, draining.clone());
         let result = self.until_drained(serving, draining, shutdown).await;
         self.stop().await;
         result
@@ -95,11 +101,10 @@ impl Server {
         cores: usize,
         shutdown: impl Future<Output = ()>,
     ) -> anyhow::Result<()> {
-        let (routes, draining) = (self.routes()?, CancellationToken::new());
+        let (faces, draining) = (self.faces()?, CancellationToken::new());
         let drained = draining.clone();
-        let mut cores = Cores::start(cores, move |incoming| {
-            serving(routes.clone(), incoming, drained.clone())
-        })?;
+        let mut cores =
+            Cores::start(cores, move |incoming| serving(faces.clone(), incoming, drained.clone()))?;
         let accepting =
             cores.accept(listener, &**self.engine.clock(), draining.clone().cancelled_owned());
         let result = self.until_drained(accepting, draining, shutdown).await;
@@ -161,8 +166,24 @@ impl Server {
     }
 }
 
-async fn serving<S>(
+impl Probed for Server {
+    fn unready(&self) -> Option<&'static str> {
+        self.health.unready()
+    }
+
+    fn metrics(&self) -> Option<String> {
+        Some(self.engine.metrics())
+    }
+}
+
+#[derive(Clone)]
+struct Faces {
     routes: Routes,
+    probes: Probes,
+}
+
+async fn serving<S>(
+    faces: Faces,
     incoming: impl Stream<Item = std::io::Result<S>>,
     draining: CancellationToken,
 ) -> anyhow::Result<()>
@@ -173,8 +194,10 @@ where
         .max_concurrent_streams(MAX_STREAMS)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
+        .accept_http1(true)
+        .layer(faces.probes)
         .layer(grpc::explain::Explain)
-        .add_routes(routes)
+        .add_routes(faces.routes)
         .serve_with_incoming_shutdown(incoming, draining.cancelled_owned())
         .await?;
     Ok(())

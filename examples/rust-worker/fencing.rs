@@ -41,7 +41,10 @@ async fn main() -> anyhow::Result<()> {
             SystemClock::new().sleep(WORK).await;
             let done = set(&accounts, &context, request).await;
             let balance = accounts.balance(context.target()).await?;
-            tracing::info!(operation, ?done, balance, "done");
+            match &done {
+                Ok(_) => tracing::info!(operation, balance, "written"),
+                Err(stop) => tracing::warn!(operation, balance, "{stop}"),
+            }
             done
         }
     };

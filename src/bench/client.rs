@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use prost_types::Any;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::proto::google::longrunning::operations_client::OperationsClient;
 use crate::proto::google::longrunning::{GetOperationRequest, Operation, WaitOperationRequest};
 use crate::proto::longhaul::v1 as pb;
+use crate::proto::longhaul::v1::batch_start_operations_response::result::Outcome;
 use crate::proto::longhaul::v1::callers_client::CallersClient;
 use crate::proto::longhaul::v1::producers_client::ProducersClient;
 use crate::proto::longhaul::v1::workers_client::WorkersClient;
@@ -58,18 +60,25 @@ impl Client {
 
     /// Starts an operation with a request of 200 bytes; its name.
     pub(super) async fn start(&self, place: &Place) -> Result<String, Status> {
-        let request = pb::StartOperationRequest {
-            parent: place.parent.clone(),
-            queue: place.queue.clone(),
-            method: "bench".to_owned(),
-            request: Some(payload()),
-            options: Some(pb::OperationOptions {
-                expiration: Some(pb::operation_options::Expiration::Ttl(SHORTEST_TTL)),
-                ..pb::OperationOptions::default()
-            }),
-            ..pb::StartOperationRequest::default()
-        };
-        Ok(self.producers.clone().start_operation(request).await?.into_inner().name)
+        Ok(self.producers.clone().start_operation(start(place)).await?.into_inner().name)
+    }
+
+    /// Starts many in one call.
+    pub(super) async fn start_many(&self, place: &Place, count: usize) -> Result<(), Status> {
+        let requests = (0..count).map(|_| start(place)).collect();
+        let request = pb::BatchStartOperationsRequest { requests, ..Default::default() };
+        let reply = self.producers.clone().batch_start_operations(request).await?.into_inner();
+        let results = reply.results.iter();
+        let started =
+            results.filter(|result| matches!(result.outcome, Some(Outcome::Operation(_)))).count();
+        if started == count { Ok(()) } else { Err(Status::data_loss("a start was refused")) }
+    }
+
+    pub(super) async fn serve_queue(
+        &self,
+        requests: ReceiverStream<pb::ServeQueueRequest>,
+    ) -> Result<tonic::Streaming<pb::ServeQueueResponse>, Status> {
+        Ok(self.workers.clone().serve_queue(requests).await?.into_inner())
     }
 
     pub(super) async fn lease(&self, place: &Place, most: usize) -> Result<Vec<pb::Lease>, Status> {
@@ -84,27 +93,12 @@ impl Client {
     }
 
     pub(super) async fn report(&self, lease: &pb::Lease, number: i64) -> Result<(), Status> {
-        let progress = pb::Progress { completed_units: number, ..pb::Progress::default() };
-        let request = pb::ReportProgressRequest {
-            name: lease.operation.clone(),
-            lease_token: lease.lease_token.clone(),
-            progress: Some(progress),
-            report_number: number,
-            ..pb::ReportProgressRequest::default()
-        };
-        self.workers.clone().report_progress(request).await?;
+        self.workers.clone().report_progress(report(lease, number)).await?;
         Ok(())
     }
 
-    /// Completes with a response of 200 bytes.
     pub(super) async fn complete(&self, lease: &pb::Lease) -> Result<(), Status> {
-        let request = pb::CompleteOperationRequest {
-            name: lease.operation.clone(),
-            lease_token: lease.lease_token.clone(),
-            response: Some(payload()),
-            ..pb::CompleteOperationRequest::default()
-        };
-        self.workers.clone().complete_operation(request).await?;
+        self.workers.clone().complete_operation(completion(lease)).await?;
         Ok(())
     }
 
@@ -117,6 +111,42 @@ impl Client {
             ..pb::WatchOperationRequest::default()
         };
         Ok(self.callers.clone().watch_operation(request).await?.into_inner())
+    }
+}
+
+fn start(place: &Place) -> pb::StartOperationRequest {
+    pb::StartOperationRequest {
+        parent: place.parent.clone(),
+        queue: place.queue.clone(),
+        method: "bench".to_owned(),
+        request: Some(payload()),
+        options: Some(pb::OperationOptions {
+            expiration: Some(pb::operation_options::Expiration::Ttl(SHORTEST_TTL)),
+            ..pb::OperationOptions::default()
+        }),
+        ..pb::StartOperationRequest::default()
+    }
+}
+
+/// A report of that number.
+pub(super) fn report(lease: &pb::Lease, number: i64) -> pb::ReportProgressRequest {
+    let progress = pb::Progress { completed_units: number, ..pb::Progress::default() };
+    pb::ReportProgressRequest {
+        name: lease.operation.clone(),
+        lease_token: lease.lease_token.clone(),
+        progress: Some(progress),
+        report_number: number,
+        ..pb::ReportProgressRequest::default()
+    }
+}
+
+/// A completion with a response of 200 bytes.
+pub(super) fn completion(lease: &pb::Lease) -> pb::CompleteOperationRequest {
+    pb::CompleteOperationRequest {
+        name: lease.operation.clone(),
+        lease_token: lease.lease_token.clone(),
+        response: Some(payload()),
+        ..pb::CompleteOperationRequest::default()
     }
 }
 

@@ -7,28 +7,76 @@ use std::time::Duration;
 use futures_util::future::{join, join_all, join3};
 use tonic::Status;
 
-use super::client::Client;
+use super::client::{Client, Place};
 use super::report::{CpuTime, Measured, Quantiles};
 use super::run::Session;
-use crate::proto::longhaul::v1::Lease;
+use super::streams::Worker;
 use crate::proto::longhaul::v1::watch_operation_response::Type;
+use crate::proto::longhaul::v1::{Lease, ServeQueueResponse};
+
+/// A worker that takes one at a time: by calls, or on a stream.
+enum Taker {
+    Calls(Box<Client>, Place),
+    Stream(Box<Worker>),
+}
+
+/// What it took.
+enum Taken {
+    Lease(Box<Lease>),
+    Pushed(Box<ServeQueueResponse>),
+}
+
+impl Taker {
+    async fn open(client: Client, place: &Place, stream: bool) -> Result<Self, Status> {
+        Ok(if stream {
+            Self::Stream(Box::new(Worker::open(&client, place, 1).await?))
+        } else {
+            Self::Calls(Box::new(client), place.clone())
+        })
+    }
+
+    async fn take(&mut self) -> Result<Taken, Status> {
+        Ok(match self {
+            Self::Calls(client, place) => Taken::Lease(Box::new(lease_one(client, place).await?)),
+            Self::Stream(worker) => Taken::Pushed(Box::new(worker.lease_one().await?)),
+        })
+    }
+
+    async fn complete(&mut self, taken: &Taken) -> Result<(), Status> {
+        match (self, taken) {
+            (Self::Calls(client, _), Taken::Lease(lease)) => client.complete(lease).await,
+            (Self::Stream(worker), Taken::Pushed(news)) => worker.complete_one(news).await,
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Taken {
+    fn name(&self) -> &str {
+        match self {
+            Self::Lease(lease) => &lease.operation,
+            Self::Pushed(news) => news.leases.first().map_or("", |lease| &lease.operation),
+        }
+    }
+}
 
 /// One operation at a time, nothing else going on: a worker waits for it, then a waiter for its result.
-pub(super) fn one_at_a_time(session: &Session) -> anyhow::Result<Measured> {
-    let place = session.place("latency");
+pub(super) fn one_at_a_time(session: &Session, stream: bool) -> anyhow::Result<Measured> {
+    let name = if stream { "stream-latency" } else { "latency" };
+    let place = session.place(name);
     let clock = &session.clock;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let server = &session.options.server;
         let producer = Client::connect(server).await?;
-        let worker = Client::connect(server).await?;
+        let mut worker = Taker::open(Client::connect(server).await?, &place, stream).await?;
         let waiter = Client::connect(server).await?;
         let (mut pickups, mut starts, mut ends, mut wholes) = (vec![], vec![], vec![], vec![]);
         let cpu_before = session.cpu.read();
         for round in 0..ROUNDS + WARM_UP_ROUNDS {
             let leasing = async {
-                let lease = lease_one(&worker, &place).await?;
-                Ok::<_, Status>((lease, clock.elapsed()))
+                let taken = worker.take().await?;
+                Ok::<_, Status>((taken, clock.elapsed()))
             };
             let starting = async {
                 // The worker is waiting by then.
@@ -38,15 +86,15 @@ pub(super) fn one_at_a_time(session: &Session) -> anyhow::Result<Measured> {
                 Ok::<_, Status>((began, clock.elapsed()))
             };
             let (leased, started) = join(leasing, starting).await;
-            let ((lease, leased), (began, started)) = (leased?, started?);
+            let ((taken, leased), (began, started)) = (leased?, started?);
             let waiting = async {
-                waiter.wait(&lease.operation).await?;
+                waiter.wait(taken.name()).await?;
                 Ok::<_, Status>(clock.elapsed())
             };
             let completing = async {
                 clock.sleep(SETTLE).await;
                 let completed = clock.elapsed();
-                worker.complete(&lease).await?;
+                worker.complete(&taken).await?;
                 Ok::<_, Status>(completed)
             };
             let (known, completed) = join(waiting, completing).await;
@@ -65,7 +113,7 @@ pub(super) fn one_at_a_time(session: &Session) -> anyhow::Result<Measured> {
             Quantiles::of("notification", ends),
             Quantiles::of("start to result", wholes),
         ];
-        Ok(Measured { name: "latency", per_second: None, count: ROUNDS as u64, quantiles, cpu })
+        Ok(Measured { name, per_second: None, count: ROUNDS as u64, quantiles, cpu })
     })
 }
 
@@ -127,7 +175,7 @@ pub(super) fn fan_out(session: &Session) -> anyhow::Result<Measured> {
     })
 }
 
-async fn lease_one(worker: &Client, place: &super::client::Place) -> Result<Lease, Status> {
+async fn lease_one(worker: &Client, place: &Place) -> Result<Lease, Status> {
     loop {
         if let Some(lease) = worker.lease(place, 1).await?.pop() {
             return Ok(lease);

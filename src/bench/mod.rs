@@ -11,6 +11,7 @@ mod latency;
 mod load;
 mod report;
 mod run;
+mod streams;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -56,16 +57,34 @@ pub enum Scenario {
     Cycles,
     /// Start, wait for the result, next.
     RoundTrips,
+    /// The same with workers on streams, without reading the result.
+    StreamCycles,
+    /// The same, 32 starts in one call.
+    StreamBatches,
+    /// Start, wait for the result, next, with workers on streams.
+    StreamRoundTrips,
     /// One operation at a time: how soon a worker has it, and a waiter its result.
     Latency,
+    /// The same with the worker on a stream.
+    StreamLatency,
     /// One operation with many watchers.
     FanOut,
 }
 
 impl Scenario {
     /// All, in the order in which they run.
-    pub const ALL: [Self; 6] =
-        [Self::Gets, Self::Starts, Self::Cycles, Self::RoundTrips, Self::Latency, Self::FanOut];
+    pub const ALL: [Self; 10] = [
+        Self::Gets,
+        Self::Starts,
+        Self::Cycles,
+        Self::StreamCycles,
+        Self::StreamBatches,
+        Self::RoundTrips,
+        Self::StreamRoundTrips,
+        Self::Latency,
+        Self::StreamLatency,
+        Self::FanOut,
+    ];
 }
 
 /// Measures.
@@ -81,7 +100,11 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
             Scenario::Starts => load::starts(&session)?,
             Scenario::Cycles => load::cycles(&session)?,
             Scenario::RoundTrips => load::round_trips(&session)?,
-            Scenario::Latency => latency::one_at_a_time(&session)?,
+            Scenario::StreamCycles => streams::cycles(&session, "stream-cycles", 1)?,
+            Scenario::StreamBatches => streams::cycles(&session, "stream-batches", 32)?,
+            Scenario::StreamRoundTrips => streams::round_trips(&session)?,
+            Scenario::Latency => latency::one_at_a_time(&session, false)?,
+            Scenario::StreamLatency => latency::one_at_a_time(&session, true)?,
             Scenario::FanOut => latency::fan_out(&session)?,
         });
     }

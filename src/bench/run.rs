@@ -98,6 +98,7 @@ impl Session {
         let samples = std::mem::take(&mut *arena.lock_samples());
         match arena.lock_trouble().take() {
             Some(error) => Err(error.context(name)),
+            None if samples.is_empty() => Ok(measured),
             None => Ok(Measured { quantiles: vec![Quantiles::of("call", samples)], ..measured }),
         }
     }
@@ -155,6 +156,18 @@ impl Arena {
     pub(super) fn stop(&self) {
         self.stop.cancel();
         self.room.close();
+    }
+
+    /// What `future` comes to, unless the measurement ends before.
+    pub(super) async fn until_stopped<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+        self.stop.run_until_cancelled(future).await
+    }
+
+    /// So many were done.
+    pub(super) fn count(&self, done: u64) {
+        if self.counting.load(Ordering::Relaxed) {
+            self.count.fetch_add(done, Ordering::Relaxed);
+        }
     }
 
     /// Keeps the first thing that went wrong, and ends the measurement.

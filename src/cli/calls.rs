@@ -28,16 +28,14 @@ pub(super) struct Connection {
         value_name = "HOST:PORT"
     )]
     server: String,
-    /// For people or for programs
+    /// Text is for people, proto3 JSON for programs
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Output {
-    /// For people
     Text,
-    /// Proto3 JSON
     Json,
 }
 
@@ -69,13 +67,13 @@ pub(super) struct ListArgs {
     #[command(flatten)]
     connection: Connection,
     /// Of which parent, such as projects/P; `-` stands for every id
-    #[arg(long, default_value = "", value_name = "PARENT")]
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "PARENT")]
     parent: String,
     /// How many
-    #[arg(long, default_value_t = 0, value_name = "NUMBER")]
+    #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "NUMBER")]
     page_size: i32,
     /// Where the last page ended
-    #[arg(long, default_value = "", value_name = "TOKEN")]
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "TOKEN")]
     page_token: String,
 }
 
@@ -85,10 +83,10 @@ pub(super) struct PauseArgs {
     #[command(flatten)]
     target: NameArgs,
     /// For people
-    #[arg(long, default_value = "", value_name = "TEXT")]
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
     reason: String,
     /// Only if this is still its etag
-    #[arg(long, default_value = "", value_name = "ETAG")]
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "ETAG")]
     etag: String,
 }
 
@@ -101,7 +99,7 @@ pub(super) struct ResumeArgs {
     #[arg(long, value_name = "JSON")]
     input: Option<String>,
     /// Only if this is still its etag
-    #[arg(long, default_value = "", value_name = "ETAG")]
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "ETAG")]
     etag: String,
 }
 

@@ -157,9 +157,7 @@ impl Follower {
             _ => {}
         }
         match &operation.result {
-            Some(operation::Result::Error(error))
-                if error.code == tonic::Code::Cancelled as i32 =>
-            {
+            Some(operation::Result::Error(error)) if table::is_cancelled(error) => {
                 Err(Failure::OperationCancelled(table::end(operation, server)))
             }
             Some(operation::Result::Error(_)) => {

@@ -12,7 +12,7 @@ use crate::proto::SOURCES;
 /// What `proto` takes.
 #[derive(Debug, Args)]
 pub(super) struct ProtoArgs {
-    /// The folder to write to, which is then protoc's --proto_path; it is made where there is none
+    /// The folder to write to, for protoc's --proto_path
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
 }
@@ -27,7 +27,7 @@ pub(super) fn run(args: &ProtoArgs) -> anyhow::Result<()> {
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
     output::note(&format!(
-        "wrote {} definitions to {}; yours to generate are longhaul/v1/*.proto",
+        "wrote {} definitions to {}; stubs are to be made of longhaul/v1/*.proto",
         SOURCES.len(),
         args.out.display()
     ));

@@ -22,28 +22,28 @@ pub(super) struct StartArgs {
     #[arg(long, default_value = "default", value_name = "QUEUE")]
     queue: String,
     /// What it lies below, such as projects/P
-    #[arg(long, default_value = "", value_name = "PARENT")]
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "PARENT")]
     parent: String,
     /// Its id; the server makes one where there is none
-    #[arg(long, default_value = "", value_name = "ID")]
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "ID")]
     operation_id: String,
     /// What to do, for the worker to dispatch on
-    #[arg(long, default_value = "", value_name = "METHOD")]
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "METHOD")]
     method: String,
     /// What to do it with: JSON, @FILE, or - for standard input. An object is a Struct unless it has an "@type"
     #[arg(long, value_name = "JSON")]
     request: Option<String>,
     /// Full name of the metadata's type
-    #[arg(long, default_value = "", value_name = "TYPE")]
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "TYPE")]
     metadata_type: String,
     /// Full name of the response's type
-    #[arg(long, default_value = "", value_name = "TYPE")]
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "TYPE")]
     response_type: String,
     /// A label; may be given several times
     #[arg(long = "labels", alias = "label", value_name = "KEY=VALUE", value_parser = key_value)]
     labels: Vec<(String, String)>,
     /// The same request id starts the operation only once
-    #[arg(long, default_value = "", value_name = "TEXT")]
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
     request_id: String,
     /// How long it is kept once it is done, such as 12h or 30d
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
@@ -70,7 +70,7 @@ pub(super) struct StartArgs {
     #[arg(long, value_name = "NUMBER")]
     max_attempts: Option<i32>,
     /// The resource that it works on
-    #[arg(long, default_value = "", value_name = "NAME")]
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "NAME")]
     target: String,
     /// Only check it
     #[arg(long)]

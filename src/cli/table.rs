@@ -95,10 +95,11 @@ pub(super) fn list(operations: &[Operation], now: Timestamp) -> Vec<String> {
         let server = server_metadata(operation);
         let state = match (&server, &operation.result) {
             (_, Some(operation::Result::Response(_))) => "SUCCEEDED".to_owned(),
+            (_, Some(operation::Result::Error(failure))) if is_cancelled(failure) => {
+                joined(["CANCELLED".to_owned(), first_line(&failure.message)])
+            }
             (_, Some(operation::Result::Error(failure))) => {
-                let word =
-                    if failure.code == Code::Cancelled as i32 { "CANCELLED" } else { "FAILED" };
-                format!("{word}  {}", error(failure).lines().next().unwrap_or_default())
+                joined(["FAILED".to_owned(), first_line(&error(failure))])
             }
             (Some(server), None) => doing(server),
             (None, None) => "not done".to_owned(),
@@ -155,7 +156,7 @@ pub(super) fn end(operation: &Operation, server: &OperationMetadata) -> String {
     };
     let name = &operation.name;
     match &operation.result {
-        Some(operation::Result::Error(failure)) if failure.code == Code::Cancelled as i32 => {
+        Some(operation::Result::Error(failure)) if is_cancelled(failure) => {
             format!("{name} was cancelled{took}: {}", failure.message)
         }
         Some(operation::Result::Error(failure)) => {
@@ -171,9 +172,9 @@ pub(super) fn error(failure: &Status) -> String {
     format!("{} ({})", failure.message, code.as_str_name()).trim_start().to_owned()
 }
 
-/// Whether a worker has it.
-fn is_leased(server: &OperationMetadata) -> bool {
-    matches!(server.state(), State::Running | State::Cancelling)
+/// Whether that is the end of what somebody cancelled.
+pub(super) fn is_cancelled(failure: &Status) -> bool {
+    failure.code == Code::Cancelled as i32
 }
 
 /// What it is doing: its state, and what there is to say about that.
@@ -188,7 +189,7 @@ fn doing(server: &OperationMetadata) -> String {
 
 /// The worker's last word.
 fn detail(server: &OperationMetadata) -> String {
-    if !is_leased(server) {
+    if !matches!(server.state(), State::Running | State::Cancelling) {
         return String::new();
     }
     if !server.status_detail.is_empty() {
@@ -276,6 +277,10 @@ pub(super) fn span(span: Duration) -> String {
         seconds @ 3_600..172_800 => format!("{} h {} min", seconds / 3_600, seconds / 60 % 60),
         seconds => format!("{} days", seconds / 86_400),
     }
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().to_owned()
 }
 
 /// What there is to say of several things.

@@ -82,7 +82,7 @@ impl Leased {
             Some(Payload::Inline(any)) => Some(any),
             _ => None,
         };
-        let request = take(&mut operation.spec.request);
+        let request = operation.spec.request.as_ref().and_then(Payload::inline).cloned();
         let metadata = take(&mut operation.metadata);
         let checkpoint = take(&mut operation.checkpoint);
         let resume_input = take(&mut operation.resume_input);

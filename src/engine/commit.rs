@@ -11,7 +11,6 @@ use crate::store::plan::{Before, becomes_ready, write_set};
 use crate::store::{CommitError, Committed, Key, Record as Stored, StoreError, WriteSet};
 
 use super::error::{Error, Result};
-use super::recent::worth_keeping;
 use super::{Engine, view::View};
 
 /// What a command came to.
@@ -66,7 +65,7 @@ impl Engine {
             let remembered = recent.take();
             let fresh = remembered.is_none();
             let before = match remembered {
-                Some(remembered) => Some(understand(&remembered)?),
+                Some(remembered) => Some(remembered),
                 None => self.read(key).await?,
             };
             let Some(before) = before else { return Ok(None) };
@@ -95,10 +94,8 @@ impl Engine {
             };
             let generation = self.inner.hub.generation(partition);
             let set = self.plan(key, Some(&before), &change);
-            let put = worth_keeping(&set, &change);
             match self.commit_one(set).await {
                 Ok(committed) => {
-                    self.inner.recent.keep_some(put, committed);
                     let answer = change.answer;
                     let record = self.committed(
                         Spot { key, generation },
@@ -106,7 +103,7 @@ impl Engine {
                         *change,
                         committed,
                     );
-                    self.wake_after(Some(&before.record), record.as_ref());
+                    self.follow_up(Some(&before.record), record.as_ref());
                     return Ok(Some(Done::new(record, answer, true, now)));
                 }
                 Err(error) => {
@@ -161,6 +158,11 @@ impl Engine {
                 fencing: if change.leases { committed.revision } else { old.fencing },
             };
         }
+        if let Some(record) = &record
+            && let Some(operation) = record.operation()
+        {
+            self.inner.recent.keep(key, record, operation.stamps);
+        }
         let operation = record.as_ref().and_then(Record::operation);
         self.inner.held.written(key, committed.revision, operation);
         if change.visible && self.inner.hub.is_watched(key) {
@@ -180,8 +182,14 @@ impl Engine {
         record
     }
 
-    /// Tells the agents and dispatchers of this server what they would otherwise learn by hint or by looking.
-    pub(super) fn wake_after(&self, before: Option<&Record>, after: Option<&Record>) {
+    /// Counts a commit, and tells the agents and dispatchers of this server what they would otherwise learn by hint or by
+    /// looking.
+    pub(super) fn follow_up(&self, before: Option<&Record>, after: Option<&Record>) {
+        match before {
+            Some(Record::Operation(before)) => self.inner.metrics.changed(before, after),
+            Some(Record::Tombstone(_)) => {}
+            None => self.inner.metrics.started(),
+        }
         let Some(operation) = after.and_then(Record::operation) else { return };
         if becomes_ready(before, after) {
             self.inner.dispatchers.wake(operation.spec.queue.as_str());

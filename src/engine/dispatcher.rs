@@ -13,11 +13,10 @@ use tokio::sync::Notify;
 
 use super::batch::{Grant, weight};
 use super::commit::{Spot, understand};
-use super::error::{Reason, Result};
-use super::recent::worth_keeping;
-use super::seat::{Offer, Seat};
+use super::error::Reason;
+use super::seat::{Offer, Place, Seat};
 use super::{Engine, random};
-use crate::limits::{MAX_LEASES, MAX_REPLY_BYTES};
+use crate::limits::MAX_REPLY_BYTES;
 use crate::operation::command::{Command, Take};
 use crate::operation::entries::ready_index;
 use crate::operation::lease::Token;
@@ -35,15 +34,11 @@ struct Dispatcher {
     queue: String,
     line: Mutex<VecDeque<Arc<Seat>>>,
     wake: Notify,
-    /// Nothing was ready at the last look, and nothing became so since.
+    /// The last look took all that was ready. What became so since has asked for another look; until that comes, starts may be
+    /// given away before it. Where there is no room for another look, it is not quiet.
     quiet: AtomicBool,
-}
-
-/// A seat in the line of a queue; dropped, it is given up.
-pub(super) struct Place {
-    engine: Engine,
-    queue: String,
-    pub(super) seat: Arc<Seat>,
+    /// A look is under way: room of those who wait longest is set aside for what it finds.
+    looking: AtomicBool,
 }
 
 /// What came of one look at the queue.
@@ -72,7 +67,7 @@ impl Dispatchers {
     /// Something became ready in a queue.
     pub(super) fn wake(&self, queue: &str) {
         if let Some(dispatcher) = lock(&self.queues).get(queue) {
-            dispatcher.stir();
+            dispatcher.wake.notify_one();
         }
     }
 
@@ -92,6 +87,13 @@ impl Dispatchers {
         quiet.map_or_else(Vec::new, |dispatcher| dispatcher.single_offers(most))
     }
 
+    /// Somebody left a line.
+    pub(super) fn retire_soon(&self, queue: &str) {
+        if let Some(dispatcher) = lock(&self.queues).get(queue) {
+            dispatcher.wake.notify_one();
+        }
+    }
+
     /// How many there are.
     #[cfg(test)]
     pub(super) fn count(&self) -> usize {
@@ -100,7 +102,7 @@ impl Dispatchers {
 
     /// Something may have become ready anywhere.
     pub(super) fn wake_all(&self) {
-        lock(&self.queues).values().for_each(|dispatcher| dispatcher.stir());
+        lock(&self.queues).values().for_each(|dispatcher| dispatcher.wake.notify_one());
     }
 }
 
@@ -115,6 +117,7 @@ impl Engine {
                 line: Mutex::default(),
                 wake: Notify::new(),
                 quiet: AtomicBool::new(false),
+                looking: AtomicBool::new(false),
             });
             queues.insert(queue.to_owned(), dispatcher.clone());
             let (engine, serving) = (self.clone(), dispatcher.clone());
@@ -125,7 +128,7 @@ impl Engine {
         lock(&dispatcher.line).push_back(seat.clone());
         drop(queues);
         dispatcher.wake.notify_one();
-        Place { engine: self.clone(), queue: queue.to_owned(), seat }
+        Place::new(self.clone(), queue.to_owned(), seat)
     }
 
     /// What a lease for that seat is asked for with.
@@ -142,6 +145,10 @@ impl Engine {
     async fn dispatch(&self, dispatcher: Arc<Dispatcher>) {
         loop {
             dispatcher.wake.notified().await;
+            if !dispatcher.somebody_waits() {
+                // The look that was asked for comes when there is room.
+                dispatcher.quiet.store(false, Ordering::Release);
+            }
             while let Err(error) = self.serve(&dispatcher).await {
                 dispatcher.refuse_all(&error);
                 // Streams stay in the line: the store comes back, and nobody may tell.
@@ -161,7 +168,10 @@ impl Engine {
         let (mut fruitless, mut unfit) = (0, 0);
         while dispatcher.somebody_waits() && !self.is_draining() {
             let present = dispatcher.length();
-            let round = self.serve_round(dispatcher, unfit).await?;
+            dispatcher.looking.store(true, Ordering::Release);
+            let round = self.serve_round(dispatcher, unfit).await;
+            dispatcher.looking.store(false, Ordering::Release);
+            let round = round?;
             unfit = round.unfit;
             if round.served {
                 fruitless = 0;
@@ -190,22 +200,16 @@ impl Engine {
         dispatcher: &Dispatcher,
         unfit: usize,
     ) -> std::result::Result<Round, StoreError> {
-        let wanted = dispatcher.room().min(MAX_LEASES) + unfit;
-        // Before the look: what becomes ready while it is under way is none of its business.
-        dispatcher.quiet.store(true, Ordering::Release);
+        let mut offers = dispatcher.offers();
+        let wanted = offers.iter().map(Offer::room).sum::<usize>().min(AT_A_LOOK) + unfit;
         let index = Index::new(ready_index(&dispatcher.queue));
-        let entries = self.inner.store.scan(Scan::first(index, wanted)).await;
-        let keys: Vec<Key> = entries
-            .inspect_err(|_| dispatcher.quiet.store(false, Ordering::Release))?
-            .iter()
-            .filter_map(Entry::key)
-            .collect();
+        let entries = self.inner.store.scan(Scan::first(index, wanted)).await?;
+        let keys: Vec<Key> = entries.iter().filter_map(Entry::key).collect();
+        dispatcher.quiet.store(keys.len() < wanted, Ordering::Release);
         if keys.is_empty() {
+            dispatcher.end_look(offers, &[]);
             return Ok(Round { served: false, raced: false, unfit: 0 });
         }
-        dispatcher.quiet.store(false, Ordering::Release);
-        // Not before: a start during a look that finds nothing would pass over those who were first.
-        let mut offers = dispatcher.offers();
         let (candidates, unfit) = self.decide(&offers, &keys).await?;
         let taken = self.take_all(&offers, candidates).await;
         let got: Vec<bool> = taken.grants.iter().map(|grants| !grants.is_empty()).collect();
@@ -266,21 +270,15 @@ impl Engine {
     /// Commits the leases.
     async fn take_all(&self, offers: &[Offer], candidates: Vec<Candidate>) -> Taken {
         let mut taken = Taken::of(offers.len());
-        let mut puts = Vec::with_capacity(candidates.len());
         let sets = candidates.iter().map(|candidate| {
             self.expect(candidate.key, &offers[candidate.offer].seat);
-            let set = self.plan(candidate.key, Some(&candidate.before), &candidate.change);
-            puts.push(worth_keeping(&set, &candidate.change));
-            set
+            self.plan(candidate.key, Some(&candidate.before), &candidate.change)
         });
         let results = self.inner.store.commit(sets.collect()).await;
-        for ((candidate, put), result) in candidates.into_iter().zip(puts).zip(results) {
+        for (candidate, result) in candidates.into_iter().zip(results) {
             let (key, offer) = (candidate.key, candidate.offer);
             let grant = match result {
-                Ok(committed) => {
-                    self.inner.recent.keep_some(put, committed);
-                    self.granted(candidate, committed)
-                }
+                Ok(committed) => self.granted(candidate, committed),
                 Err(CommitError::Unavailable(error)) => {
                     self.ask_again(candidate, error, &mut taken).await
                 }
@@ -289,8 +287,9 @@ impl Engine {
                     None
                 }
             };
-            if grant.is_none() {
-                self.inner.held.leave(key, &offers[offer].seat);
+            match &grant {
+                Some(_) => self.inner.metrics.given.by_dispatcher(),
+                None => self.inner.held.leave(key, &offers[offer].seat),
             }
             taken.grants[offer].extend(grant);
         }
@@ -371,12 +370,6 @@ impl Taken {
 }
 
 impl Dispatcher {
-    /// Something became ready.
-    fn stir(&self) {
-        self.quiet.store(false, Ordering::Release);
-        self.wake.notify_one();
-    }
-
     /// Whether anybody has room or wants an answer; those who left are forgotten.
     fn somebody_waits(&self) -> bool {
         let mut line = lock(&self.line);
@@ -401,38 +394,38 @@ impl Dispatcher {
         }
     }
 
-    /// How much all who wait can take.
-    fn room(&self) -> usize {
-        lock(&self.line).iter().filter(|seat| seat.waits()).map(|seat| seat.room()).sum()
-    }
-
     /// Sets room aside for one look, in the order of the line.
     fn offers(&self) -> Vec<Offer> {
         let line = lock(&self.line);
         let waiting = line.iter().filter(|seat| seat.waits());
-        waiting.filter_map(|seat| seat.offer(MAX_LEASES)).take(MAX_LEASES).collect()
+        waiting.filter_map(|seat| seat.offer(AT_A_LOOK)).take(AT_A_LOOK).collect()
     }
 
     /// Sets room aside for so many operations, spread over those who wait.
     fn single_offers(&self, most: usize) -> Vec<Offer> {
+        let looking = self.looking.load(Ordering::Acquire);
         let mut line = lock(&self.line);
         let mut offers = Vec::with_capacity(most.min(line.len()));
         // Whoever has no room just now, as during a look, keeps the place in the line.
         let mut place = 0;
         while offers.len() < most && place < line.len() {
-            let offer = line[place].offer(1).filter(|_| !line[place].is_over());
-            place += usize::from(offer.is_none());
-            if let Some(offer) = offer {
-                offers.push(offer);
-                line.remove(place);
-                line.push_back(offers[offers.len() - 1].seat.clone());
-            }
+            let seat = &line[place];
+            // A unary worker that came during a look must not be served before those who came earlier.
+            let passed_over = (looking && seat.holder.is_none()) || seat.is_over();
+            let offer = if passed_over { None } else { seat.offer(1) };
+            let Some(offer) = offer else {
+                place += 1;
+                continue;
+            };
+            offers.push(offer);
+            let served = line.remove(place);
+            line.extend(served);
         }
         offers
     }
 
-    /// What a look set aside and nobody got is free again, for all at once, so that nobody is passed over for somebody behind;
-    /// whoever got something goes to the end of the line.
+    /// Whoever got something goes to the end of the line; what a look set aside and nobody got is free again, for all at once, so
+    /// that nobody is passed over for somebody behind.
     fn end_look(&self, offers: Vec<Offer>, got: &[bool]) {
         let mut line = lock(&self.line);
         let served = |seat: &Arc<Seat>| {
@@ -451,48 +444,6 @@ impl Dispatcher {
     }
 }
 
-impl Place {
-    /// Has the answer come after the next look, even an empty one.
-    pub(super) fn leave(&self) {
-        self.seat.leave();
-        self.engine.inner.dispatchers.wake(&self.queue);
-    }
-
-    /// Makes room for more leases, or takes it back.
-    pub(super) fn add_room(&self, room: i64) {
-        self.seat.add_room(room);
-        if room > 0 {
-            self.engine.inner.dispatchers.room(&self.queue);
-        }
-    }
-
-    /// Gives the seat up, and takes what was handed over before.
-    pub(super) fn close(&self) -> Result<Vec<Grant>> {
-        let inbox = self.seat.close();
-        match inbox.end {
-            Some(Err(error)) if inbox.grants.is_empty() => Err(error),
-            _ => Ok(inbox.grants),
-        }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.engine.take_back(&self.seat, self.seat.close().grants);
-        // A dispatcher for whom nobody waits any more goes too.
-        self.engine.inner.dispatchers.retire_soon(&self.queue);
-    }
-}
-
-impl Dispatchers {
-    /// Somebody left a line.
-    fn retire_soon(&self, queue: &str) {
-        if let Some(dispatcher) = lock(&self.queues).get(queue) {
-            dispatcher.wake.notify_one();
-        }
-    }
-}
-
 /// A record that can be read. One that cannot must not keep everything behind it in the queue from being taken.
 fn readable(record: &crate::store::Record) -> Option<Before> {
     understand(record)
@@ -506,6 +457,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Leases that one look gives at most.
+const AT_A_LOOK: usize = 256;
 /// Looks without success that follow each other at once.
 const RACES: u32 = 3;
 /// What each further look without success adds to the pause before the next.

@@ -26,8 +26,8 @@ struct Post {
 /// Something happened to what a stream holds.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum News {
-    /// Somebody wrote it: it must be read.
-    Changed(Key),
+    /// Somebody wrote that revision: it must be read, unless this is the commit that gave the lease.
+    Changed(Key, u64),
     /// This is how it stands.
     Stands(Key, Standing),
     /// Another stream of this server holds it now.
@@ -105,9 +105,14 @@ impl Held {
         self.posts().get(&key).map_or(0, |post| post.newest)
     }
 
+    /// How much streams hold.
+    pub(super) fn count(&self) -> usize {
+        self.posts().len()
+    }
+
     /// Somebody wrote a record.
     pub(super) fn hint(&self, key: Key, revision: u64) {
-        self.tell(key, revision, News::Changed(key));
+        self.tell(key, revision, News::Changed(key, revision));
     }
 
     /// This server wrote a record.
@@ -121,7 +126,7 @@ impl Held {
             if partitions.contains(&keyspace.partition(*key)) {
                 // The store may have gone back: what comes now counts, whatever its revision.
                 post.newest = 0;
-                post.seat.tell(News::Changed(*key));
+                post.seat.tell(News::Changed(*key, u64::MAX));
             }
         }
     }

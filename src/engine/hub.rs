@@ -11,6 +11,7 @@ use tokio::sync::{Notify, watch};
 
 use super::Engine;
 use super::error::{Error, Result};
+use super::metrics::Present;
 use super::view::View;
 use crate::operation::{Record, Rejection};
 use crate::store::codec::decode;
@@ -46,6 +47,7 @@ pub(super) struct Interest {
     key: Key,
     /// The newest sighting.
     pub(super) newest: watch::Receiver<Option<Sighting>>,
+    _counted: Present,
 }
 
 impl Hub {
@@ -115,7 +117,8 @@ impl Engine {
             cell.interested += 1;
             cell.newest.subscribe()
         };
-        let interest = Interest { engine: self.clone(), key, newest };
+        let counted = Present::in_gauge(&self.inner.metrics.watchers);
+        let interest = Interest { engine: self.clone(), key, newest, _counted: counted };
         self.sight(&[key]).await?;
         Ok(interest)
     }

@@ -11,6 +11,8 @@ mod dispatcher;
 mod error;
 mod held;
 mod hub;
+mod metered;
+mod metrics;
 mod pace;
 mod page_token;
 mod pages;
@@ -47,6 +49,8 @@ pub use self::work::LeaseRequest;
 use self::dispatcher::Dispatchers;
 use self::held::Held;
 use self::hub::Hub;
+use self::metered::Metered;
+use self::metrics::Metrics;
 use self::pace::Pace;
 use self::recent::Recent;
 use self::tasks::Tasks;
@@ -62,6 +66,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     policy: Policy,
     hub: Hub,
+    metrics: Arc<Metrics>,
     dispatchers: Dispatchers,
     held: Held,
     settings: Settings,
@@ -87,12 +92,15 @@ impl Engine {
 
     fn with(store: Arc<dyn Store>, clock: Arc<dyn Clock>, settings: Settings) -> Self {
         let hub = Hub::new(store.keyspace().partitions());
+        let metrics = Arc::new(Metrics::new());
+        let store: Arc<dyn Store> = Arc::new(Metered { store, metrics: metrics.clone() });
         let engine = Self {
             inner: Arc::new(Inner {
                 store,
                 clock,
                 policy: Policy::default(),
                 hub,
+                metrics,
                 dispatchers: Dispatchers::default(),
                 held: Held::default(),
                 settings,

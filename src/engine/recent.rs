@@ -6,45 +6,30 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::operation::{Change, Record};
-use crate::store::{Committed, Key, Put, Record as Stored, WriteSet};
+use crate::operation::{Record, Stamps};
+use crate::store::Key;
+use crate::store::codec::must_detach;
+use crate::store::plan::Before;
 
 /// Records by key, at most [`CAPACITY`].
 #[derive(Default)]
 pub(super) struct Recent {
-    records: Mutex<HashMap<Key, Stored>>,
-}
-
-/// What a commit will have to keep: its write set's record, where a worker holds the operation.
-pub(super) fn worth_keeping(set: &WriteSet, change: &Change) -> Option<Put> {
-    let held = change
-        .record
-        .as_ref()
-        .and_then(Record::operation)
-        .is_some_and(|operation| operation.state.lease().is_some());
-    set.puts.first().filter(|put| held && put.value.len() <= LARGEST).cloned()
+    records: Mutex<HashMap<Key, Before>>,
 }
 
 impl Recent {
     /// What was written last, if that is known; it is known no more.
-    pub(super) fn take(&self, key: Key) -> Option<Stored> {
+    pub(super) fn take(&self, key: Key) -> Option<Before> {
         self.lock().remove(&key)
     }
 
-    /// Keeps what a commit wrote, if it is worth it.
-    pub(super) fn keep_some(&self, put: Option<Put>, committed: Committed) {
-        if let Some(put) = put {
-            self.keep(put, committed);
+    /// Keeps what a commit wrote where a worker holds the operation; not where its payloads lie beside the record.
+    pub(super) fn keep(&self, key: Key, record: &Record, stamps: Stamps) {
+        let held = record.operation().is_some_and(|operation| operation.state.lease().is_some());
+        if !held || must_detach(record) {
+            return;
         }
-    }
-
-    fn keep(&self, put: Put, Committed { revision }: Committed) {
-        let record = Stored {
-            revision,
-            visible_revision: put.visible.resolve(revision),
-            fencing_number: put.fencing.resolve(revision),
-            value: put.value,
-        };
+        let before = Before { record: record.clone(), stamps };
         let mut records = self.lock();
         if records.len() >= CAPACITY
             && let Some(other) = records.keys().next().copied()
@@ -52,8 +37,8 @@ impl Recent {
             records.remove(&other);
         }
         // Of two commits whose answers come out of order the later one counts.
-        if records.get(&put.key).is_none_or(|known| known.revision < revision) {
-            records.insert(put.key, record);
+        if records.get(&key).is_none_or(|known| known.stamps.revision < stamps.revision) {
+            records.insert(key, before);
         }
     }
 
@@ -62,11 +47,9 @@ impl Recent {
         self.lock().clear();
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Stored>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Before>> {
         self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-const CAPACITY: usize = 4_096;
-/// Larger records are read again rather than kept.
-const LARGEST: usize = 8 << 10;
+const CAPACITY: usize = 16_384;

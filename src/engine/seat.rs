@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::Engine;
 use super::batch::Grant;
 use super::error::Result;
 use super::held::News;
@@ -42,6 +43,13 @@ pub(super) struct Offer {
     left: usize,
 }
 
+/// A seat in the line of a queue; dropped, it is given up.
+pub(super) struct Place {
+    engine: Engine,
+    queue: String,
+    pub(super) seat: Arc<Seat>,
+}
+
 impl Seat {
     /// A seat of a unary worker that takes up to `max` leases at once.
     pub(super) fn once(worker: String, duration: Duration, max: usize) -> Self {
@@ -70,14 +78,9 @@ impl Seat {
         self.free.fetch_add(room, Ordering::AcqRel);
     }
 
-    /// How much more it can take.
-    pub(super) fn room(&self) -> usize {
-        self.free.load(Ordering::Acquire).max(0) as usize
-    }
-
     /// Whether it can take more.
     fn has_room(&self) -> bool {
-        self.room() > 0
+        self.free.load(Ordering::Acquire) > 0
     }
 
     /// Sets room aside, at most `most`.
@@ -191,5 +194,42 @@ impl Offer {
 impl Drop for Offer {
     fn drop(&mut self) {
         self.seat.add_room(self.left as i64);
+    }
+}
+
+impl Place {
+    pub(super) const fn new(engine: Engine, queue: String, seat: Arc<Seat>) -> Self {
+        Self { engine, queue, seat }
+    }
+
+    /// Has the answer come after the next look, even an empty one.
+    pub(super) fn leave(&self) {
+        self.seat.leave();
+        self.engine.inner.dispatchers.wake(&self.queue);
+    }
+
+    /// Makes room for more leases, or takes it back.
+    pub(super) fn add_room(&self, room: i64) {
+        self.seat.add_room(room);
+        if room > 0 {
+            self.engine.inner.dispatchers.room(&self.queue);
+        }
+    }
+
+    /// Gives the seat up, and takes what was handed over before.
+    pub(super) fn close(&self) -> Result<Vec<Grant>> {
+        let inbox = self.seat.close();
+        match inbox.end {
+            Some(Err(error)) if inbox.grants.is_empty() => Err(error),
+            _ => Ok(inbox.grants),
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.engine.take_back(&self.seat, self.seat.close().grants);
+        // A dispatcher for whom nobody waits any more goes too.
+        self.engine.inner.dispatchers.retire_soon(&self.queue);
     }
 }

@@ -291,6 +291,7 @@ impl Engine {
     }
 
     fn hand_over(&self, key: Key, offer: &mut Offer, record: Record) {
+        self.inner.metrics.given.with_start();
         let unheard = offer.fill(Grant::new(key, record).into_iter().collect());
         self.take_back(&offer.seat, unheard);
     }
@@ -298,9 +299,11 @@ impl Engine {
     fn new_operation(&self, attempt: Attempt, committed: Committed) -> Result<Started> {
         let Attempt { key, change, generation, offer, .. } = attempt;
         let record = self.committed(Spot { key, generation }, None, change, committed);
-        self.wake_after(None, record.as_ref());
-        if let (Some(mut offer), Some(record)) = (offer, &record) {
-            self.hand_over(key, &mut offer, record.clone());
+        self.follow_up(None, record.as_ref());
+        match (offer, &record) {
+            (Some(mut offer), Some(record)) => self.hand_over(key, &mut offer, record.clone()),
+            (None, Some(record)) if is_leased(record) => self.inner.metrics.given.to_starter(),
+            _ => {}
         }
         let view = match record {
             Some(Record::Operation(operation)) => View::inline(*operation),
@@ -330,6 +333,9 @@ impl Engine {
         if !ours && operation.spec.fingerprint != wanted.fingerprint {
             return Err(reused(&operation, &wanted.request_id));
         }
+        if ours {
+            self.inner.metrics.started();
+        }
         let name = operation.name.clone();
         let view = View::load(&*self.inner.store, attempt.key, *operation).await?;
         let view = match view {
@@ -338,6 +344,10 @@ impl Engine {
         };
         Ok(Started { view, replayed: !ours })
     }
+}
+
+fn is_leased(record: &Record) -> bool {
+    record.operation().is_some_and(|operation| operation.state.lease().is_some())
 }
 
 fn taken(name: &Name, reason: Reason) -> Box<Error> {

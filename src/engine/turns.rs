@@ -6,13 +6,12 @@ use std::collections::HashMap;
 use super::Engine;
 use super::commit::{Done, Spot, understand};
 use super::error::{Error, Result};
-use super::recent::worth_keeping;
 use crate::clock::Timestamp;
 use crate::operation::command::Command;
 use crate::operation::lease::Answer;
 use crate::operation::{Change, Record, Rejection, apply_in_turn};
 use crate::store::plan::Before;
-use crate::store::{CommitError, Committed, Key, Put, StoreError};
+use crate::store::{CommitError, Committed, Key, StoreError};
 
 /// One command to one operation.
 #[derive(Clone, Debug)]
@@ -45,7 +44,6 @@ struct Decided {
     before: Before,
     change: Box<Change>,
     answers: Vec<std::result::Result<Answer, Rejection>>,
-    put: Option<Put>,
     generation: u64,
     now: Timestamp,
 }
@@ -82,8 +80,7 @@ impl Engine {
         let mut groups: Vec<Group> = Vec::with_capacity(jobs.len());
         for (position, Job { key, command }) in jobs.into_iter().enumerate() {
             let place = *places.entry(key).or_insert_with(|| {
-                let recent = self.inner.recent.take(key);
-                let before = recent.and_then(|record| understand(&record).ok());
+                let before = self.inner.recent.take(key);
                 groups.push(Group { key, steps: Vec::with_capacity(1), before, fresh: false });
                 groups.len() - 1
             });
@@ -120,9 +117,8 @@ impl Engine {
                 continue;
             };
             match self.decide_group(group, before, outcomes) {
-                Decision::Commit(mut settled) => {
+                Decision::Commit(settled) => {
                     let set = self.plan(settled.group.key, Some(&settled.before), &settled.change);
-                    settled.put = worth_keeping(&set, &settled.change);
                     sets.push(set);
                     decided.push(*settled);
                 }
@@ -174,8 +170,7 @@ impl Engine {
         };
         let generation = self.inner.hub.generation(partition);
         let answers = turn.answers;
-        let put = None;
-        Decision::Commit(Box::new(Decided { group, before, change, answers, put, generation, now }))
+        Decision::Commit(Box::new(Decided { group, before, change, answers, generation, now }))
     }
 
     async fn conclude(
@@ -184,13 +179,12 @@ impl Engine {
         result: std::result::Result<Committed, CommitError>,
         outcomes: &mut Outcomes,
     ) {
-        let Decided { group, before, change, answers, put, generation, now } = decided;
+        let Decided { group, before, change, answers, generation, now } = decided;
         match result {
             Ok(committed) => {
-                self.inner.recent.keep_some(put, committed);
                 let spot = Spot { key: group.key, generation };
                 let record = self.committed(spot, Some(before.stamps), *change, committed);
-                self.wake_after(Some(&before.record), record.as_ref());
+                self.follow_up(Some(&before.record), record.as_ref());
                 self.keep_pace(&group, record.as_ref());
                 outcomes
                     .tell(&group, answers, |answer| Done::new(record.clone(), answer, true, now));

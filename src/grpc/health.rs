@@ -45,6 +45,14 @@ impl Health {
         self.set_serving(false);
     }
 
+    /// Why the server cannot do its work now, if so.
+    pub fn unready(&self) -> Option<&'static str> {
+        if self.end.is_cancelled() {
+            return Some("draining");
+        }
+        (!*self.serving.borrow()).then_some("the store does not answer")
+    }
+
     fn status(&self) -> ServingStatus {
         if *self.serving.borrow() { ServingStatus::Serving } else { ServingStatus::NotServing }
     }

@@ -14,6 +14,7 @@ use tower::{Layer, Service};
 use super::health::Health;
 use crate::clock::Clock;
 use crate::engine::{Error, Reason};
+use crate::probes::{Probed, Probes};
 use crate::proto::grpc::health::v1::health_server::HealthServer;
 use crate::wire::status::to_status;
 
@@ -32,6 +33,8 @@ pub async fn serve(
     let health = Health::default();
     let stop = CancellationToken::new();
     let serving = tonic::transport::Server::builder()
+        .accept_http1(true)
+        .layer(Probes::of(Waiting))
         .layer(OnlyHealth)
         .add_service(HealthServer::new(health.clone()))
         .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
@@ -44,6 +47,18 @@ pub async fn serve(
     tokio::select! {
         served = serving => Ok(served?),
         () = ended => Ok(()),
+    }
+}
+
+struct Waiting;
+
+impl Probed for Waiting {
+    fn unready(&self) -> Option<&'static str> {
+        Some("waiting for the store")
+    }
+
+    fn metrics(&self) -> Option<String> {
+        None
     }
 }
 

@@ -13,6 +13,7 @@ pub mod payload;
 pub mod published;
 mod rejection;
 mod retry;
+mod spec;
 mod start;
 mod stream;
 #[cfg(test)]
@@ -26,13 +27,14 @@ use uuid::Uuid;
 
 use self::entries::DueClass;
 use self::lease::{EndedLease, Fingerprint, Lease};
-use self::name::{Name, Queue};
+use self::name::Name;
 use self::payload::Payload;
 use crate::clock::Timestamp;
 use crate::proto::google::rpc::Status;
 use crate::proto::longhaul::v1 as pb;
 
 pub use self::rejection::Rejection;
+pub use self::spec::{SharedSpec, Spec};
 pub use self::start::{Start, start};
 pub use self::transition::{Applied, Change, Turn, apply, apply_in_turn};
 
@@ -92,7 +94,7 @@ pub struct Operation {
     /// Tells it from every other that ever had its name.
     pub uid: Uuid,
     /// What was asked for; never changes.
-    pub spec: Spec,
+    pub spec: SharedSpec,
     /// Where it stands.
     pub state: State,
     /// When it was started.
@@ -145,31 +147,6 @@ pub struct Operation {
     pub places: Places,
     /// What the store stamped on it; not part of what is put.
     pub stamps: Stamps,
-}
-
-/// What was asked for at start.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Spec {
-    /// Where workers find it.
-    pub queue: Queue,
-    /// What to do.
-    pub method: String,
-    /// Full name of the metadata's type; empty where none is declared.
-    pub metadata_type: String,
-    /// Full name of the response's type; empty where any will do.
-    pub response_type: String,
-    /// What to do it with.
-    pub request: Option<Payload>,
-    /// Everything else that was asked for.
-    pub options: pb::OperationOptions,
-    /// Whether the published metadata is longhaul's own.
-    pub server_metadata: bool,
-    /// What replays are known by; empty without one.
-    pub request_id: String,
-    /// Of everything that a replay must repeat.
-    pub fingerprint: Fingerprint,
-    /// The trace that it was started in.
-    pub trace_parent: String,
 }
 
 /// Where an operation stands.

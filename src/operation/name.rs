@@ -1,6 +1,7 @@
 //! Names of operations, their parents and queues: parsed once, canonical from then on.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::limits::{MAX_ID_LENGTH, MAX_LABEL_NAME_BYTES, MAX_NAME_BYTES};
 
@@ -19,7 +20,7 @@ pub struct NameError {
 /// The full name of an operation: `operations/{id}` or `{parent}/operations/{id}`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name {
-    text: String,
+    text: Arc<str>,
     parent_length: usize,
 }
 
@@ -38,7 +39,7 @@ impl Name {
                 format!("it has {} bytes, at most {MAX_NAME_BYTES} are allowed", text.len()),
             ));
         }
-        Ok(Self { text, parent_length: parent.0.len() })
+        Ok(Self { text: text.into(), parent_length: parent.0.len() })
     }
 
     /// Reads a full name.

@@ -9,7 +9,9 @@ use super::name::{Name, Queue};
 use super::payload::{Payload, type_name};
 use super::published::fraction;
 use super::transition::visible;
-use super::{Change, Operation, Pending, Places, Rejection, Spec, Stamps, State, duration};
+use super::{
+    Change, Operation, Pending, Places, Rejection, SharedSpec, Spec, Stamps, State, duration,
+};
 use crate::clock::Timestamp;
 use crate::proto::longhaul::v1 as pb;
 
@@ -85,7 +87,7 @@ pub fn start(start: Start, now: Timestamp) -> Result<Change, Rejection> {
         places: Places::default(),
         stamps: Stamps::default(),
         name: start.name,
-        spec: Spec {
+        spec: SharedSpec::from(Spec {
             queue: start.queue,
             method: start.method,
             metadata_type: start.metadata_type,
@@ -96,7 +98,7 @@ pub fn start(start: Start, now: Timestamp) -> Result<Change, Rejection> {
             request_id: start.request_id,
             fingerprint: start.fingerprint,
             trace_parent: start.trace_parent,
-        },
+        }),
     };
     Ok(match start.lease {
         Some(take) => visible(operation.leased(&take, now), now).leasing(),

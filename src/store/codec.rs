@@ -15,7 +15,8 @@ use crate::operation::lease::{Answer, Call, EndedLease, Lease, Token};
 use crate::operation::name::{Name, Queue};
 use crate::operation::payload::{Detached, Payload};
 use crate::operation::{
-    Deletion, Operation, Pending, Places, Record, Spec, Stamps, State, Suspension, Tombstone,
+    Deletion, Operation, Pending, Places, Record, SharedSpec, Spec, Stamps, State, Suspension,
+    Tombstone,
 };
 use crate::proto::google::longrunning::Operation as Published;
 use crate::proto::google::longrunning::operation::Result as Outcome;
@@ -78,10 +79,10 @@ fn is_large(payload: &Payload) -> bool {
 pub fn detach(record: &mut Record, key: Key) -> Vec<(BodyKey, Bytes)> {
     let Record::Operation(operation) = record else { return Vec::new() };
     let mut bodies = Vec::new();
-    for (slot, payload) in operation.payloads_mut() {
-        let Payload::Inline(any) = payload else { continue };
+    let mut detach = |slot, payload: &mut Payload| {
+        let Payload::Inline(any) = payload else { return };
         if any.value.len() <= MAX_INLINE_BYTES {
-            continue;
+            return;
         }
         // The nonce follows from the content, so that deciding twice writes the same.
         let hash = blake3::hash(&any.value);
@@ -90,6 +91,14 @@ pub fn detach(record: &mut Record, key: Key) -> Vec<(BodyKey, Bytes)> {
             Detached { type_url: any.type_url.clone(), size: any.value.len() as u64, nonce };
         bodies.push((body_key(key, slot, &detached), Bytes::from(std::mem::take(&mut any.value))));
         *payload = Payload::Detached(detached);
+    };
+    for (slot, payload) in operation.payloads_mut() {
+        detach(slot, payload);
+    }
+    if operation.spec.request.as_ref().is_some_and(is_large)
+        && let Some(request) = &mut operation.spec.make_mut().request
+    {
+        detach(Slot::Request, request);
     }
     bodies
 }
@@ -178,13 +187,13 @@ impl Operation {
         all.into_iter().filter_map(|(slot, payload)| Some((slot, payload?)))
     }
 
+    /// Those that may change.
     fn payloads_mut(&mut self) -> Vec<(Slot, &mut Payload)> {
         let response = match &mut self.state {
             State::Succeeded(response) => Some(response),
             _ => None,
         };
         let all = [
-            (Slot::Request, self.spec.request.as_mut()),
             (Slot::Metadata, self.metadata.as_mut()),
             (Slot::Response, response),
             (Slot::Checkpoint, self.checkpoint.as_mut()),
@@ -199,7 +208,7 @@ fn encode_operation(operation: &Operation) -> stored::Operation {
     let mut stored = stored::Operation {
         published: Some(operation.published()),
         uid: bytes(operation.uid.as_bytes()),
-        spec: Some(encode_spec(&operation.spec)),
+        spec: operation.spec.stored(|spec| encode_spec(spec).encode_to_vec().into()),
         state: operation.state.published().into(),
         lease: lease.map(encode_lease),
         create_time: operation.create_time.as_micros(),
@@ -247,7 +256,8 @@ fn encode_operation(operation: &Operation) -> stored::Operation {
 
 fn decode_operation(mut stored: stored::Operation, stamps: Stamps) -> Option<Operation> {
     let published = stored.published.take()?;
-    let spec = decode_spec(stored.spec.take()?)?;
+    let stored_spec = std::mem::take(&mut stored.spec);
+    let spec = decode_spec(stored::Spec::decode(stored_spec.clone()).ok()?)?;
     let metadata = match &stored.detached_metadata {
         Some(detached) => Some(Payload::Detached(decode_detached(detached)?)),
         // What the server fills in itself is no payload, nor is the empty message that stands for none.
@@ -258,7 +268,7 @@ fn decode_operation(mut stored: stored::Operation, stamps: Stamps) -> Option<Ope
         name: Name::parse(&published.name).ok()?,
         uid: Uuid::from_slice(&stored.uid).ok()?,
         state: decode_state(&stored, published.result)?,
-        spec,
+        spec: SharedSpec::with_stored(spec, stored_spec),
         create_time: Timestamp::from_micros(stored.create_time),
         start_time: time(stored.start_time),
         end_time: time(stored.end_time),

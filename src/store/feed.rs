@@ -1,5 +1,8 @@
 //! Hints: word that something changed. A lost hint costs latency, never truth.
 
+use std::collections::VecDeque;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use tokio::sync::broadcast;
 
@@ -32,7 +35,7 @@ pub enum Event {
 /// The sending side, for a backend. Bounded: a reader that falls behind gets one [`Event::Gap`] over all partitions.
 #[derive(Clone, Debug)]
 pub struct Publisher {
-    sender: broadcast::Sender<Event>,
+    sender: broadcast::Sender<Arc<[Event]>>,
     partitions: u16,
 }
 
@@ -44,28 +47,44 @@ impl Publisher {
 
     /// Tells every feed.
     pub fn send(&self, event: Event) {
-        // An error only says that nobody listens.
-        let _ = self.sender.send(event);
+        self.send_all(vec![event]);
+    }
+
+    /// Tells every feed of several events, which wakes a reader once.
+    pub fn send_all(&self, events: Vec<Event>) {
+        if !events.is_empty() {
+            // An error only says that nobody listens.
+            let _ = self.sender.send(events.into());
+        }
     }
 
     /// A feed of what is sent from now on.
     pub fn subscribe(&self) -> Feed {
-        Feed { receiver: self.sender.subscribe(), partitions: self.partitions }
+        let (receiver, partitions) = (self.sender.subscribe(), self.partitions);
+        Feed { receiver, partitions, waiting: VecDeque::new() }
     }
 }
 
 /// The receiving side.
 #[derive(Debug)]
 pub struct Feed {
-    receiver: broadcast::Receiver<Event>,
+    receiver: broadcast::Receiver<Arc<[Event]>>,
     partitions: u16,
+    /// What came together with the last event.
+    waiting: VecDeque<Event>,
 }
 
 impl Feed {
     /// The next event; `None` once the store is closed.
     pub async fn next(&mut self) -> Option<Event> {
+        if let Some(event) = self.waiting.pop_front() {
+            return Some(event);
+        }
         match self.receiver.recv().await {
-            Ok(event) => Some(event),
+            Ok(events) => {
+                self.waiting.extend(events.iter().cloned());
+                self.waiting.pop_front()
+            }
             Err(broadcast::error::RecvError::Lagged(_)) => {
                 Some(Event::Gap((0..self.partitions).map(Partition).collect()))
             }
@@ -74,5 +93,5 @@ impl Feed {
     }
 }
 
-/// Hints that a reader may lag behind before it is told of a gap.
-const CAPACITY: usize = 65_536;
+/// Groups of hints that a reader may lag behind before it is told of a gap.
+const CAPACITY: usize = 16_384;

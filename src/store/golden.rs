@@ -27,7 +27,8 @@ use crate::operation::lease::{Answer, Call, EndedLease, Lease, Token};
 use crate::operation::name::{Name, Queue};
 use crate::operation::payload::{Detached, Payload};
 use crate::operation::{
-    Deletion, Operation, Pending, Places, Record, Spec, Stamps, State, Suspension, Tombstone,
+    Deletion, Operation, Pending, Places, Record, SharedSpec, Spec, Stamps, State, Suspension,
+    Tombstone,
 };
 use crate::proto::google::rpc::Status;
 use crate::proto::longhaul::v1 as pb;
@@ -169,7 +170,7 @@ fn fresh(state: State) -> Operation {
     Operation {
         name: Name::parse("operations/a").expect("a name"),
         uid: Uuid::from_u128(0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10),
-        spec: Spec {
+        spec: SharedSpec::from(Spec {
             queue: Queue::parse("").expect("a queue"),
             method: String::new(),
             metadata_type: String::new(),
@@ -180,7 +181,7 @@ fn fresh(state: State) -> Operation {
             request_id: String::new(),
             fingerprint: [1; 16],
             trace_parent: String::new(),
-        },
+        }),
         state,
         create_time: time(1),
         start_time: None,
@@ -215,7 +216,7 @@ fn full(state: State) -> Operation {
     Operation {
         name: Name::parse("projects/p/locations/l/operations/0-z").expect("a name"),
         uid: Uuid::from_u128(0x1112_1314_1516_1718_191a_1b1c_1d1e_1f20),
-        spec: Spec {
+        spec: SharedSpec::from(Spec {
             queue: Queue::parse("queues/Q.1").expect("a queue"),
             method: "render".to_owned(),
             metadata_type: "t.Metadata".to_owned(),
@@ -226,7 +227,7 @@ fn full(state: State) -> Operation {
             request_id: "request-1".to_owned(),
             fingerprint: [2; 16],
             trace_parent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned(),
-        },
+        }),
         places: places(&state),
         state,
         create_time: time(2),
@@ -301,7 +302,7 @@ fn deleted(operation: Operation) -> Operation {
 fn beside(operation: Operation) -> Operation {
     let request = Some(detached("t.Request", 1_025, 1));
     Operation {
-        spec: Spec { request, ..operation.spec },
+        spec: Spec { request, ..(*operation.spec).clone() }.into(),
         metadata: Some(detached("t.Metadata", 65_536, 2)),
         checkpoint: Some(detached("t.Checkpoint", 2_000, 4)),
         resume_input: Some(detached("t.Input", 3_000, 5)),
@@ -312,8 +313,8 @@ fn beside(operation: Operation) -> Operation {
 /// Callers find longhaul's own metadata in it, and it has none else.
 fn with_server_metadata(operation: Operation) -> Operation {
     let spec =
-        Spec { server_metadata: true, metadata_type: String::new(), ..operation.spec.clone() };
-    Operation { spec, metadata: None, ..operation }
+        Spec { server_metadata: true, metadata_type: String::new(), ..(*operation.spec).clone() };
+    Operation { spec: spec.into(), metadata: None, ..operation }
 }
 
 fn tombstone(delete_nonce: Option<[u8; 8]>) -> Tombstone {

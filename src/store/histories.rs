@@ -149,7 +149,7 @@ fn payloads<'a>(
     let Operation { spec, state, metadata, checkpoint, resume_input, .. } = &mut **operation;
     let response = if let State::Succeeded(response) = state { Some(response) } else { None };
     let all = [
-        (Slot::Request, spec.request.as_mut()),
+        (Slot::Request, spec.make_mut().request.as_mut()),
         (Slot::Metadata, metadata.as_mut()),
         (Slot::Response, response),
         (Slot::Checkpoint, checkpoint.as_mut()),

@@ -183,25 +183,26 @@ pub fn lease_message(leased: Leased) -> pb::Lease {
             )
         });
     let operation = *leased.operation;
+    let spec = &operation.spec;
     pb::Lease {
         operation: operation.name.to_string(),
         lease_token,
         fencing_number: operation.stamps.fencing as i64,
         attempt: attempt as i32,
         expire_time,
-        deadline_time: operation.spec.options.deadline_time,
+        deadline_time: spec.options.deadline_time,
         cancel_requested: operation.cancel_requested(),
-        method: operation.spec.method,
+        method: spec.method.clone(),
         request: leased.request,
-        metadata_type: operation.spec.metadata_type,
-        response_type: operation.spec.response_type,
-        target: operation.spec.options.target,
+        metadata_type: spec.metadata_type.clone(),
+        response_type: spec.response_type.clone(),
+        target: spec.options.target.clone(),
         metadata: leased.metadata,
         checkpoint: leased.checkpoint,
         resume_input: leased.resume_input,
         last_error: operation.last_error,
-        labels: operation.spec.options.labels,
-        trace_parent: operation.spec.trace_parent,
+        labels: spec.options.labels.clone(),
+        trace_parent: spec.trace_parent.clone(),
         lease_duration,
     }
 }

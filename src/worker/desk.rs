@@ -6,6 +6,7 @@ use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::Duration;
 
 use futures_util::Stream;
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -21,6 +22,8 @@ pub(super) struct Desk {
     pub(super) clock: Arc<dyn Clock>,
     handlers: Handlers,
     tasks: TaskTracker,
+    /// Where the worker runs; its connection may live elsewhere.
+    runtime: Handle,
     /// Cuts the handlers.
     pub(super) abort: CancellationToken,
     /// The worker closes its side, or is about to.
@@ -45,6 +48,7 @@ impl Desk {
             clock,
             handlers,
             tasks: TaskTracker::new(),
+            runtime: Handle::current(),
             abort: CancellationToken::new(),
             closing: CancellationToken::new(),
             rearm: Notify::new(),
@@ -97,7 +101,7 @@ impl Desk {
 
     fn begin(self: &Arc<Self>, start: Start) {
         let work = work_on(self.clone(), self.handlers.of(&start.job.lease.method), start);
-        self.tasks.spawn(work);
+        self.tasks.spawn_on(work, &self.runtime);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

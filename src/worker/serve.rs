@@ -56,21 +56,31 @@ impl Keeper {
 
     /// Serves until it is refused or closed.
     async fn keep(&self) -> Result<(), RunError> {
-        let mut pause = Duration::ZERO;
+        let (mut pause, mut served_at) = (Duration::ZERO, self.desk.clock.elapsed());
         loop {
             let (mut served, began) = (false, self.desk.clock.elapsed());
             let status = match self.serve(&mut served).await {
                 Ended::Closed => return Ok(()),
                 Ended::Broken(status) => status,
             };
-            served &= self.desk.clock.elapsed() >= began + SERVED;
-            self.desk.with(|session, _| session.cut());
+            let now = self.desk.clock.elapsed();
+            if served {
+                served_at = now;
+            }
+            served &= now >= began + SERVED;
+            let holds = self.desk.with(|session, _| {
+                session.cut();
+                session.holds()
+            });
             if is_final(&status) {
                 return Err(RunError::Refused(Box::new(status)));
             }
             pause = if served { Duration::ZERO } else { next_pause(pause) };
+            // What is held is not held for long.
+            let hurry = holds && now < served_at + self.lease;
+            let longest = if hurry { LONGEST_WHILE_HELD } else { LONGEST_PAUSE };
             let asked = status.get_details_retry_info().and_then(|info| info.retry_delay);
-            let rest = jittered(pause.max(asked.unwrap_or_default().min(LONGEST_PAUSE)));
+            let rest = jittered(pause.max(asked.unwrap_or_default()).min(longest));
             tracing::warn!(
                 queue = self.queue,
                 code = ?status.code(),
@@ -208,6 +218,8 @@ fn jittered(pause: Duration) -> Duration {
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// Leases outlive a stream by 3 s unless somebody asked for more.
+const LONGEST_WHILE_HELD: Duration = Duration::from_millis(500);
 const JITTER: Duration = Duration::from_millis(30);
 /// A stream that lived so long was a good one.
 const SERVED: Duration = Duration::from_secs(1);

@@ -2,7 +2,7 @@
 
 use std::any::Any as Dynamic;
 use std::error::Error;
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::time::{Duration, SystemTime};
 
 use prost_types::Any;
@@ -138,6 +138,22 @@ impl Stop {
     }
 }
 
+/// For people and logs: no payloads.
+impl fmt::Display for Stop {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.call {
+            Call::Fail(fail) => {
+                let error = fail.error.as_ref();
+                let code = error.map_or(Code::Unknown, |error| Code::from_i32(error.code));
+                let message = error.map_or("", |error| error.message.as_str());
+                write!(formatter, "failed with {code:?}: {message}")
+            }
+            Call::Release(_) => write!(formatter, "given back to the queue"),
+            Call::Suspend(suspend) => write!(formatter, "suspended: {}", suspend.reason),
+        }
+    }
+}
+
 impl<E: Error + Send + Sync + 'static> From<E> for Stop {
     fn from(error: E) -> Self {
         if let Some(status) = (&error as &dyn Dynamic).downcast_ref::<tonic::Status>() {
@@ -183,6 +199,7 @@ mod tests {
         let refused: Stop = tonic::Status::not_found("no such shelf").into();
         let refused = error(refused);
         assert_eq!((refused.code, &refused.message[..]), (5, "no such shelf"));
+        assert_eq!(Stop::fail(Code::NotFound, "x").to_string(), "failed with NotFound: x");
         let nonsense = error(Stop::fail(Code::Ok, "well"));
         assert_eq!(nonsense.code, Code::Unknown as i32, "an error has a code");
     }

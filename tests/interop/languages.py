@@ -43,5 +43,11 @@ LANGUAGES = {
     name: Language(*map(named, ("producer", "worker", "watcher", "caller")))
     for name, named in (("python", python), ("go", go), ("node", node), ("java", java))
 }
+# Workers that speak ServeQueue.
+STREAM_WORKERS = {
+    "python": python("stream_worker"),
+    "go": go("stream-worker"),
+    "node": node("stream-worker"),
+}
 # Each of another language.
 LANGUAGES["mixed"] = Language(go("producer"), node("worker"), java("watcher"), python("caller"))

@@ -71,11 +71,21 @@ class Program:
             return True
         raise AssertionError(f"{self._command} printed {line!r}")
 
+    def is_silent_at_last(self, seconds: float) -> bool:
+        """Tells whether it prints nothing for so long, once what it had printed is read."""
+        while not self._lines.empty():
+            self._lines.get()
+        return self.is_silent(seconds)
+
     def stop(self) -> None:
         """Asks it to go, which it must do in time."""
         assert self._process.poll() is None, f"{self._command} had ended already"
         self._process.terminate()
         self._process.wait(timeout=TIMEOUT_SECONDS)
+
+    def signal(self, number: int) -> None:
+        """Sends it a signal."""
+        self._process.send_signal(number)
 
 
 def output(command: Command, *arguments: str) -> list[str]:

@@ -132,16 +132,15 @@ def stop(process: subprocess.Popen) -> None:
         raise Failure(f"the server ended with code {code} after SIGTERM")
 
 
-@contextmanager
-def running(
-    command: Sequence[str | Path], log: Path, address: str | None = None, **environment: str
-) -> Iterator[None]:
-    """Runs a program, from when it answers at its address, and sees to it that it ends well."""
+def launched(
+    command: Sequence[str | Path], log: Path, address: str | None, **environment: str
+) -> subprocess.Popen:
+    """Starts a program, and returns once it answers at its address."""
     # Nothing of the developer's own settings may change what is tested.
     inherited = {
         name: value for name, value in os.environ.items() if not name.startswith("LONGHAUL_")
     }
-    with log.open("wb") as output:
+    with log.open("ab") as output:
         process = subprocess.Popen(
             command, stdout=output, stderr=subprocess.STDOUT, env=inherited | environment
         )
@@ -149,23 +148,82 @@ def running(
         if address is not None:
             with quick_channel(address) as channel:
                 wait_until_ready(channel, address, process)
+    except BaseException:
+        kill(process)
+        print_log(log)
+        raise
+    return process
+
+
+def kill(process: subprocess.Popen) -> None:
+    """Ends what still runs."""
+    if process.poll() is None:
+        process.kill()
+        process.wait()
+
+
+def print_log(log: Path) -> None:
+    """Shows what there is to find out why."""
+    print(f"-- what {log.stem} said --\n{log.read_text(errors='replace')}", flush=True)
+
+
+@contextmanager
+def running(
+    command: Sequence[str | Path], log: Path, address: str | None = None, **environment: str
+) -> Iterator[None]:
+    """Runs a program, from when it answers at its address, and sees to it that it ends well."""
+    process = launched(command, log, address, **environment)
+    try:
         yield
         stop(process)
     except BaseException:
-        print(f"-- what {log.stem} said --\n{log.read_text(errors='replace')}", flush=True)
+        print_log(log)
         raise
     finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
+        kill(process)
+
+
+class Server:
+    """longhaul on one store, which runs within a `with` block, and may be killed there."""
+
+    def __init__(self, binary: Path, where: str, folder: Path) -> None:
+        self.address = f"127.0.0.1:{free_port()}"
+        self._command = (binary, "serve", "--listen", self.address, "--store", where)
+        self._log = folder / "server.log"
+
+    def start(self) -> None:
+        """Returns once it serves."""
+        self._process = launched(self._command, self._log, self.address)
+        with quick_channel(self.address) as channel:
+            wait_until_serving(channel)
+
+    def stop(self) -> None:
+        """Asks it to go, and returns once it is gone."""
+        stop(self._process)
+
+    def crash(self) -> None:
+        """Kills it without a warning."""
+        kill(self._process)
+
+    def __enter__(self) -> "Server":
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self.stop()
+        except Failure:
+            kind = Failure
+            raise
+        finally:
+            kill(self._process)
+            if kind is not None:
+                print_log(self._log)
 
 
 @contextmanager
 def server(binary: Path, where: str, folder: Path) -> Iterator[str]:
     """Runs longhaul on that store, and yields its address."""
-    address = f"127.0.0.1:{free_port()}"
-    command = (binary, "serve", "--listen", address, "--store", where)
-    with running(command, folder / "server.log", address):
-        with quick_channel(address) as channel:
-            wait_until_serving(channel)
-        yield address
+    with Server(binary, where, folder) as longhaul:
+        yield longhaul.address

@@ -21,6 +21,7 @@ scenarios! {
     hello_after_a_reconnect_keeps_what_is_held_and_names_what_is_lost,
     a_newer_stream_takes_over_from_an_older_one_that_is_still_open,
     half_close_gives_back_what_is_held_and_is_no_attempt,
+    what_half_close_gives_back_is_for_others_even_with_slots_free,
     a_lease_that_was_never_seen_is_no_attempt_but_the_fourth_in_a_row_is,
     a_silent_stream_ends_unavailable_and_counts_as_broken,
     a_stream_that_speaks_keeps_its_leases_alive,
@@ -60,16 +61,21 @@ async fn leases_are_pushed_as_slots_free_up(world: &World) {
 
 async fn a_start_goes_to_a_waiting_worker_in_one_commit(world: &World) {
     let mut stream = WorkerStream::serving(world, hello("q"), 1).await;
-    // The dispatcher has looked, and found nothing.
-    let first = world.started("q").await;
-    let lease = stream.leases(1).await.remove(0);
-    assert_eq!(lease.operation, first);
-    stream.settle(complete(&lease)).await;
-    let operation = world.start(start("q")).await.granted();
-    let metadata =
-        pb::OperationMetadata::decode(&operation.metadata.clone().expect("metadata").value[..]);
-    assert_eq!(metadata.expect("metadata").state(), State::Running, "{operation:?}");
-    assert_eq!(stream.leases(1).await[0].operation, operation.name);
+    // Once the dispatcher has found nothing more, the reply of a start shows it leased already.
+    let eager = async {
+        loop {
+            let operation = world.start(start("q")).await.granted();
+            let lease = stream.leases(1).await.remove(0);
+            assert_eq!(lease.operation, operation.name);
+            let metadata = operation.metadata.expect("metadata");
+            let metadata = pb::OperationMetadata::decode(&metadata.value[..]).expect("metadata");
+            if metadata.state() == State::Running {
+                return;
+            }
+            stream.settle(complete(&lease)).await;
+        }
+    };
+    within("a start that is leased with its own commit", eager).await;
     // No slot is free now: it waits its turn.
     let waiting = world.started("q").await;
     assert_eq!(world.state(&waiting).await, State::Pending);
@@ -354,6 +360,28 @@ async fn half_close_gives_back_what_is_held_and_is_no_attempt(world: &World) {
     assert!(record.attempts.is_empty(), "{:?}", record.attempts);
     assert_eq!(world.state(&second).await, State::Cancelled);
     assert_eq!(world.lease("q").await.attempt, 1);
+}
+
+async fn what_half_close_gives_back_is_for_others_even_with_slots_free(world: &World) {
+    let mut names = Vec::new();
+    for _ in 0..5 {
+        names.push(world.started("q").await);
+    }
+    let mut stream = WorkerStream::serving(world, hello("q"), 20).await;
+    let mut leases = 0;
+    while leases < names.len() {
+        leases += stream.hear().await.leases.len();
+    }
+    stream.settle(complete_nothing()).await;
+    stream.half_close().await;
+    for name in &names {
+        let record = world.record(name).await;
+        assert_eq!(record.state(), State::Pending, "{record:?}");
+        assert!(record.attempts.is_empty(), "{:?}", record.attempts);
+    }
+    for _ in &names {
+        assert_eq!(world.lease("q").await.attempt, 1);
+    }
 }
 
 async fn a_lease_that_was_never_seen_is_no_attempt_but_the_fourth_in_a_row_is(world: &World) {

@@ -1,115 +1,24 @@
-//! The worker SDK against a whole server.
+//! The worker SDK against a whole server: what handlers see and say.
 
-use std::sync::Arc;
-
-use longhaul::worker::{
-    Cancelled, Context, Json, Pack, ReportError, RunError, Stop, Unpack, Worker,
-};
+use longhaul::worker::{Cancelled, Context, Json, Pack, Stop, Unpack};
 use prost_types::Timestamp;
 use serde_json::json;
-use tokio::sync::{Notify, mpsc};
-use tokio_util::sync::CancellationToken;
 
+use crate::support::worker::{Running, Talk, becomes, ended, hear, started, tried_before, worker};
 use crate::support::*;
 
 scenarios! {
     a_typed_handler_gets_its_request_and_gives_the_response,
     a_request_of_another_type_fails_its_operation_alone,
     what_a_handler_reports_is_seen_and_the_next_attempt_goes_on_from_its_checkpoint,
+    progress_alone_is_sent_in_its_time,
     an_unknown_method_goes_back_to_the_queue_for_another_worker,
     a_panic_fails_its_operation_and_the_worker_goes_on,
     a_cancel_reaches_the_handler_at_once_and_is_acknowledged,
     a_pause_reaches_the_handler_and_releasing_parks_the_operation,
     a_suspended_operation_goes_on_with_checkpoint_and_input,
-    a_cut_of_the_wire_costs_a_handler_nothing,
-    a_lease_lost_during_a_cut_is_told_and_the_late_result_does_not_count,
-    a_drain_finishes_what_runs_and_takes_no_more,
-    a_drain_that_takes_too_long_gives_back_what_is_left,
     a_refused_completion_ends_as_internal,
-    a_worker_that_the_server_will_not_have_is_told_why,
     many_operations_go_through_few_slots,
-}
-
-/// A worker that runs beside the test.
-struct Running {
-    stop: CancellationToken,
-    ends: Call<Result<(), RunError>>,
-}
-
-impl Running {
-    fn begin(worker: Worker) -> Self {
-        let stop = CancellationToken::new();
-        let run = worker.run_until(stop.clone().cancelled_owned());
-        Self { stop, ends: Call::begin("the worker's end", run) }
-    }
-
-    async fn finish(self) {
-        self.stop.cancel();
-        self.ends.end().await.expect("an orderly end");
-    }
-}
-
-/// What a handler and its test tell each other.
-#[derive(Clone)]
-struct Talk {
-    said: mpsc::UnboundedSender<String>,
-    go: Arc<Notify>,
-}
-
-impl Talk {
-    fn new() -> (Self, mpsc::UnboundedReceiver<String>) {
-        let (said, heard) = mpsc::unbounded_channel();
-        (Self { said, go: Arc::default() }, heard)
-    }
-
-    fn say(&self, text: impl Into<String>) {
-        self.said.send(text.into()).expect("a test that listens");
-    }
-}
-
-async fn hear(heard: &mut mpsc::UnboundedReceiver<String>, text: &str) {
-    let said = within(&format!("a handler to say {text:?}"), heard.recv()).await;
-    assert_eq!(said.as_deref(), Some(text));
-}
-
-fn worker(world: &World, queue: &str) -> Worker {
-    Worker::builder(world.channel.clone()).queue(queue).clock(world.clock.clone())
-}
-
-async fn started(world: &World, queue: &str, method: &str) -> String {
-    let start = pb::StartOperationRequest { method: method.to_owned(), ..start(queue) };
-    world.start(start).await.granted().name
-}
-
-async fn ended(world: &World, name: &str) -> Operation {
-    world.wait(name, seconds(60)).end().await.granted()
-}
-
-/// The record once it is in that state.
-async fn becomes(world: &World, name: &str, state: State) -> pb::OperationRecord {
-    within(&format!("{name} to become {state:?}"), async {
-        loop {
-            let record = world.record(name).await;
-            if record.state() == state {
-                return record;
-            }
-        }
-    })
-    .await
-}
-
-/// The record once it waits for another lease.
-async fn tried_before(world: &World, name: &str) -> pb::OperationRecord {
-    within(&format!("{name} to be given back"), async {
-        loop {
-            let record = world.record(name).await;
-            let data = record.server_metadata.clone().expect("metadata");
-            if record.state() == State::Pending && data.start_time.is_some() {
-                return record;
-            }
-        }
-    })
-    .await
 }
 
 async fn a_typed_handler_gets_its_request_and_gives_the_response(world: &World) {
@@ -214,6 +123,29 @@ async fn what_a_handler_reports_is_seen_and_the_next_attempt_goes_on_from_its_ch
     running.finish().await;
 }
 
+async fn progress_alone_is_sent_in_its_time(world: &World) {
+    let worker = worker(world, "q").handler("m", async |context: Context, (): ()| {
+        context.progress(0.1);
+        context.flush().await?;
+        context.progress(0.2);
+        context.cancelled().await;
+        context.check()
+    });
+    let running = Running::begin(worker);
+    let name = started(world, "q", "m").await;
+    let arrives = async {
+        loop {
+            let data = world.record(&name).await.server_metadata.expect("metadata");
+            if data.progress.and_then(|progress| progress.fraction) == Some(0.2) {
+                return;
+            }
+        }
+    };
+    world.passing("the second report", arrives).await;
+    world.cancel(&name).await.granted();
+    world.passing("the worker's end", running.finish()).await;
+}
+
 async fn an_unknown_method_goes_back_to_the_queue_for_another_worker(world: &World) {
     let running =
         Running::begin(worker(world, "q").handler("m", async |_: Context, (): ()| Ok(())));
@@ -316,125 +248,6 @@ async fn a_suspended_operation_goes_on_with_checkpoint_and_input(world: &World) 
     running.finish().await;
 }
 
-/// A worker behind a wire that can be cut, whose handler begins, waits to be told, and ends.
-async fn behind_a_wire(world: &World, talk: Talk) -> (Wire, Running) {
-    let wire = Wire::to(world.address).await;
-    let endpoint = tonic::transport::Endpoint::try_from(format!("http://{}", wire.address()));
-    let worker = Worker::builder(endpoint.expect("an endpoint"))
-        .queue("q")
-        .name("behind a wire")
-        .clock(world.clock.clone())
-        .handler("m", move |context: Context, (): ()| {
-            let talk = talk.clone();
-            async move {
-                // What the server does not know to be seen it takes back at once.
-                context.flush().await?;
-                talk.say(format!("begun {}", context.attempt()));
-                talk.go.notified().await;
-                let flushed = context.flush().await;
-                talk.say(format!(
-                    "{:?} {}",
-                    context.is_cancelled(),
-                    flushed == Err(ReportError::LeaseLost)
-                ));
-                Ok(Json(context.attempt()))
-            }
-        });
-    let running = Running::begin(worker);
-    (wire, running)
-}
-
-async fn a_cut_of_the_wire_costs_a_handler_nothing(world: &World) {
-    let (talk, mut heard) = Talk::new();
-    let (wire, running) = behind_a_wire(world, talk.clone()).await;
-    let name = started(world, "q", "m").await;
-    hear(&mut heard, "begun 1").await;
-    wire.cut();
-    talk.go.notify_one();
-    wire.mend();
-    let ended = world.passing("the end", world.wait(&name, None).end()).await.granted();
-    hear(&mut heard, "None false").await;
-    assert_eq!(Json::unpack(&response_of(&ended)), Ok(Json(1)));
-    running.finish().await;
-}
-
-async fn a_lease_lost_during_a_cut_is_told_and_the_late_result_does_not_count(world: &World) {
-    let (talk, mut heard) = Talk::new();
-    let (wire, running) = behind_a_wire(world, talk.clone()).await;
-    let name = started(world, "q", "m").await;
-    hear(&mut heard, "begun 1").await;
-    wire.cut();
-    let lost = async {
-        while world.state(&name).await != State::Pending {
-            world.pass(Duration::from_millis(100)).await;
-        }
-    };
-    within("the lease to be lost", lost).await;
-    let lease = world.lease("q").await;
-    assert_eq!((lease.attempt, &lease.operation), (2, &name));
-    wire.mend();
-    talk.go.notify_one();
-    world.passing("the handler to be told", hear(&mut heard, "Some(LeaseLost) true")).await;
-    let mine =
-        pb::CompleteOperationRequest { response: Some(Json(2).pack()), ..completion(&lease) };
-    world.complete(mine).await.granted();
-    assert_eq!(Json::unpack(&response_of(&ended(world, &name).await)), Ok(Json(2)));
-    running.finish().await;
-}
-
-async fn a_drain_finishes_what_runs_and_takes_no_more(world: &World) {
-    let (talk, mut heard) = Talk::new();
-    let handler = {
-        let talk = talk.clone();
-        move |context: Context, (): ()| {
-            let talk = talk.clone();
-            async move {
-                talk.say("begun");
-                context.draining().await;
-                talk.go.notified().await;
-                Ok(())
-            }
-        }
-    };
-    let mut running = Running::begin(worker(world, "q").handler("m", handler).concurrency(2));
-    let name = started(world, "q", "m").await;
-    hear(&mut heard, "begun").await;
-    running.stop.cancel();
-    // It has said so once the next operation is not taken.
-    let next = within("an operation that stays", async {
-        loop {
-            let next = started(world, "q", "m").await;
-            if !world.leases(leasing("q")).await.granted().is_empty() {
-                return next;
-            }
-            assert_eq!(heard.recv().await.as_deref(), Some("begun"));
-        }
-    })
-    .await;
-    assert!(running.ends.runs());
-    assert_eq!(world.state(&next).await, State::Running);
-    talk.go.notify_one();
-    talk.go.notify_waiters();
-    response_of(&ended(world, &name).await);
-    running.finish().await;
-}
-
-async fn a_drain_that_takes_too_long_gives_back_what_is_left(world: &World) {
-    let (talk, mut heard) = Talk::new();
-    let worker = worker(world, "q")
-        .handler("m", move |_: Context, (): ()| {
-            talk.say("begun");
-            std::future::pending::<Result<(), Stop>>()
-        })
-        .drain_timeout(Duration::ZERO);
-    let running = Running::begin(worker);
-    let name = started(world, "q", "m").await;
-    hear(&mut heard, "begun").await;
-    running.finish().await;
-    let lease = world.lease("q").await;
-    assert_eq!((lease.attempt, lease.operation), (1, name));
-}
-
 async fn a_refused_completion_ends_as_internal(world: &World) {
     let worker =
         worker(world, "q").any_handler("m", async |_: Context, _| Ok(Some(any("acme.Other", b""))));
@@ -449,13 +262,6 @@ async fn a_refused_completion_ends_as_internal(world: &World) {
     assert_eq!(error.code, Code::Internal as i32);
     assert!(error.message.contains("acme.Promised"), "{}", error.message);
     running.finish().await;
-}
-
-async fn a_worker_that_the_server_will_not_have_is_told_why(world: &World) {
-    let refused = worker(world, "no queue!").run();
-    let error = within("a refusal", refused).await.expect_err("a refusal");
-    assert!(matches!(&error, RunError::Refused(status) if status.code() == Code::InvalidArgument));
-    assert!(error.to_string().contains("queue"), "{error}");
 }
 
 async fn many_operations_go_through_few_slots(world: &World) {

@@ -13,7 +13,6 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use longhaul::proto::longhaul::v1::producers_client::ProducersClient;
-use longhaul::proto::longhaul::v1::workers_client::WorkersClient;
 use longhaul::{EmbeddedOptions, EmbeddedStore, Server, SystemClock};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -68,10 +67,11 @@ async fn main() -> anyhow::Result<()> {
         stop.cancel();
         served
     };
-    let working = worker::work(WorkersClient::new(inside.clone()), &stop);
-    let (served, ()) = tokio::join!(serving, working);
+    let working = worker::work(inside.clone(), &stop);
+    let (served, worked) = tokio::join!(serving, working);
     longhaul.stop().await;
-    Ok(served?)
+    served?;
+    Ok(worked?)
 }
 
 /// Resolves once the process is asked to end.

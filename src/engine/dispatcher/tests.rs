@@ -36,6 +36,7 @@ fn line_of(count: usize) -> (Dispatcher, Vec<Arc<Seat>>) {
         line: Mutex::new(seats.iter().cloned().collect()),
         wake: Notify::new(),
         quiet: AtomicBool::new(true),
+        looking: AtomicBool::new(false),
     };
     (dispatcher, seats)
 }

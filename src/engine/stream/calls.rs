@@ -1,10 +1,9 @@
 //! The calls of a stream's messages: handled together, in order, until the store has taken them.
 
-use std::time::Duration;
-
 use futures_util::future::BoxFuture;
 
 use super::messages::{Call, CallKind, CallOutcome};
+use super::patience::PAUSE;
 use crate::engine::caller::{Caller, Permission};
 use crate::engine::error::{Error, Reason, Result};
 use crate::engine::turns::Job;
@@ -167,6 +166,3 @@ fn refusal(sequence: i64, kind: CallKind, name: String, error: Box<Error>) -> Ca
         schedule_time: None,
     }
 }
-
-/// Between attempts while the store is away.
-const PAUSE: Duration = Duration::from_millis(200);

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::messages::Signal;
 use crate::clock::Timestamp;
-use crate::engine::dispatcher::Place;
 use crate::engine::error::Reason;
 use crate::engine::held::Standing;
+use crate::engine::seat::Place;
 use crate::engine::turns::Job;
 use crate::engine::{Engine, batch::Grant};
 use crate::operation::Operation;
@@ -36,7 +36,7 @@ pub(super) struct Holding {
     pub(super) name: Name,
     pub(super) token: Token,
     /// The revision as of which the stream holds it: older news is not of this lease.
-    since: u64,
+    pub(super) since: u64,
     /// When the stored lease expires.
     pub(super) expire_time: Timestamp,
     /// The response that it went out with; 0: the worker had it before; `None`: not sent yet.

@@ -7,6 +7,7 @@ mod calls;
 mod holdings;
 mod messages;
 mod outgoing;
+mod patience;
 mod session;
 
 use std::pin::Pin;
@@ -21,6 +22,7 @@ use self::session::Session;
 use super::Engine;
 use super::caller::Caller;
 use super::error::Result;
+use super::metrics::Present;
 
 /// What arrives, in order.
 pub type Incoming = Pin<Box<dyn Stream<Item = Input> + Send>>;
@@ -33,7 +35,9 @@ impl Engine {
         // One message waits while another is written; whatever comes meanwhile gathers in the session.
         let (sender, receiver) = mpsc::channel(1);
         let engine = self.clone();
+        let open = Present::in_gauge(&self.inner.metrics.streams_open);
         self.inner.tasks.spawn("stream", async move {
+            let _open = open;
             if let Err(end) = Session::run(engine, caller, incoming, &sender).await {
                 // Nobody reads it where the worker is gone.
                 let _ = sender.send(Err(end)).await;

@@ -12,12 +12,11 @@ use super::calls::{Handled, Handling, Numbered};
 use super::holdings::{Holdings, Verdict};
 use super::messages::{CallOutcome, Hello, Input, Request, Response, Welcome};
 use super::outgoing::Ready;
-use crate::engine::batch::Grant;
+use super::patience::PAUSE;
 use crate::engine::caller::{Caller, Permission};
-use crate::engine::commit::understand;
 use crate::engine::error::{Error, Reason, Result};
 use crate::engine::held::{News, Standing};
-use crate::engine::seat::Seat;
+use crate::engine::seat::{Inbox, Seat};
 use crate::engine::turns::{Job, Outcome};
 use crate::engine::{Done, Engine, Leased, random};
 use crate::limits::{DRAIN, MAX_SLOTS};
@@ -25,7 +24,7 @@ use crate::operation::Rejection;
 use crate::operation::command::{Adopt, Command, Renew};
 use crate::operation::lease::Holder;
 use crate::operation::name::Name;
-use crate::store::{Key, Record as Stored};
+use crate::store::Key;
 
 type Sender = mpsc::Sender<Result<Response>>;
 
@@ -162,6 +161,9 @@ impl<'a> Session<'a> {
                 return self.close().await;
             }
             let speaks = self.ready.is_worth_saying();
+            // Whoever does not read what became of calls says no more.
+            let listens =
+                !self.handling && !self.half_closed && self.ready.outcomes.len() < AT_ONCE;
             tokio::select! {
                 biased;
                 permit = self.sender.reserve(), if speaks => match permit {
@@ -173,7 +175,7 @@ impl<'a> Session<'a> {
                     Err(_) => return Ok(()),
                 },
                 Some(came) = self.under_way.next() => self.take_in(came),
-                input = self.incoming.next(), if !self.handling && !self.half_closed => {
+                input = self.incoming.next(), if listens => {
                     if !self.listen(input)? {
                         return Ok(());
                     }
@@ -278,7 +280,7 @@ impl<'a> Session<'a> {
             }
             Came::Loaded(key, Some(leased)) => self.ready.leases.push_back((key, leased)),
             // It is somebody else's by now, which news will say.
-            Came::Loaded(key, None) => self.news.push(News::Changed(key)),
+            Came::Loaded(key, None) => self.news.push(News::Changed(key, u64::MAX)),
             Came::Looked(standings) => {
                 self.news.extend(
                     standings.into_iter().map(|(key, standing)| News::Stands(key, standing)),
@@ -299,19 +301,24 @@ impl<'a> Session<'a> {
     /// Takes in what the server has for this worker.
     fn fetch(&mut self) {
         let inbox = self.holdings.place.seat.fetch();
+        self.unpack(inbox);
+    }
+
+    fn unpack(&mut self, inbox: Inbox) {
         let now = self.engine.inner.clock.elapsed();
         for grant in inbox.grants {
             self.holdings.add_granted(&grant);
             self.engine.inner.pace.mark(grant.key, &grant.operation, now);
-            // Somebody wrote it since.
-            if self.engine.inner.held.newest(grant.key) > grant.operation.stamps.revision {
-                self.news.push(News::Changed(grant.key));
-            }
+            // Somebody may have written it since.
+            let newest = self.engine.inner.held.newest(grant.key);
+            self.news.push(News::Changed(grant.key, newest));
             match Leased::inline(grant) {
                 Ok((key, leased)) => self.ready.leases.push_back((key, leased)),
                 Err(grant) => {
                     let engine = self.engine.clone();
-                    self.under_way.push(async move { engine.load_in_time(grant).await }.boxed());
+                    let loading = engine.load_in_time(grant);
+                    let loaded = loading.map(|(key, leased)| Came::Loaded(key, leased));
+                    self.under_way.push(loaded.boxed());
                 }
             }
         }
@@ -323,7 +330,10 @@ impl<'a> Session<'a> {
         let mut unknown = Vec::new();
         for news in std::mem::take(&mut self.news) {
             match news {
-                News::Changed(key) => unknown.extend(self.holdings.get(key).map(|_| key)),
+                News::Changed(key, revision) => {
+                    let holding = self.holdings.get(key);
+                    unknown.extend(holding.filter(|held| held.since < revision).map(|_| key));
+                }
                 News::TakenOver(key) => self.holdings.let_go(key),
                 News::Stands(key, standing) => match self.holdings.judge(key, &standing) {
                     Verdict::Nothing => {}
@@ -402,7 +412,9 @@ impl<'a> Session<'a> {
 
     /// The worker has closed its side: what it still holds goes back, and it hears so.
     async fn close(&mut self) -> Result<()> {
-        self.fetch();
+        // Out of the line first: with room left it would be given what it gives back.
+        let inbox = self.holdings.place.seat.close();
+        self.unpack(inbox);
         let jobs = self.holdings.releases();
         if !jobs.is_empty() {
             self.engine.apply_patiently(jobs, self.hello.duration).await?;
@@ -426,56 +438,6 @@ impl<'a> Session<'a> {
     }
 }
 
-impl Engine {
-    /// As [`Self::apply_jobs`], again and again while the store is away, for so long.
-    async fn apply_patiently(&self, jobs: Vec<Job>, patience: Duration) -> Result<Vec<Outcome>> {
-        let begun = self.inner.clock.elapsed();
-        loop {
-            let outcomes = self.apply_jobs(jobs.clone()).await;
-            let away = outcomes.iter().find_map(|outcome| {
-                outcome.as_ref().err().filter(|error| error.reason == Reason::StoreUnavailable)
-            });
-            let Some(error) = away else { return Ok(outcomes) };
-            if self.inner.clock.elapsed().saturating_sub(begun) >= patience {
-                return Err(error.clone());
-            }
-            self.idle_for(PAUSE).await;
-        }
-    }
-
-    /// Loads the payloads of a lease, however long the store takes.
-    async fn load_in_time(self, grant: Grant) -> Came {
-        loop {
-            match self.load(&grant).await {
-                Ok(leased) => return Came::Loaded(grant.key, leased),
-                Err(error) => {
-                    tracing::warn!(%error, "cannot read the payloads of a lease; trying again");
-                    self.idle_for(PAUSE).await;
-                }
-            }
-        }
-    }
-
-    /// How operations stand with their holders, however long the store takes.
-    async fn look_at(&self, keys: Vec<Key>) -> Vec<(Key, Standing)> {
-        loop {
-            match self.inner.store.get(&keys).await {
-                Ok(found) => return keys.iter().zip(found).filter_map(standing).collect(),
-                Err(error) => {
-                    tracing::warn!(%error, "cannot read what a worker holds; trying again");
-                    self.idle_for(PAUSE).await;
-                }
-            }
-        }
-    }
-}
-
-fn standing((key, found): (&Key, Option<Stored>)) -> Option<(Key, Standing)> {
-    let Some(found) = found else { return Some((*key, Standing::of(None, u64::MAX))) };
-    let before = understand(&found).ok()?;
-    Some((*key, Standing::of(before.record.operation(), found.revision)))
-}
-
 fn wrong(field: &str, value: i64, must: &str) -> Box<Error> {
     Error::field(field, format!("{field} is {value}; {must}"))
 }
@@ -496,7 +458,5 @@ fn lost(name: Name, standing: Standing) -> CallOutcome {
     }
 }
 
-/// Calls that are handled together at most.
+/// Calls that are handled together at most, and outcomes that wait to be said while more are listened to.
 const AT_ONCE: usize = 1_000;
-/// Between attempts while the store is away.
-const PAUSE: Duration = Duration::from_millis(200);

@@ -89,9 +89,7 @@ impl Writer {
         self.progress = progress;
         self.time.advance(progress.revision);
         self.mirror.publish(group.index_changes());
-        for hint in group.into_hints() {
-            self.publisher.send(Event::Hint(hint));
-        }
+        self.publisher.send_all(group.into_hints().into_iter().map(Event::Hint).collect());
         Ok(outcomes)
     }
 }

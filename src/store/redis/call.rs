@@ -19,6 +19,7 @@ pub(super) struct Call<'a> {
     key_bytes: Vec<u8>,
     key_ends: Vec<usize>,
     plan: Vec<u8>,
+    channel: Vec<u8>,
     values: Vec<&'a Bytes>,
 }
 
@@ -39,6 +40,7 @@ impl<'a> Call<'a> {
             key_bytes: builder.key_bytes,
             key_ends: builder.key_ends,
             plan: builder.plan.finish(),
+            channel: keys.channel(),
             values: builder.values,
         }
     }
@@ -58,7 +60,7 @@ impl<'a> Call<'a> {
             command.arg(&self.key_bytes[begin..*end]);
             begin = *end;
         }
-        command.arg(self.keyspace.as_bytes()).arg(&self.plan[..]);
+        command.arg(self.keyspace.as_bytes()).arg(&self.plan[..]).arg(&self.channel[..]);
         for value in &self.values {
             command.arg(&value[..]);
         }
@@ -81,7 +83,6 @@ struct Part<'a> {
     partition: Partition,
     indexes: Vec<(&'a Index, u64)>,
     counters: Option<u64>,
-    channel: Option<u64>,
 }
 
 /// A set on its way, and the places of its records' keys.
@@ -122,12 +123,11 @@ impl<'a> Builder<'a> {
 
     /// Adds a set, of which those keys that must not be there begin after so many.
     fn push(&mut self, set: &'a WriteSet, part: usize, read: u64) {
-        let channel = if set.hint.is_some() { self.channel(part) } else { 0 };
         let begin = self.plan.count();
         self.plan.number(part as u64 + 1);
         self.plan.number(earliest(set));
         let length = self.plan.later();
-        self.plan.number(channel);
+        self.plan.number(set.hint.is_some().into());
         let counts = [
             absent(set).count(),
             held(set).count(),
@@ -147,7 +147,8 @@ impl<'a> Builder<'a> {
         self.push_puts(&mut records);
         self.push_additions(set, part);
         if let Some((key, note)) = &set.hint {
-            self.plan.string(&[key.as_bytes(), note]);
+            let head = [set.partition.0.to_be_bytes(), (note.len() as u16).to_be_bytes()];
+            self.plan.string(&[head.as_flattened(), key.as_bytes(), note]);
         }
         self.plan.set(length, self.plan.count() - begin);
     }
@@ -235,8 +236,7 @@ impl<'a> Builder<'a> {
         let known = self.parts.iter().position(|part| part.partition == partition);
         known.unwrap_or_else(|| {
             self.key(|keys, bytes| keys.write_meta(bytes, partition));
-            let (indexes, counters, channel) = (Vec::new(), None, None);
-            self.parts.push(Part { partition, indexes, counters, channel });
+            self.parts.push(Part { partition, indexes: Vec::new(), counters: None });
             self.parts.len() - 1
         })
     }
@@ -257,15 +257,6 @@ impl<'a> Builder<'a> {
         counters.unwrap_or_else(|| {
             let place = self.key(|keys, bytes| keys.write_counters(bytes, partition));
             self.parts[part].counters = Some(place);
-            place
-        })
-    }
-
-    fn channel(&mut self, part: usize) -> u64 {
-        let Part { partition, channel, .. } = self.parts[part];
-        channel.unwrap_or_else(|| {
-            let place = self.key(|keys, bytes| keys.write_channel(bytes, partition));
-            self.parts[part].channel = Some(place);
             place
         })
     }
@@ -303,5 +294,5 @@ fn earliest(set: &WriteSet) -> u64 {
     times.max().unwrap_or(0)
 }
 
-/// Keyspace and plan.
-const ARGS_BEFORE_VALUES: usize = 2;
+/// Keyspace, plan and channel.
+const ARGS_BEFORE_VALUES: usize = 3;

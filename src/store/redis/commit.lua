@@ -1,14 +1,14 @@
 -- commit: applies write sets, each whole or not at all. On a cluster those of one call must lie in one partition.
 --
--- KEYS    metas of the partitions; records that must not be there; then, in any order, what is written, and channels
--- ARGV    1 keyspace id; 2 the plan; then values and bodies. No two sets of a call touch the same record, body or entry.
+-- KEYS    metas of the partitions; records that must not be there; then, in any order, what is written
+-- ARGV    1 keyspace id; 2 the plan; 3 the channel; then values and bodies. No two sets of a call touch the same record, body or entry.
 -- The plan is a MessagePack array: store time in us, 0 for that of this server; number of metas; number of keys to read;
 --         number of sets; and set by set, where a key is its place in KEYS and a value its place in ARGV:
---         meta; time that must have come; length; channel, 0 for no hint; then how many follow of each of these:
+--         meta; time that must have come; length; 1 if there is a hint, else 0; then how many follow of each of these:
 --         absent: key; check: key, the first 8 bytes that it must hold; removal: key, member; delete: key
 --         put: key, visible revision, fencing number ('' is new), value; body: key, value; addition: key, member
---         counter: key, name, change; and at the end, if there is a channel, key and note of the hint
--- Returns store time, for each meta its last hint sequence, then for each set its revision, or the name of its refusal
+--         counter: key, name, change; and at the end the hint: partition, length of its note, its key, the note
+-- Returns a MessagePack array: store time, for each meta its last hint sequence, then for each set its revision, or the name of its refusal
 -- Redis that is full or read-only refuses the first write of a call or none. So what only adds is written first, in one
 -- command, and a set that is refused has not begun.
 local KEYS, ARGV, call, pcall, pack = KEYS, ARGV, redis.call, redis.pcall, struct.pack
@@ -76,14 +76,14 @@ for k = 1, #kept do
   if refusal and not set[5] then replies[set[3]] = refusal
   else
     if set[5] or not mixed then put(writes, set) end
-    if plan[p + 3] > 0 then sequence[plan[p]] = sequence[plan[p]] + 1; set[6] = pack('>I8', sequence[plan[p]]) .. set[4] end
+    if plan[p + 3] > 0 then sequence[plan[p]] = sequence[plan[p]] + 1; set[6] = sequence[plan[p]] end
   end
 end
 for m in pairs(dirty) do
   local n = #writes
   writes[n + 1], writes[n + 2] = KEYS[m], ARGV[1] .. pack('>I8I8', last[m], sequence[m])
 end
-local done = #kept > 0 and pcall('MSET', unpack(writes))
+local done, notes = #kept > 0 and pcall('MSET', unpack(writes)), {}
 for k = 1, #kept do
   local set = kept[k]
   local p, i = set[1], set[2]
@@ -99,9 +99,10 @@ for k = 1, #kept do
       if reply == 0 then pcall('HDEL', KEYS[plan[i]], plan[i + 1]) elseif type(reply) == 'table' then replies[set[3]] = reply.err end
       i = i + 3
     end
-    if set[6] then pcall('PUBLISH', KEYS[plan[p + 3]], ARGV[1] .. set[6] .. plan[i]) end
+    if set[6] then notes[#notes + 1] = pack('>I8', set[6]) .. set[4] .. plan[i] end
   end
 end
+if #notes > 0 then pcall('PUBLISH', ARGV[3], ARGV[1] .. table.concat(notes)) end
 for m = 1, metas do replies[m + 1] = sequence[m] or 0 end
 replies[1] = now
-return replies
+return cmsgpack.pack(replies)

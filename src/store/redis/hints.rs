@@ -72,21 +72,23 @@ impl Hints {
         self.lock().publisher = None;
     }
 
-    /// A message came on the channel of `partition`.
-    pub(super) fn hear(&self, partition: Partition, payload: &[u8]) {
-        let Some(hint) = self.decode(partition, payload) else {
-            tracing::debug!(partition = partition.0, "a message that is no hint of this keyspace");
+    /// A message came on the channel: the hints of one call of the script.
+    pub(super) fn hear(&self, payload: &[u8]) {
+        let Some(mut rest) = payload.strip_prefix(self.keyspace.as_bytes()) else {
+            tracing::debug!("a message that is none of this keyspace's hints");
             return;
         };
-        let mut state = self.lock();
-        let Some(seen) = state.seen.get_mut(usize::from(partition.0)) else { return };
-        let follows = seen.heard.is_none_or(|heard| heard + 1 == hint.sequence);
-        seen.heard = Some(hint.sequence);
-        seen.known = seen.known.max(Progress { revision: hint.revision, sequence: hint.sequence });
-        if !follows {
-            state.send(Event::Gap(vec![partition]));
+        let (mut state, mut events) = (self.lock(), Vec::new());
+        while let Some((hint, others)) = decode(rest) {
+            state.hear(hint, &mut events);
+            rest = others;
         }
-        state.send(Event::Hint(hint));
+        if !rest.is_empty() {
+            tracing::debug!("a message that ends in something else than a hint");
+        }
+        if let Some(publisher) = &state.publisher {
+            publisher.send_all(events);
+        }
     }
 
     /// Commits of this process were acknowledged.
@@ -155,30 +157,45 @@ impl Hints {
         self.lock().send(Event::Gap((0..self.partitions).map(Partition).collect()));
     }
 
-    /// Keyspace id, sequence, revision, key, note; `None` for what is not ours.
-    fn decode(&self, partition: Partition, payload: &[u8]) -> Option<Hint> {
-        let rest = payload.strip_prefix(self.keyspace.as_bytes())?;
-        let (sequence, rest) = rest.split_first_chunk()?;
-        let (revision, rest) = rest.split_first_chunk()?;
-        let (key, note) = rest.split_first_chunk()?;
-        Some(Hint {
-            partition,
-            sequence: u64::from_be_bytes(*sequence),
-            revision: u64::from_be_bytes(*revision),
-            key: Key::from_bytes(*key),
-            note: Bytes::copy_from_slice(note),
-        })
-    }
-
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
+    fn hear(&mut self, hint: Hint, events: &mut Vec<Event>) {
+        let partition = hint.partition;
+        let Some(seen) = self.seen.get_mut(usize::from(partition.0)) else { return };
+        let follows = seen.heard.is_none_or(|heard| heard + 1 == hint.sequence);
+        seen.heard = Some(hint.sequence);
+        seen.known = seen.known.max(Progress { revision: hint.revision, sequence: hint.sequence });
+        if !follows {
+            events.push(Event::Gap(vec![partition]));
+        }
+        events.push(Event::Hint(hint));
+    }
+
     fn send(&self, event: Event) {
         if let Some(publisher) = &self.publisher {
             publisher.send(event);
         }
     }
+}
+
+/// Sequence, revision, partition, length of the note, key, note; then others. `None` for what is no hint.
+fn decode(bytes: &[u8]) -> Option<(Hint, &[u8])> {
+    let (sequence, rest) = bytes.split_first_chunk()?;
+    let (revision, rest) = rest.split_first_chunk()?;
+    let (partition, rest) = rest.split_first_chunk()?;
+    let (length, rest) = rest.split_first_chunk()?;
+    let (key, rest) = rest.split_first_chunk()?;
+    let (note, rest) = rest.split_at_checked(u16::from_be_bytes(*length).into())?;
+    let hint = Hint {
+        partition: Partition(u16::from_be_bytes(*partition)),
+        sequence: u64::from_be_bytes(*sequence),
+        revision: u64::from_be_bytes(*revision),
+        key: Key::from_bytes(*key),
+        note: Bytes::copy_from_slice(note),
+    };
+    Some((hint, rest))
 }

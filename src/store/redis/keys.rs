@@ -13,7 +13,7 @@ pub(super) const PATTERNS: [&str; 7] = [
     "PREFIX{TAG}:b:BODY",
     "PREFIX{TAG}:x:INDEX",
     "PREFIX{TAG}:n",
-    "PREFIX{TAG}:h",
+    "PREFIXh",
 ];
 
 /// The key of the root record.
@@ -24,6 +24,7 @@ pub(super) fn root(prefix: &str) -> Vec<u8> {
 /// The keys of one keyspace.
 #[derive(Debug)]
 pub(super) struct Keys {
+    prefix: String,
     bases: Vec<String>,
 }
 
@@ -31,7 +32,7 @@ impl Keys {
     /// The keys under `prefix`. The braces make the tag the only part that decides the slot in a cluster.
     pub(super) fn new(prefix: &str, keyspace: &Keyspace) -> Self {
         let base = |partition| format!("{prefix}{{{}}}:", keyspace.tag(partition));
-        Self { bases: keyspace.all().map(base).collect() }
+        Self { prefix: prefix.to_owned(), bases: keyspace.all().map(base).collect() }
     }
 
     /// Identity, last revision and hint sequence of a partition: see [`Meta`].
@@ -64,9 +65,9 @@ impl Keys {
         written(|bytes| self.write_counters(bytes, partition))
     }
 
-    /// The channel of a partition's hints.
-    pub(super) fn channel(&self, partition: Partition) -> Vec<u8> {
-        written(|bytes| self.write_channel(bytes, partition))
+    /// The channel of all hints. A cluster would want one for each partition.
+    pub(super) fn channel(&self) -> Vec<u8> {
+        format!("{}h", self.prefix).into_bytes()
     }
 
     pub(super) fn write_meta(&self, bytes: &mut Vec<u8>, partition: Partition) {
@@ -87,10 +88,6 @@ impl Keys {
 
     pub(super) fn write_counters(&self, bytes: &mut Vec<u8>, partition: Partition) {
         self.write(bytes, partition, "n", b"");
-    }
-
-    pub(super) fn write_channel(&self, bytes: &mut Vec<u8>, partition: Partition) {
-        self.write(bytes, partition, "h", b"");
     }
 
     fn write(&self, bytes: &mut Vec<u8>, partition: Partition, kind: &str, rest: &[u8]) {

@@ -1,6 +1,5 @@
 //! The subscription: brings hints, looks at all partitions once a second, and comes back after every loss.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,9 +12,8 @@ use super::Shared;
 use super::keys::Meta;
 use super::link::Replication;
 use crate::clock::Timestamp;
-use crate::store::Partition;
 
-/// One connection, subscribed to all partitions.
+/// One connection, subscribed to the hints of all partitions.
 ///
 /// It is not the one for requests: Redis cuts off a subscriber whose replies pile up, at 32 MiB by default.
 pub(super) struct Subscription {
@@ -30,9 +28,7 @@ impl Subscription {
         let receiver = receiver(shared, &ended);
         shared.hints.restart();
         let mut connection = shared.dial.connect(|config| config.set_push_sender(receiver)).await?;
-        let channels: Vec<Vec<u8>> =
-            shared.keyspace.all().map(|partition| shared.keys.channel(partition)).collect();
-        connection.subscribe(&channels).await?;
+        connection.subscribe(shared.keys.channel()).await?;
         let mut subscription = Self { connection, ended };
         subscription.look(shared).await?;
         Ok(subscription)
@@ -129,18 +125,14 @@ fn receiver(
     shared: &Arc<Shared>,
     ended: &Arc<Notify>,
 ) -> impl Fn(PushInfo) -> Result<(), redis::aio::SendError> + Send + Sync + use<> {
-    let channels: HashMap<Vec<u8>, Partition> = shared
-        .keyspace
-        .all()
-        .map(|partition| (shared.keys.channel(partition), partition))
-        .collect();
+    let channel = shared.keys.channel();
     let (hints, ended) = (Arc::clone(&shared.hints), Arc::clone(ended));
     move |push| {
         match (push.kind, &push.data[..]) {
-            (PushKind::Message, [Value::BulkString(channel), Value::BulkString(payload)]) => {
-                if let Some(partition) = channels.get(channel) {
-                    hints.hear(*partition, payload);
-                }
+            (PushKind::Message, [Value::BulkString(on), Value::BulkString(payload)])
+                if *on == channel =>
+            {
+                hints.hear(payload);
             }
             (PushKind::Disconnection, _) => ended.notify_one(),
             _ => {}

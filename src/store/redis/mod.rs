@@ -133,7 +133,9 @@ impl RedisStore {
         let link = Link::new(dial.clone());
         let durability = opening::inspect(&link, &dial, &options).await?;
         let keyspace = opening::keyspace(&link, &dial, &options).await?;
-        let shared = Arc::new(Shared::new(keyspace, dial, link, &options));
+        let calls_at_once = if durability == Durability::Fsync { 2 } else { 1 };
+        let queue = Queue::new(calls_at_once);
+        let shared = Arc::new(Shared::new(keyspace, dial, link, queue, &options));
         let subscription = Subscription::open(&shared).await;
         let subscription =
             subscription.map_err(|error| opening::unreachable(&shared.dial, &error))?;
@@ -156,7 +158,13 @@ impl Drop for RedisStore {
 }
 
 impl Shared {
-    fn new(keyspace: Keyspace, dial: Dial, link: Link, options: &Options) -> Self {
+    fn new(
+        keyspace: Keyspace,
+        dial: Dial,
+        link: Link,
+        queue: Arc<Queue>,
+        options: &Options,
+    ) -> Self {
         let partitions = keyspace.partitions();
         Self {
             keys: Keys::new(&options.prefix, &keyspace),
@@ -168,7 +176,7 @@ impl Shared {
                 partitions,
             ),
             hints: Arc::new(Hints::new(keyspace.id(), partitions)),
-            queue: Queue::new(),
+            queue,
             keyspace,
             dial,
             link,

@@ -1,7 +1,8 @@
 //! Write sets that wait for a call, one queue for each runtime.
 //!
 //! Where no call is under way the first set goes at once. What is handed in meanwhile goes out together in the next one: so
-//! nothing waits for company, and the busier the server, the fewer calls for as many commits.
+//! nothing waits for company, and the busier the server, the fewer calls for as many commits. Where every answer waits for an
+//! fsync two calls may be under way: the second is there when the fsync ends, and shares the next one with other threads'.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +16,7 @@ use crate::store::{Check, CommitError, Committed, WriteSet};
 pub(super) struct Job {
     pub(super) set: WriteSet,
     /// Tells which were handed in together.
-    pub(super) call: u64,
+    caller: u64,
     pub(super) reply: oneshot::Sender<Result<Committed, CommitError>>,
 }
 
@@ -24,46 +25,56 @@ type Answer = oneshot::Receiver<Result<Committed, CommitError>>;
 /// What waits on each runtime.
 pub(super) struct Queue {
     lanes: Vec<Mutex<Lane>>,
-    calls: AtomicU64,
+    calls_at_once: usize,
+    callers: AtomicU64,
 }
 
 #[derive(Default)]
 struct Lane {
     waiting: VecDeque<Job>,
-    /// Whether somebody takes what waits.
-    served: bool,
+    /// How many take what waits, and how many of them have yet to take anything.
+    services: usize,
+    coming: usize,
+    /// Whose sets are under way.
+    under_way: Vec<u64>,
 }
 
 /// The duty to take what waits on a lane until nothing does.
 pub(super) struct Service {
     queue: Arc<Queue>,
     lane: usize,
+    taken: Option<Vec<u64>>,
     done: bool,
 }
 
 impl Queue {
-    /// Nothing waits.
-    pub(super) fn new() -> Arc<Self> {
+    /// Nothing waits. A store that answers slowly wants two calls at once: while it works on one, it can be told of the next.
+    pub(super) fn new(calls_at_once: usize) -> Arc<Self> {
         let lanes = (0..LANES).map(|_| Mutex::default()).collect();
-        Arc::new(Self { lanes, calls: AtomicU64::new(0) })
+        Arc::new(Self { lanes, calls_at_once, callers: AtomicU64::new(0) })
     }
 
-    /// Hands in what one caller wants. Returns where each result comes, and the service of the lane if nobody has it.
+    /// Hands in what one caller wants. Returns where each result comes, and a service of the lane where one more is wanted.
     pub(super) fn push(
         self: &Arc<Self>,
         lane: usize,
         sets: Vec<WriteSet>,
     ) -> (Vec<Answer>, Option<Service>) {
-        let call = self.calls.fetch_add(1, Ordering::Relaxed);
+        let caller = self.callers.fetch_add(1, Ordering::Relaxed);
         let job = |set| {
             let (reply, answer) = oneshot::channel();
-            (Job { set, call, reply }, answer)
+            (Job { set, caller, reply }, answer)
         };
         let (jobs, answers): (Vec<Job>, _) = sets.into_iter().map(job).unzip();
         let mut state = self.lock(lane);
         state.waiting.extend(jobs);
-        let served = std::mem::replace(&mut state.served, true);
-        (answers, (!served).then(|| Service { queue: Arc::clone(self), lane, done: false }))
+        let wanted = state.coming == 0 && state.services < self.calls_at_once;
+        if wanted {
+            state.services += 1;
+            state.coming += 1;
+        }
+        let service = || Service { queue: Arc::clone(self), lane, taken: None, done: false };
+        (answers, wanted.then(service))
     }
 
     fn lock(&self, lane: usize) -> MutexGuard<'_, Lane> {
@@ -72,14 +83,20 @@ impl Queue {
 }
 
 impl Service {
-    /// What goes out together next; `None` ends the service.
+    /// What goes out together next, once what was taken before is answered; `None` ends the service.
     pub(super) fn next(&mut self) -> Option<Vec<Job>> {
-        let mut lane = self.queue.lock(self.lane);
-        let batch = take(&mut lane.waiting);
+        let queue = Arc::clone(&self.queue);
+        let mut lane = queue.lock(self.lane);
+        self.let_go(&mut lane);
+        let batch = lane.take();
         if batch.is_empty() {
-            (lane.served, self.done) = (false, true);
+            lane.services -= 1;
+            self.done = true;
             return None;
         }
+        let callers: Vec<u64> = batch.iter().map(|job| job.caller).collect();
+        lane.under_way.extend(&callers);
+        self.taken = Some(callers);
         Some(batch)
     }
 
@@ -87,14 +104,29 @@ impl Service {
     pub(super) fn rest(&mut self) -> Vec<Job> {
         self.queue.lock(self.lane).waiting.drain(..).collect()
     }
+
+    /// What was taken is no longer under way.
+    fn let_go(&mut self, lane: &mut Lane) {
+        let Some(callers) = self.taken.replace(Vec::new()) else {
+            lane.coming -= 1;
+            return;
+        };
+        for caller in callers {
+            if let Some(position) = lane.under_way.iter().position(|other| *other == caller) {
+                lane.under_way.swap_remove(position);
+            }
+        }
+    }
 }
 
 /// Where the service ends early its runtime has ended, and with it whoever waits.
 impl Drop for Service {
     fn drop(&mut self) {
         if !self.done {
-            let mut lane = self.queue.lock(self.lane);
-            lane.served = false;
+            let queue = Arc::clone(&self.queue);
+            let mut lane = queue.lock(self.lane);
+            self.let_go(&mut lane);
+            lane.services -= 1;
             let cut_off = std::mem::take(&mut lane.waiting);
             drop(lane);
             drop(cut_off);
@@ -102,26 +134,30 @@ impl Drop for Service {
     }
 }
 
-/// The longest waiting of which no two touch the same thing. Whatever touches what is passed over is passed over too, and so
-/// is what was handed in together with it: one caller's sets keep their order.
-fn take(waiting: &mut VecDeque<Job>) -> Vec<Job> {
-    let mut batch: Vec<Job> = Vec::with_capacity(waiting.len().min(SETS_AT_ONCE));
-    let mut passed: Vec<Job> = Vec::new();
-    let (mut touched, mut bytes) = (Vec::new(), 0);
-    while batch.len() < SETS_AT_ONCE && passed.len() < SETS_AT_ONCE && bytes < BYTES_AT_ONCE {
-        let Some(job) = waiting.pop_front() else { break };
-        let free = touch(&job.set, &mut touched);
-        if free && passed.iter().all(|passed| passed.call != job.call) {
-            bytes += size(&job.set);
-            batch.push(job);
-        } else {
-            passed.push(job);
+impl Lane {
+    /// The longest waiting of which no two touch the same thing. Whatever touches what is passed over is passed over too, and
+    /// so is what the same caller handed in together with it or with what is under way: one caller's sets keep their order.
+    fn take(&mut self) -> Vec<Job> {
+        let mut batch: Vec<Job> = Vec::with_capacity(self.waiting.len().min(SETS_AT_ONCE));
+        let mut passed: Vec<Job> = Vec::new();
+        let (mut touched, mut bytes) = (Vec::new(), 0);
+        while batch.len() < SETS_AT_ONCE && passed.len() < SETS_AT_ONCE && bytes < BYTES_AT_ONCE {
+            let Some(job) = self.waiting.pop_front() else { break };
+            let free = touch(&job.set, &mut touched);
+            let behind = self.under_way.contains(&job.caller)
+                || passed.iter().any(|passed| passed.caller == job.caller);
+            if free && !behind {
+                bytes += size(&job.set);
+                batch.push(job);
+            } else {
+                passed.push(job);
+            }
         }
+        for job in passed.into_iter().rev() {
+            self.waiting.push_front(job);
+        }
+        batch
     }
-    for job in passed.into_iter().rev() {
-        waiting.push_front(job);
-    }
-    batch
 }
 
 /// Notes what a set touches. Returns whether nothing of it was noted before.

@@ -4,6 +4,8 @@ use std::sync::LazyLock;
 
 use redis::Value;
 
+use super::packed::{Element, read};
+
 /// Has no `#!lua` line on purpose. Redis refuses a script with that line before it runs when memory is short; without it the
 /// first write that needs memory is refused instead, and a set that begins by removing something is applied whole.
 pub(super) const TEXT: &str = include_str!("commit.lua");
@@ -49,27 +51,32 @@ pub(super) struct Reply {
 
 impl Reply {
     /// Reads what came of a call with so many partitions and sets; `None` if it is not what the script returns.
-    pub(super) fn decode(value: Value, partitions: usize, sets: usize) -> Option<Self> {
-        let Value::Array(values) = value else { return None };
-        if values.len() != 1 + partitions + sets {
-            return None;
-        }
-        let number =
-            |value| if let Value::Int(number) = value { Some(number as u64) } else { None };
-        let outcome = |value| match value {
-            Value::Int(revision) => Some(Outcome::Revision(revision as u64)),
-            Value::BulkString(name) => Some(match &name[..] {
-                b"conflict" => Outcome::Conflict,
-                b"early" => Outcome::Early,
-                b"foreign" => Outcome::Foreign,
-                other => Outcome::Refused(String::from_utf8_lossy(other).into_owned()),
-            }),
-            _ => None,
+    pub(super) fn decode(value: &Value, partitions: usize, sets: usize) -> Option<Self> {
+        let Value::BulkString(bytes) = value else { return None };
+        let elements = read(bytes)?;
+        let (time, rest) = elements.split_first()?;
+        let (sequences, outcomes) = rest.split_at_checked(partitions)?;
+        let number = |element: &Element<'_>| match element {
+            Element::Number(number) => Some(*number),
+            Element::String(_) => None,
         };
-        let mut values = values.into_iter();
-        let time = number(values.next()?)?;
-        let sequences = values.by_ref().take(partitions).map(number).collect::<Option<_>>()?;
-        let outcomes = values.map(outcome).collect::<Option<_>>()?;
-        Some(Self { time, sequences, outcomes })
+        (outcomes.len() == sets).then_some(())?;
+        Some(Self {
+            time: number(time)?,
+            sequences: sequences.iter().map(number).collect::<Option<_>>()?,
+            outcomes: outcomes.iter().map(Outcome::decode).collect(),
+        })
+    }
+}
+
+impl Outcome {
+    fn decode(element: &Element<'_>) -> Self {
+        match element {
+            Element::Number(revision) => Self::Revision(*revision),
+            Element::String(b"conflict") => Self::Conflict,
+            Element::String(b"early") => Self::Early,
+            Element::String(b"foreign") => Self::Foreign,
+            Element::String(other) => Self::Refused(String::from_utf8_lossy(other).into_owned()),
+        }
     }
 }

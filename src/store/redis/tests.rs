@@ -204,7 +204,7 @@ async fn hints_arrive_in_order_and_those_of_others_are_ignored() {
     let options = Options { partitions: 1, ..options(&SHARED) };
     let (writer, reader) = (open(&options).await, open(&options).await);
     let mut feed = reader.feed();
-    let channel = keys::Keys::new(&options.prefix, reader.keyspace()).channel(Partition(0));
+    let channel = keys::Keys::new(&options.prefix, reader.keyspace()).channel();
     let _: u64 = raw(&options, &[b"PUBLISH", &channel, b"garbage"]).await;
     let _: u64 = raw(&options, &[b"PUBLISH", &channel, &[1; 60]]).await;
     for sequence in 1..=20 {

@@ -78,7 +78,7 @@ impl Shared {
         }
         let value = value
             .map_err(|error| Lost { timed_out: error.is_timeout(), error: self.away(&error) })?;
-        let reply = Reply::decode(value, call.partitions.len(), call.sets);
+        let reply = Reply::decode(&value, call.partitions.len(), call.sets);
         let reply = reply.ok_or_else(|| Lost { timed_out: false, error: self.unexpected() })?;
         self.time.observe(Timestamp::from_micros(reply.time), sent);
         Ok(reply)

@@ -263,6 +263,11 @@ impl Session {
         self.closing = true;
     }
 
+    /// Whether leases are held, as far as is known.
+    pub(super) fn holds(&self) -> bool {
+        !self.held.is_empty()
+    }
+
     /// Nothing is held and nothing is unacknowledged.
     pub(super) fn is_idle(&self) -> bool {
         let unacknowledged = self.stream.sent.iter().any(|(_, words)| !words.is_empty());

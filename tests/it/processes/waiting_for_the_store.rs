@@ -9,6 +9,7 @@ use super::binary::Longhaul;
 use super::bounds::{LONG, soon};
 use super::clients::{Client, assert_store_unavailable};
 use super::redis::Redis;
+use crate::support::http::ask;
 
 #[tokio::test]
 async fn a_redis_that_is_not_there_is_named_and_so_is_the_way_to_wait_for_it() {
@@ -35,6 +36,10 @@ async fn a_server_that_waits_for_its_store_says_so_and_serves_at_the_same_port_o
     assert_store_unavailable("get", &get.expect_err("no store"));
     let lease = client.lease("queue", 1, LONG, Duration::ZERO).await;
     assert_store_unavailable("lease", &lease.expect_err("no store"));
+    for (path, status) in [("/healthz", 200), ("/readyz", 503), ("/metrics", 503), ("/", 404)] {
+        let answer = ask(server.address, "GET", path).await;
+        assert_eq!(answer.status, status, "{path}: {answer:?}");
+    }
     // Somebody who connects and says nothing keeps nobody waiting.
     let silent = TcpStream::connect(server.address).expect("a connection");
 

@@ -3,10 +3,13 @@
 pub(crate) mod answers;
 pub(crate) mod clock;
 pub(crate) mod cut;
+pub(crate) mod frames;
+pub(crate) mod http;
 pub(crate) mod requests;
 pub(crate) mod stores;
 pub(crate) mod stream;
 pub(crate) mod waiting;
+pub(crate) mod worker;
 pub(crate) mod world;
 
 pub(crate) use self::answers::{Answer, assert_at, error_info, error_of, response_of};

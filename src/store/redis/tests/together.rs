@@ -175,3 +175,38 @@ fn a_runtime_that_ends_leaves_nothing_behind() {
     let result = first.block_on(commit(&store, set));
     assert!(result.is_ok(), "{result:?}");
 }
+
+/// Where commits wait for an fsync two calls are under way at once; one caller's sets keep their order all the same.
+#[tokio::test]
+async fn two_calls_at_once_leave_every_callers_sets_in_order() {
+    let server = TestServer::start(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let options = options(&server);
+    let store = open(&options).await;
+    assert_eq!(store.durability(), Durability::Fsync);
+    let callers = join_all((0..4).map(|caller| {
+        let set = |number| creation(&store, &format!("{caller}-{number}"), "x").1;
+        let sets: Vec<_> = (0..100).chain(0..100).map(set).collect();
+        store.commit(sets)
+    }));
+    for results in callers.await {
+        let (first, again) = results.split_at(100);
+        assert!(first.iter().all(Result::is_ok), "{first:?}");
+        assert!(again.iter().all(|result| matches!(result, Err(CommitError::Conflict))));
+    }
+    let (key, set) = creation(&store, "chain", "x");
+    let delete = |revision| {
+        let mut set = update(&store, key, revision, "x");
+        (set.puts, set.deletes) = (Vec::new(), vec![key]);
+        set
+    };
+    for _ in 0..20 {
+        let other = |_| creation(&store, &Uuid::new_v4().to_string(), "x").1;
+        let mut sets: Vec<WriteSet> = (0..70).map(other).collect();
+        sets.push(set.clone());
+        sets.push(set.clone());
+        let results = store.commit(sets).await;
+        let revision = results[70].as_ref().expect("a commit").revision;
+        assert!(matches!(results[71], Err(CommitError::Conflict)));
+        commit(&store, delete(revision)).await.expect("a commit");
+    }
+}

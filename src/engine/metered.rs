@@ -1,0 +1,80 @@
+//! The store as the engine sees it: what goes wrong in it is counted, in one place.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::metrics::Metrics;
+use crate::clock::Timestamp;
+use crate::store::{
+    BodyKey, CommitError, Committed, Durability, Entry, Feed, Key, Keyspace, Partition, Record,
+    Scan, Store, StoreError, WriteSet,
+};
+
+/// Passes everything on, and counts refusals.
+pub(super) struct Metered {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+impl Metered {
+    fn noting<T>(&self, answer: Result<T, StoreError>) -> Result<T, StoreError> {
+        answer.inspect_err(|error| self.metrics.unanswered(error))
+    }
+}
+
+#[async_trait]
+impl Store for Metered {
+    fn keyspace(&self) -> &Keyspace {
+        self.store.keyspace()
+    }
+
+    fn durability(&self) -> Durability {
+        self.store.durability()
+    }
+
+    async fn get(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, StoreError> {
+        self.noting(self.store.get(keys).await)
+    }
+
+    async fn bodies(&self, keys: &[BodyKey]) -> Result<Vec<Option<Bytes>>, StoreError> {
+        self.noting(self.store.bodies(keys).await)
+    }
+
+    async fn commit(&self, sets: Vec<WriteSet>) -> Vec<Result<Committed, CommitError>> {
+        let results = self.store.commit(sets).await;
+        results.iter().filter_map(|result| result.as_ref().err()).for_each(|error| {
+            self.metrics.refused(error);
+        });
+        results
+    }
+
+    async fn scan(&self, scan: Scan) -> Result<Vec<Entry>, StoreError> {
+        self.noting(self.store.scan(scan).await)
+    }
+
+    async fn counter(&self, name: &[u8]) -> Result<i64, StoreError> {
+        self.noting(self.store.counter(name).await)
+    }
+
+    fn feed(&self) -> Feed {
+        self.store.feed()
+    }
+
+    fn now(&self, partition: Partition) -> Timestamp {
+        self.store.now(partition)
+    }
+
+    fn answering_since(&self, partition: Partition) -> Option<Timestamp> {
+        self.store.answering_since(partition)
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.noting(self.store.ping().await)
+    }
+
+    async fn close(&self) {
+        self.store.close().await;
+    }
+}

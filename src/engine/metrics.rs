@@ -1,0 +1,291 @@
+//! What an operator asks at night, counted as it happens.
+//!
+//! Every counter is one atomic number that is known before the first call: counting looks nothing up, and allocates nothing.
+//! Each server counts what it did itself. `docs/metrics.md` explains each; a test holds the two together.
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::Engine;
+use crate::clock::Timestamp;
+use crate::operation::lease::{Call, EndedLease};
+use crate::operation::{Operation, Record, State};
+use crate::store::{CommitError, StoreError};
+
+/// The numbers of one engine.
+pub(super) struct Metrics {
+    registry: Registry,
+    cancel_delivery: Histogram,
+    started: Counter,
+    ended: Ended,
+    pub(super) given: Given,
+    lost: Counter,
+    released_unseen: Counter,
+    pub(super) streams_open: Gauge,
+    stream_leases: Gauge,
+    pub(super) watchers: Gauge,
+    conflicts: Counter,
+    unavailable: Counter,
+}
+
+/// Operations that ended, by how.
+struct Ended {
+    succeeded: Counter,
+    failed: Counter,
+    cancelled: Counter,
+    deleted: Counter,
+}
+
+/// Leases, by how they were given.
+pub(super) struct Given {
+    start: Counter,
+    dispatcher: Counter,
+    starter: Counter,
+}
+
+/// Counts as one while it lives.
+pub(super) struct Present(Gauge);
+
+type Labelled = Family<[(&'static str, &'static str); 1], Counter>;
+
+impl Metrics {
+    pub(super) fn new() -> Self {
+        let mut registry = Registry::with_prefix("longhaul");
+        let its = &mut registry;
+        let cancel_delivery = Histogram::new(CANCEL_DELIVERY_BUCKETS);
+        its.register_with_unit(
+            "cancel_delivery",
+            "Time from a request to cancel until its worker was told",
+            Unit::Seconds,
+            cancel_delivery.clone(),
+        );
+        let lost =
+            "Leases that ended without their worker: expired, timed out, or cancelled by force";
+        Self {
+            cancel_delivery,
+            started: counter(its, "operations_started", "Operations started"),
+            ended: Ended::of(its),
+            given: Given::of(its),
+            lost: counter(its, "leases_lost", lost),
+            released_unseen: counter(
+                its,
+                "leases_released_unseen",
+                "Leases given back because their worker never saw them",
+            ),
+            streams_open: gauge(its, "streams_open", "Streams of workers that are open"),
+            stream_leases: gauge(its, "stream_leases_held", "Leases held by open streams"),
+            watchers: gauge(its, "watchers", "Callers that wait for an operation or watch it"),
+            conflicts: counter(
+                its,
+                "commit_conflicts",
+                "Commits refused because the record had changed since it was read",
+            ),
+            unavailable: counter(
+                its,
+                "store_unavailable",
+                "Calls that the store did not answer, or refused as a whole",
+            ),
+            registry,
+        }
+    }
+
+    /// Somebody started an operation.
+    pub(super) fn started(&self) {
+        self.started.inc();
+    }
+
+    /// A record was changed; it is known from what to what.
+    pub(super) fn changed(&self, before: &Operation, after: Option<&Record>) {
+        match after {
+            Some(Record::Operation(after)) => {
+                self.ended(before, &after.state);
+                self.lease_ended(before, &after.ended_leases);
+                if after.unseen_leases > before.unseen_leases {
+                    self.released_unseen.inc();
+                }
+                if let Some(waited) = cancel_delivery(before, after) {
+                    self.cancel_delivery.observe(waited.as_secs_f64());
+                }
+            }
+            Some(Record::Tombstone(after)) => {
+                if !before.state.is_done() {
+                    self.ended.deleted.inc();
+                }
+                self.lease_ended(before, &after.ended_leases);
+            }
+            None => {}
+        }
+    }
+
+    fn ended(&self, before: &Operation, after: &State) {
+        if before.state.is_done() {
+            return;
+        }
+        let counter = match after {
+            State::Succeeded(_) => &self.ended.succeeded,
+            State::Failed(_) => &self.ended.failed,
+            State::Cancelled(_) => &self.ended.cancelled,
+            State::Pending(_) | State::Running(_) | State::Cancelling(..) | State::Suspended(_) => {
+                return;
+            }
+        };
+        counter.inc();
+    }
+
+    fn lease_ended(&self, before: &Operation, after: &[EndedLease]) {
+        let Some(lease) = before.state.lease() else { return };
+        if after.iter().any(|ended| ended.token == lease.token && ended.call == Call::Lost) {
+            self.lost.inc();
+        }
+    }
+
+    /// A commit was refused.
+    pub(super) fn refused(&self, error: &CommitError) {
+        match error {
+            CommitError::Conflict => {
+                self.conflicts.inc();
+            }
+            CommitError::Early => {}
+            CommitError::Unavailable(error) => self.unanswered(error),
+        }
+    }
+
+    /// The store gave no answer.
+    pub(super) fn unanswered(&self, error: &StoreError) {
+        match error {
+            StoreError::Away(_) | StoreError::Foreign(_) | StoreError::Closed => {
+                self.unavailable.inc();
+            }
+            // One record cannot be read; the store is there.
+            StoreError::Damaged(_) => {}
+        }
+    }
+}
+
+/// How long a request to cancel took to its worker, where this change notes that it got there.
+fn cancel_delivery(before: &Operation, after: &Operation) -> Option<std::time::Duration> {
+    let trail = after.cancel_trail.as_ref()?;
+    let known = before.cancel_trail.is_some_and(|trail| trail.deliver_time.is_some());
+    let delivered = trail.deliver_time.as_ref().filter(|_| !known)?;
+    Some(Timestamp::from(delivered).since(Timestamp::from(trail.request_time.as_ref()?)))
+}
+
+impl Ended {
+    fn of(registry: &mut Registry) -> Self {
+        let family = Labelled::default();
+        let help = "Operations ended, by the state they ended in";
+        registry.register("operations_ended", help, family.clone());
+        let state = |name| family.get_or_create_owned(&[("state", name)]);
+        Self {
+            succeeded: state("succeeded"),
+            failed: state("failed"),
+            cancelled: state("cancelled"),
+            deleted: state("deleted"),
+        }
+    }
+}
+
+impl Given {
+    fn of(registry: &mut Registry) -> Self {
+        let family = Labelled::default();
+        registry.register("leases_given", "Leases given, by how", family.clone());
+        let by = |name| family.get_or_create_owned(&[("by", name)]);
+        Self { start: by("start"), dispatcher: by("dispatcher"), starter: by("starter") }
+    }
+
+    /// With the commit that started the operation, to a worker that waited.
+    pub(super) fn with_start(&self) {
+        self.start.inc();
+    }
+
+    /// By the dispatcher of a queue.
+    pub(super) fn by_dispatcher(&self) {
+        self.dispatcher.inc();
+    }
+
+    /// To whoever started the operation.
+    pub(super) fn to_starter(&self) {
+        self.starter.inc();
+    }
+}
+
+impl Present {
+    pub(super) fn in_gauge(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Present {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+fn counter(registry: &mut Registry, name: &str, help: &str) -> Counter {
+    let counter = Counter::default();
+    registry.register(name, help, counter.clone());
+    counter
+}
+
+fn gauge(registry: &mut Registry, name: &str, help: &str) -> Gauge {
+    let gauge = Gauge::default();
+    registry.register(name, help, gauge.clone());
+    gauge
+}
+
+impl Engine {
+    /// What was counted so far, in the text format of OpenMetrics.
+    pub fn metrics(&self) -> String {
+        let metrics = &self.inner.metrics;
+        metrics.stream_leases.set(self.inner.held.count() as i64);
+        let mut text = String::new();
+        let written = encode(&mut text, &metrics.registry);
+        debug_assert!(written.is_ok(), "a String takes whatever is written to it");
+        text
+    }
+}
+
+/// From what a pushed signal takes to what a worker takes that only renews half-way through a long lease.
+const CANCEL_DELIVERY_BUCKETS: [f64; 14] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Name, type, unit and meaning of each metric, as they are served.
+    fn served() -> Vec<String> {
+        let mut text = String::new();
+        encode(&mut text, &Metrics::new().registry).expect("text");
+        let mut rows: Vec<(String, String, String)> = Vec::new();
+        for line in text.lines().filter_map(|line| line.strip_prefix("# ")) {
+            let mut words = line.splitn(3, ' ');
+            let mut word = || words.next().unwrap_or_default().to_owned();
+            match (word().as_str(), word(), word()) {
+                ("HELP", name, help) => rows.push((name, String::new(), help)),
+                ("TYPE", _, kind) => rows.last_mut().expect("a metric").1 = kind,
+                ("UNIT", name, unit) => assert!(name.ends_with(&unit), "{name} counts in {unit}"),
+                ("EOF", ..) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        let row = |(name, kind, help): (String, String, String)| {
+            let total = if kind == "counter" { "_total" } else { "" };
+            format!("| `{name}{total}` | {kind} | {} |", help.trim_end_matches('.'))
+        };
+        rows.into_iter().map(row).collect()
+    }
+
+    #[test]
+    fn the_page_explains_every_metric() {
+        let page = include_str!("../../docs/metrics.md");
+        let rows: Vec<&str> =
+            page.lines().filter(|line| line.starts_with("| `longhaul_")).collect();
+        assert_eq!(rows, served(), "docs/metrics.md is out of date");
+    }
+}

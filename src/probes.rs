@@ -1,0 +1,120 @@
+//! What is asked of a server over plain HTTP, on the port of the API: does it live, is it ready, how is it doing.
+//!
+//! Answered before gRPC sees it, over HTTP/1.1 and HTTP/2. Everything else over HTTP/2 is gRPC's; over HTTP/1.1 there is
+//! nothing else.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::future::{Either, Ready, ready};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
+use tonic::body::Body;
+use tower::{Layer, Service};
+
+/// A server that is asked.
+pub trait Probed: Send + Sync + 'static {
+    /// Why it cannot do its work now, if so.
+    fn unready(&self) -> Option<&'static str>;
+    /// What it has counted, in the text format of OpenMetrics; `None` before there is anything to count.
+    fn metrics(&self) -> Option<String>;
+}
+
+/// Answers what is asked of a server.
+#[derive(Clone)]
+pub struct Probes(Arc<dyn Probed>);
+
+/// What [`Probes`] makes of a service.
+#[derive(Clone)]
+pub struct Answering<S> {
+    inner: S,
+    probes: Probes,
+}
+
+impl Probes {
+    /// Answers for that server.
+    pub fn of(server: impl Probed) -> Self {
+        Self(Arc::new(server))
+    }
+
+    /// The answer, unless it is for somebody else to give.
+    fn answer(&self, method: &Method, path: &str, version: Version) -> Option<Response<Body>> {
+        if !matches!(path, HEALTH | READINESS | METRICS) {
+            let nothing = "not found; gRPC is served over HTTP/2\n";
+            return (version < Version::HTTP_2).then(|| plain(StatusCode::NOT_FOUND, nothing));
+        }
+        if method != Method::GET && method != Method::HEAD {
+            let mut refusal = plain(StatusCode::METHOD_NOT_ALLOWED, "this can only be read\n");
+            refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return Some(refusal);
+        }
+        let answer = match path {
+            METRICS => self.metrics(),
+            READINESS => self.readiness(),
+            _ => plain(StatusCode::OK, "ok\n"),
+        };
+        Some(if method == Method::HEAD { answer.map(|_| Body::empty()) } else { answer })
+    }
+
+    fn readiness(&self) -> Response<Body> {
+        match self.0.unready() {
+            None => plain(StatusCode::OK, "ok\n"),
+            Some(why) => plain(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
+        }
+    }
+
+    fn metrics(&self) -> Response<Body> {
+        match self.0.metrics() {
+            Some(text) => answer(StatusCode::OK, OPEN_METRICS, text),
+            None => self.readiness(),
+        }
+    }
+}
+
+impl<S> Layer<S> for Probes {
+    type Service = Answering<S>;
+
+    fn layer(&self, inner: S) -> Answering<S> {
+        Answering { inner, probes: self.clone() }
+    }
+}
+
+impl<S, B> Service<Request<B>> for Answering<S>
+where
+    S: Service<Request<B>, Response = Response<Body>>,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = Either<S::Future, Ready<Result<Self::Response, S::Error>>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let path = request.uri().path();
+        match self.probes.answer(request.method(), path, request.version()) {
+            Some(answer) => Either::Right(ready(Ok(answer))),
+            None => Either::Left(self.inner.call(request)),
+        }
+    }
+}
+
+fn plain(status: StatusCode, text: impl Into<String>) -> Response<Body> {
+    answer(status, PLAIN, text.into())
+}
+
+fn answer(status: StatusCode, content_type: &'static str, text: String) -> Response<Body> {
+    let mut answer = Response::new(Body::new(text));
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}
+
+const HEALTH: &str = "/healthz";
+const READINESS: &str = "/readyz";
+const METRICS: &str = "/metrics";
+const PLAIN: &str = "text/plain; charset=utf-8";
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -1,0 +1,86 @@
+//! How a stream ends, frame by frame: only END_STREAM gives back what is held; a reset, whatever its code, is a break.
+
+use h2::Reason;
+
+use crate::support::frames::RawStream;
+use crate::support::http::Http2;
+use crate::support::stream::{Request, hello, slots};
+use crate::support::*;
+
+scenarios! {
+    a_reset_with_no_error_leaves_the_leases_for_the_grace,
+    a_reset_with_cancel_leaves_the_leases_for_the_grace,
+    a_reset_right_after_a_message_leaves_the_leases_for_the_grace,
+    end_stream_gives_back_what_is_held,
+    end_stream_gives_back_what_is_held_although_a_reset_follows,
+}
+
+async fn a_reset_with_no_error_leaves_the_leases_for_the_grace(world: &World) {
+    leaves_the_leases_for_the_grace(world, async |stream| stream.reset(Reason::NO_ERROR)).await;
+}
+
+async fn a_reset_with_cancel_leaves_the_leases_for_the_grace(world: &World) {
+    leaves_the_leases_for_the_grace(world, async |stream| stream.reset(Reason::CANCEL)).await;
+}
+
+async fn a_reset_right_after_a_message_leaves_the_leases_for_the_grace(world: &World) {
+    leaves_the_leases_for_the_grace(world, async |mut stream| {
+        stream.say(slots(2));
+        stream.reset(Reason::NO_ERROR);
+    })
+    .await;
+}
+
+async fn leaves_the_leases_for_the_grace(world: &World, reset: impl AsyncFnOnce(RawStream)) {
+    let name = world.started("q").await;
+    let http2 = Http2::to(world.address).await;
+    let stream = holding(&http2).await;
+    let before = world.clock.count(GRACE);
+    reset(stream).await;
+    // The grace is waited for only where something was left for it.
+    world.clock.asked_for(GRACE, before + 1).await;
+    let record = world.record(&name).await;
+    assert_eq!(record.state(), State::Running, "{record:?}");
+    world.expect_no_lease("q").await;
+    world.pass(GRACE).await;
+    let record = world.record(&name).await;
+    let [lost] = &record.attempts[..] else { panic!("one attempt: {record:?}") };
+    assert_eq!(error_info(lost.error.as_ref().expect("an error")).reason, "WORKER_LOST");
+    assert_eq!(world.lease("q").await.attempt, 2);
+}
+
+const GRACE: Duration = Duration::from_secs(3);
+
+async fn end_stream_gives_back_what_is_held(world: &World) {
+    let name = world.started("q").await;
+    let http2 = Http2::to(world.address).await;
+    holding(&http2).await.end().await;
+    is_back(world, &name).await;
+}
+
+async fn end_stream_gives_back_what_is_held_although_a_reset_follows(world: &World) {
+    let name = world.started("q").await;
+    let http2 = Http2::to(world.address).await;
+    holding(&http2).await.end_and_reset(Reason::CANCEL).await;
+    is_back(world, &name).await;
+}
+
+/// It was released, which is no attempt.
+async fn is_back(world: &World, name: &str) {
+    let back = async { while world.state(name).await != State::Pending {} };
+    within("the lease to be given back", back).await;
+    let record = world.record(name).await;
+    assert!(record.attempts.is_empty(), "{record:?}");
+    assert_eq!(world.lease("q").await.attempt, 1);
+}
+
+/// A stream that holds the one lease of the queue, and has said that it saw it.
+async fn holding(http2: &Http2) -> RawStream {
+    let mut stream = http2.serve_queue().await;
+    stream.say(Request { hello: Some(hello("q")), ..slots(1) });
+    while stream.hear().await.leases.is_empty() {}
+    let nothing = pb::CompleteOperationRequest::default();
+    stream.say(Request { completions: vec![nothing], ..Default::default() });
+    while stream.hear().await.acknowledged_sequence < 2 {}
+    stream
+}
