@@ -12,6 +12,7 @@ scenarios! {
     what_must_not_wait_is_committed_before_its_ok_with_what_was_held_back,
     what_is_held_back_survives_a_store_that_is_away,
     the_end_is_estimated_from_the_rate_of_this_attempt,
+    the_end_is_estimated_for_an_attempt_that_starts_over,
 }
 
 const METADATA: &str = "acme.v1.Exporting";
@@ -274,4 +275,17 @@ async fn the_end_is_estimated_from_the_rate_of_this_attempt(world: &World) {
     world.let_pass(Duration::from_secs(10));
     world.report(at(&next, 0.6)).await.granted();
     assert_ends_in(world, &world.record(name).await, 40);
+}
+
+async fn the_end_is_estimated_for_an_attempt_that_starts_over(world: &World) {
+    let lease = exporting(world, pb::OperationOptions::default()).await;
+    let name = &lease.operation;
+    world.report(at(&lease, 0.5)).await.granted();
+    world.release(release(&lease)).await.granted();
+    let next = world.lease("q").await;
+    for (fraction, left) in [(0.2, 40), (0.4, 30), (0.6, 20)] {
+        world.let_pass(Duration::from_secs(10));
+        world.report(at(&next, fraction)).await.granted();
+        assert_ends_in(world, &world.record(name).await, left);
+    }
 }
