@@ -161,6 +161,9 @@ impl<'a> Session<'a> {
                 return self.close().await;
             }
             let speaks = self.ready.is_worth_saying();
+            // Whoever does not read what became of calls says no more.
+            let listens =
+                !self.handling && !self.half_closed && self.ready.outcomes.len() < AT_ONCE;
             tokio::select! {
                 biased;
                 permit = self.sender.reserve(), if speaks => match permit {
@@ -172,7 +175,7 @@ impl<'a> Session<'a> {
                     Err(_) => return Ok(()),
                 },
                 Some(came) = self.under_way.next() => self.take_in(came),
-                input = self.incoming.next(), if !self.handling && !self.half_closed => {
+                input = self.incoming.next(), if listens => {
                     if !self.listen(input)? {
                         return Ok(());
                     }
@@ -455,5 +458,5 @@ fn lost(name: Name, standing: Standing) -> CallOutcome {
     }
 }
 
-/// Calls that are handled together at most.
+/// Calls that are handled together at most, and outcomes that wait to be said while more are listened to.
 const AT_ONCE: usize = 1_000;
