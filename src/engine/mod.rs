@@ -145,6 +145,7 @@ impl Engine {
     pub async fn stop(&self) {
         self.drain();
         self.inner.tasks.stop().await;
+        self.flush_all_progress().await;
         self.inner.store.close().await;
     }
 

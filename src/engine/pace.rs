@@ -2,7 +2,7 @@
 //!
 //! The first report is committed at once; on a stream the commit that made the lease counts as the first. What is held back
 //! goes out with the next commit of the same lease, or by itself once the interval is over; it is dropped where the lease has
-//! ended by then.
+//! ended by then. Its worker was told that it arrived: where the store is away it waits, and nothing goes past it.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 
 use super::Engine;
 use super::error::Reason;
-use super::turns::Job;
+use super::turns::{Job, Outcome};
 use crate::operation::Operation;
 use crate::operation::command::{Command, Report};
 use crate::operation::lease::Token;
@@ -30,6 +30,8 @@ struct Track {
     token: Token,
     /// What metadata may be held back: any other must be refused at once.
     metadata_type: String,
+    /// The number of the newest report: what has a smaller one was overtaken on the way.
+    number: i64,
     /// When the last report was committed, as the engine's clock counts elapsed time.
     last: Duration,
     held: Option<Box<Report>>,
@@ -38,15 +40,19 @@ struct Track {
 impl Pace {
     /// Progress was committed for the lease of that operation, or the lease itself.
     pub(super) fn mark(&self, key: Key, operation: &Operation, now: Duration) {
-        let Some(token) = operation.state.lease().map(|lease| lease.token) else { return };
+        let Some(lease) = operation.state.lease() else { return };
+        let (token, committed) = (lease.token, lease.report_number);
         let metadata_type = operation.spec.metadata_type.clone();
         let mut tracks = self.tracks();
         let known = tracks.remove(&key).filter(|track| track.token == token);
+        let number = known.as_ref().map_or(0, |track| track.number).max(committed);
         let held = known.and_then(|track| track.held);
-        tracks.insert(key, Track { token, metadata_type, last: now, held });
-        let first = tracks.len() == 1;
-        drop(tracks);
-        if first {
+        tracks.insert(key, Track { token, metadata_type, number, last: now, held });
+        self.wake_for_first(&tracks);
+    }
+
+    fn wake_for_first(&self, tracks: &HashMap<Key, Track>) {
+        if tracks.len() == 1 {
             self.wake.notify_one();
         }
     }
@@ -68,6 +74,10 @@ impl Pace {
         let Some(track) = tracks.get_mut(&key).filter(fits) else {
             return Some(report);
         };
+        if report.number > 0 && report.number <= track.number {
+            return None;
+        }
+        track.number = track.number.max(report.number);
         match &mut track.held {
             Some(held) => held.gather(*report),
             nothing @ None => *nothing = Some(report),
@@ -79,6 +89,28 @@ impl Pace {
     pub(super) fn take(&self, key: Key, token: Token) -> Option<Box<Report>> {
         let mut tracks = self.tracks();
         tracks.get_mut(&key).filter(|track| track.token == token)?.held.take()
+    }
+
+    /// What could not be committed is held back again: it is older than what has come meanwhile.
+    pub(super) fn put_back(&self, key: Key, mut report: Box<Report>, now: Duration) {
+        let mut tracks = self.tracks();
+        let track = tracks.entry(key).or_insert_with(|| Track {
+            token: report.renew.token,
+            metadata_type: report
+                .metadata
+                .as_ref()
+                .map_or_else(String::new, |any| type_name(&any.type_url).to_owned()),
+            number: report.number,
+            last: now,
+            held: None,
+        });
+        if track.token == report.renew.token {
+            if let Some(later) = track.held.take() {
+                report.gather(*later);
+            }
+            track.held = Some(report);
+        }
+        self.wake_for_first(&tracks);
     }
 
     /// The lease has ended.
@@ -125,20 +157,40 @@ impl Engine {
     }
 
     /// Commits what has been held back for long enough.
-    pub(super) async fn flush_progress(&self) {
-        let ripe = self.inner.pace.ripe(self.next_is_due());
+    async fn flush_progress(&self) {
+        for (key, report) in self.flush_once(self.next_is_due()).await {
+            self.inner.pace.put_back(key, report, self.inner.clock.elapsed());
+        }
+    }
+
+    /// Commits all that is held back: this server goes away.
+    pub(super) async fn flush_all_progress(&self) {
+        let lost = self.flush_once(|_| true).await.len();
+        if lost > 0 {
+            tracing::warn!(lost, "progress that was held back is lost, as the store is away");
+        }
+    }
+
+    /// Returns what the store did not take.
+    async fn flush_once(&self, due: impl Fn(Duration) -> bool) -> Vec<(Key, Box<Report>)> {
+        let ripe = self.inner.pace.ripe(due);
         if ripe.is_empty() {
-            return;
+            return Vec::new();
         }
-        let job = |(key, report)| Job { key, command: Command::Report(report) };
-        for outcome in self.apply_jobs(ripe.into_iter().map(job).collect()).await {
-            // Where the lease has ended meanwhile there is nobody to tell.
-            if let Err(error) = outcome.map(drop)
-                && error.reason == Reason::StoreUnavailable
-            {
-                tracing::warn!(%error, "progress that was held back is lost");
-            }
-        }
+        let job = |(key, report): &(Key, Box<Report>)| Job {
+            key: *key,
+            command: Command::Report(report.clone()),
+        };
+        let outcomes = self.apply_jobs(ripe.iter().map(job).collect()).await;
+        // Where the lease has ended meanwhile there is nobody to tell.
+        let away = |outcome: &Outcome| {
+            outcome.as_ref().is_err_and(|error| error.reason == Reason::StoreUnavailable)
+        };
+        ripe.into_iter()
+            .zip(outcomes)
+            .filter(|(_, outcome)| away(outcome))
+            .map(|(ripe, _)| ripe)
+            .collect()
     }
 
     /// Runs the pace: looks while anything is held back.

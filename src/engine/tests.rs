@@ -7,6 +7,7 @@ mod states;
 mod streams;
 mod two_servers;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use super::{Caller, Engine, LeaseRequest, StartRequest};
 use crate::clock::{ManualClock, Timestamp};
 use crate::operation::name::{Id, Name, Parent, Queue};
 use crate::proto::longhaul::v1 as pb;
+use crate::store::embedded::{self, EmbeddedStore};
 use crate::store::faulty::{Faulty, Plan};
 use crate::store::memory::MemoryStore;
 use crate::store::{Keyspace, Store};
@@ -27,9 +29,24 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let clock = ManualClock::new(Timestamp::from_micros(1_700_000_000_000_000));
-        let store =
-            Faulty::new(MemoryStore::new(Keyspace::generate(1), clock.clone()), Plan::default());
+        let clock = clock();
+        Self::on(MemoryStore::new(Keyspace::generate(1), clock.clone()), clock)
+    }
+
+    /// What is there again after the engine has stopped.
+    fn embedded(path: &Path) -> Self {
+        let clock = clock();
+        let options = embedded::Options {
+            path: path.to_owned(),
+            keyspace: None,
+            accept_loss: false,
+            clock: clock.clone(),
+        };
+        Self::on(EmbeddedStore::open(options).expect("a store"), clock)
+    }
+
+    fn on(store: Arc<dyn Store>, clock: Arc<ManualClock>) -> Self {
+        let store = Faulty::new(store, Plan::default());
         let shared: Arc<dyn Store> = store.clone();
         Self { engine: Engine::without_agents(shared, clock.clone()), clock, store }
     }
@@ -38,6 +55,10 @@ impl Bench {
         let started = self.engine.start_operation(&caller(), request(id)).await.expect("start");
         started.view.operation.name.clone()
     }
+}
+
+fn clock() -> Arc<ManualClock> {
+    ManualClock::new(Timestamp::from_micros(1_700_000_000_000_000))
 }
 
 fn caller() -> Caller {

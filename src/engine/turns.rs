@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use super::Engine;
 use super::commit::{Done, Spot, understand};
-use super::error::{Error, Result};
+use super::error::{Error, Reason, Result};
 use crate::clock::Timestamp;
 use crate::operation::command::Command;
 use crate::operation::lease::Answer;
@@ -100,6 +100,7 @@ impl Engine {
     ) -> Vec<Group> {
         if let Err(error) = self.read_missing(&mut groups).await {
             for group in &groups {
+                self.put_back(group);
                 outcomes.refuse(group, &error);
             }
             return Vec::new();
@@ -195,10 +196,32 @@ impl Engine {
 
     /// Each step by itself, upon what is stored by then.
     async fn one_by_one(&self, group: &Group, outcomes: &mut Outcomes) {
+        let mut reached = None;
         for step in &group.steps {
             let outcome = self.apply_to_key(group.key, &step.command).await;
-            if let Some(job) = step.job {
-                outcomes.0[job] = Some(outcome);
+            if let Ok(Some(done)) = &outcome {
+                reached.clone_from(&done.record);
+            }
+            match (step.job, outcome) {
+                (Some(job), outcome) => outcomes.0[job] = Some(outcome),
+                // What its worker said later must not be written without it.
+                (None, Err(error)) if error.reason == Reason::StoreUnavailable => {
+                    self.put_back(group);
+                    return outcomes.tell_all(group, |_| Err(error.clone()));
+                }
+                (None, _) => {}
+            }
+        }
+        if reached.is_some() {
+            self.keep_pace(group, reached.as_ref());
+        }
+    }
+
+    /// The store did not take it: what was held back waits for the next commit again.
+    fn put_back(&self, group: &Group) {
+        for step in group.steps.iter().filter(|step| step.job.is_none()) {
+            if let Command::Report(report) = &step.command {
+                self.inner.pace.put_back(group.key, report.clone(), self.inner.clock.elapsed());
             }
         }
     }

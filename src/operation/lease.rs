@@ -41,7 +41,7 @@ pub struct Lease {
     pub report_number: i64,
     /// The stream that holds it; `None` for unary workers.
     pub holder: Option<Holder>,
-    /// The fraction that was done before it: what an estimate of the end leaves out.
+    /// The fraction that was done before it, as far as is known: what an estimate of the end leaves out.
     pub first_fraction: f64,
     /// Without progress for so long it counts as stalled; zero is never.
     pub stall_timeout: Duration,

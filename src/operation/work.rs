@@ -6,7 +6,7 @@ use tonic::Code;
 use super::command::{Command, Complete, Fail, Proof, Release, Renew, Report, Suspend, Take};
 use super::lease::{Answer, Call, EndedLease, Lease, Token, remember};
 use super::payload::{EMPTY, Payload, empty, type_name};
-use super::published::cancelled_by_client;
+use super::published::{cancelled_by_client, fraction};
 use super::transition::{bookkeeping, visible};
 use super::{Applied, Operation, Pending, Rejection, State, Suspension, Tombstone};
 use crate::clock::Timestamp;
@@ -298,7 +298,14 @@ impl Operation {
 
     fn take_progress(&mut self, progress: Option<&pb::Progress>, now: Timestamp) {
         if let Some(progress) = progress {
-            self.with_lease(|lease| lease.stalled = false);
+            let (done, goes_on) = (fraction(progress), self.checkpoint.is_some());
+            self.with_lease(|lease| {
+                lease.stalled = false;
+                // It began further back than where the last attempt got to.
+                if let Some(done) = done.filter(|done| *done < lease.first_fraction) {
+                    lease.first_fraction = if goes_on { done } else { 0.0 };
+                }
+            });
             self.progress =
                 Some(pb::Progress { update_time: Some(now.into()), ..progress.clone() });
         }

@@ -11,6 +11,7 @@ mod deleting;
 mod faults;
 mod leases;
 mod listing;
+mod pacing;
 mod pausing;
 mod payloads;
 mod probing;

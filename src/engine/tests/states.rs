@@ -161,6 +161,30 @@ async fn a_report_that_shows_nothing_is_no_change_to_callers() {
     );
 }
 
+#[tokio::test]
+async fn a_server_that_stops_commits_the_progress_that_it_held_back() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let bench = Bench::embedded(folder.path());
+    bench.start("a").await;
+    let token = lease(&bench).await.expect("lease");
+    for status_detail in ["first", "last"] {
+        let report = Report { status_detail: status_detail.to_owned(), ..report(token) };
+        bench
+            .engine
+            .work(&caller(), &name("a"), Command::Report(Box::new(report)))
+            .await
+            .expect("report");
+    }
+    let shown = async |bench: &Bench| {
+        let view = bench.engine.get(&caller(), &name("a")).await.expect("view");
+        view.operation.status_detail.clone()
+    };
+    assert_eq!(shown(&bench).await, "first");
+    bench.engine.stop().await;
+    drop(bench);
+    assert_eq!(shown(&Bench::embedded(folder.path())).await, "last");
+}
+
 fn report(token: Token) -> Report {
     Report {
         renew: Renew { token, duration: None, cancel_acknowledged: false },
