@@ -417,10 +417,10 @@ fn attempts_are_bounded(story: &Story<'_>) -> Vec<String> {
 
 fn suspended_does_not_run(story: &Story<'_>) -> Vec<String> {
     let mut found = Vec::new();
+    // A deletion ends a pause too: nobody could ever resume it.
     let resumed = |from: u64, to: u64| {
-        let between =
-            |resume: &&Event| resume.may_count() && resume.begin < to && resume.end > from;
-        story.resumes.iter().any(between)
+        let between = |end: &&Event| end.may_count() && end.begin < to && end.end > from;
+        story.resumes.iter().chain(&story.deletes).any(between)
     };
     let wakes = |revision: u64| {
         let timed = |(event, said): &(&Event, &Said)| {

@@ -236,6 +236,8 @@ fn what_runs_while_it_is_suspended_is_found() {
         let history = with(vec![suspended.clone(), paused.clone(), excuse]);
         assert_eq!(checks(&history), Vec::<&str>::new());
     }
+    let history = with(vec![paused, event(22, 23, Act::Delete)]);
+    assert!(!checks(&history).contains(&check), "a deletion ends a pause");
     let timed = vec![event(5, 6, lease(40, 1)), event(7, 8, said(40, Call::SuspendUntil, ""))];
     let history = [timed, vec![suspended]].concat();
     assert_eq!(checks(&with(history)), Vec::<&str>::new());
