@@ -88,6 +88,7 @@ impl Engine {
         self.run_agent::<Reaper>();
         self.run_agent::<Scheduler>();
         self.run_agent::<Janitor>();
+        self.run_herald();
     }
 
     fn run_agent<A: Agent>(&self) {

@@ -14,6 +14,7 @@ mod hub;
 mod pace;
 mod page_token;
 mod pages;
+mod ranks;
 mod recent;
 mod seat;
 mod settings;
@@ -38,6 +39,7 @@ pub use self::caller::{Caller, Permission, Policy};
 pub use self::commit::Done;
 pub use self::error::{Error, Reason, Result};
 pub use self::pages::{ListPage, ListQuery};
+pub use self::ranks::Herald;
 pub use self::settings::Settings;
 pub use self::starts::{StartRequest, Started};
 pub use self::view::View;
@@ -48,6 +50,7 @@ use self::dispatcher::Dispatchers;
 use self::held::Held;
 use self::hub::Hub;
 use self::pace::Pace;
+use self::ranks::Ranks;
 use self::recent::Recent;
 use self::tasks::Tasks;
 
@@ -66,6 +69,7 @@ struct Inner {
     held: Held,
     settings: Settings,
     pace: Pace,
+    ranks: Ranks,
     recent: Recent,
     scheduler_wake: tokio::sync::Notify,
     tasks: Tasks,
@@ -86,7 +90,8 @@ impl Engine {
     }
 
     fn with(store: Arc<dyn Store>, clock: Arc<dyn Clock>, settings: Settings) -> Self {
-        let hub = Hub::new(store.keyspace().partitions());
+        let partitions = store.keyspace().partitions();
+        let hub = Hub::new(partitions);
         let engine = Self {
             inner: Arc::new(Inner {
                 store,
@@ -97,6 +102,7 @@ impl Engine {
                 held: Held::default(),
                 settings,
                 pace: Pace::default(),
+                ranks: Ranks::new(partitions),
                 recent: Recent::default(),
                 scheduler_wake: tokio::sync::Notify::new(),
                 tasks: Tasks::default(),
@@ -137,6 +143,7 @@ impl Engine {
     pub async fn stop(&self) {
         self.drain();
         self.inner.tasks.stop().await;
+        self.take_leave().await;
         self.inner.store.close().await;
     }
 

@@ -3,6 +3,7 @@
 mod hub;
 mod leases;
 mod lists;
+mod ranks;
 mod states;
 mod two_servers;
 
