@@ -75,6 +75,32 @@ impl Engine {
         self.inner.ranks.of(partition)
     }
 
+    /// Whether this server ranks first everywhere, as it does when it is alone.
+    pub(super) fn ranks_first_everywhere(&self) -> bool {
+        self.inner.ranks.by_partition.iter().all(|rank| rank.load(Ordering::Relaxed) == 0)
+    }
+
+    /// Something became ready in a queue. A server that does not rank first there leaves it a moment to those that do.
+    pub(super) fn wake_by_rank(&self, queue: &str, partition: Partition) {
+        let rank = self.rank(partition);
+        if rank == 0 {
+            self.inner.dispatchers.wake(queue);
+        } else if let Some(late) = self.inner.dispatchers.hold_back(queue) {
+            let engine = self.clone();
+            self.inner.tasks.spawn("held back", async move {
+                engine.idle_for(HOLD_BACK * rank).await;
+                late.wake();
+            });
+        }
+    }
+
+    /// Something comes due soon in a partition, as a hint says.
+    pub(super) fn schedule_by_rank(&self, partition: Partition) {
+        if self.rank(partition) == 0 {
+            self.inner.scheduler_wake.notify_one();
+        }
+    }
+
     pub(super) fn run_herald(&self) {
         let engine = self.clone();
         self.inner.tasks.spawn("herald", async move {
@@ -153,6 +179,8 @@ impl Engine {
     }
 }
 
+/// What each server that ranks higher adds to the time for which work is left to its workers.
+const HOLD_BACK: Duration = Duration::from_millis(2);
 /// How often a server gives a sign of life.
 const BEAT: Duration = Duration::from_secs(2);
 /// Three of them missing, and it counts as gone.

@@ -298,7 +298,7 @@ impl Engine {
     fn new_operation(&self, attempt: Attempt, committed: Committed) -> Result<Started> {
         let Attempt { key, change, generation, offer, .. } = attempt;
         let record = self.committed(Spot { key, generation }, None, change, committed);
-        self.wake_after(None, record.as_ref());
+        self.wake_after(key, None, record.as_ref());
         if let (Some(mut offer), Some(record)) = (offer, &record) {
             self.hand_over(key, &mut offer, record.clone());
         }

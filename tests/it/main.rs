@@ -14,6 +14,7 @@ mod pausing;
 mod payloads;
 mod processes;
 mod queueing;
+mod ranks;
 mod serving;
 mod starting;
 mod streams;
