@@ -192,4 +192,5 @@ const WARM_UP_ROUNDS: usize = 20;
 /// So long a call that waits needs at most to be waiting on the server.
 const SETTLE: Duration = Duration::from_millis(3);
 const REPORTS: usize = 20;
-const BETWEEN_REPORTS: Duration = Duration::from_millis(150);
+/// Longer than the server gathers reports.
+const BETWEEN_REPORTS: Duration = Duration::from_millis(250);

@@ -1,6 +1,7 @@
 //! Background agents: each takes what is due and sends it through the same commit loop as everybody else.
 //!
-//! Several servers may run them at once: compare-and-set makes that safe.
+//! Several servers may run them at once: compare-and-set makes that safe, and a server leaves what it does not rank first for
+//! to the others for a while.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use super::error::Result;
 use crate::clock::Timestamp;
 use crate::operation::command::{Command, Due};
 use crate::operation::entries::{DueClass, due_bound};
-use crate::store::{Index, Key, Partition, Scan};
+use crate::store::{Entry, Index, Key, Partition, Scan};
 
 /// Ends what took too long: leases, attempts, waits, deadlines, graces.
 #[derive(Clone, Copy, Debug)]
@@ -88,6 +89,7 @@ impl Engine {
         self.run_agent::<Reaper>();
         self.run_agent::<Scheduler>();
         self.run_agent::<Janitor>();
+        self.run_herald();
     }
 
     fn run_agent<A: Agent>(&self) {
@@ -125,14 +127,17 @@ impl Engine {
 
     async fn next_due<A: Agent>(&self) -> Option<Duration> {
         let mut soonest = INTERVAL;
+        // Others may have to do what comes first. Beyond so many of theirs, the next look is soon enough.
+        let limit = if self.ranks_first_everywhere() { 1 } else { AHEAD };
         for class in A::CLASSES {
-            let first =
-                self.inner.store.scan(Scan::first(Index::new(class.index()), 1)).await.ok()?;
-            let Some(entry) = first.first() else { continue };
-            let time = Timestamp::from_micros(
-                entry.member.first_chunk().copied().map_or(0, u64::from_be_bytes),
-            );
-            soonest = soonest.min(time.since(self.inner.store.now(entry.partition)).max(MOMENT));
+            let scan = Scan::first(Index::new(class.index()), limit);
+            for entry in self.inner.store.scan(scan).await.ok()? {
+                let time = Timestamp::from_micros(
+                    entry.member.first_chunk().copied().map_or(0, u64::from_be_bytes),
+                );
+                let left = time.since(self.due_until(entry.partition));
+                soonest = soonest.min(left.max(MOMENT));
+            }
         }
         Some(soonest)
     }
@@ -156,7 +161,19 @@ impl Engine {
             return Ok(BTreeSet::new());
         };
         let scan = Scan::first(Index::new(class.index()), limit).up_to(due_bound(now));
-        Ok(store.scan(scan).await?.into_iter().map(|entry| entry.partition).collect())
+        let due = store.scan(scan).await?;
+        if due.len() >= limit && !self.ranks_first_everywhere() {
+            // What is for others must not hide what is for this server.
+            return Ok(store.keyspace().all().collect());
+        }
+        let ours =
+            |entry: &Entry| entry.member[..] <= due_bound(self.due_until(entry.partition))[..];
+        Ok(due.into_iter().filter(ours).map(|entry| entry.partition).collect())
+    }
+
+    /// Up to when this server does what is due in a partition: now where it ranks first, else it leaves time to those that do.
+    fn due_until(&self, partition: Partition) -> Timestamp {
+        self.inner.store.now(partition) - HOLD_BACK * self.rank(partition)
     }
 
     async fn sweep_partition(
@@ -171,9 +188,8 @@ impl Engine {
         };
         let scan = Scan::first(Index::new(class.index()), limit)
             .within(partition)
-            .up_to(due_bound(store.now(partition)));
-        let due: Vec<Key> =
-            store.scan(scan).await?.iter().filter_map(crate::store::Entry::key).collect();
+            .up_to(due_bound(self.due_until(partition)));
+        let due: Vec<Key> = store.scan(scan).await?.iter().filter_map(Entry::key).collect();
         let due_entries = due.len();
         let done = futures_util::stream::iter(due)
             .map(|key| self.clone().do_due(key, Due { class, answering_since }));
@@ -213,3 +229,7 @@ const MOMENT: Duration = Duration::from_millis(1);
 /// The shortest pause after a look that left something undone.
 const STUCK: Duration = Duration::from_millis(200);
 const AT_ONCE: usize = 32;
+/// What each server that ranks higher adds to the time for which what is due is left to it.
+const HOLD_BACK: Duration = Duration::from_secs(1);
+/// How many entries ahead the next look is planned by, where there are other servers.
+const AHEAD: usize = 64;

@@ -103,7 +103,7 @@ impl Engine {
                         *change,
                         committed,
                     );
-                    self.follow_up(Some(&before.record), record.as_ref());
+                    self.follow_up(key, Some(&before.record), record.as_ref());
                     return Ok(Some(Done::new(record, answer, true, now)));
                 }
                 Err(error) => {
@@ -123,12 +123,14 @@ impl Engine {
     }
 
     pub(super) fn plan(&self, key: Key, before: Option<&Before>, change: &Change) -> WriteSet {
-        let queue = change
-            .record
-            .as_ref()
-            .filter(|new| becomes_ready(before.map(|before| &before.record), Some(new)));
-        let note =
-            queue.and_then(Record::operation).map_or("", |operation| operation.spec.queue.as_str());
+        let before_it = before.map(|before| &before.record);
+        let note = match change.record.as_ref().and_then(Record::operation) {
+            Some(operation) if becomes_ready(before_it, change.record.as_ref()) => {
+                operation.spec.queue.as_str()
+            }
+            Some(operation) if waits_for_time(operation) => FOR_THE_SCHEDULER,
+            _ => "",
+        };
         write_set(self.inner.store.keyspace(), key, before, change, note)
     }
 
@@ -184,7 +186,7 @@ impl Engine {
 
     /// Counts a commit, and tells the agents and dispatchers of this server what they would otherwise learn by hint or by
     /// looking.
-    pub(super) fn follow_up(&self, before: Option<&Record>, after: Option<&Record>) {
+    pub(super) fn follow_up(&self, key: Key, before: Option<&Record>, after: Option<&Record>) {
         match before {
             Some(Record::Operation(before)) => self.inner.metrics.changed(before, after),
             Some(Record::Tombstone(_)) => {}
@@ -192,15 +194,18 @@ impl Engine {
         }
         let Some(operation) = after.and_then(Record::operation) else { return };
         if becomes_ready(before, after) {
-            self.inner.dispatchers.wake(operation.spec.queue.as_str());
+            self.wake_by_rank(operation.spec.queue.as_str(), self.partition(key));
         }
-        let soon = |class: &DueClass| {
-            matches!(class, DueClass::Start | DueClass::Retry | DueClass::Resume)
-        };
-        if operation.places.due.iter().any(|(class, _)| soon(class)) {
+        if waits_for_time(operation) {
             self.inner.scheduler_wake.notify_one();
         }
     }
+}
+
+/// Whether the scheduler lets it go on.
+fn waits_for_time(operation: &Operation) -> bool {
+    let class = |class| matches!(class, DueClass::Start | DueClass::Retry | DueClass::Resume);
+    operation.places.due.iter().any(|(due, _)| class(*due))
 }
 
 pub(super) fn understand(found: &Stored) -> std::result::Result<Before, StoreError> {
@@ -245,5 +250,7 @@ impl Patience {
     }
 }
 
+/// The note of a hint about something that waits for its time; no queue has that name.
+pub(super) const FOR_THE_SCHEDULER: &str = "\0";
 const MAX_CONFLICTS: u32 = 100;
 const MAX_OUTAGES: u32 = 2;

@@ -30,7 +30,7 @@ pub(super) struct Dispatchers {
     queues: Mutex<HashMap<String, Arc<Dispatcher>>>,
 }
 
-struct Dispatcher {
+pub(super) struct Dispatcher {
     queue: String,
     line: Mutex<VecDeque<Arc<Seat>>>,
     wake: Notify,
@@ -39,6 +39,8 @@ struct Dispatcher {
     quiet: AtomicBool,
     /// A look is under way: room of those who wait longest is set aside for what it finds.
     looking: AtomicBool,
+    /// A look is about to come for what others were left a moment for.
+    late: AtomicBool,
 }
 
 /// What came of one look at the queue.
@@ -69,6 +71,12 @@ impl Dispatchers {
         if let Some(dispatcher) = lock(&self.queues).get(queue) {
             dispatcher.wake.notify_one();
         }
+    }
+
+    /// Whom to wake for what others are left a moment for; nobody where nobody is in the line, or that is about to be done.
+    pub(super) fn hold_back(&self, queue: &str) -> Option<Arc<Dispatcher>> {
+        let dispatcher = lock(&self.queues).get(queue).cloned()?;
+        (!dispatcher.late.swap(true, Ordering::AcqRel)).then_some(dispatcher)
     }
 
     /// A worker of a queue has room again: worth a look only where something may be ready.
@@ -118,6 +126,7 @@ impl Engine {
                 wake: Notify::new(),
                 quiet: AtomicBool::new(false),
                 looking: AtomicBool::new(false),
+                late: AtomicBool::new(false),
             });
             queues.insert(queue.to_owned(), dispatcher.clone());
             let (engine, serving) = (self.clone(), dispatcher.clone());
@@ -370,6 +379,12 @@ impl Taken {
 }
 
 impl Dispatcher {
+    /// The moment that others were left is over.
+    pub(super) fn wake(&self) {
+        self.late.store(false, Ordering::Release);
+        self.wake.notify_one();
+    }
+
     /// Whether anybody has room or wants an answer; those who left are forgotten.
     fn somebody_waits(&self) -> bool {
         let mut line = lock(&self.line);

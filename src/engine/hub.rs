@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, watch};
 
 use super::Engine;
+use super::commit::FOR_THE_SCHEDULER;
 use super::error::{Error, Result};
 use super::metrics::Present;
 use super::view::View;
@@ -199,10 +200,10 @@ impl Engine {
         let hub = &self.inner.hub;
         match event {
             Event::Hint(hint) => {
-                if let Ok(queue) = std::str::from_utf8(&hint.note)
-                    && !queue.is_empty()
-                {
-                    self.inner.dispatchers.wake(queue);
+                match std::str::from_utf8(&hint.note) {
+                    Ok("") | Err(_) => {}
+                    Ok(FOR_THE_SCHEDULER) => self.schedule_by_rank(hint.partition),
+                    Ok(queue) => self.wake_by_rank(queue, hint.partition),
                 }
                 self.inner.held.hint(hint.key, hint.revision);
                 if hub.known_revision(hint.key).is_some_and(|known| known < hint.revision) {

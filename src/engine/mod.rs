@@ -16,6 +16,7 @@ mod metrics;
 mod pace;
 mod page_token;
 mod pages;
+mod ranks;
 mod recent;
 mod seat;
 mod settings;
@@ -40,6 +41,7 @@ pub use self::caller::{Caller, Permission, Policy};
 pub use self::commit::Done;
 pub use self::error::{Error, Reason, Result};
 pub use self::pages::{ListPage, ListQuery};
+pub use self::ranks::Herald;
 pub use self::settings::Settings;
 pub use self::starts::{StartRequest, Started};
 pub use self::view::View;
@@ -52,6 +54,7 @@ use self::hub::Hub;
 use self::metered::Metered;
 use self::metrics::Metrics;
 use self::pace::Pace;
+use self::ranks::Ranks;
 use self::recent::Recent;
 use self::tasks::Tasks;
 
@@ -71,6 +74,7 @@ struct Inner {
     held: Held,
     settings: Settings,
     pace: Pace,
+    ranks: Ranks,
     recent: Recent,
     scheduler_wake: tokio::sync::Notify,
     tasks: Tasks,
@@ -91,7 +95,8 @@ impl Engine {
     }
 
     fn with(store: Arc<dyn Store>, clock: Arc<dyn Clock>, settings: Settings) -> Self {
-        let hub = Hub::new(store.keyspace().partitions());
+        let partitions = store.keyspace().partitions();
+        let hub = Hub::new(partitions);
         let metrics = Arc::new(Metrics::new());
         let store: Arc<dyn Store> = Arc::new(Metered { store, metrics: metrics.clone() });
         let engine = Self {
@@ -105,6 +110,7 @@ impl Engine {
                 held: Held::default(),
                 settings,
                 pace: Pace::default(),
+                ranks: Ranks::new(partitions),
                 recent: Recent::default(),
                 scheduler_wake: tokio::sync::Notify::new(),
                 tasks: Tasks::default(),
@@ -146,6 +152,7 @@ impl Engine {
         self.drain();
         self.inner.tasks.stop().await;
         self.flush_all_progress().await;
+        self.take_leave().await;
         self.inner.store.close().await;
     }
 

@@ -299,7 +299,7 @@ impl Engine {
     fn new_operation(&self, attempt: Attempt, committed: Committed) -> Result<Started> {
         let Attempt { key, change, generation, offer, .. } = attempt;
         let record = self.committed(Spot { key, generation }, None, change, committed);
-        self.follow_up(None, record.as_ref());
+        self.follow_up(key, None, record.as_ref());
         match (offer, &record) {
             (Some(mut offer), Some(record)) => self.hand_over(key, &mut offer, record.clone()),
             (None, Some(record)) if is_leased(record) => self.inner.metrics.given.to_starter(),

@@ -3,6 +3,7 @@
 mod hub;
 mod leases;
 mod lists;
+mod ranks;
 mod states;
 mod streams;
 mod two_servers;

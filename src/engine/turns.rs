@@ -183,9 +183,10 @@ impl Engine {
         let Decided { group, before, change, answers, generation, now } = decided;
         match result {
             Ok(committed) => {
-                let spot = Spot { key: group.key, generation };
+                let key = group.key;
+                let spot = Spot { key, generation };
                 let record = self.committed(spot, Some(before.stamps), *change, committed);
-                self.follow_up(Some(&before.record), record.as_ref());
+                self.follow_up(key, Some(&before.record), record.as_ref());
                 self.keep_pace(&group, record.as_ref());
                 outcomes
                     .tell(&group, answers, |answer| Done::new(record.clone(), answer, true, now));

@@ -133,7 +133,8 @@ pub fn decode(record: &super::Record) -> Result<Record, StoreError> {
         Some(stored::record::Kind::Tombstone(tombstone)) => {
             decode_tombstone(tombstone).map(Record::Tombstone)
         }
-        None => None,
+        // No name leads to a server.
+        Some(stored::record::Kind::Server(_)) | None => None,
     };
     decoded.ok_or_else(|| {
         StoreError::Damaged(format!("revision {} of {} bytes", record.revision, record.value.len()))

@@ -20,6 +20,7 @@ use prost_types::Any;
 use uuid::Uuid;
 
 use super::codec::{bodies_of, decode, encode};
+use super::servers::ServerId;
 use super::{Keyspace, Partition, Record as Stored};
 use crate::clock::Timestamp;
 use crate::operation::entries::{DueClass, entries};
@@ -62,6 +63,15 @@ fn the_golden_root_is_read_and_leads_to_the_same_places() {
     assert_eq!(keyspace.encode(), bytes);
 }
 
+#[test]
+fn the_golden_server_is_read_and_written_as_the_same_bytes() {
+    let server = stored(SERVER);
+    assert_eq!(ServerId::read(&server), Some(ServerId(SERVER_ID)));
+    assert_eq!(ServerId(SERVER_ID).encode(), server.value);
+    let key = ServerId(SERVER_ID).key();
+    assert_eq!(format!("{key:?}"), "Key(00000000000000004142434445464748)");
+}
+
 /// What is removed from an index is computed from the record, so an entry must be found where an older longhaul put it.
 #[test]
 fn the_index_entries_of_golden_records_lie_where_they_lay() {
@@ -88,8 +98,11 @@ fn the_index_entries_of_golden_records_lie_where_they_lay() {
 
 #[test]
 fn every_golden_file_belongs_to_a_record() {
-    let known: BTreeSet<String> =
-        records().into_iter().map(|(file, _)| file.to_owned()).chain([ROOT.to_owned()]).collect();
+    let known: BTreeSet<String> = records()
+        .into_iter()
+        .map(|(file, _)| file.to_owned())
+        .chain([ROOT, SERVER].map(str::to_owned))
+        .collect();
     LazyLock::force(&WRITTEN);
     let files = fs::read_dir(folder()).expect("the folder of golden files");
     let name = |file: std::io::Result<fs::DirEntry>| {
@@ -473,7 +486,8 @@ static WRITTEN: LazyLock<()> = LazyLock::new(|| {
     fs::create_dir_all(folder()).expect("the folder of golden files");
     let root = Keyspace::new(Uuid::from_u128(ID), 3, SECRET).encode();
     let values = records().into_iter().map(|(file, record)| (file, encode(&record).to_vec()));
-    for (file, value) in values.chain([(ROOT, root)]) {
+    let server = ServerId(SERVER_ID).encode().to_vec();
+    for (file, value) in values.chain([(ROOT, root), (SERVER, server)]) {
         if !path(file).exists() {
             fs::write(path(file), value).expect("a golden file written");
         }
@@ -489,6 +503,8 @@ fn folder() -> PathBuf {
 }
 
 const ROOT: &str = "root";
+const SERVER: &str = "server";
+const SERVER_ID: [u8; 8] = [0x41, 0x42, 0x43, 0x44, 0x45, 0x46, 0x47, 0x48];
 const ID: u128 = 0x3132_3334_3536_3738_393a_3b3c_3d3e_3f40;
 const SECRET: [u8; 32] = [0x5a; 32];
 /// Not in the value, but beside it.

@@ -28,6 +28,7 @@ mod keyspace;
 pub mod memory;
 pub mod plan;
 pub mod redis;
+pub mod servers;
 mod write_set;
 
 use async_trait::async_trait;

@@ -17,6 +17,7 @@ mod payloads;
 mod probing;
 mod processes;
 mod queueing;
+mod ranks;
 mod serving;
 mod starting;
 mod streams;

@@ -1,0 +1,189 @@
+//! The servers that run on the store, and the rank of this one among them for each partition.
+//!
+//! Each server gives a sign of life now and then; those that did so lately share the partitions by rendezvous hashing. Ranks
+//! only keep servers from meeting at the same entries: a server that knows of no other ranks first everywhere and holds
+//! nothing back, and where two believe that of themselves, compare-and-set lets one of them have it.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::Engine;
+use super::error::Result;
+use super::random;
+use crate::store::servers::{self, ServerId};
+use crate::store::{
+    CommitError, Entry, Index, Key, Keyspace, Partition, Record, Scan, StoreError, WriteSet,
+};
+
+/// Tells the other servers that this one is there, and learns of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Herald;
+
+/// What this server knows of its ranks.
+pub(super) struct Ranks {
+    id: ServerId,
+    /// By partition; 0 is first.
+    by_partition: Vec<AtomicU8>,
+    /// There may be a record of this server.
+    announced: AtomicBool,
+    /// When the other servers were last known, in microseconds as the engine's clock counts elapsed time.
+    known: AtomicU64,
+}
+
+impl Ranks {
+    /// Those of a server that knows of no other.
+    pub(super) fn new(partitions: u16) -> Self {
+        Self {
+            id: ServerId(random()),
+            by_partition: (0..partitions).map(|_| AtomicU8::new(0)).collect(),
+            announced: AtomicBool::new(false),
+            known: AtomicU64::new(0),
+        }
+    }
+
+    fn of(&self, partition: Partition) -> u32 {
+        let rank = self.by_partition.get(usize::from(partition.0));
+        rank.map_or(0, |rank| rank.load(Ordering::Relaxed).into())
+    }
+
+    /// Ranks this server among these others.
+    fn set(&self, keyspace: &Keyspace, others: &[ServerId]) {
+        for (partition, rank) in keyspace.all().zip(&self.by_partition) {
+            let own = (score(keyspace, self.id, partition), self.id);
+            let higher =
+                others.iter().filter(|other| (score(keyspace, **other, partition), **other) > own);
+            rank.store(u8::try_from(higher.count()).unwrap_or(u8::MAX), Ordering::Relaxed);
+        }
+    }
+}
+
+/// The same on every server.
+fn score(keyspace: &Keyspace, server: ServerId, partition: Partition) -> [u8; 8] {
+    keyspace.hash("rank", &[&server.0[..], &partition.0.to_be_bytes()].concat())
+}
+
+impl Herald {
+    /// Gives a sign of life and looks for those of the others.
+    pub async fn run_once(self, engine: &Engine) -> Result<()> {
+        Ok(engine.beat().await?)
+    }
+}
+
+impl Engine {
+    /// How many live servers come before this one in a partition; 0 where it is the first, or knows of no other.
+    pub fn rank(&self, partition: Partition) -> u32 {
+        self.inner.ranks.of(partition)
+    }
+
+    /// Whether this server ranks first everywhere, as it does when it is alone.
+    pub(super) fn ranks_first_everywhere(&self) -> bool {
+        self.inner.ranks.by_partition.iter().all(|rank| rank.load(Ordering::Relaxed) == 0)
+    }
+
+    /// Something became ready in a queue. A server that does not rank first there leaves it a moment to those that do.
+    pub(super) fn wake_by_rank(&self, queue: &str, partition: Partition) {
+        let rank = self.rank(partition);
+        if rank == 0 {
+            self.inner.dispatchers.wake(queue);
+        } else if let Some(late) = self.inner.dispatchers.hold_back(queue) {
+            let engine = self.clone();
+            self.inner.tasks.spawn("held back", async move {
+                engine.idle_for(HOLD_BACK * rank).await;
+                late.wake();
+            });
+        }
+    }
+
+    /// Something comes due soon in a partition, as a hint says.
+    pub(super) fn schedule_by_rank(&self, partition: Partition) {
+        if self.rank(partition) == 0 {
+            self.inner.scheduler_wake.notify_one();
+        }
+    }
+
+    pub(super) fn run_herald(&self) {
+        let engine = self.clone();
+        self.inner.tasks.spawn("herald", async move {
+            loop {
+                if let Err(error) = engine.beat().await {
+                    tracing::warn!(%error, "could not tell other servers of this one");
+                }
+                engine.idle_for(BEAT).await;
+            }
+        });
+    }
+
+    async fn beat(&self) -> std::result::Result<(), StoreError> {
+        let (ranks, now) = (&self.inner.ranks, self.inner.clock.elapsed().as_micros() as u64);
+        match self.exchange().await {
+            Ok(others) => {
+                ranks.known.store(now, Ordering::Relaxed);
+                ranks.set(self.inner.store.keyspace(), &others);
+                Ok(())
+            }
+            Err(error) => {
+                let unheard = now.saturating_sub(ranks.known.load(Ordering::Relaxed));
+                if Duration::from_micros(unheard) >= STALE {
+                    ranks.set(self.inner.store.keyspace(), &[]);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Writes this server's sign of life and clears away those that have grown old; the other servers that live.
+    async fn exchange(&self) -> std::result::Result<Vec<ServerId>, StoreError> {
+        let (store, ranks) = (&self.inner.store, &self.inner.ranks);
+        let now = store.now(servers::PARTITION);
+        let (mut last, mut others, mut removals) = (None, Vec::new(), Vec::new());
+        for (key, record) in self.servers().await? {
+            if key == ranks.id.key() {
+                last = Some(record.revision);
+            } else if now.since(servers::last_beat(&record)) >= STALE {
+                removals.push(servers::removal(key, record.revision));
+            } else {
+                others.extend(ServerId::read(&record));
+            }
+        }
+        ranks.announced.store(true, Ordering::Relaxed);
+        let sets: Vec<WriteSet> = [ranks.id.beat(last)].into_iter().chain(removals).collect();
+        // Who conflicts is somebody who cleared away, here or there: the next beat sees to what is left.
+        match store.commit(sets).await.into_iter().next() {
+            Some(Err(CommitError::Unavailable(error))) => Err(error),
+            _ => Ok(others),
+        }
+    }
+
+    /// The records of all servers.
+    pub(super) async fn servers(&self) -> std::result::Result<Vec<(Key, Record)>, StoreError> {
+        let store = &self.inner.store;
+        let scan = Scan::first(Index::new(servers::SERVERS), AT_MOST).within(servers::PARTITION);
+        let keys: Vec<Key> = store.scan(scan).await?.iter().filter_map(Entry::key).collect();
+        let records = store.get(&keys).await?;
+        Ok(keys.into_iter().zip(records).filter_map(|(key, record)| Some((key, record?))).collect())
+    }
+
+    /// Takes leave of the other servers. Where that fails they notice by themselves.
+    pub(super) async fn take_leave(&self) {
+        let (store, ranks) = (&self.inner.store, &self.inner.ranks);
+        let announced = ranks.announced.swap(false, Ordering::Relaxed);
+        if !announced || store.answering_since(servers::PARTITION).is_none() {
+            return;
+        }
+        let key = ranks.id.key();
+        if let Ok(found) = store.get(&[key]).await
+            && let Some(record) = found.into_iter().next().flatten()
+        {
+            drop(store.commit(vec![servers::removal(key, record.revision)]).await);
+        }
+    }
+}
+
+/// What each server that ranks higher adds to the time for which work is left to its workers.
+const HOLD_BACK: Duration = Duration::from_millis(2);
+/// How often a server gives a sign of life.
+const BEAT: Duration = Duration::from_secs(2);
+/// Three of them missing, and it counts as gone.
+const STALE: Duration = Duration::from_secs(6);
+/// More servers than anybody runs.
+const AT_MOST: usize = 1_000;
