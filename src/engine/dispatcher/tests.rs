@@ -37,6 +37,7 @@ fn line_of(count: usize) -> (Dispatcher, Vec<Arc<Seat>>) {
         wake: Notify::new(),
         quiet: AtomicBool::new(true),
         looking: AtomicBool::new(false),
+        late: AtomicBool::new(false),
     };
     (dispatcher, seats)
 }
