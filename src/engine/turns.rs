@@ -98,7 +98,7 @@ impl Engine {
         mut groups: Vec<Group>,
         outcomes: &mut Outcomes,
     ) -> Vec<Group> {
-        if let Err(error) = self.read_missing(&mut groups).await {
+        if let Err(error) = self.read_missing(&mut groups, outcomes).await {
             for group in &groups {
                 self.put_back(group);
                 outcomes.refuse(group, &error);
@@ -136,18 +136,31 @@ impl Engine {
         again
     }
 
-    async fn read_missing(&self, groups: &mut [Group]) -> std::result::Result<(), StoreError> {
-        let missing: Vec<&mut Group> =
-            groups.iter_mut().filter(|group| group.before.is_none()).collect();
-        if missing.is_empty() {
+    /// Leaves those that can be read: one damaged record must not keep the others from being written.
+    async fn read_missing(
+        &self,
+        groups: &mut Vec<Group>,
+        outcomes: &mut Outcomes,
+    ) -> std::result::Result<(), StoreError> {
+        let missing = groups.iter().filter(|group| group.before.is_none());
+        let keys: Vec<Key> = missing.map(|group| group.key).collect();
+        if keys.is_empty() {
             return Ok(());
         }
-        let keys: Vec<Key> = missing.iter().map(|group| group.key).collect();
-        let found = self.inner.store.get(&keys).await?;
-        for (group, found) in missing.into_iter().zip(found) {
-            group.before = found.map(|found| understand(&found)).transpose()?;
-            group.fresh = true;
-        }
+        let mut found = self.inner.store.get(&keys).await?.into_iter();
+        groups.retain_mut(|group| {
+            if group.before.is_none() {
+                let record = found.next().flatten();
+                match record.map(|record| understand(&record)).transpose() {
+                    Ok(before) => (group.before, group.fresh) = (before, true),
+                    Err(damaged) => {
+                        outcomes.refuse(group, &damaged);
+                        return false;
+                    }
+                }
+            }
+            true
+        });
         Ok(())
     }
 

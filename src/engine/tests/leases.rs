@@ -3,9 +3,12 @@ use std::time::Duration;
 use prost_types::Any;
 
 use super::{Bench, caller, request, wish};
+use crate::engine::Reason;
+use crate::engine::turns::Job;
 use crate::limits::MAX_REPLY_BYTES;
 use crate::operation::State;
 use crate::operation::command::{Command, Proof, Release};
+use crate::operation::name::Name;
 use crate::operation::payload::type_url;
 use crate::store::faulty::Fault;
 use crate::store::{Check, Mark, Partition, Put, Store, WriteSet};
@@ -83,12 +86,7 @@ async fn a_record_that_cannot_be_read_does_not_block_its_queue() {
     let damaged = bench.start("a").await;
     bench.clock.advance(Duration::from_secs(1));
     bench.start("b").await;
-    let key = bench.store.keyspace().key(damaged.as_str());
-    let revision =
-        bench.store.get(&[key]).await.expect("there")[0].as_ref().expect("record").revision;
-    let mut set = WriteSet::new(Partition(0), Check::At(key, revision));
-    set.puts.push(Put { key, visible: Mark::New, fencing: Mark::Keep(0), value: "?".into() });
-    bench.store.commit(vec![set]).await.remove(0).expect("damage");
+    damage(&bench, &damaged).await;
 
     let mut batch = bench.engine.lease(&caller(), wish(1)).await.expect("batch");
     let leased = batch.load(MAX_REPLY_BYTES).await.expect("leases");
@@ -105,6 +103,27 @@ async fn a_record_that_cannot_be_read_does_not_block_its_queue() {
             .expect("leases")
             .is_empty()
     );
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_read_does_not_keep_others_of_its_batch_from_being_written() {
+    let bench = Bench::new();
+    let (damaged, whole) = (bench.start("a").await, bench.start("b").await);
+    damage(&bench, &damaged).await;
+    let cancel = |name: &Name| Job { key: bench.engine.key(name), command: Command::Cancel };
+    let mut outcomes = bench.engine.apply_jobs(vec![cancel(&damaged), cancel(&whole)]).await;
+    assert!(outcomes.pop().expect("two").expect("written").expect("there").changed);
+    assert_eq!(outcomes.pop().expect("one").expect_err("unreadable").reason, Reason::Internal);
+}
+
+/// Puts something into the store that is no record.
+async fn damage(bench: &Bench, name: &Name) {
+    let key = bench.store.keyspace().key(name.as_str());
+    let found = bench.store.get(&[key]).await.expect("there");
+    let revision = found[0].as_ref().expect("record").revision;
+    let mut set = WriteSet::new(Partition(0), Check::At(key, revision));
+    set.puts.push(Put { key, visible: Mark::New, fencing: Mark::Keep(0), value: "?".into() });
+    bench.store.commit(vec![set]).await.remove(0).expect("damage");
 }
 
 #[tokio::test]
