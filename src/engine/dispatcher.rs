@@ -102,6 +102,13 @@ impl Dispatchers {
         }
     }
 
+    /// Whether a start in that queue may be given away.
+    #[cfg(test)]
+    pub(super) fn is_quiet(&self, queue: &str) -> bool {
+        let dispatcher = lock(&self.queues).get(queue).cloned();
+        dispatcher.is_some_and(|dispatcher| dispatcher.quiet.load(Ordering::Acquire))
+    }
+
     /// How many there are.
     #[cfg(test)]
     pub(super) fn count(&self) -> usize {

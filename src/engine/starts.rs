@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use prost_types::Any;
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::Engine;
@@ -107,6 +108,15 @@ impl Engine {
             .into_iter()
             .map(|request| self.prepare(caller, request?, First::Whoever))
             .collect();
+        let count = attempts.len();
+        let engine = self.clone();
+        let starting = async move { engine.commit_starts(attempts).await };
+        let gone = || (0..count).map(|_| Err(Error::draining())).collect();
+        self.see_through(starting).await.unwrap_or_else(gone)
+    }
+
+    /// Writes them together.
+    async fn commit_starts(&self, attempts: Vec<Result<Attempt>>) -> Vec<Result<Started>> {
         let sets = attempts.iter().flatten().map(|attempt| self.set_of(attempt)).collect();
         let mut results = self.inner.store.commit(sets).await.into_iter();
         let mut started = Vec::with_capacity(attempts.len());
@@ -141,8 +151,30 @@ impl Engine {
         first: First,
     ) -> Result<Started> {
         let attempt = self.prepare(caller, request, first)?;
+        if attempt.offer.is_none() {
+            return self.commit_start(attempt).await;
+        }
+        let engine = self.clone();
+        let starting = async move { engine.commit_start(attempt).await };
+        self.see_through(starting).await.unwrap_or_else(|| Err(Error::draining()))
+    }
+
+    async fn commit_start(&self, attempt: Attempt) -> Result<Started> {
         let result = self.commit_one(self.set_of(&attempt)).await;
         self.finish_start(attempt, result).await
+    }
+
+    /// Goes on although whoever asked hangs up: a worker may have been given what was started, and must hear of it.
+    async fn see_through<T: Send + 'static>(
+        &self,
+        starting: impl Future<Output = T> + Send + 'static,
+    ) -> Option<T> {
+        let (sender, receiver) = oneshot::channel();
+        self.inner.tasks.finish("start", async move {
+            // Nobody listens where the caller is gone.
+            let _ = sender.send(starting.await);
+        });
+        receiver.await.ok()
     }
 
     fn set_of(&self, attempt: &Attempt) -> WriteSet {

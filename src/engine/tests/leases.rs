@@ -1,8 +1,9 @@
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use prost_types::Any;
 
-use super::{Bench, caller, request, wish};
+use super::{Bench, LeaseRequest, caller, request, wish};
 use crate::engine::Reason;
 use crate::engine::turns::Job;
 use crate::limits::MAX_REPLY_BYTES;
@@ -76,6 +77,24 @@ async fn a_lease_whose_commit_was_not_heard_of_is_known_again() {
     bench.start("a").await;
     bench.store.inject([Fault::AppliedUnknown]);
     let mut batch = bench.engine.lease(&caller(), wish(1)).await.expect("batch");
+    assert_eq!(batch.load(MAX_REPLY_BYTES).await.expect("leases").len(), 1);
+    batch.told();
+}
+
+#[tokio::test]
+async fn what_was_given_to_a_worker_reaches_it_although_its_starter_has_hung_up() {
+    let bench = Bench::new();
+    let wish = LeaseRequest { wait: Duration::from_mins(1), ..wish(1) };
+    let (engine, caller) = (bench.engine.clone(), caller());
+    let mut leasing = std::pin::pin!(engine.lease(&caller, wish));
+    assert!(leasing.as_mut().now_or_never().is_none());
+    // The dispatcher has looked, and found nothing.
+    while !engine.inner.dispatchers.is_quiet("q") {
+        tokio::task::yield_now().await;
+    }
+    let starting = engine.start_operation(&caller, request("a"));
+    assert!(starting.now_or_never().is_none(), "hung up while it is written");
+    let mut batch = leasing.await.expect("batch");
     assert_eq!(batch.load(MAX_REPLY_BYTES).await.expect("leases").len(), 1);
     batch.told();
 }
