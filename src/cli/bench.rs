@@ -5,20 +5,15 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::calls::ServerArg;
 use super::output;
 use crate::bench::{self, Options, Scenario};
 
 /// Measures a server that runs; what is started expires after an hour.
 #[derive(Debug, Args)]
 pub(super) struct BenchArgs {
-    /// The server to measure
-    #[arg(
-        long,
-        value_name = "HOST:PORT",
-        default_value = "127.0.0.1:50051",
-        env = "LONGHAUL_SERVER"
-    )]
-    server: String,
+    #[command(flatten)]
+    server: ServerArg,
     /// How to print the results
     #[arg(long, value_enum, default_value = "text")]
     output: Output,
@@ -65,7 +60,7 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let options = Options {
-        server: args.server.clone(),
+        server: args.server.address.clone(),
         duration: Duration::try_from_secs_f64(args.seconds)?,
         scenarios: if args.only.is_empty() { Scenario::ALL.to_vec() } else { args.only.clone() },
         pids: args.pids.clone(),

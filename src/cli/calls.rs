@@ -17,17 +17,24 @@ use crate::proto::longhaul::v1::{
 };
 use crate::wire::json::Registry;
 
-/// Where the server is, and how to say what it answers.
+/// Which server to talk to.
 #[derive(Clone, Debug, Args)]
-pub(super) struct Connection {
+pub(super) struct ServerArg {
     /// The server
     #[arg(
-        long,
+        long = "server",
         default_value = "127.0.0.1:50051",
         env = "LONGHAUL_SERVER",
         value_name = "HOST:PORT"
     )]
-    server: String,
+    pub(super) address: String,
+}
+
+/// Where the server is, and how to say what it answers.
+#[derive(Clone, Debug, Args)]
+pub(super) struct Connection {
+    #[command(flatten)]
+    server: ServerArg,
     /// Text is for people, proto3 JSON for programs
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
@@ -105,7 +112,7 @@ pub(super) struct ResumeArgs {
 
 impl Connection {
     pub(super) async fn connect(&self) -> Result<Client, Failure> {
-        Ok(Client::connect(&self.server).await?)
+        Ok(Client::connect(&self.server.address).await?)
     }
 
     pub(super) fn wants_json(&self) -> bool {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::calls::ServerArg;
 use super::exit::Failure;
 use super::serve::shutdown_signals;
 use crate::client::Client;
@@ -13,14 +14,8 @@ use crate::worker::command::{Options, work};
 /// What `work` takes.
 #[derive(Debug, Args)]
 pub(super) struct WorkArgs {
-    /// The server
-    #[arg(
-        long,
-        default_value = "127.0.0.1:50051",
-        env = "LONGHAUL_SERVER",
-        value_name = "HOST:PORT"
-    )]
-    server: String,
+    #[command(flatten)]
+    server: ServerArg,
     /// The queue to work on
     #[arg(long, default_value = "default", value_name = "QUEUE")]
     queue: String,
@@ -43,7 +38,7 @@ pub(super) struct WorkArgs {
 }
 
 pub(super) async fn run(args: WorkArgs) -> Result<(), Failure> {
-    let client = Client::connect(&args.server).await?;
+    let client = Client::connect(&args.server.address).await?;
     let options = Options {
         queue: args.queue,
         worker: args.worker.unwrap_or_else(|| format!("work-{}", std::process::id())),

@@ -14,6 +14,8 @@ use std::time::Duration;
 
 use super::{Caller, Engine, LeaseRequest, StartRequest};
 use crate::clock::{ManualClock, Timestamp};
+use crate::operation::command::{Renew, Report};
+use crate::operation::lease::Token;
 use crate::operation::name::{Id, Name, Parent, Queue};
 use crate::proto::longhaul::v1 as pb;
 use crate::store::embedded::{self, EmbeddedStore};
@@ -97,5 +99,19 @@ fn wish(max: usize) -> LeaseRequest {
         max,
         duration: Duration::from_secs(30),
         wait: Duration::ZERO,
+    }
+}
+
+/// A report of that lease that says nothing yet.
+fn report(token: Token) -> Report {
+    Report {
+        renew: Renew { token, duration: None, cancel_acknowledged: false },
+        number: 0,
+        progress: None,
+        metadata: None,
+        checkpoint: None,
+        partial_errors: Vec::new(),
+        related_resources: Vec::new(),
+        status_detail: String::new(),
     }
 }

@@ -1,11 +1,11 @@
 use std::time::Duration;
 
 use super::super::{Reaper, Reason, Scheduler, StartRequest};
-use super::{Bench, caller, name, request, wish};
+use super::{Bench, caller, name, report, request, wish};
 use crate::clock::Timestamp;
 use crate::limits::{DEFAULT_TTL, MAX_REPLY_BYTES};
 use crate::operation::State;
-use crate::operation::command::{Command, Proof, Renew, Report, Suspend};
+use crate::operation::command::{Command, Proof, Report, Suspend};
 use crate::operation::lease::Token;
 use crate::proto::google::rpc::Status;
 use crate::proto::longhaul::v1 as pb;
@@ -183,17 +183,4 @@ async fn a_server_that_stops_commits_the_progress_that_it_held_back() {
     bench.engine.stop().await;
     drop(bench);
     assert_eq!(shown(&Bench::embedded(folder.path())).await, "last");
-}
-
-fn report(token: Token) -> Report {
-    Report {
-        renew: Renew { token, duration: None, cancel_acknowledged: false },
-        number: 0,
-        progress: None,
-        metadata: None,
-        checkpoint: None,
-        partial_errors: Vec::new(),
-        related_resources: Vec::new(),
-        status_detail: String::new(),
-    }
 }

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::request;
 use crate::clock::{Clock, SystemClock};
 use crate::engine::{Caller, Engine, LeaseRequest, Leased, Reason, StartRequest};
-use crate::operation::command::{Command, Complete, Proof, Renew, Report};
+use crate::operation::command::{Command, Complete, Proof};
 use crate::operation::name::{Parent, Queue};
 use crate::operation::{Operation, State};
-use crate::proto::longhaul::v1 as pb;
 use crate::store::memory::MemoryStore;
 use crate::store::{Keyspace, Store};
 
@@ -23,17 +23,7 @@ async fn start(engine: &Engine) -> Operation {
         parent: Parent::parse("tests/engine").expect("parent"),
         id: None,
         queue: Queue::parse("queue").expect("queue"),
-        method: String::new(),
-        request: None,
-        metadata_type: String::new(),
-        response_type: String::new(),
-        initial_metadata: None,
-        options: pb::OperationOptions::default(),
-        server_metadata: true,
-        validate_only: false,
-        request_id: String::new(),
-        fingerprint: [0; 16],
-        trace_parent: String::new(),
+        ..request("any")
     };
     let started = engine.start_operation(&Caller::default(), request).await.expect("started");
     started.view.operation.clone()
@@ -55,17 +45,7 @@ async fn lease(engine: &Engine, wait: Duration) -> Vec<Leased> {
 }
 
 fn report(leased: &Leased) -> Command {
-    let token = leased.lease().expect("lease").token;
-    Command::Report(Box::new(Report {
-        renew: Renew { token, duration: None, cancel_acknowledged: false },
-        number: 0,
-        progress: None,
-        metadata: None,
-        checkpoint: None,
-        partial_errors: Vec::new(),
-        related_resources: Vec::new(),
-        status_detail: String::new(),
-    }))
+    Command::Report(Box::new(super::report(leased.lease().expect("lease").token)))
 }
 
 fn complete(leased: &Leased, fingerprint: u8) -> Command {
