@@ -10,7 +10,7 @@ use crate::operation::command::{
     Resume, Suspend, Take,
 };
 use crate::operation::entries::DueClass;
-use crate::operation::lease::Token;
+use crate::operation::lease::{Holder, Token};
 use crate::operation::name::{Name, Queue};
 use crate::operation::{Applied, Record, Start, apply, start};
 use crate::proto::google::rpc::Status;
@@ -101,6 +101,16 @@ pub(super) fn release(token: Token, seen: bool) -> Command {
     Command::Release(Box::new(release))
 }
 
+/// What a stream gives back that its worker never saw.
+pub(super) fn release_of_stream(token: Token, holder: Holder) -> Command {
+    match release(token, false) {
+        Command::Release(release) => {
+            Command::Release(Box::new(Release { holder: Some(holder), ..*release }))
+        }
+        other => other,
+    }
+}
+
 pub(super) fn suspend(token: Token, resume_time: Option<Timestamp>) -> Command {
     let suspend = Suspend {
         proof: proof(token),
@@ -120,8 +130,8 @@ pub(super) const fn adopt(token: Token) -> Command {
     Command::Adopt(Adopt { token, holder: [2; 8], duration: LEASE })
 }
 
-pub(super) const fn disown(token: Token) -> Command {
-    Command::Disown(Disown { token, holder: [1; 8], grace: Duration::from_secs(3) })
+pub(super) const fn disown(token: Token, holder: Holder) -> Command {
+    Command::Disown(Disown { token, holder, grace: Duration::from_secs(3) })
 }
 
 pub(super) fn report(token: Token, number: i64) -> Command {

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use super::samples::{
-    END, LEASE, START, TOKEN, adopt, complete, delete, disown, due, fail, pause, release, renew,
-    report, resume, states, suspend, take,
+    END, LEASE, START, TOKEN, adopt, complete, delete, disown, due, fail, pause, release,
+    release_of_stream, renew, report, resume, states, suspend, take,
 };
 use crate::operation::command::Command;
 use crate::operation::entries::DueClass;
@@ -90,13 +90,15 @@ fn workers() -> Vec<(&'static str, Command)> {
         ("Lease", take(other)),
         ("Renew", Command::Renew(renew(TOKEN))),
         ("Adopt", adopt(TOKEN)),
-        ("Disown", disown(TOKEN)),
+        ("Disown", disown(TOKEN, [1; 8])),
+        ("Disown, another's stream", disown(TOKEN, [9; 8])),
         ("Report", report(TOKEN, 1)),
         ("Complete", complete(TOKEN)),
         ("Fail, final", fail(TOKEN, 3, None)),
         ("Fail, retryable", fail(TOKEN, 14, None)),
         ("Fail, CANCELLED", fail(TOKEN, 1, None)),
         ("Release", release(TOKEN, true)),
+        ("Release, another's stream", release_of_stream(TOKEN, [9; 8])),
         ("Suspend", suspend(TOKEN, None)),
         ("Complete, another's token", complete(other)),
     ]
