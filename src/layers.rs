@@ -12,8 +12,8 @@ const LAYERS: [&[&str]; 10] = [
     &["grpc"],
     &["wire"],
     &["engine"],
-    &["store"],
-    &["operation"],
+    &["record"],
+    &["operation", "store"],
     &["clock", "lane", "limits", "probes", "proto"],
 ];
 

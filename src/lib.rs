@@ -1,7 +1,7 @@
 //! longhaul: a server for long-running operations.
 //!
 //! Data flows one way: faces (`grpc`) turn a request into a command, the `engine` reads the record, the pure `operation`
-//! decides, the `store` commits, and a hint tells everybody else. See `ARCHITECTURE.md`.
+//! decides, `record` plans what to write, the `store` commits, and a hint tells everybody else. See `ARCHITECTURE.md`.
 
 pub mod bench;
 pub mod cli;
@@ -19,6 +19,7 @@ mod opening;
 pub mod operation;
 pub mod probes;
 pub mod proto;
+pub mod record;
 pub mod server;
 pub mod store;
 pub mod wire;

@@ -212,7 +212,7 @@ impl Engine {
 
     /// Does what is due for one record; whether it changed.
     async fn do_due(self, key: Key, due: Due) -> bool {
-        match self.apply_to_key(key, &Command::Due(due)).await {
+        match self.apply_to_key(key, Command::Due(due)).await {
             Ok(done) => done.is_some_and(|done| done.changed),
             Err(error) => {
                 tracing::warn!(class = due.class.as_str(), %error, "could not do what is due; trying again");

@@ -10,7 +10,7 @@ use crate::operation::command::{Command, Proof, Release};
 use crate::operation::lease::Lease;
 use crate::operation::payload::Payload;
 use crate::operation::{Operation, Record};
-use crate::store::codec::Slot;
+use crate::record::operation::Slot;
 use crate::store::{Key, StoreError};
 
 /// A lease that was committed.
@@ -198,7 +198,7 @@ impl Engine {
             let engine = self.clone();
             self.inner.tasks.finish("release", async move {
                 let command = Command::Release(Box::new(release));
-                let released = engine.apply_to_key(grant.key, &command).await;
+                let released = engine.apply_to_key(grant.key, command).await;
                 // A lease that is no more, or never was, needs no giving back.
                 if let Err(error) = released.map(drop).or_else(|error| if error.reason == Reason::LeaseLost { Ok(()) } else { Err(error) }) {
                     tracing::warn!(%error, "cannot give back a lease that its worker never saw; it will expire");

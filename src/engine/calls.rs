@@ -14,7 +14,7 @@ use crate::operation::command::{Command, Delete, Pause, Resume};
 use crate::operation::name::Name;
 use crate::operation::{Record, Rejection};
 use crate::proto::google::longrunning::Operation as Published;
-use crate::store::codec::{Slot, glance};
+use crate::record::operation::{Slot, glance};
 
 impl Engine {
     /// The operation now.
@@ -78,13 +78,13 @@ impl Engine {
     /// Asks for it to stop; that it does shows later.
     pub async fn cancel(&self, caller: &Caller, name: &Name) -> Result<Done> {
         self.inner.policy.authorise(caller, Permission::Write, name.parent())?;
-        self.apply(name, &Command::Cancel).await
+        self.apply(name, Command::Cancel).await
     }
 
     /// Is no longer interested in it.
     pub async fn delete(&self, caller: &Caller, name: &Name) -> Result<Done> {
         self.inner.policy.authorise(caller, Permission::Write, name.parent())?;
-        self.apply(name, &Command::Delete(Delete { nonce: random() })).await
+        self.apply(name, Command::Delete(Delete { nonce: random() })).await
     }
 
     /// Parks it.
@@ -97,7 +97,7 @@ impl Engine {
     ) -> Result<Arc<View>> {
         self.inner.policy.authorise(caller, Permission::Write, name.parent())?;
         let pause = Pause { etag, reason, nonce: random() };
-        self.apply(name, &Command::Pause(pause)).await?;
+        self.apply(name, Command::Pause(pause)).await?;
         self.view(name).await
     }
 
@@ -111,7 +111,7 @@ impl Engine {
     ) -> Result<Arc<View>> {
         self.inner.policy.authorise(caller, Permission::Write, name.parent())?;
         let resume = Resume { etag, input, nonce: random() };
-        self.apply(name, &Command::Resume(Box::new(resume))).await?;
+        self.apply(name, Command::Resume(Box::new(resume))).await?;
         self.view(name).await
     }
 
@@ -121,7 +121,7 @@ impl Engine {
         let partition = self.inner.store.keyspace().partition(key);
         let mut missed = None;
         for _ in 0..READS {
-            let before = self.read(key).await?.ok_or_else(|| Error::not_found(name))?;
+            let before = self.read::<Record>(key).await?.ok_or_else(|| Error::not_found(name))?;
             if let Some(gone) = before.record.gone(self.inner.store.now(partition)) {
                 return Err(gone.into());
             }

@@ -12,17 +12,17 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::batch::{Grant, weight};
-use super::commit::{Spot, understand};
-use super::error::Reason;
 use super::seat::{Offer, Place, Seat};
+use super::transact::{Assumed, Decision, Ended, Transaction};
 use super::{Engine, random};
+use crate::clock::Timestamp;
 use crate::limits::MAX_REPLY_BYTES;
 use crate::operation::command::{Command, Take};
 use crate::operation::entries::ready_index;
 use crate::operation::lease::Token;
-use crate::operation::{Applied, Change, apply};
-use crate::store::plan::Before;
-use crate::store::{CommitError, Committed, Entry, Index, Key, Scan, StoreError};
+use crate::operation::{Applied, Record, apply};
+use crate::record::{self, Before, Change};
+use crate::store::{CommitError, Entry, Index, Key, Scan, StoreError};
 
 /// The dispatchers of one server, by queue.
 #[derive(Default)]
@@ -58,11 +58,12 @@ struct Round {
 struct Candidate {
     key: Key,
     command: Command,
-    before: Before,
-    change: Box<Change>,
+    before: Option<Before<Record>>,
+    change: Option<Box<Change<Record>>>,
     /// Which of the offers it is for.
     offer: usize,
-    generation: u64,
+    /// It turned out that it cannot be leased.
+    refused: bool,
 }
 
 impl Dispatchers {
@@ -248,11 +249,9 @@ impl Engine {
     ) -> std::result::Result<(Vec<Candidate>, usize), StoreError> {
         let store = &self.inner.store;
         let (mut waiting, mut given, mut bytes, mut unfit) = (0, 0, 0, 0);
-        let generations: Vec<u64> =
-            keys.iter().map(|key| self.inner.hub.generation(self.partition(*key))).collect();
         let records = store.get(keys).await?;
         let mut candidates = Vec::with_capacity(keys.len());
-        for ((key, record), generation) in keys.iter().zip(records).zip(generations) {
+        for (key, record) in keys.iter().zip(records) {
             let Some(before) = record.as_ref().and_then(readable) else {
                 unfit += 1;
                 continue;
@@ -266,14 +265,13 @@ impl Engine {
             let command = Command::Lease(self.take_for(&offer.seat));
             let now = store.now(self.partition(*key));
             if let Ok(Applied::Changed(change)) = apply(&before.record, &command, now) {
-                let key = *key;
                 candidates.push(Candidate {
-                    key,
+                    key: *key,
                     command,
-                    before,
-                    change,
+                    before: Some(before),
+                    change: Some(Box::new((*change).into())),
                     offer: waiting,
-                    generation,
+                    refused: false,
                 });
                 (given, bytes) = (given + 1, bytes + size);
             } else {
@@ -284,25 +282,15 @@ impl Engine {
     }
 
     /// Commits the leases.
-    async fn take_all(&self, offers: &[Offer], candidates: Vec<Candidate>) -> Taken {
+    async fn take_all(&self, offers: &[Offer], mut candidates: Vec<Candidate>) -> Taken {
         let mut taken = Taken::of(offers.len());
-        let sets = candidates.iter().map(|candidate| {
+        for candidate in &candidates {
             self.expect(candidate.key, &offers[candidate.offer].seat);
-            self.plan(candidate.key, Some(&candidate.before), &candidate.change)
-        });
-        let results = self.inner.store.commit(sets.collect()).await;
-        for (candidate, result) in candidates.into_iter().zip(results) {
+        }
+        let ends = self.transact(&mut candidates).await;
+        for (candidate, ended) in candidates.into_iter().zip(ends) {
             let (key, offer) = (candidate.key, candidate.offer);
-            let grant = match result {
-                Ok(committed) => self.granted(candidate, committed),
-                Err(CommitError::Unavailable(error)) => {
-                    self.ask_again(candidate, error, &mut taken).await
-                }
-                Err(CommitError::Conflict | CommitError::Early) => {
-                    taken.raced = true;
-                    None
-                }
-            };
+            let grant = self.granted(candidate, ended, &mut taken);
             match &grant {
                 Some(_) => self.inner.metrics.given.by_dispatcher(),
                 None => self.inner.held.leave(key, &offers[offer].seat),
@@ -312,34 +300,27 @@ impl Engine {
         taken
     }
 
-    fn granted(&self, candidate: Candidate, committed: Committed) -> Option<Grant> {
-        let Candidate { key, before, change, generation, .. } = candidate;
-        let spot = Spot { key, generation };
-        let record = self.committed(spot, Some(before.stamps), *change, committed);
-        record.and_then(|record| Grant::new(key, record))
-    }
-
-    /// It is not known whether the lease was given: the token tells.
-    async fn ask_again(
+    fn granted(
         &self,
         candidate: Candidate,
-        error: StoreError,
+        ended: Ended<Record>,
         taken: &mut Taken,
     ) -> Option<Grant> {
-        match self.apply_to_key(candidate.key, &candidate.command).await {
-            Ok(done) => done
-                .and_then(|done| done.record)
-                .and_then(|record| Grant::new(candidate.key, record)),
-            // Somebody else has it.
-            Err(refused) if refused.reason != Reason::StoreUnavailable => {
-                taken.raced = true;
-                None
-            }
-            Err(_) => {
-                let lost =
-                    candidate.change.record.and_then(|record| Grant::new(candidate.key, record));
+        let Candidate { key, change, refused, .. } = candidate;
+        match ended {
+            Ended::Written { record, .. } => record.and_then(|record| Grant::new(key, record)),
+            // The store had taken it without saying so.
+            Ended::Kept { before: Some(before), .. } if !refused => Grant::new(key, before.record),
+            Ended::Failed(CommitError::Unavailable(error)) => {
+                let lost = change.and_then(|change| change.main);
+                let lost = lost.and_then(|record| Grant::new(key, record));
                 self.release_unseen(lost.into_iter().collect());
                 taken.outage = Some(error);
+                None
+            }
+            // Another worker has it.
+            Ended::Kept { .. } | Ended::Failed(_) | Ended::Unknown => {
+                taken.raced = true;
                 None
             }
         }
@@ -368,6 +349,46 @@ impl Engine {
             queues.remove(&dispatcher.queue);
         }
         idle
+    }
+}
+
+impl Transaction for Candidate {
+    type Kind = Record;
+
+    fn key(&self) -> Key {
+        self.key
+    }
+
+    fn assume(&mut self) -> Assumed<Record> {
+        self.before.take().map_or(Assumed::Nothing, Assumed::Known)
+    }
+
+    fn decide(
+        &mut self,
+        before: Option<&Before<Record>>,
+        certain: bool,
+        now: Timestamp,
+    ) -> Decision<Record> {
+        if !certain && let Some(change) = self.change.take() {
+            return Decision::Commit(change);
+        }
+        // After an unknown outcome the token tells whether the lease was given.
+        match before.map(|before| apply(&before.record, &self.command, now)) {
+            Some(Ok(Applied::Changed(change))) => Decision::Commit(Box::new((*change).into())),
+            Some(Ok(Applied::Unchanged(_))) => Decision::Keep,
+            Some(Err(_)) | None => {
+                self.refused = true;
+                Decision::Keep
+            }
+        }
+    }
+
+    fn withdrawn(&mut self, change: Change<Record>) {
+        self.change = Some(Box::new(change));
+    }
+
+    fn competes(&self) -> bool {
+        false
     }
 }
 
@@ -467,8 +488,8 @@ impl Dispatcher {
 }
 
 /// A record that can be read. One that cannot must not keep everything behind it in the queue from being taken.
-fn readable(record: &crate::store::Record) -> Option<Before> {
-    understand(record)
+fn readable(found: &crate::store::Record) -> Option<Before<Record>> {
+    record::read(found)
         .inspect_err(
             |error| tracing::error!(%error, "passing over what is ready but cannot be read"),
         )

@@ -239,7 +239,7 @@ impl From<NameError> for Box<Error> {
 impl From<StoreError> for Box<Error> {
     fn from(error: StoreError) -> Self {
         match &error {
-            StoreError::Damaged(_) => Error::internal(&error),
+            StoreError::Damaged(_) | StoreError::Newer(_) => Error::internal(&error),
             StoreError::Away(_) | StoreError::Foreign(_) | StoreError::Closed => {
                 tracing::warn!(cause = %error, "the store is unavailable");
                 let message = match &error {

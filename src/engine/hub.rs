@@ -10,12 +10,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, watch};
 
 use super::Engine;
-use super::commit::FOR_THE_SCHEDULER;
 use super::error::{Error, Result};
 use super::metrics::Present;
 use super::view::View;
 use crate::operation::{Record, Rejection};
-use crate::store::codec::decode;
+use crate::record::{self, Note};
 use crate::store::{Event, Key, Partition, StoreError};
 
 /// What is known of an operation.
@@ -158,8 +157,8 @@ impl Engine {
         key: Key,
         record: &crate::store::Record,
     ) -> std::result::Result<Result<Arc<View>>, StoreError> {
-        let record = match decode(record) {
-            Ok(record) => record,
+        let record = match record::read::<Record>(record) {
+            Ok(before) => before.record,
             Err(damaged) => return Ok(Err(damaged.into())),
         };
         if let Some(gone) =
@@ -200,10 +199,10 @@ impl Engine {
         let hub = &self.inner.hub;
         match event {
             Event::Hint(hint) => {
-                match std::str::from_utf8(&hint.note) {
-                    Ok("") | Err(_) => {}
-                    Ok(FOR_THE_SCHEDULER) => self.schedule_by_rank(hint.partition),
-                    Ok(queue) => self.wake_by_rank(queue, hint.partition),
+                match Note::decode(&hint.note) {
+                    Note::Changed => {}
+                    Note::Scheduled => self.schedule_by_rank(hint.partition),
+                    Note::Ready(queue) => self.wake_by_rank(&queue, hint.partition),
                 }
                 self.inner.held.hint(hint.key, hint.revision);
                 if hub.known_revision(hint.key).is_some_and(|known| known < hint.revision) {

@@ -161,7 +161,7 @@ impl Metrics {
                 self.unavailable.inc();
             }
             // One record cannot be read; the store is there.
-            StoreError::Damaged(_) => {}
+            StoreError::Damaged(_) | StoreError::Newer(_) => {}
         }
     }
 }

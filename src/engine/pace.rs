@@ -11,8 +11,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::Engine;
+use super::commands::{Job, Outcome};
 use super::error::Reason;
-use super::turns::{Job, Outcome};
 use crate::operation::Operation;
 use crate::operation::command::{Command, Report};
 use crate::operation::lease::Token;

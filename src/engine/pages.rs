@@ -15,7 +15,7 @@ use crate::limits::MAX_REPLY_BYTES;
 use crate::operation::entries::{LIST, parent_prefix};
 use crate::operation::name::ParentPattern;
 use crate::operation::{Operation, Record};
-use crate::store::codec::decode;
+use crate::record;
 use crate::store::{Entry, Index, Key, Partition, Scan};
 
 /// What to list.
@@ -167,9 +167,9 @@ impl Engine {
         let records = self.inner.store.get(&keys).await?;
         let mut operations = Vec::with_capacity(entries.len());
         for (entry, record) in entries.into_iter().zip(records) {
-            let record = record.as_ref().map(decode).transpose()?;
+            let record = record.as_ref().map(record::read::<Record>).transpose()?;
             let now = self.inner.store.now(entry.partition);
-            let operation = match record {
+            let operation = match record.map(|before| before.record) {
                 Some(record) if record.gone(now).is_some() => None,
                 Some(Record::Operation(operation)) => Some(*operation),
                 _ => None,

@@ -10,10 +10,11 @@ use std::time::Duration;
 use super::Engine;
 use super::error::Result;
 use super::random;
-use crate::store::servers::{self, ServerId};
-use crate::store::{
-    CommitError, Entry, Index, Key, Keyspace, Partition, Record, Scan, StoreError, WriteSet,
-};
+use super::transact::{Assumed, Commit, Decision, Ended, Observed, Transaction};
+use crate::clock::Timestamp;
+use crate::record::server::{self, Server, ServerId};
+use crate::record::{self, Before, Change};
+use crate::store::{CommitError, Entry, Index, Key, Keyspace, Partition, Scan, StoreError};
 
 /// Tells the other servers that this one is there, and learns of them.
 #[derive(Clone, Copy, Debug)]
@@ -131,51 +132,107 @@ impl Engine {
         }
     }
 
-    /// Writes this server's sign of life and clears away those that have grown old; the other servers that live.
+    /// Writes this server's sign of life and removes the records of servers that are gone; returns the others.
     async fn exchange(&self) -> std::result::Result<Vec<ServerId>, StoreError> {
         let (store, ranks) = (&self.inner.store, &self.inner.ranks);
-        let now = store.now(servers::PARTITION);
-        let (mut last, mut others, mut removals) = (None, Vec::new(), Vec::new());
-        for (key, record) in self.servers().await? {
+        let now = store.now(server::PARTITION);
+        let mut beat = Sign::of(ranks.id.key(), Some(Server { id: ranks.id }));
+        let (mut others, mut signs) = (Vec::new(), Vec::new());
+        for (key, before) in self.servers().await? {
             if key == ranks.id.key() {
-                last = Some(record.revision);
-            } else if now.since(servers::last_beat(&record)) >= STALE {
-                removals.push(servers::removal(key, record.revision));
+                beat.before = Some(before);
+            } else if now.since(server::last_beat(before.stamps.revision)) >= STALE {
+                let only = Some(before.stamps.revision);
+                signs.push(Sign { before: Some(before), only, ..Sign::of(key, None) });
             } else {
-                others.extend(ServerId::read(&record));
+                others.push(before.record.id);
             }
         }
         ranks.announced.store(true, Ordering::Relaxed);
-        let sets: Vec<WriteSet> = [ranks.id.beat(last)].into_iter().chain(removals).collect();
-        // Who conflicts is somebody who cleared away, here or there: the next beat sees to what is left.
-        match store.commit(sets).await.into_iter().next() {
-            Some(Err(CommitError::Unavailable(error))) => Err(error),
+        signs.insert(0, beat);
+        // A conflict means that another server removed a record, ours or a stale one: the next beat sees to it.
+        match self.transact(&mut signs).await.into_iter().next() {
+            Some(Ended::Failed(CommitError::Unavailable(error))) => Err(error),
             _ => Ok(others),
         }
     }
 
-    /// The records of all servers.
-    pub(super) async fn servers(&self) -> std::result::Result<Vec<(Key, Record)>, StoreError> {
+    /// The records of all servers that can be read.
+    pub(super) async fn servers(
+        &self,
+    ) -> std::result::Result<Vec<(Key, Before<Server>)>, StoreError> {
         let store = &self.inner.store;
-        let scan = Scan::first(Index::new(servers::SERVERS), AT_MOST).within(servers::PARTITION);
+        let scan = Scan::first(Index::new(server::SERVERS), AT_MOST).within(server::PARTITION);
         let keys: Vec<Key> = store.scan(scan).await?.iter().filter_map(Entry::key).collect();
         let records = store.get(&keys).await?;
-        Ok(keys.into_iter().zip(records).filter_map(|(key, record)| Some((key, record?))).collect())
+        let readable = |(key, found): (Key, Option<_>)| Some((key, record::read(&found?).ok()?));
+        Ok(keys.into_iter().zip(records).filter_map(readable).collect())
     }
 
     /// Takes leave of the other servers. Where that fails they notice by themselves.
     pub(super) async fn take_leave(&self) {
         let (store, ranks) = (&self.inner.store, &self.inner.ranks);
         let announced = ranks.announced.swap(false, Ordering::Relaxed);
-        if !announced || store.answering_since(servers::PARTITION).is_none() {
-            return;
+        if announced && store.answering_since(server::PARTITION).is_some() {
+            drop(self.transact_one(&mut Sign::of(ranks.id.key(), None)).await);
         }
-        let key = ranks.id.key();
-        if let Ok(found) = store.get(&[key]).await
-            && let Some(record) = found.into_iter().next().flatten()
-        {
-            drop(store.commit(vec![servers::removal(key, record.revision)]).await);
+    }
+}
+
+/// A sign of life, or the end of one.
+struct Sign {
+    key: Key,
+    /// The record as it was read a moment ago.
+    before: Option<Before<Server>>,
+    after: Option<Server>,
+    /// Only if the record still has this revision.
+    only: Option<u64>,
+}
+
+impl Sign {
+    const fn of(key: Key, after: Option<Server>) -> Self {
+        Self { key, before: None, after, only: None }
+    }
+}
+
+impl Transaction for Sign {
+    type Kind = Server;
+
+    fn key(&self) -> Key {
+        self.key
+    }
+
+    fn assume(&mut self) -> Assumed<Server> {
+        match (self.before.take(), self.after) {
+            (Some(before), _) => Assumed::Known(before),
+            (None, Some(_)) => Assumed::Absent,
+            (None, None) => Assumed::Nothing,
         }
+    }
+
+    fn decide(
+        &mut self,
+        before: Option<&Before<Server>>,
+        _certain: bool,
+        _now: Timestamp,
+    ) -> Decision<Server> {
+        let revision = before.map(|before| before.stamps.revision);
+        let gone = revision.is_none() && self.after.is_none();
+        if gone || self.only.is_some_and(|only| revision != Some(only)) {
+            return Decision::Keep;
+        }
+        Decision::Commit(Box::new(Change { visible: true, ..Change::of(self.after) }))
+    }
+
+    /// A server that has given a sign of life meanwhile is not removed.
+    fn competes(&self) -> bool {
+        false
+    }
+}
+
+impl Observed for Server {
+    fn observe(_engine: &Engine, commit: Commit<Self>) -> Option<Self> {
+        commit.change.main
     }
 }
 

@@ -7,26 +7,25 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::operation::{Record, Stamps};
+use crate::record::{Before, Kind};
 use crate::store::Key;
-use crate::store::codec::must_detach;
-use crate::store::plan::Before;
 
 /// Records by key, at most [`CAPACITY`].
 #[derive(Default)]
 pub(super) struct Recent {
-    records: Mutex<HashMap<Key, Before>>,
+    records: Mutex<HashMap<Key, Before<Record>>>,
 }
 
 impl Recent {
     /// What was written last, if that is known; it is known no more.
-    pub(super) fn take(&self, key: Key) -> Option<Before> {
+    pub(super) fn take(&self, key: Key) -> Option<Before<Record>> {
         self.lock().remove(&key)
     }
 
     /// Keeps what a commit wrote where a worker holds the operation; not where its payloads lie beside the record.
     pub(super) fn keep(&self, key: Key, record: &Record, stamps: Stamps) {
         let held = record.operation().is_some_and(|operation| operation.state.lease().is_some());
-        if !held || must_detach(record) {
+        if !held || record.must_detach() {
             return;
         }
         let before = Before { record: record.clone(), stamps };
@@ -47,7 +46,7 @@ impl Recent {
         self.lock().clear();
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Before>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Before<Record>>> {
         self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

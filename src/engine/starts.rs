@@ -9,16 +9,18 @@ use uuid::Uuid;
 use super::Engine;
 use super::batch::Grant;
 use super::caller::{Caller, Permission};
-use super::commit::{Patience, Spot};
 use super::error::{Error, Reason, Result};
 use super::seat::Offer;
+use super::transact::{Assumed, Decision, Ended, Transaction};
 use super::view::View;
+use crate::clock::Timestamp;
 use crate::operation::command::Take;
 use crate::operation::lease::{Fingerprint, Token};
 use crate::operation::name::{Id, Name, Parent, Queue};
-use crate::operation::{Change, Operation, Record, Rejection, Start, start};
+use crate::operation::{Operation, Record, Rejection, Start, start};
 use crate::proto::longhaul::v1 as pb;
-use crate::store::{CommitError, Committed, Key, WriteSet};
+use crate::record::{Before, Change};
+use crate::store::Key;
 
 /// A producer's wish, checked by whoever read it.
 #[derive(Clone, Debug)]
@@ -62,14 +64,23 @@ pub struct Started {
     pub replayed: bool,
 }
 
-/// A start on its way: what would be written, and under which key.
+/// A start on its way to the store.
 struct Attempt {
     key: Key,
-    start: Start,
-    change: Change,
-    generation: u64,
+    /// What it is recognised by.
+    identity: Identity,
+    /// What to write.
+    change: Option<Box<Change<Record>>>,
     /// The waiting worker that gets it with the same commit.
     offer: Option<Offer>,
+}
+
+/// What tells a start from others under the same name.
+struct Identity {
+    name: Name,
+    uid: Uuid,
+    request_id: String,
+    fingerprint: Fingerprint,
 }
 
 /// With what lease an operation begins.
@@ -117,16 +128,26 @@ impl Engine {
 
     /// Writes them together.
     async fn commit_starts(&self, attempts: Vec<Result<Attempt>>) -> Vec<Result<Started>> {
-        let sets = attempts.iter().flatten().map(|attempt| self.set_of(attempt)).collect();
-        let mut results = self.inner.store.commit(sets).await.into_iter();
-        let mut started = Vec::with_capacity(attempts.len());
+        let (mut prepared, mut refused) = (Vec::new(), Vec::new());
         for attempt in attempts {
-            started.push(match attempt {
-                Err(error) => Err(error),
+            match attempt {
                 Ok(attempt) => {
-                    self.finish_start(attempt, results.next().unwrap_or(Err(CommitError::Conflict)))
-                        .await
+                    prepared.push(attempt);
+                    refused.push(None);
                 }
+                Err(error) => refused.push(Some(error)),
+            }
+        }
+        let ends = self.transact(&mut prepared).await;
+        let mut ended = prepared.into_iter().zip(ends);
+        let mut started = Vec::with_capacity(refused.len());
+        for refusal in refused {
+            started.push(match refusal {
+                Some(error) => Err(error),
+                None => match ended.next() {
+                    Some((attempt, ended)) => self.finish_start(attempt, ended).await,
+                    None => Err(Error::draining()),
+                },
             });
         }
         started
@@ -135,8 +156,8 @@ impl Engine {
     /// Checks a start without doing it: what it would be called, done, with an empty response (AIP-151).
     pub async fn validate_start(&self, caller: &Caller, request: StartRequest) -> Result<Name> {
         let attempt = self.prepare(caller, request, First::Nobody)?;
-        match self.read(attempt.key).await? {
-            None => Ok(attempt.start.name),
+        match self.read::<Record>(attempt.key).await? {
+            None => Ok(attempt.identity.name),
             Some(before) => self
                 .recognise(&attempt, before.record)
                 .await
@@ -159,9 +180,9 @@ impl Engine {
         self.see_through(starting).await.unwrap_or_else(|| Err(Error::draining()))
     }
 
-    async fn commit_start(&self, attempt: Attempt) -> Result<Started> {
-        let result = self.commit_one(self.set_of(&attempt)).await;
-        self.finish_start(attempt, result).await
+    async fn commit_start(&self, mut attempt: Attempt) -> Result<Started> {
+        let ended = self.transact_one(&mut attempt).await;
+        self.finish_start(attempt, ended).await
     }
 
     /// Goes on although whoever asked hangs up: a worker may have been given what was started, and must hear of it.
@@ -175,10 +196,6 @@ impl Engine {
             let _ = sender.send(starting.await);
         });
         receiver.await.ok()
-    }
-
-    fn set_of(&self, attempt: &Attempt) -> WriteSet {
-        self.plan(attempt.key, None, &attempt.change)
     }
 
     /// Room for it with a worker that waits here, where nothing else is ready: the start then commits with that worker's lease
@@ -211,7 +228,13 @@ impl Engine {
             First::Starter(take) => Some(Take { token: self.starters_token(uid), ..take }),
             _ => offer.as_ref().map(|offer| self.take_for(&offer.seat)),
         };
-        let start_command = Start {
+        let identity = Identity {
+            name: name.clone(),
+            uid,
+            request_id: request.request_id.clone(),
+            fingerprint: request.fingerprint,
+        };
+        let command = Start {
             name,
             uid,
             queue: request.queue,
@@ -227,12 +250,12 @@ impl Engine {
             trace_parent: request.trace_parent,
             lease,
         };
-        let change = start(start_command.clone(), self.inner.store.now(partition));
+        let change = start(command, self.inner.store.now(partition));
         if change.is_err() {
             self.forget_offer(key, offer.as_ref());
         }
-        let generation = self.inner.hub.generation(partition);
-        Ok(Attempt { key, start: start_command, change: change?, generation, offer })
+        let change = Some(Box::new(change?.into()));
+        Ok(Attempt { key, identity, change, offer })
     }
 
     /// The worker does not get it.
@@ -273,39 +296,26 @@ impl Engine {
         Ok(Name::new(&request.parent, &id)?)
     }
 
-    async fn finish_start(
-        &self,
-        mut attempt: Attempt,
-        mut result: std::result::Result<Committed, CommitError>,
-    ) -> Result<Started> {
-        let mut patience = Patience::default();
-        loop {
-            let error = match result {
-                Ok(committed) => return self.new_operation(attempt, committed),
-                Err(error) => error,
-            };
+    async fn finish_start(&self, mut attempt: Attempt, ended: Ended<Record>) -> Result<Started> {
+        match ended {
+            Ended::Written { record, .. } => self.new_operation(attempt, record),
             // Mostly because there is one of that name already.
-            let found = match patience.spend(error) {
-                Ok(()) => {
-                    self.read(attempt.key).await.inspect_err(|_| self.give_up(&mut attempt))?
-                }
-                Err(error) => {
-                    self.give_up(&mut attempt);
-                    return Err(error);
-                }
-            };
-            if let Some(before) = found {
+            Ended::Kept { before: Some(before), .. } => {
                 self.settle_offer(&mut attempt, &before.record);
-                return self.recognise(&attempt, before.record).await;
+                self.recognise(&attempt, before.record).await
             }
-            result = self.commit_one(self.set_of(&attempt)).await;
+            failed => {
+                self.give_up(&mut attempt);
+                failed.into_result()?;
+                Err(Error::busy(&attempt.identity.name))
+            }
         }
     }
 
     /// It is not known whether the start was written: a lease that may be in it must not wait for its expiry.
     fn give_up(&self, attempt: &mut Attempt) {
         let Some(offer) = attempt.offer.take() else { return };
-        let record = attempt.change.record.clone();
+        let record = attempt.change.take().and_then(|change| change.main);
         let lost = record.and_then(|record| Grant::new(attempt.key, record));
         self.take_back(&offer.seat, lost.into_iter().collect());
     }
@@ -314,7 +324,8 @@ impl Engine {
     fn settle_offer(&self, attempt: &mut Attempt, found: &Record) {
         let Some(mut offer) = attempt.offer.take() else { return };
         let token = |record: &Record| record.operation()?.state.lease().map(|lease| lease.token);
-        let ours = attempt.change.record.as_ref().and_then(token);
+        let change = attempt.change.as_ref();
+        let ours = change.and_then(|change| change.main.as_ref()).and_then(token);
         if ours.is_some() && ours == token(found) {
             self.hand_over(attempt.key, &mut offer, found.clone());
         } else {
@@ -328,10 +339,8 @@ impl Engine {
         self.take_back(&offer.seat, unheard);
     }
 
-    fn new_operation(&self, attempt: Attempt, committed: Committed) -> Result<Started> {
-        let Attempt { key, change, generation, offer, .. } = attempt;
-        let record = self.committed(Spot { key, generation }, None, change, committed);
-        self.follow_up(key, None, record.as_ref());
+    fn new_operation(&self, attempt: Attempt, record: Option<Record>) -> Result<Started> {
+        let Attempt { key, offer, .. } = attempt;
         match (offer, &record) {
             (Some(mut offer), Some(record)) => self.hand_over(key, &mut offer, record.clone()),
             (None, Some(record)) if is_leased(record) => self.inner.metrics.given.to_starter(),
@@ -347,7 +356,7 @@ impl Engine {
 
     /// What is under the name already: this very start, the same request before, or somebody else's.
     async fn recognise(&self, attempt: &Attempt, record: Record) -> Result<Started> {
-        let wanted = &attempt.start;
+        let wanted = &attempt.identity;
         let gone =
             record.gone(self.inner.store.now(self.inner.store.keyspace().partition(attempt.key)));
         let operation = match (record, gone) {
@@ -375,6 +384,37 @@ impl Engine {
             None => self.view(&name).await?,
         };
         Ok(Started { view, replayed: !ours })
+    }
+}
+
+impl Transaction for Attempt {
+    type Kind = Record;
+
+    fn key(&self) -> Key {
+        self.key
+    }
+
+    fn assume(&mut self) -> Assumed<Record> {
+        Assumed::Absent
+    }
+
+    fn decide(
+        &mut self,
+        before: Option<&Before<Record>>,
+        _certain: bool,
+        _now: Timestamp,
+    ) -> Decision<Record> {
+        match (before, self.change.take()) {
+            (None, Some(change)) => Decision::Commit(change),
+            (_, change) => {
+                self.change = change;
+                Decision::Keep
+            }
+        }
+    }
+
+    fn withdrawn(&mut self, change: Change<Record>) {
+        self.change = Some(Box::new(change));
     }
 }
 

@@ -7,7 +7,7 @@ use prost_types::Any;
 use crate::operation::payload::Payload;
 use crate::operation::{Operation, State};
 use crate::proto::google::longrunning::{Operation as Published, operation::Result as Outcome};
-use crate::store::codec::{Slot, attach, body_key};
+use crate::record::operation::{Slot, attach, body_key};
 use crate::store::{BodyKey, Key, Store, StoreError};
 
 /// What callers see.

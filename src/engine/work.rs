@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::batch::{LeaseBatch, Leased};
 use super::caller::{Caller, Permission};
+use super::commands::Job;
 use super::error::{Error, Result};
 use super::seat::Seat;
 use super::starts::{StartRequest, Started};
-use super::turns::Job;
 use super::{Done, Engine};
 use crate::operation::command::{Command, Renew};
 use crate::operation::name::{Name, Queue};
@@ -85,7 +85,7 @@ impl Engine {
                 match self.hold_back(key, report) {
                     Some(report) => Command::Report(report),
                     // The progress waits; that the lease lives, and what is asked of its worker, is said now.
-                    None => return self.apply(name, &Command::Renew(renew)).await,
+                    None => return self.apply(name, Command::Renew(renew)).await,
                 }
             }
             other => other,

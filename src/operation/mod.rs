@@ -56,6 +56,14 @@ impl Record {
         }
     }
 
+    /// The operation, unless it is a tombstone.
+    pub fn operation(&self) -> Option<&Operation> {
+        match self {
+            Self::Operation(operation) => Some(operation),
+            Self::Tombstone(_) => None,
+        }
+    }
+
     /// Why callers see nothing of it, where they do not: deleted, or kept as long as promised, whether cleared away yet or not.
     pub fn gone(&self, now: Timestamp) -> Option<Rejection> {
         match self {

@@ -14,9 +14,12 @@ pub enum StoreError {
     /// The store was closed.
     #[error("the store is closed")]
     Closed,
-    /// What is stored cannot be read: a damaged record, or one of a newer format.
+    /// A stored record cannot be read.
     #[error("a stored record cannot be read: {0}")]
     Damaged(String),
+    /// A stored record is of a kind that a newer version wrote.
+    #[error("a stored record was written by a newer version: {0}")]
+    Newer(String),
 }
 
 impl StoreError {
@@ -24,7 +27,9 @@ impl StoreError {
     pub const fn retry_delay(&self) -> Duration {
         match self {
             Self::Away(_) => Duration::from_millis(500),
-            Self::Foreign(_) | Self::Closed | Self::Damaged(_) => Duration::from_secs(5),
+            Self::Foreign(_) | Self::Closed | Self::Damaged(_) | Self::Newer(_) => {
+                Duration::from_secs(5)
+            }
         }
     }
 }

@@ -20,6 +20,18 @@ impl Key {
         member.last_chunk().copied().map(Self)
     }
 
+    /// The key of a further record, which lies in the same partition as this one.
+    ///
+    /// Records that must be written by one commit have keys beside each other.
+    #[must_use]
+    pub fn beside(self, number: u64) -> Self {
+        let hash = blake3::hash(&[&self.0[..], &number.to_be_bytes()].concat());
+        let mut bytes = self.0;
+        // The partition follows from the first four bytes.
+        bytes[4..].copy_from_slice(&hash.as_bytes()[..Self::LENGTH - 4]);
+        Self(bytes)
+    }
+
     /// Its bytes.
     pub const fn as_bytes(&self) -> &[u8; Self::LENGTH] {
         &self.0

@@ -1,7 +1,7 @@
 //! A small ordered record store, the same on every backend.
 //!
 //! Versioned records, ordered indexes, one atomic [`WriteSet`], a feed of hints. The store does not know what an operation
-//! is: deciding belongs to [`crate::operation`], and what is written follows from its outcome.
+//! is, nor any other kind of record: those belong to the layer above.
 //!
 //! Promises, each of which the `conformance` suite shows on every backend:
 //! - a write set is applied whole or not at all, and only if all its checks hold;
@@ -9,7 +9,6 @@
 //! - what `commit` acknowledged is what every later `get` and `scan` sees;
 //! - a hint follows the commit that it is about; a lost one is noticed as a gap within a second.
 
-pub mod codec;
 #[cfg(test)]
 pub(crate) mod conformance;
 #[cfg(test)]
@@ -18,17 +17,11 @@ pub mod embedded;
 mod error;
 pub mod faulty;
 mod feed;
-#[cfg(test)]
-mod golden;
-#[cfg(test)]
-mod histories;
 mod index;
 mod key;
 mod keyspace;
 pub mod memory;
-pub mod plan;
 pub mod redis;
-pub mod servers;
 mod write_set;
 
 use async_trait::async_trait;

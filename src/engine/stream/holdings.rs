@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use super::messages::Signal;
 use crate::clock::Timestamp;
+use crate::engine::commands::Job;
 use crate::engine::error::Reason;
 use crate::engine::held::Standing;
 use crate::engine::seat::Place;
-use crate::engine::turns::Job;
 use crate::engine::{Engine, batch::Grant};
 use crate::operation::Operation;
 use crate::operation::command::{Command, Disown, Proof, Release};

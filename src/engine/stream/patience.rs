@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use crate::engine::batch::Grant;
-use crate::engine::commit::understand;
+use crate::engine::commands::{Job, Outcome};
 use crate::engine::error::{Reason, Result};
 use crate::engine::held::Standing;
-use crate::engine::turns::{Job, Outcome};
 use crate::engine::{Engine, Leased};
+use crate::operation::Record;
+use crate::record;
 use crate::store::{Key, Record as Stored};
 
 impl Engine {
@@ -60,7 +61,7 @@ impl Engine {
 
 fn standing((key, found): (&Key, Option<Stored>)) -> Option<(Key, Standing)> {
     let Some(found) = found else { return Some((*key, Standing::of(None, u64::MAX))) };
-    let before = understand(&found).ok()?;
+    let before = record::read::<Record>(&found).ok()?;
     Some((*key, Standing::of(before.record.operation(), found.revision)))
 }
 

@@ -5,7 +5,7 @@ use prost_types::Any;
 
 use super::{Bench, LeaseRequest, caller, request, wish};
 use crate::engine::Reason;
-use crate::engine::turns::Job;
+use crate::engine::commands::Job;
 use crate::limits::MAX_REPLY_BYTES;
 use crate::operation::State;
 use crate::operation::command::{Command, Proof, Release};

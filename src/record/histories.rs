@@ -15,10 +15,9 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use prost_types::Any;
 use uuid::Uuid;
 
-use super::codec::{Slot, attach, bodies_of, body_key, decode, detach, encode};
-use super::memory::MemoryStore;
-use super::plan::{Before, write_set};
-use super::{BodyKey, Index, Key, Keyspace, Record as Stored, Scan, Store};
+use super::operation::{Slot, attach, body_key};
+use super::{Change as Write, Kind, read, write_set};
+
 use crate::clock::{Clock, ManualClock, Timestamp};
 use crate::limits::MAX_INLINE_BYTES;
 use crate::operation::command::{
@@ -32,6 +31,10 @@ use crate::operation::payload::Payload;
 use crate::operation::{Applied, Change, Operation, Record, Stamps, Start, State, apply, start};
 use crate::proto::google::rpc::Status;
 use crate::proto::longhaul::v1 as pb;
+use crate::store::memory::MemoryStore;
+use crate::store::{BodyKey, Index, Key, Keyspace, Record as Stored, Scan, Store};
+
+type Before = super::Before<Record>;
 
 #[test]
 fn every_record_of_a_history_survives_being_stored() {
@@ -81,8 +84,8 @@ fn no_damage_to_a_stored_record_brings_the_decoder_down() {
         for step in &steps {
             let Some((key, change)) = history.decide(step) else { continue };
             let after = change.record.map(|mut record| {
-                detach(&mut record, key);
-                value = encode(&record);
+                record.detach(key);
+                value = record.encode();
                 Before { record, stamps: history.next_stamps() }
             });
             history.settle(step, after);
@@ -104,21 +107,23 @@ fn no_damage_to_a_stored_record_brings_the_decoder_down() {
 
 /// Reads what may be no record. What is read all the same can be used, and is stored as it was read.
 fn read_anything(bytes: &[u8]) {
-    let Ok(record) = decode(&stored(Bytes::copy_from_slice(bytes), Stamps::default())) else {
+    let stored_bytes = stored(Bytes::copy_from_slice(bytes), Stamps::default());
+    let Ok(Before { record, .. }) = read(&stored_bytes) else {
         return;
     };
     entries(&record, &[7; 16]);
-    bodies_of(&record, Key::from_bytes([7; 16]));
-    let value = encode(&record);
-    let again = decode(&stored(value.clone(), Stamps::default())).expect("written by us");
-    assert_eq!(encode(&again), value);
+    record.bodies(Key::from_bytes([7; 16]));
+    let value = record.encode();
+    let again: Before = read(&stored(value.clone(), Stamps::default())).expect("written by us");
+    assert_eq!(again.record.encode(), value);
 }
 
 /// Stores a record and reads it.
 fn there_and_back(record: Record, key: Key, stamps: Stamps) -> Record {
     let mut without = record.clone();
-    let bodies = detach(&mut without, key);
-    let read = decode(&stored(encode(&without), stamps)).expect("written just now");
+    let bodies = without.detach(key);
+    let found = stored(without.encode(), stamps);
+    let read: Record = read::<Record>(&found).expect("written just now").record;
     assert_eq!(read, as_read(without, stamps));
 
     let mut whole = read.clone();
@@ -183,9 +188,10 @@ impl Found {
 
     /// Writes a change as the engine does. Returns what is stored then.
     fn commit(&mut self, key: Key, before: Option<&Before>, change: &Change) -> Option<Before> {
-        let set = write_set(self.store.keyspace(), key, before, change, "note");
+        let write: Write<Record> = change.clone().into();
+        let set = write_set(self.store.keyspace(), key, before, &write);
         // What the change itself brings, whether or not the set thinks that it must be put.
-        let bodies = change.record.clone().map(|mut record| detach(&mut record, key));
+        let bodies = change.record.clone().map(|mut record| record.detach(key));
         self.bodies.extend(bodies.unwrap_or_default());
         assert!(set.body_puts.iter().all(|(body, _)| self.bodies.contains_key(body)));
         let committed = now(self.store.commit(vec![set])).remove(0).expect("decided on the newest");
@@ -203,7 +209,7 @@ impl Found {
             (record.visible_revision, record.fencing_number),
             (stamps.visible, stamps.fencing)
         );
-        Some(Before { record: decode(&record).expect("written just now"), stamps })
+        Some(Before { record: read::<Record>(&record).expect("written just now").record, stamps })
     }
 
     /// Everything that is there belongs to a record, and the other way round.
@@ -213,7 +219,7 @@ impl Found {
         for Before { record, .. } in history.records.values() {
             let key = history.keyspace.key(record.name().as_str());
             wanted.extend(entries(record, key.as_bytes()));
-            named.extend(bodies_of(record, key));
+            named.extend(record.bodies(key));
             *counts.entry(counter(record)).or_insert(0) += 1;
         }
         let due = DueClass::ALL.map(|class| class.index().into());
@@ -589,7 +595,7 @@ fn note_kind(seen: &mut BTreeSet<String>, record: &Record) {
         seen.insert("hidden".to_owned());
     }
     let mut record = record.clone();
-    let bodies = detach(&mut record, Key::from_bytes([0; 16]));
+    let bodies = record.detach(Key::from_bytes([0; 16]));
     seen.extend(bodies.iter().map(|(key, _)| format!("body {}", key.slot)));
 }
 

@@ -1,0 +1,319 @@
+//! The only loop that reads, decides and commits: for one record or many, of every kind.
+//!
+//! Conflicts, patience with the store, and commits whose outcome is unknown are dealt with here and nowhere else.
+
+use super::Engine;
+use super::error::{Error, Result};
+use crate::clock::Timestamp;
+use crate::record::{self, Before, Change, Kind, write_set};
+use crate::store::{CommitError, Committed, Key, StoreError, WriteSet};
+
+/// A decision about one record.
+pub(super) trait Transaction {
+    type Kind: Observed;
+
+    /// Which record.
+    fn key(&self) -> Key;
+
+    /// The record to decide upon first without reading it, if there is one to assume.
+    fn assume(&mut self) -> Assumed<Self::Kind> {
+        Assumed::Nothing
+    }
+
+    /// Decides. `certain`: the record was read just now, rather than assumed.
+    fn decide(
+        &mut self,
+        before: Option<&Before<Self::Kind>>,
+        certain: bool,
+        now: Timestamp,
+    ) -> Decision<Self::Kind>;
+
+    /// A change that was decided and not committed.
+    fn withdrawn(&mut self, _change: Change<Self::Kind>) {}
+
+    /// Whether to decide again after a conflict. After an unknown outcome it always decides again, to find out.
+    fn competes(&self) -> bool {
+        true
+    }
+
+    /// Whether deciding again would recognise what an earlier commit of this very transaction wrote.
+    fn recognises_itself(&self) -> bool {
+        true
+    }
+}
+
+/// A kind of record whose commits this engine observes.
+pub(super) trait Observed: Kind {
+    /// Stamps the committed record, and tells everybody on this server who wants to know.
+    fn observe(engine: &Engine, commit: Commit<Self>) -> Option<Self>;
+}
+
+/// What a transaction decides upon before anything is read.
+pub(super) enum Assumed<K> {
+    /// Nothing: read the record.
+    Nothing,
+    /// That there is no record.
+    Absent,
+    /// This record, which may be out of date.
+    Known(Before<K>),
+}
+
+/// What a transaction decided.
+pub(super) enum Decision<K> {
+    /// Write this.
+    Commit(Box<Change<K>>),
+    /// There is nothing to write.
+    Keep,
+    /// The record must be read first.
+    Read,
+}
+
+/// A change that the store took.
+pub(super) struct Commit<K> {
+    pub(super) key: Key,
+    pub(super) before: Option<Before<K>>,
+    pub(super) change: Change<K>,
+    pub(super) committed: Committed,
+    /// The generation of the partition when the commit began.
+    pub(super) generation: u64,
+}
+
+/// How a transaction ended.
+pub(super) enum Ended<K> {
+    /// Its change was written; this is the record now.
+    Written { record: Option<K>, now: Timestamp },
+    /// It decided to write nothing upon this record.
+    Kept { before: Option<Before<K>>, now: Timestamp },
+    /// It was not written, as far as is known.
+    Failed(CommitError),
+    /// The store did not say whether it was written, and since then another commit has been.
+    Unknown,
+}
+
+/// A transaction that has not ended.
+struct Open<K: Kind> {
+    /// Which one.
+    number: usize,
+    key: Key,
+    assumed: Assumed<K>,
+    /// What may have been written: the revision that it was decided upon, and the value.
+    sent: Option<(u64, Option<K>)>,
+    conflicts: u32,
+    outages: u32,
+}
+
+/// A decided change on its way to the store.
+struct Sending<K: Kind> {
+    open: Open<K>,
+    before: Option<Before<K>>,
+    change: Box<Change<K>>,
+    generation: u64,
+    now: Timestamp,
+}
+
+impl Engine {
+    /// Runs one transaction to its end.
+    pub(super) async fn transact_one<T: Transaction>(&self, transaction: &mut T) -> Ended<T::Kind> {
+        let mut ended = self.transact(std::slice::from_mut(transaction)).await;
+        ended.pop().unwrap_or(Ended::Failed(CommitError::Conflict))
+    }
+
+    /// Runs transactions to their ends; each is atomic on its own. What can be written together is.
+    pub(super) async fn transact<T: Transaction>(
+        &self,
+        transactions: &mut [T],
+    ) -> Vec<Ended<T::Kind>> {
+        let mut ends: Vec<Option<Ended<T::Kind>>> = transactions.iter().map(|_| None).collect();
+        let mut open: Vec<Open<T::Kind>> =
+            transactions.iter_mut().enumerate().map(|(number, it)| Open::new(number, it)).collect();
+        while !open.is_empty() {
+            open = self.round(open, transactions, &mut ends).await;
+        }
+        let cut = || Ended::Failed(CommitError::Conflict);
+        ends.into_iter().map(|end| end.unwrap_or_else(cut)).collect()
+    }
+
+    /// Reads what must be read, decides, commits. Returns the transactions that must decide again.
+    async fn round<T: Transaction>(
+        &self,
+        open: Vec<Open<T::Kind>>,
+        transactions: &mut [T],
+        ends: &mut [Option<Ended<T::Kind>>],
+    ) -> Vec<Open<T::Kind>> {
+        let read = match self.read_missing(&open).await {
+            Ok(read) => read,
+            Err(error) => {
+                for open in open {
+                    ends[open.number] = Some(Ended::Failed(error.clone().into()));
+                }
+                return Vec::new();
+            }
+        };
+        let (mut again, mut sending) = (Vec::new(), Vec::new());
+        for (mut open, read) in open.into_iter().zip(read) {
+            let (number, certain) = (open.number, read.is_some());
+            let before = match (read, std::mem::replace(&mut open.assumed, Assumed::Nothing)) {
+                (Some(Ok(before)), _) => before,
+                (Some(Err(error)), _) => {
+                    ends[number] = Some(Ended::Failed(error.into()));
+                    continue;
+                }
+                (None, Assumed::Known(before)) => Some(before),
+                (None, _) => None,
+            };
+            let now = self.inner.store.now(self.partition(open.key));
+            if let Some(end) = open.find_out(before.as_ref(), now) {
+                ends[number] = Some(end);
+                continue;
+            }
+            match transactions[number].decide(before.as_ref(), certain, now) {
+                Decision::Commit(change) => {
+                    let generation = self.inner.hub.generation(self.partition(open.key));
+                    sending.push(Sending { open, before, change, generation, now });
+                }
+                Decision::Keep => ends[number] = Some(Ended::Kept { before, now }),
+                Decision::Read => again.push(open),
+            }
+        }
+        again.extend(self.send(sending, transactions, ends).await);
+        again
+    }
+
+    /// Commits what was decided. Returns the transactions that must decide again.
+    async fn send<T: Transaction>(
+        &self,
+        sending: Vec<Sending<T::Kind>>,
+        transactions: &mut [T],
+        ends: &mut [Option<Ended<T::Kind>>],
+    ) -> Vec<Open<T::Kind>> {
+        if sending.is_empty() {
+            return Vec::new();
+        }
+        let keyspace = self.inner.store.keyspace();
+        let plan = |it: &Sending<T::Kind>| {
+            write_set(keyspace, it.open.key, it.before.as_ref(), &it.change)
+        };
+        let sets: Vec<WriteSet> = sending.iter().map(plan).collect();
+        let results = self.inner.store.commit(sets).await;
+        let mut again = Vec::new();
+        for (it, result) in sending.into_iter().zip(results) {
+            let Sending { mut open, before, change, generation, now } = it;
+            let number = open.number;
+            match result {
+                Ok(committed) => {
+                    let key = open.key;
+                    let commit = Commit { key, before, change: *change, committed, generation };
+                    let record = T::Kind::observe(self, commit);
+                    ends[number] = Some(Ended::Written { record, now });
+                }
+                Err(error) => {
+                    let transaction = &mut transactions[number];
+                    if matches!(error, CommitError::Unavailable(_))
+                        && !transaction.recognises_itself()
+                    {
+                        let revision = before.map_or(0, |before| before.stamps.revision);
+                        open.sent = Some((revision, change.main.clone()));
+                    }
+                    transaction.withdrawn(*change);
+                    match open.spend(error, transaction.competes()) {
+                        Ok(open) => again.push(open),
+                        Err(error) => ends[number] = Some(Ended::Failed(error)),
+                    }
+                }
+            }
+        }
+        again
+    }
+
+    /// Reads the records of transactions that assume nothing: `None` for the others.
+    async fn read_missing<K: Kind>(
+        &self,
+        open: &[Open<K>],
+    ) -> std::result::Result<Vec<Option<ReadOne<K>>>, StoreError> {
+        let missing = |open: &&Open<K>| matches!(open.assumed, Assumed::Nothing);
+        let keys: Vec<Key> = open.iter().filter(missing).map(|open| open.key).collect();
+        let mut found = if keys.is_empty() {
+            Vec::new().into_iter()
+        } else {
+            self.inner.store.get(&keys).await?.into_iter()
+        };
+        let read = |open: &Open<K>| {
+            missing(&open).then(|| {
+                let found = found.next().flatten();
+                found.map(|found| record::read(&found)).transpose()
+            })
+        };
+        Ok(open.iter().map(read).collect())
+    }
+
+    /// Reads a record.
+    pub(super) async fn read<K: Kind>(&self, key: Key) -> Result<Option<Before<K>>> {
+        let found = self.inner.store.get(&[key]).await?.into_iter().next().flatten();
+        Ok(found.map(|found| record::read(&found)).transpose()?)
+    }
+}
+
+type ReadOne<K> = std::result::Result<Option<Before<K>>, StoreError>;
+
+impl<K: Kind> Open<K> {
+    fn new<T: Transaction<Kind = K>>(number: usize, transaction: &mut T) -> Self {
+        let (key, assumed) = (transaction.key(), transaction.assume());
+        Self { number, key, assumed, sent: None, conflicts: 0, outages: 0 }
+    }
+
+    /// After a commit of unknown outcome that deciding again would not recognise: whether it was written.
+    fn find_out(&mut self, before: Option<&Before<K>>, now: Timestamp) -> Option<Ended<K>> {
+        let (revision, sent) = self.sent.take()?;
+        if before.map_or(0, |before| before.stamps.revision) == revision {
+            return None;
+        }
+        let found = before.map(|before| before.record.clone());
+        if self.value(sent) == self.value(found.clone()) {
+            return Some(Ended::Written { record: found, now });
+        }
+        tracing::warn!(
+            revision,
+            "another commit followed one of unknown outcome; its worker must send the report again"
+        );
+        Some(Ended::Unknown)
+    }
+
+    fn value(&self, record: Option<K>) -> Option<bytes::Bytes> {
+        let mut record = record?;
+        record.detach(self.key);
+        Some(record.encode())
+    }
+
+    /// Whether to go round again. Everything is read anew then.
+    fn spend(
+        mut self,
+        error: CommitError,
+        competes: bool,
+    ) -> std::result::Result<Self, CommitError> {
+        match error {
+            CommitError::Conflict if competes && self.conflicts < MAX_CONFLICTS => {
+                self.conflicts += 1;
+            }
+            CommitError::Unavailable(_) if self.outages < MAX_OUTAGES => self.outages += 1,
+            error => return Err(error),
+        }
+        Ok(self)
+    }
+}
+
+impl<K> Ended<K> {
+    /// The error of a transaction that failed.
+    pub(super) fn into_result(self) -> Result<Self> {
+        match self {
+            Self::Failed(CommitError::Conflict) | Self::Unknown => {
+                Err(Error::busy(&"the operation"))
+            }
+            Self::Failed(CommitError::Early) => Err(Error::busy(&"the store's clock")),
+            Self::Failed(CommitError::Unavailable(error)) => Err(error.into()),
+            ended => Ok(ended),
+        }
+    }
+}
+
+const MAX_CONFLICTS: u32 = 100;
+const MAX_OUTAGES: u32 = 2;

@@ -1,0 +1,133 @@
+//! Kinds of record: what each stores, where it is indexed, and how a change of it becomes one write set.
+//!
+//! A kind is a handful of pure functions ([`Kind`]). What the kinds share exists once: reading ([`read`]) and the plan of a
+//! write set ([`write_set`]). This module does no I/O.
+
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod histories;
+mod note;
+pub mod operation;
+mod plan;
+#[cfg(test)]
+mod sample;
+pub mod server;
+
+use std::fmt::Debug;
+
+use bytes::Bytes;
+use prost::Message;
+
+use crate::clock::Timestamp;
+use crate::operation::Stamps;
+use crate::proto::longhaul::store::v1 as stored;
+use crate::store::{BodyKey, IndexEntry, Key, Record, StoreError};
+
+pub use self::note::Note;
+pub use self::plan::{Also, write_set};
+
+/// A kind of record. Every function is pure.
+pub trait Kind: Clone + Debug + Send + Sync + 'static {
+    /// The kind's name in messages.
+    const NAME: &'static str;
+
+    /// The record of a stored value; `None` where the value is damaged or of another kind.
+    fn decode(value: &Bytes, stamps: Stamps) -> Option<Self>;
+
+    /// The value to store.
+    fn encode(&self) -> Bytes;
+
+    /// All its index entries. A write set holds the difference between those before and after.
+    fn entries(&self, key: Key) -> Vec<IndexEntry>;
+
+    /// The counters that it counts in, each by one.
+    fn counters(&self) -> Vec<Bytes> {
+        Vec::new()
+    }
+
+    /// The bodies that it names.
+    fn bodies(&self, _key: Key) -> Vec<BodyKey> {
+        Vec::new()
+    }
+
+    /// Whether [`Kind::detach`] would change anything.
+    fn must_detach(&self) -> bool {
+        false
+    }
+
+    /// Takes payloads that are too large for the record out of it, and names them as bodies.
+    fn detach(&mut self, _key: Key) -> Vec<(BodyKey, Bytes)> {
+        Vec::new()
+    }
+
+    /// What the hint of a change says; `None` sends no hint. `visible`: callers can see the change.
+    fn hint(_before: Option<&Self>, _after: Option<&Self>, visible: bool) -> Option<Note> {
+        visible.then_some(Note::Changed)
+    }
+}
+
+/// A record as it was read, with the stamps that the store put on it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Before<K> {
+    /// What was decided upon.
+    pub record: K,
+    /// Its stamps.
+    pub stamps: Stamps,
+}
+
+/// What a decision writes.
+#[derive(Clone, Debug)]
+pub struct Change<K> {
+    /// The record under the key that was asked for; `None` deletes it.
+    pub main: Option<K>,
+    /// Further records of the same partition, written by the same commit; see [`Key::beside`].
+    pub also: Vec<Also>,
+    /// Whether callers can see the change: etag and watch position follow it.
+    pub visible: bool,
+    /// Whether it makes a lease: its revision becomes the fencing number.
+    pub leases: bool,
+    /// The commit is refused while the store's clock is before this.
+    pub not_before: Option<Timestamp>,
+}
+
+impl<K> Change<K> {
+    /// A change of one record that callers do not see.
+    pub const fn of(main: Option<K>) -> Self {
+        Self { main, also: Vec::new(), visible: false, leases: false, not_before: None }
+    }
+}
+
+/// Reads a stored record of the kind `K`.
+///
+/// # Errors
+/// [`StoreError::Newer`] for a kind that this version does not know, which must be left alone;
+/// [`StoreError::Damaged`] for everything else that cannot be read.
+pub fn read<K: Kind>(record: &Record) -> Result<Before<K>, StoreError> {
+    let stamps = Stamps {
+        revision: record.revision,
+        visible: record.visible_revision,
+        fencing: record.fencing_number,
+    };
+    K::decode(&record.value, stamps).map(|record| Before { record, stamps }).ok_or_else(|| {
+        let (revision, length) = (record.revision, record.value.len());
+        let what = format!("{}, revision {revision} of {length} bytes", K::NAME);
+        if is_newer(&record.value) { StoreError::Newer(what) } else { StoreError::Damaged(what) }
+    })
+}
+
+/// Whether the value is a message that holds none of the kinds that this version knows.
+fn is_newer(value: &Bytes) -> bool {
+    let message = stored::Record::decode(value.clone());
+    !value.is_empty() && message.is_ok_and(|message| message.kind.is_none())
+}
+
+/// The kind's message in a stored value.
+fn unwrap(value: &Bytes) -> Option<stored::record::Kind> {
+    stored::Record::decode(value.clone()).ok()?.kind
+}
+
+/// The value that stores a kind's message.
+fn wrap(kind: stored::record::Kind) -> Bytes {
+    stored::Record { kind: Some(kind) }.encode_to_vec().into()
+}

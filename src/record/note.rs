@@ -1,0 +1,53 @@
+//! What a hint says beside which record changed.
+
+use bytes::Bytes;
+
+/// What a hint says. A reader that does not know a note takes it for [`Note::Changed`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// The record changed.
+    Changed,
+    /// It waits for its time: the scheduler looks when the next one is due.
+    Scheduled,
+    /// Workers of that queue may take it now.
+    Ready(String),
+}
+
+impl Note {
+    /// The bytes that the store passes on.
+    pub fn encode(&self) -> Bytes {
+        match self {
+            Self::Changed => Bytes::new(),
+            Self::Scheduled => Bytes::from_static(&[SCHEDULED]),
+            Self::Ready(queue) => [&[READY], queue.as_bytes()].concat().into(),
+        }
+    }
+
+    /// Reads what another server wrote.
+    pub fn decode(bytes: &[u8]) -> Self {
+        match bytes {
+            [SCHEDULED] => Self::Scheduled,
+            [READY, queue @ ..] => std::str::from_utf8(queue)
+                .map_or(Self::Changed, |queue| Self::Ready(queue.to_owned())),
+            _ => Self::Changed,
+        }
+    }
+}
+
+const SCHEDULED: u8 = 1;
+const READY: u8 = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_reads_back_and_an_unknown_one_says_that_something_changed() {
+        for note in [Note::Changed, Note::Scheduled, Note::Ready("mail".to_owned())] {
+            assert_eq!(Note::decode(&note.encode()), note);
+        }
+        for unknown in [&[9, 9][..], &[SCHEDULED, 0], &[READY, 0xff]] {
+            assert_eq!(Note::decode(unknown), Note::Changed, "{unknown:?}");
+        }
+    }
+}

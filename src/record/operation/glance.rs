@@ -1,0 +1,38 @@
+//! What most reads need of an operation, without decoding the rest of its record.
+
+use bytes::Bytes;
+use prost::Message;
+
+use crate::proto::google::longrunning::Operation as Published;
+use crate::store::Record;
+
+/// What callers get of an operation, without a look at the rest of its record.
+///
+/// `None` where that is not all there is to say: of tombstones, deleted operations, payloads with a body, and damage.
+pub fn glance(record: &Record) -> Option<Published> {
+    let operation = Glance::decode(record.value.clone()).ok()?.operation?;
+    let whole = operation.delete_time == 0
+        && operation.detached_metadata.is_none()
+        && operation.detached_response.is_none();
+    operation.published.filter(|_| whole)
+}
+
+/// `stored::Record`, as far as [`glance`] needs it.
+#[derive(Clone, PartialEq, Message)]
+struct Glance {
+    #[prost(message, optional, tag = "1")]
+    operation: Option<OperationGlance>,
+}
+
+/// `stored::Operation`, as far as [`glance`] needs it.
+#[derive(Clone, PartialEq, Message)]
+struct OperationGlance {
+    #[prost(message, optional, tag = "1")]
+    published: Option<Published>,
+    #[prost(bytes = "bytes", optional, tag = "16")]
+    detached_metadata: Option<Bytes>,
+    #[prost(bytes = "bytes", optional, tag = "17")]
+    detached_response: Option<Bytes>,
+    #[prost(uint64, tag = "33")]
+    delete_time: u64,
+}

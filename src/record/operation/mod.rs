@@ -1,0 +1,93 @@
+//! Operations, and what is left of them: the kind of record that everything else is about.
+
+mod bodies;
+mod decode;
+mod encode;
+mod glance;
+
+use bytes::Bytes;
+
+use super::{Change, Kind, Note, unwrap, wrap};
+use crate::operation::entries::{DueClass, counter, entries};
+use crate::operation::{self, Operation, Record, Stamps};
+use crate::proto::longhaul::store::v1::record::Kind as Stored;
+use crate::store::{BodyKey, Index, IndexEntry, Key};
+
+pub use self::bodies::{Slot, attach, body_key};
+pub use self::glance::glance;
+
+impl Kind for Record {
+    const NAME: &'static str = "an operation";
+
+    fn decode(value: &Bytes, stamps: Stamps) -> Option<Self> {
+        match unwrap(value)? {
+            Stored::Operation(operation) => {
+                let operation = decode::operation(operation, stamps)?;
+                Some(Self::Operation(Box::new(operation)))
+            }
+            Stored::Tombstone(tombstone) => decode::tombstone(tombstone).map(Self::Tombstone),
+            Stored::Server(_) => None,
+        }
+    }
+
+    fn encode(&self) -> Bytes {
+        wrap(match self {
+            Self::Operation(operation) => Stored::Operation(encode::operation(operation)),
+            Self::Tombstone(tombstone) => Stored::Tombstone(encode::tombstone(tombstone)),
+        })
+    }
+
+    fn entries(&self, key: Key) -> Vec<IndexEntry> {
+        entries(self, key.as_bytes())
+            .into_iter()
+            .map(|(index, member)| IndexEntry { index: Index::new(index), member: member.into() })
+            .collect()
+    }
+
+    fn counters(&self) -> Vec<Bytes> {
+        counter(self).map(Bytes::from).into_iter().collect()
+    }
+
+    fn bodies(&self, key: Key) -> Vec<BodyKey> {
+        bodies::bodies_of(self, key)
+    }
+
+    fn must_detach(&self) -> bool {
+        bodies::must_detach(self)
+    }
+
+    fn detach(&mut self, key: Key) -> Vec<(BodyKey, Bytes)> {
+        bodies::detach(self, key)
+    }
+
+    fn hint(before: Option<&Self>, after: Option<&Self>, visible: bool) -> Option<Note> {
+        match after.and_then(Self::operation) {
+            Some(operation) if becomes_ready(before, after) => {
+                Some(Note::Ready(operation.spec.queue.as_str().to_owned()))
+            }
+            Some(operation) if visible && waits_for_time(operation) => Some(Note::Scheduled),
+            _ => visible.then_some(Note::Changed),
+        }
+    }
+}
+
+impl From<operation::Change> for Change<Record> {
+    fn from(change: operation::Change) -> Self {
+        let operation::Change { record, visible, leases, not_before, answer: _ } = change;
+        Self { main: record, also: Vec::new(), visible, leases, not_before }
+    }
+}
+
+/// Whether workers may take it now and could not before.
+pub fn becomes_ready(before: Option<&Record>, after: Option<&Record>) -> bool {
+    let ready = |record: Option<&Record>| {
+        record.and_then(Record::operation).is_some_and(|operation| operation.places.ready.is_some())
+    };
+    ready(after) && !ready(before)
+}
+
+/// Whether it goes on by itself at some time.
+pub fn waits_for_time(operation: &Operation) -> bool {
+    let class = |class| matches!(class, DueClass::Start | DueClass::Retry | DueClass::Resume);
+    operation.places.due.iter().any(|(due, _)| class(*due))
+}

@@ -1,0 +1,121 @@
+//! The write set of a change: the difference between the records before and after, never written by hand.
+
+use std::borrow::Cow;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use super::{Before, Change, Kind};
+use crate::store::{Check, Counter, Key, Keyspace, Mark, Put, WriteSet};
+
+/// A further record that a change writes, of whatever kind.
+#[derive(Clone, Debug)]
+pub struct Also(Arc<dyn Planned>);
+
+/// One record that goes into a write set.
+trait Planned: Debug + Send + Sync {
+    fn add_to(&self, set: &mut WriteSet);
+}
+
+#[derive(Debug)]
+struct Step<K> {
+    key: Key,
+    before: Option<Before<K>>,
+    after: Option<K>,
+}
+
+impl Also {
+    /// A new record; the commit is refused if there is one.
+    pub fn create<K: Kind>(key: Key, record: K) -> Self {
+        Self(Arc::new(Step { key, before: None, after: Some(record) }))
+    }
+
+    /// A record that was read before; `None` deletes it. The commit is refused if it has changed since.
+    pub fn replace<K: Kind>(key: Key, before: Before<K>, after: Option<K>) -> Self {
+        Self(Arc::new(Step { key, before: Some(before), after }))
+    }
+}
+
+impl<K: Kind> Planned for Step<K> {
+    fn add_to(&self, set: &mut WriteSet) {
+        set.checks.push(check(self.key, self.before.as_ref()));
+        add(set, self.key, self.before.as_ref(), self.after.as_ref(), (true, false));
+    }
+}
+
+/// Everything that a change writes.
+pub fn write_set<K: Kind>(
+    keyspace: &Keyspace,
+    key: Key,
+    before: Option<&Before<K>>,
+    change: &Change<K>,
+) -> WriteSet {
+    let mut set = WriteSet::new(keyspace.partition(key), check(key, before));
+    set.checks.extend(change.not_before.map(Check::TimeAtLeast));
+    add(&mut set, key, before, change.main.as_ref(), (change.visible, change.leases));
+    for also in &change.also {
+        also.0.add_to(&mut set);
+    }
+    set.removals.sort_unstable();
+    set.additions.sort_unstable();
+    let old = before.map(|before| &before.record);
+    let note = K::hint(old, change.main.as_ref(), change.visible);
+    set.hint = note.map(|note| (key, note.encode()));
+    set
+}
+
+fn check<K>(key: Key, before: Option<&Before<K>>) -> Check {
+    before.map_or(Check::Absent(key), |before| Check::At(key, before.stamps.revision))
+}
+
+/// `marks`: whether the visible revision and the fencing number take the new revision.
+fn add<K: Kind>(
+    set: &mut WriteSet,
+    key: Key,
+    before: Option<&Before<K>>,
+    after: Option<&K>,
+    (visible, leases): (bool, bool),
+) {
+    let mut after = after.map(Cow::Borrowed);
+    let mut bodies = Vec::new();
+    if let Some(record) = &mut after
+        && record.must_detach()
+    {
+        bodies = record.to_mut().detach(key);
+    }
+    let (old, new) = (before.map(|before| &before.record), after.as_deref());
+
+    let entries = |record: Option<&K>| record.map(|record| record.entries(key)).unwrap_or_default();
+    let (removals, additions) = difference(entries(old), entries(new));
+    set.removals.extend(removals);
+    set.additions.extend(additions);
+
+    let named = |record: Option<&K>| record.map(|record| record.bodies(key)).unwrap_or_default();
+    let (gone, added) = difference(named(old), named(new));
+    set.body_deletes.extend(gone);
+    set.body_puts.extend(bodies.into_iter().filter(|(body, _)| added.contains(body)));
+
+    let counted = |record: Option<&K>| record.map(Kind::counters).unwrap_or_default();
+    let (less, more) = difference(counted(old), counted(new));
+    set.counters.extend(less.into_iter().map(|name| Counter { name, change: -1 }));
+    set.counters.extend(more.into_iter().map(|name| Counter { name, change: 1 }));
+
+    match new {
+        None => set.deletes.push(key),
+        Some(record) => {
+            let stamps = before.map(|before| before.stamps).unwrap_or_default();
+            let visible = if visible { Mark::New } else { Mark::Keep(stamps.visible) };
+            let fencing = if leases { Mark::New } else { Mark::Keep(stamps.fencing) };
+            set.puts.push(Put { key, visible, fencing, value: record.encode() });
+        }
+    }
+}
+
+/// What is only in `old`, and what is only in `new`. Records have few of anything, so looking through all beats any set.
+fn difference<T: PartialEq>(mut old: Vec<T>, mut new: Vec<T>) -> (Vec<T>, Vec<T>) {
+    old.retain(|item| {
+        let Some(same) = new.iter().position(|other| other == item) else { return true };
+        new.remove(same);
+        false
+    });
+    (old, new)
+}

@@ -1,0 +1,67 @@
+//! Running servers: a record each, all in one partition, listed by an index.
+//!
+//! A record's revision, which follows the store's clock, says when its server last gave a sign of life.
+
+use bytes::Bytes;
+
+use super::{Kind, Note, unwrap, wrap};
+use crate::clock::Timestamp;
+use crate::operation::Stamps;
+use crate::proto::longhaul::store::v1 as stored;
+use crate::store::{Index, IndexEntry, Key, Partition};
+
+/// The index of all servers.
+pub const SERVERS: &str = "servers";
+/// Where their records lie, whatever the keyspace.
+pub const PARTITION: Partition = Partition(0);
+
+/// A server's random id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ServerId(pub [u8; 8]);
+
+/// One server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Its id.
+    pub id: ServerId,
+}
+
+impl ServerId {
+    /// The key of its record. No name leads there, and zeros lead to [`PARTITION`].
+    pub fn key(self) -> Key {
+        Key::from_bytes(u128::from(u64::from_be_bytes(self.0)).to_be_bytes())
+    }
+}
+
+impl Kind for Server {
+    const NAME: &'static str = "a server";
+
+    fn decode(value: &Bytes, _stamps: Stamps) -> Option<Self> {
+        match unwrap(value)? {
+            stored::record::Kind::Server(server) => {
+                let id = server.id.as_ref().try_into().ok().map(ServerId)?;
+                Some(Self { id })
+            }
+            _ => None,
+        }
+    }
+
+    fn encode(&self) -> Bytes {
+        wrap(stored::record::Kind::Server(stored::Server { id: self.id.0.to_vec().into() }))
+    }
+
+    fn entries(&self, key: Key) -> Vec<IndexEntry> {
+        let member = Bytes::copy_from_slice(key.as_bytes());
+        vec![IndexEntry { index: Index::new(SERVERS), member }]
+    }
+
+    /// Servers read each other's records now and then; no hint is needed.
+    fn hint(_: Option<&Self>, _: Option<&Self>, _: bool) -> Option<Note> {
+        None
+    }
+}
+
+/// When the server of that record gave its last sign of life.
+pub const fn last_beat(revision: u64) -> Timestamp {
+    Timestamp::from_micros(revision)
+}
