@@ -7,6 +7,7 @@ pub mod bench;
 pub mod cli;
 pub mod client;
 pub mod clock;
+pub mod code;
 pub mod config;
 mod cores;
 pub mod engine;

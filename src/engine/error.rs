@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tonic::Code;
+use crate::code::Code;
 
 use crate::operation::Rejection;
 use crate::operation::name::{Name, NameError};

@@ -3,9 +3,9 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
+use crate::code::Code;
 use bytes::Bytes;
 use prost::Message;
-use tonic::Code;
 
 use super::caller::{Caller, Permission};
 use super::error::Result;

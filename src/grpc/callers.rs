@@ -7,6 +7,7 @@ use tonic::{Request, Response, Status};
 
 use super::{Reply, caller};
 use crate::engine::{Engine, Watch};
+use crate::grpc::status::to_status;
 use crate::limits::MAX_CHECKPOINT_BYTES;
 use crate::limits::MAX_TEXT_BYTES;
 use crate::proto::longhaul::v1::callers_server::Callers;
@@ -14,7 +15,6 @@ use crate::proto::longhaul::v1::{
     GetOperationRecordRequest, OperationRecord, PauseOperationRequest, ResumeOperationRequest,
     WatchOperationRequest, WatchOperationResponse,
 };
-use crate::wire::status::to_status;
 use crate::wire::{fields, views};
 
 pub(super) struct Service {

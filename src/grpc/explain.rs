@@ -9,8 +9,8 @@ use tonic::{Code, Status};
 use tower::{Layer, Service};
 
 use crate::engine::{Error, Reason};
+use crate::grpc::status::to_status;
 use crate::limits::MAX_MESSAGE_BYTES;
-use crate::wire::status::to_status;
 
 /// Adds ErrorInfo where there is none.
 #[derive(Clone, Copy, Debug)]

@@ -12,11 +12,11 @@ use tonic::{Request, Response, Status};
 
 use super::Reply;
 use crate::engine::{Error, Reason};
+use crate::grpc::status::to_status;
 use crate::proto::grpc::health::v1::health_check_response::ServingStatus;
 use crate::proto::grpc::health::v1::{
     HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse, health_server,
 };
-use crate::wire::status::to_status;
 
 /// The health of one server. Clones are the same health.
 #[derive(Clone, Debug)]

@@ -7,6 +7,7 @@ mod half_close;
 pub mod health;
 mod operations;
 mod producers;
+pub(crate) mod status;
 pub mod waiting;
 mod workers;
 

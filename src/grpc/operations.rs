@@ -5,12 +5,12 @@ use tonic::{Request, Response};
 use super::deadline::longest_wait;
 use super::{Reply, caller};
 use crate::engine::Engine;
+use crate::grpc::status::to_status;
 use crate::proto::google::longrunning::operations_server::Operations;
 use crate::proto::google::longrunning::{
     CancelOperationRequest, DeleteOperationRequest, GetOperationRequest, ListOperationsRequest,
     ListOperationsResponse, Operation, WaitOperationRequest,
 };
-use crate::wire::status::to_status;
 use crate::wire::{fields, operations};
 
 pub(super) struct Service {

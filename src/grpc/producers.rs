@@ -5,6 +5,7 @@ use tonic::{Request, Response};
 
 use super::{Reply, caller, header};
 use crate::engine::{Engine, Result, StartRequest, Started};
+use crate::grpc::status::to_status;
 use crate::limits::MAX_REPLY_BYTES;
 use crate::operation::payload::{EMPTY, type_url};
 use crate::proto::google::longrunning::{Operation, operation};
@@ -14,7 +15,7 @@ use crate::proto::longhaul::v1::{
     batch_start_operations_response as batch_response,
 };
 use crate::wire::starts;
-use crate::wire::status::{to_message, to_status};
+use crate::wire::status::to_message;
 
 pub(super) struct Service {
     engine: Engine,

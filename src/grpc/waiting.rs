@@ -14,9 +14,9 @@ use tower::{Layer, Service};
 use super::health::Health;
 use crate::clock::Clock;
 use crate::engine::{Error, Reason};
+use crate::grpc::status::to_status;
 use crate::probes::{Probed, Probes};
 use crate::proto::grpc::health::v1::health_server::HealthServer;
-use crate::wire::status::to_status;
 
 /// Answers on `listener` until `until` resolves. Connections on which nothing is said by then may go on for as long as they
 /// like: nobody waits for them.

@@ -16,11 +16,12 @@ use super::producers::replayed;
 use super::{Reply, caller, header};
 use crate::engine::stream::Input;
 use crate::engine::{Caller, Engine, Error, Result};
+use crate::grpc::status::to_status;
 use crate::limits::{DEFAULT_LEASE, MAX_LABEL_NAME_BYTES, MAX_RENEWALS, MAX_REPLY_BYTES};
 use crate::operation::command::Command;
 use crate::proto::longhaul::v1 as pb;
 use crate::proto::longhaul::v1::workers_server::Workers;
-use crate::wire::status::{to_message, to_status};
+use crate::wire::status::to_message;
 use crate::wire::{fields, starts, stream, work};
 
 pub(super) struct Service {

@@ -1,6 +1,6 @@
 //! What time does: expiries, timeouts, and the end of pauses.
 
-use tonic::Code;
+use crate::code::Code;
 
 use super::command::Due;
 use super::control::expire;

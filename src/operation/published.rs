@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::code::Code;
 use prost::Message;
 use prost_types::Any;
-use tonic::Code;
 
 use super::name::Name;
 use super::payload::{Payload, type_url};

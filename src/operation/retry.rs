@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tonic::Code;
+use crate::code::Code;
 
 use super::{Operation, duration};
 use crate::limits::{

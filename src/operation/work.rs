@@ -1,7 +1,7 @@
 //! What workers do: lease, renew, report, complete, fail, release, suspend.
 
+use crate::code::Code;
 use prost_types::Any;
-use tonic::Code;
 
 use super::command::{Command, Complete, Fail, Proof, Release, Renew, Report, Suspend, Take};
 use super::lease::{Answer, Call, EndedLease, Lease, Token, remember};
@@ -354,7 +354,7 @@ impl Operation {
     /// The error as it will be kept, and whether it is one to try again after.
     fn judge(&self, fail: &Fail) -> (Status, bool) {
         let mut error = fail.error.clone();
-        let mut retryable = self.retries_code(Code::from_i32(error.code));
+        let mut retryable = self.retries_code(Code::from_number(error.code));
         // Handlers answer CANCELLED on their own shutdown: nobody asked for it, so it is just a failed attempt.
         if error.code == Code::Cancelled as i32 && !self.cancel_requested() {
             error.code = Code::Aborted as i32;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use crate::code::Code;
 use prost_types::Any;
-use tonic::Code;
 
 use crate::clock::Timestamp;
 use crate::engine::{Error, Reason, Result};
@@ -144,7 +144,7 @@ pub fn error(field: &str, status: Option<Status>) -> Result<Status> {
     if status.message.is_empty() {
         let message = format!(
             "{field}.message is empty; say what went wrong, code {:?} alone does not",
-            Code::from_i32(status.code)
+            Code::from_number(status.code)
         );
         return Err(Error::field(&format!("{field}.message"), message));
     }

@@ -1,82 +1,136 @@
-//! Errors as google.rpc.Status (AIP-193): every one with ErrorInfo, and whatever else helps a program.
+//! Errors for callers (AIP-193), in both projections: google.rpc.Status for gRPC, status and JSON body for HTTP.
+//!
+//! Both follow from `Reason::code`, so the two faces cannot disagree.
 
 use prost::Message;
-use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, StatusExt};
+use prost_types::{Any, Duration};
+use serde_json::{Value, json};
 
-use crate::engine::Error;
+use super::json::Registry;
+use crate::code::Code;
+use crate::engine::{Error, Reason};
+use crate::operation::payload::type_url;
 use crate::operation::published::DOMAIN;
-use crate::proto::google::rpc as google;
+use crate::proto::google::rpc;
+use crate::proto::google::rpc::bad_request::FieldViolation;
+use crate::proto::google::rpc::precondition_failure::Violation;
 
-/// The status of an error over gRPC.
-#[expect(clippy::needless_pass_by_value, reason = "made for map_err")]
-pub fn to_status(error: Box<Error>) -> Status {
-    let code = error.reason.code();
-    Status::with_error_details(code, error.message.clone(), details(&error))
+/// The error as google.rpc.Status, with ErrorInfo and whatever else helps a program.
+pub fn to_message(error: &Error) -> rpc::Status {
+    let (code, message) = (error.reason.code() as i32, error.message.clone());
+    rpc::Status { code, message, details: details(error) }
 }
 
-/// The same as a message, for replies that carry errors of single items.
-pub fn to_message(error: &Error) -> google::Status {
-    let status =
-        Status::with_error_details(error.reason.code(), error.message.clone(), details(error));
-    // What a gRPC trailer carries is that very message.
-    google::Status::decode(status.details()).unwrap_or_default()
+/// The error as an HTTP status and the body that Google's REST clients read.
+pub fn to_http(error: &Error, types: &Registry) -> (u16, Value) {
+    let status = http_status(error.reason);
+    let details: Vec<Value> = details(error).iter().map(|detail| types.any(detail)).collect();
+    let name = error.reason.code().as_str();
+    let body =
+        json!({ "code": status, "message": error.message, "status": name, "details": details });
+    (status, json!({ "error": body }))
 }
 
-fn details(error: &Error) -> ErrorDetails {
-    let mut details = ErrorDetails::with_error_info(
-        error.reason.as_str(),
-        DOMAIN,
-        error.metadata.clone().into_iter().collect::<std::collections::HashMap<_, _>>(),
-    );
-    if let Some(delay) = error.retry_delay {
-        details.set_retry_info(Some(delay));
+/// The HTTP status of a reason: that of its code, but for two that HTTP has statuses of its own for.
+const fn http_status(reason: Reason) -> u16 {
+    match reason {
+        Reason::PayloadTooLarge => 413,
+        // As draft-ietf-httpapi-idempotency-key-header asks.
+        Reason::RequestIdReused => 422,
+        _ => reason.code().http_status(),
     }
-    let name = error.resource.as_deref().unwrap_or_default();
+}
+
+fn details(error: &Error) -> Vec<Any> {
+    let (reason, message) = (error.reason.as_str().to_owned(), error.message.clone());
+    let domain = DOMAIN.to_owned();
+    let metadata = error.metadata.clone();
+    let info = rpc::ErrorInfo { reason: reason.clone(), domain, metadata };
+    let mut details = vec![pack("ErrorInfo", &info)];
+    if let Some(delay) = error.retry_delay {
+        let retry_delay = Duration::try_from(delay).ok();
+        details.push(pack("RetryInfo", &rpc::RetryInfo { retry_delay }));
+    }
+    let resource = error.resource.clone().unwrap_or_default();
     match error.reason.code() {
         Code::InvalidArgument => {
-            if let Some(field) = error.metadata.get("field") {
-                details.add_bad_request_violation(field, &error.message);
+            if let Some(field) = error.metadata.get("field").cloned() {
+                let violation =
+                    FieldViolation { field, description: message, ..FieldViolation::default() };
+                let bad_request = rpc::BadRequest { field_violations: vec![violation] };
+                details.push(pack("BadRequest", &bad_request));
             }
         }
-        Code::NotFound | Code::AlreadyExists if !name.is_empty() => {
-            details.set_resource_info("google.longrunning.Operation", name, "", &error.message);
+        Code::NotFound | Code::AlreadyExists if !resource.is_empty() => {
+            let info = rpc::ResourceInfo {
+                resource_type: "google.longrunning.Operation".to_owned(),
+                resource_name: resource,
+                owner: String::new(),
+                description: message,
+            };
+            details.push(pack("ResourceInfo", &info));
         }
         Code::FailedPrecondition => {
-            details.add_precondition_failure_violation(error.reason.as_str(), name, &error.message);
+            let violation = Violation { r#type: reason, subject: resource, description: message };
+            let failure = rpc::PreconditionFailure { violations: vec![violation] };
+            details.push(pack("PreconditionFailure", &failure));
         }
         _ => {}
     }
     details
 }
 
+fn pack(name: &str, message: &impl Message) -> Any {
+    Any { type_url: type_url(&format!("google.rpc.{name}")), value: message.encode_to_vec() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::Reason;
 
     #[test]
-    fn every_reason_has_a_word_a_code_and_error_info() {
+    fn every_reason_has_a_word_a_code_and_error_info_for_both_faces() {
+        let types = Registry::builtin().expect("built-in types");
         for reason in Reason::ALL {
-            let status = to_status(Error::new(reason, "why").with("field", "f"));
-            let info = status.get_details_error_info().expect("error info");
-            assert_eq!(
-                (info.reason.as_str(), info.domain.as_str()),
-                (reason.as_str(), "longhaul.dev")
-            );
-            assert_ne!(status.code(), Code::Ok);
-            assert_ne!(status.code(), Code::Unknown);
+            let error = Error::new(reason, "why").with("field", "f");
+            let status = to_message(&error);
+            let code = Code::from_number(status.code);
+            assert!(code != Code::Ok && code != Code::Unknown, "{reason:?}");
+            let info = rpc::ErrorInfo::decode(&status.details[0].value[..]).expect("error info");
+            assert_eq!((&*info.reason, &*info.domain), (reason.as_str(), "longhaul.dev"));
             let word = reason.as_str();
-            assert!(
-                word.len() <= 63
-                    && word.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_'),
-                "{word}"
-            );
-            assert!(
-                status.get_details_bad_request().is_some()
-                    == (status.code() == Code::InvalidArgument)
-            );
-            assert!(!to_message(&Error::new(reason, "why")).details.is_empty());
+            let shape = |byte: u8| byte.is_ascii_uppercase() || byte == b'_';
+            assert!(word.len() <= 63 && word.bytes().all(shape), "{word}");
+            let names: Vec<&str> = status
+                .details
+                .iter()
+                .map(|detail| detail.type_url.rsplit('.').next().expect("a name"))
+                .collect();
+            assert_eq!(names.contains(&"BadRequest"), code == Code::InvalidArgument, "{word}");
+
+            let (http, body) = to_http(&error, &types);
+            assert!((400..=599).contains(&http), "{word}");
+            assert_eq!(body["error"]["code"], http, "{word}");
+            assert_eq!(body["error"]["status"], code.as_str(), "{word}");
+            let info = &body["error"]["details"][0];
+            assert_eq!(info["@type"], "type.googleapis.com/google.rpc.ErrorInfo", "{word}");
+            assert_eq!(info["reason"], word);
         }
+    }
+
+    #[test]
+    fn a_refusal_names_the_resource_the_field_and_when_to_ask_again() {
+        let types = Registry::builtin().expect("built-in types");
+        let name = crate::operation::name::Name::parse("projects/p/operations/o").expect("a name");
+        let (status, body) = to_http(&Error::not_found(&name), &types);
+        assert_eq!(status, 404);
+        assert_eq!(body["error"]["details"][1]["resourceName"], "projects/p/operations/o");
+
+        let (status, body) = to_http(&Error::draining(), &types);
+        assert_eq!((status, &body["error"]["details"][1]["retryDelay"]), (503, &json!("1s")));
+
+        let (status, body) = to_http(&Error::field("ttl", "too short"), &types);
+        assert_eq!(status, 400);
+        assert_eq!(body["error"]["details"][1]["fieldViolations"][0]["field"], "ttl");
     }
 }
