@@ -168,7 +168,8 @@ pub(super) fn settle(operation: &mut Operation, now: Timestamp) {
         })
         .collect();
     let failed = matches!(operation.state, State::Failed(_));
-    operation.places = Places { listed: operation.deletion.is_none(), failed, ready, due };
+    let foreign = std::mem::take(&mut operation.places.foreign);
+    operation.places = Places { listed: operation.deletion.is_none(), failed, ready, due, foreign };
 }
 
 /// The order in a queue: time became ready, with each step of priority worth some waiting.

@@ -214,6 +214,8 @@ pub struct Places {
     pub ready: Option<i64>,
     /// In `due`; may be early.
     pub due: Vec<(DueClass, Timestamp)>,
+    /// In classes of `due` that a newer version wrote: left as they are.
+    pub foreign: Vec<(u32, Timestamp)>,
 }
 
 /// What is left of an operation for a day after it expired or was deleted.

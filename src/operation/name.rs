@@ -81,6 +81,11 @@ impl Name {
         &self.text
     }
 
+    /// The id: what follows the last slash.
+    pub fn id(&self) -> &str {
+        self.as_str().rsplit('/').next().unwrap_or_default()
+    }
+
     /// The parent's text; empty for the root.
     pub fn parent(&self) -> &str {
         &self.text[..self.parent_length]

@@ -95,8 +95,13 @@ pub fn start(start: Start, now: Timestamp) -> Result<Change, Rejection> {
             request: start.request.map(Payload::Inline),
             options: start.options,
             server_metadata: start.server_metadata,
+            // Without a request id nothing replays the start.
+            fingerprint: if start.request_id.is_empty() {
+                Fingerprint::default()
+            } else {
+                start.fingerprint
+            },
             request_id: start.request_id,
-            fingerprint: start.fingerprint,
             trace_parent: start.trace_parent,
         }),
     };

@@ -140,6 +140,9 @@ pub(super) fn visible(mut operation: Operation, now: Timestamp) -> Change {
 
 /// A change that only the server sees.
 pub(super) fn bookkeeping(mut operation: Operation, now: Timestamp) -> Change {
+    if operation.state.is_done() {
+        shed(&mut operation);
+    }
     settle(&mut operation, now);
     let record = match operation.deletion {
         Some(deletion) if operation.state.is_done() => {
@@ -154,6 +157,16 @@ pub(super) fn bookkeeping(mut operation: Operation, now: Timestamp) -> Change {
         not_before: None,
         answer: Answer::default(),
     }
+}
+
+/// Drops what only running work needs: finished operations are many and kept for long.
+fn shed(operation: &mut Operation) {
+    // A repeat of the call that ended it gets the same answer; earlier leases are lost.
+    let earlier = operation.ended_leases.len().saturating_sub(1);
+    operation.ended_leases.drain(..earlier);
+    (operation.checkpoint, operation.resume_input) = (None, None);
+    (operation.unseen_leases, operation.lost_leases) = (0, 0);
+    operation.last_error = None;
 }
 
 impl Change {

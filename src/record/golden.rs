@@ -220,7 +220,13 @@ fn fresh(state: State) -> Operation {
         last_error: None,
         ended_leases: Vec::new(),
         deletion: None,
-        places: Places { listed: true, failed: false, ready: None, due: Vec::new() },
+        places: Places {
+            listed: true,
+            failed: false,
+            ready: None,
+            due: Vec::new(),
+            foreign: Vec::new(),
+        },
         stamps: STAMPS,
     }
 }
@@ -364,6 +370,8 @@ fn places(state: &State) -> Places {
         // Before the epoch, as a high priority makes it.
         ready: matches!(state, State::Pending(_)).then_some(-6_000_000_000),
         due: (30..).map(time).zip(classes).map(|(time, class)| (*class, time)).collect(),
+        // Of a class that is not there yet.
+        foreign: vec![(4_000, time(39))],
     }
 }
 

@@ -3,122 +3,115 @@
 use prost::Message;
 use uuid::Uuid;
 
+use super::times::Base;
+use super::{parts, payload, spec};
 use crate::clock::Timestamp;
 use crate::operation::entries::DueClass;
 use crate::operation::lease::{Answer, Call, EndedLease, Lease, Token};
-use crate::operation::name::{Name, Queue};
-use crate::operation::payload::{Detached, Payload};
+use crate::operation::name::Name;
+use crate::operation::payload::Payload;
 use crate::operation::{
     Deletion, Operation, Pending, Places, SharedSpec, Spec, Stamps, State, Suspension, Tombstone,
 };
-use crate::proto::google::longrunning::operation::Result as Outcome;
 use crate::proto::longhaul::store::v1 as stored;
-use crate::proto::longhaul::v1 as pb;
 
 pub(super) fn operation(mut stored: stored::Operation, stamps: Stamps) -> Option<Operation> {
-    let published = stored.published.take()?;
+    let create_time = Timestamp::from_micros(stored.create_time);
+    let base = Base(create_time);
+    let time = |after: Option<i64>| after.map(|after| base.time(after));
     let stored_spec = std::mem::take(&mut stored.spec);
-    let spec = decode_spec(stored::Spec::decode(stored_spec.clone()).ok()?)?;
-    let metadata = match &stored.detached_metadata {
-        Some(detached) => Some(Payload::Detached(decode_detached(detached)?)),
-        // What the server fills in itself is no payload, nor is the empty message that stands for none.
-        None if spec.server_metadata => None,
-        None => published.metadata.filter(|any| !any.value.is_empty()).map(Payload::Inline),
-    };
+    let spec = spec::decode(stored::Spec::decode(stored_spec.clone()).ok()?)?;
+    let state = decode_state(&mut stored, base)?;
+    let name = decode_name(&stored)?;
+    let metadata = decode_metadata(&mut stored, &spec)?;
+    let end_time = time(stored.end_after);
     Some(Operation {
-        name: Name::parse(&published.name).ok()?,
+        name,
         uid: Uuid::from_slice(&stored.uid).ok()?,
-        state: decode_state(&stored, published.result)?,
+        state,
         spec: SharedSpec::with_stored(spec, stored_spec),
-        create_time: Timestamp::from_micros(stored.create_time),
-        start_time: time(stored.start_time),
-        end_time: time(stored.end_time),
-        update_time: Timestamp::from_micros(stored.update_time),
-        expire_time: time(stored.expire_time),
+        create_time,
+        start_time: time(stored.start_after),
+        end_time,
+        update_time: time(stored.update_after).or(end_time).unwrap_or(create_time),
+        expire_time: time(stored.expire_after),
         metadata,
-        progress: stored.progress,
+        progress: stored.progress.map(|it| parts::decode_progress(base, it)),
         status_detail: stored.status_detail,
         partial_errors: stored.partial_errors,
-        related_resources: stored.related_resources,
-        attempts: stored.attempts,
+        related_resources: stored
+            .related_resources
+            .into_iter()
+            .map(|it| parts::decode_resource(base, it))
+            .collect(),
+        attempts: stored.attempts.into_iter().map(|it| parts::decode_attempt(base, it)).collect(),
         attempts_used: stored.attempts_used,
         unseen_leases: stored.unseen_leases,
         lost_leases: stored.lost_leases,
-        cancel_trail: stored.cancel_trail,
+        cancel_trail: stored.cancel_trail.map(|it| parts::decode_trail(base, it)),
         pause_requested: stored.pause_requested,
         suspend_reason: stored.suspend_reason,
-        checkpoint: decode_payload(stored.checkpoint)?,
-        resume_input: decode_payload(stored.resume_input)?,
+        checkpoint: payload::decode(stored.checkpoint)?,
+        resume_input: payload::decode(stored.resume_input)?,
         control_nonce: stored.control_nonce.as_ref().try_into().ok(),
         last_error: stored.last_error,
         ended_leases: stored.ended_leases.iter().map(decode_ended).collect::<Option<_>>()?,
-        deletion: time(stored.delete_time).map(|time| Deletion {
+        deletion: time(stored.delete_after).map(|time| Deletion {
             time,
             nonce: stored.delete_nonce.as_ref().try_into().unwrap_or_default(),
         }),
-        places: decode_places(&stored.places.unwrap_or_default())?,
+        places: decode_places(base, &stored.places.unwrap_or_default()),
         stamps,
     })
 }
 
-fn decode_state(stored: &stored::Operation, outcome: Option<Outcome>) -> Option<State> {
-    use pb::operation_record::State as Stored;
-    Some(match (Stored::try_from(stored.state).ok()?, outcome) {
-        (Stored::Pending, _) => State::Pending(Pending {
-            ready_time: Timestamp::from_micros(stored.ready_time),
-            retrying: stored.retrying,
-        }),
-        (Stored::Running, _) => State::Running(decode_lease(stored.lease.as_ref()?)?),
-        (Stored::Cancelling, _) => State::Cancelling(
-            decode_lease(stored.lease.as_ref()?)?,
-            Timestamp::from_micros(stored.grace_end),
-        ),
-        (Stored::Suspended, _) => State::Suspended(Suspension {
-            by_worker: stored.suspended_by_worker,
-            resume_time: time(stored.resume_time),
-        }),
-        (Stored::Succeeded, Some(Outcome::Response(any))) => State::Succeeded(Payload::Inline(any)),
-        (Stored::Succeeded, _) => State::Succeeded(Payload::Detached(decode_detached(
-            stored.detached_response.as_ref()?,
-        )?)),
-        (Stored::Failed, Some(Outcome::Error(error))) => State::Failed(error),
-        (Stored::Cancelled, Some(Outcome::Error(error))) => State::Cancelled(error),
-        _ => return None,
-    })
-}
-
-fn decode_spec(stored: stored::Spec) -> Option<Spec> {
-    Some(Spec {
-        queue: Queue::parse(&stored.queue).ok()?,
-        method: stored.method,
-        metadata_type: stored.metadata_type,
-        response_type: stored.response_type,
-        request: decode_payload(stored.request)?,
-        options: stored.options.unwrap_or_default(),
-        server_metadata: stored.server_metadata,
-        request_id: stored.request_id,
-        fingerprint: stored.fingerprint.as_ref().try_into().ok()?,
-        trace_parent: stored.trace_parent,
-    })
+fn decode_name(stored: &stored::Operation) -> Option<Name> {
+    if let Some(published) = &stored.published {
+        return Name::parse(&published.name).ok();
+    }
+    if stored.id.is_empty() {
+        return Name::parse(&stored.name).ok();
+    }
+    let id = Uuid::from_slice(&stored.id).ok()?;
+    let separator = if stored.parent.is_empty() { "" } else { "/" };
+    Name::parse(&format!("{}{separator}operations/{id}", stored.parent)).ok()
 }
 
 /// The outer `None` is damage, the inner one absence.
 #[expect(clippy::option_option, reason = "damage and absence are two things")]
-fn decode_payload(stored: Option<stored::Payload>) -> Option<Option<Payload>> {
-    use stored::payload::Place;
-    match stored.map(|payload| payload.place) {
-        None => Some(None),
-        Some(Some(Place::Inline(any))) => Some(Some(Payload::Inline(any))),
-        Some(Some(Place::Detached(detached))) => {
-            Some(Some(Payload::Detached(decode_detached(&detached)?)))
-        }
-        Some(None) => None,
-    }
+fn decode_metadata(stored: &mut stored::Operation, spec: &Spec) -> Option<Option<Payload>> {
+    let Some(published) = stored.published.take() else {
+        return payload::decode(stored.metadata.take());
+    };
+    Some(match &stored.detached_metadata {
+        Some(detached) => Some(Payload::Detached(payload::decode_detached(detached)?)),
+        // The server's own metadata is no payload, nor is the empty message that stands for none.
+        None if spec.server_metadata => None,
+        None => published.metadata.filter(|any| !any.value.is_empty()).map(Payload::Inline),
+    })
 }
 
-fn decode_detached(stored: &stored::Detached) -> Option<Detached> {
-    let nonce = stored.nonce.as_ref().try_into().ok()?;
-    Some(Detached { type_url: stored.type_url.clone(), size: stored.size, nonce })
+fn decode_state(stored: &mut stored::Operation, base: Base) -> Option<State> {
+    use stored::State as Stored;
+    Some(match Stored::try_from(stored.state).ok()? {
+        Stored::Pending => State::Pending(Pending {
+            ready_time: base.time(stored.ready_after?),
+            retrying: stored.retrying,
+        }),
+        Stored::Running => State::Running(decode_lease(stored.lease.as_ref()?)?),
+        Stored::Cancelling => State::Cancelling(
+            decode_lease(stored.lease.as_ref()?)?,
+            base.time(stored.grace_end_after?),
+        ),
+        Stored::Suspended => State::Suspended(Suspension {
+            by_worker: stored.suspended_by_worker,
+            resume_time: stored.resume_after.map(|after| base.time(after)),
+        }),
+        Stored::Succeeded => State::Succeeded(payload::decode(stored.response.take())??),
+        Stored::Failed => State::Failed(stored.error.take()?),
+        Stored::Cancelled => State::Cancelled(stored.error.take()?),
+        Stored::Unspecified => return None,
+    })
 }
 
 fn decode_lease(stored: &stored::Lease) -> Option<Lease> {
@@ -157,17 +150,17 @@ fn decode_ended(stored: &stored::EndedLease) -> Option<EndedLease> {
     })
 }
 
-fn decode_places(stored: &stored::Places) -> Option<Places> {
-    let due = stored
-        .due
-        .iter()
-        .map(|due| Some((DueClass::from_number(due.class)?, Timestamp::from_micros(due.time))));
-    Some(Places {
-        listed: stored.listed,
-        failed: stored.failed,
-        ready: stored.ready.then_some(stored.rank),
-        due: due.collect::<Option<_>>()?,
-    })
+fn decode_places(base: Base, stored: &stored::Places) -> Places {
+    let (mut due, mut foreign) = (Vec::new(), Vec::new());
+    for entry in &stored.due {
+        let time = base.time(entry.after);
+        match DueClass::from_number(entry.class) {
+            Some(class) => due.push((class, time)),
+            None => foreign.push((entry.class, time)),
+        }
+    }
+    let ready = stored.ready.then_some(stored.rank);
+    Places { listed: stored.listed, failed: stored.failed, ready, due, foreign }
 }
 
 pub(super) fn tombstone(stored: stored::Tombstone) -> Option<Tombstone> {

@@ -2,100 +2,119 @@
 
 use bytes::Bytes;
 use prost::Message;
+use uuid::Uuid;
 
+use super::times::Base;
+use super::{parts, payload, spec};
 use crate::clock::Timestamp;
 use crate::operation::lease::{Call, EndedLease, Lease};
-use crate::operation::payload::{Detached, Payload};
-use crate::operation::{Operation, Places, Spec, State, Tombstone};
+use crate::operation::name::Name;
+use crate::operation::payload::Payload;
+use crate::operation::{Operation, Places, State, Tombstone};
 use crate::proto::longhaul::store::v1 as stored;
 
 pub(super) fn operation(operation: &Operation) -> stored::Operation {
-    let lease = operation.state.lease();
-    let mut stored = stored::Operation {
-        published: Some(operation.published()),
+    let base = Base(operation.create_time);
+    let after = |time: Option<Timestamp>| time.map(|time| base.after(time));
+    let usual_update = operation.end_time.unwrap_or(operation.create_time);
+    let stored = stored::Operation {
         uid: bytes(operation.uid.as_bytes()),
-        spec: operation.spec.stored(|spec| encode_spec(spec).encode_to_vec().into()),
-        state: operation.state.published().into(),
-        lease: lease.map(encode_lease),
+        spec: operation.spec.stored(|spec| spec::encode(spec).encode_to_vec().into()),
         create_time: operation.create_time.as_micros(),
-        start_time: micros(operation.start_time),
-        end_time: micros(operation.end_time),
-        update_time: operation.update_time.as_micros(),
-        expire_time: micros(operation.expire_time),
-        detached_metadata: operation.metadata.as_ref().and_then(encode_detached),
-        progress: operation.progress.clone(),
+        start_after: after(operation.start_time),
+        end_after: after(operation.end_time),
+        update_after: (operation.update_time != usual_update)
+            .then(|| base.after(operation.update_time)),
+        expire_after: after(operation.expire_time),
+        progress: operation.progress.as_ref().map(|it| parts::encode_progress(base, it)),
         status_detail: operation.status_detail.clone(),
         partial_errors: operation.partial_errors.clone(),
-        related_resources: operation.related_resources.clone(),
-        attempts: operation.attempts.clone(),
+        related_resources: operation
+            .related_resources
+            .iter()
+            .map(|it| parts::encode_resource(base, it))
+            .collect(),
+        attempts: operation.attempts.iter().map(|it| parts::encode_attempt(base, it)).collect(),
         attempts_used: operation.attempts_used,
         unseen_leases: operation.unseen_leases,
         lost_leases: operation.lost_leases,
-        cancel_trail: operation.cancel_trail,
+        cancel_trail: operation.cancel_trail.as_ref().map(|it| parts::encode_trail(base, it)),
         pause_requested: operation.pause_requested,
         suspend_reason: operation.suspend_reason.clone(),
-        checkpoint: operation.checkpoint.as_ref().map(encode_payload),
-        resume_input: operation.resume_input.as_ref().map(encode_payload),
+        checkpoint: operation.checkpoint.as_ref().map(payload::encode),
+        resume_input: operation.resume_input.as_ref().map(payload::encode),
         control_nonce: operation.control_nonce.map(|nonce| bytes(&nonce)).unwrap_or_default(),
         last_error: operation.last_error.clone(),
         ended_leases: operation.ended_leases.iter().map(encode_ended).collect(),
-        delete_time: micros(operation.deletion.map(|deletion| deletion.time)),
+        delete_after: after(operation.deletion.map(|deletion| deletion.time)),
         delete_nonce: operation.deletion.map(|deletion| bytes(&deletion.nonce)).unwrap_or_default(),
-        places: Some(encode_places(&operation.places)),
+        places: Some(encode_places(base, &operation.places)),
         ..stored::Operation::default()
     };
-    match &operation.state {
+    with_state(with_published(stored, operation), base, &operation.state)
+}
+
+/// What callers get: whole while they poll for it, in parts once it is done.
+fn with_published(stored: stored::Operation, operation: &Operation) -> stored::Operation {
+    if !operation.state.is_done() {
+        return stored::Operation {
+            published: Some(operation.published()),
+            detached_metadata: operation.metadata.as_ref().and_then(payload::encode_body),
+            ..stored
+        };
+    }
+    // An empty message stands for none.
+    let says = |payload: &&Payload| payload.inline().is_none_or(|any| !any.value.is_empty());
+    let metadata = operation.metadata.as_ref().filter(says).map(payload::encode);
+    let (name, parent, id) = encode_name(&operation.name);
+    stored::Operation { name, parent, id, metadata, ..stored }
+}
+
+fn with_state(mut stored: stored::Operation, base: Base, state: &State) -> stored::Operation {
+    stored.state = match state {
         State::Pending(pending) => {
-            stored.ready_time = pending.ready_time.as_micros();
+            stored.ready_after = Some(base.after(pending.ready_time));
             stored.retrying = pending.retrying;
+            stored::State::Pending
         }
-        State::Cancelling(_, grace_end) => stored.grace_end = grace_end.as_micros(),
+        State::Running(lease) => {
+            stored.lease = Some(encode_lease(lease));
+            stored::State::Running
+        }
+        State::Cancelling(lease, grace_end) => {
+            stored.lease = Some(encode_lease(lease));
+            stored.grace_end_after = Some(base.after(*grace_end));
+            stored::State::Cancelling
+        }
         State::Suspended(suspension) => {
             stored.suspended_by_worker = suspension.by_worker;
-            stored.resume_time = micros(suspension.resume_time);
+            stored.resume_after = suspension.resume_time.map(|time| base.after(time));
+            stored::State::Suspended
         }
-        State::Succeeded(response) => stored.detached_response = encode_detached(response),
-        State::Running(_) | State::Failed(_) | State::Cancelled(_) => {}
+        State::Succeeded(response) => {
+            stored.response = Some(payload::encode(response));
+            stored::State::Succeeded
+        }
+        State::Failed(error) => {
+            stored.error = Some(error.clone());
+            stored::State::Failed
+        }
+        State::Cancelled(error) => {
+            stored.error = Some(error.clone());
+            stored::State::Cancelled
+        }
     }
+    .into();
     stored
 }
 
-fn encode_spec(spec: &Spec) -> stored::Spec {
-    stored::Spec {
-        queue: spec.queue.as_str().to_owned(),
-        method: spec.method.clone(),
-        metadata_type: spec.metadata_type.clone(),
-        response_type: spec.response_type.clone(),
-        request: spec.request.as_ref().map(encode_payload),
-        options: Some(spec.options.clone()),
-        server_metadata: spec.server_metadata,
-        request_id: spec.request_id.clone(),
-        fingerprint: bytes(&spec.fingerprint),
-        trace_parent: spec.trace_parent.clone(),
-    }
-}
-
-fn encode_payload(payload: &Payload) -> stored::Payload {
-    use stored::payload::Place;
-    let place = match payload {
-        Payload::Inline(any) => Place::Inline(any.clone()),
-        Payload::Detached(detached) => Place::Detached(name_detached(detached)),
-    };
-    stored::Payload { place: Some(place) }
-}
-
-fn encode_detached(payload: &Payload) -> Option<stored::Detached> {
-    match payload {
-        Payload::Inline(_) => None,
-        Payload::Detached(detached) => Some(name_detached(detached)),
-    }
-}
-
-fn name_detached(detached: &Detached) -> stored::Detached {
-    stored::Detached {
-        type_url: detached.type_url.clone(),
-        size: detached.size,
-        nonce: bytes(&detached.nonce),
+/// The whole name, or the parent and the UUID that the id is.
+fn encode_name(name: &Name) -> (String, String, Bytes) {
+    let id = name.id();
+    let uuid = Uuid::try_parse(id).ok().filter(|uuid| uuid.to_string() == id);
+    match uuid {
+        Some(uuid) => (String::new(), name.parent().to_owned(), bytes(uuid.as_bytes())),
+        None => (name.as_str().to_owned(), String::new(), Bytes::new()),
     }
 }
 
@@ -134,20 +153,16 @@ fn encode_ended(ended: &EndedLease) -> stored::EndedLease {
     }
 }
 
-fn encode_places(places: &Places) -> stored::Places {
+fn encode_places(base: Base, places: &Places) -> stored::Places {
+    let due = |class, time| stored::places::Due { class, after: base.after(time) };
+    let known = places.due.iter().map(|(class, time)| due(*class as u32, *time));
+    let foreign = places.foreign.iter().map(|(class, time)| due(*class, *time));
     stored::Places {
         listed: places.listed,
         failed: places.failed,
         ready: places.ready.is_some(),
         rank: places.ready.unwrap_or_default(),
-        due: places
-            .due
-            .iter()
-            .map(|(class, time)| stored::places::Due {
-                class: *class as u32,
-                time: time.as_micros(),
-            })
-            .collect(),
+        due: known.chain(foreign).collect(),
     }
 }
 

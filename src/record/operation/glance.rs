@@ -11,7 +11,7 @@ use crate::store::Record;
 /// `None` where that is not all there is to say: of tombstones, deleted operations, payloads with a body, and damage.
 pub fn glance(record: &Record) -> Option<Published> {
     let operation = Glance::decode(record.value.clone()).ok()?.operation?;
-    let whole = operation.delete_time == 0
+    let whole = operation.delete_after.is_none()
         && operation.detached_metadata.is_none()
         && operation.detached_response.is_none();
     operation.published.filter(|_| whole)
@@ -29,10 +29,10 @@ struct Glance {
 struct OperationGlance {
     #[prost(message, optional, tag = "1")]
     published: Option<Published>,
-    #[prost(bytes = "bytes", optional, tag = "16")]
+    #[prost(bytes = "bytes", optional, tag = "27")]
     detached_metadata: Option<Bytes>,
-    #[prost(bytes = "bytes", optional, tag = "17")]
+    #[prost(bytes = "bytes", optional, tag = "28")]
     detached_response: Option<Bytes>,
-    #[prost(uint64, tag = "33")]
-    delete_time: u64,
+    #[prost(sint64, optional, tag = "40")]
+    delete_after: Option<i64>,
 }

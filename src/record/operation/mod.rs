@@ -4,6 +4,10 @@ mod bodies;
 mod decode;
 mod encode;
 mod glance;
+mod parts;
+mod payload;
+mod spec;
+mod times;
 
 use bytes::Bytes;
 
