@@ -159,7 +159,7 @@ impl Server {
                 if let Err(error) = &answer {
                     tracing::warn!(%error, "not serving");
                 }
-                health.set_serving(answer.is_ok());
+                health.follow(answer.map_err(|error| error.to_string()));
                 engine.clock().sleep(LOOK).await;
             }
         });
@@ -167,7 +167,7 @@ impl Server {
 }
 
 impl Probed for Server {
-    fn unready(&self) -> Option<&'static str> {
+    fn unready(&self) -> Option<String> {
         self.health.unready()
     }
 

@@ -240,11 +240,17 @@ impl From<StoreError> for Box<Error> {
     fn from(error: StoreError) -> Self {
         match &error {
             StoreError::Damaged(_) => Error::internal(&error),
-            StoreError::Away(_) | StoreError::Foreign(_) | StoreError::Closed => {
+            StoreError::Away(_)
+            | StoreError::Foreign(_)
+            | StoreError::Unfit(_)
+            | StoreError::Closed => {
                 tracing::warn!(cause = %error, "the store is unavailable");
                 let message = match &error {
                     StoreError::Foreign(_) => {
                         "the store no longer holds this server's data; its operator must act"
+                    }
+                    StoreError::Unfit(_) => {
+                        "the store takes no writes now; its operator must act, the server's log and /readyz say why"
                     }
                     _ => "the store does not answer; ask again",
                 };

@@ -157,7 +157,10 @@ impl Metrics {
     /// The store gave no answer.
     pub(super) fn unanswered(&self, error: &StoreError) {
         match error {
-            StoreError::Away(_) | StoreError::Foreign(_) | StoreError::Closed => {
+            StoreError::Away(_)
+            | StoreError::Foreign(_)
+            | StoreError::Unfit(_)
+            | StoreError::Closed => {
                 self.unavailable.inc();
             }
             // One record cannot be read; the store is there.

@@ -53,8 +53,8 @@ pub async fn serve(
 struct Waiting;
 
 impl Probed for Waiting {
-    fn unready(&self) -> Option<&'static str> {
-        Some("waiting for the store")
+    fn unready(&self) -> Option<String> {
+        Some("waiting for the store".to_owned())
     }
 
     fn metrics(&self) -> Option<String> {

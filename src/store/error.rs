@@ -11,6 +11,10 @@ pub enum StoreError {
     /// The store lost its data or is another one. It stays so until an operator acts.
     #[error("{0}")]
     Foreign(String),
+    /// It answers, but nothing can be written to it, or what is written may be lost: no permission, a setting, no room.
+    /// The text names the store, the cause and what to do.
+    #[error("{0}")]
+    Unfit(String),
     /// The store was closed.
     #[error("the store is closed")]
     Closed,
@@ -24,7 +28,9 @@ impl StoreError {
     pub const fn retry_delay(&self) -> Duration {
         match self {
             Self::Away(_) => Duration::from_millis(500),
-            Self::Foreign(_) | Self::Closed | Self::Damaged(_) => Duration::from_secs(5),
+            Self::Foreign(_) | Self::Unfit(_) | Self::Closed | Self::Damaged(_) => {
+                Duration::from_secs(5)
+            }
         }
     }
 }
