@@ -13,7 +13,7 @@ const LAYERS: [&[&str]; 10] = [
     &["wire"],
     &["engine"],
     &["store"],
-    &["operation"],
+    &["operation", "throttle"],
     &["clock", "lane", "limits", "probes", "proto"],
 ];
 

@@ -21,6 +21,7 @@ pub mod probes;
 pub mod proto;
 pub mod server;
 pub mod store;
+pub mod throttle;
 pub mod wire;
 pub mod worker;
 

@@ -21,6 +21,7 @@ use crate::limits::DRAIN;
 use crate::probes::{Probed, Probes};
 use crate::proto::google::longrunning::operations_server::{Operations, OperationsServer};
 use crate::store::Store;
+use crate::throttle::Throttle;
 
 /// A whole server. As a library: mount [`Server::routes`] or [`Server::operations`] in a tonic router of your own, or
 /// [`Server::serve`] a listener.
@@ -154,10 +155,19 @@ impl Server {
     fn watch_store(self) {
         let (engine, health) = (self.engine.clone(), self.health.clone());
         self.tasks.spawn("health", async move {
+            let throttle = Throttle::new(Arc::clone(engine.clock()));
+            let mut said = false;
             loop {
                 let answer = engine.store().ping().await;
-                if let Err(error) = &answer {
-                    tracing::warn!(%error, "not serving");
+                match &answer {
+                    Err(error) => {
+                        if let Some(left_out) = throttle.admit("health") {
+                            tracing::warn!(%error, left_out, "not serving");
+                            said = true;
+                        }
+                    }
+                    Ok(()) if std::mem::take(&mut said) => tracing::info!("serving again"),
+                    Ok(()) => {}
                 }
                 health.follow(answer.map_err(|error| error.to_string()));
                 engine.clock().sleep(LOOK).await;

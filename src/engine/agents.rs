@@ -101,7 +101,7 @@ impl Engine {
                     Ok(sweep) if sweep.changed >= A::BATCH => continue,
                     Ok(sweep) => sweep.changed < sweep.due,
                     Err(error) => {
-                        tracing::warn!(agent = A::NAME, %error, "could not look for what is due");
+                        engine.hampered("could not look for what is due", &error);
                         true
                     }
                 };
@@ -215,7 +215,7 @@ impl Engine {
         match self.apply_to_key(key, &Command::Due(due)).await {
             Ok(done) => done.is_some_and(|done| done.changed),
             Err(error) => {
-                tracing::warn!(class = due.class.as_str(), %error, "could not do what is due; trying again");
+                self.hampered("could not do what is due; trying again", &error);
                 false
             }
         }

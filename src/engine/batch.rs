@@ -200,8 +200,13 @@ impl Engine {
                 let command = Command::Release(Box::new(release));
                 let released = engine.apply_to_key(grant.key, &command).await;
                 // A lease that is no more, or never was, needs no giving back.
-                if let Err(error) = released.map(drop).or_else(|error| if error.reason == Reason::LeaseLost { Ok(()) } else { Err(error) }) {
-                    tracing::warn!(%error, "cannot give back a lease that its worker never saw; it will expire");
+                if let Err(error) = released.map(drop).or_else(|error| {
+                    if error.reason == Reason::LeaseLost { Ok(()) } else { Err(error) }
+                }) {
+                    engine.hampered(
+                        "cannot give back a lease that its worker never saw; it will expire",
+                        &error,
+                    );
                 }
             });
         }

@@ -244,7 +244,6 @@ impl From<StoreError> for Box<Error> {
             | StoreError::Foreign(_)
             | StoreError::Unfit(_)
             | StoreError::Closed => {
-                tracing::warn!(cause = %error, "the store is unavailable");
                 let message = match &error {
                     StoreError::Foreign(_) => {
                         "the store no longer holds this server's data; its operator must act"

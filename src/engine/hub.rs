@@ -239,7 +239,7 @@ impl Engine {
             match self.sight(keys).await {
                 Ok(()) => {}
                 Err(error @ StoreError::Away(_)) => {
-                    tracing::warn!(%error, "cannot read what is being watched; trying again");
+                    tracing::debug!(%error, "cannot read what is being watched; trying again");
                     lock(&hub.stale).extend(keys);
                     self.inner.clock.sleep(PAUSE).await;
                     hub.refresh.notify_one();

@@ -1,4 +1,4 @@
-//! The store as the engine sees it: what goes wrong in it is counted, in one place.
+//! The store as the engine sees it: what goes wrong in it is counted and logged, in one place.
 
 use std::sync::Arc;
 
@@ -11,16 +11,31 @@ use crate::store::{
     BodyKey, CommitError, Committed, Durability, Entry, Feed, Key, Keyspace, Partition, Record,
     Scan, Store, StoreError, WriteSet,
 };
+use crate::throttle::Throttle;
 
 /// Passes everything on, and counts refusals.
 pub(super) struct Metered {
     pub(super) store: Arc<dyn Store>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) throttle: Arc<Throttle>,
 }
 
 impl Metered {
     fn noting<T>(&self, answer: Result<T, StoreError>) -> Result<T, StoreError> {
-        answer.inspect_err(|error| self.metrics.unanswered(error))
+        answer.inspect_err(|error| {
+            self.metrics.unanswered(error);
+            self.tell(error);
+        })
+    }
+
+    /// The one place where trouble with the store is logged: whatever meets it would say the same again and again.
+    fn tell(&self, error: &StoreError) {
+        if matches!(error, StoreError::Damaged(_)) {
+            return;
+        }
+        if let Some(left_out) = self.throttle.admit("store") {
+            tracing::warn!(cause = %error, left_out, "the store is unavailable");
+        }
     }
 }
 
@@ -46,6 +61,9 @@ impl Store for Metered {
         let results = self.store.commit(sets).await;
         results.iter().filter_map(|result| result.as_ref().err()).for_each(|error| {
             self.metrics.refused(error);
+            if let CommitError::Unavailable(error) = error {
+                self.tell(error);
+            }
         });
         results
     }

@@ -34,6 +34,7 @@ use std::sync::Arc;
 
 use crate::clock::Clock;
 use crate::store::{Key, Partition, Store};
+use crate::throttle::Throttle;
 
 pub use self::agents::{Janitor, Reaper, Scheduler, Sweep};
 pub use self::batch::{LeaseBatch, Leased};
@@ -70,6 +71,7 @@ struct Inner {
     policy: Policy,
     hub: Hub,
     metrics: Arc<Metrics>,
+    throttle: Arc<Throttle>,
     dispatchers: Dispatchers,
     held: Held,
     settings: Settings,
@@ -98,7 +100,9 @@ impl Engine {
         let partitions = store.keyspace().partitions();
         let hub = Hub::new(partitions);
         let metrics = Arc::new(Metrics::new());
-        let store: Arc<dyn Store> = Arc::new(Metered { store, metrics: metrics.clone() });
+        let throttle = Arc::new(Throttle::new(Arc::clone(&clock)));
+        let store: Arc<dyn Store> =
+            Arc::new(Metered { store, metrics: metrics.clone(), throttle: Arc::clone(&throttle) });
         let engine = Self {
             inner: Arc::new(Inner {
                 store,
@@ -106,6 +110,7 @@ impl Engine {
                 policy: Policy::default(),
                 hub,
                 metrics,
+                throttle,
                 dispatchers: Dispatchers::default(),
                 held: Held::default(),
                 settings,
@@ -154,6 +159,15 @@ impl Engine {
         self.flush_all_progress().await;
         self.take_leave().await;
         self.inner.store.close().await;
+    }
+
+    /// Says that background work has failed. Where it is for the store, [`Metered`] says so for all.
+    fn hampered(&self, what: &'static str, error: &Error) {
+        if error.reason == Reason::StoreUnavailable {
+            tracing::debug!(%error, "{what}");
+        } else if let Some(left_out) = self.inner.throttle.admit(what) {
+            tracing::warn!(%error, left_out, "{what}");
+        }
     }
 
     fn partition(&self, key: Key) -> Partition {

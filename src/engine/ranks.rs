@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::Engine;
-use super::error::Result;
+use super::error::{Error, Result};
 use super::random;
 use crate::store::servers::{self, ServerId};
 use crate::store::{
@@ -106,7 +106,10 @@ impl Engine {
         self.inner.tasks.spawn("herald", async move {
             loop {
                 if let Err(error) = engine.beat().await {
-                    tracing::warn!(%error, "could not tell other servers of this one");
+                    engine.hampered(
+                        "could not tell other servers of this one",
+                        &Box::<Error>::from(error),
+                    );
                 }
                 engine.idle_for(BEAT).await;
             }

@@ -237,7 +237,10 @@ impl Drop for Holdings {
                 if let Err(error) = outcome.map(drop)
                     && error.reason == Reason::StoreUnavailable
                 {
-                    tracing::warn!(%error, "cannot shorten a lease of a broken stream; it will expire");
+                    engine.hampered(
+                        "cannot shorten a lease of a broken stream; it will expire",
+                        &error,
+                    );
                 }
             }
             if disowned.is_empty() {
