@@ -6,6 +6,8 @@ use std::time::Duration;
 pub const DEFAULT_PAGE_SIZE: usize = 50;
 /// Operations on a page at most; larger requests are coerced.
 pub const MAX_PAGE_SIZE: usize = 1_000;
+/// Operations that have gone away and that one page passes over; it may be short, even empty (AIP-158).
+pub const MAX_PASSED_OVER: usize = 5_000;
 /// Bytes of a reply at most: clients read 4 MiB by default.
 pub const MAX_REPLY_BYTES: usize = 3 << 20;
 /// Bytes of a message that the server reads.

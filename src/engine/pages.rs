@@ -11,7 +11,7 @@ use super::caller::{Caller, Permission};
 use super::error::Result;
 use super::view::View;
 use super::{Engine, page_token};
-use crate::limits::MAX_REPLY_BYTES;
+use crate::limits::{MAX_PASSED_OVER, MAX_REPLY_BYTES};
 use crate::operation::entries::{LIST, parent_prefix};
 use crate::operation::name::ParentPattern;
 use crate::operation::{Operation, Record};
@@ -51,7 +51,7 @@ impl Engine {
             }
         };
         let mut page = ListPage::default();
-        let mut bytes = 0;
+        let (mut bytes, mut passed_over) = (0, 0);
         let seal =
             |position: &[u8]| page_token::seal(keyspace, query.parent.as_str(), position, now);
         loop {
@@ -76,6 +76,8 @@ impl Engine {
                         return Ok(page);
                     }
                     page.views.push(view);
+                } else {
+                    passed_over += 1;
                 }
                 after = Some(entry.member);
             }
@@ -84,6 +86,10 @@ impl Engine {
                 return Ok(page);
             }
             if exhausted {
+                return Ok(page);
+            }
+            if passed_over >= MAX_PASSED_OVER {
+                page.next_page_token = seal(after.as_deref().unwrap_or_default())?;
                 return Ok(page);
             }
         }

@@ -8,6 +8,7 @@ mod binary;
 mod bounds;
 mod calls;
 mod clients;
+mod crashing;
 mod definitions;
 mod dev;
 mod history;
