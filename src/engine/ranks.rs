@@ -24,6 +24,8 @@ pub(super) struct Ranks {
     id: ServerId,
     /// By partition; 0 is first.
     by_partition: Vec<AtomicU8>,
+    /// No other server is known.
+    alone: AtomicBool,
     /// There may be a record of this server.
     announced: AtomicBool,
     /// When the other servers were last known, in microseconds as the engine's clock counts elapsed time.
@@ -36,6 +38,7 @@ impl Ranks {
         Self {
             id: ServerId(random()),
             by_partition: (0..partitions).map(|_| AtomicU8::new(0)).collect(),
+            alone: AtomicBool::new(true),
             announced: AtomicBool::new(false),
             known: AtomicU64::new(0),
         }
@@ -48,6 +51,7 @@ impl Ranks {
 
     /// Ranks this server among these others.
     fn set(&self, keyspace: &Keyspace, others: &[ServerId]) {
+        self.alone.store(others.is_empty(), Ordering::Relaxed);
         for (partition, rank) in keyspace.all().zip(&self.by_partition) {
             let own = (score(keyspace, self.id, partition), self.id);
             let higher =
@@ -73,6 +77,11 @@ impl Engine {
     /// How many live servers come before this one in a partition; 0 where it is the first, or knows of no other.
     pub fn rank(&self, partition: Partition) -> u32 {
         self.inner.ranks.of(partition)
+    }
+
+    /// Whether this server knows of no other.
+    pub fn is_alone(&self) -> bool {
+        self.inner.ranks.alone.load(Ordering::Relaxed)
     }
 
     /// Whether this server ranks first everywhere, as it does when it is alone.
