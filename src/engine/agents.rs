@@ -210,6 +210,16 @@ impl Engine {
         }
     }
 
+    /// Ends what ran out of time before a worker took it.
+    pub(super) async fn end_overdue(&self, overdue: Vec<(DueClass, Key)>) {
+        let done = futures_util::stream::iter(overdue).map(|(class, key)| async move {
+            if let Some(answering_since) = self.inner.store.answering_since(self.partition(key)) {
+                self.clone().do_due(key, Due { class, answering_since }).await;
+            }
+        });
+        done.buffer_unordered(AT_ONCE).collect::<()>().await;
+    }
+
     /// Does what is due for one record; whether it changed.
     async fn do_due(self, key: Key, due: Due) -> bool {
         match self.apply_to_key(key, &Command::Due(due)).await {

@@ -183,6 +183,16 @@ impl Engine {
         Ok(self.load(&Grant { key, operation: Box::new(operation) }).await?)
     }
 
+    /// A lease that may be handed on: its deadline has not passed while it was written. Else it goes back, and ends unseen.
+    pub(super) fn in_time(&self, grant: Grant) -> Option<Grant> {
+        let now = self.inner.store.now(self.partition(grant.key));
+        if grant.operation.deadline_passed(now) {
+            self.release_unseen(vec![grant]);
+            return None;
+        }
+        Some(grant)
+    }
+
     /// Gives back what no worker has heard of.
     pub(super) fn release_unseen(&self, grants: Vec<Grant>) {
         for grant in grants {

@@ -284,6 +284,10 @@ impl From<Rejection> for Box<Error> {
                     .with("what", what)
                     .with("limit", limit)
             }
+            Rejection::DeadlinePassed { name, .. } => {
+                Error::about(Reason::InvalidArgument, &name, message)
+                    .with("field", "options.deadline_time")
+            }
             Rejection::NotReady(name) => Error::about(Reason::InvalidState, &name, message),
         }
     }
