@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::batch::{Grant, weight};
-use super::commit::{Spot, understand};
+use super::commit::Spot;
 use super::error::Reason;
 use super::seat::{Offer, Place, Seat};
 use super::{Engine, random};
@@ -72,6 +72,8 @@ struct Decided {
     unfit: usize,
     /// What ran out of time while it waited, and by which bound.
     overdue: Vec<(DueClass, Key)>,
+    /// What has an entry but no record.
+    orphans: Vec<Key>,
 }
 
 impl Dispatchers {
@@ -235,7 +237,7 @@ impl Engine {
             dispatcher.end_look(offers, &[]);
             return Ok(Round { served: false, raced: false, unfit: 0 });
         }
-        let Decided { candidates, unfit, overdue } = self.decide(&offers, &keys).await?;
+        let Decided { candidates, unfit, overdue, orphans } = self.decide(&offers, &keys).await?;
         let taken = self.take_all(&offers, candidates).await;
         let got: Vec<bool> = taken.grants.iter().map(|grants| !grants.is_empty()).collect();
         let served = got.contains(&true);
@@ -245,6 +247,9 @@ impl Engine {
         }
         dispatcher.end_look(offers, &got);
         self.end_overdue(overdue).await;
+        let orphan = |entry: &Entry| entry.key().is_some_and(|key| orphans.contains(&key));
+        let orphans = entries.into_iter().filter(orphan).collect();
+        self.drop_orphans(&Index::new(ready_index(&dispatcher.queue)), orphans).await;
         let raced = unfit > 0 || taken.raced;
         taken.outage.map_or(Ok(Round { served, raced, unfit }), Err)
     }
@@ -260,12 +265,18 @@ impl Engine {
         let (mut waiting, mut given, mut bytes, mut unfit) = (0, 0, 0, 0);
         let generations: Vec<u64> =
             keys.iter().map(|key| self.inner.hub.generation(self.partition(*key))).collect();
-        let records = store.get(keys).await?;
+        let records = self.read_each(keys).await?;
         let (mut candidates, mut overdue) = (Vec::with_capacity(keys.len()), Vec::new());
+        let mut orphans = Vec::new();
         for ((key, record), generation) in keys.iter().zip(records).zip(generations) {
-            let Some(before) = record.as_ref().and_then(readable) else {
-                unfit += 1;
-                continue;
+            // What cannot be read must not keep everything behind it in the queue from being taken.
+            let before = match record {
+                Ok(Some(before)) => before,
+                nothing => {
+                    unfit += 1;
+                    orphans.extend(nothing.is_ok().then_some(*key));
+                    continue;
+                }
             };
             let size = before.record.operation().map_or(0, weight);
             let room = offers.get(waiting).map_or(0, Offer::room);
@@ -292,7 +303,7 @@ impl Engine {
                 overdue.extend(late.map(|class| (class, *key)));
             }
         }
-        Ok(Decided { candidates, unfit, overdue })
+        Ok(Decided { candidates, unfit, overdue, orphans })
     }
 
     /// Commits the leases.
@@ -477,15 +488,6 @@ impl Dispatcher {
             seat.dismiss(Err(error.clone().into()));
         }
     }
-}
-
-/// A record that can be read. One that cannot must not keep everything behind it in the queue from being taken.
-fn readable(record: &crate::store::Record) -> Option<Before> {
-    understand(record)
-        .inspect_err(
-            |error| tracing::error!(%error, "passing over what is ready but cannot be read"),
-        )
-        .ok()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -7,6 +7,7 @@ mod test_server;
 mod bad_input;
 mod breaking;
 mod cancelling;
+mod damage;
 mod deleting;
 mod faults;
 mod leases;
