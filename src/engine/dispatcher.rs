@@ -376,14 +376,6 @@ impl Engine {
         }
     }
 
-    /// Gives back what was leased for a worker that is gone.
-    pub(super) fn take_back(&self, seat: &Arc<Seat>, unheard: Vec<Grant>) {
-        for grant in &unheard {
-            self.inner.held.leave(grant.key, seat);
-        }
-        self.release_unseen(unheard);
-    }
-
     /// Ends a dispatcher in whose line nobody is.
     fn retire(&self, dispatcher: &Arc<Dispatcher>) -> bool {
         let mut queues = lock(&self.inner.dispatchers.queues);

@@ -1,11 +1,12 @@
 //! Messages of the user's own types, in and out of an `Any`.
 
-use crate::wire::json::check_numbers;
 use prost::{Message, Name};
 use prost_types::value::Kind;
 use prost_types::{Any, ListValue, Struct, Value};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+use crate::wire::json::check_numbers;
 
 /// What a handler can give: every prost message that knows its name, and [`Json`] of what serde writes.
 pub trait Pack {
