@@ -153,9 +153,7 @@ pub(super) fn read_payload(registry: &Registry, text: &str) -> Result<prost_type
         }
         None => text.to_owned(),
     };
-    let value = serde_json::from_str(&json)
-        .map_err(|error| Failure::Usage(format!("this is no JSON: {error}")))?;
-    Ok(registry.read_any(&value)?)
+    registry.read_text(&json).map_err(|error| Failure::Usage(error.to_string()))
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {

@@ -1,9 +1,11 @@
 //! Leases on their way to a worker.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use prost_types::Any;
 
+use super::seat::Seat;
 use super::view::payload;
 use super::{Engine, Reason, Result};
 use crate::operation::command::{Command, Proof, Release};
@@ -181,6 +183,24 @@ impl Engine {
         operation: Operation,
     ) -> Result<Option<Leased>> {
         Ok(self.load(&Grant { key, operation: Box::new(operation) }).await?)
+    }
+
+    /// Gives back what was leased for a worker that is gone.
+    pub(super) fn take_back(&self, seat: &Arc<Seat>, unheard: Vec<Grant>) {
+        for grant in &unheard {
+            self.inner.held.leave(grant.key, seat);
+        }
+        self.release_unseen(unheard);
+    }
+
+    /// A lease that may be handed on: its deadline has not passed while it was written. Else it goes back, and ends unseen.
+    pub(super) fn in_time(&self, grant: Grant) -> Option<Grant> {
+        let now = self.inner.store.now(self.partition(grant.key));
+        if grant.operation.deadline_passed(now) {
+            self.release_unseen(vec![grant]);
+            return None;
+        }
+        Some(grant)
     }
 
     /// Gives back what no worker has heard of.

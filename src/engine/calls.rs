@@ -8,12 +8,14 @@ use prost_types::Any;
 use super::caller::{Caller, Permission};
 use super::error::{Error, Result};
 use super::view::{View, payload};
-use super::{Done, Engine, random};
+use super::{Done, Engine, Reason, random};
 use crate::limits::MAX_WAIT;
 use crate::operation::command::{Command, Delete, Pause, Resume};
+use crate::operation::lease::Answer;
 use crate::operation::name::Name;
 use crate::operation::{Record, Rejection};
 use crate::proto::google::longrunning::Operation as Published;
+use crate::store::StoreError;
 use crate::store::codec::{Slot, glance};
 
 impl Engine {
@@ -26,8 +28,12 @@ impl Engine {
     /// What callers poll for: the message alone, which in most records needs no more than a glance.
     pub async fn poll(&self, caller: &Caller, name: &Name) -> Result<Published> {
         self.inner.policy.authorise(caller, Permission::Read, name.parent())?;
-        let found = self.inner.store.get(&[self.key(name)]).await?.pop().flatten();
-        match found.as_ref().and_then(glance) {
+        let found = match self.inner.store.get(&[self.key(name)]).await {
+            // The longer way notes what is wrong with it.
+            Err(StoreError::Damaged(_)) => None,
+            found => found?.pop().flatten(),
+        };
+        match found.as_ref().and_then(glance).filter(|published| published.name == name.as_str()) {
             Some(published) => Ok(published),
             None => Ok(self.view(name).await?.published.clone()),
         }
@@ -84,7 +90,16 @@ impl Engine {
     /// Is no longer interested in it.
     pub async fn delete(&self, caller: &Caller, name: &Name) -> Result<Done> {
         self.inner.policy.authorise(caller, Permission::Write, name.parent())?;
-        self.apply(name, &Command::Delete(Delete { nonce: random() })).await
+        match self.apply(name, &Command::Delete(Delete { nonce: random() })).await {
+            Err(error) if error.reason == Reason::Internal => {
+                if !self.delete_unreadable(name).await? {
+                    return Err(error);
+                }
+                let now = self.inner.store.now(self.partition(self.key(name)));
+                Ok(Done::new(None, Answer::default(), true, now))
+            }
+            done => done,
+        }
     }
 
     /// Parks it.

@@ -116,12 +116,6 @@ impl Engine {
         }
     }
 
-    /// Reads a record.
-    pub(super) async fn read(&self, key: Key) -> Result<Option<Before>> {
-        let found = self.inner.store.get(&[key]).await?.into_iter().next().flatten();
-        Ok(found.map(|found| understand(&found)).transpose()?)
-    }
-
     pub(super) fn plan(&self, key: Key, before: Option<&Before>, change: &Change) -> WriteSet {
         let before_it = before.map(|before| &before.record);
         let note = match change.record.as_ref().and_then(Record::operation) {

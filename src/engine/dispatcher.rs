@@ -12,13 +12,13 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::batch::{Grant, weight};
-use super::commit::{Spot, understand};
+use super::commit::Spot;
 use super::error::Reason;
 use super::seat::{Offer, Place, Seat};
 use super::{Engine, random};
 use crate::limits::MAX_REPLY_BYTES;
 use crate::operation::command::{Command, Take};
-use crate::operation::entries::ready_index;
+use crate::operation::entries::{DueClass, ready_index};
 use crate::operation::lease::Token;
 use crate::operation::{Applied, Change, apply};
 use crate::store::plan::Before;
@@ -63,6 +63,17 @@ struct Candidate {
     /// Which of the offers it is for.
     offer: usize,
     generation: u64,
+}
+
+/// What one look makes of the head of the queue.
+struct Decided {
+    candidates: Vec<Candidate>,
+    /// How much of it nobody can take.
+    unfit: usize,
+    /// What ran out of time while it waited, and by which bound.
+    overdue: Vec<(DueClass, Key)>,
+    /// What has an entry but no record.
+    orphans: Vec<Key>,
 }
 
 impl Dispatchers {
@@ -226,7 +237,7 @@ impl Engine {
             dispatcher.end_look(offers, &[]);
             return Ok(Round { served: false, raced: false, unfit: 0 });
         }
-        let (candidates, unfit) = self.decide(&offers, &keys).await?;
+        let Decided { candidates, unfit, overdue, orphans } = self.decide(&offers, &keys).await?;
         let taken = self.take_all(&offers, candidates).await;
         let got: Vec<bool> = taken.grants.iter().map(|grants| !grants.is_empty()).collect();
         let served = got.contains(&true);
@@ -235,27 +246,37 @@ impl Engine {
             self.take_back(&offer.seat, unheard);
         }
         dispatcher.end_look(offers, &got);
+        self.end_overdue(overdue).await;
+        let orphan = |entry: &Entry| entry.key().is_some_and(|key| orphans.contains(&key));
+        let orphans = entries.into_iter().filter(orphan).collect();
+        self.drop_orphans(&Index::new(ready_index(&dispatcher.queue)), orphans).await;
         let raced = unfit > 0 || taken.raced;
         taken.outage.map_or(Ok(Round { served, raced, unfit }), Err)
     }
 
     /// Reads what is at the head of the queue and gives it to those who wait, first come, first served, and to each no more than
-    /// a reply holds. Also counts what nobody can take.
+    /// a reply holds. What nobody can take is counted.
     async fn decide(
         &self,
         offers: &[Offer],
         keys: &[Key],
-    ) -> std::result::Result<(Vec<Candidate>, usize), StoreError> {
+    ) -> std::result::Result<Decided, StoreError> {
         let store = &self.inner.store;
         let (mut waiting, mut given, mut bytes, mut unfit) = (0, 0, 0, 0);
         let generations: Vec<u64> =
             keys.iter().map(|key| self.inner.hub.generation(self.partition(*key))).collect();
-        let records = store.get(keys).await?;
-        let mut candidates = Vec::with_capacity(keys.len());
+        let records = self.read_each(keys).await?;
+        let (mut candidates, mut overdue) = (Vec::with_capacity(keys.len()), Vec::new());
+        let mut orphans = Vec::new();
         for ((key, record), generation) in keys.iter().zip(records).zip(generations) {
-            let Some(before) = record.as_ref().and_then(readable) else {
-                unfit += 1;
-                continue;
+            // What cannot be read must not keep everything behind it in the queue from being taken.
+            let before = match record {
+                Ok(Some(before)) => before,
+                nothing => {
+                    unfit += 1;
+                    orphans.extend(nothing.is_ok().then_some(*key));
+                    continue;
+                }
             };
             let size = before.record.operation().map_or(0, weight);
             let room = offers.get(waiting).map_or(0, Offer::room);
@@ -278,9 +299,11 @@ impl Engine {
                 (given, bytes) = (given + 1, bytes + size);
             } else {
                 unfit += 1;
+                let late = before.record.operation().and_then(|operation| operation.overdue(now));
+                overdue.extend(late.map(|class| (class, *key)));
             }
         }
-        Ok((candidates, unfit))
+        Ok(Decided { candidates, unfit, overdue, orphans })
     }
 
     /// Commits the leases.
@@ -316,7 +339,7 @@ impl Engine {
         let Candidate { key, before, change, generation, .. } = candidate;
         let spot = Spot { key, generation };
         let record = self.committed(spot, Some(before.stamps), *change, committed);
-        record.and_then(|record| Grant::new(key, record))
+        record.and_then(|record| Grant::new(key, record)).and_then(|grant| self.in_time(grant))
     }
 
     /// It is not known whether the lease was given: the token tells.
@@ -329,7 +352,8 @@ impl Engine {
         match self.apply_to_key(candidate.key, &candidate.command).await {
             Ok(done) => done
                 .and_then(|done| done.record)
-                .and_then(|record| Grant::new(candidate.key, record)),
+                .and_then(|record| Grant::new(candidate.key, record))
+                .and_then(|grant| self.in_time(grant)),
             // Somebody else has it.
             Err(refused) if refused.reason != Reason::StoreUnavailable => {
                 taken.raced = true;
@@ -350,14 +374,6 @@ impl Engine {
         if seat.holder.is_some() {
             self.inner.held.enter(key, seat);
         }
-    }
-
-    /// Gives back what was leased for a worker that is gone.
-    pub(super) fn take_back(&self, seat: &Arc<Seat>, unheard: Vec<Grant>) {
-        for grant in &unheard {
-            self.inner.held.leave(grant.key, seat);
-        }
-        self.release_unseen(unheard);
     }
 
     /// Ends a dispatcher in whose line nobody is.
@@ -464,15 +480,6 @@ impl Dispatcher {
             seat.dismiss(Err(error.clone().into()));
         }
     }
-}
-
-/// A record that can be read. One that cannot must not keep everything behind it in the queue from being taken.
-fn readable(record: &crate::store::Record) -> Option<Before> {
-    understand(record)
-        .inspect_err(
-            |error| tracing::error!(%error, "passing over what is ready but cannot be read"),
-        )
-        .ok()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

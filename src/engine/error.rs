@@ -211,6 +211,14 @@ impl Error {
         error
     }
 
+    /// A record that cannot be read; that was noted where it was found.
+    pub fn unreadable() -> Box<Self> {
+        Self::new(
+            Reason::Internal,
+            "the record of this operation cannot be read; the server's log has the cause, and deleting the operation removes it",
+        )
+    }
+
     /// Something that cannot be; the cause is in the log.
     pub fn internal(cause: &dyn std::fmt::Display) -> Box<Self> {
         tracing::error!(%cause, "internal error");
@@ -288,6 +296,10 @@ impl From<Rejection> for Box<Error> {
                 Error::about(Reason::LimitExceeded, &name, message)
                     .with("what", what)
                     .with("limit", limit)
+            }
+            Rejection::DeadlinePassed { name, .. } => {
+                Error::about(Reason::InvalidArgument, &name, message)
+                    .with("field", "options.deadline_time")
             }
             Rejection::NotReady(name) => Error::about(Reason::InvalidState, &name, message),
         }

@@ -17,6 +17,7 @@ mod pace;
 mod page_token;
 mod pages;
 mod ranks;
+mod reading;
 mod recent;
 mod seat;
 mod settings;
@@ -78,6 +79,7 @@ struct Inner {
     pace: Pace,
     ranks: Ranks,
     recent: Recent,
+    unreadable: reading::Unreadable,
     scheduler_wake: tokio::sync::Notify,
     tasks: Tasks,
     draining: tokio_util::sync::CancellationToken,
@@ -117,6 +119,7 @@ impl Engine {
                 pace: Pace::default(),
                 ranks: Ranks::new(partitions),
                 recent: Recent::default(),
+                unreadable: reading::Unreadable::default(),
                 scheduler_wake: tokio::sync::Notify::new(),
                 tasks: Tasks::default(),
                 draining: tokio_util::sync::CancellationToken::new(),

@@ -8,14 +8,13 @@ use prost::Message;
 use tonic::Code;
 
 use super::caller::{Caller, Permission};
-use super::error::Result;
+use super::error::{Reason, Result};
 use super::view::View;
 use super::{Engine, page_token};
 use crate::limits::{MAX_PASSED_OVER, MAX_REPLY_BYTES};
 use crate::operation::entries::{LIST, parent_prefix};
 use crate::operation::name::ParentPattern;
 use crate::operation::{Operation, Record};
-use crate::store::codec::decode;
 use crate::store::{Entry, Index, Key, Partition, Scan};
 
 /// What to list.
@@ -170,18 +169,21 @@ impl Engine {
     /// The operation of each entry; nothing where callers see none.
     async fn operations(&self, entries: Vec<Entry>) -> Result<Vec<(Entry, Option<Operation>)>> {
         let keys: Vec<Key> = entries.iter().filter_map(Entry::key).collect();
-        let records = self.inner.store.get(&keys).await?;
-        let mut operations = Vec::with_capacity(entries.len());
+        let records = self.read_each(&keys).await?;
+        let (mut operations, mut orphans) = (Vec::with_capacity(entries.len()), Vec::new());
         for (entry, record) in entries.into_iter().zip(records) {
-            let record = record.as_ref().map(decode).transpose()?;
             let now = self.inner.store.now(entry.partition);
-            let operation = match record {
+            if matches!(record, Ok(None)) {
+                orphans.push(entry.clone());
+            }
+            let operation = match record.ok().flatten().map(|before| before.record) {
                 Some(record) if record.gone(now).is_some() => None,
                 Some(Record::Operation(operation)) => Some(*operation),
                 _ => None,
             };
             operations.push((entry, operation));
         }
+        self.drop_orphans(&Index::new(LIST), orphans).await;
         Ok(operations)
     }
 
@@ -194,6 +196,11 @@ impl Engine {
         match self.view(&name).await {
             Ok(view) => Ok(Some(view)),
             Err(error) if error.reason.code() == Code::NotFound => Ok(None),
+            // A payload is gone: it costs only its operation.
+            Err(error) if error.reason == Reason::Internal => {
+                self.note_unreadable(self.key(&name), &error.message);
+                Ok(None)
+            }
             Err(error) => Err(error),
         }
     }

@@ -72,6 +72,14 @@ struct Attempt {
     offer: Option<Offer>,
 }
 
+/// A start that was decided, and what may be done with it.
+enum Prepared {
+    /// It may be written.
+    Ready(Box<Attempt>),
+    /// It comes too late, unless the same request started it in time.
+    Late(Key, Box<Start>, Rejection),
+}
+
 /// With what lease an operation begins.
 enum First {
     /// With none, unless a worker waits for it.
@@ -104,7 +112,7 @@ impl Engine {
         caller: &Caller,
         requests: Vec<Result<StartRequest>>,
     ) -> Vec<Result<Started>> {
-        let attempts: Vec<Result<Attempt>> = requests
+        let attempts: Vec<Result<Prepared>> = requests
             .into_iter()
             .map(|request| self.prepare(caller, request?, First::Whoever))
             .collect();
@@ -116,17 +124,22 @@ impl Engine {
     }
 
     /// Writes them together.
-    async fn commit_starts(&self, attempts: Vec<Result<Attempt>>) -> Vec<Result<Started>> {
-        let sets = attempts.iter().flatten().map(|attempt| self.set_of(attempt)).collect();
+    async fn commit_starts(&self, attempts: Vec<Result<Prepared>>) -> Vec<Result<Started>> {
+        let ready = attempts.iter().flatten().filter_map(|prepared| match prepared {
+            Prepared::Ready(attempt) => Some(self.set_of(attempt)),
+            Prepared::Late(..) => None,
+        });
+        let sets = ready.collect();
         let mut results = self.inner.store.commit(sets).await.into_iter();
         let mut started = Vec::with_capacity(attempts.len());
         for attempt in attempts {
             started.push(match attempt {
                 Err(error) => Err(error),
-                Ok(attempt) => {
-                    self.finish_start(attempt, results.next().unwrap_or(Err(CommitError::Conflict)))
-                        .await
+                Ok(Prepared::Ready(attempt)) => {
+                    let result = results.next().unwrap_or(Err(CommitError::Conflict));
+                    self.finish_start(*attempt, result).await
                 }
+                Ok(Prepared::Late(key, start, why)) => self.started_in_time(key, &start, why).await,
             });
         }
         started
@@ -134,13 +147,19 @@ impl Engine {
 
     /// Checks a start without doing it: what it would be called, done, with an empty response (AIP-151).
     pub async fn validate_start(&self, caller: &Caller, request: StartRequest) -> Result<Name> {
-        let attempt = self.prepare(caller, request, First::Nobody)?;
-        match self.read(attempt.key).await? {
-            None => Ok(attempt.start.name),
-            Some(before) => self
-                .recognise(&attempt, before.record)
-                .await
-                .map(|started| started.view.operation.name.clone()),
+        let (key, start) = match self.prepare(caller, request, First::Nobody)? {
+            Prepared::Ready(attempt) => (attempt.key, attempt.start),
+            Prepared::Late(key, start, why) => {
+                let started = self.started_in_time(key, &start, why).await?;
+                return Ok(started.view.operation.name.clone());
+            }
+        };
+        match self.read(key).await? {
+            None => Ok(start.name),
+            Some(before) => {
+                let started = self.recognise(key, &start, before.record).await?;
+                Ok(started.view.operation.name.clone())
+            }
         }
     }
 
@@ -150,13 +169,24 @@ impl Engine {
         request: StartRequest,
         first: First,
     ) -> Result<Started> {
-        let attempt = self.prepare(caller, request, first)?;
+        let attempt = match self.prepare(caller, request, first)? {
+            Prepared::Ready(attempt) => attempt,
+            Prepared::Late(key, start, why) => return self.started_in_time(key, &start, why).await,
+        };
         if attempt.offer.is_none() {
-            return self.commit_start(attempt).await;
+            return self.commit_start(*attempt).await;
         }
         let engine = self.clone();
-        let starting = async move { engine.commit_start(attempt).await };
+        let starting = async move { engine.commit_start(*attempt).await };
         self.see_through(starting).await.unwrap_or_else(|| Err(Error::draining()))
+    }
+
+    /// What the same request started before its deadline passed, or why there is nothing.
+    async fn started_in_time(&self, key: Key, start: &Start, why: Rejection) -> Result<Started> {
+        match self.read(key).await? {
+            Some(before) => self.recognise(key, start, before.record).await,
+            None => Err(why.into()),
+        }
     }
 
     async fn commit_start(&self, attempt: Attempt) -> Result<Started> {
@@ -194,7 +224,7 @@ impl Engine {
         expected.then_some(offer)
     }
 
-    fn prepare(&self, caller: &Caller, request: StartRequest, first: First) -> Result<Attempt> {
+    fn prepare(&self, caller: &Caller, request: StartRequest, first: First) -> Result<Prepared> {
         self.inner.policy.authorise(caller, Permission::Write, request.parent.as_str())?;
         if self.is_draining() {
             return Err(Error::draining());
@@ -227,12 +257,26 @@ impl Engine {
             trace_parent: request.trace_parent,
             lease,
         };
-        let change = start(start_command.clone(), self.inner.store.now(partition));
-        if change.is_err() {
-            self.forget_offer(key, offer.as_ref());
-        }
+        let change = match start(start_command.clone(), self.inner.store.now(partition)) {
+            Ok(change) => change,
+            Err(why) => {
+                self.forget_offer(key, offer.as_ref());
+                return match why {
+                    Rejection::DeadlinePassed { .. } => {
+                        Ok(Prepared::Late(key, Box::new(start_command), why))
+                    }
+                    why => Err(why.into()),
+                };
+            }
+        };
         let generation = self.inner.hub.generation(partition);
-        Ok(Attempt { key, start: start_command, change: change?, generation, offer })
+        Ok(Prepared::Ready(Box::new(Attempt {
+            key,
+            start: start_command,
+            change,
+            generation,
+            offer,
+        })))
     }
 
     /// The worker does not get it.
@@ -296,7 +340,12 @@ impl Engine {
             };
             if let Some(before) = found {
                 self.settle_offer(&mut attempt, &before.record);
-                return self.recognise(&attempt, before.record).await;
+                return self.recognise(attempt.key, &attempt.start, before.record).await;
+            }
+            let now = self.inner.store.now(self.partition(attempt.key));
+            if let Err(late) = start(attempt.start.clone(), now) {
+                self.give_up(&mut attempt);
+                return Err(late.into());
             }
             result = self.commit_one(self.set_of(&attempt)).await;
         }
@@ -323,8 +372,12 @@ impl Engine {
     }
 
     fn hand_over(&self, key: Key, offer: &mut Offer, record: Record) {
-        self.inner.metrics.given.with_start();
-        let unheard = offer.fill(Grant::new(key, record).into_iter().collect());
+        let grant = Grant::new(key, record).and_then(|grant| self.in_time(grant));
+        match &grant {
+            Some(_) => self.inner.metrics.given.with_start(),
+            None => self.forget_offer(key, Some(offer)),
+        }
+        let unheard = offer.fill(grant.into_iter().collect());
         self.take_back(&offer.seat, unheard);
     }
 
@@ -346,10 +399,8 @@ impl Engine {
     }
 
     /// What is under the name already: this very start, the same request before, or somebody else's.
-    async fn recognise(&self, attempt: &Attempt, record: Record) -> Result<Started> {
-        let wanted = &attempt.start;
-        let gone =
-            record.gone(self.inner.store.now(self.inner.store.keyspace().partition(attempt.key)));
+    async fn recognise(&self, key: Key, wanted: &Start, record: Record) -> Result<Started> {
+        let gone = record.gone(self.inner.store.now(self.partition(key)));
         let operation = match (record, gone) {
             (Record::Operation(operation), None) => operation,
             (record, Some(Rejection::Deleted(_))) => {
@@ -369,7 +420,7 @@ impl Engine {
             self.inner.metrics.started();
         }
         let name = operation.name.clone();
-        let view = View::load(&*self.inner.store, attempt.key, *operation).await?;
+        let view = View::load(&*self.inner.store, key, *operation).await?;
         let view = match view {
             Some(view) => view,
             None => self.view(&name).await?,

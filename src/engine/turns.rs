@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use super::Engine;
-use super::commit::{Done, Spot, understand};
+use super::commit::{Done, Spot};
 use super::error::{Error, Reason, Result};
 use crate::clock::Timestamp;
 use crate::operation::command::Command;
@@ -147,14 +147,13 @@ impl Engine {
         if keys.is_empty() {
             return Ok(());
         }
-        let mut found = self.inner.store.get(&keys).await?.into_iter();
+        let mut found = self.read_each(&keys).await?.into_iter();
         groups.retain_mut(|group| {
             if group.before.is_none() {
-                let record = found.next().flatten();
-                match record.map(|record| understand(&record)).transpose() {
+                match found.next().unwrap_or(Ok(None)) {
                     Ok(before) => (group.before, group.fresh) = (before, true),
-                    Err(damaged) => {
-                        outcomes.refuse(group, &damaged);
+                    Err(_) => {
+                        outcomes.tell_all(group, |_| Err(Error::unreadable()));
                         return false;
                     }
                 }

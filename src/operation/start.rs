@@ -51,10 +51,12 @@ pub struct Start {
 /// Makes the operation.
 ///
 /// # Errors
-/// [`Rejection::TypeMismatch`] where the initial metadata is not of the declared type.
+/// [`Rejection::TypeMismatch`] where the initial metadata is not of the declared type, [`Rejection::DeadlinePassed`] where no
+/// time is left to work on it.
 pub fn start(start: Start, now: Timestamp) -> Result<Change, Rejection> {
     check_initial_metadata(&start)?;
     let ready_time = start.options.schedule_time.as_ref().map_or(now, Timestamp::from).max(now);
+    check_deadline(&start, ready_time, now)?;
     let operation = Operation {
         uid: start.uid,
         state: State::Pending(Pending { ready_time, retrying: false }),
@@ -104,6 +106,25 @@ pub fn start(start: Start, now: Timestamp) -> Result<Change, Rejection> {
         Some(take) => visible(operation.leased(&take, now), now).leasing(),
         None => visible(operation, now),
     })
+}
+
+fn check_deadline(start: &Start, ready_time: Timestamp, now: Timestamp) -> Result<(), Rejection> {
+    let Some(deadline) = start.options.deadline_time.as_ref().map(Timestamp::from) else {
+        return Ok(());
+    };
+    if ready_time < deadline {
+        return Ok(());
+    }
+    let why = if deadline <= now {
+        format!(
+            "options.deadline_time {deadline} has passed, it is {now}; set a later one, or none"
+        )
+    } else {
+        format!(
+            "options.deadline_time {deadline} is not after options.schedule_time {ready_time}; set a later one, or none"
+        )
+    };
+    Err(Rejection::DeadlinePassed { name: start.name.clone(), why })
 }
 
 fn check_initial_metadata(start: &Start) -> Result<(), Rejection> {

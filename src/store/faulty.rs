@@ -54,7 +54,11 @@ pub struct Faulty {
     /// When it was last made to come back.
     returned: Mutex<Timestamp>,
     hints_lost: AtomicBool,
+    meanwhile: Mutex<Option<Meanwhile>>,
 }
+
+/// What a test lets happen while a commit is on its way.
+type Meanwhile = Box<dyn FnOnce() + Send>;
 
 impl Faulty {
     /// Wraps a store; without a fault planned or queued nothing changes.
@@ -67,6 +71,7 @@ impl Faulty {
             away: AtomicBool::new(false),
             returned: Mutex::default(),
             hints_lost: AtomicBool::new(false),
+            meanwhile: Mutex::default(),
         })
     }
 
@@ -87,6 +92,11 @@ impl Faulty {
     /// Makes commits lose their hints, or keep them again. Sequences of the lost ones are not used, so that nobody notices.
     pub fn set_hints_lost(&self, lost: bool) {
         self.hints_lost.store(lost, Ordering::SeqCst);
+    }
+
+    /// Has something happen while the next commit is on its way, after it was decided and before it is applied.
+    pub fn during_next_commit(&self, event: impl FnOnce() + Send + 'static) {
+        *self.meanwhile.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(event));
     }
 
     fn fault(&self) -> Fault {
@@ -142,6 +152,10 @@ impl Store for Faulty {
     async fn commit(&self, sets: Vec<WriteSet>) -> Vec<Result<Committed, CommitError>> {
         if self.is_away() {
             return vec![Err(away().into()); sets.len()];
+        }
+        let event = self.meanwhile.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(event) = event {
+            event();
         }
         let faults: Vec<Fault> = sets.iter().map(|_| self.fault()).collect();
         let mut passed = Vec::new();

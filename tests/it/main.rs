@@ -8,6 +8,7 @@ mod bad_input;
 mod breaking;
 mod cancelling;
 mod crowds;
+mod damage;
 mod deleting;
 mod faults;
 mod leases;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::samples::{
-    START, complete, delete, due, fail, pause, release, renew, report, resume, started, suspend,
-    take,
+    START, complete, delete, due, fail, pause, release, renew, report, resume, resume_with,
+    started, suspend, take,
 };
 use crate::clock::Timestamp;
 use crate::operation::command::Command;
@@ -29,6 +29,7 @@ fn command() -> impl Strategy<Value = Command> {
         1 => any::<u8>().prop_map(delete),
         1 => Just(pause()),
         1 => any::<u8>().prop_map(resume),
+        2 => (any::<u8>(), "[ab]").prop_map(|(nonce, input)| resume_with(nonce, &input)),
         6 => proptest::sample::select(DueClass::ALL.to_vec()).prop_map(due),
     ]
 }
@@ -101,6 +102,10 @@ fn check_step(before: &Record, after: &Record, command: &Command) -> Result<(), 
     prop_assert_eq!(old.uid, new.uid);
     prop_assert_eq!(&old.spec, &new.spec);
     prop_assert!(new.update_time >= old.update_time);
+    let answered = new.state.is_done() || matches!(command, Command::Suspend(_));
+    if old.resume_input.is_some() && !answered {
+        prop_assert_eq!(&new.resume_input, &old.resume_input, "an input was lost by {:?}", command);
+    }
     if old.cancel_requested() {
         prop_assert!(
             new.state.is_done() || matches!(new.state, State::Cancelling(..)),

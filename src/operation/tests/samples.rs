@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use prost_types::Any;
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
@@ -154,6 +155,12 @@ pub(super) fn pause() -> Command {
 
 pub(super) fn resume(nonce: u8) -> Command {
     let resume = Resume { etag: String::new(), input: None, nonce: [nonce; 8] };
+    Command::Resume(Box::new(resume))
+}
+
+pub(super) fn resume_with(nonce: u8, input: &str) -> Command {
+    let input = Some(Any { type_url: "a.B".to_owned(), value: input.into() });
+    let resume = Resume { etag: String::new(), input, nonce: [nonce; 8] };
     Command::Resume(Box::new(resume))
 }
 
