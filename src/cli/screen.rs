@@ -28,7 +28,9 @@ struct Live {
     open: RefCell<BTreeSet<usize>>,
     /// Those of them that have a bar on the screen.
     drawn: RefCell<BTreeSet<usize>>,
-    /// Says how many have none.
+    /// Those for which there was no room when they last looked.
+    hidden: RefCell<BTreeSet<usize>>,
+    /// Says how many these are.
     more: RefCell<Option<ProgressBar>>,
     /// What stands in front of the bars at that width.
     labels: RefCell<(usize, Vec<String>)>,
@@ -38,7 +40,7 @@ struct Live {
 pub(super) struct Bar<'screen> {
     live: Option<&'screen Live>,
     position: usize,
-    bar: RefCell<Option<ProgressBar>>,
+    line: RefCell<Option<ProgressBar>>,
     shown: RefCell<(OperationMetadata, Ahead)>,
 }
 
@@ -60,6 +62,7 @@ impl Screen {
                 names: names.to_vec(),
                 open: RefCell::new((0..names.len()).collect()),
                 drawn: RefCell::default(),
+                hidden: RefCell::default(),
                 more: RefCell::default(),
                 labels: RefCell::default(),
             }),
@@ -75,7 +78,7 @@ impl Screen {
         let bar = Bar {
             live: self.live.as_ref(),
             position,
-            bar: RefCell::default(),
+            line: RefCell::default(),
             shown: RefCell::default(),
         };
         bar.draw();
@@ -98,8 +101,8 @@ impl Live {
         if open < rows { open } else { rows.saturating_sub(2).max(1) }
     }
 
-    fn say_more(&self, room: usize) {
-        let hidden = self.open.borrow().len().saturating_sub(room);
+    fn say_more(&self) {
+        let hidden = self.hidden.borrow().len();
         let mut more = self.more.borrow_mut();
         if hidden == 0 {
             if let Some(line) = more.take() {
@@ -148,15 +151,17 @@ impl Bar<'_> {
         let room = live.room(rows);
         let rank = live.open.borrow().range(..self.position).count();
         if rank < room {
+            live.hidden.borrow_mut().remove(&self.position);
             self.fill(live, columns);
         } else {
             self.hide(live);
+            live.hidden.borrow_mut().insert(self.position);
         }
-        live.say_more(room);
+        live.say_more();
     }
 
     fn fill(&self, live: &Live, columns: usize) {
-        let mut slot = self.bar.borrow_mut();
+        let mut slot = self.line.borrow_mut();
         let bar = slot.get_or_insert_with(|| {
             let above = live.drawn.borrow().range(..self.position).count();
             live.drawn.borrow_mut().insert(self.position);
@@ -188,7 +193,7 @@ impl Bar<'_> {
     }
 
     fn hide(&self, live: &Live) {
-        if let Some(bar) = self.bar.take() {
+        if let Some(bar) = self.line.take() {
             live.remove(&bar);
             live.drawn.borrow_mut().remove(&self.position);
         }
@@ -199,7 +204,9 @@ impl Drop for Bar<'_> {
     fn drop(&mut self) {
         let Some(live) = self.live else { return };
         live.open.borrow_mut().remove(&self.position);
+        live.hidden.borrow_mut().remove(&self.position);
         self.hide(live);
+        live.say_more();
     }
 }
 
