@@ -79,6 +79,14 @@ impl From<&prost_types::Timestamp> for Timestamp {
     }
 }
 
+/// A length of time as protobuf has it; nothing where it is negative. The conversion that prost-types has negates such a
+/// one, and there is one that cannot be negated.
+pub fn length(duration: &prost_types::Duration) -> Option<Duration> {
+    let duration = duration.normalized();
+    let (seconds, nanos) = (u64::try_from(duration.seconds), u32::try_from(duration.nanos));
+    Some(Duration::new(seconds.ok()?, nanos.ok()?))
+}
+
 /// Where time comes from.
 pub trait Clock: Send + Sync + fmt::Debug + 'static {
     /// The wall clock.
@@ -182,6 +190,18 @@ mod tests {
         assert_eq!(Timestamp::from(&prost_types::Timestamp::from(instant)), instant);
         let before_epoch = prost_types::Timestamp { seconds: -5, nanos: 0 };
         assert_eq!(Timestamp::from(&before_epoch), Timestamp::EPOCH);
+    }
+
+    #[test]
+    fn no_length_of_time_is_too_much_to_read() {
+        let read = |seconds, nanos| length(&prost_types::Duration { seconds, nanos });
+        assert_eq!(read(1, 500_000_000), Some(Duration::from_millis(1_500)));
+        assert_eq!(read(2, -500_000_000), Some(Duration::from_millis(1_500)));
+        for (seconds, nanos) in [(-1, 0), (0, -1), (i64::MIN, 0), (i64::MIN, i32::MIN)] {
+            assert_eq!(read(seconds, nanos), None, "{seconds} {nanos}");
+        }
+        let longest = read(i64::MAX, i32::MAX).expect("a length");
+        assert_eq!(longest, Duration::new(i64::MAX as u64, 999_999_999));
     }
 
     #[tokio::test]

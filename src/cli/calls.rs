@@ -1,4 +1,4 @@
-//! The commands of callers: get, list, wait, watch, cancel, delete, pause, resume, record.
+//! The commands of callers that change nothing: get, record, list, wait, watch.
 
 use std::time::Duration;
 
@@ -6,15 +6,11 @@ use clap::{Args, ValueEnum};
 
 use super::exit::Failure;
 use super::follow::Follower;
-use super::output;
-use super::start::read_payload;
-use super::table;
+use super::{output, plain, record, table};
 use crate::client::Client;
 use crate::clock::{Clock, SystemClock};
 use crate::proto::google::longrunning::ListOperationsRequest;
-use crate::proto::longhaul::v1::{
-    OperationRecord, OperationView, PauseOperationRequest, ResumeOperationRequest,
-};
+use crate::proto::longhaul::v1::{ListOperationRecordsRequest, OperationView};
 use crate::wire::json::Registry;
 
 /// Which server to talk to.
@@ -73,8 +69,9 @@ pub(super) struct FollowArgs {
 pub(super) struct ListArgs {
     #[command(flatten)]
     connection: Connection,
-    /// Of which parent, such as projects/P; `-` stands for every id
-    #[arg(long, default_value = "", hide_default_value = true, value_name = "PARENT")]
+    /// Of this parent only, such as projects/P or projects/-, where `-` stands for every id; operations is the root.
+    /// Without it, of all
+    #[arg(long, default_value = EVERY_PARENT, hide_default_value = true, value_name = "PARENT")]
     parent: String,
     /// How many
     #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "NUMBER")]
@@ -82,32 +79,6 @@ pub(super) struct ListArgs {
     /// Where the last page ended
     #[arg(long, default_value = "", hide_default_value = true, value_name = "TOKEN")]
     page_token: String,
-}
-
-/// A pause.
-#[derive(Debug, Args)]
-pub(super) struct PauseArgs {
-    #[command(flatten)]
-    target: NameArgs,
-    /// For people
-    #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
-    reason: String,
-    /// Only if this is still its etag
-    #[arg(long, default_value = "", hide_default_value = true, value_name = "ETAG")]
-    etag: String,
-}
-
-/// The end of a pause.
-#[derive(Debug, Args)]
-pub(super) struct ResumeArgs {
-    #[command(flatten)]
-    target: NameArgs,
-    /// For the worker that asked: JSON, @FILE, or - for standard input
-    #[arg(long, value_name = "JSON")]
-    input: Option<String>,
-    /// Only if this is still its etag
-    #[arg(long, default_value = "", hide_default_value = true, value_name = "ETAG")]
-    etag: String,
 }
 
 impl Connection {
@@ -134,7 +105,7 @@ pub(super) async fn get(args: NameArgs) -> Result<(), Failure> {
         output::json(&Registry::builtin()?.operation(&client.get(&args.name).await?));
     } else {
         let record = client.record(&args.name, OperationView::Basic).await?;
-        output::text(&table::record(&record, &Registry::builtin()?, SystemClock::new().now()));
+        output::text(&record::short(&record, &Registry::builtin()?, SystemClock::new().now()));
     }
     Ok(())
 }
@@ -146,32 +117,39 @@ pub(super) async fn record(args: NameArgs) -> Result<(), Failure> {
     if args.connection.wants_json() {
         output::json(&registry.record(&record));
     } else {
-        output::text(&table::full_record(&record, &registry, SystemClock::new().now()));
+        output::text(&record::full(&record, &registry, SystemClock::new().now()));
     }
     Ok(())
 }
 
 pub(super) async fn list(args: ListArgs) -> Result<(), Failure> {
     let client = args.connection.connect().await?;
-    let request = ListOperationsRequest {
-        name: args.parent,
-        page_size: args.page_size,
-        page_token: args.page_token,
-        ..ListOperationsRequest::default()
-    };
-    let page = client.list(request).await?;
     if args.connection.wants_json() {
-        output::json(&Registry::builtin()?.list(&page));
+        let request = ListOperationsRequest {
+            name: args.parent,
+            page_size: args.page_size,
+            page_token: args.page_token,
+            ..ListOperationsRequest::default()
+        };
+        output::json(&Registry::builtin()?.list(&client.list(request).await?));
         return Ok(());
     }
-    for line in table::list(&page.operations, SystemClock::new().now()) {
+    let request = ListOperationRecordsRequest {
+        parent: args.parent,
+        page_size: args.page_size,
+        page_token: args.page_token,
+        ..ListOperationRecordsRequest::default()
+    };
+    let page = client.list_records(request).await?;
+    for line in table::list(&page.operation_records, SystemClock::new().now()) {
         output::text(&line);
     }
-    if page.operations.is_empty() {
-        output::note("no operations");
-    }
-    if !page.next_page_token.is_empty() {
-        output::note(&format!("there are more: --page-token {}", page.next_page_token));
+    match (page.operation_records.is_empty(), page.next_page_token.as_str()) {
+        (true, "") => output::note("no operations"),
+        (_, "") => {}
+        (_, token) => {
+            output::note(&format!("there are more: --page-token {}", plain::escaped(token)));
+        }
     }
     Ok(())
 }
@@ -184,37 +162,5 @@ pub(super) async fn watch(args: FollowArgs) -> Result<(), Failure> {
     args.follower().await?.with_steps(true).follow().await
 }
 
-pub(super) async fn cancel(args: NameArgs) -> Result<(), Failure> {
-    Ok(args.connection.connect().await?.cancel(&args.name).await?)
-}
-
-pub(super) async fn delete(args: NameArgs) -> Result<(), Failure> {
-    Ok(args.connection.connect().await?.delete(&args.name).await?)
-}
-
-pub(super) async fn pause(args: PauseArgs) -> Result<(), Failure> {
-    let client = args.target.connection.connect().await?;
-    let request =
-        PauseOperationRequest { name: args.target.name, etag: args.etag, reason: args.reason };
-    let record = client.pause(request).await?;
-    show(&args.target.connection, &record)
-}
-
-pub(super) async fn resume(args: ResumeArgs) -> Result<(), Failure> {
-    let input =
-        args.input.as_deref().map(|text| read_payload(&Registry::builtin()?, text)).transpose()?;
-    let client = args.target.connection.connect().await?;
-    let request = ResumeOperationRequest { name: args.target.name, etag: args.etag, input };
-    let record = client.resume(request).await?;
-    show(&args.target.connection, &record)
-}
-
-fn show(connection: &Connection, record: &OperationRecord) -> Result<(), Failure> {
-    let registry = Registry::builtin()?;
-    if connection.wants_json() {
-        output::json(&registry.record(record));
-    } else {
-        output::text(&table::record(record, &registry, SystemClock::new().now()));
-    }
-    Ok(())
-}
+/// Stands for every parent, however deep (AIP-159).
+const EVERY_PARENT: &str = "-";

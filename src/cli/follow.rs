@@ -1,12 +1,14 @@
 //! Follows operations to their ends, and shows the way: live bars on a terminal, plain lines where the output is piped.
 
+use std::io::IsTerminal;
 use std::time::Duration;
 
 use futures_util::future::{join_all, pending};
 
 use super::exit::Failure;
 use super::screen::{Bar, Screen};
-use super::{output, table};
+use super::table::Ahead;
+use super::{output, plain, table};
 use crate::client::{Client, Watch};
 use crate::clock::{Clock, SystemClock};
 use crate::proto::google::longrunning::{Operation, operation};
@@ -36,9 +38,10 @@ impl Follower {
         Ok(Self { client, registry, screen, names, json, steps: false, timeout: None })
     }
 
-    /// Shows every step, also where there is no terminal to draw bars on.
+    /// Shows every step: by bars where both outputs are the same terminal, else as a line each.
     pub(super) fn with_steps(self, steps: bool) -> Self {
-        Self { steps: steps && !self.screen.is_live(), ..self }
+        let bars_do = self.screen.is_live() && std::io::stdout().is_terminal();
+        Self { steps: steps && !bars_do, ..self }
     }
 
     /// Gives up after so long.
@@ -49,7 +52,9 @@ impl Follower {
     /// Follows all at once. Each end is told when it comes; the first name that did not end well decides how the command
     /// ends.
     pub(super) async fn follow(self) -> Result<(), Failure> {
-        let ends = join_all(self.names.iter().map(|name| self.follow_one(name)));
+        let ends = join_all(
+            self.names.iter().enumerate().map(|(position, name)| self.follow_one(position, name)),
+        );
         if !self.screen.is_live() {
             return ends.await.into_iter().collect();
         }
@@ -60,8 +65,8 @@ impl Follower {
         }
     }
 
-    async fn follow_one(&self, name: &str) -> Result<(), Failure> {
-        let bar = self.screen.bar(name);
+    async fn follow_one(&self, position: usize, name: &str) -> Result<(), Failure> {
+        let bar = self.screen.bar(position);
         let patience = async {
             match self.timeout {
                 Some(timeout) => SystemClock::new().sleep(timeout).await,
@@ -87,7 +92,7 @@ impl Follower {
     async fn watch(
         &self,
         name: &str,
-        bar: &Bar,
+        bar: &Bar<'_>,
     ) -> Result<(Operation, OperationMetadata), Failure> {
         let request =
             WatchOperationRequest { name: name.to_owned(), ..WatchOperationRequest::default() };
@@ -100,12 +105,13 @@ impl Follower {
             // A heartbeat has none.
             let Some(operation) = event.operation else { continue };
             let server = event.server_metadata.unwrap_or_default();
+            let ahead = self.ahead(name, &server).await;
             if self.screen.is_live() {
-                bar.show(&server, &self.trouble(name, &server).await);
+                bar.show(&server, &ahead);
             }
-            let line = self.step(&operation, &server);
+            let line = self.step(&operation, &server, &ahead);
             if self.steps && line != last {
-                output::text(&line);
+                output::exact(&line);
             }
             last = line;
             if operation.done {
@@ -115,26 +121,26 @@ impl Follower {
         Err(Failure::NoAnswer(format!("the watch of {name} ended before the operation did")))
     }
 
-    /// Why it waits to be tried again, which no event says.
-    async fn trouble(&self, name: &str, server: &OperationMetadata) -> String {
-        if server.state() != State::Pending || server.attempt_count == 0 {
-            return String::new();
+    /// What it waits for, which no event says.
+    async fn ahead(&self, name: &str, server: &OperationMetadata) -> Ahead {
+        let shown = self.screen.is_live() || (self.steps && !self.json);
+        if !shown || server.state() != State::Pending {
+            return Ahead::default();
         }
-        let record = self.client.record(name, OperationView::Basic).await.ok();
-        let error = record.and_then(|mut record| record.attempts.pop()?.error);
-        error.map(|error| table::error(&error)).unwrap_or_default()
+        let record = self.client.record(name, OperationView::Basic).await;
+        record.as_ref().map(Ahead::of).unwrap_or_default()
     }
 
-    fn step(&self, operation: &Operation, server: &OperationMetadata) -> String {
+    fn step(&self, operation: &Operation, server: &OperationMetadata, ahead: &Ahead) -> String {
         if self.json {
             return self.registry.operation(operation).to_string();
         }
-        let step = table::step(server);
+        let step = table::step(server, ahead, SystemClock::new().now());
         if self.names.len() == 1 {
             return step;
         }
         let width = self.names.iter().map(String::len).max().unwrap_or_default();
-        format!("{:<width$}  {step}", operation.name)
+        format!("{:<width$}  {step}", plain::line(&operation.name))
     }
 
     /// Says how it ended, and what came of it.
@@ -150,8 +156,8 @@ impl Follower {
                 let response = table::response(&self.registry, response);
                 match (response.as_str(), self.names.len()) {
                     ("", _) => {}
-                    (response, 1) => output::text(response),
-                    (response, _) => output::text(&format!("{}: {response}", operation.name)),
+                    (response, 1) => output::exact(response),
+                    (response, _) => output::exact(&format!("{}: {response}", operation.name)),
                 }
             }),
             _ => {}
@@ -169,7 +175,7 @@ impl Follower {
 }
 
 /// The next event. The bar goes on while none comes: time passes there too.
-async fn next(watch: &mut Watch, bar: &Bar) -> Result<Option<WatchOperationResponse>, Failure> {
+async fn next(watch: &mut Watch, bar: &Bar<'_>) -> Result<Option<WatchOperationResponse>, Failure> {
     let clock = SystemClock::new();
     let event = watch.next();
     tokio::pin!(event);

@@ -5,11 +5,16 @@ mod calls;
 mod dev;
 mod exit;
 mod follow;
+mod labels;
+mod logs;
 mod output;
+mod plain;
 mod proto;
+mod record;
 mod screen;
 mod serve;
 mod start;
+mod steer;
 mod table;
 mod work;
 
@@ -43,20 +48,20 @@ enum Command {
     Start(Box<start::StartArgs>),
     /// Show an operation
     Get(calls::NameArgs),
-    /// List operations, newest first
+    /// List operations, newest first within their parent
     List(calls::ListArgs),
     /// Wait for operations to end, and print what came of them
     Wait(calls::FollowArgs),
     /// Watch operations to their end
     Watch(calls::FollowArgs),
-    /// Ask for an operation to stop
-    Cancel(calls::NameArgs),
-    /// Remove an operation from view; what runs is not stopped
-    Delete(calls::NameArgs),
-    /// Park an operation until it is resumed
-    Pause(calls::PauseArgs),
-    /// Let a parked operation go on, with input if it asked for some
-    Resume(calls::ResumeArgs),
+    /// Ask for operations to stop
+    Cancel(steer::NamesArgs),
+    /// Remove operations from view; what runs is not stopped
+    Delete(steer::NamesArgs),
+    /// Park operations until they are resumed
+    Pause(steer::PauseArgs),
+    /// Let parked operations go on, with input if they asked for some
+    Resume(steer::ResumeArgs),
     /// Show everything that the server knows of an operation
     Record(calls::NameArgs),
     /// Write the interface definitions, to make stubs from
@@ -127,15 +132,15 @@ pub fn run() -> ExitCode {
 fn dispatch(command: Command) -> Result<(), Failure> {
     match command {
         Command::Serve(args) => {
-            output::start_logging("info");
+            logs::start("info");
             Ok(serve::run(&args)?)
         }
         Command::Dev(args) => {
-            output::start_logging("info");
+            logs::start("info");
             Ok(dev::run(&args)?)
         }
         Command::Bench(args) => {
-            output::start_logging("error");
+            logs::start("error");
             Ok(bench::run(&args)?)
         }
         Command::Proto(args) => Ok(proto::run(&args)?),
@@ -144,11 +149,11 @@ fn dispatch(command: Command) -> Result<(), Failure> {
             Ok(())
         }
         Command::Work(args) => {
-            output::start_logging("info");
+            logs::start("info");
             serve::runtime().map_err(anyhow::Error::from)?.block_on(work::run(args))
         }
         call => {
-            output::start_logging("error");
+            logs::start("error");
             serve::runtime().map_err(anyhow::Error::from)?.block_on(call_server(call))
         }
     }
@@ -161,10 +166,10 @@ async fn call_server(command: Command) -> Result<(), Failure> {
         Command::List(args) => calls::list(args).await,
         Command::Wait(args) => calls::wait(args).await,
         Command::Watch(args) => calls::watch(args).await,
-        Command::Cancel(args) => calls::cancel(args).await,
-        Command::Delete(args) => calls::delete(args).await,
-        Command::Pause(args) => calls::pause(args).await,
-        Command::Resume(args) => calls::resume(args).await,
+        Command::Cancel(args) => steer::cancel(args).await,
+        Command::Delete(args) => steer::delete(args).await,
+        Command::Pause(args) => steer::pause(args).await,
+        Command::Resume(args) => steer::resume(args).await,
         Command::Record(args) => calls::record(args).await,
         Command::Serve(_)
         | Command::Dev(_)

@@ -95,7 +95,7 @@ pub(super) async fn run(args: StartArgs) -> Result<(), Failure> {
         return Ok(());
     }
     if !connection.wants_json() {
-        output::text(&operation.name);
+        output::line(&operation.name);
     }
     if validate || !(wait || watch) {
         return Ok(());

@@ -121,6 +121,21 @@ impl Client {
         .await
     }
 
+    /// A page of records.
+    ///
+    /// # Errors
+    /// What the server answers.
+    pub async fn list_records(
+        &self,
+        request: pb::ListOperationRecordsRequest,
+    ) -> Result<pb::ListOperationRecordsResponse, Status> {
+        retried(|| {
+            let (mut stub, request) = (self.callers(), timed(request.clone()));
+            async move { stub.list_operation_records(request).await }
+        })
+        .await
+    }
+
     /// The operation once it is done; asks again for as long as it takes.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
 use super::retry::{FIRST_PAUSE, LONGEST_PAUSE, asked_for, rest};
+use crate::clock::length;
 use crate::proto::longhaul::v1::callers_client::CallersClient;
 use crate::proto::longhaul::v1::watch_operation_response::Type;
 use crate::proto::longhaul::v1::{WatchOperationRequest, WatchOperationResponse};
@@ -45,9 +46,7 @@ impl Watch {
                     match event.r#type() {
                         Type::Reconnect => {
                             self.stream = None;
-                            let delay = event
-                                .reconnect_delay
-                                .and_then(|delay| Duration::try_from(delay).ok());
+                            let delay = event.reconnect_delay.as_ref().and_then(length);
                             rest(delay.unwrap_or_default()).await;
                         }
                         Type::Done | Type::Deleted => {

@@ -42,7 +42,7 @@ pub use self::batch::{LeaseBatch, Leased};
 pub use self::caller::{Caller, Permission, Policy};
 pub use self::commit::Done;
 pub use self::error::{Error, Reason, Result};
-pub use self::pages::{ListPage, ListQuery};
+pub use self::pages::{ListPage, ListQuery, Listed};
 pub use self::ranks::Herald;
 pub use self::settings::Settings;
 pub use self::starts::{StartRequest, Started};

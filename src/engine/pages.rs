@@ -26,6 +26,27 @@ pub struct ListQuery {
     pub page_size: usize,
     /// Where the last page ended; empty for the first.
     pub page_token: String,
+    /// What the reply carries of each.
+    pub listed: Listed,
+}
+
+/// What a list is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listed {
+    /// Operations.
+    Operations,
+    /// Records, with their operations.
+    Records,
+}
+
+impl Listed {
+    fn bytes(self, view: &View) -> usize {
+        let record = match self {
+            Self::Operations => 0,
+            Self::Records => view.operation.record().encoded_len() + FRAME,
+        };
+        view.published.encoded_len() + record + FRAME
+    }
 }
 
 /// A page.
@@ -69,7 +90,7 @@ impl Engine {
                     None => None,
                 };
                 if let Some(view) = view {
-                    bytes += view.published.encoded_len() + FRAME;
+                    bytes += query.listed.bytes(&view);
                     if bytes > MAX_REPLY_BYTES && !page.views.is_empty() {
                         page.next_page_token = seal(after.as_deref().unwrap_or_default())?;
                         return Ok(page);

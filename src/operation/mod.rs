@@ -327,5 +327,5 @@ impl Operation {
 
 /// A protobuf duration that was checked when it came in.
 fn duration(duration: Option<&prost_types::Duration>) -> Option<Duration> {
-    duration.and_then(|duration| Duration::try_from(*duration).ok())
+    duration.and_then(crate::clock::length)
 }

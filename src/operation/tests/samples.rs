@@ -136,10 +136,19 @@ pub(super) const fn disown(token: Token, holder: Holder) -> Command {
 }
 
 pub(super) fn report(token: Token, number: i64) -> Command {
+    numbered(token, number, pb::Progress { fraction: Some(0.5), ..pb::Progress::default() })
+}
+
+/// A report that is not known again.
+pub(super) fn report_of(token: Token, progress: pb::Progress) -> Command {
+    numbered(token, 0, progress)
+}
+
+fn numbered(token: Token, number: i64, progress: pb::Progress) -> Command {
     let report = Report {
         renew: renew(token),
         number,
-        progress: Some(pb::Progress { fraction: Some(0.5), ..pb::Progress::default() }),
+        progress: Some(progress),
         metadata: None,
         checkpoint: None,
         partial_errors: Vec::new(),

@@ -18,9 +18,9 @@ use longhaul::proto::longhaul::v1::producers_client::ProducersClient;
 use longhaul::proto::longhaul::v1::watch_operation_response::Type;
 use longhaul::proto::longhaul::v1::workers_client::WorkersClient;
 use longhaul::proto::longhaul::v1::{
-    CompleteOperationRequest, GetOperationRecordRequest, Lease, LeaseOperationsRequest,
-    OperationRecord, PauseOperationRequest, Progress, ReportProgressRequest, StartOperationRequest,
-    WatchOperationRequest, WatchOperationResponse,
+    CompleteOperationRequest, FailOperationRequest, GetOperationRecordRequest, Lease,
+    LeaseOperationsRequest, OperationRecord, PauseOperationRequest, Progress,
+    ReportProgressRequest, StartOperationRequest, WatchOperationRequest, WatchOperationResponse,
 };
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status, Streaming};
@@ -169,6 +169,42 @@ impl Client {
             ..ReportProgressRequest::default()
         };
         self.workers().report_progress(request).await.map(drop)
+    }
+
+    /// Reports a message with numbers that leave no estimate.
+    pub(super) async fn report_saying(&self, lease: &Lease, message: &str) -> Reply<()> {
+        let progress = Progress {
+            fraction: Some(1e-300),
+            completed_units: i64::MAX - 1,
+            total_units: i64::MAX,
+            unit: message.to_owned(),
+            message: message.to_owned(),
+            ..Progress::default()
+        };
+        let request = ReportProgressRequest {
+            name: lease.operation.clone(),
+            lease_token: lease.lease_token.clone(),
+            progress: Some(progress),
+            report_number: 1,
+            ..ReportProgressRequest::default()
+        };
+        self.workers().report_progress(request).await.map(drop)
+    }
+
+    /// Fails it for good.
+    pub(super) async fn fail(&self, lease: &Lease, message: &str) -> Reply<()> {
+        let error = longhaul::proto::google::rpc::Status {
+            code: Code::FailedPrecondition as i32,
+            message: message.to_owned(),
+            details: Vec::new(),
+        };
+        let request = FailOperationRequest {
+            name: lease.operation.clone(),
+            lease_token: lease.lease_token.clone(),
+            error: Some(error),
+            ..FailOperationRequest::default()
+        };
+        self.workers().fail_operation(request).await.map(drop)
     }
 
     pub(super) async fn complete(&self, lease: &Lease) -> Reply<()> {
