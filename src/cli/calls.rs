@@ -9,7 +9,7 @@ use super::follow::Follower;
 use super::output;
 use super::start::read_payload;
 use super::table;
-use crate::client::Client;
+use crate::client::{Client, read_server};
 use crate::clock::{Clock, SystemClock};
 use crate::proto::google::longrunning::ListOperationsRequest;
 use crate::proto::longhaul::v1::{
@@ -25,7 +25,8 @@ pub(super) struct ServerArg {
         long = "server",
         default_value = "127.0.0.1:50051",
         env = "LONGHAUL_SERVER",
-        value_name = "HOST:PORT"
+        value_name = "HOST:PORT",
+        value_parser = read_server
     )]
     pub(super) address: String,
 }
@@ -110,9 +111,70 @@ pub(super) struct ResumeArgs {
     etag: String,
 }
 
+impl NameArgs {
+    pub(super) fn server(&self) -> &str {
+        self.connection.server()
+    }
+}
+
+impl FollowArgs {
+    pub(super) fn server(&self) -> &str {
+        self.connection.server()
+    }
+}
+
+impl ListArgs {
+    pub(super) fn server(&self) -> &str {
+        self.connection.server()
+    }
+}
+
+impl PauseArgs {
+    pub(super) fn server(&self) -> &str {
+        self.target.server()
+    }
+}
+
+impl ResumeArgs {
+    pub(super) fn server(&self) -> &str {
+        self.target.server()
+    }
+}
+
 impl Connection {
     pub(super) async fn connect(&self) -> Result<Client, Failure> {
         Ok(Client::connect(&self.server.address).await?)
+    }
+
+    /// Connects as soon as there is a server, where there is a bound to the patience.
+    async fn connect_within(&self, patience: Option<Duration>) -> Result<Client, Failure> {
+        let Some(patience) = patience else { return self.connect().await };
+        let clock = SystemClock::new();
+        let connected = async {
+            let mut said = false;
+            loop {
+                match self.connect().await {
+                    Ok(client) => return client,
+                    Err(failure) if !said => {
+                        output::note(&format!("longhaul: {}; trying again", failure.message()));
+                        said = true;
+                    }
+                    Err(_) => {}
+                }
+                clock.sleep(PAUSE).await;
+            }
+        };
+        tokio::select! {
+            client = connected => Ok(client),
+            () = clock.sleep(patience) => {
+                let (server, patience) = (self.server(), table::span(patience));
+                Err(Failure::NoAnswer(format!("no server answered at {server} within {patience}")))
+            }
+        }
+    }
+
+    pub(super) fn server(&self) -> &str {
+        &self.server.address
     }
 
     pub(super) fn wants_json(&self) -> bool {
@@ -122,9 +184,12 @@ impl Connection {
 
 impl FollowArgs {
     async fn follower(self) -> Result<Follower, Failure> {
-        let client = self.connection.connect().await?;
-        let follower = Follower::new(client, self.names, self.connection.wants_json())?;
-        Ok(follower.with_timeout(self.timeout))
+        let (clock, connection) = (SystemClock::new(), &self.connection);
+        let began = clock.elapsed();
+        let client = connection.connect_within(self.timeout).await?;
+        let left = self.timeout.map(|timeout| timeout.saturating_sub(clock.elapsed() - began));
+        let follower = Follower::new(client, connection, self.names)?;
+        Ok(follower.with_timeout(self.timeout, left))
     }
 }
 
@@ -218,3 +283,6 @@ fn show(connection: &Connection, record: &OperationRecord) -> Result<(), Failure
     }
     Ok(())
 }
+
+/// Between two tries to connect.
+const PAUSE: Duration = Duration::from_secs(1);

@@ -28,6 +28,8 @@ pub(super) struct Bar {
 struct Shown {
     server: OperationMetadata,
     trouble: String,
+    /// What keeps the server from answering; nothing where it does.
+    outage: String,
 }
 
 impl Screen {
@@ -78,14 +80,27 @@ impl Screen {
 impl Bar {
     /// Shows a state, and what went wrong with the attempt before.
     pub(super) fn show(&self, server: &OperationMetadata, trouble: &str) {
-        self.shown.replace(Shown { server: server.clone(), trouble: trouble.to_owned() });
+        let (server, trouble) = (server.clone(), trouble.to_owned());
+        self.shown.replace(Shown { server, trouble, outage: String::new() });
+        self.draw();
+    }
+
+    /// Shows an outage instead, or no more.
+    pub(super) fn show_outage(&self, outage: &str) {
+        outage.clone_into(&mut self.shown.borrow_mut().outage);
         self.draw();
     }
 
     /// Shows it again, as it looks by now.
     pub(super) fn draw(&self) {
         let Some(bar) = &self.bar else { return };
-        let Shown { server, trouble } = &*self.shown.borrow();
+        let Shown { server, trouble, outage } = &*self.shown.borrow();
+        if !outage.is_empty() {
+            // Nothing is known of how far it is by now.
+            bar.set_style(style(WAITING));
+            bar.set_message(outage.clone());
+            return;
+        }
         // What an attempt reported counts no more once it is over.
         let pending = matches!(server.state(), State::Pending | State::Unspecified);
         match table::fraction(server) {
