@@ -185,9 +185,9 @@ impl Connection {
 impl FollowArgs {
     async fn follower(self) -> Result<Follower, Failure> {
         let (clock, connection) = (SystemClock::new(), &self.connection);
-        let began = clock.elapsed();
+        let end = self.timeout.map(|timeout| clock.elapsed().saturating_add(timeout));
         let client = connection.connect_within(self.timeout).await?;
-        let left = self.timeout.map(|timeout| timeout.saturating_sub(clock.elapsed() - began));
+        let left = end.map(|end| end.saturating_sub(clock.elapsed()));
         let follower = Follower::new(client, connection, self.names)?;
         Ok(follower.with_timeout(self.timeout, left))
     }

@@ -97,7 +97,7 @@ impl Follower {
         };
         let end = tokio::select! {
             end = self.watch(name, &bar, &away) => end,
-            timeout = patience => Err(self.too_late(name, timeout, &away)),
+            timeout = patience => Err(too_late(name, timeout, &away)),
         };
         drop(bar);
         let told = end.and_then(|(operation, server)| self.close(&operation, &server));
@@ -105,16 +105,6 @@ impl Follower {
             let failure = failure.of(&self.server);
             self.screen.print(|| output::failure(&failure));
             Failure::Told(failure.code())
-        })
-    }
-
-    fn too_late(&self, name: &str, timeout: Duration, away: &Away) -> Failure {
-        let timeout = table::span(timeout);
-        Failure::NoAnswer(match &*away.borrow() {
-            None => format!("{name} is not done after {timeout}; the operation itself goes on"),
-            Some(outage) => format!(
-                "{name} is not known to be done after {timeout}: {outage}; the operation itself goes on"
-            ),
         })
     }
 
@@ -247,6 +237,16 @@ impl Follower {
             _ => Ok(()),
         }
     }
+}
+
+fn too_late(name: &str, timeout: Duration, away: &Away) -> Failure {
+    let timeout = table::span(timeout);
+    Failure::NoAnswer(match &*away.borrow() {
+        None => format!("{name} is not done after {timeout}; the operation itself goes on"),
+        Some(outage) => format!(
+            "{name} is not known to be done after {timeout}: {outage}; the operation itself goes on"
+        ),
+    })
 }
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -106,15 +106,11 @@ impl Watch {
 
     fn mend(&mut self, status: Status) -> Result<Status, Status> {
         self.stream = None;
-        match self.patience.after(&status) {
-            Some(pause) => {
-                self.pause = pause;
-                Ok(status)
-            }
-            None => {
-                self.ended = true;
-                Err(status)
-            }
+        if let Some(pause) = self.patience.after(&status) {
+            self.pause = pause;
+            return Ok(status);
         }
+        self.ended = true;
+        Err(status)
     }
 }

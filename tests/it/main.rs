@@ -9,6 +9,7 @@ mod breaking;
 mod cancelling;
 mod crowds;
 mod deleting;
+mod effects;
 mod faults;
 mod leases;
 mod listing;
