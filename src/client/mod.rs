@@ -1,6 +1,5 @@
 //! The Rust client: start, result, watch and cancel, typed. It sees only the protocol.
 
-mod address;
 mod handle;
 mod outage;
 mod retry;
@@ -22,11 +21,10 @@ use crate::proto::longhaul::v1 as pb;
 use crate::proto::longhaul::v1::callers_client::CallersClient;
 use crate::proto::longhaul::v1::producers_client::ProducersClient;
 
-pub use self::address::read_server;
-pub(crate) use self::address::with_port;
 pub use self::handle::{Handle, OperationError, ResultError};
 pub use self::outage::{Outage, cause, outage};
 pub use self::watch::{Step, Watch};
+pub use crate::address::read_server;
 
 /// A connection to a server. Clones share it.
 #[derive(Clone, Debug)]

@@ -111,18 +111,16 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
 #[cfg(test)]
 mod tests {
-    use tonic_types::{ErrorDetails, StatusExt};
-
     use super::*;
 
     #[test]
     fn an_answer_of_the_server_is_told_from_its_absence() {
-        let details = ErrorDetails::with_error_info("INTERNAL", "longhaul.dev", []);
+        let detailed = Status::with_details(Code::Internal, "its own", vec![8, 13].into());
         for (status, expected) in [
             (Status::unavailable("the store is away"), Some(Outage::Away)),
             (Status::unknown("transport error"), Some(Outage::Broken)),
             (Status::cancelled("operation was canceled"), Some(Outage::Broken)),
-            (Status::with_error_details(Code::Internal, "its own", details), None),
+            (detailed, None),
             (Status::not_found("there is no operation"), None),
             (Status::failed_precondition("a state"), None),
             (Status::deadline_exceeded(""), Some(Outage::Silent)),

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 
 use serde::Deserialize;
 
-use crate::client::with_port;
+use crate::address::with_port;
 
 /// One or more addresses of this machine, as a name has them. The first that can be listened on is.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
