@@ -14,7 +14,7 @@ const LAYERS: [&[&str]; 10] = [
     &["engine"],
     &["store"],
     &["operation", "throttle"],
-    &["clock", "lane", "limits", "probes", "proto"],
+    &["address", "clock", "lane", "limits", "probes", "proto"],
 ];
 
 /// What may be said in one place only, and where.

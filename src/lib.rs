@@ -3,6 +3,7 @@
 //! Data flows one way: faces (`grpc`) turn a request into a command, the `engine` reads the record, the pure `operation`
 //! decides, the `store` commits, and a hint tells everybody else. See `ARCHITECTURE.md`.
 
+mod address;
 pub mod bench;
 pub mod cli;
 pub mod client;

@@ -15,20 +15,20 @@ pub const MAX_MESSAGE_BYTES: usize = 9 << 20;
 /// How long a page token is good for (AIP-158).
 pub const PAGE_TOKEN_LIFETIME: Duration = Duration::from_hours(72);
 
-/// `WaitOperation` at most.
+/// `WaitOperation` at most; longer waits are coerced, which is an answer that is not done.
 pub const MAX_WAIT: Duration = Duration::from_mins(5);
 /// How long before an RPC's deadline a waiting call answers.
 pub const DEADLINE_MARGIN: Duration = Duration::from_millis(100);
 
 /// A lease where the worker names no duration.
 pub const DEFAULT_LEASE: Duration = Duration::from_secs(30);
-/// The shortest lease.
+/// The shortest lease; shorter ones are coerced.
 pub const MIN_LEASE: Duration = Duration::from_secs(1);
-/// The longest lease.
+/// The longest lease; longer ones are coerced.
 pub const MAX_LEASE: Duration = Duration::from_hours(24);
-/// How long a worker may wait for work in one call.
+/// How long a worker may wait for work in one call; longer waits are coerced.
 pub const MAX_LEASE_WAIT: Duration = Duration::from_mins(1);
-/// Leases in one reply.
+/// Leases in one reply; a wish for more is coerced.
 pub const MAX_LEASES: usize = 100;
 /// Renewals in one request.
 pub const MAX_RENEWALS: usize = 1_000;
@@ -37,11 +37,12 @@ pub const MAX_UNSEEN_LEASES: u32 = 3;
 /// After a store was away, no lease counts as lost before it has answered for this long, or for the lease's duration.
 pub const RETURN_GRACE: Duration = Duration::from_secs(30);
 
-/// Slots of one stream of a worker.
+/// Slots of one stream of a worker; more are refused, and coerced by the worker SDK, as 0 is to 1.
 pub const MAX_SLOTS: i32 = 10_000;
 /// Leases that a worker holds when it says Hello.
 pub const MAX_HELD: usize = 10_000;
-/// How long the leases of a broken stream live on where the worker names no time.
+/// How long the leases of a broken stream live on where the worker names no time; at most as long as a lease, and longer
+/// times are coerced.
 pub const DEFAULT_RECONNECT_GRACE: Duration = Duration::from_secs(3);
 /// How long calls and streams may take to finish once the server drains.
 pub const DRAIN: Duration = Duration::from_secs(10);
@@ -94,7 +95,7 @@ pub const MAX_RELATED_RESOURCES: usize = 64;
 
 /// How long a finished operation is kept.
 pub const DEFAULT_TTL: Duration = Duration::from_hours(720);
-/// The shortest time that a finished operation is kept.
+/// The shortest time that a finished operation is kept; shorter ones are coerced.
 pub const MIN_TTL: Duration = Duration::from_hours(1);
 /// How long the name of an expired or deleted operation is remembered.
 pub const TOMBSTONE: Duration = Duration::from_hours(24);
@@ -109,6 +110,8 @@ pub const DEFAULT_INITIAL_BACKOFF: Duration = Duration::from_secs(1);
 pub const DEFAULT_MAX_BACKOFF: Duration = Duration::from_mins(5);
 /// What a pause grows by.
 pub const DEFAULT_BACKOFF_MULTIPLIER: f64 = 2.0;
+/// What a pause may grow by; less than 1 is refused, too.
+pub const MAX_BACKOFF_MULTIPLIER: f64 = 1_000.0;
 /// How far a pause is spread, to both sides.
 pub const BACKOFF_JITTER: f64 = 0.2;
 
@@ -116,9 +119,9 @@ pub const BACKOFF_JITTER: f64 = 0.2;
 pub const DEFAULT_CANCEL_GRACE: Duration = Duration::from_mins(1);
 /// A watch with nothing to say says so this often.
 pub const DEFAULT_WATCH_HEARTBEAT: Duration = Duration::from_secs(30);
-/// A watch may not ask for heartbeats more often.
+/// A watch may not ask for heartbeats more often; shorter intervals are coerced.
 pub const MIN_WATCH_HEARTBEAT: Duration = Duration::from_secs(1);
-/// The longest pause between heartbeats of a watch, and between its updates.
+/// The longest pause between heartbeats of a watch, and between its updates; longer ones are coerced.
 pub const MAX_WATCH_INTERVAL: Duration = Duration::from_mins(5);
 
 /// Priorities go from minus this to this.

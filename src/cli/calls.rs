@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use super::exit::Failure;
 use super::follow::Follower;
 use super::{output, plain, record, table};
-use crate::client::Client;
+use crate::client::{Client, read_server};
 use crate::clock::{Clock, SystemClock};
 use crate::proto::google::longrunning::ListOperationsRequest;
 use crate::proto::longhaul::v1::{ListOperationRecordsRequest, OperationView};
@@ -21,7 +21,8 @@ pub(super) struct ServerArg {
         long = "server",
         default_value = "127.0.0.1:50051",
         env = "LONGHAUL_SERVER",
-        value_name = "HOST:PORT"
+        value_name = "HOST:PORT",
+        value_parser = read_server
     )]
     pub(super) address: String,
 }
@@ -81,9 +82,58 @@ pub(super) struct ListArgs {
     page_token: String,
 }
 
+impl NameArgs {
+    pub(super) fn server(&self) -> &str {
+        self.connection.server()
+    }
+}
+
+impl FollowArgs {
+    pub(super) fn server(&self) -> &str {
+        self.connection.server()
+    }
+}
+
+impl ListArgs {
+    pub(super) fn server(&self) -> &str {
+        self.connection.server()
+    }
+}
+
 impl Connection {
     pub(super) async fn connect(&self) -> Result<Client, Failure> {
         Ok(Client::connect(&self.server.address).await?)
+    }
+
+    /// Connects as soon as there is a server, where there is a bound to the patience.
+    async fn connect_within(&self, patience: Option<Duration>) -> Result<Client, Failure> {
+        let Some(patience) = patience else { return self.connect().await };
+        let clock = SystemClock::new();
+        let connected = async {
+            let mut said = false;
+            loop {
+                match self.connect().await {
+                    Ok(client) => return client,
+                    Err(failure) if !said => {
+                        output::note(&format!("longhaul: {}; trying again", failure.message()));
+                        said = true;
+                    }
+                    Err(_) => {}
+                }
+                clock.sleep(PAUSE).await;
+            }
+        };
+        tokio::select! {
+            client = connected => Ok(client),
+            () = clock.sleep(patience) => {
+                let (server, patience) = (self.server(), table::span(patience));
+                Err(Failure::NoAnswer(format!("no server answered at {server} within {patience}")))
+            }
+        }
+    }
+
+    pub(super) fn server(&self) -> &str {
+        &self.server.address
     }
 
     pub(super) fn wants_json(&self) -> bool {
@@ -93,9 +143,12 @@ impl Connection {
 
 impl FollowArgs {
     async fn follower(self) -> Result<Follower, Failure> {
-        let client = self.connection.connect().await?;
-        let follower = Follower::new(client, self.names, self.connection.wants_json())?;
-        Ok(follower.with_timeout(self.timeout))
+        let (clock, connection) = (SystemClock::new(), &self.connection);
+        let end = self.timeout.map(|timeout| clock.elapsed().saturating_add(timeout));
+        let client = connection.connect_within(self.timeout).await?;
+        let left = end.map(|end| end.saturating_sub(clock.elapsed()));
+        let follower = Follower::new(client, connection, self.names)?;
+        Ok(follower.with_timeout(self.timeout, left))
     }
 }
 
@@ -164,3 +217,5 @@ pub(super) async fn watch(args: FollowArgs) -> Result<(), Failure> {
 
 /// Stands for every parent, however deep (AIP-159).
 const EVERY_PARENT: &str = "-";
+/// Between two tries to connect.
+const PAUSE: Duration = Duration::from_secs(1);

@@ -101,11 +101,14 @@ struct ServeArgs {
 struct DevArgs {
     #[command(flatten)]
     place: Place,
+    /// Forget everything at the end
+    #[arg(long, conflicts_with = "store")]
+    ephemeral: bool,
 }
 
 #[derive(Debug, Args)]
 struct Place {
-    /// Where to listen [default: 127.0.0.1:50051]
+    /// Where to listen: an address or a name of this machine [default: 127.0.0.1:50051]
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<String>,
     /// Where operations are kept: embedded:PATH or redis://HOST:PORT
@@ -154,8 +157,29 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         }
         call => {
             logs::start("error");
-            serve::runtime().map_err(anyhow::Error::from)?.block_on(call_server(call))
+            let server = server(&call).to_owned();
+            let called = serve::runtime().map_err(anyhow::Error::from)?.block_on(call_server(call));
+            called.map_err(|failure| failure.of(&server))
         }
+    }
+}
+
+/// Which server a command calls.
+fn server(command: &Command) -> &str {
+    match command {
+        Command::Start(args) => args.server(),
+        Command::List(args) => args.server(),
+        Command::Wait(args) | Command::Watch(args) => args.server(),
+        Command::Get(args) | Command::Record(args) => args.server(),
+        Command::Cancel(args) | Command::Delete(args) => args.server(),
+        Command::Pause(args) => args.server(),
+        Command::Resume(args) => args.server(),
+        Command::Serve(_)
+        | Command::Dev(_)
+        | Command::Work(_)
+        | Command::Bench(_)
+        | Command::Proto(_)
+        | Command::Completions { .. } => "",
     }
 }
 

@@ -41,7 +41,15 @@ pub(super) struct Bar<'screen> {
     live: Option<&'screen Live>,
     position: usize,
     line: RefCell<Option<ProgressBar>>,
-    shown: RefCell<(OperationMetadata, Ahead)>,
+    shown: RefCell<Shown>,
+}
+
+#[derive(Default)]
+struct Shown {
+    server: OperationMetadata,
+    ahead: Ahead,
+    /// What keeps the server from answering; empty while it does.
+    outage: String,
 }
 
 impl Screen {
@@ -139,7 +147,14 @@ impl Live {
 impl Bar<'_> {
     /// Shows a state, and what it waits for.
     pub(super) fn show(&self, server: &OperationMetadata, ahead: &Ahead) {
-        self.shown.replace((server.clone(), ahead.clone()));
+        let (server, ahead) = (server.clone(), ahead.clone());
+        self.shown.replace(Shown { server, ahead, outage: String::new() });
+        self.draw();
+    }
+
+    /// Shows an outage instead; an empty text ends it.
+    pub(super) fn show_outage(&self, outage: &str) {
+        outage.clone_into(&mut self.shown.borrow_mut().outage);
         self.draw();
     }
 
@@ -169,7 +184,13 @@ impl Bar<'_> {
             bar.enable_steady_tick(TICK);
             bar
         });
-        let (server, ahead) = &*self.shown.borrow();
+        let Shown { server, ahead, outage } = &*self.shown.borrow();
+        if !outage.is_empty() {
+            // How far the operation is by now is not known.
+            bar.set_style(style("{wide_msg}"));
+            bar.set_message(format!("{}{outage}", live.label(self.position, columns)));
+            return;
+        }
         // What an attempt reported counts no more once it is over.
         let pending = matches!(server.state(), State::Pending | State::Unspecified);
         let fraction = table::fraction(server).filter(|_| !pending);

@@ -1,15 +1,15 @@
 //! `longhaul serve`.
 
+use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::sync::Arc;
 
-use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::ServeArgs;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, Runtime};
+use crate::config::{Config, Listen, Runtime};
 use crate::grpc::waiting;
 use crate::opening;
 use crate::server::Server;
@@ -41,8 +41,7 @@ pub(super) async fn serve<F: Future<Output = anyhow::Result<()>>>(
     shutdown: CancellationToken,
     beside: impl FnOnce(std::net::SocketAddr) -> F,
 ) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(config.listen)
-        .with_context(|| format!("cannot listen on {}", config.listen))?;
+    let listener = listen(&config.listen)?;
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     let clock: Arc<dyn Clock> = SystemClock::new();
@@ -87,6 +86,24 @@ pub(super) async fn serve<F: Future<Output = anyhow::Result<()>>>(
     let (served, beside) = tokio::join!(serving, beside);
     tracing::info!("stopped");
     served.and(beside)
+}
+
+fn listen(place: &Listen) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(place.addresses()).map_err(|error| {
+        let todo = match error.kind() {
+            ErrorKind::AddrInUse => {
+                "another program listens there: stop it, or name another port with --listen"
+            }
+            ErrorKind::AddrNotAvailable => {
+                "this machine has no such address: name one of its own, or 0.0.0.0, with --listen"
+            }
+            ErrorKind::PermissionDenied => {
+                "ports below 1024 are for privileged users: name another port with --listen"
+            }
+            _ => "name another place with --listen",
+        };
+        anyhow::anyhow!("cannot listen on {place}: {error}; {todo}")
+    })
 }
 
 /// Opens the store as soon as it is there; until then whoever asks is told.

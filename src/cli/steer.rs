@@ -108,7 +108,23 @@ pub(super) async fn resume(args: ResumeArgs) -> Result<(), Failure> {
         .await
 }
 
+impl PauseArgs {
+    pub(super) fn server(&self) -> &str {
+        self.targets.server()
+    }
+}
+
+impl ResumeArgs {
+    pub(super) fn server(&self) -> &str {
+        self.targets.server()
+    }
+}
+
 impl NamesArgs {
+    pub(super) fn server(&self) -> &str {
+        self.connection.server()
+    }
+
     /// Goes through all names, also after one that fails. The largest exit code counts.
     async fn each(&self, act: impl AsyncFn(&str) -> Result<(), Failure>) -> Result<(), Failure> {
         let mut worst = None;

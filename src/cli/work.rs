@@ -22,10 +22,10 @@ pub(super) struct WorkArgs {
     /// What this worker calls itself
     #[arg(long, value_name = "NAME")]
     worker: Option<String>,
-    /// Operations at the same time
-    #[arg(long, default_value_t = 1, value_name = "NUMBER")]
-    concurrency: usize,
-    /// How long a lease lasts without a word from this worker
+    /// Operations at the same time, up to 10,000
+    #[arg(long, default_value_t = 1, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    concurrency: u16,
+    /// How long a lease lasts without a word from this worker; brought into 1 s to 24 h
     #[arg(long, default_value = "30s", value_name = "DURATION", value_parser = humantime::parse_duration)]
     lease_duration: Duration,
     /// How long after SIGTERM a cancelled program is killed
@@ -43,7 +43,7 @@ pub(super) async fn run(args: WorkArgs) -> Result<(), Failure> {
         queue: args.queue,
         worker: args.worker.unwrap_or_else(|| format!("work-{}", std::process::id())),
         command: args.command,
-        concurrency: args.concurrency,
+        concurrency: usize::from(args.concurrency),
         lease: args.lease_duration,
         kill_after: args.kill_after,
     };

@@ -10,6 +10,7 @@ mod cancelling;
 mod crowds;
 mod damage;
 mod deleting;
+mod effects;
 mod faults;
 mod leases;
 mod listing;

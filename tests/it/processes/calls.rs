@@ -55,8 +55,20 @@ async fn start_says_everything_that_a_producer_can_say() {
     assert_eq!((&options["priority"], &options["target"]), (&(-3).into(), &"shelves/7".into()));
     assert_eq!(options["scheduleTime"], "2100-01-31T12:00:00Z");
     assert_eq!(options["retryPolicy"]["maxAttempts"], 2);
+    // Shorter than the shortest is as long as that.
+    typist.gets("start --operation-id short --ttl 1m").await;
+    typist.gets("cancel operations/short").await;
+    let short = typist.gets_json("record operations/short", RECORD).await;
+    let kept = &short["serverMetadata"];
+    assert_eq!(kept["endTime"].as_str().map(minute_of), kept["expireTime"].as_str().map(minute_of));
+    assert_ne!(kept["endTime"].as_str(), kept["expireTime"].as_str());
     assert_eq!(typist.gets("start --operation-id y --validate-only").await, "operations/y\n");
     assert_eq!(typist.types("get operations/y").await.code, 5);
+}
+
+/// Of an instant such as 2030-01-31T12:34:56Z; an hour later it is the same.
+fn minute_of(instant: &str) -> String {
+    instant.split(':').skip(1).collect()
 }
 
 #[tokio::test]
@@ -136,6 +148,11 @@ async fn each_kind_of_end_has_an_exit_code_of_its_own() {
         ("resume operations/none", 5, "longhaul: there is no operation operations/none"),
         ("start --operation-id well", 1, "longhaul: operations/well"),
         ("get well", 1, "longhaul: \"well\" is not the name of an operation"),
+        ("start --ttl 100000000000y", 1, "longhaul: options.ttl is "),
+        ("start --priority 101", 1, "longhaul: options.priority is 101"),
+        ("list --page-size -1", 2, ""),
+        ("work --concurrency 0 -- cat", 2, "error: invalid value '0'"),
+        ("work --concurrency 10001 -- cat", 2, "error: invalid value '10001'"),
         ("get", 2, "error: the following required arguments were not provided"),
         ("wait operations/well --timeout soon", 2, "error: invalid value 'soon'"),
         ("start --request {", 2, "longhaul: this is no JSON"),

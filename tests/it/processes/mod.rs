@@ -12,6 +12,7 @@ mod crashing;
 mod definitions;
 mod dev;
 mod history;
+mod outages;
 mod proxy;
 mod reconnecting;
 mod redis;
