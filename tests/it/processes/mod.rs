@@ -12,6 +12,7 @@ mod crashing;
 mod definitions;
 mod dev;
 mod history;
+mod programs;
 mod proxy;
 mod reconnecting;
 mod redis;
