@@ -96,7 +96,7 @@ pub(super) fn log(
             tracing::warn!(operation, attempt, outcome = "lease lost", exit, ?duration, "ended");
         }
         Ok(_) => {
-            tracing::info!(operation, attempt, outcome = "succeeded", exit, ?duration, "ended")
+            tracing::info!(operation, attempt, outcome = "succeeded", exit, ?duration, "ended");
         }
         Err(Failure { code: Code::Cancelled, .. }) => {
             tracing::info!(operation, attempt, outcome = "cancelled", exit, ?duration, "ended");

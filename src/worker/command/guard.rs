@@ -65,8 +65,9 @@ impl State {
     fn tell(&mut self, changes: &[(char, i32)]) -> io::Result<()> {
         let stdin = self.process.stdin.as_mut();
         let stdin = stdin.ok_or_else(|| io::Error::from(io::ErrorKind::BrokenPipe))?;
-        let text: String = changes.iter().map(|(sign, group)| format!("{sign}{group}\n")).collect();
-        stdin.write_all(text.as_bytes())
+        let lines: Vec<_> =
+            changes.iter().map(|(sign, group)| format!("{sign}{group}\n")).collect();
+        stdin.write_all(lines.concat().as_bytes())
     }
 }
 

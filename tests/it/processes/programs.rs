@@ -236,9 +236,11 @@ async fn answers_of_a_proxy(address: SocketAddr, statuses: &[u16]) {
     while let Some(wanted) = status {
         let (stream, _) = listener.accept().await.expect("a connection");
         let mut connection = h2::server::handshake(stream).await.expect("HTTP/2");
-        let Some(Ok((_request, mut respond))) = connection.accept().await else { continue };
+        let Some(Ok((request, mut respond))) = connection.accept().await else { continue };
         let answer = http::Response::builder().status(*wanted).body(()).expect("an answer");
         respond.send_response(answer, true).expect("sent");
+        // What the worker still has to say is not wanted.
+        drop((request, respond));
         connection.graceful_shutdown();
         // Until the worker has read it and hangs up.
         while let Some(Ok(_)) = connection.accept().await {}
