@@ -312,14 +312,13 @@ fn guard_of(worker: u32) -> u32 {
     let children =
         tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("children")).ok());
     let children: Vec<String> = children.collect();
-    let pids = children.iter().flat_map(|line| line.split_whitespace());
+    let mut pids = children.iter().flat_map(|line| line.split_whitespace());
     let is_guard = |pid: &&str| {
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         String::from_utf8_lossy(&line).contains("work-guard")
     };
-    pids.filter_map(|pid| is_guard(&pid).then(|| pid.parse().expect("a process id")))
-        .next()
-        .expect("a guard")
+    let guard = pids.find(is_guard).expect("a guard");
+    guard.parse().expect("a process id")
 }
 
 fn memory_kib(pid: u32, field: &str) -> u64 {
