@@ -79,6 +79,10 @@ pub const MAX_METADATA_BYTES: usize = 64 << 10;
 pub const MAX_CHECKPOINT_BYTES: usize = 256 << 10;
 /// Bytes of an error with its details.
 pub const MAX_ERROR_BYTES: usize = 16 << 10;
+/// Bytes of the JSON that a program of `longhaul work` prints as its response.
+pub const MAX_PROGRAM_RESPONSE_BYTES: usize = 2 << 20;
+/// Bytes that are kept of a line that a program of `longhaul work` prints on standard error.
+pub const MAX_PROGRAM_LINE_BYTES: usize = 4 << 10;
 /// A payload above this is stored beside its record.
 pub const MAX_INLINE_BYTES: usize = 1 << 10;
 

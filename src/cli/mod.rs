@@ -19,12 +19,14 @@ mod table;
 mod work;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use self::exit::Failure;
 use crate::config::{Config, EmbeddedOverrides, Overrides, RedisOverrides};
+use crate::worker::command::{GATE, GUARD, gate, guard};
 
 /// A server for long-running operations.
 #[derive(Debug, Parser)]
@@ -44,6 +46,15 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Work on a queue: run a program for each operation
     Work(work::WorkArgs),
+    /// Ends the programs of `work` with it
+    #[command(name = GUARD, hide = true)]
+    WorkGuard,
+    /// Becomes a program of `work`
+    #[command(name = GATE, hide = true)]
+    WorkGate {
+        #[arg(last = true, required = true)]
+        command: Vec<OsString>,
+    },
     /// Start an operation and print its name
     Start(Box<start::StartArgs>),
     /// Show an operation
@@ -151,6 +162,12 @@ fn dispatch(command: Command) -> Result<(), Failure> {
             clap_complete::generate(shell, &mut Cli::command(), "longhaul", &mut std::io::stdout());
             Ok(())
         }
+        Command::WorkGuard => Ok(guard().map_err(anyhow::Error::from)?),
+        Command::WorkGate { command } => {
+            let (code, fault) = gate(&command);
+            output::note(&format!("longhaul: {fault}"));
+            Err(Failure::Told(code))
+        }
         Command::Work(args) => {
             logs::start("info");
             serve::runtime().map_err(anyhow::Error::from)?.block_on(work::run(args))
@@ -198,6 +215,8 @@ async fn call_server(command: Command) -> Result<(), Failure> {
         Command::Serve(_)
         | Command::Dev(_)
         | Command::Work(_)
+        | Command::WorkGuard
+        | Command::WorkGate { .. }
         | Command::Bench(_)
         | Command::Proto(_)
         | Command::Completions { .. } => Ok(()),

@@ -49,19 +49,35 @@ impl Client {
     /// # Errors
     /// Where no server answers within ten seconds, or the address makes no sense.
     pub async fn connect(server: &str) -> Result<Self, ConnectError> {
+        let endpoint = Self::endpoint_at(server)?;
+        let channel = endpoint.connect().await.map_err(|error| ConnectError {
+            server: server.to_owned(),
+            cause: root_cause(&error),
+        })?;
+        Ok(Self { channel, endpoint: Some(endpoint) })
+    }
+
+    /// The same without waiting for a server: it connects with the first call.
+    ///
+    /// # Errors
+    /// Where the address makes no sense.
+    pub fn lazy(server: &str) -> Result<Self, ConnectError> {
+        let endpoint = Self::endpoint_at(server)?;
+        Ok(Self { channel: endpoint.connect_lazy(), endpoint: Some(endpoint) })
+    }
+
+    fn endpoint_at(server: &str) -> Result<Endpoint, ConnectError> {
         let fault = |cause: String| ConnectError { server: server.to_owned(), cause };
         let address = read_server(server).map_err(fault)?;
         let endpoint = Endpoint::try_from(format!("http://{address}"));
         let endpoint = endpoint.map_err(|error| fault(error.to_string()))?;
-        let endpoint = endpoint
+        Ok(endpoint
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true)
             .initial_stream_window_size(WINDOW_BYTES)
             .initial_connection_window_size(WINDOW_BYTES)
             .http2_keep_alive_interval(KEEPALIVE)
-            .keep_alive_timeout(KEEPALIVE_TIMEOUT);
-        let channel = endpoint.connect().await.map_err(|error| fault(root_cause(&error)))?;
-        Ok(Self { channel, endpoint: Some(endpoint) })
+            .keep_alive_timeout(KEEPALIVE_TIMEOUT))
     }
 
     /// A client on a channel of your own.

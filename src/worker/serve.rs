@@ -57,6 +57,7 @@ impl Keeper {
     /// Serves until it is refused or closed.
     async fn keep(&self) -> Result<(), RunError> {
         let (mut pause, mut served_at) = (Duration::ZERO, self.desk.clock.elapsed());
+        let mut waiting = false;
         loop {
             let (mut served, began) = (false, self.desk.clock.elapsed());
             let status = match self.serve(&mut served).await {
@@ -66,6 +67,7 @@ impl Keeper {
             let now = self.desk.clock.elapsed();
             if served {
                 served_at = now;
+                waiting = false;
             }
             served &= now >= began + SERVED;
             let holds = self.desk.with(|session, _| {
@@ -81,13 +83,17 @@ impl Keeper {
             let longest = if hurry { LONGEST_WHILE_HELD } else { LONGEST_PAUSE };
             let asked = status.get_details_retry_info().and_then(|info| info.retry_delay);
             let rest = jittered(pause.max(asked.unwrap_or_default()).min(longest));
-            tracing::warn!(
-                queue = self.queue,
-                code = ?status.code(),
-                message = status.message(),
-                again_in = ?rest,
-                "the stream ended"
-            );
+            if std::mem::replace(&mut waiting, true) {
+                tracing::debug!(code = ?status.code(), error = status.message(), again_in = ?rest, "still waiting");
+            } else {
+                tracing::warn!(
+                    queue = self.queue,
+                    code = ?status.code(),
+                    error = status.message(),
+                    "waiting for {}",
+                    self.connection.server()
+                );
+            }
             let close = self.desk.closing.clone();
             if close.is_cancelled() {
                 self.desk.clock.sleep(rest).await;
@@ -194,15 +200,17 @@ impl Keeper {
     }
 }
 
-/// Whether asking again is of no use.
+/// Whether asking again is of no use. What a proxy answers by itself passes: it says nothing of the server behind it.
 fn is_final(status: &Status) -> bool {
-    matches!(
+    let from_a_proxy = status.message().starts_with(MAPPED_FROM_HTTP);
+    let refused = matches!(
         status.code(),
         Code::InvalidArgument
             | Code::Unauthenticated
             | Code::PermissionDenied
             | Code::Unimplemented
-    )
+    );
+    refused && !from_a_proxy
 }
 
 /// At once at first, since leases outlive the stream by seconds only.
@@ -216,6 +224,8 @@ fn jittered(pause: Duration) -> Duration {
     pause * 4 / 5 + (pause * 2 / 5 + JITTER) * share / 1_000
 }
 
+/// How tonic begins the message of an answer that is HTTP and no gRPC.
+const MAPPED_FROM_HTTP: &str = "grpc-status header missing";
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Leases outlive a stream by 3 s unless somebody asked for more.

@@ -13,6 +13,7 @@ mod definitions;
 mod dev;
 mod history;
 mod outages;
+mod programs;
 mod proxy;
 mod reconnecting;
 mod redis;
