@@ -4,11 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the top down: a module may use what stands below it, nothing above it.
-const LAYERS: [&[&str]; 10] = [
+const LAYERS: [&[&str]; 11] = [
     &["main", "cli"],
     &["bench", "opening", "server", "worker"],
     &["client"],
     &["config", "cores"],
+    &["connections"],
     &["grpc"],
     &["wire"],
     &["engine"],

@@ -9,6 +9,7 @@ pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod config;
+mod connections;
 mod cores;
 pub mod engine;
 pub mod grpc;

@@ -45,7 +45,29 @@ pub const MAX_HELD: usize = 10_000;
 /// times are coerced.
 pub const DEFAULT_RECONNECT_GRACE: Duration = Duration::from_secs(3);
 /// How long calls and streams may take to finish once the server drains.
-pub const DRAIN: Duration = Duration::from_secs(10);
+pub const DRAIN: Duration = Duration::from_secs(8);
+/// How long the store may then take to close: a server ends within both, whoever is connected.
+pub const CLOSING: Duration = Duration::from_secs(2);
+
+/// Connections at most, where the limit of open files allows so many.
+pub const MAX_CONNECTIONS: usize = 10_000;
+/// Calls that one connection may have in flight.
+pub const MAX_STREAMS: u32 = 2_000;
+/// Bytes of requests and answers that one connection may have in flight, each call counted with a share of its own.
+pub const MAX_CONNECTION_BYTES: usize = 64 << 20;
+/// The same of all connections; beyond it the connection that holds most is closed.
+pub const MAX_BYTES_IN_FLIGHT: usize = 256 << 20;
+/// Calls of one connection that read whole operations at the same time; others wait their turn.
+pub const READS_OF_CONNECTION: usize = 16;
+/// The same of all connections.
+pub const READS_AT_ONCE: usize = 64;
+/// A connection that has not said by then what it wants is closed.
+pub const SILENCE: Duration = Duration::from_secs(10);
+/// How long a request may take to arrive.
+pub const REQUEST_TIME: Duration = Duration::from_mins(1);
+/// A connection that was sent something and reads nothing for so long is closed.
+pub const UNREAD_TIME: Duration = Duration::from_secs(30);
+
 /// Reports of progress of one operation are gathered into one commit in so long.
 pub const DEFAULT_PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 /// What is leased and without progress for so long counts as stalled.

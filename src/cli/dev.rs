@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 
-use super::serve::{serve, server_runtime, shutdown_signals};
+use super::serve::{run_server, serve, shutdown_signals};
 use super::{DevArgs, environment, output};
 use crate::config::{Config, Overrides};
 use crate::worker::demo;
@@ -24,7 +24,7 @@ pub(super) fn run(args: &DevArgs) -> anyhow::Result<()> {
         };
     }
     let config = Config::load(None, &environment, &overrides)?;
-    server_runtime(&config)?.block_on(async {
+    run_server(&config, async {
         let shutdown = shutdown_signals()?;
         let stop = shutdown.clone();
         serve(&config, shutdown, |address| async move {

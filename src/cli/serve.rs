@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -10,6 +11,8 @@ use tokio_util::sync::CancellationToken;
 use super::ServeArgs;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Listen, Runtime};
+use crate::connections::{self, Connections};
+use crate::grpc::health::Health;
 use crate::grpc::waiting;
 use crate::opening;
 use crate::server::Server;
@@ -17,10 +20,23 @@ use crate::store::Store;
 
 pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let config = args.config()?;
-    server_runtime(&config)?.block_on(async {
+    run_server(&config, async {
         let shutdown = shutdown_signals()?;
         serve(&config, shutdown, |_| async { Ok(()) }).await
     })
+}
+
+/// Runs a server to its end.
+pub(super) fn run_server(
+    config: &Config,
+    server: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<()> {
+    connections::raise_open_files();
+    let runtime = server_runtime(config)?;
+    let result = runtime.block_on(server);
+    // A store that hangs, as on a broken disk, must not keep the process from ending.
+    runtime.shutdown_background();
+    result
 }
 
 pub(super) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
@@ -28,7 +44,7 @@ pub(super) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 }
 
 /// Where each core has a runtime of its own, one thread is enough for the rest.
-pub(super) fn server_runtime(config: &Config) -> std::io::Result<tokio::runtime::Runtime> {
+fn server_runtime(config: &Config) -> std::io::Result<tokio::runtime::Runtime> {
     match config.runtime {
         Runtime::PerCore => tokio::runtime::Builder::new_current_thread().enable_all().build(),
         Runtime::WorkStealing => tokio::runtime::Builder::new_multi_thread().enable_all().build(),
@@ -112,15 +128,22 @@ async fn wait_and_say_so(
     clock: &Arc<dyn Clock>,
     listener: TcpListener,
 ) -> anyhow::Result<Arc<dyn Store>> {
-    let opened = CancellationToken::new();
-    let answers = waiting::serve(listener, &**clock, opened.clone().cancelled_owned());
+    let (connections, health) = (Connections::new(), Health::default());
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let answers = connections.serve_all(listener, waiting::face(&health));
     let opening = async {
         let store = opening::wait_for(config, clock).await;
-        opened.cancel();
+        health.end();
+        connections.drain();
         store
     };
-    let (answered, store) = tokio::join!(answers, opening);
-    answered?;
+    let ending = async {
+        let store = opening.await;
+        clock.sleep(GRACE).await;
+        connections.end();
+        store
+    };
+    let ((), store) = tokio::join!(answers, ending);
     store.map_err(|error| explain(error.into(), config))
 }
 
@@ -156,3 +179,5 @@ pub(super) fn shutdown_signals() -> std::io::Result<CancellationToken> {
 
 /// The customary exit code of a process that a signal ended.
 const ABORTED: i32 = 130;
+/// How long calls may take to finish once the store is there.
+const GRACE: Duration = Duration::from_secs(1);

@@ -19,6 +19,8 @@ pub enum Reason {
     /// A whole feature that is not there; known as UNIMPLEMENTED, and its code is that too.
     NotSupported,
     LimitExceeded,
+    /// What is in flight takes as much memory as it may; known as LIMIT_EXCEEDED, and passes.
+    Overloaded,
     ServerDraining,
     Internal,
     OperationNotFound,
@@ -47,12 +49,13 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, for the tests that hold documents and projections to this list.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::InvalidName,
         Self::InvalidArgument,
         Self::Unimplemented,
         Self::NotSupported,
         Self::LimitExceeded,
+        Self::Overloaded,
         Self::ServerDraining,
         Self::Internal,
         Self::OperationNotFound,
@@ -81,7 +84,7 @@ impl Reason {
             Self::InvalidName => "INVALID_NAME",
             Self::InvalidArgument => "INVALID_ARGUMENT",
             Self::Unimplemented | Self::NotSupported => "UNIMPLEMENTED",
-            Self::LimitExceeded => "LIMIT_EXCEEDED",
+            Self::LimitExceeded | Self::Overloaded => "LIMIT_EXCEEDED",
             Self::ServerDraining => "SERVER_DRAINING",
             Self::Internal => "INTERNAL",
             Self::OperationNotFound => "OPERATION_NOT_FOUND",
@@ -118,7 +121,7 @@ impl Reason {
             | Self::TypeMismatch
             | Self::PayloadTooLarge => Code::InvalidArgument,
             Self::NotSupported => Code::Unimplemented,
-            Self::ServerDraining | Self::StoreUnavailable | Self::WorkerLost => Code::Unavailable,
+            Self::Overloaded | Self::ServerDraining | Self::StoreUnavailable | Self::WorkerLost => Code::Unavailable,
             Self::Internal => Code::Internal,
             Self::OperationNotFound | Self::OperationExpired | Self::OperationDeleted | Self::ServiceNotFound => Code::NotFound,
             Self::OperationAlreadyExists | Self::NameExpired | Self::NameDeleted => Code::AlreadyExists,

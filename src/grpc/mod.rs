@@ -1,7 +1,7 @@
 //! The gRPC face: parse, call, convert, nothing else.
 
 mod callers;
-mod deadline;
+pub(crate) mod deadline;
 pub mod explain;
 mod half_close;
 pub mod health;

@@ -4,6 +4,7 @@
 //! Everything that a test waits for it waits for with a bound, and a panic says what did not come.
 
 mod acknowledged;
+mod attacks;
 mod binary;
 mod bounds;
 mod calls;
