@@ -7,6 +7,7 @@ mod test_server;
 mod bad_input;
 mod breaking;
 mod cancelling;
+mod claims;
 mod crowds;
 mod deleting;
 mod faults;

@@ -1,5 +1,7 @@
 //! One stream, from Hello to its end.
 
+mod greeting;
+
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -10,7 +12,7 @@ use tokio::sync::mpsc;
 use super::Incoming;
 use super::calls::{Handled, Handling, Numbered};
 use super::holdings::{Holdings, Verdict};
-use super::messages::{CallOutcome, Hello, Input, Request, Response, Welcome};
+use super::messages::{CallOutcome, Hello, Input, Request, Response};
 use super::outgoing::Ready;
 use super::patience::PAUSE;
 use crate::engine::caller::{Caller, Permission};
@@ -18,10 +20,10 @@ use crate::engine::error::{Error, Reason, Result};
 use crate::engine::held::{News, Standing};
 use crate::engine::seat::{Inbox, Seat};
 use crate::engine::turns::{Job, Outcome};
-use crate::engine::{Done, Engine, Leased, random};
+use crate::engine::{Engine, Leased, random};
 use crate::limits::{DRAIN, MAX_SLOTS};
 use crate::operation::Rejection;
-use crate::operation::command::{Adopt, Command, Renew};
+use crate::operation::command::{Command, Renew};
 use crate::operation::lease::Holder;
 use crate::operation::name::Name;
 use crate::store::Key;
@@ -48,6 +50,10 @@ pub(super) struct Session<'a> {
     hello: Hello,
     holdings: Holdings,
     ready: Ready,
+    /// How many leases the worker wants to hold.
+    slots: i64,
+    /// Which of those that it named in Hello it holds is known.
+    greeted: bool,
     received: i64,
     sent: i64,
     /// Calls that wait for those before them.
@@ -105,6 +111,8 @@ impl<'a> Session<'a> {
             hello,
             holdings,
             ready: Ready::default(),
+            slots: 0,
+            greeted: false,
             received: 0,
             sent: 0,
             calls: Vec::new(),
@@ -117,37 +125,6 @@ impl<'a> Session<'a> {
             half_closed: false,
             draining: false,
         }
-    }
-
-    /// Takes over what the worker holds from before, and welcomes it.
-    async fn greet(&mut self) -> Result<()> {
-        let mut lost = Vec::new();
-        let (mut said, mut jobs) = (Vec::new(), Vec::new());
-        for (text, held) in std::mem::take(&mut self.hello.held) {
-            let Ok((name, token)) = held else {
-                lost.push(text);
-                continue;
-            };
-            let (holder, duration) = (self.holdings.holder(), self.hello.duration);
-            let key = self.engine.key(&name);
-            self.engine.expect(key, &self.holdings.place.seat);
-            jobs.push(Job { key, command: Command::Adopt(Adopt { token, holder, duration }) });
-            said.push(text);
-        }
-        let outcomes = self.engine.apply_patiently(jobs.clone(), self.hello.duration).await?;
-        for ((text, job), outcome) in said.into_iter().zip(jobs).zip(outcomes) {
-            let done = outcome.ok().flatten();
-            if let Some(operation) = done.as_ref().and_then(Done::operation) {
-                self.holdings.add_adopted(job.key, operation);
-                let standing = Standing::of(Some(operation), operation.stamps.revision);
-                self.news.push(News::Stands(job.key, standing));
-            } else {
-                self.engine.inner.held.leave(job.key, &self.holdings.place.seat);
-                lost.push(text);
-            }
-        }
-        self.ready.welcome = Some(Welcome { heartbeat_interval: self.heartbeat(), lost });
-        Ok(())
     }
 
     async fn serve(&mut self) -> Result<()> {
@@ -212,6 +189,13 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Has leases come, up to the slots. What the worker holds from before must be known first: it takes up slots.
+    fn open_slots(&mut self) {
+        if self.greeted {
+            self.holdings.set_slots(self.slots);
+        }
+    }
+
     fn take_request(&mut self, request: Request) -> Result<()> {
         self.heard = self.engine.inner.clock.elapsed();
         let expected = self.received + 1;
@@ -242,7 +226,8 @@ impl<'a> Session<'a> {
                     &format!("it must be between 0 and {MAX_SLOTS}"),
                 ));
             }
-            self.holdings.set_slots(slots.into());
+            self.slots = slots.into();
+            self.open_slots();
         }
         let sequence = request.sequence;
         self.calls.extend(request.calls.into_iter().map(|call| Numbered { sequence, call }));
@@ -307,7 +292,11 @@ impl<'a> Session<'a> {
     fn unpack(&mut self, inbox: Inbox) {
         let now = self.engine.inner.clock.elapsed();
         for grant in inbox.grants {
-            self.holdings.add_granted(&grant);
+            if let Some(earlier) = self.holdings.add_granted(&grant) {
+                let revision = grant.operation.stamps.revision;
+                let standing = Standing::of(Some(&grant.operation), revision);
+                self.ready.outcomes.push_back(lost(earlier.name, standing));
+            }
             self.engine.inner.pace.mark(grant.key, &grant.operation, now);
             // Somebody may have written it since.
             let newest = self.engine.inner.held.newest(grant.key);
@@ -334,7 +323,6 @@ impl<'a> Session<'a> {
                     let holding = self.holdings.get(key);
                     unknown.extend(holding.filter(|held| held.since < revision).map(|_| key));
                 }
-                News::TakenOver(key) => self.holdings.let_go(key),
                 News::Stands(key, standing) => match self.holdings.judge(key, &standing) {
                     Verdict::Nothing => {}
                     Verdict::Signal(signal) => self.ready.signals.push_back(signal),
@@ -352,7 +340,9 @@ impl<'a> Session<'a> {
         self.sent += 1;
         self.spoke = self.engine.inner.clock.elapsed();
         let (sent, holdings) = (self.sent, &mut self.holdings);
-        let response = self.ready.compose(sent, |key| holdings.sent(key, sent));
+        let token = |leased: &Leased| leased.lease().map(|lease| lease.token);
+        let response =
+            self.ready.compose(sent, |key, leased| holdings.sent(key, token(leased), sent));
         let told = response.signals.iter().filter(|signal| signal.cancel_requested);
         let keys: Vec<Key> = told.map(|signal| self.engine.key(&signal.name)).collect();
         self.renew(keys);

@@ -55,6 +55,11 @@ impl World {
         Self::serve(server, store, clock, None).await
     }
 
+    /// Another server on the same store, whose agents run only when it is told.
+    pub(crate) async fn beside(&self) -> Self {
+        Self::on(self.store.clone(), self.clock.clone(), None).await
+    }
+
     async fn on(store: Arc<Faulty>, clock: Arc<TestClock>, folder: Option<TempDir>) -> Self {
         let engine = Engine::without_agents(store.clone(), clock.clone());
         Self::serve(Server::on(engine), store, clock, folder).await
