@@ -86,6 +86,7 @@ impl Janitor {
 
 impl Engine {
     pub(super) fn run_agents(&self) {
+        self.run_beat();
         self.run_agent::<Reaper>();
         self.run_agent::<Scheduler>();
         self.run_agent::<Janitor>();
@@ -183,7 +184,7 @@ impl Engine {
         limit: usize,
     ) -> Result<Sweep> {
         let store = &self.inner.store;
-        let Some(answering_since) = store.answering_since(partition) else {
+        let Some(answering_since) = self.answering_since(partition) else {
             return Ok(Sweep::default());
         };
         let scan = Scan::first(Index::new(class.index()), limit)
@@ -204,7 +205,7 @@ impl Engine {
     /// Does what is due for these records.
     pub(super) async fn sweep_keys(&self, class: DueClass, keys: Vec<Key>) {
         for key in keys {
-            if let Some(answering_since) = self.inner.store.answering_since(self.partition(key)) {
+            if let Some(answering_since) = self.answering_since(self.partition(key)) {
                 self.clone().do_due(key, Due { class, answering_since }).await;
             }
         }

@@ -21,6 +21,7 @@ mod recent;
 mod seat;
 mod settings;
 mod starts;
+mod steady;
 pub mod stream;
 pub mod tasks;
 #[cfg(test)]
@@ -57,6 +58,7 @@ use self::metrics::Metrics;
 use self::pace::Pace;
 use self::ranks::Ranks;
 use self::recent::Recent;
+use self::steady::Steady;
 use self::tasks::Tasks;
 
 /// The engine of one server. Clones are the same engine.
@@ -78,6 +80,7 @@ struct Inner {
     pace: Pace,
     ranks: Ranks,
     recent: Recent,
+    steady: Arc<Steady>,
     scheduler_wake: tokio::sync::Notify,
     tasks: Tasks,
     draining: tokio_util::sync::CancellationToken,
@@ -101,8 +104,13 @@ impl Engine {
         let hub = Hub::new(partitions);
         let metrics = Arc::new(Metrics::new());
         let throttle = Arc::new(Throttle::new(Arc::clone(&clock)));
-        let store: Arc<dyn Store> =
-            Arc::new(Metered { store, metrics: metrics.clone(), throttle: Arc::clone(&throttle) });
+        let steady = Arc::new(Steady::new(Arc::clone(&clock), partitions));
+        let store: Arc<dyn Store> = Arc::new(Metered {
+            store,
+            metrics: metrics.clone(),
+            throttle: Arc::clone(&throttle),
+            steady: Arc::clone(&steady),
+        });
         let engine = Self {
             inner: Arc::new(Inner {
                 store,
@@ -117,6 +125,7 @@ impl Engine {
                 pace: Pace::default(),
                 ranks: Ranks::new(partitions),
                 recent: Recent::default(),
+                steady,
                 scheduler_wake: tokio::sync::Notify::new(),
                 tasks: Tasks::default(),
                 draining: tokio_util::sync::CancellationToken::new(),

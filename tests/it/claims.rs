@@ -2,6 +2,7 @@
 
 use crate::support::stream::{Hello, Request, held, hello, slots};
 use crate::support::*;
+use longhaul::store::faulty::Hang;
 
 scenarios! {
     a_refused_claim_leaves_the_holder_alone,
@@ -90,10 +91,15 @@ async fn a_worker_that_comes_back_is_given_no_more_than_its_slots(world: &World)
     let mut stream = WorkerStream::serving(world, hello("q"), 1).await;
     let lease = stream.leases(1).await.remove(0);
     stream.settle(nothing()).await;
+    let before = world.clock.count(GRACE);
     stream.cut().await;
+    world.clock.asked_for(GRACE, before + 1).await;
     let waiting = world.started("q").await;
+    // Whoever looks for work for it finds some before it is known what the worker holds.
+    world.store.set_hang(Some(Hang::Reads));
     let back = Hello { held: vec![held(&lease)], ..hello("q") };
     let mut stream = WorkerStream::serving(world, back, 1).await;
+    world.store.set_hang(None);
     stream.say(nothing()).await;
     let reply = stream.hear().await;
     assert!(reply.leases.is_empty(), "more than its slots: {reply:?}");

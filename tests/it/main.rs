@@ -22,6 +22,7 @@ mod processes;
 mod queueing;
 mod ranks;
 mod serving;
+mod standstill;
 mod starting;
 mod streams;
 mod watching;

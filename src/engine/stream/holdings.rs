@@ -149,6 +149,16 @@ impl Holdings {
         }
     }
 
+    /// Whether the store does not answer for any of it; where nothing is held, for anything at all.
+    pub(super) fn is_cut_off(&self) -> bool {
+        let store = &self.engine.inner.store;
+        let is_away = |partition| store.answering_since(partition).is_none();
+        if self.held.is_empty() {
+            return store.keyspace().all().all(is_away);
+        }
+        self.held.keys().any(|key| is_away(self.engine.partition(*key)))
+    }
+
     pub(super) const fn holder(&self) -> Holder {
         self.holder
     }

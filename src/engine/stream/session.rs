@@ -1,6 +1,7 @@
 //! One stream, from Hello to its end.
 
 mod greeting;
+mod silence;
 
 use std::time::Duration;
 
@@ -14,9 +15,8 @@ use super::calls::{Handled, Handling, Numbered};
 use super::holdings::{Holdings, Verdict};
 use super::messages::{CallOutcome, Hello, Input, Request, Response};
 use super::outgoing::Ready;
-use super::patience::PAUSE;
 use crate::engine::caller::{Caller, Permission};
-use crate::engine::error::{Error, Reason, Result};
+use crate::engine::error::{Error, Result};
 use crate::engine::held::{News, Standing};
 use crate::engine::seat::{Inbox, Seat};
 use crate::engine::turns::{Job, Outcome};
@@ -58,12 +58,14 @@ pub(super) struct Session<'a> {
     sent: i64,
     /// Calls that wait for those before them.
     calls: Vec<Numbered>,
-    handling: bool,
     news: Vec<News>,
     under_way: FuturesUnordered<BoxFuture<'static, Came>>,
     heard: Duration,
     spoke: Duration,
-    handling_since: Duration,
+    /// Since when the store has had calls that it has not taken yet; nothing is read meanwhile.
+    handling_since: Option<Duration>,
+    /// Since when the store has not answered for what the worker holds.
+    cut_off_since: Option<Duration>,
     half_closed: bool,
     draining: bool,
 }
@@ -116,12 +118,12 @@ impl<'a> Session<'a> {
             received: 0,
             sent: 0,
             calls: Vec::new(),
-            handling: false,
             news: Vec::new(),
             under_way: FuturesUnordered::new(),
             heard: now,
             spoke: now,
-            handling_since: now,
+            handling_since: None,
+            cut_off_since: None,
             half_closed: false,
             draining: false,
         }
@@ -131,16 +133,16 @@ impl<'a> Session<'a> {
         let mut tick = self.engine.inner.clock.sleep(self.tick_length());
         loop {
             self.start_handling();
-            if !self.handling {
+            let handling = self.handling_since.is_some();
+            if !handling {
                 self.judge_news();
             }
-            if self.half_closed && !self.handling {
+            if self.half_closed && !handling {
                 return self.close().await;
             }
             let speaks = self.ready.is_worth_saying();
             // Whoever does not read what became of calls says no more.
-            let listens =
-                !self.handling && !self.half_closed && self.ready.outcomes.len() < AT_ONCE;
+            let listens = !handling && !self.half_closed && self.ready.outcomes.len() < AT_ONCE;
             tokio::select! {
                 biased;
                 permit = self.sender.reserve(), if speaks => match permit {
@@ -236,17 +238,18 @@ impl<'a> Session<'a> {
 
     /// Has the calls that gathered handled, unless others still are.
     fn start_handling(&mut self) {
-        if self.handling || self.ready.handled == self.received {
+        if self.handling_since.is_some() || self.ready.handled == self.received {
             return;
         }
         let calls = std::mem::take(&mut self.calls);
         if calls.is_empty() {
-            // Said with the next message: to answer each word would never end.
-            self.ready.handled = self.received;
+            // Said with the next message: to answer each word would never end. And a store that is away keeps no lease.
+            if !self.holdings.is_cut_off() {
+                self.ready.handled = self.received;
+            }
             return;
         }
-        self.handling = true;
-        self.handling_since = self.engine.inner.clock.elapsed();
+        self.handling_since = Some(self.engine.inner.clock.elapsed());
         let handling: Handling =
             self.engine.clone().handle(self.caller.clone(), calls, self.received).boxed();
         self.under_way.push(handling.map(Came::Handled).boxed());
@@ -255,7 +258,8 @@ impl<'a> Session<'a> {
     fn take_in(&mut self, came: Came) {
         match came {
             Came::Handled(handled) => {
-                self.handling = false;
+                self.handling_since = None;
+                self.heard = self.engine.inner.clock.elapsed();
                 for (key, token) in handled.ended {
                     self.holdings.remove(key, token);
                 }
@@ -367,31 +371,6 @@ impl<'a> Session<'a> {
             Came::Renewed(keys.into_iter().zip(outcomes).collect())
         };
         self.under_way.push(renewing.boxed());
-    }
-
-    /// What must be looked at now and then: silence on either side, and leases in the store.
-    fn tick(&mut self) -> Result<()> {
-        let now = self.engine.inner.clock.elapsed();
-        let duration = self.hello.duration;
-        if now.saturating_sub(self.heard) >= duration {
-            let message = format!(
-                "this stream was silent for {} s, as long as a lease lasts",
-                duration.as_secs_f64()
-            );
-            return Err(Error::new(Reason::WorkerLost, message).retry_after(PAUSE));
-        }
-        if self.handling && now.saturating_sub(self.handling_since) >= duration {
-            return Err(Error::new(
-                Reason::StoreUnavailable,
-                "the store does not take what was said; say it again",
-            )
-            .retry_after(PAUSE));
-        }
-        if now.saturating_sub(self.spoke) >= self.heartbeat() {
-            self.ready.owes = true;
-        }
-        self.renew(self.holdings.renewals(duration, now.saturating_sub(self.heard)));
-        Ok(())
     }
 
     /// The server goes away.

@@ -39,6 +39,7 @@ impl Session<'_> {
             }
         }
         self.greeted = true;
+        self.heard = self.engine.inner.clock.elapsed();
         self.open_slots();
         self.ready.welcome = Some(Welcome { heartbeat_interval: self.heartbeat(), lost });
         Ok(())
