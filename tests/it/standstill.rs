@@ -127,7 +127,7 @@ async fn a_short_lease_outlives_the_pauses_of_its_worker_once_the_store_is_back(
     world.store.set_away(true);
     world.let_pass(Duration::from_secs(20));
     world.store.set_away(false);
-    world.pass(MIN_RETURN_GRACE - Duration::from_millis(100)).await;
+    world.pass(MIN_RETURN_GRACE.saturating_sub(Duration::from_millis(100))).await;
     assert_eq!(world.state(&lease.operation).await, State::Running);
     world.pass(Duration::from_millis(100)).await;
     assert_eq!(world.state(&lease.operation).await, State::Pending);

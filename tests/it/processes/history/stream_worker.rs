@@ -220,8 +220,11 @@ impl Worker {
     /// The server has heard what was said up to that message.
     fn keep(&mut self, stream: &mut Stream, acknowledged: i64) {
         let now = self.journal.now();
-        while let Some((_, said)) = stream.said.pop_front_if(|(number, _)| *number <= acknowledged)
-        {
+        let heard = |said: &VecDeque<(i64, u64)>| {
+            said.front().filter(|(number, _)| *number <= acknowledged).map(|(_, said)| *said)
+        };
+        while let Some(said) = heard(&stream.said) {
+            stream.said.pop_front();
             if !stream.alone && now > said + stream.lease / 4 {
                 self.forget_kept();
             }
