@@ -34,8 +34,14 @@ pub const MAX_LEASES: usize = 100;
 pub const MAX_RENEWALS: usize = 1_000;
 /// Leases in a row that no worker saw and that count as no attempt.
 pub const MAX_UNSEEN_LEASES: u32 = 3;
-/// After a store was away, no lease counts as lost before it has answered for this long, or for the lease's duration.
+/// After the store or the only server was away or stood still, no lease counts as lost for its duration, but at most this long.
 pub const RETURN_GRACE: Duration = Duration::from_secs(30);
+/// The same, but at least this long, however short the lease: time for workers to come back.
+pub const MIN_RETURN_GRACE: Duration = RECONNECT_PAUSE.saturating_mul(5);
+/// A worker that holds leases pauses about so long at most before it tries to reach the server again.
+pub const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
+/// A watch or a wait whose store has not answered for this long ends with STORE_UNAVAILABLE.
+pub const STORE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Slots of one stream of a worker; more are refused, and coerced by the worker SDK, as 0 is to 1.
 pub const MAX_SLOTS: i32 = 10_000;

@@ -86,6 +86,7 @@ impl Janitor {
 
 impl Engine {
     pub(super) fn run_agents(&self) {
+        self.run_beat();
         self.run_agent::<Reaper>();
         self.run_agent::<Scheduler>();
         self.run_agent::<Janitor>();
@@ -184,7 +185,7 @@ impl Engine {
         limit: usize,
     ) -> Result<Sweep> {
         let store = &self.inner.store;
-        let Some(answering_since) = store.answering_since(partition) else {
+        let Some(answering_since) = self.answering_since(partition) else {
             return Ok(Sweep::default());
         };
         // What cannot be read stays where it is, and must not hide what is behind it.
@@ -213,7 +214,7 @@ impl Engine {
     /// Does what is due for these records.
     pub(super) async fn sweep_keys(&self, class: DueClass, keys: Vec<Key>) {
         for key in keys {
-            if let Some(answering_since) = self.inner.store.answering_since(self.partition(key)) {
+            if let Some(answering_since) = self.answering_since(self.partition(key)) {
                 self.clone().do_due(key, Due { class, answering_since }).await;
             }
         }

@@ -73,6 +73,7 @@ impl Engine {
             ended = done => ended,
             () = self.idle_for(timeout.min(MAX_WAIT)) => None,
             () = self.drained() => None,
+            error = self.store_lost(self.partition(self.key(name))) => return Err(error),
         };
         let newest = ended.or_else(|| interest.newest.borrow().clone());
         match newest {

@@ -83,7 +83,8 @@ impl Engine {
                 );
                 return Err(Error::busy(&"the operation"));
             }
-            let change = match apply(&before.record, command, now) {
+            let due = self.due_now(key, command);
+            let change = match apply(&before.record, due.as_ref().unwrap_or(command), now) {
                 Ok(Applied::Changed(change)) => change,
                 // What was remembered may be out of date; only a commit upon it shows that it is not.
                 _ if !fresh => continue,

@@ -1,4 +1,4 @@
-//! The store as the engine sees it: what goes wrong in it is counted and logged, in one place.
+//! The store as the engine sees it: what goes wrong in it is counted and logged, and what takes long is noticed, in one place.
 
 use std::sync::Arc;
 
@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::metrics::Metrics;
+use super::steady::Steady;
 use crate::clock::Timestamp;
 use crate::store::{
     BodyKey, CommitError, Committed, Durability, Entry, Feed, Key, Keyspace, Partition, Record,
@@ -18,6 +19,7 @@ pub(super) struct Metered {
     pub(super) store: Arc<dyn Store>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) throttle: Arc<Throttle>,
+    pub(super) steady: Arc<Steady>,
 }
 
 impl Metered {
@@ -50,6 +52,7 @@ impl Store for Metered {
     }
 
     async fn get(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, StoreError> {
+        let _under_way = self.steady.call();
         self.noting(self.store.get(keys).await)
     }
 
@@ -58,7 +61,9 @@ impl Store for Metered {
     }
 
     async fn commit(&self, sets: Vec<WriteSet>) -> Vec<Result<Committed, CommitError>> {
+        let under_way = self.steady.call();
         let results = self.store.commit(sets).await;
+        drop(under_way);
         results.iter().filter_map(|result| result.as_ref().err()).for_each(|error| {
             self.metrics.refused(error);
             if let CommitError::Unavailable(error) = error {

@@ -22,6 +22,7 @@ mod recent;
 mod seat;
 mod settings;
 mod starts;
+mod steady;
 pub mod stream;
 pub mod tasks;
 #[cfg(test)]
@@ -58,6 +59,7 @@ use self::metrics::Metrics;
 use self::pace::Pace;
 use self::ranks::Ranks;
 use self::recent::Recent;
+use self::steady::Steady;
 use self::tasks::Tasks;
 
 /// The engine of one server. Clones are the same engine.
@@ -80,6 +82,7 @@ struct Inner {
     ranks: Ranks,
     recent: Recent,
     unreadable: reading::Unreadable,
+    steady: Arc<Steady>,
     scheduler_wake: tokio::sync::Notify,
     tasks: Tasks,
     draining: tokio_util::sync::CancellationToken,
@@ -103,8 +106,13 @@ impl Engine {
         let hub = Hub::new(partitions);
         let metrics = Arc::new(Metrics::new());
         let throttle = Arc::new(Throttle::new(Arc::clone(&clock)));
-        let store: Arc<dyn Store> =
-            Arc::new(Metered { store, metrics: metrics.clone(), throttle: Arc::clone(&throttle) });
+        let steady = Arc::new(Steady::new(Arc::clone(&clock), partitions));
+        let store: Arc<dyn Store> = Arc::new(Metered {
+            store,
+            metrics: metrics.clone(),
+            throttle: Arc::clone(&throttle),
+            steady: Arc::clone(&steady),
+        });
         let engine = Self {
             inner: Arc::new(Inner {
                 store,
@@ -120,6 +128,7 @@ impl Engine {
                 ranks: Ranks::new(partitions),
                 recent: Recent::default(),
                 unreadable: reading::Unreadable::default(),
+                steady,
                 scheduler_wake: tokio::sync::Notify::new(),
                 tasks: Tasks::default(),
                 draining: tokio_util::sync::CancellationToken::new(),

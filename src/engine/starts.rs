@@ -217,11 +217,13 @@ impl Engine {
         if request.options.schedule_time.is_some() {
             return None;
         }
+        // A worker holds it: this is a repeat of a start.
+        if self.inner.held.contains(key) {
+            return None;
+        }
         let offer = self.inner.dispatchers.eager(request.queue.as_str(), 1).pop()?;
-        // Somebody holds it: this is a repeat of a start.
-        let expected =
-            offer.seat.holder.is_none() || self.inner.held.enter_if_absent(key, &offer.seat);
-        expected.then_some(offer)
+        self.expect(key, &offer.seat);
+        Some(offer)
     }
 
     fn prepare(&self, caller: &Caller, request: StartRequest, first: First) -> Result<Prepared> {

@@ -11,6 +11,7 @@ use tonic_types::StatusExt;
 use super::connection::Connection;
 use super::desk::Desk;
 use super::session::Session;
+use crate::limits::RECONNECT_PAUSE;
 use crate::proto::longhaul::v1::ServeQueueResponse;
 
 /// Why a worker ended before it was asked to, or before it could say all it had to say.
@@ -78,9 +79,7 @@ impl Keeper {
                 return Err(RunError::Refused(Box::new(status)));
             }
             pause = if served { Duration::ZERO } else { next_pause(pause) };
-            // What is held is not held for long.
-            let hurry = holds && now < served_at + self.lease;
-            let longest = if hurry { LONGEST_WHILE_HELD } else { LONGEST_PAUSE };
+            let longest = longest_pause(holds, now < served_at + self.lease);
             let asked = status.get_details_retry_info().and_then(|info| info.retry_delay);
             let rest = jittered(pause.max(asked.unwrap_or_default()).min(longest));
             if std::mem::replace(&mut waiting, true) {
@@ -106,9 +105,11 @@ impl Keeper {
     /// One stream, to its end.
     async fn serve(&self, served: &mut bool) -> Ended {
         let clock = &self.desk.clock;
+        let holds = self.desk.with(|session, _| session.holds());
+        let patience = if holds { self.lease.min(ATTEMPT) } else { self.lease };
         let opened = tokio::select! {
             opened = self.connection.open(self.desk.open()) => opened,
-            () = clock.sleep(self.lease) => Err(Status::unavailable("the server does not answer")),
+            () = clock.sleep(patience) => Err(Status::unavailable("the server does not answer")),
             () = self.nothing_left() => return Ended::Closed,
         };
         let mut incoming = match opened {
@@ -213,6 +214,15 @@ fn is_final(status: &Status) -> bool {
     refused && !from_a_proxy
 }
 
+/// While leases are held the server may have just come back, and then waits a certain time for this worker.
+const fn longest_pause(holds: bool, lives: bool) -> Duration {
+    match (holds, lives) {
+        (true, true) => LONGEST_WHILE_HELD,
+        (true, false) => RECONNECT_PAUSE,
+        (false, _) => LONGEST_PAUSE,
+    }
+}
+
 /// At once at first, since leases outlive the stream by seconds only.
 fn next_pause(pause: Duration) -> Duration {
     if pause.is_zero() { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) }
@@ -231,6 +241,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Leases outlive a stream by 3 s unless somebody asked for more.
 const LONGEST_WHILE_HELD: Duration = Duration::from_millis(500);
 const JITTER: Duration = Duration::from_millis(30);
+/// How long an attempt to reach the server may take while leases are held.
+const ATTEMPT: Duration = Duration::from_secs(2);
 /// A stream that lived so long was a good one.
 const SERVED: Duration = Duration::from_secs(1);
 /// How long handlers take to be cut.
@@ -239,6 +251,7 @@ const CUT: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::MIN_RETURN_GRACE;
 
     #[test]
     fn pauses_grow_and_stay_bounded_and_spread() {
@@ -249,5 +262,16 @@ mod tests {
             assert!(spread >= pause * 4 / 5 && spread <= pause * 6 / 5 + JITTER, "{spread:?}");
         }
         assert_eq!(pause, LONGEST_PAUSE);
+    }
+
+    #[test]
+    fn a_worker_that_holds_leases_tries_again_within_what_the_server_grants() {
+        for lives in [true, false] {
+            let pause = longest_pause(true, lives);
+            assert!(pause <= RECONNECT_PAUSE);
+            // It may have begun just before the server came back.
+            let longest = ATTEMPT + pause * 6 / 5 + JITTER;
+            assert!(longest + Duration::from_secs(1) <= MIN_RETURN_GRACE, "{longest:?}");
+        }
     }
 }

@@ -22,6 +22,7 @@ mod redis_away;
 mod redis_back;
 mod redis_lost;
 mod refusals;
+mod standing_still;
 mod stopping;
 mod two_servers;
 mod typed;
