@@ -76,9 +76,9 @@ impl Ground {
         self.room.look(&self.directory, free);
         if free < bytes.saturating_add(LAST) {
             return Err(format!(
-                "the disk of {} is full: {}",
+                "the disk of {} is full: {} MiB are left; free some room",
                 self.directory.display(),
-                self.left(free)
+                free >> 20
             ));
         }
         Ok(())
@@ -98,10 +98,6 @@ impl Ground {
             format!("cannot ask for the room on the disk of {} ({error})", self.directory.display())
         })?;
         Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
-    }
-
-    fn left(&self, free: u64) -> String {
-        format!("{} MiB are left; free some room", free >> 20)
     }
 }
 

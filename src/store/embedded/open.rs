@@ -55,10 +55,50 @@ pub(super) fn open(options: &Options) -> Result<(Directory, Opened, Open), OpenE
 /// Opens a directory again whose database failed and is closed.
 pub(super) fn again(options: &Options, _: &Directory) -> Result<(Opened, Open), OpenError> {
     let place = Place { path: &options.path };
-    let unusable = |error: io::Error| place.unusable(&error);
-    rewrite_journals(&options.path.join(DATABASE)).map_err(unusable)?;
-    let noted = HighWater::read(&options.path).map_err(unusable)?;
+    let noted = HighWater::read(&options.path).map_err(|error| place.unusable(&error))?;
     place.open(options, noted)
+}
+
+/// Writes the journals of a database that failed anew, as they are read, while it is still open for readers.
+///
+/// What a failed fsync was to bring to disk may be read as if it were there, until the system forgets it; a further fsync
+/// of the same file would say that all is well. The failed database adds nothing any more that was acknowledged.
+pub(super) fn rewrite_journals(directory: &Path) -> io::Result<()> {
+    probe(&directory.join(PROBE))?;
+    let database = directory.join(DATABASE);
+    for file in fs::read_dir(&database)? {
+        let path = file?.path();
+        if path.extension().is_some_and(|extension| extension == "jnl") {
+            let aside = path.with_extension("copy");
+            if let Err(error) = rewrite(&path, &aside) {
+                // It would take room that is needed, and does no harm if it stays.
+                let _ = fs::remove_file(aside);
+                return Err(error);
+            }
+        }
+    }
+    sync_directory(&database)
+}
+
+/// Writes a file and deletes it: what opens without a write must not be taken for a disk that takes writes again.
+fn probe(path: &Path) -> io::Result<()> {
+    let written = File::create(path).and_then(|mut file| {
+        file.write_all(&[1; PROBE_BYTES])?;
+        file.sync_all()
+    });
+    let removed = fs::remove_file(path);
+    written.and(removed)
+}
+
+fn rewrite(path: &Path, aside: &Path) -> io::Result<()> {
+    let bytes = fs::read(path)?;
+    let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    let mut copy = File::create(aside)?;
+    copy.write_all(&bytes[..end])?;
+    // It is made longer than its content, which takes no room.
+    copy.set_len(bytes.len() as u64)?;
+    copy.sync_all()?;
+    fs::rename(aside, path)
 }
 
 /// Looks for damage, and makes the next start look too where there is some: what is damaged may lie where no start looks.
@@ -73,29 +113,6 @@ pub(super) fn damaged(path: &Path) -> Option<String> {
 /// Says what an error means for whoever wanted to open the directory.
 pub(super) fn failed(path: &Path, error: &io::Error) -> OpenError {
     Place { path }.unusable(error)
-}
-
-/// Writes the journals anew, as they are read.
-///
-/// What a failed fsync was to bring to disk may be read as if it were there, until the system forgets it; a further fsync
-/// of the same file would say that all is well.
-fn rewrite_journals(database: &Path) -> io::Result<()> {
-    for file in fs::read_dir(database)? {
-        let path = file?.path();
-        if path.extension().is_none_or(|extension| extension != "jnl") {
-            continue;
-        }
-        let bytes = fs::read(&path)?;
-        let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-        let aside = path.with_extension("copy");
-        let mut copy = File::create(&aside)?;
-        copy.write_all(&bytes[..end])?;
-        // It is made longer than its content, which takes no room.
-        copy.set_len(bytes.len() as u64)?;
-        copy.sync_all()?;
-        fs::rename(&aside, &path)?;
-    }
-    sync_directory(database)
 }
 
 struct Place<'a> {
@@ -307,6 +324,8 @@ const LOCK: &str = "longhaul.lock";
 const SPARE: &str = "damaged-journal";
 /// There after damage was found, until a look finds none.
 const SUSPECT: &str = "suspect";
+const PROBE: &str = "probe";
+const PROBE_BYTES: usize = 64 << 10;
 const RESTORE: &str =
     "put a copy of the whole directory in its place that was made while no server had it open";
 /// What may lie in a directory that has no database yet: the traces of an attempt that was cut short.

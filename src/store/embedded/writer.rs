@@ -171,8 +171,9 @@ impl Writer {
         }
         broken.unknown = false;
         let cause = broken.cause.clone();
-        let opened =
-            self.reopen().map_err(|error| format!("{cause}; opening it again: {error}"))?;
+        let failed = |error: &dyn std::fmt::Display| format!("{cause}; opening it again: {error}");
+        open::rewrite_journals(&self.options.path).map_err(|error| failed(&error))?;
+        let opened = self.reopen().map_err(|error| failed(&error))?;
         self.progress = opened.progress;
         self.note = opened.note;
         self.ground = opened.ground;

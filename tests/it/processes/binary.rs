@@ -134,6 +134,11 @@ impl Longhaul {
         Client::new(self.address())
     }
 
+    /// The id of the process.
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends it a signal.
     pub(super) fn signal(&self, name: &str) {
         let id = self.child.id().to_string();

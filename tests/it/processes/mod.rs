@@ -11,6 +11,7 @@ mod clients;
 mod crashing;
 mod definitions;
 mod dev;
+mod disk;
 mod history;
 mod proxy;
 mod reconnecting;

@@ -39,6 +39,42 @@ async fn a_store_whose_write_failed_is_readable_and_comes_back_by_itself() {
     assert_eq!(present(&super::open(directory.path()).expect("opened anew")).await, 4);
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_damaged_file_that_stops_the_database_is_named_then_and_at_each_start_until_it_is_sound()
+{
+    let directory = TempDir::new().expect("a temporary directory");
+    let store = open(directory.path()).expect("a new store");
+    write(&store, 0..20).await;
+    store.flush();
+    drop(store);
+    let is_large = |(path, bytes): &(PathBuf, Vec<u8>)| {
+        path.components().any(|part| part.as_os_str() == "tables") && bytes.len() > 1_000
+    };
+    let (path, bytes) = files(directory.path()).into_iter().find(is_large).expect("records");
+    let mut damaged = bytes.clone();
+    damaged[bytes.len() / 8] ^= 4;
+    fs::write(&path, &damaged).expect("damaged");
+
+    // It is opened, because not everything is read at a start; then something fails.
+    let options = options(directory.path(), &clock());
+    let (lock, mut opened, opened_tables) = super::open::open(&options).expect("opened");
+    opened.note = HighWater::full();
+    let store = EmbeddedStore::start(options, lock, opened, opened_tables).expect("started");
+    assert!(store.commit(vec![set(&store, 20)]).await.remove(0).is_err());
+    for _ in 0..2 {
+        let said = store.ping().await.expect_err("damaged").to_string();
+        assert!(said.contains(&*path.to_string_lossy()) && said.contains("copy"), "{said}");
+    }
+    drop(store);
+    for _ in 0..2 {
+        let said = open(directory.path()).expect_err("damaged").to_string();
+        assert!(said.contains(&*path.to_string_lossy()) && said.contains("copy"), "{said}");
+    }
+    fs::write(&path, &bytes).expect("sound again");
+    assert_eq!(present(&open(directory.path()).expect("opened")).await, 21);
+}
+
 #[tokio::test]
 async fn a_directory_that_was_moved_away_acknowledges_nothing_until_it_is_back() {
     for part in ["", "database", "high-water", "longhaul.lock"] {
