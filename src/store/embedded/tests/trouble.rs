@@ -45,15 +45,16 @@ async fn a_damaged_file_that_stops_the_database_is_named_then_and_at_each_start_
 {
     let directory = TempDir::new().expect("a temporary directory");
     let store = open(directory.path()).expect("a new store");
-    write(&store, 0..20).await;
+    write(&store, 0..100).await;
     store.flush();
     drop(store);
-    let is_large = |(path, bytes): &(PathBuf, Vec<u8>)| {
-        path.components().any(|part| part.as_os_str() == "tables") && bytes.len() > 1_000
-    };
-    let (path, bytes) = files(directory.path()).into_iter().find(is_large).expect("records");
+    let records = directory.path().join("database/keyspaces/1/tables");
+    let (path, bytes) = files(&records).pop().expect("the records");
+    // A block that a start does not read.
+    let mut blocks = bytes.windows(4).enumerate().filter(|(_, window)| window == b"LSM\x03");
+    let (block, _) = blocks.nth(2).expect("a third block");
     let mut damaged = bytes.clone();
-    damaged[bytes.len() / 8] ^= 4;
+    damaged[block + 40] ^= 4;
     fs::write(&path, &damaged).expect("damaged");
 
     // It is opened, because not everything is read at a start; then something fails.
@@ -61,7 +62,7 @@ async fn a_damaged_file_that_stops_the_database_is_named_then_and_at_each_start_
     let (lock, mut opened, opened_tables) = super::open::open(&options).expect("opened");
     opened.note = HighWater::full();
     let store = EmbeddedStore::start(options, lock, opened, opened_tables).expect("started");
-    assert!(store.commit(vec![set(&store, 20)]).await.remove(0).is_err());
+    assert!(store.commit(vec![set(&store, 100)]).await.remove(0).is_err());
     for _ in 0..2 {
         let said = store.ping().await.expect_err("damaged").to_string();
         assert!(said.contains(&*path.to_string_lossy()) && said.contains("copy"), "{said}");
@@ -72,7 +73,7 @@ async fn a_damaged_file_that_stops_the_database_is_named_then_and_at_each_start_
         assert!(said.contains(&*path.to_string_lossy()) && said.contains("copy"), "{said}");
     }
     fs::write(&path, &bytes).expect("sound again");
-    assert_eq!(present(&open(directory.path()).expect("opened")).await, 21);
+    assert_eq!(present(&open(directory.path()).expect("opened")).await, 100);
 }
 
 #[tokio::test]
