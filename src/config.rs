@@ -64,6 +64,9 @@ pub enum Runtime {
 pub struct Embedded {
     /// Open although acknowledged writes are missing.
     pub accept_loss: bool,
+    /// Disk below which starts are refused, in MiB.
+    #[serde(deserialize_with = "mebibytes")]
+    pub reserve_mib: u64,
 }
 
 /// Settings of the Redis store.
@@ -264,6 +267,25 @@ fn empty_is_none<'de, D: serde::Deserializer<'de>>(
     Uuid::parse_str(&text).map(Some).map_err(refuse)
 }
 
+/// A number, or one in a text as the environment has it.
+fn mebibytes<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Given {
+        Number(u64),
+        Text(String),
+    }
+    let (number, given) = match Given::deserialize(deserializer)? {
+        Given::Number(number) => (Some(number), number.to_string()),
+        Given::Text(text) => (text.parse().ok(), text),
+    };
+    number.filter(|number| *number <= MAX_RESERVE_MIB).ok_or_else(|| {
+        serde::de::Error::custom(format!(
+            "embedded.reserve_mib is {given:?}; it must be a number from 0 to {MAX_RESERVE_MIB}"
+        ))
+    })
+}
+
 fn durability<'de, D: serde::Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Durability>, D::Error> {
@@ -278,6 +300,8 @@ fn durability<'de, D: serde::Deserializer<'de>>(
     }
 }
 
+/// A pebibyte.
+const MAX_RESERVE_MIB: u64 = 1 << 30;
 const DEFAULTS: &str = include_str!("../default.toml");
 
 #[cfg(test)]
@@ -310,6 +334,7 @@ mod tests {
         let environment = [
             ("LONGHAUL_STORE", "embedded:environment"),
             ("LONGHAUL_REDIS__RESPONSE_TIMEOUT", "5s"),
+            ("LONGHAUL_EMBEDDED__RESERVE_MIB", "64"),
             ("LONGHAUL_LOG", "debug"),
         ];
         let flags = Overrides { store: Some("redis://flag".to_owned()), ..Overrides::default() };
@@ -318,6 +343,7 @@ mod tests {
         assert_eq!(config.store, StoreUrl::Redis("redis://flag".to_owned()));
         assert_eq!(config.redis.prefix, "file:");
         assert_eq!(config.redis.response_timeout, Duration::from_secs(5));
+        assert_eq!(config.embedded.reserve_mib, 64);
         let config = load(Some(path), &environment, Overrides::default()).expect("config");
         assert_eq!(config.store, StoreUrl::Embedded("environment".into()));
     }
@@ -331,6 +357,8 @@ mod tests {
             (("LONGHAUL_KEYSPACE", "x"), "keyspace"),
             (("LONGHAUL_REDIS__DURABILITY", "replica"), "durability"),
             (("LONGHAUL_REDIS__RESPONSE_TIMEOUT", "0s"), "redis.response_timeout"),
+            (("LONGHAUL_EMBEDDED__RESERVE_MIB", "64MiB"), "reserve_mib"),
+            (("LONGHAUL_EMBEDDED__RESERVE_MIB", "99999999999"), "reserve_mib"),
             (("LONGHAUL_LISTEN", "0.0.0.0:1"), "--insecure"),
         ] {
             let error =

@@ -24,7 +24,9 @@ pub(crate) async fn open(
                 path: path.clone(),
                 keyspace: config.keyspace,
                 accept_loss: config.embedded.accept_loss,
+                reserve_bytes: config.embedded.reserve_mib << 20,
                 clock: clock.clone(),
+                stopwatch: clock.clone(),
             };
             Ok(EmbeddedStore::open(options)?)
         }

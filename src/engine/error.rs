@@ -251,6 +251,12 @@ impl From<StoreError> for Box<Error> {
     fn from(error: StoreError) -> Self {
         match &error {
             StoreError::Damaged(_) => Error::internal(&error),
+            // The store says once that it has become so.
+            StoreError::Full(message) => {
+                let mut unavailable = Error::new(Reason::StoreUnavailable, message.clone());
+                unavailable.retry_delay = Some(error.retry_delay());
+                unavailable
+            }
             StoreError::Away(_)
             | StoreError::Foreign(_)
             | StoreError::Unfit(_)

@@ -166,6 +166,7 @@ impl Metrics {
             StoreError::Away(_)
             | StoreError::Foreign(_)
             | StoreError::Unfit(_)
+            | StoreError::Full(_)
             | StoreError::Closed => {
                 self.unavailable.inc();
             }

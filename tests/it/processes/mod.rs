@@ -12,6 +12,7 @@ mod clients;
 mod crashing;
 mod definitions;
 mod dev;
+mod disk;
 mod history;
 mod outages;
 mod programs;
