@@ -194,6 +194,8 @@ fn server(command: &Command) -> &str {
         Command::Serve(_)
         | Command::Dev(_)
         | Command::Work(_)
+        | Command::WorkGuard
+        | Command::WorkGate { .. }
         | Command::Bench(_)
         | Command::Proto(_)
         | Command::Completions { .. } => "",

@@ -83,7 +83,8 @@ impl Watch {
             match event.r#type() {
                 Type::Reconnect => {
                     self.stream = None;
-                    self.pause = event.reconnect_delay.as_ref().and_then(length).unwrap_or_default();
+                    self.pause =
+                        event.reconnect_delay.as_ref().and_then(length).unwrap_or_default();
                     continue;
                 }
                 Type::Done | Type::Deleted => self.ended = true,

@@ -150,13 +150,11 @@ impl Engine {
         let mut found = self.read_each(&keys).await?.into_iter();
         groups.retain_mut(|group| {
             if group.before.is_none() {
-                match found.next().unwrap_or(Ok(None)) {
-                    Ok(before) => (group.before, group.fresh) = (before, true),
-                    Err(_) => {
-                        outcomes.tell_all(group, |_| Err(Error::unreadable()));
-                        return false;
-                    }
-                }
+                let Ok(before) = found.next().unwrap_or(Ok(None)) else {
+                    outcomes.tell_all(group, |_| Err(Error::unreadable()));
+                    return false;
+                };
+                (group.before, group.fresh) = (before, true);
             }
             true
         });
