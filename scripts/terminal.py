@@ -71,13 +71,13 @@ class Screen:
 class Terminal:
     """A shell command on a terminal of its own."""
 
-    def __init__(self, line, environment, columns, folder="."):
+    def __init__(self, line, environment, columns, folder=".", rows=ROWS):
         self.screen = Screen(columns)
         self.process, self.device = pty.fork()
         if self.process == 0:
             os.chdir(folder)
             os.execvpe("bash", ["bash", "-c", line], dict(environment, TERM="xterm"))
-        size = struct.pack("HHHH", ROWS, columns, 0, 0)
+        size = struct.pack("HHHH", rows, columns, 0, 0)
         fcntl.ioctl(self.device, termios.TIOCSWINSZ, size)
 
     def read(self, seconds=PATIENCE_SECONDS):

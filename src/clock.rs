@@ -79,12 +79,24 @@ impl From<&prost_types::Timestamp> for Timestamp {
     }
 }
 
+/// A length of time as protobuf has it; nothing where it is negative. The conversion that prost-types has negates such a
+/// one, and there is one that cannot be negated.
+pub fn length(duration: &prost_types::Duration) -> Option<Duration> {
+    let duration = duration.normalized();
+    let (seconds, nanos) = (u64::try_from(duration.seconds), u32::try_from(duration.nanos));
+    Some(Duration::new(seconds.ok()?, nanos.ok()?))
+}
+
 /// Where time comes from.
 pub trait Clock: Send + Sync + fmt::Debug + 'static {
     /// The wall clock.
     fn now(&self) -> Timestamp;
     /// Time since some fixed moment; never goes back.
     fn elapsed(&self) -> Duration;
+    /// How long the machine has slept since it was started, which [`Self::elapsed`] leaves out.
+    fn slept(&self) -> Duration {
+        Duration::ZERO
+    }
     /// Waits for `duration` from this call on, as [`Self::elapsed`] counts it.
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()>;
 }
@@ -114,6 +126,15 @@ impl Clock for SystemClock {
         self.start.elapsed()
     }
 
+    #[cfg(target_os = "linux")]
+    fn slept(&self) -> Duration {
+        use rustix::time::{ClockId, clock_gettime};
+        let read = |clock| Duration::try_from(clock_gettime(clock)).unwrap_or_default();
+        // In this order, so that the time between the two readings counts as none.
+        let boot = read(ClockId::Boottime);
+        boot.saturating_sub(read(ClockId::Monotonic))
+    }
+
     #[expect(clippy::disallowed_methods, reason = "the one place that sleeps")]
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
         tokio::time::sleep(duration).boxed()
@@ -125,7 +146,8 @@ impl Clock for SystemClock {
 pub struct ManualClock {
     origin: Timestamp,
     elapsed: watch::Sender<Duration>,
-    step: Mutex<Duration>,
+    step: Mutex<(Duration, Duration)>,
+    slept: Mutex<Duration>,
 }
 
 impl ManualClock {
@@ -135,6 +157,7 @@ impl ManualClock {
             origin,
             elapsed: watch::Sender::new(Duration::ZERO),
             step: Mutex::default(),
+            slept: Mutex::default(),
         })
     }
 
@@ -143,20 +166,34 @@ impl ManualClock {
         self.elapsed.send_modify(|elapsed| *elapsed += duration);
     }
 
-    /// Sets the wall clock off by `step` from elapsed time, as an operator who corrects a clock does.
+    /// Sets the wall clock ahead of elapsed time by `step`, as an operator who corrects a clock does.
     pub fn step_wall_clock(&self, step: Duration) {
-        *self.step.lock().unwrap_or_else(PoisonError::into_inner) = step;
+        *self.step.lock().unwrap_or_else(PoisonError::into_inner) = (step, Duration::ZERO);
+    }
+
+    /// Sets the wall clock behind elapsed time by `step`.
+    pub fn step_wall_clock_back(&self, step: Duration) {
+        *self.step.lock().unwrap_or_else(PoisonError::into_inner) = (Duration::ZERO, step);
+    }
+
+    /// Lets the machine sleep: only the wall clock goes on.
+    pub fn sleep_machine(&self, duration: Duration) {
+        *self.slept.lock().unwrap_or_else(PoisonError::into_inner) += duration;
     }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        let step = *self.step.lock().unwrap_or_else(PoisonError::into_inner);
-        self.origin + *self.elapsed.borrow() + step
+        let (ahead, behind) = *self.step.lock().unwrap_or_else(PoisonError::into_inner);
+        self.origin + *self.elapsed.borrow() + self.slept() + ahead - behind
     }
 
     fn elapsed(&self) -> Duration {
         *self.elapsed.borrow()
+    }
+
+    fn slept(&self) -> Duration {
+        *self.slept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
@@ -182,6 +219,18 @@ mod tests {
         assert_eq!(Timestamp::from(&prost_types::Timestamp::from(instant)), instant);
         let before_epoch = prost_types::Timestamp { seconds: -5, nanos: 0 };
         assert_eq!(Timestamp::from(&before_epoch), Timestamp::EPOCH);
+    }
+
+    #[test]
+    fn no_length_of_time_is_too_much_to_read() {
+        let read = |seconds, nanos| length(&prost_types::Duration { seconds, nanos });
+        assert_eq!(read(1, 500_000_000), Some(Duration::from_millis(1_500)));
+        assert_eq!(read(2, -500_000_000), Some(Duration::from_millis(1_500)));
+        for (seconds, nanos) in [(-1, 0), (0, -1), (i64::MIN, 0), (i64::MIN, i32::MIN)] {
+            assert_eq!(read(seconds, nanos), None, "{seconds} {nanos}");
+        }
+        let longest = read(i64::MAX, i32::MAX).expect("a length");
+        assert_eq!(longest, Duration::new(i64::MAX as u64, 999_999_999));
     }
 
     #[tokio::test]

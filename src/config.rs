@@ -1,8 +1,10 @@
 //! Settings: `default.toml`, then a file, then `LONGHAUL_*`, then flags.
 
+mod environment;
+mod listen;
+
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -15,12 +17,14 @@ use uuid::Uuid;
 use crate::engine::Settings;
 use crate::store::Durability;
 
+pub use self::listen::Listen;
+
 /// All settings, in their final types.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Where to listen.
-    pub listen: SocketAddr,
+    pub listen: Listen,
     /// Where operations are kept.
     pub store: StoreUrl,
     /// Which threads serve.
@@ -60,6 +64,9 @@ pub enum Runtime {
 pub struct Embedded {
     /// Open although acknowledged writes are missing.
     pub accept_loss: bool,
+    /// Disk below which starts are refused, in MiB.
+    #[serde(deserialize_with = "mebibytes")]
+    pub reserve_mib: u64,
 }
 
 /// Settings of the Redis store.
@@ -142,8 +149,17 @@ impl Config {
                 .map_err(|error| ConfigError(format!("cannot read {path}: {error}")))?;
             figment = figment.merge(Toml::string(&text));
         }
+        let known = Figment::from(Toml::string(DEFAULTS)).extract();
+        let known = known.map_err(|error| ConfigError(format!("default.toml: {error}")))?;
+        let environment = environment::read(environment, &known)?;
+        if !environment.ignored.is_empty() {
+            tracing::warn!(
+                variables = environment.ignored.join(" "),
+                "ignoring what is no setting"
+            );
+        }
         let figment = figment
-            .merge(Serialized::defaults(from_environment(environment)?))
+            .merge(Serialized::defaults(environment.settings))
             .merge(Serialized::defaults(overrides));
         let config: Self = figment.extract().map_err(|error| explain(&figment, error))?;
         config.check()?;
@@ -156,7 +172,11 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        if self.insecure || self.listen.ip().is_loopback() {
+        if self.redis.response_timeout.is_zero() {
+            let why = "redis.response_timeout is 0s; a call takes time, such as 2s";
+            return Err(ConfigError(why.to_owned()));
+        }
+        if self.insecure || self.listen.is_loopback() {
             return Ok(());
         }
         Err(ConfigError(format!(
@@ -183,42 +203,6 @@ fn explain(figment: &Figment, error: figment::Error) -> ConfigError {
         }
     });
     ConfigError(explained.collect::<Vec<_>>().join("; "))
-}
-
-/// `LONGHAUL_REDIS__PREFIX=x` sets `prefix` in `[redis]`.
-fn from_environment(
-    environment: &BTreeMap<String, String>,
-) -> Result<BTreeMap<String, figment::value::Value>, ConfigError> {
-    use figment::value::Value;
-    let mut settings: BTreeMap<String, Value> = BTreeMap::new();
-    for (name, value) in environment {
-        let Some(name) = name.strip_prefix("LONGHAUL_") else { continue };
-        // What `longhaul work` and the logs put there is no setting.
-        if NOT_SETTINGS.contains(&name) {
-            continue;
-        }
-        let value = match value.as_str() {
-            "true" => Value::from(true),
-            "false" => Value::from(false),
-            text => Value::from(text),
-        };
-        let path = name.to_ascii_lowercase();
-        match path.split_once("__") {
-            None => drop(settings.insert(path, value)),
-            Some((section, key)) => {
-                let entry = settings
-                    .entry(section.to_owned())
-                    .or_insert_with(|| Value::from(figment::value::Dict::new()));
-                let Value::Dict(_, dict) = entry else {
-                    return Err(ConfigError(format!(
-                        "LONGHAUL_{name}: {section} is a setting and a section at once"
-                    )));
-                };
-                dict.insert(key.to_owned(), value);
-            }
-        }
-    }
-    Ok(settings)
 }
 
 impl FromStr for StoreUrl {
@@ -283,6 +267,25 @@ fn empty_is_none<'de, D: serde::Deserializer<'de>>(
     Uuid::parse_str(&text).map(Some).map_err(refuse)
 }
 
+/// A number, or one in a text as the environment has it.
+fn mebibytes<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Given {
+        Number(u64),
+        Text(String),
+    }
+    let (number, given) = match Given::deserialize(deserializer)? {
+        Given::Number(number) => (Some(number), number.to_string()),
+        Given::Text(text) => (text.parse().ok(), text),
+    };
+    number.filter(|number| *number <= MAX_RESERVE_MIB).ok_or_else(|| {
+        serde::de::Error::custom(format!(
+            "embedded.reserve_mib is {given:?}; it must be a number from 0 to {MAX_RESERVE_MIB}"
+        ))
+    })
+}
+
 fn durability<'de, D: serde::Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Durability>, D::Error> {
@@ -297,9 +300,9 @@ fn durability<'de, D: serde::Deserializer<'de>>(
     }
 }
 
+/// A pebibyte.
+const MAX_RESERVE_MIB: u64 = 1 << 30;
 const DEFAULTS: &str = include_str!("../default.toml");
-const NOT_SETTINGS: [&str; 6] =
-    ["LOG", "OPERATION", "FENCING_NUMBER", "ATTEMPT", "TEST_REDIS", "SERVER"];
 
 #[cfg(test)]
 mod tests {
@@ -331,14 +334,16 @@ mod tests {
         let environment = [
             ("LONGHAUL_STORE", "embedded:environment"),
             ("LONGHAUL_REDIS__RESPONSE_TIMEOUT", "5s"),
+            ("LONGHAUL_EMBEDDED__RESERVE_MIB", "64"),
             ("LONGHAUL_LOG", "debug"),
         ];
         let flags = Overrides { store: Some("redis://flag".to_owned()), ..Overrides::default() };
         let config = load(Some(path), &environment, flags).expect("config");
-        assert_eq!(config.listen.port(), 1);
+        assert_eq!(config.listen.addresses()[0].port(), 1);
         assert_eq!(config.store, StoreUrl::Redis("redis://flag".to_owned()));
         assert_eq!(config.redis.prefix, "file:");
         assert_eq!(config.redis.response_timeout, Duration::from_secs(5));
+        assert_eq!(config.embedded.reserve_mib, 64);
         let config = load(Some(path), &environment, Overrides::default()).expect("config");
         assert_eq!(config.store, StoreUrl::Embedded("environment".into()));
     }
@@ -346,11 +351,14 @@ mod tests {
     #[test]
     fn what_cannot_be_is_refused_by_name() {
         for (environment, part) in [
-            (("LONGHAUL_LISTN", "x"), "listn"),
+            (("LONGHAUL_LISTN", "x"), "LONGHAUL_LISTEN"),
             (("LONGHAUL_LISTEN", "nowhere"), "listen"),
             (("LONGHAUL_STORE", "postgres://u:secret@h"), "embedded:PATH"),
             (("LONGHAUL_KEYSPACE", "x"), "keyspace"),
             (("LONGHAUL_REDIS__DURABILITY", "replica"), "durability"),
+            (("LONGHAUL_REDIS__RESPONSE_TIMEOUT", "0s"), "redis.response_timeout"),
+            (("LONGHAUL_EMBEDDED__RESERVE_MIB", "64MiB"), "reserve_mib"),
+            (("LONGHAUL_EMBEDDED__RESERVE_MIB", "99999999999"), "reserve_mib"),
             (("LONGHAUL_LISTEN", "0.0.0.0:1"), "--insecure"),
         ] {
             let error =

@@ -6,21 +6,17 @@
 //! thread gets the next one.
 
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
+use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
-use tokio_stream::{Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::server::{Connected, TcpConnectInfo};
+use tokio_util::task::TaskTracker;
 
-use crate::clock::Clock;
+use crate::connections::{Accepted, Connections, Place};
 use crate::lane;
 
 /// The threads, from start to end.
@@ -30,34 +26,29 @@ pub(crate) struct Cores {
 }
 
 struct Core {
-    /// Bounded: where a thread does not take its connections, accepting waits.
-    connections: mpsc::Sender<Handed>,
+    /// Bounded: where a thread does not take its connections, accepting waits. Closed, the thread serves those that it has.
+    connections: Option<mpsc::Sender<Handed>>,
     load: Arc<AtomicUsize>,
-    served: oneshot::Receiver<anyhow::Result<()>>,
+    served: oneshot::Receiver<()>,
     thread: JoinHandle<()>,
 }
 
 /// A connection on its way to its thread.
 struct Handed {
     stream: std::net::TcpStream,
+    place: Place,
     counted: Counted,
 }
 
 /// Counts as load of a thread while it lives.
 struct Counted(Arc<AtomicUsize>);
 
-/// A connection that counts.
-pub(crate) struct Connection {
-    stream: TcpStream,
-    _counted: Counted,
-}
-
 impl Cores {
-    /// Starts so many threads; each serves what `serve` makes of its connections, and stays for its tasks until [`Self::end`].
+    /// Starts so many threads; each does `serve` with its connections, and stays for its tasks until [`Self::end`].
     pub(crate) fn start<F, S>(count: usize, serve: F) -> anyhow::Result<Self>
     where
-        F: Fn(Incoming) -> S + Clone + Send + 'static,
-        S: Future<Output = anyhow::Result<()>>,
+        F: Fn(Accepted) -> S + Clone + Send + 'static,
+        S: Future<Output = ()> + Send + 'static,
     {
         let end = CancellationToken::new();
         let core = |number| Core::start(number, serve.clone(), end.clone());
@@ -65,44 +56,32 @@ impl Cores {
         Ok(Self { cores, end })
     }
 
-    /// Hands connections out until `until` resolves, then waits until all are served.
+    /// Hands connections out while there are to be any, then waits until all are served.
     pub(crate) async fn accept(
         &mut self,
         listener: TcpListener,
-        clock: &dyn Clock,
-        until: impl Future<Output = ()>,
+        connections: &Connections,
     ) -> anyhow::Result<()> {
-        tokio::pin!(until);
-        loop {
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                () = &mut until => break,
-            };
-            match accepted {
-                Ok((stream, _)) => self.hand_out(stream).await,
-                // Such as too many open files, or a caller that is gone again: the next one may fare better.
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
-                    clock.sleep(PAUSE).await;
-                }
-            }
+        while let Some(accepted) = connections.accept(&listener).await {
+            self.hand_out(accepted).await;
         }
         drop(listener);
         for core in &mut self.cores {
+            core.connections = None;
             // A thread that is gone has said why when it went.
-            if let Ok(served) = (&mut core.served).await {
-                served?;
-            }
+            let _ = (&mut core.served).await;
         }
         Ok(())
     }
 
-    async fn hand_out(&self, stream: TcpStream) {
+    async fn hand_out(&self, accepted: Accepted) {
         let least_busy = self.cores.iter().min_by_key(|core| core.load.load(Ordering::Relaxed));
-        let prepared = stream.set_nodelay(true).and_then(|()| stream.into_std());
-        let (Some(core), Ok(stream)) = (least_busy, prepared) else { return };
+        let Some(core) = least_busy else { return };
+        let Some(connections) = &core.connections else { return };
+        let Accepted { stream, place } = accepted;
+        let Ok(stream) = stream.into_std() else { return };
         let counted = Counted::new(&core.load);
-        if core.connections.send(Handed { stream, counted }).await.is_err() {
+        if connections.send(Handed { stream, place, counted }).await.is_err() {
             tracing::error!("a thread that serves connections is gone");
         }
     }
@@ -123,34 +102,52 @@ impl Cores {
 impl Core {
     fn start<F, S>(number: usize, serve: F, end: CancellationToken) -> io::Result<Self>
     where
-        F: Fn(Incoming) -> S + Send + 'static,
-        S: Future<Output = anyhow::Result<()>>,
+        F: Fn(Accepted) -> S + Send + 'static,
+        S: Future<Output = ()> + Send + 'static,
     {
         let (connections, handed) = mpsc::channel(QUEUE);
         let (done, served) = oneshot::channel();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(BLOCKING_THREADS)
+            .build()?;
         let thread = std::thread::Builder::new().name(format!("longhaul-core-{number}")).spawn(
             move || {
                 lane::enter(number);
                 runtime.block_on(async move {
-                    let result = serve(incoming(handed)).await;
-                    // Nobody waits for it where the server's patience has ended.
-                    let _ = done.send(result);
+                    let serving = async {
+                        serve_handed(handed, serve).await;
+                        // Not heard where the server's patience has ended.
+                        let _ = done.send(());
+                    };
+                    end.run_until_cancelled(serving).await;
                     end.cancelled().await;
                 });
+                // A read that hangs, as on a broken disk, must not keep the process from ending.
+                runtime.shutdown_background();
             },
         )?;
-        Ok(Self { connections, load: Arc::default(), served, thread })
+        Ok(Self { connections: Some(connections), load: Arc::default(), served, thread })
     }
 }
 
-pub(crate) type Incoming = Pin<Box<dyn Stream<Item = io::Result<Connection>> + Send>>;
-
-fn incoming(mut handed: mpsc::Receiver<Handed>) -> Incoming {
-    let handed = futures_util::stream::poll_fn(move |context| handed.poll_recv(context));
-    Box::pin(handed.map(|Handed { stream, counted }| {
-        Ok(Connection { stream: TcpStream::from_std(stream)?, _counted: counted })
-    }))
+/// Serves what is handed over until there will be no more, and all of it has ended.
+async fn serve_handed<F, S>(mut handed: mpsc::Receiver<Handed>, serve: F)
+where
+    F: Fn(Accepted) -> S,
+    S: Future<Output = ()> + Send + 'static,
+{
+    let tasks = TaskTracker::new();
+    while let Some(Handed { stream, place, counted }) = handed.recv().await {
+        let Ok(stream) = TcpStream::from_std(stream) else { continue };
+        let served = serve(Accepted { stream, place });
+        tasks.spawn(async move {
+            served.await;
+            drop(counted);
+        });
+    }
+    tasks.close();
+    tasks.wait().await;
 }
 
 impl Counted {
@@ -166,54 +163,7 @@ impl Drop for Counted {
     }
 }
 
-impl Connected for Connection {
-    type ConnectInfo = TcpConnectInfo;
-
-    fn connect_info(&self) -> TcpConnectInfo {
-        self.stream.connect_info()
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, bytes)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-}
-
 /// Connections that wait for their thread.
 const QUEUE: usize = 64;
-const PAUSE: Duration = Duration::from_millis(50);
+/// Threads of each runtime for what waits for a disk.
+const BLOCKING_THREADS: usize = 32;

@@ -4,17 +4,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the top down: a module may use what stands below it, nothing above it.
-const LAYERS: [&[&str]; 11] = [
+const LAYERS: [&[&str]; 13] = [
     &["main", "cli"],
     &["bench", "opening", "server", "worker"],
     &["client"],
     &["config", "cores"],
+    &["connections"],
     &["grpc"],
     &["wire"],
     &["engine"],
     &["record"],
     &["operation", "store"],
-    &["clock", "code", "lane", "limits", "probes"],
+    &["throttle"],
+    &["address", "clock", "code", "lane", "limits", "probes"],
     &["proto"],
 ];
 

@@ -3,12 +3,14 @@
 //! Data flows one way: faces (`grpc`) turn a request into a command, the `engine` reads the record, the pure `operation`
 //! decides, `record` plans what to write, the `store` commits, and a hint tells everybody else. See `ARCHITECTURE.md`.
 
+mod address;
 pub mod bench;
 pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod code;
 pub mod config;
+mod connections;
 mod cores;
 pub mod engine;
 pub mod grpc;
@@ -23,6 +25,7 @@ pub mod proto;
 pub mod record;
 pub mod server;
 pub mod store;
+pub mod throttle;
 pub mod wire;
 pub mod worker;
 

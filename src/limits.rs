@@ -6,6 +6,8 @@ use std::time::Duration;
 pub const DEFAULT_PAGE_SIZE: usize = 50;
 /// Operations on a page at most; larger requests are coerced.
 pub const MAX_PAGE_SIZE: usize = 1_000;
+/// Operations that have gone away and that one page passes over; it may be short, even empty (AIP-158).
+pub const MAX_PASSED_OVER: usize = 5_000;
 /// Bytes of a reply at most: clients read 4 MiB by default.
 pub const MAX_REPLY_BYTES: usize = 3 << 20;
 /// Bytes of a message that the server reads.
@@ -13,36 +15,65 @@ pub const MAX_MESSAGE_BYTES: usize = 9 << 20;
 /// How long a page token is good for (AIP-158).
 pub const PAGE_TOKEN_LIFETIME: Duration = Duration::from_hours(72);
 
-/// `WaitOperation` at most.
+/// `WaitOperation` at most; longer waits are coerced, which is an answer that is not done.
 pub const MAX_WAIT: Duration = Duration::from_mins(5);
 /// How long before an RPC's deadline a waiting call answers.
 pub const DEADLINE_MARGIN: Duration = Duration::from_millis(100);
 
 /// A lease where the worker names no duration.
 pub const DEFAULT_LEASE: Duration = Duration::from_secs(30);
-/// The shortest lease.
+/// The shortest lease; shorter ones are coerced.
 pub const MIN_LEASE: Duration = Duration::from_secs(1);
-/// The longest lease.
+/// The longest lease; longer ones are coerced.
 pub const MAX_LEASE: Duration = Duration::from_hours(24);
-/// How long a worker may wait for work in one call.
+/// How long a worker may wait for work in one call; longer waits are coerced.
 pub const MAX_LEASE_WAIT: Duration = Duration::from_mins(1);
-/// Leases in one reply.
+/// Leases in one reply; a wish for more is coerced.
 pub const MAX_LEASES: usize = 100;
 /// Renewals in one request.
 pub const MAX_RENEWALS: usize = 1_000;
 /// Leases in a row that no worker saw and that count as no attempt.
 pub const MAX_UNSEEN_LEASES: u32 = 3;
-/// After a store was away, no lease counts as lost before it has answered for this long, or for the lease's duration.
+/// After the store or the only server was away or stood still, no lease counts as lost for its duration, but at most this long.
 pub const RETURN_GRACE: Duration = Duration::from_secs(30);
+/// The same, but at least this long, however short the lease: time for workers to come back.
+pub const MIN_RETURN_GRACE: Duration = RECONNECT_PAUSE.saturating_mul(5);
+/// A worker that holds leases pauses about so long at most before it tries to reach the server again.
+pub const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
+/// A watch or a wait whose store has not answered for this long ends with STORE_UNAVAILABLE.
+pub const STORE_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Slots of one stream of a worker.
+/// Slots of one stream of a worker; more are refused, and coerced by the worker SDK, as 0 is to 1.
 pub const MAX_SLOTS: i32 = 10_000;
 /// Leases that a worker holds when it says Hello.
 pub const MAX_HELD: usize = 10_000;
-/// How long the leases of a broken stream live on where the worker names no time.
+/// How long the leases of a broken stream live on where the worker names no time; at most as long as a lease, and longer
+/// times are coerced.
 pub const DEFAULT_RECONNECT_GRACE: Duration = Duration::from_secs(3);
 /// How long calls and streams may take to finish once the server drains.
-pub const DRAIN: Duration = Duration::from_secs(10);
+pub const DRAIN: Duration = Duration::from_secs(8);
+/// How long the store may then take to close: a server ends within both, whoever is connected.
+pub const CLOSING: Duration = Duration::from_secs(2);
+
+/// Connections at most, where the limit of open files allows so many.
+pub const MAX_CONNECTIONS: usize = 10_000;
+/// Calls that one connection may have in flight.
+pub const MAX_STREAMS: u32 = 2_000;
+/// Bytes of requests and answers that one connection may have in flight, each call counted with a share of its own.
+pub const MAX_CONNECTION_BYTES: usize = 64 << 20;
+/// The same of all connections; beyond it the connection that holds most is closed.
+pub const MAX_BYTES_IN_FLIGHT: usize = 256 << 20;
+/// Calls of one connection that read whole operations at the same time; others wait their turn.
+pub const READS_OF_CONNECTION: usize = 16;
+/// The same of all connections.
+pub const READS_AT_ONCE: usize = 64;
+/// A connection that has not said by then what it wants is closed.
+pub const SILENCE: Duration = Duration::from_secs(10);
+/// How long a request may take to arrive.
+pub const REQUEST_TIME: Duration = Duration::from_mins(1);
+/// A connection that was sent something and reads nothing for so long is closed.
+pub const UNREAD_TIME: Duration = Duration::from_secs(30);
+
 /// Reports of progress of one operation are gathered into one commit in so long.
 pub const DEFAULT_PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 /// What is leased and without progress for so long counts as stalled.
@@ -76,6 +107,10 @@ pub const MAX_METADATA_BYTES: usize = 64 << 10;
 pub const MAX_CHECKPOINT_BYTES: usize = 256 << 10;
 /// Bytes of an error with its details.
 pub const MAX_ERROR_BYTES: usize = 16 << 10;
+/// Bytes of the JSON that a program of `longhaul work` prints as its response.
+pub const MAX_PROGRAM_RESPONSE_BYTES: usize = 2 << 20;
+/// Bytes that are kept of a line that a program of `longhaul work` prints on standard error.
+pub const MAX_PROGRAM_LINE_BYTES: usize = 4 << 10;
 /// A payload above this is stored beside its record.
 pub const MAX_INLINE_BYTES: usize = 1 << 10;
 
@@ -92,7 +127,7 @@ pub const MAX_RELATED_RESOURCES: usize = 64;
 
 /// How long a finished operation is kept.
 pub const DEFAULT_TTL: Duration = Duration::from_hours(720);
-/// The shortest time that a finished operation is kept.
+/// The shortest time that a finished operation is kept; shorter ones are coerced.
 pub const MIN_TTL: Duration = Duration::from_hours(1);
 /// How long the name of an expired or deleted operation is remembered.
 pub const TOMBSTONE: Duration = Duration::from_hours(24);
@@ -107,6 +142,8 @@ pub const DEFAULT_INITIAL_BACKOFF: Duration = Duration::from_secs(1);
 pub const DEFAULT_MAX_BACKOFF: Duration = Duration::from_mins(5);
 /// What a pause grows by.
 pub const DEFAULT_BACKOFF_MULTIPLIER: f64 = 2.0;
+/// What a pause may grow by; less than 1 is refused, too.
+pub const MAX_BACKOFF_MULTIPLIER: f64 = 1_000.0;
 /// How far a pause is spread, to both sides.
 pub const BACKOFF_JITTER: f64 = 0.2;
 
@@ -114,9 +151,9 @@ pub const BACKOFF_JITTER: f64 = 0.2;
 pub const DEFAULT_CANCEL_GRACE: Duration = Duration::from_mins(1);
 /// A watch with nothing to say says so this often.
 pub const DEFAULT_WATCH_HEARTBEAT: Duration = Duration::from_secs(30);
-/// A watch may not ask for heartbeats more often.
+/// A watch may not ask for heartbeats more often; shorter intervals are coerced.
 pub const MIN_WATCH_HEARTBEAT: Duration = Duration::from_secs(1);
-/// The longest pause between heartbeats of a watch, and between its updates.
+/// The longest pause between heartbeats of a watch, and between its updates; longer ones are coerced.
 pub const MAX_WATCH_INTERVAL: Duration = Duration::from_mins(5);
 
 /// Priorities go from minus this to this.

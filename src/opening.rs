@@ -8,6 +8,7 @@ use crate::config::{Config, StoreUrl};
 use crate::store::embedded::{self, EmbeddedStore};
 use crate::store::redis::{self, RedisStore};
 use crate::store::{OpenError, Store};
+use crate::throttle::Throttle;
 
 /// Opens the store.
 ///
@@ -23,7 +24,9 @@ pub(crate) async fn open(
                 path: path.clone(),
                 keyspace: config.keyspace,
                 accept_loss: config.embedded.accept_loss,
+                reserve_bytes: config.embedded.reserve_mib << 20,
                 clock: clock.clone(),
+                stopwatch: clock.clone(),
             };
             Ok(EmbeddedStore::open(options)?)
         }
@@ -49,10 +52,13 @@ pub(crate) async fn wait_for(
     config: &Config,
     clock: &Arc<dyn Clock>,
 ) -> Result<Arc<dyn Store>, OpenError> {
+    let throttle = Throttle::new(Arc::clone(clock));
     loop {
         match open(config, clock).await {
             Err(error) if error.passes() => {
-                tracing::warn!(%error, "waiting for the store");
+                if let Some(left_out) = throttle.admit("waiting") {
+                    tracing::warn!(%error, left_out, "waiting for the store");
+                }
                 clock.sleep(PAUSE).await;
             }
             opened => return opened,

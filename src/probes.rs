@@ -15,7 +15,7 @@ use tower::{Layer, Service};
 /// A server that is asked.
 pub trait Probed: Send + Sync + 'static {
     /// Why it cannot do its work now, if so.
-    fn unready(&self) -> Option<&'static str>;
+    fn unready(&self) -> Option<String>;
     /// What it has counted, in the text format of OpenMetrics; `None` before there is anything to count.
     fn metrics(&self) -> Option<String>;
 }

@@ -1,26 +1,28 @@
 //! Composition: an engine behind its faces on one port, from start to drain.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use http::{Request, Response};
 use tokio::net::TcpListener;
-use tokio_stream::Stream;
-use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
 use tonic::service::Routes;
-use tonic::transport::server::{Connected, TcpIncoming};
+use tower::{Layer, Service};
 
 use crate::clock::Clock;
+use crate::connections::Connections;
 use crate::cores::Cores;
 use crate::engine::tasks::Tasks;
 use crate::engine::{Engine, Settings};
 use crate::grpc;
 use crate::grpc::health::Health;
-use crate::limits::DRAIN;
+use crate::limits::{CLOSING, DRAIN};
 use crate::probes::{Probed, Probes};
 use crate::proto::google::longrunning::operations_server::{Operations, OperationsServer};
 use crate::store::Store;
+use crate::throttle::Throttle;
 
 /// A whole server. As a library: mount [`Server::routes`] or [`Server::operations`] in a tonic router of your own, or
 /// [`Server::serve`] a listener.
@@ -69,8 +71,9 @@ impl Server {
     }
 
     /// What is served on one port.
-    fn faces(&self) -> anyhow::Result<Faces> {
-        Ok(Faces { routes: self.routes()?, probes: Probes::of(self.clone()) })
+    fn faces(&self) -> anyhow::Result<impl Face> {
+        let routes = grpc::explain::Explain.layer(self.routes()?.prepare());
+        Ok(Probes::of(self.clone()).layer(routes))
     }
 
     /// Serves `listener` until `shutdown` resolves, then drains: no more leases, waits and watches end politely, calls that run
@@ -83,12 +86,13 @@ impl Server {
         listener: TcpListener,
         shutdown: impl Future<Output = ()>,
     ) -> anyhow::Result<()> {
-        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-        let draining = CancellationToken::new();
-        let serving = serving(self.faces()?, incoming, draining.clone());
-        let result = self.until_drained(serving, draining, shutdown).await;
-        self.stop().await;
-        result
+        let connections = Connections::new();
+        let faces = self.faces()?;
+        let serving = async {
+            connections.serve_all(listener, faces).await;
+            Ok(())
+        };
+        self.until_drained(serving, &connections, shutdown).await
     }
 
     /// As [`Self::serve`], on so many threads with a runtime each; this one accepts, and runs what is nobody's call.
@@ -101,24 +105,24 @@ impl Server {
         cores: usize,
         shutdown: impl Future<Output = ()>,
     ) -> anyhow::Result<()> {
-        let (faces, draining) = (self.faces()?, CancellationToken::new());
-        let drained = draining.clone();
-        let mut cores =
-            Cores::start(cores, move |incoming| serving(faces.clone(), incoming, drained.clone()))?;
-        let accepting =
-            cores.accept(listener, &**self.engine.clock(), draining.clone().cancelled_owned());
-        let result = self.until_drained(accepting, draining, shutdown).await;
-        // Tasks of the engine run on these threads too.
-        self.stop().await;
+        let connections = Connections::new();
+        let (faces, served_by) = (self.faces()?, connections.clone());
+        let mut cores = Cores::start(cores, move |accepted| {
+            let (faces, served_by) = (faces.clone(), served_by.clone());
+            async move { served_by.serve(accepted, faces).await }
+        })?;
+        let serving = cores.accept(listener, &connections);
+        let result = self.until_drained(serving, &connections, shutdown).await;
+        // Tasks of the engine ran on these threads too.
         cores.end().await;
         result
     }
 
-    /// Runs `serving` until `shutdown` resolves, then lets it finish, at most for a while.
+    /// Runs `serving` until `shutdown` resolves, then lets it finish and closes the store, each at most for a while.
     async fn until_drained(
         &self,
         serving: impl Future<Output = anyhow::Result<()>>,
-        draining: CancellationToken,
+        connections: &Connections,
         shutdown: impl Future<Output = ()>,
     ) -> anyhow::Result<()> {
         tokio::pin!(serving, shutdown);
@@ -127,14 +131,24 @@ impl Server {
             () = &mut shutdown => None,
         };
         self.drain();
-        draining.cancel();
-        if let Some(result) = early {
-            return result;
-        }
+        connections.drain();
+        let clock = self.engine.clock();
+        let result = if let Some(result) = early {
+            result
+        } else {
+            tokio::select! {
+                result = &mut serving => result,
+                () = clock.sleep(DRAIN) => Ok(()),
+            }
+        };
+        connections.end();
         tokio::select! {
-            result = &mut serving => result,
-            () = self.engine.clock().sleep(DRAIN) => Ok(()),
+            () = self.stop() => {}
+            () = clock.sleep(CLOSING) => {
+                tracing::warn!("the store did not close in time; what it has acknowledged is safe");
+            }
         }
+        result
     }
 
     /// Stops leasing, says NOT_SERVING, and ends waits and watches.
@@ -154,12 +168,21 @@ impl Server {
     fn watch_store(self) {
         let (engine, health) = (self.engine.clone(), self.health.clone());
         self.tasks.spawn("health", async move {
+            let throttle = Throttle::new(Arc::clone(engine.clock()));
+            let mut said = false;
             loop {
                 let answer = engine.store().ping().await;
-                if let Err(error) = &answer {
-                    tracing::warn!(%error, "not serving");
+                match &answer {
+                    Err(error) => {
+                        if let Some(left_out) = throttle.admit("health") {
+                            tracing::warn!(%error, left_out, "not serving");
+                            said = true;
+                        }
+                    }
+                    Ok(()) if std::mem::take(&mut said) => tracing::info!("serving again"),
+                    Ok(()) => {}
                 }
-                health.set_serving(answer.is_ok());
+                health.follow(answer.map_err(|error| error.to_string()));
                 engine.clock().sleep(LOOK).await;
             }
         });
@@ -167,7 +190,7 @@ impl Server {
 }
 
 impl Probed for Server {
-    fn unready(&self) -> Option<&'static str> {
+    fn unready(&self) -> Option<String> {
         self.health.unready()
     }
 
@@ -176,35 +199,22 @@ impl Probed for Server {
     }
 }
 
-#[derive(Clone)]
-struct Faces {
-    routes: Routes,
-    probes: Probes,
-}
-
-async fn serving<S>(
-    faces: Faces,
-    incoming: impl Stream<Item = std::io::Result<S>>,
-    draining: CancellationToken,
-) -> anyhow::Result<()>
-where
-    S: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+/// What answers the requests of connections.
+trait Face:
+    Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>
+    + Clone
+    + Send
+    + 'static
 {
-    tonic::transport::Server::builder()
-        .max_concurrent_streams(MAX_STREAMS)
-        .http2_keepalive_interval(Some(KEEPALIVE))
-        .http2_keepalive_timeout(Some(KEEPALIVE))
-        .accept_http1(true)
-        .layer(faces.probes)
-        .layer(grpc::explain::Explain)
-        .add_routes(faces.routes)
-        .serve_with_incoming_shutdown(incoming, draining.cancelled_owned())
-        .await?;
-    Ok(())
 }
 
-/// Streams of one connection: many watchers share one.
-const MAX_STREAMS: u32 = 100_000;
-const KEEPALIVE: Duration = Duration::from_secs(30);
+impl<S> Face for S where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>
+        + Clone
+        + Send
+        + 'static
+{
+}
+
 /// How often health looks at the store.
 const LOOK: Duration = Duration::from_secs(1);

@@ -2,11 +2,12 @@
 
 use std::net::SocketAddr;
 
+use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
 use super::client::payload;
-use crate::clock::SystemClock;
-use crate::cores::{Cores, Incoming};
+use crate::connections::Connections;
+use crate::cores::Cores;
 use crate::proto::google::longrunning::operations_server::{Operations, OperationsServer};
 use crate::proto::google::longrunning::{
     CancelOperationRequest, DeleteOperationRequest, GetOperationRequest, ListOperationsRequest,
@@ -25,19 +26,17 @@ pub(super) fn serve(listen: SocketAddr) -> anyhow::Result<()> {
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind(listen).await?;
         let count = std::thread::available_parallelism().map_or(1, usize::from);
-        let mut cores = Cores::start(count, answer_all)?;
-        cores.accept(listener, &*SystemClock::new(), std::future::pending()).await
+        let connections = Connections::new();
+        let routes = Routes::new(OperationsServer::new(Echo))
+            .add_service(ProducersServer::new(Echo))
+            .prepare();
+        let served_by = connections.clone();
+        let mut cores = Cores::start(count, move |accepted| {
+            let (routes, served_by) = (routes.clone(), served_by.clone());
+            async move { served_by.serve(accepted, routes).await }
+        })?;
+        cores.accept(listener, &connections).await
     })
-}
-
-async fn answer_all(incoming: Incoming) -> anyhow::Result<()> {
-    tonic::transport::Server::builder()
-        .max_concurrent_streams(100_000)
-        .add_service(OperationsServer::new(Echo))
-        .add_service(ProducersServer::new(Echo))
-        .serve_with_incoming(incoming)
-        .await?;
-    Ok(())
 }
 
 fn answer(name: String) -> Response<Operation> {

@@ -1,4 +1,4 @@
-//! The commands of callers: get, list, wait, watch, cancel, delete, pause, resume, record.
+//! The commands of callers that change nothing: get, record, list, wait, watch.
 
 use std::time::Duration;
 
@@ -6,15 +6,11 @@ use clap::{Args, ValueEnum};
 
 use super::exit::Failure;
 use super::follow::Follower;
-use super::output;
-use super::start::read_payload;
-use super::table;
-use crate::client::Client;
+use super::{output, plain, record, table};
+use crate::client::{Client, read_server};
 use crate::clock::{Clock, SystemClock};
 use crate::proto::google::longrunning::ListOperationsRequest;
-use crate::proto::longhaul::v1::{
-    OperationRecord, OperationView, PauseOperationRequest, ResumeOperationRequest,
-};
+use crate::proto::longhaul::v1::{ListOperationRecordsRequest, OperationView};
 use crate::wire::json::Registry;
 
 /// Which server to talk to.
@@ -25,7 +21,8 @@ pub(super) struct ServerArg {
         long = "server",
         default_value = "127.0.0.1:50051",
         env = "LONGHAUL_SERVER",
-        value_name = "HOST:PORT"
+        value_name = "HOST:PORT",
+        value_parser = read_server
     )]
     pub(super) address: String,
 }
@@ -73,8 +70,9 @@ pub(super) struct FollowArgs {
 pub(super) struct ListArgs {
     #[command(flatten)]
     connection: Connection,
-    /// Of which parent, such as projects/P; `-` stands for every id
-    #[arg(long, default_value = "", hide_default_value = true, value_name = "PARENT")]
+    /// Of this parent only, such as projects/P or projects/-, where `-` stands for every id; operations is the root.
+    /// Without it, of all
+    #[arg(long, default_value = EVERY_PARENT, hide_default_value = true, value_name = "PARENT")]
     parent: String,
     /// How many
     #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "NUMBER")]
@@ -84,35 +82,58 @@ pub(super) struct ListArgs {
     page_token: String,
 }
 
-/// A pause.
-#[derive(Debug, Args)]
-pub(super) struct PauseArgs {
-    #[command(flatten)]
-    target: NameArgs,
-    /// For people
-    #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
-    reason: String,
-    /// Only if this is still its etag
-    #[arg(long, default_value = "", hide_default_value = true, value_name = "ETAG")]
-    etag: String,
+impl NameArgs {
+    pub(super) fn server(&self) -> &str {
+        self.connection.server()
+    }
 }
 
-/// The end of a pause.
-#[derive(Debug, Args)]
-pub(super) struct ResumeArgs {
-    #[command(flatten)]
-    target: NameArgs,
-    /// For the worker that asked: JSON, @FILE, or - for standard input
-    #[arg(long, value_name = "JSON")]
-    input: Option<String>,
-    /// Only if this is still its etag
-    #[arg(long, default_value = "", hide_default_value = true, value_name = "ETAG")]
-    etag: String,
+impl FollowArgs {
+    pub(super) fn server(&self) -> &str {
+        self.connection.server()
+    }
+}
+
+impl ListArgs {
+    pub(super) fn server(&self) -> &str {
+        self.connection.server()
+    }
 }
 
 impl Connection {
     pub(super) async fn connect(&self) -> Result<Client, Failure> {
         Ok(Client::connect(&self.server.address).await?)
+    }
+
+    /// Connects as soon as there is a server, where there is a bound to the patience.
+    async fn connect_within(&self, patience: Option<Duration>) -> Result<Client, Failure> {
+        let Some(patience) = patience else { return self.connect().await };
+        let clock = SystemClock::new();
+        let connected = async {
+            let mut said = false;
+            loop {
+                match self.connect().await {
+                    Ok(client) => return client,
+                    Err(failure) if !said => {
+                        output::note(&format!("longhaul: {}; trying again", failure.message()));
+                        said = true;
+                    }
+                    Err(_) => {}
+                }
+                clock.sleep(PAUSE).await;
+            }
+        };
+        tokio::select! {
+            client = connected => Ok(client),
+            () = clock.sleep(patience) => {
+                let (server, patience) = (self.server(), table::span(patience));
+                Err(Failure::NoAnswer(format!("no server answered at {server} within {patience}")))
+            }
+        }
+    }
+
+    pub(super) fn server(&self) -> &str {
+        &self.server.address
     }
 
     pub(super) fn wants_json(&self) -> bool {
@@ -122,9 +143,12 @@ impl Connection {
 
 impl FollowArgs {
     async fn follower(self) -> Result<Follower, Failure> {
-        let client = self.connection.connect().await?;
-        let follower = Follower::new(client, self.names, self.connection.wants_json())?;
-        Ok(follower.with_timeout(self.timeout))
+        let (clock, connection) = (SystemClock::new(), &self.connection);
+        let end = self.timeout.map(|timeout| clock.elapsed().saturating_add(timeout));
+        let client = connection.connect_within(self.timeout).await?;
+        let left = end.map(|end| end.saturating_sub(clock.elapsed()));
+        let follower = Follower::new(client, connection, self.names)?;
+        Ok(follower.with_timeout(self.timeout, left))
     }
 }
 
@@ -134,7 +158,7 @@ pub(super) async fn get(args: NameArgs) -> Result<(), Failure> {
         output::json(&Registry::builtin()?.operation(&client.get(&args.name).await?));
     } else {
         let record = client.record(&args.name, OperationView::Basic).await?;
-        output::text(&table::record(&record, &Registry::builtin()?, SystemClock::new().now()));
+        output::text(&record::short(&record, &Registry::builtin()?, SystemClock::new().now()));
     }
     Ok(())
 }
@@ -146,32 +170,39 @@ pub(super) async fn record(args: NameArgs) -> Result<(), Failure> {
     if args.connection.wants_json() {
         output::json(&registry.record(&record));
     } else {
-        output::text(&table::full_record(&record, &registry, SystemClock::new().now()));
+        output::text(&record::full(&record, &registry, SystemClock::new().now()));
     }
     Ok(())
 }
 
 pub(super) async fn list(args: ListArgs) -> Result<(), Failure> {
     let client = args.connection.connect().await?;
-    let request = ListOperationsRequest {
-        name: args.parent,
-        page_size: args.page_size,
-        page_token: args.page_token,
-        ..ListOperationsRequest::default()
-    };
-    let page = client.list(request).await?;
     if args.connection.wants_json() {
-        output::json(&Registry::builtin()?.list(&page));
+        let request = ListOperationsRequest {
+            name: args.parent,
+            page_size: args.page_size,
+            page_token: args.page_token,
+            ..ListOperationsRequest::default()
+        };
+        output::json(&Registry::builtin()?.list(&client.list(request).await?));
         return Ok(());
     }
-    for line in table::list(&page.operations, SystemClock::new().now()) {
+    let request = ListOperationRecordsRequest {
+        parent: args.parent,
+        page_size: args.page_size,
+        page_token: args.page_token,
+        ..ListOperationRecordsRequest::default()
+    };
+    let page = client.list_records(request).await?;
+    for line in table::list(&page.operation_records, SystemClock::new().now()) {
         output::text(&line);
     }
-    if page.operations.is_empty() {
-        output::note("no operations");
-    }
-    if !page.next_page_token.is_empty() {
-        output::note(&format!("there are more: --page-token {}", page.next_page_token));
+    match (page.operation_records.is_empty(), page.next_page_token.as_str()) {
+        (true, "") => output::note("no operations"),
+        (_, "") => {}
+        (_, token) => {
+            output::note(&format!("there are more: --page-token {}", plain::escaped(token)));
+        }
     }
     Ok(())
 }
@@ -184,37 +215,7 @@ pub(super) async fn watch(args: FollowArgs) -> Result<(), Failure> {
     args.follower().await?.with_steps(true).follow().await
 }
 
-pub(super) async fn cancel(args: NameArgs) -> Result<(), Failure> {
-    Ok(args.connection.connect().await?.cancel(&args.name).await?)
-}
-
-pub(super) async fn delete(args: NameArgs) -> Result<(), Failure> {
-    Ok(args.connection.connect().await?.delete(&args.name).await?)
-}
-
-pub(super) async fn pause(args: PauseArgs) -> Result<(), Failure> {
-    let client = args.target.connection.connect().await?;
-    let request =
-        PauseOperationRequest { name: args.target.name, etag: args.etag, reason: args.reason };
-    let record = client.pause(request).await?;
-    show(&args.target.connection, &record)
-}
-
-pub(super) async fn resume(args: ResumeArgs) -> Result<(), Failure> {
-    let input =
-        args.input.as_deref().map(|text| read_payload(&Registry::builtin()?, text)).transpose()?;
-    let client = args.target.connection.connect().await?;
-    let request = ResumeOperationRequest { name: args.target.name, etag: args.etag, input };
-    let record = client.resume(request).await?;
-    show(&args.target.connection, &record)
-}
-
-fn show(connection: &Connection, record: &OperationRecord) -> Result<(), Failure> {
-    let registry = Registry::builtin()?;
-    if connection.wants_json() {
-        output::json(&registry.record(record));
-    } else {
-        output::text(&table::record(record, &registry, SystemClock::new().now()));
-    }
-    Ok(())
-}
+/// Stands for every parent, however deep (AIP-159).
+const EVERY_PARENT: &str = "-";
+/// Between two tries to connect.
+const PAUSE: Duration = Duration::from_secs(1);

@@ -1,11 +1,11 @@
 //! `longhaul dev`: a server, a sample worker, and what to type next.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use anyhow::Context;
 
-use super::serve::{serve, server_runtime, shutdown_signals};
+use super::serve::{run_server, serve, shutdown_signals};
 use super::{DevArgs, environment, output};
 use crate::config::{Config, Overrides};
 use crate::worker::demo;
@@ -13,19 +13,23 @@ use crate::worker::demo;
 pub(super) fn run(args: &DevArgs) -> anyhow::Result<()> {
     let environment = environment();
     let mut overrides = args.place.overrides();
-    if overrides.store.is_none() && !environment.contains_key("LONGHAUL_STORE") {
+    // It is deleted when this goes out of scope.
+    let folder = args.ephemeral.then(tempfile::tempdir).transpose().context("no place for data")?;
+    if let Some(folder) = &folder {
+        overrides.store = Some(format!("embedded:{}", folder.path().display()));
+    } else if overrides.store.is_none() && !environment.contains_key("LONGHAUL_STORE") {
         overrides = Overrides {
             store: Some(format!("embedded:{}", data_directory()?.display())),
             ..overrides
         };
     }
     let config = Config::load(None, &environment, &overrides)?;
-    server_runtime(&config)?.block_on(async {
+    run_server(&config, async {
         let shutdown = shutdown_signals()?;
         let stop = shutdown.clone();
         serve(&config, shutdown, |address| async move {
             let client = demo::connect(address).await?;
-            output::note(&welcome(address));
+            output::note(&welcome(address, args.ephemeral));
             demo::work(&client, stop.cancelled_owned()).await
         })
         .await
@@ -46,28 +50,34 @@ fn data_directory() -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
-fn welcome(address: SocketAddr) -> String {
-    let usual = address.ip().is_loopback() && address.port() == 50051;
+/// No command names an id: each works on the second day too, when what it started is still there.
+fn welcome(address: SocketAddr, ephemeral: bool) -> String {
+    let usual = address == SocketAddr::from((Ipv4Addr::LOCALHOST, 50051));
     let flag = if usual { String::new() } else { format!(" --server {address}") };
+    let data = if ephemeral { "forgotten" } else { "kept" };
     format!(
         r#"
 longhaul is ready at {address}; a sample worker waits on queue "demo" and takes about five seconds.
 
 Start an operation, and watch it:
-  longhaul start --queue demo --operation-id first --request '{{"hello": "world"}}' --watch{flag}
+  longhaul start --queue demo --request '{{"hello": "world"}}' --watch{flag}
   longhaul list{flag}
-  longhaul record operations/first{flag}
+
+Start one, and say later what to do with it, by the name that start prints:
+  NAME=$(longhaul start --queue demo{flag})
+  longhaul watch $NAME{flag}
+  longhaul record $NAME{flag}
 
 Let a program of yours do the work of another queue:
   longhaul work --queue mine{flag} -- sh -c 'echo progress 0.5 half way; sleep 2; cat'
   longhaul start --queue mine --request '{{"n": 1}}' --wait{flag}
 
 The same with grpcurl, as any gRPC client would:
-  grpcurl -plaintext -d '{{"operation_id": "second", "queue": "demo"}}' {address} longhaul.v1.Producers/StartOperation
-  grpcurl -plaintext -d '{{"name": "operations/second"}}' {address} longhaul.v1.Callers/WatchOperation
+  grpcurl -plaintext -d '{{"queue": "demo"}}' {address} longhaul.v1.Producers/StartOperation
+  grpcurl -plaintext -d "{{\"name\": \"$NAME\"}}" {address} longhaul.v1.Callers/WatchOperation
   grpcurl -plaintext {address} google.longrunning.Operations/ListOperations
 
-Ctrl-C stops the server; what was started is kept.
+Ctrl-C stops the server; what was started is {data}.
 "#
     )
 }

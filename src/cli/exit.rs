@@ -2,6 +2,8 @@
 
 use tonic::{Code, Status};
 
+use crate::client::{Outage, cause, outage};
+
 /// Why a command did not end well.
 #[derive(Debug)]
 pub(super) enum Failure {
@@ -17,6 +19,8 @@ pub(super) enum Failure {
     NotFound(String),
     /// 6: no server, or no answer in time.
     NoAnswer(String),
+    /// 6: a call was not answered; [`Failure::of`] names the server.
+    Unanswered(Box<Status>),
     /// 130: Ctrl-C ended the command, and not the operations that it followed.
     Interrupted,
     /// One of these, which has been told already.
@@ -32,7 +36,7 @@ impl Failure {
             Self::OperationFailed(_) => 3,
             Self::OperationCancelled(_) => 4,
             Self::NotFound(_) => 5,
-            Self::NoAnswer(_) => 6,
+            Self::NoAnswer(_) | Self::Unanswered(_) => 6,
             Self::Interrupted => 130,
             Self::Told(code) => *code,
         }
@@ -47,23 +51,54 @@ impl Failure {
             | Self::OperationCancelled(text)
             | Self::NotFound(text)
             | Self::NoAnswer(text) => text.clone(),
+            Self::Unanswered(status) => cause(status),
             Self::Interrupted => {
                 "no longer watching; the work goes on unless it is cancelled".to_owned()
             }
             Self::Told(_) => String::new(),
         }
     }
+
+    /// The same, which names the server that did not answer.
+    pub(super) fn of(self, server: &str) -> Self {
+        match self {
+            Self::Unanswered(status) => {
+                Self::NoAnswer(format!("{}; {ANOTHER}", no_answer(server, &status)))
+            }
+            failure => failure,
+        }
+    }
+}
+
+/// Why there is no answer.
+pub(super) fn no_answer(server: &str, status: &Status) -> String {
+    match outage(status) {
+        Some(Outage::NotGrpc) => {
+            format!("what answers at {server} is no gRPC server: {}", cause(status))
+        }
+        Some(Outage::Silent) => format!("the server at {server} did not answer in time"),
+        Some(Outage::Broken) => format!(
+            "the connection to {server} broke: {}; where it always does, what is there is no gRPC server",
+            cause(status)
+        ),
+        _ if !status.details().is_empty() => {
+            format!("the server at {server} cannot answer: {}", status.message())
+        }
+        _ => format!("no server answers at {server}: {}", cause(status)),
+    }
 }
 
 impl From<Status> for Failure {
     fn from(status: Status) -> Self {
+        if outage(&status).is_some() {
+            return Self::Unanswered(Box::new(status));
+        }
         let text = match status.message() {
             "" => format!("the server said no more than: {}", status.code()),
             message => message.to_owned(),
         };
         match status.code() {
             Code::NotFound => Self::NotFound(text),
-            Code::Unavailable | Code::DeadlineExceeded => Self::NoAnswer(text),
             _ => Self::Other(anyhow::Error::msg(text)),
         }
     }
@@ -88,3 +123,5 @@ impl From<crate::wire::json::JsonError> for Failure {
         Self::Usage(error.to_string())
     }
 }
+
+const ANOTHER: &str = "try again later, or name another server with --server HOST:PORT";

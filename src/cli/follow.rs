@@ -1,13 +1,18 @@
 //! Follows operations to their ends, and shows the way: live bars on a terminal, plain lines where the output is piped.
 
+use std::cell::{Cell, RefCell};
+use std::io::IsTerminal;
 use std::time::Duration;
 
 use futures_util::future::{join_all, pending};
+use tonic::Status;
 
-use super::exit::Failure;
+use super::calls::Connection;
+use super::exit::{Failure, no_answer};
 use super::screen::{Bar, Screen};
-use super::{output, table};
-use crate::client::{Client, Watch};
+use super::table::Ahead;
+use super::{output, plain, table};
+use crate::client::{Client, Step, Watch, cause};
 use crate::clock::{Clock, SystemClock};
 use crate::proto::google::longrunning::{Operation, operation};
 use crate::proto::longhaul::v1::operation_record::State;
@@ -23,33 +28,57 @@ pub(super) struct Follower {
     registry: Registry,
     screen: Screen,
     names: Vec<String>,
+    server: String,
     json: bool,
     /// Every step as a line, rather than only the end.
     steps: bool,
-    timeout: Option<Duration>,
+    timeout: Option<Timeout>,
+    /// Whether the outage that goes on has been told.
+    told: Cell<bool>,
 }
 
+/// How long to follow.
+#[derive(Clone, Copy)]
+struct Timeout {
+    /// As it was asked for.
+    whole: Duration,
+    left: Duration,
+}
+
+/// What is in the way of one watch; nothing while the server answers.
+type Away = RefCell<Option<String>>;
+
 impl Follower {
-    pub(super) fn new(client: Client, names: Vec<String>, json: bool) -> Result<Self, Failure> {
+    pub(super) fn new(
+        client: Client,
+        connection: &Connection,
+        names: Vec<String>,
+    ) -> Result<Self, Failure> {
+        let (json, server) = (connection.wants_json(), connection.server().to_owned());
         let screen = if json { Screen::none() } else { Screen::of(&names) };
-        let registry = Registry::builtin()?;
-        Ok(Self { client, registry, screen, names, json, steps: false, timeout: None })
+        let (registry, told) = (Registry::builtin()?, Cell::new(false));
+        let (steps, timeout) = (false, None);
+        Ok(Self { client, registry, screen, names, server, json, steps, timeout, told })
     }
 
-    /// Shows every step, also where there is no terminal to draw bars on.
+    /// Shows every step: by bars where both outputs are the same terminal, else as a line each.
     pub(super) fn with_steps(self, steps: bool) -> Self {
-        Self { steps: steps && !self.screen.is_live(), ..self }
+        let bars_do = self.screen.is_live() && std::io::stdout().is_terminal();
+        Self { steps: steps && !bars_do, ..self }
     }
 
-    /// Gives up after so long.
-    pub(super) fn with_timeout(self, timeout: Option<Duration>) -> Self {
+    /// Gives up after `timeout`, of which so much is left.
+    pub(super) fn with_timeout(self, timeout: Option<Duration>, left: Option<Duration>) -> Self {
+        let timeout = timeout.zip(left).map(|(whole, left)| Timeout { whole, left });
         Self { timeout, ..self }
     }
 
     /// Follows all at once. Each end is told when it comes; the first name that did not end well decides how the command
     /// ends.
     pub(super) async fn follow(self) -> Result<(), Failure> {
-        let ends = join_all(self.names.iter().map(|name| self.follow_one(name)));
+        let ends = join_all(
+            self.names.iter().enumerate().map(|(position, name)| self.follow_one(position, name)),
+        );
         if !self.screen.is_live() {
             return ends.await.into_iter().collect();
         }
@@ -60,24 +89,25 @@ impl Follower {
         }
     }
 
-    async fn follow_one(&self, name: &str) -> Result<(), Failure> {
-        let bar = self.screen.bar(name);
+    async fn follow_one(&self, position: usize, name: &str) -> Result<(), Failure> {
+        let (bar, away) = (self.screen.bar(position), Away::default());
         let patience = async {
             match self.timeout {
-                Some(timeout) => SystemClock::new().sleep(timeout).await,
+                Some(timeout) => {
+                    SystemClock::new().sleep(timeout.left).await;
+                    timeout.whole
+                }
                 None => pending().await,
             }
         };
         let end = tokio::select! {
-            end = self.watch(name, &bar) => end,
-            () = patience => {
-                let timeout = self.timeout.unwrap_or_default();
-                Err(Failure::NoAnswer(format!("{name} is not done after {}", table::span(timeout))))
-            }
+            end = self.watch(name, &bar, &away) => end,
+            timeout = patience => Err(too_late(name, timeout, &away)),
         };
         drop(bar);
         let told = end.and_then(|(operation, server)| self.close(&operation, &server));
         told.map_err(|failure| {
+            let failure = failure.of(&self.server);
             self.screen.print(|| output::failure(&failure));
             Failure::Told(failure.code())
         })
@@ -87,25 +117,27 @@ impl Follower {
     async fn watch(
         &self,
         name: &str,
-        bar: &Bar,
+        bar: &Bar<'_>,
+        away: &Away,
     ) -> Result<(Operation, OperationMetadata), Failure> {
         let request =
             WatchOperationRequest { name: name.to_owned(), ..WatchOperationRequest::default() };
         let mut watch = self.client.watch(request);
         let mut last = String::new();
-        while let Some(event) = next(&mut watch, bar).await? {
+        while let Some(event) = self.next(&mut watch, bar, away).await? {
             if event.r#type() == Type::Deleted {
                 return Err(Failure::NotFound(format!("{name} was deleted")));
             }
             // A heartbeat has none.
             let Some(operation) = event.operation else { continue };
             let server = event.server_metadata.unwrap_or_default();
+            let ahead = self.ahead(name, &server).await;
             if self.screen.is_live() {
-                bar.show(&server, &self.trouble(name, &server).await);
+                bar.show(&server, &ahead);
             }
-            let line = self.step(&operation, &server);
+            let line = self.step(&operation, &server, &ahead);
             if self.steps && line != last {
-                output::text(&line);
+                output::exact(&line);
             }
             last = line;
             if operation.done {
@@ -115,26 +147,71 @@ impl Follower {
         Err(Failure::NoAnswer(format!("the watch of {name} ended before the operation did")))
     }
 
-    /// Why it waits to be tried again, which no event says.
-    async fn trouble(&self, name: &str, server: &OperationMetadata) -> String {
-        if server.state() != State::Pending || server.attempt_count == 0 {
-            return String::new();
+    /// The next event. The bar goes on while none comes: time passes there too. A server that is away is waited for.
+    async fn next(
+        &self,
+        watch: &mut Watch,
+        bar: &Bar<'_>,
+        away: &Away,
+    ) -> Result<Option<WatchOperationResponse>, Failure> {
+        let clock = SystemClock::new();
+        loop {
+            let step = watch.step();
+            tokio::pin!(step);
+            let step = loop {
+                tokio::select! {
+                    step = &mut step => break step?,
+                    () = clock.sleep(SECOND) => bar.draw(),
+                }
+            };
+            match step {
+                Step::Outage(status) => self.lost(&status, bar, away),
+                Step::End => return Ok(None),
+                Step::Event(event) => {
+                    if away.take().is_some() {
+                        self.told.set(false);
+                        bar.show_outage("");
+                    }
+                    return Ok(Some(*event));
+                }
+            }
         }
-        let record = self.client.record(name, OperationView::Basic).await.ok();
-        let error = record.and_then(|mut record| record.attempts.pop()?.error);
-        error.map(|error| table::error(&error)).unwrap_or_default()
     }
 
-    fn step(&self, operation: &Operation, server: &OperationMetadata) -> String {
+    /// Says that the server is away: on the bar as long as it lasts, else once.
+    fn lost(&self, status: &Status, bar: &Bar<'_>, away: &Away) {
+        let server = &self.server;
+        away.replace(Some(no_answer(server, status)));
+        bar.show_outage(&format!("reconnecting to {server} ..."));
+        if !self.screen.is_live() && !self.told.replace(true) {
+            output::note(&format!("longhaul: reconnecting to {server}: {}", cause(status)));
+        }
+    }
+
+    /// What it waits for, which no event says.
+    async fn ahead(&self, name: &str, server: &OperationMetadata) -> Ahead {
+        let shown = self.screen.is_live() || (self.steps && !self.json);
+        if !shown || server.state() != State::Pending {
+            return Ahead::default();
+        }
+        let record = tokio::select! {
+            record = self.client.record(name, OperationView::Basic) => record.ok(),
+            // It is not worth waiting for a server that is away.
+            () = SystemClock::new().sleep(SECOND) => None,
+        };
+        record.as_ref().map(Ahead::of).unwrap_or_default()
+    }
+
+    fn step(&self, operation: &Operation, server: &OperationMetadata, ahead: &Ahead) -> String {
         if self.json {
             return self.registry.operation(operation).to_string();
         }
-        let step = table::step(server);
+        let step = table::step(server, ahead, SystemClock::new().now());
         if self.names.len() == 1 {
             return step;
         }
         let width = self.names.iter().map(String::len).max().unwrap_or_default();
-        format!("{:<width$}  {step}", operation.name)
+        format!("{:<width$}  {step}", plain::line(&operation.name))
     }
 
     /// Says how it ended, and what came of it.
@@ -150,8 +227,8 @@ impl Follower {
                 let response = table::response(&self.registry, response);
                 match (response.as_str(), self.names.len()) {
                     ("", _) => {}
-                    (response, 1) => output::text(response),
-                    (response, _) => output::text(&format!("{}: {response}", operation.name)),
+                    (response, 1) => output::exact(response),
+                    (response, _) => output::exact(&format!("{}: {response}", operation.name)),
                 }
             }),
             _ => {}
@@ -168,17 +245,14 @@ impl Follower {
     }
 }
 
-/// The next event. The bar goes on while none comes: time passes there too.
-async fn next(watch: &mut Watch, bar: &Bar) -> Result<Option<WatchOperationResponse>, Failure> {
-    let clock = SystemClock::new();
-    let event = watch.next();
-    tokio::pin!(event);
-    loop {
-        tokio::select! {
-            event = &mut event => return Ok(event?),
-            () = clock.sleep(SECOND) => bar.draw(),
-        }
-    }
+fn too_late(name: &str, timeout: Duration, away: &Away) -> Failure {
+    let timeout = table::span(timeout);
+    Failure::NoAnswer(match &*away.borrow() {
+        None => format!("{name} is not done after {timeout}; the operation itself goes on"),
+        Some(outage) => format!(
+            "{name} is not known to be done after {timeout}: {outage}; the operation itself goes on"
+        ),
+    })
 }
 
 const SECOND: Duration = Duration::from_secs(1);

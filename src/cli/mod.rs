@@ -5,21 +5,28 @@ mod calls;
 mod dev;
 mod exit;
 mod follow;
+mod labels;
+mod logs;
 mod output;
+mod plain;
 mod proto;
+mod record;
 mod screen;
 mod serve;
 mod start;
+mod steer;
 mod table;
 mod work;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use self::exit::Failure;
 use crate::config::{Config, EmbeddedOverrides, Overrides, RedisOverrides};
+use crate::worker::command::{GATE, GUARD, gate, guard};
 
 /// A server for long-running operations.
 #[derive(Debug, Parser)]
@@ -39,24 +46,33 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Work on a queue: run a program for each operation
     Work(work::WorkArgs),
+    /// Ends the programs of `work` with it
+    #[command(name = GUARD, hide = true)]
+    WorkGuard,
+    /// Becomes a program of `work`
+    #[command(name = GATE, hide = true)]
+    WorkGate {
+        #[arg(last = true, required = true)]
+        command: Vec<OsString>,
+    },
     /// Start an operation and print its name
     Start(Box<start::StartArgs>),
     /// Show an operation
     Get(calls::NameArgs),
-    /// List operations, newest first
+    /// List operations, newest first within their parent
     List(calls::ListArgs),
     /// Wait for operations to end, and print what came of them
     Wait(calls::FollowArgs),
     /// Watch operations to their end
     Watch(calls::FollowArgs),
-    /// Ask for an operation to stop
-    Cancel(calls::NameArgs),
-    /// Remove an operation from view; what runs is not stopped
-    Delete(calls::NameArgs),
-    /// Park an operation until it is resumed
-    Pause(calls::PauseArgs),
-    /// Let a parked operation go on, with input if it asked for some
-    Resume(calls::ResumeArgs),
+    /// Ask for operations to stop
+    Cancel(steer::NamesArgs),
+    /// Remove operations from view; what runs is not stopped
+    Delete(steer::NamesArgs),
+    /// Park operations until they are resumed
+    Pause(steer::PauseArgs),
+    /// Let parked operations go on, with input if they asked for some
+    Resume(steer::ResumeArgs),
     /// Show everything that the server knows of an operation
     Record(calls::NameArgs),
     /// Write the interface definitions, to make stubs from
@@ -96,11 +112,14 @@ struct ServeArgs {
 struct DevArgs {
     #[command(flatten)]
     place: Place,
+    /// Forget everything at the end
+    #[arg(long, conflicts_with = "store")]
+    ephemeral: bool,
 }
 
 #[derive(Debug, Args)]
 struct Place {
-    /// Where to listen [default: 127.0.0.1:50051]
+    /// Where to listen: an address or a name of this machine [default: 127.0.0.1:50051]
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<String>,
     /// Where operations are kept: embedded:PATH or redis://HOST:PORT
@@ -127,15 +146,15 @@ pub fn run() -> ExitCode {
 fn dispatch(command: Command) -> Result<(), Failure> {
     match command {
         Command::Serve(args) => {
-            output::start_logging("info");
+            logs::start("info");
             Ok(serve::run(&args)?)
         }
         Command::Dev(args) => {
-            output::start_logging("info");
+            logs::start("info");
             Ok(dev::run(&args)?)
         }
         Command::Bench(args) => {
-            output::start_logging("error");
+            logs::start("error");
             Ok(bench::run(&args)?)
         }
         Command::Proto(args) => Ok(proto::run(&args)?),
@@ -143,14 +162,43 @@ fn dispatch(command: Command) -> Result<(), Failure> {
             clap_complete::generate(shell, &mut Cli::command(), "longhaul", &mut std::io::stdout());
             Ok(())
         }
+        Command::WorkGuard => Ok(guard().map_err(anyhow::Error::from)?),
+        Command::WorkGate { command } => {
+            let (code, fault) = gate(&command);
+            output::note(&format!("longhaul: {fault}"));
+            Err(Failure::Told(code))
+        }
         Command::Work(args) => {
-            output::start_logging("info");
+            logs::start("info");
             serve::runtime().map_err(anyhow::Error::from)?.block_on(work::run(args))
         }
         call => {
-            output::start_logging("error");
-            serve::runtime().map_err(anyhow::Error::from)?.block_on(call_server(call))
+            logs::start("error");
+            let server = server(&call).to_owned();
+            let called = serve::runtime().map_err(anyhow::Error::from)?.block_on(call_server(call));
+            called.map_err(|failure| failure.of(&server))
         }
+    }
+}
+
+/// Which server a command calls.
+fn server(command: &Command) -> &str {
+    match command {
+        Command::Start(args) => args.server(),
+        Command::List(args) => args.server(),
+        Command::Wait(args) | Command::Watch(args) => args.server(),
+        Command::Get(args) | Command::Record(args) => args.server(),
+        Command::Cancel(args) | Command::Delete(args) => args.server(),
+        Command::Pause(args) => args.server(),
+        Command::Resume(args) => args.server(),
+        Command::Serve(_)
+        | Command::Dev(_)
+        | Command::Work(_)
+        | Command::WorkGuard
+        | Command::WorkGate { .. }
+        | Command::Bench(_)
+        | Command::Proto(_)
+        | Command::Completions { .. } => "",
     }
 }
 
@@ -161,14 +209,16 @@ async fn call_server(command: Command) -> Result<(), Failure> {
         Command::List(args) => calls::list(args).await,
         Command::Wait(args) => calls::wait(args).await,
         Command::Watch(args) => calls::watch(args).await,
-        Command::Cancel(args) => calls::cancel(args).await,
-        Command::Delete(args) => calls::delete(args).await,
-        Command::Pause(args) => calls::pause(args).await,
-        Command::Resume(args) => calls::resume(args).await,
+        Command::Cancel(args) => steer::cancel(args).await,
+        Command::Delete(args) => steer::delete(args).await,
+        Command::Pause(args) => steer::pause(args).await,
+        Command::Resume(args) => steer::resume(args).await,
         Command::Record(args) => calls::record(args).await,
         Command::Serve(_)
         | Command::Dev(_)
         | Command::Work(_)
+        | Command::WorkGuard
+        | Command::WorkGate { .. }
         | Command::Bench(_)
         | Command::Proto(_)
         | Command::Completions { .. } => Ok(()),

@@ -2,23 +2,8 @@
 
 use std::io::{ErrorKind, IsTerminal, Write};
 
-use tracing_subscriber::EnvFilter;
-
 use super::exit::Failure;
-
-/// Logs go to standard error; `LONGHAUL_LOG` filters them.
-pub(super) fn start_logging(level: &str) {
-    let filter = EnvFilter::try_from_env("LONGHAUL_LOG")
-        .unwrap_or_else(|_| EnvFilter::new(format!("{level},fjall=warn,lsm_tree=warn")));
-    let colours = is_terminal();
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(colours)
-        .with_target(false);
-    // What reads the log may go away; a server must not fall over that.
-    subscriber.log_internal_errors(false).init();
-}
+use super::plain;
 
 /// Says what went wrong, unless that was done where it happened.
 pub(super) fn failure(failure: &Failure) {
@@ -27,7 +12,7 @@ pub(super) fn failure(failure: &Failure) {
         // On a terminal the ends of operations stand below each other, good and bad.
         Failure::OperationFailed(text) if is_terminal() => note(&painted(text, RED)),
         Failure::OperationCancelled(text) if is_terminal() => note(&painted(text, YELLOW)),
-        failure => note(&format!("longhaul: {}", failure.message())),
+        failure => note(&format!("longhaul: {}", plain::line(&failure.message()))),
     }
 }
 
@@ -36,7 +21,12 @@ pub(super) fn success(message: &str) {
     note(&painted(message, GREEN));
 }
 
-/// Prints a text as it is.
+/// Prints a line of text.
+pub(super) fn line(line: &str) {
+    text(&plain::line(line));
+}
+
+/// Prints a text as it is: from outside there must be nothing in it that is not escaped.
 pub(super) fn text(text: &str) {
     let mut stdout = std::io::stdout().lock();
     if let Err(error) = writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
@@ -50,7 +40,12 @@ pub(super) fn text(text: &str) {
 
 /// Prints JSON, indented.
 pub(super) fn json(value: &serde_json::Value) {
-    text(&format!("{value:#}"));
+    exact(&format!("{value:#}"));
+}
+
+/// Prints JSON byte for byte; on a terminal in other characters that mean the same.
+pub(super) fn exact(json: &str) {
+    if std::io::stdout().is_terminal() { text(&plain::json(json)) } else { text(json) }
 }
 
 /// Says something beside the result.
@@ -59,15 +54,23 @@ pub(super) fn note(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
+/// Whether standard error is a terminal that can move its cursor.
+pub(super) fn is_live() -> bool {
+    is_terminal() && std::env::var_os("TERM").is_some_and(|kind| kind != "dumb" && !kind.is_empty())
+}
+
+/// Whether colours are welcome on standard error.
+pub(super) fn has_colours() -> bool {
+    is_live() && std::env::var_os("NO_COLOR").is_none()
+}
+
 fn is_terminal() -> bool {
     std::io::stderr().is_terminal()
 }
 
 fn painted(text: &str, colour: &str) -> String {
-    match std::env::var_os("NO_COLOR") {
-        None => format!("\x1b[{colour}m{text}\x1b[0m"),
-        Some(_) => text.to_owned(),
-    }
+    let text = plain::line(text);
+    if has_colours() { format!("\x1b[{colour}m{text}\x1b[0m") } else { text }
 }
 
 const RED: &str = "31";

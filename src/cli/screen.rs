@@ -1,123 +1,234 @@
-//! Bars on the terminal, one for each operation that is followed; where standard error is piped there are none.
+//! Bars on the terminal, one for each operation that is followed and fits; where standard error is piped, or the terminal
+//! cannot move its cursor, there are none.
 
 use std::cell::RefCell;
-use std::io::IsTerminal;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use console::Term;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::table;
+use super::labels::labels;
+use super::output;
+use super::table::{self, Ahead};
 use crate::clock::{Clock, SystemClock};
 use crate::proto::longhaul::v1::OperationMetadata;
 use crate::proto::longhaul::v1::operation_record::State;
 
 /// The terminal, if there is one.
 pub(super) struct Screen {
-    bars: Option<MultiProgress>,
-    /// Of the names in front of the bars; 0 where a bar is alone, and needs no name.
-    width: usize,
+    live: Option<Live>,
+}
+
+/// A terminal with bars.
+struct Live {
+    bars: MultiProgress,
+    names: Vec<String>,
+    /// Of operations that are followed still, by their place among the names.
+    open: RefCell<BTreeSet<usize>>,
+    /// Those of them that have a bar on the screen.
+    drawn: RefCell<BTreeSet<usize>>,
+    /// Those for which there was no room when they last looked.
+    hidden: RefCell<BTreeSet<usize>>,
+    /// Says how many these are.
+    more: RefCell<Option<ProgressBar>>,
+    /// What stands in front of the bars at that width.
+    labels: RefCell<(usize, Vec<String>)>,
 }
 
 /// The bar of one operation. It leaves the screen when it is dropped.
-pub(super) struct Bar {
-    bar: Option<ProgressBar>,
+pub(super) struct Bar<'screen> {
+    live: Option<&'screen Live>,
+    position: usize,
+    line: RefCell<Option<ProgressBar>>,
     shown: RefCell<Shown>,
 }
 
 #[derive(Default)]
 struct Shown {
     server: OperationMetadata,
-    trouble: String,
+    ahead: Ahead,
+    /// What keeps the server from answering; empty while it does.
+    outage: String,
 }
 
 impl Screen {
     /// No bars.
     pub(super) const fn none() -> Self {
-        Self { bars: None, width: 0 }
+        Self { live: None }
     }
 
     /// Room for the bars of these operations.
     pub(super) fn of(names: &[String]) -> Self {
-        if !std::io::stderr().is_terminal() {
+        if !output::is_live() {
             return Self::none();
         }
         let target = ProgressDrawTarget::stderr_with_hz(20);
-        let longest = names.iter().map(|name| label(name).len()).max().unwrap_or_default();
         Self {
-            bars: Some(MultiProgress::with_draw_target(target)),
-            width: if names.len() > 1 { longest } else { 0 },
+            live: Some(Live {
+                bars: MultiProgress::with_draw_target(target),
+                names: names.to_vec(),
+                open: RefCell::new((0..names.len()).collect()),
+                drawn: RefCell::default(),
+                hidden: RefCell::default(),
+                more: RefCell::default(),
+                labels: RefCell::default(),
+            }),
         }
     }
 
     pub(super) const fn is_live(&self) -> bool {
-        self.bars.is_some()
+        self.live.is_some()
     }
 
-    /// A bar below those that are there.
-    pub(super) fn bar(&self, name: &str) -> Bar {
-        let bar = self.bars.as_ref().map(|bars| {
-            let bar = bars.add(ProgressBar::new(FULL).with_style(style(WAITING)));
-            if self.width > 0 {
-                bar.set_prefix(format!("{:<width$}  ", label(name), width = self.width));
-            }
-            bar.enable_steady_tick(TICK);
-            bar
-        });
-        Bar { bar, shown: RefCell::default() }
+    /// The bar of the operation at that place among the names.
+    pub(super) fn bar(&self, position: usize) -> Bar<'_> {
+        let bar = Bar {
+            live: self.live.as_ref(),
+            position,
+            line: RefCell::default(),
+            shown: RefCell::default(),
+        };
+        bar.draw();
+        bar
     }
 
     /// Lets something print above the bars.
     pub(super) fn print(&self, print: impl FnOnce()) {
-        match &self.bars {
-            Some(bars) => bars.suspend(print),
+        match &self.live {
+            Some(live) => live.bars.suspend(print),
             None => print(),
         }
     }
 }
 
-impl Bar {
-    /// Shows a state, and what went wrong with the attempt before.
-    pub(super) fn show(&self, server: &OperationMetadata, trouble: &str) {
-        self.shown.replace(Shown { server: server.clone(), trouble: trouble.to_owned() });
+impl Live {
+    /// Rows for bars: one is left to the cursor, and one says how many do not fit.
+    fn room(&self, rows: usize) -> usize {
+        let open = self.open.borrow().len();
+        if open < rows { open } else { rows.saturating_sub(2).max(1) }
+    }
+
+    fn say_more(&self) {
+        let hidden = self.hidden.borrow().len();
+        let mut more = self.more.borrow_mut();
+        if hidden == 0 {
+            if let Some(line) = more.take() {
+                self.remove(&line);
+            }
+            return;
+        }
+        let line = more.get_or_insert_with(|| {
+            self.bars.insert_from_back(0, ProgressBar::new(FULL).with_style(style("{wide_msg}")))
+        });
+        line.set_message(format!("and {hidden} more, which follow as there is room"));
+        line.tick();
+    }
+
+    fn label(&self, position: usize, columns: usize) -> String {
+        if self.names.len() < 2 {
+            return String::new();
+        }
+        let longest = LONGEST_LABEL.min(columns / 3);
+        let mut kept = self.labels.borrow_mut();
+        if kept.1.is_empty() || kept.0 != longest {
+            *kept = (longest, labels(&self.names, longest));
+        }
+        let width = kept.1.iter().map(|label| label.chars().count()).max().unwrap_or_default();
+        format!("{:<width$}  ", kept.1.get(position).map_or("", String::as_str))
+    }
+
+    fn remove(&self, bar: &ProgressBar) {
+        bar.finish_and_clear();
+        self.bars.remove(bar);
+    }
+}
+
+impl Bar<'_> {
+    /// Shows a state, and what it waits for.
+    pub(super) fn show(&self, server: &OperationMetadata, ahead: &Ahead) {
+        let (server, ahead) = (server.clone(), ahead.clone());
+        self.shown.replace(Shown { server, ahead, outage: String::new() });
         self.draw();
     }
 
-    /// Shows it again, as it looks by now.
+    /// Shows an outage instead; an empty text ends it.
+    pub(super) fn show_outage(&self, outage: &str) {
+        outage.clone_into(&mut self.shown.borrow_mut().outage);
+        self.draw();
+    }
+
+    /// Shows it again, as it looks by now on a screen of the size that it has by now.
     pub(super) fn draw(&self) {
-        let Some(bar) = &self.bar else { return };
-        let Shown { server, trouble } = &*self.shown.borrow();
+        let Some(live) = self.live else { return };
+        let (rows, columns) = Term::stderr().size_checked().unwrap_or(USUAL_SIZE);
+        let (rows, columns) = (usize::from(rows), usize::from(columns));
+        let room = live.room(rows);
+        let rank = live.open.borrow().range(..self.position).count();
+        if rank < room {
+            live.hidden.borrow_mut().remove(&self.position);
+            self.fill(live, columns);
+        } else {
+            self.hide(live);
+            live.hidden.borrow_mut().insert(self.position);
+        }
+        live.say_more();
+    }
+
+    fn fill(&self, live: &Live, columns: usize) {
+        let mut slot = self.line.borrow_mut();
+        let bar = slot.get_or_insert_with(|| {
+            let above = live.drawn.borrow().range(..self.position).count();
+            live.drawn.borrow_mut().insert(self.position);
+            let bar = live.bars.insert(above, ProgressBar::new(FULL));
+            bar.enable_steady_tick(TICK);
+            bar
+        });
+        let Shown { server, ahead, outage } = &*self.shown.borrow();
+        if !outage.is_empty() {
+            // How far the operation is by now is not known.
+            bar.set_style(style("{wide_msg}"));
+            bar.set_message(format!("{}{outage}", live.label(self.position, columns)));
+            return;
+        }
         // What an attempt reported counts no more once it is over.
         let pending = matches!(server.state(), State::Pending | State::Unspecified);
-        match table::fraction(server) {
-            Some(fraction) if !pending => {
-                bar.set_style(style(KNOWN));
-                bar.set_position((fraction * FULL as f64) as u64);
-            }
-            _ => bar.set_style(style(if pending { WAITING } else { UNKNOWN })),
-        }
+        let fraction = table::fraction(server).filter(|_| !pending);
         // One line: a bar that wraps cannot be drawn over.
-        let text = table::live(server, trouble, SystemClock::new().now());
-        bar.set_message(text.lines().collect::<Vec<_>>().join(" "));
+        let text = table::live(server, ahead, SystemClock::new().now());
+        let label = live.label(self.position, columns);
+        if columns < label.chars().count() + FIXED_WIDTH + LEAST_MESSAGE {
+            let percent = fraction.map_or_else(|| " ".repeat(4), |_| table::percent(server));
+            bar.set_style(style("{wide_msg}"));
+            bar.set_message(format!("{label}{percent}  {text}"));
+            return;
+        }
+        bar.set_style(style(match fraction {
+            Some(_) => KNOWN,
+            None if pending => WAITING,
+            None => UNKNOWN,
+        }));
+        bar.set_position(fraction.map_or(0, |fraction| (fraction * FULL as f64) as u64));
+        bar.set_prefix(label);
+        bar.set_message(text);
     }
-}
 
-impl Drop for Bar {
-    fn drop(&mut self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
+    fn hide(&self, live: &Live) {
+        if let Some(bar) = self.line.take() {
+            live.remove(&bar);
+            live.drawn.borrow_mut().remove(&self.position);
         }
     }
 }
 
-/// The name in front of a bar: as short as it can be told from others.
-fn label(name: &str) -> String {
-    let name = name.strip_prefix("operations/").unwrap_or(name);
-    let letters: Vec<char> = name.chars().collect();
-    if letters.len() <= LONGEST_LABEL {
-        return name.to_owned();
+impl Drop for Bar<'_> {
+    fn drop(&mut self) {
+        let Some(live) = self.live else { return };
+        live.open.borrow_mut().remove(&self.position);
+        live.hidden.borrow_mut().remove(&self.position);
+        self.hide(live);
+        live.say_more();
     }
-    let (start, end) = (&letters[..LABEL_START], &letters[letters.len() - LABEL_END..]);
-    start.iter().chain(&['.', '.']).chain(end).collect()
 }
 
 fn style(template: &str) -> ProgressStyle {
@@ -137,9 +248,13 @@ const UNKNOWN: &str = "{prefix:.bold}{spinner:.cyan}       {wide_msg}";
 const WAITING: &str = "{prefix:.bold}[                    ]       {wide_msg}";
 /// Of a bar, between its brackets.
 const WIDTH: usize = 20;
+/// Of a bar with its brackets, and of the percent behind it.
+const FIXED_WIDTH: usize = WIDTH + 9;
+/// Where there would be less room for words, the bar itself goes.
+const LEAST_MESSAGE: usize = 20;
 /// The bar's length: fine enough for any terminal.
 const FULL: u64 = 1_000;
 const TICK: Duration = Duration::from_millis(100);
 const LONGEST_LABEL: usize = 20;
-const LABEL_START: usize = 8;
-const LABEL_END: usize = 10;
+/// Rows and columns of a terminal that does not say.
+const USUAL_SIZE: (u16, u16) = (24, 80);

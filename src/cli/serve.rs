@@ -1,15 +1,18 @@
 //! `longhaul serve`.
 
+use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::ServeArgs;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, Runtime};
+use crate::config::{Config, Listen, Runtime};
+use crate::connections::{self, Connections};
+use crate::grpc::health::Health;
 use crate::grpc::waiting;
 use crate::opening;
 use crate::server::Server;
@@ -17,10 +20,23 @@ use crate::store::Store;
 
 pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let config = args.config()?;
-    server_runtime(&config)?.block_on(async {
+    run_server(&config, async {
         let shutdown = shutdown_signals()?;
         serve(&config, shutdown, |_| async { Ok(()) }).await
     })
+}
+
+/// Runs a server to its end.
+pub(super) fn run_server(
+    config: &Config,
+    server: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<()> {
+    connections::raise_open_files();
+    let runtime = server_runtime(config)?;
+    let result = runtime.block_on(server);
+    // A store that hangs, as on a broken disk, must not keep the process from ending.
+    runtime.shutdown_background();
+    result
 }
 
 pub(super) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
@@ -28,7 +44,7 @@ pub(super) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 }
 
 /// Where each core has a runtime of its own, one thread is enough for the rest.
-pub(super) fn server_runtime(config: &Config) -> std::io::Result<tokio::runtime::Runtime> {
+fn server_runtime(config: &Config) -> std::io::Result<tokio::runtime::Runtime> {
     match config.runtime {
         Runtime::PerCore => tokio::runtime::Builder::new_current_thread().enable_all().build(),
         Runtime::WorkStealing => tokio::runtime::Builder::new_multi_thread().enable_all().build(),
@@ -41,8 +57,7 @@ pub(super) async fn serve<F: Future<Output = anyhow::Result<()>>>(
     shutdown: CancellationToken,
     beside: impl FnOnce(std::net::SocketAddr) -> F,
 ) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(config.listen)
-        .with_context(|| format!("cannot listen on {}", config.listen))?;
+    let listener = listen(&config.listen)?;
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     let clock: Arc<dyn Clock> = SystemClock::new();
@@ -89,21 +104,46 @@ pub(super) async fn serve<F: Future<Output = anyhow::Result<()>>>(
     served.and(beside)
 }
 
+fn listen(place: &Listen) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(place.addresses()).map_err(|error| {
+        let todo = match error.kind() {
+            ErrorKind::AddrInUse => {
+                "another program listens there: stop it, or name another port with --listen"
+            }
+            ErrorKind::AddrNotAvailable => {
+                "this machine has no such address: name one of its own, or 0.0.0.0, with --listen"
+            }
+            ErrorKind::PermissionDenied => {
+                "ports below 1024 are for privileged users: name another port with --listen"
+            }
+            _ => "name another place with --listen",
+        };
+        anyhow::anyhow!("cannot listen on {place}: {error}; {todo}")
+    })
+}
+
 /// Opens the store as soon as it is there; until then whoever asks is told.
 async fn wait_and_say_so(
     config: &Config,
     clock: &Arc<dyn Clock>,
     listener: TcpListener,
 ) -> anyhow::Result<Arc<dyn Store>> {
-    let opened = CancellationToken::new();
-    let answers = waiting::serve(listener, &**clock, opened.clone().cancelled_owned());
+    let (connections, health) = (Connections::new(), Health::default());
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let answers = connections.serve_all(listener, waiting::face(&health));
     let opening = async {
         let store = opening::wait_for(config, clock).await;
-        opened.cancel();
+        health.end();
+        connections.drain();
         store
     };
-    let (answered, store) = tokio::join!(answers, opening);
-    answered?;
+    let ending = async {
+        let store = opening.await;
+        clock.sleep(GRACE).await;
+        connections.end();
+        store
+    };
+    let ((), store) = tokio::join!(answers, ending);
     store.map_err(|error| explain(error.into(), config))
 }
 
@@ -139,3 +179,5 @@ pub(super) fn shutdown_signals() -> std::io::Result<CancellationToken> {
 
 /// The customary exit code of a process that a signal ended.
 const ABORTED: i32 = 130;
+/// How long calls may take to finish once the store is there.
+const GRACE: Duration = Duration::from_secs(1);

@@ -45,7 +45,7 @@ pub(super) struct StartArgs {
     /// The same request id starts the operation only once
     #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
     request_id: String,
-    /// How long it is kept once it is done, such as 12h or 30d
+    /// How long it is kept once it is done, such as 12h or 30d; at least an hour
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     ttl: Option<Duration>,
     /// From -100 to 100, higher first
@@ -83,6 +83,12 @@ pub(super) struct StartArgs {
     watch: bool,
 }
 
+impl StartArgs {
+    pub(super) fn server(&self) -> &str {
+        self.connection.server()
+    }
+}
+
 pub(super) async fn run(args: StartArgs) -> Result<(), Failure> {
     let registry = Registry::builtin()?;
     let (connection, wait, watch, validate) =
@@ -95,19 +101,21 @@ pub(super) async fn run(args: StartArgs) -> Result<(), Failure> {
         return Ok(());
     }
     if !connection.wants_json() {
-        output::text(&operation.name);
+        output::line(&operation.name);
     }
     if validate || !(wait || watch) {
         return Ok(());
     }
-    let follower = Follower::new(client, vec![operation.name], connection.wants_json())?;
+    let follower = Follower::new(client, &connection, vec![operation.name])?;
     follower.with_steps(watch).follow().await
 }
 
 fn request(args: StartArgs, registry: &Registry) -> Result<StartOperationRequest, Failure> {
     let payload = args.request.as_deref().map(|text| read_payload(registry, text)).transpose()?;
+    // One that protobuf cannot hold is refused by the server as too long.
     let duration = |duration: Option<Duration>| {
-        duration.and_then(|duration| prost_types::Duration::try_from(duration).ok())
+        let longest = prost_types::Duration { seconds: i64::MAX, nanos: 0 };
+        duration.map(|duration| prost_types::Duration::try_from(duration).unwrap_or(longest))
     };
     let options = OperationOptions {
         priority: args.priority,
@@ -153,9 +161,7 @@ pub(super) fn read_payload(registry: &Registry, text: &str) -> Result<prost_type
         }
         None => text.to_owned(),
     };
-    let value = serde_json::from_str(&json)
-        .map_err(|error| Failure::Usage(format!("this is no JSON: {error}")))?;
-    Ok(registry.read_any(&value)?)
+    registry.read_text(&json).map_err(|error| Failure::Usage(error.to_string()))
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use prost::Message;
 use prost_types::Any;
 
+use super::plain;
 use crate::clock::Timestamp;
 use crate::operation::payload::{EMPTY, type_name};
 use crate::proto::google::longrunning::{Operation, operation};
@@ -13,138 +13,114 @@ use crate::proto::longhaul::v1::operation_record::State;
 use crate::proto::longhaul::v1::{OperationMetadata, OperationRecord};
 use crate::wire::json::Registry;
 
-/// One operation in a few lines.
-pub(super) fn record(record: &OperationRecord, registry: &Registry, now: Timestamp) -> String {
-    let server = record.server_metadata.clone().unwrap_or_default();
-    let mut lines = vec![record.name.clone()];
-    let mut line = |title: &str, text: String| {
-        if !text.is_empty() {
-            lines.push(format!("  {title:<TITLE$}{text}"));
-        }
-    };
-    line("state", doing(&server));
-    line(
-        "progress",
-        joined([percent(&server).trim().to_owned(), units(&server), remaining(&server, now)]),
-    );
-    line("queue", record.queue.trim_start_matches("queues/").to_owned());
-    line("method", record.method.clone());
-    line("created", ago(server.create_time.as_ref(), now));
-    line("ended", ago(server.end_time.as_ref(), now));
-    match record.operation.as_ref().and_then(|operation| operation.result.as_ref()) {
-        Some(operation::Result::Response(any)) => line("response", response(registry, any)),
-        Some(operation::Result::Error(failure)) => line("error", error(failure)),
-        None => {}
-    }
-    lines.join("\n")
+/// What an operation waits for before its next attempt.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ahead {
+    /// Not to be leased before.
+    schedule_time: Option<Timestamp>,
+    /// What the last attempt failed of.
+    trouble: String,
 }
 
-/// The same with everything that the server knows besides.
-pub(super) fn full_record(whole: &OperationRecord, registry: &Registry, now: Timestamp) -> String {
-    let mut text = record(whole, registry, now);
-    let mut line = |title: &str, value: String| {
-        if !value.is_empty() {
-            text.extend(["\n  ", &format!("{title:<TITLE$}"), &value]);
+impl Ahead {
+    /// What its record says about that; metadata does not.
+    pub(super) fn of(record: &OperationRecord) -> Self {
+        let options = record.options.as_ref();
+        let failed = record.attempts.last().and_then(|attempt| attempt.error.as_ref());
+        Self {
+            schedule_time: options
+                .and_then(|options| options.schedule_time.as_ref())
+                .map(Timestamp::from),
+            trouble: failed.map(error).unwrap_or_default(),
         }
-    };
-    line("uid", whole.uid.clone());
-    line("etag", whole.etag.clone());
-    line(
-        "request",
-        whole
-            .request
-            .as_ref()
-            .map(|request| registry.bare(request).to_string())
-            .unwrap_or_default(),
-    );
-    let labels = whole
-        .options
-        .iter()
-        .flat_map(|options| &options.labels)
-        .map(|(key, value)| format!("{key}={value}"));
-    line("labels", labels.collect::<Vec<_>>().join(" "));
-    for attempt in &whole.attempts {
-        let end = match (&attempt.error, &attempt.end_time) {
-            (Some(failure), _) => error(failure),
-            (None, Some(_)) => "done".to_owned(),
-            (None, None) => "running".to_owned(),
-        };
-        line(
-            &format!("attempt {}", attempt.number),
-            format!("{} {}: {end}", attempt.worker, ago(attempt.start_time.as_ref(), now))
-                .trim()
-                .to_owned(),
-        );
     }
-    for resource in &whole.related_resources {
-        line(
-            "related",
-            joined(
-                [&resource.relation, &resource.r#type, &resource.name, &resource.uri]
-                    .map(String::clone),
-            ),
-        );
+
+    /// When it may be leased, while that is still ahead.
+    pub(super) fn schedule(&self, server: &OperationMetadata, now: Timestamp) -> String {
+        let waits = server.state() == State::Pending && server.attempt_count == 0;
+        let time = self.schedule_time.filter(|time| waits && *time > now);
+        time.map(|time| format!("scheduled for {}", when(time, now))).unwrap_or_default()
     }
-    text
 }
 
-/// A line for each operation.
-pub(super) fn list(operations: &[Operation], now: Timestamp) -> Vec<String> {
-    let width = operations.iter().map(|operation| operation.name.len()).max().unwrap_or_default();
-    let line = |operation: &Operation| {
-        let server = server_metadata(operation);
-        let state = match (&server, &operation.result) {
-            (_, Some(operation::Result::Response(_))) => "SUCCEEDED".to_owned(),
-            (_, Some(operation::Result::Error(failure))) if is_cancelled(failure) => {
-                joined(["CANCELLED".to_owned(), first_line(&failure.message)])
-            }
-            (_, Some(operation::Result::Error(failure))) => {
-                joined(["FAILED".to_owned(), first_line(&error(failure))])
-            }
-            (Some(server), None) => doing(server),
-            (None, None) => "not done".to_owned(),
-        };
-        let server = server.unwrap_or_default();
-        let created = ago(server.create_time.as_ref(), now);
-        format!("{:<width$}  {:>14}  {:>4}  {state}", operation.name, created, percent(&server))
-            .trim_end()
-            .to_owned()
+/// A line for each operation: name, age, progress, queue, and where it stands.
+pub(super) fn list(records: &[OperationRecord], now: Timestamp) -> Vec<String> {
+    let widest = |text: fn(&OperationRecord) -> String| {
+        records.iter().map(|record| text(record).chars().count()).max().unwrap_or_default()
     };
-    operations.iter().map(line).collect()
+    let (names, queues) = (widest(|record| record.name.clone()), widest(queue));
+    let line = |record: &OperationRecord| {
+        let server = record.server_metadata.clone().unwrap_or_default();
+        let result = record.operation.as_ref().and_then(|operation| operation.result.as_ref());
+        let why = match result {
+            Some(operation::Result::Error(failure)) if is_cancelled(failure) => {
+                plain::part(&failure.message)
+            }
+            Some(operation::Result::Error(failure)) => plain::part(&error(failure)),
+            _ => Ahead::of(record).schedule(&server, now),
+        };
+        plain::line(
+            format!(
+                "{:<names$}  {:>14}  {:>4}  {:<queues$}  {}",
+                record.name,
+                ago(server.create_time.as_ref(), now),
+                percent(&server),
+                queue(record),
+                joined([doing(&server), why]),
+            )
+            .trim_end(),
+        )
+    };
+    records.iter().map(line).collect()
+}
+
+/// The queue without its collection.
+pub(super) fn queue(record: &OperationRecord) -> String {
+    record.queue.trim_start_matches("queues/").to_owned()
 }
 
 /// A step of a watch as one line.
-pub(super) fn step(server: &OperationMetadata) -> String {
-    let detail = joined([detail(server), units(server), attempt(server)]);
+pub(super) fn step(server: &OperationMetadata, ahead: &Ahead, now: Timestamp) -> String {
+    let detail = joined([
+        detail(server),
+        units(server),
+        attempt(server),
+        ahead.schedule(server, now),
+        stalled(server),
+    ]);
     let step = format!("{:<10}  {:>4}  {detail}", server.state().as_str_name(), percent(server));
-    step.trim_end().to_owned()
+    plain::line(step.trim_end())
 }
 
-/// What to say behind a bar; `trouble` is what the last attempt failed of.
-pub(super) fn live(server: &OperationMetadata, trouble: &str, now: Timestamp) -> String {
+/// What to say behind a bar.
+pub(super) fn live(server: &OperationMetadata, ahead: &Ahead, now: Timestamp) -> String {
     let so_far = || {
         let since = now.since(server.create_time.as_ref().map(Timestamp::from)?);
         Some(format!("{} so far", span(since.max(Duration::from_secs(1)))))
     };
-    match server.state() {
+    let text = match server.state() {
         State::Unspecified => String::new(),
-        State::Pending if server.attempt_count == 0 => {
-            joined(["waiting for a worker".to_owned(), so_far().unwrap_or_default()])
+        State::Pending if server.attempt_count == 0 => match ahead.schedule(server, now) {
+            schedule if schedule.is_empty() => {
+                joined(["waiting for a worker".to_owned(), so_far().unwrap_or_default()])
+            }
+            schedule => schedule,
+        },
+        State::Pending if ahead.trouble.is_empty() => {
+            format!("waiting for attempt {}", server.attempt_count.saturating_add(1))
         }
-        State::Pending if trouble.is_empty() => {
-            format!("waiting for attempt {}", server.attempt_count + 1)
-        }
-        State::Pending => format!("retrying: {trouble}"),
-        State::Suspended => joined(["suspended".to_owned(), server.suspend_reason.clone()]),
+        State::Pending => format!("retrying: {}", plain::part(&ahead.trouble)),
+        State::Suspended => joined(["suspended".to_owned(), plain::part(&server.suspend_reason)]),
         State::Cancelling => joined(["stopping".to_owned(), detail(server), units(server)]),
         _ => {
             let time = match fraction(server) {
                 Some(_) => remaining(server, now),
                 None => so_far().unwrap_or_default(),
             };
-            joined([detail(server), units(server), attempt(server), time])
+            joined([stalled(server), detail(server), units(server), attempt(server), time])
         }
-    }
+    };
+    plain::line(&text)
 }
 
 /// How an operation ended, in one sentence.
@@ -155,7 +131,7 @@ pub(super) fn end(operation: &Operation, server: &OperationMetadata) -> String {
         _ => String::new(),
     };
     let name = &operation.name;
-    match &operation.result {
+    let text = match &operation.result {
         Some(operation::Result::Error(failure)) if is_cancelled(failure) => {
             format!("{name} was cancelled{took}: {}", failure.message)
         }
@@ -163,7 +139,8 @@ pub(super) fn end(operation: &Operation, server: &OperationMetadata) -> String {
             format!("{name} failed{took}: {}", error(failure))
         }
         _ => format!("{name} succeeded{took}"),
-    }
+    };
+    plain::line(&text)
 }
 
 /// An error and its code, by the name that everybody knows it by.
@@ -178,13 +155,20 @@ pub(super) fn is_cancelled(failure: &Status) -> bool {
 }
 
 /// What it is doing: its state, and what there is to say about that.
-fn doing(server: &OperationMetadata) -> String {
+pub(super) fn doing(server: &OperationMetadata) -> String {
     let word = server.state().as_str_name().to_owned();
     match server.state() {
-        State::Running | State::Cancelling => joined([word, detail(server), attempt(server)]),
-        State::Suspended => joined([word, server.suspend_reason.clone()]),
+        State::Running | State::Cancelling => {
+            joined([word, stalled(server), detail(server), attempt(server)])
+        }
+        State::Suspended => joined([word, plain::part(&server.suspend_reason)]),
         _ => joined([word, attempt(server)]),
     }
+}
+
+/// Whether it makes no headway.
+fn stalled(server: &OperationMetadata) -> String {
+    if server.stalled { "stalled".to_owned() } else { String::new() }
 }
 
 /// The worker's last word.
@@ -193,9 +177,9 @@ fn detail(server: &OperationMetadata) -> String {
         return String::new();
     }
     if !server.status_detail.is_empty() {
-        return server.status_detail.clone();
+        return plain::part(&server.status_detail);
     }
-    server.progress.as_ref().map(|progress| progress.message.clone()).unwrap_or_default()
+    server.progress.as_ref().map(|progress| plain::part(&progress.message)).unwrap_or_default()
 }
 
 /// Which attempt it is, if not the first.
@@ -215,21 +199,27 @@ pub(super) fn fraction(server: &OperationMetadata) -> Option<f64> {
     let progress = server.progress.as_ref()?;
     let of_units = (progress.total_units > 0)
         .then(|| progress.completed_units as f64 / progress.total_units as f64);
-    progress.fraction.or(of_units).map(|fraction| fraction.clamp(0.0, 1.0))
+    progress
+        .fraction
+        .or(of_units)
+        .filter(|fraction| fraction.is_finite())
+        .map(|fraction| fraction.clamp(0.0, 1.0))
 }
 
 /// How many of how many.
-fn units(server: &OperationMetadata) -> String {
+pub(super) fn units(server: &OperationMetadata) -> String {
     let Some(progress) = &server.progress else { return String::new() };
     match (progress.completed_units, progress.total_units) {
         (0, 0) => String::new(),
-        (done, 0) => format!("{done} {}", progress.unit).trim_end().to_owned(),
-        (done, total) => format!("{done}/{total} {}", progress.unit).trim_end().to_owned(),
+        (done, 0) => format!("{done} {}", plain::part(&progress.unit)).trim_end().to_owned(),
+        (done, total) => {
+            format!("{done}/{total} {}", plain::part(&progress.unit)).trim_end().to_owned()
+        }
     }
 }
 
-/// How long it will still take, by the server's estimate or by the rate so far.
-fn remaining(server: &OperationMetadata, now: Timestamp) -> String {
+/// How long it will still take, by the server's estimate or by the rate so far; nothing where that says nothing.
+pub(super) fn remaining(server: &OperationMetadata, now: Timestamp) -> String {
     if server.state() != State::Running {
         return String::new();
     }
@@ -241,9 +231,11 @@ fn remaining(server: &OperationMetadata, now: Timestamp) -> String {
         let reported = server.progress.as_ref()?.update_time.as_ref().map(Timestamp::from)?;
         let fraction = fraction(server).filter(|fraction| *fraction > 0.0)?;
         let whole = reported.since(start).as_secs_f64() / fraction;
-        Some(Duration::from_secs_f64((whole - now.since(start).as_secs_f64()).max(0.0)))
+        // Of next to nothing, the whole may be longer than a Duration can be.
+        Duration::try_from_secs_f64((whole - now.since(start).as_secs_f64()).max(0.0)).ok()
     };
-    let left = estimated.or_else(by_rate).filter(|left| left.as_secs() > 0);
+    let left = estimated.or_else(by_rate);
+    let left = left.filter(|left| left.as_secs() > 0 && *left < LONGEST_ESTIMATE);
     left.map(|left| format!("about {} left", span(left))).unwrap_or_default()
 }
 
@@ -252,19 +244,35 @@ pub(super) fn response(registry: &Registry, any: &Any) -> String {
     if type_name(&any.type_url) == EMPTY { String::new() } else { registry.bare(any).to_string() }
 }
 
-fn percent(server: &OperationMetadata) -> String {
+pub(super) fn percent(server: &OperationMetadata) -> String {
     fraction(server).map(|fraction| format!("{:>3.0}%", fraction * 100.0)).unwrap_or_default()
 }
 
-fn ago(time: Option<&prost_types::Timestamp>, now: Timestamp) -> String {
+pub(super) fn ago(time: Option<&prost_types::Timestamp>, now: Timestamp) -> String {
     let Some(time) = time else { return String::new() };
-    let past = now.since(Timestamp::from(time));
-    match past.as_secs() {
-        0 => "just now".to_owned(),
-        seconds @ 1..60 => format!("{seconds} s ago"),
-        seconds @ 60..3_600 => format!("{} min ago", seconds / 60),
-        seconds @ 3_600..172_800 => format!("{} h ago", seconds / 3_600),
-        seconds => format!("{} days ago", seconds / 86_400),
+    match now.since(Timestamp::from(time)) {
+        past if past.as_secs() == 0 => "just now".to_owned(),
+        past => format!("{} ago", about(past)),
+    }
+}
+
+/// An instant, and how far it is from now.
+pub(super) fn when(time: Timestamp, now: Timestamp) -> String {
+    let distance = match (now.since(time), time.since(now)) {
+        (past, _) if past.as_secs() > 0 => format!("{} ago", about(past)),
+        (_, ahead) if ahead.as_secs() > 0 => format!("in {}", about(ahead)),
+        _ => "now".to_owned(),
+    };
+    format!("{time} ({distance})")
+}
+
+/// A length of time in its largest unit.
+fn about(time: Duration) -> String {
+    match time.as_secs() {
+        seconds @ 0..60 => format!("{seconds} s"),
+        seconds @ 60..3_600 => format!("{} min", seconds / 60),
+        seconds @ 3_600..172_800 => format!("{} h", seconds / 3_600),
+        seconds => format!("{} days", seconds / 86_400),
     }
 }
 
@@ -279,79 +287,14 @@ pub(super) fn span(span: Duration) -> String {
     }
 }
 
-fn first_line(text: &str) -> String {
-    text.lines().next().unwrap_or_default().to_owned()
-}
-
 /// What there is to say of several things.
-fn joined<const N: usize>(parts: [String; N]) -> String {
+pub(super) fn joined<const N: usize>(parts: [String; N]) -> String {
     let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     parts.join("  ")
 }
 
-fn server_metadata(operation: &Operation) -> Option<OperationMetadata> {
-    let any = operation
-        .metadata
-        .as_ref()
-        .filter(|any| any.type_url.ends_with("/longhaul.v1.OperationMetadata"))?;
-    OperationMetadata::decode(any.value.as_slice()).ok()
-}
-
-/// The width of a title and the space behind it.
-const TITLE: usize = 12;
+/// An estimate beyond this tells nothing.
+const LONGEST_ESTIMATE: Duration = Duration::from_hours(366 * 24);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::proto::longhaul::v1::Progress;
-
-    /// A time so many seconds after the operation was made.
-    fn at(seconds: u64) -> Timestamp {
-        Timestamp::from_micros((1_000 + seconds) * 1_000_000)
-    }
-
-    fn running() -> OperationMetadata {
-        OperationMetadata {
-            state: State::Running.into(),
-            create_time: Some(at(0).into()),
-            start_time: Some(at(2).into()),
-            attempt_count: 1,
-            progress: Some(Progress {
-                completed_units: 3,
-                total_units: 12,
-                unit: "rows".to_owned(),
-                message: "reading".to_owned(),
-                update_time: Some(at(32).into()),
-                ..Progress::default()
-            }),
-            ..OperationMetadata::default()
-        }
-    }
-
-    #[test]
-    fn a_step_has_its_state_first_and_its_figures_below_each_other() {
-        let pending = OperationMetadata { state: State::Pending.into(), ..Default::default() };
-        assert_eq!(step(&pending), "PENDING");
-        assert_eq!(step(&running()), "RUNNING      25%  reading  3/12 rows");
-        let done = OperationMetadata { state: State::Succeeded.into(), ..running() };
-        assert_eq!(step(&done), "SUCCEEDED   100%  3/12 rows");
-    }
-
-    #[test]
-    fn a_bar_says_what_is_waited_for_and_for_how_long() {
-        let live = |server: &OperationMetadata| live(server, "", at(42));
-        assert_eq!(live(&running()), "reading  3/12 rows  about 1 min 20 s left");
-        let again = OperationMetadata { attempt_count: 2, ..running() };
-        assert_eq!(live(&again), "reading  3/12 rows  attempt 2");
-        let silent = OperationMetadata { progress: None, ..running() };
-        assert_eq!(live(&silent), "42 s so far");
-        let pending = OperationMetadata { state: State::Pending.into(), ..running() };
-        assert_eq!(live(&pending), "waiting for attempt 2");
-        assert_eq!(
-            super::live(&pending, "away (UNAVAILABLE)", at(42)),
-            "retrying: away (UNAVAILABLE)"
-        );
-        let first = OperationMetadata { attempt_count: 0, ..pending };
-        assert_eq!(live(&first), "waiting for a worker  42 s so far");
-    }
-}
+mod tests;

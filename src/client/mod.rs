@@ -1,15 +1,17 @@
 //! The Rust client: start, result, watch and cancel, typed. It sees only the protocol.
 
 mod handle;
+mod outage;
 mod retry;
 mod watch;
 
 use std::time::Duration;
 
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Status};
+use tonic::{Request, Response, Status};
 
-use self::retry::retried;
+use self::outage::Patience;
+use self::retry::{rest, retried};
 use crate::proto::google::longrunning::operations_client::OperationsClient;
 use crate::proto::google::longrunning::{
     CancelOperationRequest, DeleteOperationRequest, GetOperationRequest, ListOperationsRequest,
@@ -20,7 +22,9 @@ use crate::proto::longhaul::v1::callers_client::CallersClient;
 use crate::proto::longhaul::v1::producers_client::ProducersClient;
 
 pub use self::handle::{Handle, OperationError, ResultError};
-pub use self::watch::Watch;
+pub use self::outage::{Outage, cause, outage};
+pub use self::watch::{Step, Watch};
+pub use crate::address::read_server;
 
 /// A connection to a server. Clones share it.
 #[derive(Clone, Debug)]
@@ -40,23 +44,40 @@ pub struct ConnectError {
 }
 
 impl Client {
-    /// Connects to `HOST:PORT`.
+    /// Connects to `HOST:PORT`; the port is 50051 where there is none. See [`read_server`].
     ///
     /// # Errors
-    /// Where nobody answers within ten seconds, or the address makes no sense.
+    /// Where no server answers within ten seconds, or the address makes no sense.
     pub async fn connect(server: &str) -> Result<Self, ConnectError> {
+        let endpoint = Self::endpoint_at(server)?;
+        let channel = endpoint.connect().await.map_err(|error| ConnectError {
+            server: server.to_owned(),
+            cause: root_cause(&error),
+        })?;
+        Ok(Self { channel, endpoint: Some(endpoint) })
+    }
+
+    /// The same without waiting for a server: it connects with the first call.
+    ///
+    /// # Errors
+    /// Where the address makes no sense.
+    pub fn lazy(server: &str) -> Result<Self, ConnectError> {
+        let endpoint = Self::endpoint_at(server)?;
+        Ok(Self { channel: endpoint.connect_lazy(), endpoint: Some(endpoint) })
+    }
+
+    fn endpoint_at(server: &str) -> Result<Endpoint, ConnectError> {
         let fault = |cause: String| ConnectError { server: server.to_owned(), cause };
-        let address =
-            if server.contains("://") { server.to_owned() } else { format!("http://{server}") };
-        let endpoint = Endpoint::try_from(address).map_err(|error| fault(error.to_string()))?;
-        let endpoint = endpoint
+        let address = read_server(server).map_err(fault)?;
+        let endpoint = Endpoint::try_from(format!("http://{address}"));
+        let endpoint = endpoint.map_err(|error| fault(error.to_string()))?;
+        Ok(endpoint
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true)
             .initial_stream_window_size(WINDOW_BYTES)
             .initial_connection_window_size(WINDOW_BYTES)
-            .http2_keep_alive_interval(KEEPALIVE);
-        let channel = endpoint.connect().await.map_err(|error| fault(root_cause(&error)))?;
-        Ok(Self { channel, endpoint: Some(endpoint) })
+            .http2_keep_alive_interval(KEEPALIVE)
+            .keep_alive_timeout(KEEPALIVE_TIMEOUT))
     }
 
     /// A client on a channel of your own.
@@ -74,7 +95,8 @@ impl Client {
         self.channel.clone()
     }
 
-    /// Starts an operation. Without a `request_id` it gets one, so that a retry starts nothing twice.
+    /// Starts an operation. Without a `request_id` it gets one, so that a retry starts nothing twice, and finds what the
+    /// call before it started.
     ///
     /// # Errors
     /// What the server answers.
@@ -82,7 +104,7 @@ impl Client {
         &self,
         mut request: pb::StartOperationRequest,
     ) -> Result<Operation, Status> {
-        if request.request_id.is_empty() && request.operation_id.is_empty() {
+        if request.request_id.is_empty() {
             request.request_id = uuid::Uuid::new_v4().to_string();
         }
         let stub = ProducersClient::new(self.channel()).max_decoding_message_size(MAX_REPLY);
@@ -121,22 +143,39 @@ impl Client {
         .await
     }
 
-    /// The operation once it is done; asks again for as long as it takes.
+    /// A page of records.
     ///
     /// # Errors
     /// What the server answers.
+    pub async fn list_records(
+        &self,
+        request: pb::ListOperationRecordsRequest,
+    ) -> Result<pb::ListOperationRecordsResponse, Status> {
+        retried(|| {
+            let (mut stub, request) = (self.callers(), timed(request.clone()));
+            async move { stub.list_operation_records(request).await }
+        })
+        .await
+    }
+
+    /// The operation once it is done; asks again for as long as it takes, also while the server is away. Bound it with a
+    /// timeout of your own.
+    ///
+    /// # Errors
+    /// What the server answers, where trying again does not help.
     pub async fn wait(&self, name: &str) -> Result<Operation, Status> {
+        let mut patience = Patience::new();
         loop {
-            let operation = retried(|| {
-                let mut request =
-                    Request::new(WaitOperationRequest { name: name.to_owned(), timeout: None });
-                request.set_timeout(WAIT_TIMEOUT);
-                let mut stub = self.operations();
-                async move { stub.wait_operation(request).await }
-            })
-            .await?;
-            if operation.done {
-                return Ok(operation);
+            let mut request =
+                Request::new(WaitOperationRequest { name: name.to_owned(), timeout: None });
+            request.set_timeout(WAIT_TIMEOUT);
+            match self.operations().wait_operation(request).await.map(Response::into_inner) {
+                Ok(operation) if operation.done => return Ok(operation),
+                Ok(_) => patience.reached(),
+                Err(status) => match patience.after(&status) {
+                    Some(pause) => rest(pause).await,
+                    None => return Err(status),
+                },
             }
         }
     }
@@ -248,6 +287,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 const WAIT_TIMEOUT: Duration = Duration::from_mins(1);
 const KEEPALIVE: Duration = Duration::from_secs(20);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest message arrives without a pause.
 const WINDOW_BYTES: u32 = 4 << 20;
 const MAX_REPLY: usize = crate::limits::MAX_MESSAGE_BYTES;

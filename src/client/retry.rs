@@ -1,21 +1,23 @@
-//! Retries as the published service configuration has them: UNAVAILABLE alone, five attempts, 0.5 s doubling up to 10 s.
+//! Retries as the published service configuration has them: five attempts, 0.5 s doubling up to 10 s, where the server is
+//! away.
 
 use std::future::Future;
 use std::time::Duration;
 
-use tonic::{Code, Response, Status};
+use tonic::{Response, Status};
 use tonic_types::StatusExt;
 
+use super::outage::{Outage, outage};
 use crate::clock::{Clock, SystemClock};
 
-/// Calls until it answers something else than UNAVAILABLE, at most five times.
+/// Calls until the server answers, at most five times.
 pub(super) async fn retried<T, F: Future<Output = Result<Response<T>, Status>>>(
     mut call: impl FnMut() -> F,
 ) -> Result<T, Status> {
     let mut pause = FIRST_PAUSE;
     for _ in 1..ATTEMPTS {
         match call().await {
-            Err(status) if status.code() == Code::Unavailable => {
+            Err(status) if matches!(outage(&status), Some(Outage::Away | Outage::Broken)) => {
                 rest(pause.max(asked_for(&status))).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
@@ -31,7 +33,9 @@ pub(super) fn asked_for(status: &Status) -> Duration {
 }
 
 pub(super) async fn rest(pause: Duration) {
-    SystemClock::new().sleep(pause.min(LONGEST_PAUSE)).await;
+    if !pause.is_zero() {
+        SystemClock::new().sleep(pause.min(LONGEST_PAUSE)).await;
+    }
 }
 
 const ATTEMPTS: u32 = 5;

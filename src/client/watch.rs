@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use tonic::transport::Channel;
-use tonic::{Code, Status, Streaming};
+use tonic::{Status, Streaming};
 
-use super::retry::{FIRST_PAUSE, LONGEST_PAUSE, asked_for, rest};
+use super::outage::Patience;
+use super::retry::{FIRST_PAUSE, rest};
+use crate::clock::length;
 use crate::proto::longhaul::v1::callers_client::CallersClient;
 use crate::proto::longhaul::v1::watch_operation_response::Type;
 use crate::proto::longhaul::v1::{WatchOperationRequest, WatchOperationResponse};
@@ -16,9 +18,21 @@ pub struct Watch {
     callers: CallersClient<Channel>,
     request: WatchOperationRequest,
     stream: Option<Streaming<WatchOperationResponse>>,
+    patience: Patience,
+    /// Before the next try.
     pause: Duration,
-    failures: u32,
     ended: bool,
+}
+
+/// What a watch comes to next.
+#[derive(Debug)]
+pub enum Step {
+    /// News of the operation.
+    Event(Box<WatchOperationResponse>),
+    /// The server is away; the next step tries again after a pause.
+    Outage(Status),
+    /// There is no more.
+    End,
 }
 
 impl Watch {
@@ -26,43 +40,59 @@ impl Watch {
         callers: CallersClient<Channel>,
         request: WatchOperationRequest,
     ) -> Self {
-        Self { callers, request, stream: None, pause: FIRST_PAUSE, failures: 0, ended: false }
+        let (patience, pause) = (Patience::new(), Duration::ZERO);
+        Self { callers, request, stream: None, patience, pause, ended: false }
     }
 
-    /// The next event; `None` after DONE or DELETED. Breaks in between are mended, and what the break hid comes after it.
+    /// The next event; `None` after DONE or DELETED. A server that is away is waited for, as long as it takes, and what
+    /// happened meanwhile comes after it: bound it with a timeout of your own, or see outages with [`Watch::step`].
     ///
     /// # Errors
-    /// What the server answers, where trying again does not help; UNAVAILABLE after five tries in a row.
+    /// What the server answers, where trying again does not help.
     pub async fn next(&mut self) -> Result<Option<WatchOperationResponse>, Status> {
-        while !self.ended {
-            match self.attached_next().await {
-                Ok(Some(event)) => {
-                    self.failures = 0;
-                    self.pause = FIRST_PAUSE;
-                    if !event.resume_token.is_empty() {
-                        self.request.resume_token.clone_from(&event.resume_token);
-                    }
-                    match event.r#type() {
-                        Type::Reconnect => {
-                            self.stream = None;
-                            let delay = event
-                                .reconnect_delay
-                                .and_then(|delay| Duration::try_from(delay).ok());
-                            rest(delay.unwrap_or_default()).await;
-                        }
-                        Type::Done | Type::Deleted => {
-                            self.ended = true;
-                            return Ok(Some(event));
-                        }
-                        _ => return Ok(Some(event)),
-                    }
-                }
-                // The server ended the stream without a last state: attach again.
-                Ok(None) => self.stream = None,
-                Err(status) => self.mend(status).await?,
+        loop {
+            match self.step().await? {
+                Step::Event(event) => return Ok(Some(*event)),
+                Step::Outage(_) => {}
+                Step::End => return Ok(None),
             }
         }
-        Ok(None)
+    }
+
+    /// What comes next, each failed try to reach the server included.
+    ///
+    /// # Errors
+    /// What the server answers, where trying again does not help.
+    pub async fn step(&mut self) -> Result<Step, Status> {
+        while !self.ended {
+            rest(self.pause).await;
+            self.pause = Duration::ZERO;
+            let event = match self.attached_next().await {
+                Ok(Some(event)) => event,
+                // The server ended the stream without a last state: attach again.
+                Ok(None) => {
+                    (self.stream, self.pause) = (None, FIRST_PAUSE);
+                    continue;
+                }
+                Err(status) => return self.mend(status).map(Step::Outage),
+            };
+            self.patience.reached();
+            if !event.resume_token.is_empty() {
+                self.request.resume_token.clone_from(&event.resume_token);
+            }
+            match event.r#type() {
+                Type::Reconnect => {
+                    self.stream = None;
+                    self.pause =
+                        event.reconnect_delay.as_ref().and_then(length).unwrap_or_default();
+                    continue;
+                }
+                Type::Done | Type::Deleted => self.ended = true,
+                _ => {}
+            }
+            return Ok(Step::Event(Box::new(event)));
+        }
+        Ok(Step::End)
     }
 
     async fn attached_next(&mut self) -> Result<Option<WatchOperationResponse>, Status> {
@@ -75,20 +105,13 @@ impl Watch {
         stream.message().await
     }
 
-    async fn mend(&mut self, status: Status) -> Result<(), Status> {
+    fn mend(&mut self, status: Status) -> Result<Status, Status> {
         self.stream = None;
-        self.failures += 1;
-        // A broken connection comes as UNKNOWN or INTERNAL from below the protocol, without details.
-        let broken = matches!(status.code(), Code::Unknown | Code::Internal | Code::Cancelled)
-            && status.details().is_empty();
-        if self.failures >= MAX_FAILURES || !(broken || status.code() == Code::Unavailable) {
-            self.ended = true;
-            return Err(status);
+        if let Some(pause) = self.patience.after(&status) {
+            self.pause = pause;
+            return Ok(status);
         }
-        rest(self.pause.max(asked_for(&status))).await;
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
-        Ok(())
+        self.ended = true;
+        Err(status)
     }
 }
-
-const MAX_FAILURES: u32 = 5;

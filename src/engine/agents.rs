@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 
 use super::Engine;
-use super::error::Result;
+use super::error::{Reason, Result};
 use crate::clock::Timestamp;
 use crate::operation::command::{Command, Due};
 use crate::operation::entries::{DueClass, due_bound};
@@ -86,6 +86,7 @@ impl Janitor {
 
 impl Engine {
     pub(super) fn run_agents(&self) {
+        self.run_beat();
         self.run_agent::<Reaper>();
         self.run_agent::<Scheduler>();
         self.run_agent::<Janitor>();
@@ -101,7 +102,7 @@ impl Engine {
                     Ok(sweep) if sweep.changed >= A::BATCH => continue,
                     Ok(sweep) => sweep.changed < sweep.due,
                     Err(error) => {
-                        tracing::warn!(agent = A::NAME, %error, "could not look for what is due");
+                        engine.hampered("could not look for what is due", &error);
                         true
                     }
                 };
@@ -160,6 +161,7 @@ impl Engine {
         let Some(now) = store.keyspace().all().map(|partition| store.now(partition)).max() else {
             return Ok(BTreeSet::new());
         };
+        let limit = limit + self.inner.unreadable.count();
         let scan = Scan::first(Index::new(class.index()), limit).up_to(due_bound(now));
         let due = store.scan(scan).await?;
         if due.len() >= limit && !self.ranks_first_everywhere() {
@@ -183,16 +185,24 @@ impl Engine {
         limit: usize,
     ) -> Result<Sweep> {
         let store = &self.inner.store;
-        let Some(answering_since) = store.answering_since(partition) else {
+        let Some(answering_since) = self.answering_since(partition) else {
             return Ok(Sweep::default());
         };
+        // What cannot be read stays where it is, and must not hide what is behind it.
+        let limit = limit + self.inner.unreadable.count();
         let scan = Scan::first(Index::new(class.index()), limit)
             .within(partition)
             .up_to(due_bound(self.due_until(partition)));
-        let due: Vec<Key> = store.scan(scan).await?.iter().filter_map(Entry::key).collect();
+        let due = store.scan(scan).await?;
         let due_entries = due.len();
-        let done = futures_util::stream::iter(due)
-            .map(|key| self.clone().do_due(key, Due { class, answering_since }));
+        let done = futures_util::stream::iter(due).map(|entry| async move {
+            let Some(key) = entry.key() else { return false };
+            let done = self.clone().do_due(key, Due { class, answering_since }).await;
+            if done.is_none() {
+                self.drop_orphans(&Index::new(class.index()), vec![entry]).await;
+            }
+            done.unwrap_or(true)
+        });
         let changed = done
             .buffer_unordered(AT_ONCE)
             .filter(|changed| std::future::ready(*changed))
@@ -204,19 +214,31 @@ impl Engine {
     /// Does what is due for these records.
     pub(super) async fn sweep_keys(&self, class: DueClass, keys: Vec<Key>) {
         for key in keys {
-            if let Some(answering_since) = self.inner.store.answering_since(self.partition(key)) {
+            if let Some(answering_since) = self.answering_since(self.partition(key)) {
                 self.clone().do_due(key, Due { class, answering_since }).await;
             }
         }
     }
 
-    /// Does what is due for one record; whether it changed.
-    async fn do_due(self, key: Key, due: Due) -> bool {
+    /// Ends what ran out of time before a worker took it.
+    pub(super) async fn end_overdue(&self, overdue: Vec<(DueClass, Key)>) {
+        let done = futures_util::stream::iter(overdue).map(|(class, key)| async move {
+            if let Some(answering_since) = self.inner.store.answering_since(self.partition(key)) {
+                self.clone().do_due(key, Due { class, answering_since }).await;
+            }
+        });
+        done.buffer_unordered(AT_ONCE).collect::<()>().await;
+    }
+
+    /// Does what is due for one record; whether it changed, `None` where there is no record.
+    async fn do_due(self, key: Key, due: Due) -> Option<bool> {
         match self.apply_to_key(key, Command::Due(due)).await {
-            Ok(done) => done.is_some_and(|done| done.changed),
+            Ok(done) => done.map(|done| done.changed),
+            // It was noted where it was read.
+            Err(error) if error.reason == Reason::Internal => Some(false),
             Err(error) => {
-                tracing::warn!(class = due.class.as_str(), %error, "could not do what is due; trying again");
-                false
+                self.hampered("could not do what is due; trying again", &error);
+                Some(false)
             }
         }
     }

@@ -1,9 +1,11 @@
 //! Leases on their way to a worker.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use prost_types::Any;
 
+use super::seat::Seat;
 use super::view::payload;
 use super::{Engine, Reason, Result};
 use crate::operation::command::{Command, Proof, Release};
@@ -183,6 +185,24 @@ impl Engine {
         Ok(self.load(&Grant { key, operation: Box::new(operation) }).await?)
     }
 
+    /// Gives back what was leased for a worker that is gone.
+    pub(super) fn take_back(&self, seat: &Arc<Seat>, unheard: Vec<Grant>) {
+        for grant in &unheard {
+            self.inner.held.leave(grant.key, seat);
+        }
+        self.release_unseen(unheard);
+    }
+
+    /// A lease that may be handed on: its deadline has not passed while it was written. Else it goes back, and ends unseen.
+    pub(super) fn in_time(&self, grant: Grant) -> Option<Grant> {
+        let now = self.inner.store.now(self.partition(grant.key));
+        if grant.operation.deadline_passed(now) {
+            self.release_unseen(vec![grant]);
+            return None;
+        }
+        Some(grant)
+    }
+
     /// Gives back what no worker has heard of.
     pub(super) fn release_unseen(&self, grants: Vec<Grant>) {
         for grant in grants {
@@ -200,8 +220,13 @@ impl Engine {
                 let command = Command::Release(Box::new(release));
                 let released = engine.apply_to_key(grant.key, command).await;
                 // A lease that is no more, or never was, needs no giving back.
-                if let Err(error) = released.map(drop).or_else(|error| if error.reason == Reason::LeaseLost { Ok(()) } else { Err(error) }) {
-                    tracing::warn!(%error, "cannot give back a lease that its worker never saw; it will expire");
+                if let Err(error) = released.map(drop).or_else(|error| {
+                    if error.reason == Reason::LeaseLost { Ok(()) } else { Err(error) }
+                }) {
+                    engine.hampered(
+                        "cannot give back a lease that its worker never saw; it will expire",
+                        &error,
+                    );
                 }
             });
         }

@@ -8,13 +8,15 @@ use prost_types::Any;
 use super::caller::{Caller, Permission};
 use super::error::{Error, Result};
 use super::view::{View, payload};
-use super::{Done, Engine, random};
+use super::{Done, Engine, Reason, random};
 use crate::limits::MAX_WAIT;
 use crate::operation::command::{Command, Delete, Pause, Resume};
+use crate::operation::lease::Answer;
 use crate::operation::name::Name;
 use crate::operation::{Record, Rejection};
 use crate::proto::google::longrunning::Operation as Published;
 use crate::record::operation::{Slot, glance};
+use crate::store::StoreError;
 
 impl Engine {
     /// The operation now.
@@ -26,8 +28,12 @@ impl Engine {
     /// What callers poll for: the message alone, which in most records needs no more than a glance.
     pub async fn poll(&self, caller: &Caller, name: &Name) -> Result<Published> {
         self.inner.policy.authorise(caller, Permission::Read, name.parent())?;
-        let found = self.inner.store.get(&[self.key(name)]).await?.pop().flatten();
-        match found.as_ref().and_then(glance) {
+        let found = match self.inner.store.get(&[self.key(name)]).await {
+            // The longer way notes what is wrong with it.
+            Err(StoreError::Damaged(_)) => None,
+            found => found?.pop().flatten(),
+        };
+        match found.as_ref().and_then(glance).filter(|published| published.name == name.as_str()) {
             Some(published) => Ok(published),
             None => Ok(self.view(name).await?.published.clone()),
         }
@@ -67,6 +73,7 @@ impl Engine {
             ended = done => ended,
             () = self.idle_for(timeout.min(MAX_WAIT)) => None,
             () = self.drained() => None,
+            error = self.store_lost(self.partition(self.key(name))) => return Err(error),
         };
         let newest = ended.or_else(|| interest.newest.borrow().clone());
         match newest {
@@ -84,7 +91,16 @@ impl Engine {
     /// Is no longer interested in it.
     pub async fn delete(&self, caller: &Caller, name: &Name) -> Result<Done> {
         self.inner.policy.authorise(caller, Permission::Write, name.parent())?;
-        self.apply(name, Command::Delete(Delete { nonce: random() })).await
+        match self.apply(name, Command::Delete(Delete { nonce: random() })).await {
+            Err(error) if error.reason == Reason::Internal => {
+                if !self.delete_unreadable(name).await? {
+                    return Err(error);
+                }
+                let now = self.inner.store.now(self.partition(self.key(name)));
+                Ok(Done { record: None, answer: Answer::default(), changed: true, time: now })
+            }
+            done => done,
+        }
     }
 
     /// Parks it.

@@ -186,11 +186,18 @@ impl Transaction for Batch {
 
     fn decide(
         &mut self,
+        engine: &Engine,
         before: Option<&Before<Record>>,
         certain: bool,
         now: Timestamp,
     ) -> Decision<Record> {
         let Some(before) = before else { return Decision::Keep };
+        for step in &mut self.steps {
+            // Whether the server stood still is known better by now.
+            if let Some(due) = engine.due_now(self.key, &step.command) {
+                step.command = due;
+            }
+        }
         let commands = self.steps.iter().map(|step| &step.command);
         let turn = apply_in_turn(&before.record, commands, now);
         let refused = |(step, answer): (&Step, &std::result::Result<_, _>)| {

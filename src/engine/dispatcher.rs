@@ -18,10 +18,10 @@ use super::{Engine, random};
 use crate::clock::Timestamp;
 use crate::limits::MAX_REPLY_BYTES;
 use crate::operation::command::{Command, Take};
-use crate::operation::entries::ready_index;
+use crate::operation::entries::{DueClass, ready_index};
 use crate::operation::lease::Token;
 use crate::operation::{Applied, Record, apply};
-use crate::record::{self, Before, Change};
+use crate::record::{Before, Change};
 use crate::store::{CommitError, Entry, Index, Key, Scan, StoreError};
 
 /// The dispatchers of one server, by queue.
@@ -64,6 +64,17 @@ struct Candidate {
     offer: usize,
     /// It turned out that it cannot be leased.
     refused: bool,
+}
+
+/// What one look makes of the head of the queue.
+struct Decided {
+    candidates: Vec<Candidate>,
+    /// How much of it nobody can take.
+    unfit: usize,
+    /// What ran out of time while it waited, and by which bound.
+    overdue: Vec<(DueClass, Key)>,
+    /// What has an entry but no record.
+    orphans: Vec<Key>,
 }
 
 impl Dispatchers {
@@ -227,7 +238,7 @@ impl Engine {
             dispatcher.end_look(offers, &[]);
             return Ok(Round { served: false, raced: false, unfit: 0 });
         }
-        let (candidates, unfit) = self.decide(&offers, &keys).await?;
+        let Decided { candidates, unfit, overdue, orphans } = self.decide(&offers, &keys).await?;
         let taken = self.take_all(&offers, candidates).await;
         let got: Vec<bool> = taken.grants.iter().map(|grants| !grants.is_empty()).collect();
         let served = got.contains(&true);
@@ -236,25 +247,35 @@ impl Engine {
             self.take_back(&offer.seat, unheard);
         }
         dispatcher.end_look(offers, &got);
+        self.end_overdue(overdue).await;
+        let orphan = |entry: &Entry| entry.key().is_some_and(|key| orphans.contains(&key));
+        let orphans = entries.into_iter().filter(orphan).collect();
+        self.drop_orphans(&Index::new(ready_index(&dispatcher.queue)), orphans).await;
         let raced = unfit > 0 || taken.raced;
         taken.outage.map_or(Ok(Round { served, raced, unfit }), Err)
     }
 
     /// Reads what is at the head of the queue and gives it to those who wait, first come, first served, and to each no more than
-    /// a reply holds. Also counts what nobody can take.
+    /// a reply holds. What nobody can take is counted.
     async fn decide(
         &self,
         offers: &[Offer],
         keys: &[Key],
-    ) -> std::result::Result<(Vec<Candidate>, usize), StoreError> {
+    ) -> std::result::Result<Decided, StoreError> {
         let store = &self.inner.store;
         let (mut waiting, mut given, mut bytes, mut unfit) = (0, 0, 0, 0);
-        let records = store.get(keys).await?;
-        let mut candidates = Vec::with_capacity(keys.len());
+        let records = self.read_each::<Record>(keys).await?;
+        let (mut candidates, mut overdue) = (Vec::with_capacity(keys.len()), Vec::new());
+        let mut orphans = Vec::new();
         for (key, record) in keys.iter().zip(records) {
-            let Some(before) = record.as_ref().and_then(readable) else {
-                unfit += 1;
-                continue;
+            // What cannot be read must not keep everything behind it in the queue from being taken.
+            let before = match record {
+                Ok(Some(before)) => before,
+                nothing => {
+                    unfit += 1;
+                    orphans.extend(nothing.is_ok().then_some(*key));
+                    continue;
+                }
             };
             let size = before.record.operation().map_or(0, weight);
             let room = offers.get(waiting).map_or(0, Offer::room);
@@ -276,9 +297,11 @@ impl Engine {
                 (given, bytes) = (given + 1, bytes + size);
             } else {
                 unfit += 1;
+                let late = before.record.operation().and_then(|operation| operation.overdue(now));
+                overdue.extend(late.map(|class| (class, *key)));
             }
         }
-        Ok((candidates, unfit))
+        Ok(Decided { candidates, unfit, overdue, orphans })
     }
 
     /// Commits the leases.
@@ -307,10 +330,10 @@ impl Engine {
         taken: &mut Taken,
     ) -> Option<Grant> {
         let Candidate { key, change, refused, .. } = candidate;
-        match ended {
-            Ended::Written { record, .. } => record.and_then(|record| Grant::new(key, record)),
+        let record = match ended {
+            Ended::Written { record, .. } => record,
             // The store had taken it without saying so.
-            Ended::Kept { before: Some(before), .. } if !refused => Grant::new(key, before.record),
+            Ended::Kept { before: Some(before), .. } if !refused => Some(before.record),
             Ended::Failed(CommitError::Unavailable(error)) => {
                 let lost = change.and_then(|change| change.main);
                 let lost = lost.and_then(|record| Grant::new(key, record));
@@ -319,11 +342,12 @@ impl Engine {
                 None
             }
             // Another worker has it.
-            Ended::Kept { .. } | Ended::Failed(_) | Ended::Unknown => {
+            Ended::Kept { .. } | Ended::Failed(_) | Ended::Unknown | Ended::Unreadable => {
                 taken.raced = true;
                 None
             }
-        }
+        };
+        record.and_then(|record| Grant::new(key, record)).and_then(|grant| self.in_time(grant))
     }
 
     /// Before a lease is committed for a stream: from then on it hears of all that happens to it.
@@ -331,14 +355,6 @@ impl Engine {
         if seat.holder.is_some() {
             self.inner.held.enter(key, seat);
         }
-    }
-
-    /// Gives back what was leased for a worker that is gone.
-    pub(super) fn take_back(&self, seat: &Arc<Seat>, unheard: Vec<Grant>) {
-        for grant in &unheard {
-            self.inner.held.leave(grant.key, seat);
-        }
-        self.release_unseen(unheard);
     }
 
     /// Ends a dispatcher in whose line nobody is.
@@ -365,6 +381,7 @@ impl Transaction for Candidate {
 
     fn decide(
         &mut self,
+        _engine: &Engine,
         before: Option<&Before<Record>>,
         certain: bool,
         now: Timestamp,
@@ -485,15 +502,6 @@ impl Dispatcher {
             seat.dismiss(Err(error.clone().into()));
         }
     }
-}
-
-/// A record that can be read. One that cannot must not keep everything behind it in the queue from being taken.
-fn readable(found: &crate::store::Record) -> Option<Before<Record>> {
-    record::read(found)
-        .inspect_err(
-            |error| tracing::error!(%error, "passing over what is ready but cannot be read"),
-        )
-        .ok()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -19,6 +19,8 @@ pub enum Reason {
     /// A whole feature that is not there; known as UNIMPLEMENTED, and its code is that too.
     NotSupported,
     LimitExceeded,
+    /// What is in flight takes as much memory as it may; known as LIMIT_EXCEEDED, and passes.
+    Overloaded,
     ServerDraining,
     Internal,
     OperationNotFound,
@@ -47,12 +49,13 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, for the tests that hold documents and projections to this list.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::InvalidName,
         Self::InvalidArgument,
         Self::Unimplemented,
         Self::NotSupported,
         Self::LimitExceeded,
+        Self::Overloaded,
         Self::ServerDraining,
         Self::Internal,
         Self::OperationNotFound,
@@ -81,7 +84,7 @@ impl Reason {
             Self::InvalidName => "INVALID_NAME",
             Self::InvalidArgument => "INVALID_ARGUMENT",
             Self::Unimplemented | Self::NotSupported => "UNIMPLEMENTED",
-            Self::LimitExceeded => "LIMIT_EXCEEDED",
+            Self::LimitExceeded | Self::Overloaded => "LIMIT_EXCEEDED",
             Self::ServerDraining => "SERVER_DRAINING",
             Self::Internal => "INTERNAL",
             Self::OperationNotFound => "OPERATION_NOT_FOUND",
@@ -118,7 +121,7 @@ impl Reason {
             | Self::TypeMismatch
             | Self::PayloadTooLarge => Code::InvalidArgument,
             Self::NotSupported => Code::Unimplemented,
-            Self::ServerDraining | Self::StoreUnavailable | Self::WorkerLost => Code::Unavailable,
+            Self::Overloaded | Self::ServerDraining | Self::StoreUnavailable | Self::WorkerLost => Code::Unavailable,
             Self::Internal => Code::Internal,
             Self::OperationNotFound | Self::OperationExpired | Self::OperationDeleted | Self::ServiceNotFound => Code::NotFound,
             Self::OperationAlreadyExists | Self::NameExpired | Self::NameDeleted => Code::AlreadyExists,
@@ -211,6 +214,14 @@ impl Error {
         error
     }
 
+    /// A record that cannot be read; that was noted where it was found.
+    pub fn unreadable() -> Box<Self> {
+        Self::new(
+            Reason::Internal,
+            "the record of this operation cannot be read; the server's log has the cause, and deleting the operation removes it",
+        )
+    }
+
     /// Something that cannot be; the cause is in the log.
     pub fn internal(cause: &dyn std::fmt::Display) -> Box<Self> {
         tracing::error!(%cause, "internal error");
@@ -240,11 +251,22 @@ impl From<StoreError> for Box<Error> {
     fn from(error: StoreError) -> Self {
         match &error {
             StoreError::Damaged(_) | StoreError::Newer(_) => Error::internal(&error),
-            StoreError::Away(_) | StoreError::Foreign(_) | StoreError::Closed => {
-                tracing::warn!(cause = %error, "the store is unavailable");
+            // The store says once that it has become so.
+            StoreError::Full(message) => {
+                let mut unavailable = Error::new(Reason::StoreUnavailable, message.clone());
+                unavailable.retry_delay = Some(error.retry_delay());
+                unavailable
+            }
+            StoreError::Away(_)
+            | StoreError::Foreign(_)
+            | StoreError::Unfit(_)
+            | StoreError::Closed => {
                 let message = match &error {
                     StoreError::Foreign(_) => {
                         "the store no longer holds this server's data; its operator must act"
+                    }
+                    StoreError::Unfit(_) => {
+                        "the store takes no writes now; its operator must act, the server's log and /readyz say why"
                     }
                     _ => "the store does not answer; ask again",
                 };
@@ -283,6 +305,10 @@ impl From<Rejection> for Box<Error> {
                 Error::about(Reason::LimitExceeded, &name, message)
                     .with("what", what)
                     .with("limit", limit)
+            }
+            Rejection::DeadlinePassed { name, .. } => {
+                Error::about(Reason::InvalidArgument, &name, message)
+                    .with("field", "options.deadline_time")
             }
             Rejection::NotReady(name) => Error::about(Reason::InvalidState, &name, message),
         }

@@ -1,9 +1,10 @@
 //! Which stream of this server holds what, so that a request to cancel, or the loss of a lease, reaches its worker at once.
 //!
-//! An entry is made before the commit that gives the lease: nothing that happens afterwards can be missed.
+//! A stream's seat enters before the commit that gives it a lease: it can miss nothing that happens afterwards. It leaves when
+//! that commit is refused or the lease ends. An entry takes nothing from the other seats of the same operation: each hears all
+//! news, and tells by token and holder whether it is about its own lease.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::seat::Seat;
@@ -11,14 +12,16 @@ use crate::operation::lease::{Holder, Token};
 use crate::operation::{Operation, State};
 use crate::store::{Key, Keyspace, Partition};
 
-/// The streams' seats, by the key of what they hold.
+/// The streams' seats, by the key of what they hold or are about to hold.
 #[derive(Default)]
 pub(super) struct Held {
     posts: Mutex<HashMap<Key, Post>>,
 }
 
+#[derive(Default)]
 struct Post {
-    seat: Arc<Seat>,
+    /// Mostly one. A seat is in here once for each lease that it holds or may be about to get.
+    seats: Vec<Arc<Seat>>,
     /// The newest revision that is known of here.
     newest: u64,
 }
@@ -30,8 +33,6 @@ pub(super) enum News {
     Changed(Key, u64),
     /// This is how it stands.
     Stands(Key, Standing),
-    /// Another stream of this server holds it now.
-    TakenOver(Key),
 }
 
 /// What matters to the holder of a lease.
@@ -72,32 +73,26 @@ impl Standing {
 }
 
 impl Held {
-    /// That seat is about to hold it.
+    /// That seat may be about to hold it.
     pub(super) fn enter(&self, key: Key, seat: &Arc<Seat>) {
-        let before = self.posts().insert(key, Post { seat: seat.clone(), newest: 0 });
-        if let Some(before) = before.filter(|before| !Arc::ptr_eq(&before.seat, seat)) {
-            before.seat.tell(News::TakenOver(key));
-        }
+        self.posts().entry(key).or_default().seats.push(seat.clone());
     }
 
-    /// The same, unless somebody here holds it already.
-    pub(super) fn enter_if_absent(&self, key: Key, seat: &Arc<Seat>) -> bool {
-        match self.posts().entry(key) {
-            Entry::Vacant(vacant) => {
-                vacant.insert(Post { seat: seat.clone(), newest: 0 });
-                true
-            }
-            Entry::Occupied(_) => false,
-        }
-    }
-
-    /// That seat holds it no more.
+    /// That seat does not get it, or holds it no more: undoes one [`Self::enter`].
     pub(super) fn leave(&self, key: Key, seat: &Arc<Seat>) {
-        if let Entry::Occupied(post) = self.posts().entry(key)
-            && Arc::ptr_eq(&post.get().seat, seat)
-        {
-            post.remove();
+        let mut posts = self.posts();
+        let Some(post) = posts.get_mut(&key) else { return };
+        if let Some(place) = post.seats.iter().position(|other| Arc::ptr_eq(other, seat)) {
+            post.seats.swap_remove(place);
         }
+        if post.seats.is_empty() {
+            posts.remove(&key);
+        }
+    }
+
+    /// Whether a stream of this server holds it, or may be about to.
+    pub(super) fn contains(&self, key: Key) -> bool {
+        self.posts().contains_key(&key)
     }
 
     /// The newest revision that is known of.
@@ -126,7 +121,7 @@ impl Held {
             if partitions.contains(&keyspace.partition(*key)) {
                 // The store may have gone back: what comes now counts, whatever its revision.
                 post.newest = 0;
-                post.seat.tell(News::Changed(*key, u64::MAX));
+                post.tell(News::Changed(*key, u64::MAX));
             }
         }
     }
@@ -135,12 +130,21 @@ impl Held {
         let mut posts = self.posts();
         let Some(post) = posts.get_mut(&key).filter(|post| post.newest < revision) else { return };
         post.newest = revision;
-        let seat = post.seat.clone();
-        drop(posts);
-        seat.tell(news);
+        post.tell(news);
     }
 
     fn posts(&self) -> MutexGuard<'_, HashMap<Key, Post>> {
         self.posts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Post {
+    /// Tells each seat once.
+    fn tell(&self, news: News) {
+        for (place, seat) in self.seats.iter().enumerate() {
+            if !self.seats[..place].iter().any(|told| Arc::ptr_eq(told, seat)) {
+                seat.tell(news);
+            }
+        }
     }
 }

@@ -14,7 +14,7 @@ use super::error::{Error, Result};
 use super::metrics::Present;
 use super::view::View;
 use crate::operation::{Record, Rejection};
-use crate::record::{self, Note};
+use crate::record::Note;
 use crate::store::{Event, Key, Partition, StoreError};
 
 /// What is known of an operation.
@@ -129,21 +129,23 @@ impl Engine {
         let keyspace = store.keyspace();
         let generations: Vec<u64> =
             keys.iter().map(|key| self.inner.hub.generation(keyspace.partition(*key))).collect();
-        let records = store.get(keys).await?;
+        let records = self.read_each(keys).await?;
         for ((key, generation), record) in keys.iter().zip(generations).zip(records) {
             let (revision, state) = match record {
                 // Older than whatever may be started under that name.
-                None => (
+                Ok(None) => (
                     0,
                     Err(Error::new(super::Reason::OperationNotFound, "there is no such operation")),
                 ),
-                Some(record) => match self.see(*key, &record).await? {
+                // Told to those who follow it, and to nobody else.
+                Err(damage) => (damage.revision, Err(Error::unreadable())),
+                Ok(Some(before)) => match self.see(*key, before.record).await? {
                     // Trouble passes, and what is offered stays until the operation changes.
                     Err(trouble) if trouble.reason == super::Reason::StoreUnavailable => {
                         self.inner.hub.refresh(*key);
                         continue;
                     }
-                    state => (record.visible_revision, state),
+                    state => (before.stamps.visible, state),
                 },
             };
             self.inner.hub.offer(*key, generation, revision, state);
@@ -151,16 +153,12 @@ impl Engine {
         Ok(())
     }
 
-    /// What callers see of a record. What cannot be read is told to those who follow it, and to nobody else.
+    /// What callers see of a record.
     async fn see(
         &self,
         key: Key,
-        record: &crate::store::Record,
+        record: Record,
     ) -> std::result::Result<Result<Arc<View>>, StoreError> {
-        let record = match record::read::<Record>(record) {
-            Ok(before) => before.record,
-            Err(damaged) => return Ok(Err(damaged.into())),
-        };
         if let Some(gone) =
             record.gone(self.inner.store.now(self.inner.store.keyspace().partition(key)))
         {
@@ -238,7 +236,7 @@ impl Engine {
             match self.sight(keys).await {
                 Ok(()) => {}
                 Err(error @ StoreError::Away(_)) => {
-                    tracing::warn!(%error, "cannot read what is being watched; trying again");
+                    tracing::debug!(%error, "cannot read what is being watched; trying again");
                     lock(&hub.stale).extend(keys);
                     self.inner.clock.sleep(PAUSE).await;
                     hub.refresh.notify_one();

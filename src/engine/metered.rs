@@ -1,4 +1,4 @@
-//! The store as the engine sees it: what goes wrong in it is counted, in one place.
+//! The store as the engine sees it: what goes wrong in it is counted and logged, and what takes long is noticed, in one place.
 
 use std::sync::Arc;
 
@@ -6,21 +6,38 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::metrics::Metrics;
+use super::steady::Steady;
 use crate::clock::Timestamp;
 use crate::store::{
     BodyKey, CommitError, Committed, Durability, Entry, Feed, Key, Keyspace, Partition, Record,
     Scan, Store, StoreError, WriteSet,
 };
+use crate::throttle::Throttle;
 
 /// Passes everything on, and counts refusals.
 pub(super) struct Metered {
     pub(super) store: Arc<dyn Store>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) throttle: Arc<Throttle>,
+    pub(super) steady: Arc<Steady>,
 }
 
 impl Metered {
     fn noting<T>(&self, answer: Result<T, StoreError>) -> Result<T, StoreError> {
-        answer.inspect_err(|error| self.metrics.unanswered(error))
+        answer.inspect_err(|error| {
+            self.metrics.unanswered(error);
+            self.tell(error);
+        })
+    }
+
+    /// The one place where trouble with the store is logged: whatever meets it would say the same again and again.
+    fn tell(&self, error: &StoreError) {
+        if matches!(error, StoreError::Damaged(_) | StoreError::Newer(_)) {
+            return;
+        }
+        if let Some(left_out) = self.throttle.admit("store") {
+            tracing::warn!(cause = %error, left_out, "the store is unavailable");
+        }
     }
 }
 
@@ -35,6 +52,7 @@ impl Store for Metered {
     }
 
     async fn get(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, StoreError> {
+        let _under_way = self.steady.call();
         self.noting(self.store.get(keys).await)
     }
 
@@ -43,9 +61,14 @@ impl Store for Metered {
     }
 
     async fn commit(&self, sets: Vec<WriteSet>) -> Vec<Result<Committed, CommitError>> {
+        let under_way = self.steady.call();
         let results = self.store.commit(sets).await;
+        drop(under_way);
         results.iter().filter_map(|result| result.as_ref().err()).for_each(|error| {
             self.metrics.refused(error);
+            if let CommitError::Unavailable(error) = error {
+                self.tell(error);
+            }
         });
         results
     }

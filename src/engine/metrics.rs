@@ -30,6 +30,7 @@ pub(super) struct Metrics {
     pub(super) watchers: Gauge,
     conflicts: Counter,
     unavailable: Counter,
+    pub(super) unreadable: Gauge,
 }
 
 /// Operations that ended, by how.
@@ -88,6 +89,11 @@ impl Metrics {
                 its,
                 "store_unavailable",
                 "Calls that the store did not answer, or refused as a whole",
+            ),
+            unreadable: gauge(
+                its,
+                "unreadable_records",
+                "Records that this server met and could not read",
             ),
             registry,
         }
@@ -157,7 +163,11 @@ impl Metrics {
     /// The store gave no answer.
     pub(super) fn unanswered(&self, error: &StoreError) {
         match error {
-            StoreError::Away(_) | StoreError::Foreign(_) | StoreError::Closed => {
+            StoreError::Away(_)
+            | StoreError::Foreign(_)
+            | StoreError::Unfit(_)
+            | StoreError::Full(_)
+            | StoreError::Closed => {
                 self.unavailable.inc();
             }
             // One record cannot be read; the store is there.

@@ -17,10 +17,12 @@ mod pace;
 mod page_token;
 mod pages;
 mod ranks;
+mod reading;
 mod recent;
 mod seat;
 mod settings;
 mod starts;
+mod steady;
 pub mod stream;
 pub mod tasks;
 #[cfg(test)]
@@ -34,13 +36,14 @@ use std::sync::Arc;
 
 use crate::clock::Clock;
 use crate::store::{Key, Partition, Store};
+use crate::throttle::Throttle;
 
 pub use self::agents::{Janitor, Reaper, Scheduler, Sweep};
 pub use self::batch::{LeaseBatch, Leased};
 pub use self::caller::{Caller, Permission, Policy};
 pub use self::commands::Done;
 pub use self::error::{Error, Reason, Result};
-pub use self::pages::{ListPage, ListQuery};
+pub use self::pages::{ListPage, ListQuery, Listed};
 pub use self::ranks::Herald;
 pub use self::settings::Settings;
 pub use self::starts::{StartRequest, Started};
@@ -56,6 +59,7 @@ use self::metrics::Metrics;
 use self::pace::Pace;
 use self::ranks::Ranks;
 use self::recent::Recent;
+use self::steady::Steady;
 use self::tasks::Tasks;
 
 /// The engine of one server. Clones are the same engine.
@@ -70,12 +74,15 @@ struct Inner {
     policy: Policy,
     hub: Hub,
     metrics: Arc<Metrics>,
+    throttle: Arc<Throttle>,
     dispatchers: Dispatchers,
     held: Held,
     settings: Settings,
     pace: Pace,
     ranks: Ranks,
     recent: Recent,
+    unreadable: reading::Unreadable,
+    steady: Arc<Steady>,
     scheduler_wake: tokio::sync::Notify,
     tasks: Tasks,
     draining: tokio_util::sync::CancellationToken,
@@ -98,7 +105,14 @@ impl Engine {
         let partitions = store.keyspace().partitions();
         let hub = Hub::new(partitions);
         let metrics = Arc::new(Metrics::new());
-        let store: Arc<dyn Store> = Arc::new(Metered { store, metrics: metrics.clone() });
+        let throttle = Arc::new(Throttle::new(Arc::clone(&clock)));
+        let steady = Arc::new(Steady::new(Arc::clone(&clock), partitions));
+        let store: Arc<dyn Store> = Arc::new(Metered {
+            store,
+            metrics: metrics.clone(),
+            throttle: Arc::clone(&throttle),
+            steady: Arc::clone(&steady),
+        });
         let engine = Self {
             inner: Arc::new(Inner {
                 store,
@@ -106,12 +120,15 @@ impl Engine {
                 policy: Policy::default(),
                 hub,
                 metrics,
+                throttle,
                 dispatchers: Dispatchers::default(),
                 held: Held::default(),
                 settings,
                 pace: Pace::default(),
                 ranks: Ranks::new(partitions),
                 recent: Recent::default(),
+                unreadable: reading::Unreadable::default(),
+                steady,
                 scheduler_wake: tokio::sync::Notify::new(),
                 tasks: Tasks::default(),
                 draining: tokio_util::sync::CancellationToken::new(),
@@ -154,6 +171,15 @@ impl Engine {
         self.flush_all_progress().await;
         self.take_leave().await;
         self.inner.store.close().await;
+    }
+
+    /// Says that background work has failed. Where it is for the store, [`Metered`] says so for all.
+    fn hampered(&self, what: &'static str, error: &Error) {
+        if error.reason == Reason::StoreUnavailable {
+            tracing::debug!(%error, "{what}");
+        } else if let Some(left_out) = self.inner.throttle.admit(what) {
+            tracing::warn!(%error, left_out, "{what}");
+        }
     }
 
     fn partition(&self, key: Key) -> Partition {

@@ -2,7 +2,7 @@
 //!
 //! The first report is committed at once; on a stream the commit that made the lease counts as the first. What is held back
 //! goes out with the next commit of the same lease, or by itself once the interval is over; it is dropped where the lease has
-//! ended by then. Its worker was told that it arrived: where the store is away it waits, and nothing goes past it.
+//! ended by then. A unary worker's report is held back only by a server that knows of no other. Its worker was told that it arrived: where the store is away it waits, and nothing goes past it.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

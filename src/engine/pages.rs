@@ -8,14 +8,13 @@ use bytes::Bytes;
 use prost::Message;
 
 use super::caller::{Caller, Permission};
-use super::error::Result;
+use super::error::{Reason, Result};
 use super::view::View;
 use super::{Engine, page_token};
-use crate::limits::MAX_REPLY_BYTES;
+use crate::limits::{MAX_PASSED_OVER, MAX_REPLY_BYTES};
 use crate::operation::entries::{LIST, parent_prefix};
 use crate::operation::name::ParentPattern;
 use crate::operation::{Operation, Record};
-use crate::record;
 use crate::store::{Entry, Index, Key, Partition, Scan};
 
 /// What to list.
@@ -27,6 +26,27 @@ pub struct ListQuery {
     pub page_size: usize,
     /// Where the last page ended; empty for the first.
     pub page_token: String,
+    /// What the reply carries of each.
+    pub listed: Listed,
+}
+
+/// What a list is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listed {
+    /// Operations.
+    Operations,
+    /// Records, with their operations.
+    Records,
+}
+
+impl Listed {
+    fn bytes(self, view: &View) -> usize {
+        let record = match self {
+            Self::Operations => 0,
+            Self::Records => view.operation.record().encoded_len() + FRAME,
+        };
+        view.published.encoded_len() + record + FRAME
+    }
 }
 
 /// A page.
@@ -51,7 +71,7 @@ impl Engine {
             }
         };
         let mut page = ListPage::default();
-        let mut bytes = 0;
+        let (mut bytes, mut passed_over) = (0, 0);
         let seal =
             |position: &[u8]| page_token::seal(keyspace, query.parent.as_str(), position, now);
         loop {
@@ -70,12 +90,14 @@ impl Engine {
                     None => None,
                 };
                 if let Some(view) = view {
-                    bytes += view.published.encoded_len() + FRAME;
+                    bytes += query.listed.bytes(&view);
                     if bytes > MAX_REPLY_BYTES && !page.views.is_empty() {
                         page.next_page_token = seal(after.as_deref().unwrap_or_default())?;
                         return Ok(page);
                     }
                     page.views.push(view);
+                } else {
+                    passed_over += 1;
                 }
                 after = Some(entry.member);
             }
@@ -84,6 +106,10 @@ impl Engine {
                 return Ok(page);
             }
             if exhausted {
+                return Ok(page);
+            }
+            if passed_over >= MAX_PASSED_OVER {
+                page.next_page_token = seal(after.as_deref().unwrap_or_default())?;
                 return Ok(page);
             }
         }
@@ -164,18 +190,21 @@ impl Engine {
     /// The operation of each entry; nothing where callers see none.
     async fn operations(&self, entries: Vec<Entry>) -> Result<Vec<(Entry, Option<Operation>)>> {
         let keys: Vec<Key> = entries.iter().filter_map(Entry::key).collect();
-        let records = self.inner.store.get(&keys).await?;
-        let mut operations = Vec::with_capacity(entries.len());
+        let records = self.read_each(&keys).await?;
+        let (mut operations, mut orphans) = (Vec::with_capacity(entries.len()), Vec::new());
         for (entry, record) in entries.into_iter().zip(records) {
-            let record = record.as_ref().map(record::read::<Record>).transpose()?;
             let now = self.inner.store.now(entry.partition);
-            let operation = match record.map(|before| before.record) {
+            if matches!(record, Ok(None)) {
+                orphans.push(entry.clone());
+            }
+            let operation = match record.ok().flatten().map(|before| before.record) {
                 Some(record) if record.gone(now).is_some() => None,
                 Some(Record::Operation(operation)) => Some(*operation),
                 _ => None,
             };
             operations.push((entry, operation));
         }
+        self.drop_orphans(&Index::new(LIST), orphans).await;
         Ok(operations)
     }
 
@@ -188,6 +217,11 @@ impl Engine {
         match self.view(&name).await {
             Ok(view) => Ok(Some(view)),
             Err(error) if error.reason.code() == Code::NotFound => Ok(None),
+            // A payload is gone: it costs only its operation.
+            Err(error) if error.reason == Reason::Internal => {
+                self.note_unreadable(self.key(&name), &error.message);
+                Ok(None)
+            }
             Err(error) => Err(error),
         }
     }

@@ -8,13 +8,16 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::Engine;
-use super::error::Result;
+use super::error::{Error, Result};
 use super::random;
 use super::transact::{Assumed, Commit, Decision, Ended, Observed, Transaction};
 use crate::clock::Timestamp;
+use crate::operation::Stamps;
 use crate::record::server::{self, Server, ServerId};
 use crate::record::{self, Before, Change};
-use crate::store::{CommitError, Entry, Index, Key, Keyspace, Partition, Scan, StoreError};
+use crate::store::{
+    CommitError, Entry, Index, Key, Keyspace, Partition, Record as Stored, Scan, StoreError,
+};
 
 /// Tells the other servers that this one is there, and learns of them.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +28,8 @@ pub(super) struct Ranks {
     id: ServerId,
     /// By partition; 0 is first.
     by_partition: Vec<AtomicU8>,
+    /// No other server is known.
+    alone: AtomicBool,
     /// There may be a record of this server.
     announced: AtomicBool,
     /// When the other servers were last known, in microseconds as the engine's clock counts elapsed time.
@@ -37,6 +42,7 @@ impl Ranks {
         Self {
             id: ServerId(random()),
             by_partition: (0..partitions).map(|_| AtomicU8::new(0)).collect(),
+            alone: AtomicBool::new(true),
             announced: AtomicBool::new(false),
             known: AtomicU64::new(0),
         }
@@ -49,6 +55,7 @@ impl Ranks {
 
     /// Ranks this server among these others.
     fn set(&self, keyspace: &Keyspace, others: &[ServerId]) {
+        self.alone.store(others.is_empty(), Ordering::Relaxed);
         for (partition, rank) in keyspace.all().zip(&self.by_partition) {
             let own = (score(keyspace, self.id, partition), self.id);
             let higher =
@@ -74,6 +81,11 @@ impl Engine {
     /// How many live servers come before this one in a partition; 0 where it is the first, or knows of no other.
     pub fn rank(&self, partition: Partition) -> u32 {
         self.inner.ranks.of(partition)
+    }
+
+    /// Whether this server knows of no other.
+    pub fn is_alone(&self) -> bool {
+        self.inner.ranks.alone.load(Ordering::Relaxed)
     }
 
     /// Whether this server ranks first everywhere, as it does when it is alone.
@@ -107,7 +119,10 @@ impl Engine {
         self.inner.tasks.spawn("herald", async move {
             loop {
                 if let Err(error) = engine.beat().await {
-                    tracing::warn!(%error, "could not tell other servers of this one");
+                    engine.hampered(
+                        "could not tell other servers of this one",
+                        &Box::<Error>::from(error),
+                    );
                 }
                 engine.idle_for(BEAT).await;
             }
@@ -157,7 +172,7 @@ impl Engine {
         }
     }
 
-    /// The records of all servers that can be read.
+    /// The records of all servers. A damaged one still has a key and a revision, which is all that counts.
     pub(super) async fn servers(
         &self,
     ) -> std::result::Result<Vec<(Key, Before<Server>)>, StoreError> {
@@ -165,8 +180,18 @@ impl Engine {
         let scan = Scan::first(Index::new(server::SERVERS), AT_MOST).within(server::PARTITION);
         let keys: Vec<Key> = store.scan(scan).await?.iter().filter_map(Entry::key).collect();
         let records = store.get(&keys).await?;
-        let readable = |(key, found): (Key, Option<_>)| Some((key, record::read(&found?).ok()?));
-        Ok(keys.into_iter().zip(records).filter_map(readable).collect())
+        let read = |(key, found): (Key, Option<Stored>)| {
+            let found = found?;
+            match record::read(&found) {
+                Ok(before) => Some((key, before)),
+                Err(StoreError::Newer(_)) => None,
+                Err(_) => {
+                    let stamps = Stamps { revision: found.revision, ..Stamps::default() };
+                    Some((key, Before { record: Server { id: ServerId::of(key) }, stamps }))
+                }
+            }
+        };
+        Ok(keys.into_iter().zip(records).filter_map(read).collect())
     }
 
     /// Takes leave of the other servers. Where that fails they notice by themselves.
@@ -212,6 +237,7 @@ impl Transaction for Sign {
 
     fn decide(
         &mut self,
+        _engine: &Engine,
         before: Option<&Before<Server>>,
         _certain: bool,
         _now: Timestamp,

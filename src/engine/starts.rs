@@ -73,6 +73,16 @@ struct Attempt {
     change: Option<Box<Change<Record>>>,
     /// The waiting worker that gets it with the same commit.
     offer: Option<Offer>,
+    /// Why it may not be started any more.
+    late: Option<Rejection>,
+}
+
+/// A start that was decided, and what may be done with it.
+enum Prepared {
+    /// It may be written.
+    Ready(Box<Attempt>),
+    /// It comes too late, unless the same request started it in time.
+    Late(Key, Box<Identity>, Rejection),
 }
 
 /// What tells a start from others under the same name.
@@ -115,7 +125,7 @@ impl Engine {
         caller: &Caller,
         requests: Vec<Result<StartRequest>>,
     ) -> Vec<Result<Started>> {
-        let attempts: Vec<Result<Attempt>> = requests
+        let attempts: Vec<Result<Prepared>> = requests
             .into_iter()
             .map(|request| self.prepare(caller, request?, First::Whoever))
             .collect();
@@ -127,23 +137,26 @@ impl Engine {
     }
 
     /// Writes them together.
-    async fn commit_starts(&self, attempts: Vec<Result<Attempt>>) -> Vec<Result<Started>> {
-        let (mut prepared, mut refused) = (Vec::new(), Vec::new());
+    async fn commit_starts(&self, attempts: Vec<Result<Prepared>>) -> Vec<Result<Started>> {
+        let (mut ready, mut others) = (Vec::new(), Vec::with_capacity(attempts.len()));
         for attempt in attempts {
             match attempt {
-                Ok(attempt) => {
-                    prepared.push(attempt);
-                    refused.push(None);
+                Ok(Prepared::Ready(attempt)) => {
+                    ready.push(*attempt);
+                    others.push(None);
                 }
-                Err(error) => refused.push(Some(error)),
+                Ok(Prepared::Late(key, identity, why)) => {
+                    others.push(Some(self.started_in_time(key, &identity, why).await));
+                }
+                Err(error) => others.push(Some(Err(error))),
             }
         }
-        let ends = self.transact(&mut prepared).await;
-        let mut ended = prepared.into_iter().zip(ends);
-        let mut started = Vec::with_capacity(refused.len());
-        for refusal in refused {
-            started.push(match refusal {
-                Some(error) => Err(error),
+        let ends = self.transact(&mut ready).await;
+        let mut ended = ready.into_iter().zip(ends);
+        let mut started = Vec::with_capacity(others.len());
+        for other in others {
+            started.push(match other {
+                Some(result) => result,
                 None => match ended.next() {
                     Some((attempt, ended)) => self.finish_start(attempt, ended).await,
                     None => Err(Error::draining()),
@@ -155,13 +168,19 @@ impl Engine {
 
     /// Checks a start without doing it: what it would be called, done, with an empty response (AIP-151).
     pub async fn validate_start(&self, caller: &Caller, request: StartRequest) -> Result<Name> {
-        let attempt = self.prepare(caller, request, First::Nobody)?;
-        match self.read::<Record>(attempt.key).await? {
-            None => Ok(attempt.identity.name),
-            Some(before) => self
-                .recognise(&attempt, before.record)
-                .await
-                .map(|started| started.view.operation.name.clone()),
+        let (key, identity) = match self.prepare(caller, request, First::Nobody)? {
+            Prepared::Ready(attempt) => (attempt.key, attempt.identity),
+            Prepared::Late(key, identity, why) => {
+                let started = self.started_in_time(key, &identity, why).await?;
+                return Ok(started.view.operation.name.clone());
+            }
+        };
+        match self.read::<Record>(key).await? {
+            None => Ok(identity.name),
+            Some(before) => {
+                let started = self.recognise(key, &identity, before.record).await?;
+                Ok(started.view.operation.name.clone())
+            }
         }
     }
 
@@ -171,13 +190,31 @@ impl Engine {
         request: StartRequest,
         first: First,
     ) -> Result<Started> {
-        let attempt = self.prepare(caller, request, first)?;
+        let attempt = match self.prepare(caller, request, first)? {
+            Prepared::Ready(attempt) => attempt,
+            Prepared::Late(key, identity, why) => {
+                return self.started_in_time(key, &identity, why).await;
+            }
+        };
         if attempt.offer.is_none() {
-            return self.commit_start(attempt).await;
+            return self.commit_start(*attempt).await;
         }
         let engine = self.clone();
-        let starting = async move { engine.commit_start(attempt).await };
+        let starting = async move { engine.commit_start(*attempt).await };
         self.see_through(starting).await.unwrap_or_else(|| Err(Error::draining()))
+    }
+
+    /// What the same request started before its deadline passed, or why there is nothing.
+    async fn started_in_time(
+        &self,
+        key: Key,
+        identity: &Identity,
+        why: Rejection,
+    ) -> Result<Started> {
+        match self.read::<Record>(key).await? {
+            Some(before) => self.recognise(key, identity, before.record).await,
+            None => Err(why.into()),
+        }
     }
 
     async fn commit_start(&self, mut attempt: Attempt) -> Result<Started> {
@@ -204,14 +241,16 @@ impl Engine {
         if request.options.schedule_time.is_some() {
             return None;
         }
+        // A worker holds it: this is a repeat of a start.
+        if self.inner.held.contains(key) {
+            return None;
+        }
         let offer = self.inner.dispatchers.eager(request.queue.as_str(), 1).pop()?;
-        // Somebody holds it: this is a repeat of a start.
-        let expected =
-            offer.seat.holder.is_none() || self.inner.held.enter_if_absent(key, &offer.seat);
-        expected.then_some(offer)
+        self.expect(key, &offer.seat);
+        Some(offer)
     }
 
-    fn prepare(&self, caller: &Caller, request: StartRequest, first: First) -> Result<Attempt> {
+    fn prepare(&self, caller: &Caller, request: StartRequest, first: First) -> Result<Prepared> {
         self.inner.policy.authorise(caller, Permission::Write, request.parent.as_str())?;
         if self.is_draining() {
             return Err(Error::draining());
@@ -250,12 +289,19 @@ impl Engine {
             trace_parent: request.trace_parent,
             lease,
         };
-        let change = start(command, self.inner.store.now(partition));
-        if change.is_err() {
-            self.forget_offer(key, offer.as_ref());
-        }
-        let change = Some(Box::new(change?.into()));
-        Ok(Attempt { key, identity, change, offer })
+        let change = match start(command, self.inner.store.now(partition)) {
+            Ok(change) => Some(Box::new(change.into())),
+            Err(why) => {
+                self.forget_offer(key, offer.as_ref());
+                return match why {
+                    Rejection::DeadlinePassed { .. } => {
+                        Ok(Prepared::Late(key, Box::new(identity), why))
+                    }
+                    why => Err(why.into()),
+                };
+            }
+        };
+        Ok(Prepared::Ready(Box::new(Attempt { key, identity, change, offer, late: None })))
     }
 
     /// The worker does not get it.
@@ -302,10 +348,13 @@ impl Engine {
             // Mostly because there is one of that name already.
             Ended::Kept { before: Some(before), .. } => {
                 self.settle_offer(&mut attempt, &before.record);
-                self.recognise(&attempt, before.record).await
+                self.recognise(attempt.key, &attempt.identity, before.record).await
             }
             failed => {
                 self.give_up(&mut attempt);
+                if let Some(late) = attempt.late {
+                    return Err(late.into());
+                }
                 failed.into_result()?;
                 Err(Error::busy(&attempt.identity.name))
             }
@@ -334,8 +383,12 @@ impl Engine {
     }
 
     fn hand_over(&self, key: Key, offer: &mut Offer, record: Record) {
-        self.inner.metrics.given.with_start();
-        let unheard = offer.fill(Grant::new(key, record).into_iter().collect());
+        let grant = Grant::new(key, record).and_then(|grant| self.in_time(grant));
+        match &grant {
+            Some(_) => self.inner.metrics.given.with_start(),
+            None => self.forget_offer(key, Some(offer)),
+        }
+        let unheard = offer.fill(grant.into_iter().collect());
         self.take_back(&offer.seat, unheard);
     }
 
@@ -355,10 +408,8 @@ impl Engine {
     }
 
     /// What is under the name already: this very start, the same request before, or somebody else's.
-    async fn recognise(&self, attempt: &Attempt, record: Record) -> Result<Started> {
-        let wanted = &attempt.identity;
-        let gone =
-            record.gone(self.inner.store.now(self.inner.store.keyspace().partition(attempt.key)));
+    async fn recognise(&self, key: Key, wanted: &Identity, record: Record) -> Result<Started> {
+        let gone = record.gone(self.inner.store.now(self.partition(key)));
         let operation = match (record, gone) {
             (Record::Operation(operation), None) => operation,
             (record, Some(Rejection::Deleted(_))) => {
@@ -378,7 +429,7 @@ impl Engine {
             self.inner.metrics.started();
         }
         let name = operation.name.clone();
-        let view = View::load(&*self.inner.store, attempt.key, *operation).await?;
+        let view = View::load(&*self.inner.store, key, *operation).await?;
         let view = match view {
             Some(view) => view,
             None => self.view(&name).await?,
@@ -400,17 +451,19 @@ impl Transaction for Attempt {
 
     fn decide(
         &mut self,
+        _engine: &Engine,
         before: Option<&Before<Record>>,
         _certain: bool,
-        _now: Timestamp,
+        now: Timestamp,
     ) -> Decision<Record> {
-        match (before, self.change.take()) {
-            (None, Some(change)) => Decision::Commit(change),
-            (_, change) => {
-                self.change = change;
-                Decision::Keep
-            }
+        let Some(change) = self.change.take() else { return Decision::Keep };
+        let operation = change.main.as_ref().and_then(Record::operation);
+        let late = operation.map_or(Ok(()), |operation| operation.check_start(now)).err();
+        if before.is_none() && late.is_none() {
+            return Decision::Commit(change);
         }
+        (self.change, self.late) = (Some(change), late);
+        Decision::Keep
     }
 
     fn withdrawn(&mut self, change: Change<Record>) {

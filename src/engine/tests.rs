@@ -40,10 +40,10 @@ impl Bench {
     fn embedded(path: &Path) -> Self {
         let clock = clock();
         let options = embedded::Options {
-            path: path.to_owned(),
-            keyspace: None,
-            accept_loss: false,
+            reserve_bytes: 0,
             clock: clock.clone(),
+            stopwatch: ManualClock::new(Timestamp::EPOCH),
+            ..embedded::Options::new(path)
         };
         Self::on(EmbeddedStore::open(options).expect("a store"), clock)
     }

@@ -4,8 +4,9 @@
 
 use super::Engine;
 use super::error::{Error, Result};
+use super::reading::Found;
 use crate::clock::Timestamp;
-use crate::record::{self, Before, Change, Kind, write_set};
+use crate::record::{Before, Change, Kind, write_set};
 use crate::store::{CommitError, Committed, Key, StoreError, WriteSet};
 
 /// A decision about one record.
@@ -23,6 +24,7 @@ pub(super) trait Transaction {
     /// Decides. `certain`: the record was read just now, rather than assumed.
     fn decide(
         &mut self,
+        engine: &Engine,
         before: Option<&Before<Self::Kind>>,
         certain: bool,
         now: Timestamp,
@@ -86,6 +88,8 @@ pub(super) enum Ended<K> {
     Kept { before: Option<Before<K>>, now: Timestamp },
     /// It was not written, as far as is known.
     Failed(CommitError),
+    /// Its record cannot be read.
+    Unreadable,
     /// The store did not say whether it was written, and since then another commit has been.
     Unknown,
 }
@@ -154,8 +158,8 @@ impl Engine {
             let (number, certain) = (open.number, read.is_some());
             let before = match (read, std::mem::replace(&mut open.assumed, Assumed::Nothing)) {
                 (Some(Ok(before)), _) => before,
-                (Some(Err(error)), _) => {
-                    ends[number] = Some(Ended::Failed(error.into()));
+                (Some(Err(_)), _) => {
+                    ends[number] = Some(Ended::Unreadable);
                     continue;
                 }
                 (None, Assumed::Known(before)) => Some(before),
@@ -166,7 +170,7 @@ impl Engine {
                 ends[number] = Some(end);
                 continue;
             }
-            match transactions[number].decide(before.as_ref(), certain, now) {
+            match transactions[number].decide(self, before.as_ref(), certain, now) {
                 Decision::Commit(change) => {
                     let generation = self.inner.hub.generation(self.partition(open.key));
                     sending.push(Sending { open, before, change, generation, now });
@@ -226,34 +230,18 @@ impl Engine {
     }
 
     /// Reads the records of transactions that assume nothing: `None` for the others.
-    async fn read_missing<K: Kind>(
+    async fn read_missing<K: Observed>(
         &self,
         open: &[Open<K>],
-    ) -> std::result::Result<Vec<Option<ReadOne<K>>>, StoreError> {
+    ) -> std::result::Result<Vec<Option<Found<K>>>, StoreError> {
         let missing = |open: &&Open<K>| matches!(open.assumed, Assumed::Nothing);
         let keys: Vec<Key> = open.iter().filter(missing).map(|open| open.key).collect();
-        let mut found = if keys.is_empty() {
-            Vec::new().into_iter()
-        } else {
-            self.inner.store.get(&keys).await?.into_iter()
-        };
-        let read = |open: &Open<K>| {
-            missing(&open).then(|| {
-                let found = found.next().flatten();
-                found.map(|found| record::read(&found)).transpose()
-            })
-        };
+        let found = if keys.is_empty() { Vec::new() } else { self.read_each(&keys).await? };
+        let mut found = found.into_iter();
+        let read = |open| if missing(&open) { found.next() } else { None };
         Ok(open.iter().map(read).collect())
     }
-
-    /// Reads a record.
-    pub(super) async fn read<K: Kind>(&self, key: Key) -> Result<Option<Before<K>>> {
-        let found = self.inner.store.get(&[key]).await?.into_iter().next().flatten();
-        Ok(found.map(|found| record::read(&found)).transpose()?)
-    }
 }
-
-type ReadOne<K> = std::result::Result<Option<Before<K>>, StoreError>;
 
 impl<K: Kind> Open<K> {
     fn new<T: Transaction<Kind = K>>(number: usize, transaction: &mut T) -> Self {
@@ -308,6 +296,7 @@ impl<K> Ended<K> {
             Self::Failed(CommitError::Conflict) | Self::Unknown => {
                 Err(Error::busy(&"the operation"))
             }
+            Self::Unreadable => Err(Error::unreadable()),
             Self::Failed(CommitError::Early) => Err(Error::busy(&"the store's clock")),
             Self::Failed(CommitError::Unavailable(error)) => Err(error.into()),
             ended => Ok(ended),

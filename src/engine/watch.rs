@@ -205,10 +205,16 @@ impl Watch {
             }
             let clock = self.engine.inner.clock.clone();
             let quiet = self.quiet();
+            let partition = self.engine.partition(self.engine.key(&self.name));
+            let lost = self.engine.store_lost(partition);
             tokio::select! {
                 biased;
                 changed = self.interest.newest.changed() => if changed.is_err() { return Some(Ok(self.end(EventKind::Reconnect))) },
                 () = self.engine.drained() => return Some(Ok(self.end(EventKind::Reconnect))),
+                error = lost => {
+                    self.ended = true;
+                    return Some(Err(error));
+                }
                 () = clock.sleep(quiet) => return Some(Ok(self.event(EventKind::Heartbeat, None))),
             }
         }

@@ -82,7 +82,9 @@ impl Engine {
         let command = match command {
             Command::Report(report) => {
                 let renew = report.renew;
-                match self.hold_back(key, report) {
+                // Another server may hear of the end before this one has written what it holds back.
+                let held = if self.is_alone() { self.hold_back(key, report) } else { Some(report) };
+                match held {
                     Some(report) => Command::Report(report),
                     // The progress waits; that the lease lives, and what is asked of its worker, is said now.
                     None => return self.apply(name, Command::Renew(renew)).await,

@@ -12,10 +12,11 @@ use crate::limits::MAX_CHECKPOINT_BYTES;
 use crate::limits::MAX_TEXT_BYTES;
 use crate::proto::longhaul::v1::callers_server::Callers;
 use crate::proto::longhaul::v1::{
-    GetOperationRecordRequest, OperationRecord, PauseOperationRequest, ResumeOperationRequest,
-    WatchOperationRequest, WatchOperationResponse,
+    GetOperationRecordRequest, ListOperationRecordsRequest, ListOperationRecordsResponse,
+    OperationRecord, PauseOperationRequest, ResumeOperationRequest, WatchOperationRequest,
+    WatchOperationResponse,
 };
-use crate::wire::{fields, views};
+use crate::wire::{fields, operations, views};
 
 pub(super) struct Service {
     engine: Engine,
@@ -57,6 +58,20 @@ impl Callers for Service {
         let (view, started_with) =
             self.engine.get_with_request(&caller, &name).await.map_err(to_status)?;
         Ok(Response::new(views::record(&view, started_with)))
+    }
+
+    async fn list_operation_records(
+        &self,
+        request: Request<ListOperationRecordsRequest>,
+    ) -> Reply<ListOperationRecordsResponse> {
+        let caller = caller(&request);
+        let query = operations::list_records(request.into_inner()).map_err(to_status)?;
+        let page = self.engine.list(&caller, query).await.map_err(to_status)?;
+        Ok(Response::new(ListOperationRecordsResponse {
+            operation_records: page.views.iter().map(|view| views::record(view, None)).collect(),
+            next_page_token: page.next_page_token,
+            unreachable: Vec::new(),
+        }))
     }
 
     async fn pause_operation(

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use http::HeaderMap;
 use tonic::Request;
 
 use super::header;
@@ -11,6 +12,11 @@ use crate::limits::DEADLINE_MARGIN;
 pub(super) fn longest_wait<T>(request: &Request<T>) -> Option<Duration> {
     let timeout = parse(header(request, "grpc-timeout")?)?;
     Some(timeout.saturating_sub(DEADLINE_MARGIN.min(timeout / 4)))
+}
+
+/// How long a call may last at all by its own deadline.
+pub(crate) fn of(headers: &HeaderMap) -> Option<Duration> {
+    parse(headers.get("grpc-timeout")?.to_str().ok()?)
 }
 
 /// Reads a `grpc-timeout`: at most eight digits and a unit.

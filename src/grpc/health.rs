@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 use tokio_stream::wrappers::WatchStream;
@@ -22,18 +22,32 @@ use crate::proto::grpc::health::v1::{
 #[derive(Clone, Debug)]
 pub struct Health {
     serving: Arc<watch::Sender<bool>>,
+    /// Why it is not serving.
+    why: Arc<Mutex<String>>,
     end: CancellationToken,
 }
 
 impl Default for Health {
     fn default() -> Self {
-        Self { serving: Arc::new(watch::Sender::new(false)), end: CancellationToken::new() }
+        Self {
+            serving: Arc::new(watch::Sender::new(false)),
+            why: Arc::new(Mutex::new("the store was not asked yet".to_owned())),
+            end: CancellationToken::new(),
+        }
     }
 }
 
 impl Health {
-    /// Says whether the server can do its work.
-    pub fn set_serving(&self, serving: bool) {
+    /// The server can do its work, or cannot for that reason.
+    pub fn follow(&self, state: Result<(), String>) {
+        let serving = state.is_ok();
+        if let Err(why) = state {
+            *self.why.lock().unwrap_or_else(PoisonError::into_inner) = why;
+        }
+        self.set_serving(serving);
+    }
+
+    fn set_serving(&self, serving: bool) {
         self.serving.send_if_modified(|known| {
             std::mem::replace(known, serving && !self.end.is_cancelled()) != *known
         });
@@ -46,11 +60,12 @@ impl Health {
     }
 
     /// Why the server cannot do its work now, if so.
-    pub fn unready(&self) -> Option<&'static str> {
+    pub fn unready(&self) -> Option<String> {
         if self.end.is_cancelled() {
-            return Some("draining");
+            return Some("draining".to_owned());
         }
-        (!*self.serving.borrow()).then_some("the store does not answer")
+        (!*self.serving.borrow())
+            .then(|| self.why.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
 
     fn status(&self) -> ServingStatus {

@@ -1,13 +1,13 @@
 //! The gRPC face: parse, call, convert, nothing else.
 
 mod callers;
-mod deadline;
+pub(crate) mod deadline;
 pub mod explain;
 mod half_close;
 pub mod health;
 mod operations;
 mod producers;
-pub(crate) mod status;
+pub mod status;
 pub mod waiting;
 mod workers;
 

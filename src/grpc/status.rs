@@ -8,7 +8,7 @@ use crate::wire::status::to_message;
 
 /// The status of an error.
 #[expect(clippy::needless_pass_by_value, reason = "made for map_err")]
-pub(crate) fn to_status(error: Box<Error>) -> Status {
+pub fn to_status(error: Box<Error>) -> Status {
     let status = to_message(&error);
     let details = status.encode_to_vec().into();
     Status::with_details(Code::from_i32(status.code), status.message, details)

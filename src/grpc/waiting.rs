@@ -1,60 +1,35 @@
 //! What a server answers that still waits for its store: health, and UNAVAILABLE to everything else.
 
-use std::future::Future;
-use std::net::TcpListener;
+use std::convert::Infallible;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use futures_util::future::{Either, Ready, ready};
-use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
-use tonic::transport::server::TcpIncoming;
+use tonic::service::Routes;
 use tower::{Layer, Service};
 
 use super::health::Health;
-use crate::clock::Clock;
 use crate::engine::{Error, Reason};
 use crate::grpc::status::to_status;
 use crate::probes::{Probed, Probes};
 use crate::proto::grpc::health::v1::health_server::HealthServer;
 
-/// Answers on `listener` until `until` resolves. Connections on which nothing is said by then may go on for as long as they
-/// like: nobody waits for them.
-///
-/// # Errors
-/// Where the listener fails.
-pub async fn serve(
-    listener: TcpListener,
-    clock: &dyn Clock,
-    until: impl Future<Output = ()>,
-) -> anyhow::Result<()> {
-    let incoming =
-        TcpIncoming::from(tokio::net::TcpListener::from_std(listener)?).with_nodelay(Some(true));
-    let health = Health::default();
-    let stop = CancellationToken::new();
-    let serving = tonic::transport::Server::builder()
-        .accept_http1(true)
-        .layer(Probes::of(Waiting))
-        .layer(OnlyHealth)
-        .add_service(HealthServer::new(health.clone()))
-        .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
-    let ended = async {
-        until.await;
-        health.end();
-        stop.cancel();
-        clock.sleep(GRACE).await;
-    };
-    tokio::select! {
-        served = serving => Ok(served?),
-        () = ended => Ok(()),
-    }
+/// What answers in the meantime.
+pub fn face(
+    health: &Health,
+) -> impl Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible, Future: Send>
++ Clone
++ Send
++ 'static {
+    let routes = Routes::new(HealthServer::new(health.clone())).prepare();
+    Probes::of(Waiting).layer(OnlyHealth.layer(routes))
 }
 
 struct Waiting;
 
 impl Probed for Waiting {
-    fn unready(&self) -> Option<&'static str> {
-        Some("waiting for the store")
+    fn unready(&self) -> Option<String> {
+        Some("waiting for the store".to_owned())
     }
 
     fn metrics(&self) -> Option<String> {
@@ -100,6 +75,3 @@ where
         Either::Right(ready(Ok(to_status(error).into_http())))
     }
 }
-
-/// How long calls may take to finish once the store is there.
-const GRACE: Duration = Duration::from_secs(1);

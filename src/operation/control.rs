@@ -1,5 +1,7 @@
 //! What callers do: cancel, delete, pause, resume.
 
+use prost_types::Any;
+
 use super::command::{Delete, Pause, Resume};
 use super::lease::Answer;
 use super::payload::Payload;
@@ -102,13 +104,24 @@ pub(super) fn resume(
     if operation.control_nonce == Some(resume.nonce) {
         return Ok(Applied::Unchanged(Answer::default()));
     }
+    let suspended = matches!(operation.state, State::Suspended(_));
+    let new_input = operation.new_input(resume.input.as_ref());
+    if !suspended && resume.input.is_some() && new_input.is_none() {
+        // Said again, because the reply to the first call was lost: the next lease carries it.
+        return Ok(Applied::Unchanged(Answer::default()));
+    }
     check_etag(operation, &resume.etag)?;
+    if let Some(why) = new_input.and_then(|_| operation.why_no_input()) {
+        return Err(refuse(operation, "resume with input", why));
+    }
     let mut next = operation.clone();
     next.control_nonce = Some(resume.nonce);
     next.suspend_reason.clear();
     match &operation.state {
         State::Suspended(_) => {
-            next.resume_input = resume.input.clone().map(Payload::Inline);
+            if let Some(input) = new_input {
+                next.resume_input = Some(Payload::Inline(input.clone()));
+            }
             // One that was parked before its time still waits for it.
             let ready_time = operation
                 .spec
@@ -123,6 +136,31 @@ pub(super) fn resume(
         _ => return Ok(Applied::Unchanged(Answer::default())),
     }
     Ok(visible(next, now).into())
+}
+
+impl Operation {
+    /// The input of a resume, unless it is the one that the record holds already.
+    fn new_input<'a>(&self, input: Option<&'a Any>) -> Option<&'a Any> {
+        input.filter(|input| !self.resume_input.as_ref().is_some_and(|held| held.holds(input)))
+    }
+
+    /// Why an input would reach no worker. An input that was accepted is never dropped.
+    const fn why_no_input(&self) -> Option<&'static str> {
+        match &self.state {
+            State::Suspended(_) if self.resume_input.is_some() => Some(
+                "the input of an earlier resume still waits for the next lease; resume without input",
+            ),
+            State::Suspended(_) => None,
+            State::Running(_) if self.pause_requested => Some(
+                "it is not suspended yet, only asked to pause; resume without input to withdraw that",
+            ),
+            State::Pending(_) | State::Running(_) => {
+                Some("it is not suspended, so nothing would receive the input")
+            }
+            State::Cancelling(..) => Some("it is being cancelled"),
+            State::Succeeded(_) | State::Failed(_) | State::Cancelled(_) => Some("it is done"),
+        }
+    }
 }
 
 /// What is left of an operation, deleted or expired.

@@ -10,7 +10,7 @@ use super::published::{attempts_exhausted, cancelled_by_client, execution_timeou
 use super::transition::{bookkeeping, visible};
 use super::{Applied, Change, Operation, Pending, State};
 use crate::clock::Timestamp;
-use crate::limits::RETURN_GRACE;
+use crate::limits::{MIN_RETURN_GRACE, RETURN_GRACE};
 
 /// Does what is due, or moves the entry to where it truly is.
 pub(super) fn due(operation: &Operation, due: Due, now: Timestamp) -> Applied {
@@ -48,7 +48,7 @@ pub(super) fn due(operation: &Operation, due: Due, now: Timestamp) -> Applied {
 
 /// Until when a lease is not lost although it has expired: while the store was away nobody could renew it.
 fn patience(lease: &Lease, answering_since: Timestamp) -> Timestamp {
-    answering_since + lease.duration.min(RETURN_GRACE)
+    answering_since + lease.duration.clamp(MIN_RETURN_GRACE, RETURN_GRACE)
 }
 
 fn act(operation: &Operation, class: DueClass, time: Timestamp, now: Timestamp) -> Applied {

@@ -312,6 +312,22 @@ impl Operation {
         (!lease.stalled && !lease.stall_timeout.is_zero()).then(|| last + lease.stall_timeout)
     }
 
+    /// What has run out while it waits, if anything has: no worker gets it any more.
+    pub fn overdue(&self, now: Timestamp) -> Option<DueClass> {
+        let State::Pending(pending) = &self.state else { return None };
+        let waited_too_long = self.queue_deadline(pending).is_some_and(|time| time <= now);
+        if self.deadline_passed(now) {
+            Some(DueClass::Deadline)
+        } else {
+            waited_too_long.then_some(DueClass::Queue)
+        }
+    }
+
+    /// Whether its deadline has passed.
+    pub fn deadline_passed(&self, now: Timestamp) -> bool {
+        self.spec.options.deadline_time.as_ref().is_some_and(|time| Timestamp::from(time) <= now)
+    }
+
     /// When it has waited too long for its first worker. While it is parked it waits for none.
     fn queue_deadline(&self, pending: &Pending) -> Option<Timestamp> {
         let timeout = duration(self.spec.options.queue_timeout.as_ref())?;
@@ -321,5 +337,5 @@ impl Operation {
 
 /// A protobuf duration that was checked when it came in.
 fn duration(duration: Option<&prost_types::Duration>) -> Option<Duration> {
-    duration.and_then(|duration| Duration::try_from(*duration).ok())
+    duration.and_then(crate::clock::length)
 }

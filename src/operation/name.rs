@@ -125,7 +125,7 @@ impl Parent {
     }
 }
 
-/// A parent in which `-` may stand for every id (AIP-159).
+/// A parent in which `-` may stand for every id (AIP-159); `-` alone is every parent, the root included.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParentPattern {
     text: String,
@@ -137,6 +137,9 @@ impl ParentPattern {
     pub fn parse(text: &str) -> Result<Self, NameError> {
         if text.is_empty() {
             return Ok(Self { text: String::new(), wildcard: false });
+        }
+        if text == EVERY {
+            return Ok(Self { text: text.to_owned(), wildcard: true });
         }
         if text.len() > MAX_NAME_BYTES {
             return Err(fault(
@@ -191,6 +194,9 @@ impl ParentPattern {
 
     /// Whether a parent matches.
     pub fn matches(&self, parent: &str) -> bool {
+        if self.text == EVERY {
+            return true;
+        }
         let mut segments = parent.split('/');
         let all = self
             .text
@@ -292,6 +298,8 @@ fn fault(text: &str, wanted: &'static str, fault: String) -> NameError {
 }
 
 const COLLECTION: &str = "operations";
+/// Every parent, however deep.
+const EVERY: &str = "-";
 const NAME: &str = "the name of an operation";
 const PARENT: &str = "a parent";
 /// Collections of longhaul's own, which parents must not use.
@@ -343,6 +351,21 @@ mod tests {
         assert!(!pattern.matches("projects/p/locations/l/x/y"));
         assert!(!pattern.matches("projects/p"));
         assert_eq!(ParentPattern::parse("projects/p").expect("pattern").prefix(), "projects/p");
+        for text in ["-/p", "-/-", "projects/-/-"] {
+            assert!(ParentPattern::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_wildcard_alone_stands_for_every_parent() {
+        let every = ParentPattern::parse("-").expect("pattern");
+        assert!(every.is_wildcard());
+        assert_eq!(every.prefix(), "");
+        for parent in ["", "projects/p", "a/b/c/d/e/f"] {
+            assert!(every.matches(parent), "{parent}");
+        }
+        assert!(Parent::parse("-").is_err());
+        assert!(Name::parse("-/operations/x").is_err());
     }
 
     #[test]

@@ -25,6 +25,15 @@ pub struct Detached {
     pub nonce: [u8; 8],
 }
 
+impl Detached {
+    /// The name of that message. The nonce follows from the content, so that deciding twice writes the same.
+    pub fn of(any: &Any) -> Self {
+        let hash = blake3::hash(&any.value);
+        let nonce = hash.as_bytes().first_chunk().copied().unwrap_or_default();
+        Self { type_url: any.type_url.clone(), size: any.value.len() as u64, nonce }
+    }
+}
+
 impl Payload {
     /// The type URL.
     pub fn type_url(&self) -> &str {
@@ -39,6 +48,14 @@ impl Payload {
         match self {
             Self::Inline(any) => any.value.len(),
             Self::Detached(detached) => detached.size as usize,
+        }
+    }
+
+    /// Whether it is this very message. One that is detached is compared by the hash of its content.
+    pub fn holds(&self, any: &Any) -> bool {
+        match self {
+            Self::Inline(held) => held == any,
+            Self::Detached(detached) => *detached == Detached::of(any),
         }
     }
 

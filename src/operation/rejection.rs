@@ -61,6 +61,14 @@ pub enum Rejection {
         /// The bound.
         limit: usize,
     },
+    /// Its deadline leaves no time to work on it.
+    #[error("cannot start {name}: {why}")]
+    DeadlinePassed {
+        /// What it would be called.
+        name: Name,
+        /// Which times, and what to do.
+        why: String,
+    },
     /// A worker cannot take it: it waits for its time, or somebody has it. Not an error of anybody's.
     #[error("{0} is not ready")]
     NotReady(Name),

@@ -52,7 +52,8 @@ impl Operation {
 
 fn backoff(policy: &RetryPolicy, attempts: u32, jitter: f64) -> Duration {
     let initial = duration(policy.initial_backoff.as_ref()).unwrap_or(DEFAULT_INITIAL_BACKOFF);
-    let longest = duration(policy.max_backoff.as_ref()).unwrap_or(DEFAULT_MAX_BACKOFF);
+    // A first pause that was asked for is not cut by a bound that was not.
+    let longest = duration(policy.max_backoff.as_ref()).unwrap_or(DEFAULT_MAX_BACKOFF.max(initial));
     let multiplier = if policy.backoff_multiplier == 0.0 {
         DEFAULT_BACKOFF_MULTIPLIER
     } else {
@@ -67,6 +68,14 @@ fn backoff(policy: &RetryPolicy, attempts: u32, jitter: f64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_first_pause_above_the_default_of_the_longest_is_kept() {
+        let hour = Some(prost_types::Duration { seconds: 3_600, nanos: 0 });
+        let policy = RetryPolicy { initial_backoff: hour, ..RetryPolicy::default() };
+        assert_eq!(backoff(&policy, 1, 0.0), Duration::from_hours(1));
+        assert_eq!(backoff(&policy, 2, 0.0), Duration::from_hours(1));
+    }
 
     #[test]
     fn pauses_double_up_to_the_longest_and_are_spread() {

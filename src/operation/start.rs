@@ -51,10 +51,12 @@ pub struct Start {
 /// Makes the operation.
 ///
 /// # Errors
-/// [`Rejection::TypeMismatch`] where the initial metadata is not of the declared type.
+/// [`Rejection::TypeMismatch`] where the initial metadata is not of the declared type, [`Rejection::DeadlinePassed`] where no
+/// time is left to work on it.
 pub fn start(start: Start, now: Timestamp) -> Result<Change, Rejection> {
     check_initial_metadata(&start)?;
     let ready_time = start.options.schedule_time.as_ref().map_or(now, Timestamp::from).max(now);
+    check_deadline(&start.name, &start.options, ready_time, now)?;
     let operation = Operation {
         uid: start.uid,
         state: State::Pending(Pending { ready_time, retrying: false }),
@@ -111,6 +113,30 @@ pub fn start(start: Start, now: Timestamp) -> Result<Change, Rejection> {
     })
 }
 
+fn check_deadline(
+    name: &Name,
+    options: &pb::OperationOptions,
+    ready_time: Timestamp,
+    now: Timestamp,
+) -> Result<(), Rejection> {
+    let Some(deadline) = options.deadline_time.as_ref().map(Timestamp::from) else {
+        return Ok(());
+    };
+    if ready_time < deadline {
+        return Ok(());
+    }
+    let why = if deadline <= now {
+        format!(
+            "options.deadline_time {deadline} has passed, it is {now}; set a later one, or none"
+        )
+    } else {
+        format!(
+            "options.deadline_time {deadline} is not after options.schedule_time {ready_time}; set a later one, or none"
+        )
+    };
+    Err(Rejection::DeadlinePassed { name: name.clone(), why })
+}
+
 fn check_initial_metadata(start: &Start) -> Result<(), Rejection> {
     match &start.initial_metadata {
         Some(metadata) if type_name(&metadata.type_url) != start.metadata_type => {
@@ -126,6 +152,18 @@ fn check_initial_metadata(start: &Start) -> Result<(), Rejection> {
 }
 
 impl Operation {
+    /// Whether it may still be started, where its start took a while.
+    ///
+    /// # Errors
+    /// [`Rejection::DeadlinePassed`] where no time is left to work on it.
+    pub fn check_start(&self, now: Timestamp) -> Result<(), Rejection> {
+        let ready_time = match &self.state {
+            State::Pending(pending) => pending.ready_time.max(now),
+            _ => now,
+        };
+        check_deadline(&self.name, &self.spec.options, ready_time, now)
+    }
+
     /// The operation with a lease on it.
     pub(super) fn leased(mut self, take: &Take, now: Timestamp) -> Self {
         self.start_time.get_or_insert(now);

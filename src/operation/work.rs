@@ -26,7 +26,9 @@ pub(super) fn lease(
         State::Running(lease) | State::Cancelling(lease, _) if lease.token == take.token => {
             Ok(Applied::Unchanged(Answer::default()))
         }
-        State::Pending(pending) if pending.ready_time <= now => {
+        State::Pending(pending)
+            if pending.ready_time <= now && operation.overdue(now).is_none() =>
+        {
             Ok(visible(operation.clone().leased(take, now), now).leasing().into())
         }
         _ => Err(Rejection::NotReady(operation.name.clone())),

@@ -22,7 +22,7 @@ use prost::Message;
 use crate::clock::Timestamp;
 use crate::operation::Stamps;
 use crate::proto::longhaul::store::v1 as stored;
-use crate::store::{BodyKey, IndexEntry, Key, Record, StoreError};
+use crate::store::{BodyKey, IndexEntry, Key, Keyspace, Record, StoreError};
 
 pub use self::note::Note;
 pub use self::plan::{Also, write_set};
@@ -31,6 +31,12 @@ pub use self::plan::{Also, write_set};
 pub trait Kind: Clone + Debug + Send + Sync + 'static {
     /// The kind's name in messages.
     const NAME: &'static str;
+
+    /// What it is the record of, for messages.
+    fn name(&self) -> String;
+
+    /// Whether it belongs under that key.
+    fn lies_under(&self, key: Key, keyspace: &Keyspace) -> bool;
 
     /// The record of a stored value; `None` where the value is damaged or of another kind.
     fn decode(value: &Bytes, stamps: Stamps) -> Option<Self>;

@@ -47,6 +47,14 @@ struct StoredSample {
 impl Kind for Sample {
     const NAME: &'static str = "a sample";
 
+    fn name(&self) -> String {
+        "a sample".to_owned()
+    }
+
+    fn lies_under(&self, _key: Key, _keyspace: &Keyspace) -> bool {
+        true
+    }
+
     fn decode(value: &Bytes, _stamps: Stamps) -> Option<Self> {
         let StoredSample { here, beside, due } = Stored::decode(value.clone()).ok()?.sample?;
         let text = beside.try_into().map_or(Text::Here(here), Text::Beside);

@@ -8,7 +8,7 @@ use super::{Kind, Note, unwrap, wrap};
 use crate::clock::Timestamp;
 use crate::operation::Stamps;
 use crate::proto::longhaul::store::v1 as stored;
-use crate::store::{Index, IndexEntry, Key, Partition};
+use crate::store::{Index, IndexEntry, Key, Keyspace, Partition};
 
 /// The index of all servers.
 pub const SERVERS: &str = "servers";
@@ -27,6 +27,11 @@ pub struct Server {
 }
 
 impl ServerId {
+    /// The id in the key of a server's record.
+    pub fn of(key: Key) -> Self {
+        Self(key.as_bytes().last_chunk().copied().unwrap_or_default())
+    }
+
     /// The key of its record. No name leads there, and zeros lead to [`PARTITION`].
     pub fn key(self) -> Key {
         Key::from_bytes(u128::from(u64::from_be_bytes(self.0)).to_be_bytes())
@@ -35,6 +40,14 @@ impl ServerId {
 
 impl Kind for Server {
     const NAME: &'static str = "a server";
+
+    fn name(&self) -> String {
+        format!("server {:016x}", u64::from_be_bytes(self.id.0))
+    }
+
+    fn lies_under(&self, key: Key, _keyspace: &Keyspace) -> bool {
+        self.id.key() == key
+    }
 
     fn decode(value: &Bytes, _stamps: Stamps) -> Option<Self> {
         match unwrap(value)? {

@@ -8,9 +8,16 @@ pub enum StoreError {
     /// Trouble that passes: connection refused, timeout, loading, out of memory, read-only replica.
     #[error("the store does not answer: {0}")]
     Away(String),
+    /// The disk below the store is nearly full: nothing new is stored, what is there can be read and changed.
+    #[error("{0}")]
+    Full(String),
     /// The store lost its data or is another one. It stays so until an operator acts.
     #[error("{0}")]
     Foreign(String),
+    /// It answers, but nothing can be written to it, or what is written may be lost: no permission, a setting, no room.
+    /// The text names the store, the cause and what to do.
+    #[error("{0}")]
+    Unfit(String),
     /// The store was closed.
     #[error("the store is closed")]
     Closed,
@@ -27,9 +34,12 @@ impl StoreError {
     pub const fn retry_delay(&self) -> Duration {
         match self {
             Self::Away(_) => Duration::from_millis(500),
-            Self::Foreign(_) | Self::Closed | Self::Damaged(_) | Self::Newer(_) => {
-                Duration::from_secs(5)
-            }
+            Self::Full(_)
+            | Self::Foreign(_)
+            | Self::Unfit(_)
+            | Self::Closed
+            | Self::Damaged(_)
+            | Self::Newer(_) => Duration::from_secs(5),
         }
     }
 }

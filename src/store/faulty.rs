@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::sync::watch;
 
 use super::{
     BodyKey, CommitError, Committed, Durability, Entry, Feed, Key, Keyspace, Partition, Record,
@@ -27,6 +28,17 @@ pub enum Fault {
     LostUnknown,
     /// Somebody else is said to have been faster.
     Conflict,
+}
+
+/// Where calls hang, as on a disk or a network that does not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hang {
+    /// Reads of records, before they are answered.
+    Reads,
+    /// Commits, before they are applied.
+    Commits,
+    /// Commits, applied but not answered.
+    Answers,
 }
 
 /// How often a seeded plan injects what, out of a thousand.
@@ -54,7 +66,13 @@ pub struct Faulty {
     /// When it was last made to come back.
     returned: Mutex<Timestamp>,
     hints_lost: AtomicBool,
+    meanwhile: Mutex<Option<Meanwhile>>,
+    hang: watch::Sender<Option<Hang>>,
+    hanging: watch::Sender<usize>,
 }
+
+/// What a test lets happen while a commit is on its way.
+type Meanwhile = Box<dyn FnOnce() + Send>;
 
 impl Faulty {
     /// Wraps a store; without a fault planned or queued nothing changes.
@@ -67,6 +85,9 @@ impl Faulty {
             away: AtomicBool::new(false),
             returned: Mutex::default(),
             hints_lost: AtomicBool::new(false),
+            meanwhile: Mutex::default(),
+            hang: watch::Sender::new(None),
+            hanging: watch::Sender::new(0),
         })
     }
 
@@ -87,6 +108,32 @@ impl Faulty {
     /// Makes commits lose their hints, or keep them again. Sequences of the lost ones are not used, so that nobody notices.
     pub fn set_hints_lost(&self, lost: bool) {
         self.hints_lost.store(lost, Ordering::SeqCst);
+    }
+
+    /// Has something happen while the next commit is on its way, after it was decided and before it is applied.
+    pub fn during_next_commit(&self, event: impl FnOnce() + Send + 'static) {
+        *self.meanwhile.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(event));
+    }
+
+    /// Makes calls hang at that point, or lets all go on.
+    pub fn set_hang(&self, hang: Option<Hang>) {
+        self.hang.send_replace(hang);
+    }
+
+    /// Resolves once a call hangs.
+    pub async fn hangs(&self) {
+        let mut hanging = self.hanging.subscribe();
+        // The sender is here as long as this store.
+        drop(hanging.wait_for(|calls| *calls > 0).await);
+    }
+
+    async fn pass(&self, point: Hang) {
+        let mut hang = self.hang.subscribe();
+        if *hang.borrow() == Some(point) {
+            self.hanging.send_modify(|calls| *calls += 1);
+            drop(hang.wait_for(|hang| *hang != Some(point)).await);
+            self.hanging.send_modify(|calls| *calls -= 1);
+        }
     }
 
     fn fault(&self) -> Fault {
@@ -131,6 +178,7 @@ impl Store for Faulty {
 
     async fn get(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, StoreError> {
         self.read()?;
+        self.pass(Hang::Reads).await;
         self.inner.get(keys).await
     }
 
@@ -143,6 +191,11 @@ impl Store for Faulty {
         if self.is_away() {
             return vec![Err(away().into()); sets.len()];
         }
+        let event = self.meanwhile.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(event) = event {
+            event();
+        }
+        self.pass(Hang::Commits).await;
         let faults: Vec<Fault> = sets.iter().map(|_| self.fault()).collect();
         let mut passed = Vec::new();
         for (mut set, fault) in sets.into_iter().zip(&faults) {
@@ -154,6 +207,7 @@ impl Store for Faulty {
             }
         }
         let mut outcomes = self.inner.commit(passed).await.into_iter();
+        self.pass(Hang::Answers).await;
         let mut outcome = || outcomes.next().unwrap_or_else(|| Err(away().into()));
         faults
             .into_iter()

@@ -114,7 +114,10 @@ pub trait Store: Send + Sync + 'static {
     /// What expired before nobody could renew it must not count as expired at once when the store is back.
     fn answering_since(&self, partition: Partition) -> Option<Timestamp>;
 
-    /// Asks whether the store answers; for health.
+    /// Whether reads and writes can succeed now, found out by trying; for health.
+    ///
+    /// # Errors
+    /// The text says what is in the way and what to do: `/readyz`, the log and operators see it as it is.
     async fn ping(&self) -> Result<(), StoreError>;
 
     /// Ends background work and makes everything acknowledged durable. Calls after this fail.

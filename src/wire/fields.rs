@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::code::Code;
 use prost_types::Any;
 
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, length};
 use crate::engine::{Error, Reason, Result};
 use crate::limits::{MAX_DURATION, MAX_ERROR_BYTES, MAX_NAME_BYTES};
 use crate::operation::lease::{Fingerprint, Token};
@@ -49,7 +49,7 @@ pub fn text(field: &str, text: String, max_bytes: usize) -> Result<String> {
 /// A duration that is not negative.
 pub fn duration(field: &str, duration: Option<prost_types::Duration>) -> Result<Option<Duration>> {
     let Some(duration) = duration else { return Ok(None) };
-    let valid = Duration::try_from(duration).ok().filter(|duration| *duration <= MAX_DURATION);
+    let valid = length(&duration).filter(|duration| *duration <= MAX_DURATION);
     valid.map(Some).ok_or_else(|| {
         let sign = if duration.seconds < 0 || duration.nanos < 0 { "-" } else { "" };
         let (seconds, nanos) = (duration.seconds.unsigned_abs(), duration.nanos.unsigned_abs());
@@ -195,6 +195,10 @@ mod tests {
         );
         let endless = prost_types::Duration { seconds: i64::MAX, nanos: 0 };
         assert!(duration("wait", Some(endless)).is_err());
+        for seconds in [i64::MIN, i64::MAX] {
+            let edge = prost_types::Duration { seconds, nanos: 0 };
+            assert!(duration("wait", Some(edge)).is_err(), "{seconds}");
+        }
         assert!(positive_duration("wait", Some(prost_types::Duration::default())).is_err());
         for (seconds, nanos) in [(-1, 0), (i64::MAX, 0), (0, -1), (0, 1_000_000_000)] {
             assert!(

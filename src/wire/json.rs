@@ -2,11 +2,14 @@
 //!
 //! A payload of an unknown type goes out as `{"@type": T, "@value": "<base64>"}`, and is taken in so too.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use prost::Message;
 use prost_reflect::{DescriptorPool, DeserializeOptions, DynamicMessage, SerializeOptions};
 use prost_types::Any;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use crate::operation::payload::{EMPTY, type_name, type_url};
@@ -118,6 +121,15 @@ impl Registry {
         }
     }
 
+    /// Reads a payload from a JSON text; see [`Self::read_any`].
+    ///
+    /// # Errors
+    /// Says what is no JSON, or does not fit.
+    pub fn read_text(&self, text: &str) -> Result<Any, JsonError> {
+        let value = parse(text)?;
+        self.read_any(&value)
+    }
+
     /// Reads a payload: an object without `@type` is a Struct, anything else that is no object a Value.
     ///
     /// # Errors
@@ -156,6 +168,12 @@ impl Registry {
         let descriptor = self.pool.get_message_by_name(name).ok_or_else(|| {
             JsonError(format!("the type {name} is not known here; send its bytes as {{\"@type\": \"{}\", \"@value\": \"<base64>\"}}", type_url(name)))
         })?;
+        if matches!(name, STRUCT | VALUE | LIST) {
+            check_numbers(value).map_err(|fault| JsonError(fault.to_string()))?;
+        }
+        if name == ANY && value.is_object() {
+            self.read_any(value)?;
+        }
         let options = DeserializeOptions::new();
         let message = DynamicMessage::deserialize_with_options(descriptor, value, &options)
             .map_err(|error| JsonError(format!("this is no {name}: {error}")))?;
@@ -189,6 +207,103 @@ impl Registry {
     }
 }
 
+/// Reads a JSON text in which no integer is changed by reading it.
+///
+/// # Errors
+/// Says what is no JSON, or which integer is too large.
+pub fn parse(text: &str) -> Result<Value, JsonError> {
+    let value = serde_json::from_str(text)
+        .map_err(|error| JsonError(format!("this is no JSON: {error}")))?;
+    // Beyond 64 bits the parser itself makes a double of an integer, so the text is looked at.
+    let raw = serde_json::from_str(text).map_err(|error| JsonError(error.to_string()))?;
+    check_raw(raw, &mut String::new()).map_err(|fault| JsonError(fault.to_string()))?;
+    Ok(value)
+}
+
+/// An integer that a double cannot hold, and where it stands.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the integer {number} at {} is beyond 2^53 and would change, as numbers in a google.protobuf.Struct are doubles; send it as a string, or in a message of a type of your own",
+    if path.is_empty() { "the top" } else { path }
+)]
+pub struct InexactNumber {
+    /// As in `items[3].id`.
+    pub path: String,
+    /// The integer.
+    pub number: String,
+}
+
+/// Whether all integers are the same as doubles: those between -2^53 and 2^53 are.
+///
+/// # Errors
+/// Names the first that is not.
+pub fn check_numbers(value: &Value) -> Result<(), InexactNumber> {
+    check(value, &mut String::new())
+}
+
+fn check(value: &Value, path: &mut String) -> Result<(), InexactNumber> {
+    match value {
+        Value::Number(number) => {
+            let magnitude = number.as_u64().or_else(|| number.as_i64().map(i64::unsigned_abs));
+            match magnitude {
+                Some(magnitude) if magnitude > MAX_EXACT => {
+                    Err(InexactNumber { path: path.clone(), number: number.to_string() })
+                }
+                _ => Ok(()),
+            }
+        }
+        Value::Array(values) => values.iter().enumerate().try_for_each(|(index, value)| {
+            step(path, &format!("[{index}]"), |path| check(value, path))
+        }),
+        Value::Object(fields) => fields
+            .iter()
+            .try_for_each(|(key, value)| step(path, &dotted(key), |path| check(value, path))),
+        _ => Ok(()),
+    }
+}
+
+/// Finds integers beyond 64 bits; the others are exact in a [`Value`].
+fn check_raw(raw: &RawValue, path: &mut String) -> Result<(), InexactNumber> {
+    let text = raw.get();
+    match text.as_bytes().first() {
+        Some(b'{') => {
+            let fields: BTreeMap<String, &RawValue> =
+                serde_json::from_str(text).unwrap_or_default();
+            fields
+                .iter()
+                .try_for_each(|(key, raw)| step(path, &dotted(key), |path| check_raw(raw, path)))
+        }
+        Some(b'[') => {
+            let values: Vec<&RawValue> = serde_json::from_str(text).unwrap_or_default();
+            values.iter().enumerate().try_for_each(|(index, raw)| {
+                step(path, &format!("[{index}]"), |path| check_raw(raw, path))
+            })
+        }
+        Some(b'-' | b'0'..=b'9') => {
+            let whole = !text.contains(['.', 'e', 'E']);
+            let fits = text.parse::<u64>().is_ok() || text.parse::<i64>().is_ok();
+            if whole && !fits {
+                let number = text.chars().take(MAX_SHOWN).collect();
+                return Err(InexactNumber { path: path.clone(), number });
+            }
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn step<T>(path: &mut String, part: &str, inside: impl FnOnce(&mut String) -> T) -> T {
+    let length = path.len();
+    path.push_str(if length == 0 { part.trim_start_matches('.') } else { part });
+    let outcome = inside(path);
+    path.truncate(length);
+    outcome
+}
+
+fn dotted(key: &str) -> String {
+    format!(".{key}")
+}
+
 /// What is 7 stays 7: protobuf's JSON has only doubles in a Struct, but programs tell 7.0 and 7 apart.
 fn with_whole_numbers(value: Value) -> Value {
     match value {
@@ -206,6 +321,15 @@ fn with_whole_numbers(value: Value) -> Value {
 
 /// Up to here every whole number is a double of its own.
 const EXACT: f64 = 9_007_199_254_740_992.0;
+
+/// The same, of integers.
+const MAX_EXACT: u64 = 1 << 53;
+/// Digits of a number that a message shows.
+const MAX_SHOWN: usize = 40;
+const STRUCT: &str = "google.protobuf.Struct";
+const VALUE: &str = "google.protobuf.Value";
+const LIST: &str = "google.protobuf.ListValue";
+const ANY: &str = "google.protobuf.Any";
 
 /// Well-known types that have a JSON form of their own, which an Any holds as `value`.
 fn is_special(name: &str) -> bool {
@@ -270,6 +394,37 @@ mod tests {
             let error = registry().read_any(&value).expect_err(text).to_string();
             assert!(error.contains(part), "{error}");
         }
+    }
+
+    #[test]
+    fn an_integer_that_a_double_cannot_hold_is_refused_by_its_path() {
+        for (text, path) in [
+            (r#"{"id": 9007199254740993}"#, "at id "),
+            (r#"{"a": {"b": [1, {"id": -9007199254740993}]}}"#, "at a.b[1].id "),
+            (r#"{"id": 18446744073709551615}"#, "at id "),
+            (r#"{"id": 18446744073709551616}"#, "at id "),
+            (r"[-9223372036854775809]", "at [0] "),
+            ("9223372036854775807", "at the top "),
+            (
+                r#"{"@type": "type.googleapis.com/google.protobuf.Value", "value": [9007199254740993]}"#,
+                "at [0] ",
+            ),
+            (
+                r#"{"@type": "type.googleapis.com/google.protobuf.Any", "value": {"@type": "type.googleapis.com/google.protobuf.Struct", "value": {"id": 9007199254740993}}}"#,
+                "at id ",
+            ),
+        ] {
+            let error = registry().read_text(text).expect_err(text).to_string();
+            assert!(error.contains(path) && error.contains("as a string"), "{error}");
+        }
+        for text in [
+            r#"{"id": 9007199254740992, "other": -9007199254740992, "ratio": 0.1, "large": 1e300}"#,
+            r#"{"@type": "type.googleapis.com/google.protobuf.Int64Value", "value": 9007199254740993}"#,
+            r#"{"id": "9007199254740993"}"#,
+        ] {
+            registry().read_text(text).expect(text);
+        }
+        assert!(registry().read_text(r#"{"x": 1e400}"#).is_err());
     }
 
     #[test]

@@ -6,9 +6,9 @@ use prost_types::{Any, ListValue, Struct, Value};
 use super::fields::{any, duration, not_yet, positive_duration, text, timestamp, type_name};
 use crate::engine::{Error, Reason, Result, StartRequest};
 use crate::limits::{
-    MAX_ATTEMPTS, MAX_BATCH, MAX_BATCH_BYTES, MAX_LABEL_NAME_BYTES, MAX_LABEL_VALUE_BYTES,
-    MAX_LABELS, MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, MAX_PRIORITY, MAX_REQUEST_ID_LENGTH,
-    MAX_TEXT_BYTES,
+    MAX_ATTEMPTS, MAX_BACKOFF_MULTIPLIER, MAX_BATCH, MAX_BATCH_BYTES, MAX_LABEL_NAME_BYTES,
+    MAX_LABEL_VALUE_BYTES, MAX_LABELS, MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, MAX_PRIORITY,
+    MAX_REQUEST_ID_LENGTH, MAX_TEXT_BYTES,
 };
 use crate::operation::lease::Fingerprint;
 use crate::operation::name::{Id, NameError, Parent, Queue};
@@ -180,9 +180,9 @@ fn retry_policy(policy: &pb::RetryPolicy) -> Result<()> {
     positive_duration("options.retry_policy.initial_backoff", policy.initial_backoff)?;
     positive_duration("options.retry_policy.max_backoff", policy.max_backoff)?;
     let multiplier = policy.backoff_multiplier;
-    if multiplier != 0.0 && !(1.0..=1_000.0).contains(&multiplier) {
+    if multiplier != 0.0 && !(1.0..=MAX_BACKOFF_MULTIPLIER).contains(&multiplier) {
         let message = format!(
-            "options.retry_policy.backoff_multiplier is {multiplier}; it must be between 1 and 1000"
+            "options.retry_policy.backoff_multiplier is {multiplier}; it must be between 1 and {MAX_BACKOFF_MULTIPLIER}"
         );
         return Err(Error::field("options.retry_policy.backoff_multiplier", message));
     }

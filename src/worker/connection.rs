@@ -32,7 +32,7 @@ impl Connection {
             Way::Endpoint(endpoint) => {
                 let channel = endpoint.connect().await;
                 let channel = channel.map_err(|error| {
-                    Status::new(Code::Unavailable, format!("no connection: {error}"))
+                    Status::new(Code::Unavailable, format!("no connection: {}", root_cause(&error)))
                 })?;
                 client(channel).serve_queue(outgoing).await?
             }
@@ -44,10 +44,28 @@ impl Connection {
         };
         Ok(answer.into_inner())
     }
+
+    /// The server, for people.
+    pub(super) fn server(&self) -> String {
+        let authority = match &self.0 {
+            Way::Endpoint(endpoint) => endpoint.uri().authority(),
+            Way::Channel(_) | Way::Inside(_) => None,
+        };
+        authority.map_or_else(|| "the server".to_owned(), ToString::to_string)
+    }
 }
 
 fn client(channel: Channel) -> WorkersClient<Channel> {
     WorkersClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES)
+}
+
+/// What is at the bottom of it: the rest says no more than that there is no connection.
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    cause.to_string()
 }
 
 impl From<&Client> for Connection {

@@ -35,6 +35,7 @@ pub async fn work(client: &Client, stop: impl Future<Output = ()>) -> anyhow::Re
     let worker = Worker::builder(client)
         .queue("demo")
         .name("dev")
+        .concurrency(CONCURRENCY)
         .drain_timeout(Duration::ZERO)
         .fallback(move |context, request| count(context, request, clock.clone()));
     let told = async {
@@ -71,6 +72,8 @@ async fn count(
     Ok(request.filter(|_| context.response_type().is_empty()))
 }
 
+/// Nothing is done but waiting.
+const CONCURRENCY: usize = 100;
 const STEPS: i64 = 10;
 const STEP: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(2);

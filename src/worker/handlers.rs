@@ -62,7 +62,7 @@ where
     R: Future<Output = Result<P, Stop>> + Send + 'static,
 {
     Arc::new(move |context, request| match read::<Q>(request.as_ref()) {
-        Ok(request) => handler(context, request).map(|end| Ok(Some(end?.pack()))).boxed(),
+        Ok(request) => handler(context, request).map(|end| write(&end?).map(Some)).boxed(),
         Err(stop) => std::future::ready(Err(stop)).boxed(),
     })
 }
@@ -71,6 +71,13 @@ fn read<Q: Unpack>(request: Option<&Any>) -> Result<Q, Stop> {
     request.map_or_else(Q::absent, Q::unpack).map_err(|error| {
         let message = format!("the request cannot be read: {error}");
         Stop::fail(Code::InvalidArgument, message).do_not_retry()
+    })
+}
+
+fn write(response: &impl Pack) -> Result<Any, Stop> {
+    response.try_pack().map_err(|refused| {
+        let message = format!("the response cannot be sent: {refused}");
+        Stop::fail(Code::Internal, message).do_not_retry()
     })
 }
 

@@ -40,7 +40,7 @@ use prost_types::Any;
 pub use self::connection::Connection;
 pub use self::context::{Acknowledgement, Context, ReportError};
 pub use self::job::Cancelled;
-pub use self::payload::{Json, Pack, TypeMismatch, Unpack};
+pub use self::payload::{Json, Pack, TypeMismatch, Unpack, Unpackable};
 pub use self::serve::RunError;
 pub use self::stop::Stop;
 

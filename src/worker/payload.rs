@@ -6,10 +6,23 @@ use prost_types::{Any, ListValue, Struct, Value};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::wire::json::check_numbers;
+
 /// What a handler can give: every prost message that knows its name, and [`Json`] of what serde writes.
 pub trait Pack {
     /// As a payload.
+    ///
+    /// # Panics
+    /// Where [`Self::try_pack`] refuses.
     fn pack(&self) -> Any;
+
+    /// As a payload, or why it cannot be one.
+    ///
+    /// # Errors
+    /// Names what would change on its way.
+    fn try_pack(&self) -> Result<Any, Unpackable> {
+        Ok(self.pack())
+    }
 }
 
 /// What a handler can take: every prost message that knows its name, and [`Json`] of what serde reads.
@@ -28,12 +41,17 @@ pub trait Unpack: Sized {
 }
 
 /// Anything that serde reads and writes, as `google.protobuf.Struct` where it is a JSON object, else as
-/// `google.protobuf.Value`. Needs no definitions; numbers are doubles.
+/// `google.protobuf.Value`. Needs no definitions. Numbers are doubles: an integer beyond 2^53, of either sign, is refused.
 ///
-/// # Panics
-/// Where a map is written whose keys are no texts.
+/// A handler that answers with what is refused fails its operation with INTERNAL and the reason; [`Pack::pack`] panics.
+/// What is refused besides: a map whose keys are no texts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Json<T>(pub T);
+
+/// What cannot be a payload, and why.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unpackable(String);
 
 /// A payload that is of another type than was asked for, or damaged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -78,11 +96,16 @@ impl<T: Message + Name + Default> Unpack for T {
 
 impl<T: Serialize> Pack for Json<T> {
     fn pack(&self) -> Any {
-        let json = serde_json::to_value(&self.0).expect("keys of maps are texts, as documented");
-        match to_value(json) {
+        self.try_pack().unwrap_or_else(|refused| panic!("{refused}"))
+    }
+
+    fn try_pack(&self) -> Result<Any, Unpackable> {
+        let json = serde_json::to_value(&self.0).map_err(|error| Unpackable(error.to_string()))?;
+        check_numbers(&json).map_err(|inexact| Unpackable(inexact.to_string()))?;
+        Ok(match to_value(json) {
             Value { kind: Some(Kind::StructValue(object)) } => any(STRUCT, &object),
             value => any(VALUE, &value),
-        }
+        })
     }
 }
 
@@ -152,7 +175,7 @@ fn from_kind(kind: Option<Kind>) -> serde_json::Value {
         None | Some(Kind::NullValue(_)) => serde_json::Value::Null,
         Some(Kind::BoolValue(value)) => value.into(),
         // Whole numbers are read as such, so that integers can be asked for.
-        Some(Kind::NumberValue(number)) if number.fract() == 0.0 && number.abs() < EXACT => {
+        Some(Kind::NumberValue(number)) if number.fract() == 0.0 && number.abs() <= EXACT => {
             (number as i64).into()
         }
         Some(Kind::NumberValue(number)) => number.into(),
@@ -186,13 +209,28 @@ mod tests {
             json!([1, "two"]),
             json!("text"),
             json!(null),
-            json!(9_007_199_254_740_991_i64),
+            json!(9_007_199_254_740_992_i64),
+            json!(-9_007_199_254_740_992_i64),
         ] {
             let packed = Json(value.clone()).pack();
             assert_eq!(Json::unpack(&packed), Ok(Json(value)));
         }
         assert!(Json(json!({})).pack().type_url.ends_with("/google.protobuf.Struct"));
         assert_eq!(Json::<Option<u8>>::absent(), Ok(Json(None)));
+    }
+
+    #[test]
+    fn an_integer_that_a_double_cannot_hold_is_refused_by_its_path() {
+        for (value, path) in [
+            (json!({"items": [{"id": 9_007_199_254_740_993_i64}]}), "items[0].id"),
+            (json!({"id": -9_007_199_254_740_993_i64}), "id"),
+            (json!({"id": u64::MAX}), "id"),
+        ] {
+            let refused = Json(value).try_pack().expect_err(path).to_string();
+            assert!(refused.contains(&format!("at {path} ")), "{refused}");
+        }
+        assert!(Json(u128::MAX).try_pack().is_err());
+        assert!(Json(std::collections::BTreeMap::from([((1, 2), 3)])).try_pack().is_err());
     }
 
     #[test]

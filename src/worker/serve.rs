@@ -11,6 +11,7 @@ use tonic_types::StatusExt;
 use super::connection::Connection;
 use super::desk::Desk;
 use super::session::Session;
+use crate::limits::RECONNECT_PAUSE;
 use crate::proto::longhaul::v1::ServeQueueResponse;
 
 /// Why a worker ended before it was asked to, or before it could say all it had to say.
@@ -57,6 +58,7 @@ impl Keeper {
     /// Serves until it is refused or closed.
     async fn keep(&self) -> Result<(), RunError> {
         let (mut pause, mut served_at) = (Duration::ZERO, self.desk.clock.elapsed());
+        let mut waiting = false;
         loop {
             let (mut served, began) = (false, self.desk.clock.elapsed());
             let status = match self.serve(&mut served).await {
@@ -66,6 +68,7 @@ impl Keeper {
             let now = self.desk.clock.elapsed();
             if served {
                 served_at = now;
+                waiting = false;
             }
             served &= now >= began + SERVED;
             let holds = self.desk.with(|session, _| {
@@ -76,18 +79,20 @@ impl Keeper {
                 return Err(RunError::Refused(Box::new(status)));
             }
             pause = if served { Duration::ZERO } else { next_pause(pause) };
-            // What is held is not held for long.
-            let hurry = holds && now < served_at + self.lease;
-            let longest = if hurry { LONGEST_WHILE_HELD } else { LONGEST_PAUSE };
+            let longest = longest_pause(holds, now < served_at + self.lease);
             let asked = status.get_details_retry_info().and_then(|info| info.retry_delay);
             let rest = jittered(pause.max(asked.unwrap_or_default()).min(longest));
-            tracing::warn!(
-                queue = self.queue,
-                code = ?status.code(),
-                message = status.message(),
-                again_in = ?rest,
-                "the stream ended"
-            );
+            if std::mem::replace(&mut waiting, true) {
+                tracing::debug!(code = ?status.code(), error = status.message(), again_in = ?rest, "still waiting");
+            } else {
+                tracing::warn!(
+                    queue = self.queue,
+                    code = ?status.code(),
+                    error = status.message(),
+                    "waiting for {}",
+                    self.connection.server()
+                );
+            }
             let close = self.desk.closing.clone();
             if close.is_cancelled() {
                 self.desk.clock.sleep(rest).await;
@@ -100,9 +105,11 @@ impl Keeper {
     /// One stream, to its end.
     async fn serve(&self, served: &mut bool) -> Ended {
         let clock = &self.desk.clock;
+        let holds = self.desk.with(|session, _| session.holds());
+        let patience = if holds { self.lease.min(ATTEMPT) } else { self.lease };
         let opened = tokio::select! {
             opened = self.connection.open(self.desk.open()) => opened,
-            () = clock.sleep(self.lease) => Err(Status::unavailable("the server does not answer")),
+            () = clock.sleep(patience) => Err(Status::unavailable("the server does not answer")),
             () = self.nothing_left() => return Ended::Closed,
         };
         let mut incoming = match opened {
@@ -194,15 +201,26 @@ impl Keeper {
     }
 }
 
-/// Whether asking again is of no use.
+/// Whether asking again is of no use. What a proxy answers by itself passes: it says nothing of the server behind it.
 fn is_final(status: &Status) -> bool {
-    matches!(
+    let from_a_proxy = status.message().starts_with(MAPPED_FROM_HTTP);
+    let refused = matches!(
         status.code(),
         Code::InvalidArgument
             | Code::Unauthenticated
             | Code::PermissionDenied
             | Code::Unimplemented
-    )
+    );
+    refused && !from_a_proxy
+}
+
+/// While leases are held the server may have just come back, and then waits a certain time for this worker.
+const fn longest_pause(holds: bool, lives: bool) -> Duration {
+    match (holds, lives) {
+        (true, true) => LONGEST_WHILE_HELD,
+        (true, false) => RECONNECT_PAUSE,
+        (false, _) => LONGEST_PAUSE,
+    }
 }
 
 /// At once at first, since leases outlive the stream by seconds only.
@@ -216,11 +234,15 @@ fn jittered(pause: Duration) -> Duration {
     pause * 4 / 5 + (pause * 2 / 5 + JITTER) * share / 1_000
 }
 
+/// How tonic begins the message of an answer that is HTTP and no gRPC.
+const MAPPED_FROM_HTTP: &str = "grpc-status header missing";
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Leases outlive a stream by 3 s unless somebody asked for more.
 const LONGEST_WHILE_HELD: Duration = Duration::from_millis(500);
 const JITTER: Duration = Duration::from_millis(30);
+/// How long an attempt to reach the server may take while leases are held.
+const ATTEMPT: Duration = Duration::from_secs(2);
 /// A stream that lived so long was a good one.
 const SERVED: Duration = Duration::from_secs(1);
 /// How long handlers take to be cut.
@@ -229,6 +251,7 @@ const CUT: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::MIN_RETURN_GRACE;
 
     #[test]
     fn pauses_grow_and_stay_bounded_and_spread() {
@@ -239,5 +262,16 @@ mod tests {
             assert!(spread >= pause * 4 / 5 && spread <= pause * 6 / 5 + JITTER, "{spread:?}");
         }
         assert_eq!(pause, LONGEST_PAUSE);
+    }
+
+    #[test]
+    fn a_worker_that_holds_leases_tries_again_within_what_the_server_grants() {
+        for lives in [true, false] {
+            let pause = longest_pause(true, lives);
+            assert!(pause <= RECONNECT_PAUSE);
+            // It may have begun just before the server came back.
+            let longest = ATTEMPT + pause * 6 / 5 + JITTER;
+            assert!(longest + Duration::from_secs(1) <= MIN_RETURN_GRACE, "{longest:?}");
+        }
     }
 }

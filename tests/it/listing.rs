@@ -9,6 +9,8 @@ scenarios! {
     a_page_token_is_good_for_its_own_query_only_and_for_three_days,
     parents_are_taken_in_every_customary_form,
     the_wildcard_goes_by_parent_then_newest_first,
+    the_wildcard_alone_lists_every_parent_by_parent_then_newest_first,
+    a_list_of_records_says_what_the_list_of_operations_and_each_record_say,
     pages_stop_at_their_bytes,
     concurrent_starts_and_deletes_neither_skip_nor_repeat,
     lists_refuse_what_they_cannot_do,
@@ -128,6 +130,85 @@ async fn the_wildcard_goes_by_parent_then_newest_first(world: &World) {
     assert!(deeper[0].starts_with("projects/a/locations/x/operations/"), "canonical names");
     let one = names(&pages(world, "projects/b/locations/-", 1).await);
     assert!(one.len() == 1 && one[0].starts_with("projects/b/locations/y/"));
+}
+
+async fn the_wildcard_alone_lists_every_parent_by_parent_then_newest_first(world: &World) {
+    let mut wanted = Vec::new();
+    for parent in ["", "a/b", "a/b/c/d/e/f", "projects/p", "projects/p/locations/l", "z/z"] {
+        let mut of_parent = Vec::new();
+        for _ in 0..3 {
+            world.let_pass(Duration::from_millis(1));
+            let request = pb::StartOperationRequest { parent: parent.to_owned(), ..start("q") };
+            of_parent.push(world.start(request).await.granted().name);
+        }
+        of_parent.reverse();
+        wanted.extend(of_parent);
+    }
+    for page_size in [1, 2, 5, 50] {
+        assert_eq!(names(&pages(world, "-", page_size).await), wanted, "{page_size}");
+    }
+    assert_eq!(names(&pages(world, "-/operations", 50).await), wanted);
+    let token = world.list("-", 1, "").await.granted().next_page_token;
+    world.list("", 1, &token).await.refused_field("INVALID_PAGE_TOKEN", "page_token");
+}
+
+async fn a_list_of_records_says_what_the_list_of_operations_and_each_record_say(world: &World) {
+    let list = async |request: pb::ListOperationRecordsRequest| {
+        let mut callers = world.callers();
+        let answer = within("list", callers.list_operation_records(request)).await;
+        answer.map(tonic::Response::into_inner)
+    };
+    for (parent, metadata_type) in
+        [("", ""), ("projects/p", "google.protobuf.Struct"), ("projects/p", "")]
+    {
+        world.let_pass(Duration::from_millis(1));
+        let request = pb::StartOperationRequest {
+            parent: parent.to_owned(),
+            metadata_type: metadata_type.to_owned(),
+            ..start("q")
+        };
+        world.start(request).await.granted();
+    }
+    let operations = pages(world, "-", 50).await.concat();
+    let mut records = Vec::new();
+    let mut request = pb::ListOperationRecordsRequest {
+        parent: "-".to_owned(),
+        page_size: 2,
+        ..Default::default()
+    };
+    loop {
+        let page = list(request.clone()).await.granted();
+        records.extend(page.operation_records);
+        request.page_token = page.next_page_token;
+        if request.page_token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(records.len(), 3);
+    for (record, operation) in records.iter().zip(&operations) {
+        assert_eq!(record.operation.as_ref(), Some(operation));
+        let request =
+            pb::GetOperationRecordRequest { name: operation.name.clone(), ..Default::default() };
+        let mut callers = world.callers();
+        let alone = within("record", callers.get_operation_record(request)).await.granted();
+        assert_eq!(record, &alone.into_inner());
+        assert!(record.server_metadata.is_some(), "whatever the metadata type");
+    }
+    let bare = pb::ListOperationRecordsRequest::default;
+    for (field, request) in [
+        ("filter", pb::ListOperationRecordsRequest { filter: "done = true".to_owned(), ..bare() }),
+        ("order_by", pb::ListOperationRecordsRequest { order_by: "name".to_owned(), ..bare() }),
+        (
+            "view",
+            pb::ListOperationRecordsRequest { view: pb::OperationView::Full.into(), ..bare() },
+        ),
+    ] {
+        list(request).await.refused_field("UNIMPLEMENTED", field);
+    }
+    let partial = pb::ListOperationRecordsRequest { return_partial_success: true, ..bare() };
+    list(partial).await.refused(Code::Unimplemented, "UNIMPLEMENTED");
+    let parent = pb::ListOperationRecordsRequest { parent: "-/-".to_owned(), ..bare() };
+    list(parent).await.refused_field("INVALID_NAME", "parent");
 }
 
 async fn pages_stop_at_their_bytes(world: &World) {

@@ -1,5 +1,7 @@
 //! How often progress is committed: what is said at once, what is gathered, and what becomes of that.
 
+use longhaul::engine::Herald;
+
 use crate::support::*;
 
 scenarios! {
@@ -9,6 +11,7 @@ scenarios! {
     metadata_of_a_wrong_type_is_refused_at_once_and_what_is_held_back_stays,
     what_is_held_back_is_dropped_where_the_lease_was_lost,
     the_commit_that_ends_an_attempt_carries_what_is_held_back,
+    the_last_progress_is_kept_where_another_server_hears_of_the_failure,
     what_must_not_wait_is_committed_before_its_ok_with_what_was_held_back,
     what_is_held_back_survives_a_store_that_is_away,
     the_end_is_estimated_from_the_rate_of_this_attempt,
@@ -288,4 +291,24 @@ async fn the_end_is_estimated_for_an_attempt_that_starts_over(world: &World) {
         world.report(at(&next, fraction)).await.granted();
         assert_ends_in(world, &world.record(name).await, left);
     }
+}
+
+async fn the_last_progress_is_kept_where_another_server_hears_of_the_failure(world: &World) {
+    let other = world.with_agents().await;
+    let engine = world.server.engine();
+    let acquainted = async {
+        while engine.is_alone() {
+            Herald.run_once(engine).await.expect("a sign of life");
+        }
+    };
+    world.passing("the other server", acquainted).await;
+    let policy = pb::RetryPolicy { max_attempts: 1, ..Default::default() };
+    let options = pb::OperationOptions { retry_policy: Some(policy), ..Default::default() };
+    let lease = exporting(world, options).await;
+    for fraction in [0.1, 0.5, 0.9] {
+        world.report(at(&lease, fraction)).await.granted();
+    }
+    other.fail(failure(&lease, Code::Internal)).await.granted();
+    assert_eq!(fraction(world, &lease.operation).await, Some(0.9));
+    assert_eq!(fraction(&other, &lease.operation).await, Some(0.9));
 }

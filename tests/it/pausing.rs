@@ -10,6 +10,8 @@ scenarios! {
     resume_where_nothing_is_paused_changes_nothing,
     pause_of_what_its_worker_suspended_clears_resume_time,
     worker_suspends_and_the_next_lease_carries_checkpoint_and_input,
+    an_input_that_nothing_would_receive_is_refused,
+    an_input_that_was_accepted_reaches_the_next_lease,
     suspension_ends_by_itself_at_its_resume_time,
     etags_guard_pause_and_resume,
 }
@@ -113,10 +115,9 @@ async fn resume_where_nothing_is_paused_changes_nothing(world: &World) {
     world.complete(completion(&done)).await.granted();
     for name in [&pending, &running, &cancelling, &done.operation] {
         let before = world.record(name).await;
-        world.resume(name, Some(any("acme.Input", b"\x08\x01"))).await.granted();
+        world.resume(name, None).await.granted();
         assert_eq!(world.record(name).await, before, "{name}");
     }
-    assert_eq!(world.lease("pending").await.resume_input, None);
     // Pausing twice is pausing once.
     world.pause(&running).await.granted();
     let before = world.record(&running).await;
@@ -175,6 +176,80 @@ async fn worker_suspends_and_the_next_lease_carries_checkpoint_and_input(world: 
     assert_eq!((third.attempt, third.checkpoint, third.resume_input), (2, checkpoint, input));
     let failed = third.last_error.expect("the last error");
     assert_eq!(failed, error(Code::Unavailable));
+}
+
+async fn an_input_that_nothing_would_receive_is_refused(world: &World) {
+    let input = || Some(any("acme.Input", b"\x08\x01"));
+    let pending = world.started("pending").await;
+    let running = world.running(start("running")).await.operation;
+    let asked_to_pause = world.running(start("asked")).await.operation;
+    world.pause(&asked_to_pause).await.granted();
+    let cancelling = world.running(start("cancelling")).await.operation;
+    world.cancel(&cancelling).await.granted();
+    let done = world.running(start("done")).await;
+    world.complete(completion(&done)).await.granted();
+    let retrying = world.running(start("retrying")).await;
+    world.fail(failure(&retrying, Code::Unavailable)).await.granted();
+    // Its suspension has ended by itself.
+    let over = world.running(start("over")).await;
+    let resume_time = Some(world.at(Duration::from_millis(1)));
+    world.suspend(pb::SuspendOperationRequest { resume_time, ..suspension(&over) }).await.granted();
+    world.pass(Duration::from_millis(1)).await;
+    let names = [
+        &pending,
+        &running,
+        &asked_to_pause,
+        &cancelling,
+        &done.operation,
+        &retrying.operation,
+        &over.operation,
+    ];
+    for name in names {
+        let before = world.record(name).await;
+        let answer = world.resume(name, input()).await;
+        let refusal = answer.refused(Code::FailedPrecondition, "INVALID_STATE");
+        assert_eq!((&refusal["verb"][..], &refusal["name"]), ("resume with input", name));
+        assert_eq!(world.record(name).await, before, "{name}");
+    }
+    assert_eq!(world.lease("pending").await.resume_input, None);
+    world.resume(&asked_to_pause, None).await.granted();
+}
+
+async fn an_input_that_was_accepted_reaches_the_next_lease(world: &World) {
+    let large = [b"\x08\x01".repeat(2_000), b"\x08\x02".repeat(2_000)];
+    for (queue, [first, second]) in [
+        ("small", [any("acme.Input", b"\x08\x01"), any("acme.Input", b"\x08\x02")]),
+        ("large", [any("acme.Input", &large[0]), any("acme.Input", &large[1])]),
+    ] {
+        let lease = world.running(start(queue)).await;
+        let name = &lease.operation;
+        world.suspend(suspension(&lease)).await.granted();
+        world.resume(name, Some(first.clone())).await.granted();
+        // Said again, because the reply was lost; another one is not acknowledged.
+        let before = world.record(name).await;
+        world.resume(name, Some(first.clone())).await.granted();
+        let refused = world.resume(name, Some(second.clone())).await;
+        refused.refused(Code::FailedPrecondition, "INVALID_STATE");
+        assert_eq!(world.record(name).await, before);
+        // A pause before the worker has seen it takes nothing away.
+        world.pause(name).await.granted();
+        let refused = world.resume(name, Some(second.clone())).await;
+        refused.refused(Code::FailedPrecondition, "INVALID_STATE");
+        assert_eq!(world.state(name).await, State::Suspended);
+        world.resume(name, None).await.granted();
+        let lease = world.lease(queue).await;
+        assert_eq!(lease.resume_input.as_ref(), Some(&first), "{queue}");
+        // Nor does one that begins when its worker gives it back.
+        world.pause(name).await.granted();
+        world.release(release(&lease)).await.granted();
+        world.resume(name, None).await.granted();
+        let lease = world.lease(queue).await;
+        assert_eq!(lease.resume_input.as_ref(), Some(&first), "{queue}");
+        // The next question has an answer of its own.
+        world.suspend(suspension(&lease)).await.granted();
+        world.resume(name, Some(second.clone())).await.granted();
+        assert_eq!(world.lease(queue).await.resume_input, Some(second));
+    }
 }
 
 async fn suspension_ends_by_itself_at_its_resume_time(world: &World) {

@@ -176,7 +176,7 @@ async fn a_server_lives_while_it_is_not_ready(world: &World) {
     };
     ready(200, "ok\n").await;
     world.store.set_away(true);
-    ready(503, "the store does not answer\n").await;
+    ready(503, "the store does not answer: a fault that a test injected\n").await;
     world.store.set_away(false);
     ready(200, "ok\n").await;
     world.server.drain();

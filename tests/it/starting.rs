@@ -13,6 +13,7 @@ scenarios! {
     a_replay_onto_a_tombstone_says_what_became_of_it,
     start_leased_again_gets_the_same_lease_while_it_lives_and_none_afterwards,
     validate_only_starts_nothing,
+    a_deadline_that_leaves_no_time_is_refused_and_a_replay_finds_what_was_started,
     a_batch_gives_each_start_its_own_result,
     a_batch_out_of_bounds_is_refused_whole,
     a_start_is_visible_the_instant_it_returns,
@@ -231,6 +232,60 @@ async fn validate_only_starts_nothing(world: &World) {
     let real = pb::StartOperationRequest { validate_only: false, ..request.clone() };
     world.start(real).await.granted();
     world.start(request).await.refused(Code::AlreadyExists, "OPERATION_ALREADY_EXISTS");
+}
+
+async fn a_deadline_that_leaves_no_time_is_refused_and_a_replay_finds_what_was_started(
+    world: &World,
+) {
+    use pb::batch_start_operations_response::result::Outcome;
+    let options = |schedule: Option<u64>, deadline: u64| pb::OperationOptions {
+        schedule_time: schedule.map(|seconds| world.at(Duration::from_secs(seconds))),
+        deadline_time: Some(world.at(Duration::from_secs(deadline))),
+        ..Default::default()
+    };
+    let past = pb::OperationOptions {
+        deadline_time: Some(prost_types::Timestamp { seconds: 1, nanos: 0 }),
+        ..Default::default()
+    };
+    for options in [past, options(None, 0), options(Some(20), 20), options(Some(21), 20)] {
+        let request = || pb::StartOperationRequest {
+            parent: "projects/late".to_owned(),
+            ..start_with("late", options.clone())
+        };
+        let field = "options.deadline_time";
+        world.start(request()).await.refused_field("INVALID_ARGUMENT", field);
+        let validating = pb::StartOperationRequest { validate_only: true, ..request() };
+        world.start(validating).await.refused_field("INVALID_ARGUMENT", field);
+        if options.schedule_time.is_none() {
+            world.start_leased(request()).await.refused_field("INVALID_ARGUMENT", field);
+        }
+        let batch = pb::BatchStartOperationsRequest {
+            requests: vec![request(), start("other")],
+            ..Default::default()
+        };
+        let mut producers = world.producers();
+        let call = producers.batch_start_operations(Request::new(batch));
+        let results = within("a batch", call).await.granted().into_inner().results;
+        let outcomes: Vec<_> = results.into_iter().map(|result| result.outcome).collect();
+        let [Some(Outcome::Error(error)), Some(Outcome::Operation(_))] = &outcomes[..] else {
+            panic!("{outcomes:?}");
+        };
+        assert_eq!(error.code, Code::InvalidArgument as i32);
+    }
+    assert!(world.list("projects/late", 10, "").await.granted().operations.is_empty());
+
+    let once = pb::StartOperationRequest {
+        request_id: "once".to_owned(),
+        ..start_with("q", options(Some(5), 10))
+    };
+    let (first, _) = start_in_full(world, once.clone()).await;
+    world.pass(Duration::from_secs(10)).await;
+    let (replay, replayed) = start_in_full(world, once.clone()).await;
+    assert!(replayed && replay.name == first.name && replay.done);
+    let other = pb::StartOperationRequest { method: "other".to_owned(), ..once.clone() };
+    world.start(other).await.refused(Code::InvalidArgument, "REQUEST_ID_REUSED");
+    world.delete(&first.name).await.granted();
+    world.start(once).await.refused(Code::AlreadyExists, "OPERATION_DELETED");
 }
 
 async fn a_batch_gives_each_start_its_own_result(world: &World) {

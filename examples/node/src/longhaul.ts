@@ -1,5 +1,6 @@
 // The services of longhaul.v1, typed by what `npm run stubs` makes, and Struct as an Any.
 
+import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { loadPackageDefinition } from "@grpc/grpc-js";
 import { loadSync, type MessageTypeDefinition } from "@grpc/proto-loader";
@@ -9,8 +10,9 @@ import type { ProtoGrpcType as Workers } from "./gen/workers.js";
 import type { Any__Output } from "./gen/google/protobuf/Any.js";
 import type { Struct, Struct__Output } from "./gen/google/protobuf/Struct.js";
 
-// Where the definitions are: proto/ of the repository, beside examples/.
-const proto = fileURLToPath(new URL("../../../proto", import.meta.url));
+// Where the definitions are: proto/ beside dist/ in a project of your own, and of this repository beside examples/.
+const places = ["../proto", "../../../proto"].map((place) => fileURLToPath(new URL(place, import.meta.url)));
+const proto = places.find((place) => existsSync(place)) ?? "proto";
 
 const files = ["callers", "producers", "workers"].map((name) => `longhaul/v1/${name}.proto`);
 // The same settings as in `npm run stubs`; Google's own files come from google-gax.

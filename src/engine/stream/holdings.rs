@@ -1,7 +1,7 @@
 //! What a stream holds. Dropped, it gives everything up: what the worker never saw goes back to the queue, the rest lives on
 //! for the grace.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use super::messages::Signal;
@@ -27,6 +27,8 @@ pub(super) struct Holdings {
     /// How many the worker wants to hold.
     slots: i64,
     held: HashMap<Key, Holding>,
+    /// What the worker says it holds, until the store has said whether it does.
+    claims: VecDeque<(Key, Token)>,
     /// The newest response that the worker has read.
     pub(super) seen: i64,
 }
@@ -57,7 +59,8 @@ pub(super) enum Verdict {
 
 impl Holdings {
     pub(super) fn new(engine: Engine, place: Place, holder: Holder, grace: Duration) -> Self {
-        Self { engine, place, holder, grace, slots: 0, held: HashMap::new(), seen: 0 }
+        let (held, claims) = (HashMap::new(), VecDeque::new());
+        Self { engine, place, holder, grace, slots: 0, held, claims, seen: 0 }
     }
 
     /// How many leases the worker wants to hold from now on.
@@ -66,24 +69,46 @@ impl Holdings {
         self.slots = slots;
     }
 
-    /// A lease that was just given, its room already counted.
-    pub(super) fn add_granted(&mut self, grant: &Grant) {
-        if let Some(holding) = Holding::of(&grant.operation, None) {
-            self.held.insert(grant.key, holding);
-        }
+    /// A lease that was just given, its room already counted. Returns an earlier one of the same operation, which has ended.
+    pub(super) fn add_granted(&mut self, grant: &Grant) -> Option<Holding> {
+        self.add(grant.key, Holding::of(&grant.operation, None)?)
     }
 
-    /// A lease from before.
+    /// The worker says that it holds this. From now on its stream hears of it; nothing else changes before the commit that
+    /// proves it.
+    pub(super) fn claim(&mut self, key: Key, token: Token) {
+        self.engine.inner.held.enter(key, &self.place.seat);
+        self.claims.push_back((key, token));
+    }
+
+    /// The oldest claim has proved true.
     pub(super) fn add_adopted(&mut self, key: Key, operation: &Operation) {
-        if let Some(holding) = Holding::of(operation, Some(0)) {
-            self.place.add_room(-1);
-            self.held.insert(key, holding);
-        }
+        let Some(holding) = Holding::of(operation, Some(0)) else { return self.reject(key) };
+        self.claims.pop_front();
+        self.place.add_room(-1);
+        // One that Hello names twice is held once.
+        self.add(key, holding);
+    }
+
+    /// The oldest claim was refused: nothing is left of it.
+    pub(super) fn reject(&mut self, key: Key) {
+        self.claims.pop_front();
+        self.engine.inner.held.leave(key, &self.place.seat);
+    }
+
+    fn add(&mut self, key: Key, holding: Holding) -> Option<Holding> {
+        let earlier = self.held.insert(key, holding)?;
+        self.engine.inner.held.leave(key, &self.place.seat);
+        self.place.add_room(1);
+        Some(earlier)
     }
 
     /// It went out with that response; `false` where it is held no more.
-    pub(super) fn sent(&mut self, key: Key, sequence: i64) -> bool {
-        let Some(holding) = self.held.get_mut(&key) else { return false };
+    pub(super) fn sent(&mut self, key: Key, token: Option<Token>, sequence: i64) -> bool {
+        let Some(holding) = self.held.get_mut(&key).filter(|holding| Some(holding.token) == token)
+        else {
+            return false;
+        };
         holding.sent_in = Some(sequence);
         true
     }
@@ -94,13 +119,6 @@ impl Holdings {
         self.engine.inner.held.leave(key, &self.place.seat);
         self.place.add_room(1);
         self.held.remove(&key)
-    }
-
-    /// Another stream of this server holds it now.
-    pub(super) fn let_go(&mut self, key: Key) {
-        if self.held.remove(&key).is_some() {
-            self.place.add_room(1);
-        }
     }
 
     /// What the worker must know of how a lease stands.
@@ -129,6 +147,16 @@ impl Holdings {
                 Verdict::Signal(holding.signal())
             }
         }
+    }
+
+    /// Whether the store does not answer for any of it; where nothing is held, for anything at all.
+    pub(super) fn is_cut_off(&self) -> bool {
+        let store = &self.engine.inner.store;
+        let is_away = |partition| store.answering_since(partition).is_none();
+        if self.held.is_empty() {
+            return store.keyspace().all().all(is_away);
+        }
+        self.held.keys().any(|key| is_away(self.engine.partition(*key)))
     }
 
     pub(super) const fn holder(&self) -> Holder {
@@ -216,28 +244,39 @@ impl Holding {
 impl Drop for Holdings {
     fn drop(&mut self) {
         let (seen, holder, grace) = (self.seen, self.holder, self.grace);
-        let held = self.take_all();
-        if held.is_empty() {
+        let (held, claims) = (self.take_all(), std::mem::take(&mut self.claims));
+        if held.is_empty() && claims.is_empty() {
             return;
         }
         let mut disowned = Vec::new();
-        let jobs = held.into_iter().map(|(key, holding)| {
+        let disown = |token| Command::Disown(Disown { token, holder, grace });
+        let mut jobs = Vec::with_capacity(held.len() + claims.len());
+        for (key, holding) in held {
             let command = if holding.is_seen(seen) {
                 disowned.push(key);
-                Command::Disown(Disown { token: holding.token, holder, grace })
+                disown(holding.token)
             } else {
                 holding.release(false, holder)
             };
-            Job { key, command }
-        });
-        let (jobs, engine) = (jobs.collect(), self.engine.clone());
+            jobs.push(Job { key, command });
+        }
+        // The store never said whether they hold: this touches only those that it gave to this stream.
+        for (key, token) in claims {
+            self.engine.inner.held.leave(key, &self.place.seat);
+            disowned.push(key);
+            jobs.push(Job { key, command: disown(token) });
+        }
+        let engine = self.engine.clone();
         self.engine.inner.tasks.finish("disown", async move {
             for outcome in engine.apply_jobs(jobs).await {
                 // What has ended meanwhile needs no giving up.
                 if let Err(error) = outcome.map(drop)
                     && error.reason == Reason::StoreUnavailable
                 {
-                    tracing::warn!(%error, "cannot shorten a lease of a broken stream; it will expire");
+                    engine.hampered(
+                        "cannot shorten a lease of a broken stream; it will expire",
+                        &error,
+                    );
                 }
             }
             if disowned.is_empty() {

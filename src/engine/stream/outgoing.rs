@@ -31,11 +31,11 @@ impl Ready {
             || !(self.leases.is_empty() && self.signals.is_empty() && self.outcomes.is_empty())
     }
 
-    /// As much as goes into one message; `holds` tells whether a lease still is one.
+    /// As much as goes into one message; `holds` tells whether that very lease still lives.
     pub(super) fn compose(
         &mut self,
         sequence: i64,
-        mut holds: impl FnMut(Key) -> bool,
+        mut holds: impl FnMut(Key, &Leased) -> bool,
     ) -> Response {
         let mut room = Room::default();
         let mut response = Response {
@@ -67,7 +67,7 @@ impl Ready {
                 self.leases.push_front((key, leased));
                 break;
             }
-            if holds(key) {
+            if holds(key, &leased) {
                 response.leases.push(leased);
             }
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::engine::batch::Grant;
 use crate::engine::commands::{Job, Outcome};
-use crate::engine::error::{Reason, Result};
+use crate::engine::error::{Error, Reason, Result};
 use crate::engine::held::Standing;
 use crate::engine::{Engine, Leased};
 use crate::operation::Record;
@@ -38,7 +38,10 @@ impl Engine {
             match self.load(&grant).await {
                 Ok(leased) => return (grant.key, leased),
                 Err(error) => {
-                    tracing::warn!(%error, "cannot read the payloads of a lease; trying again");
+                    self.hampered(
+                        "cannot read the payloads of a lease; trying again",
+                        &Box::<Error>::from(error),
+                    );
                     self.idle_for(PAUSE).await;
                 }
             }
@@ -51,7 +54,10 @@ impl Engine {
             match self.inner.store.get(&keys).await {
                 Ok(found) => return keys.iter().zip(found).filter_map(standing).collect(),
                 Err(error) => {
-                    tracing::warn!(%error, "cannot read what a worker holds; trying again");
+                    self.hampered(
+                        "cannot read what a worker holds; trying again",
+                        &Box::<Error>::from(error),
+                    );
                     self.idle_for(PAUSE).await;
                 }
             }

@@ -1,5 +1,8 @@
 //! One stream, from Hello to its end.
 
+mod greeting;
+mod silence;
+
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -10,18 +13,17 @@ use tokio::sync::mpsc;
 use super::Incoming;
 use super::calls::{Handled, Handling, Numbered};
 use super::holdings::{Holdings, Verdict};
-use super::messages::{CallOutcome, Hello, Input, Request, Response, Welcome};
+use super::messages::{CallOutcome, Hello, Input, Request, Response};
 use super::outgoing::Ready;
-use super::patience::PAUSE;
 use crate::engine::caller::{Caller, Permission};
 use crate::engine::commands::{Job, Outcome};
-use crate::engine::error::{Error, Reason, Result};
+use crate::engine::error::{Error, Result};
 use crate::engine::held::{News, Standing};
 use crate::engine::seat::{Inbox, Seat};
-use crate::engine::{Done, Engine, Leased, random};
+use crate::engine::{Engine, Leased, random};
 use crate::limits::{DRAIN, MAX_SLOTS};
 use crate::operation::Rejection;
-use crate::operation::command::{Adopt, Command, Renew};
+use crate::operation::command::{Command, Renew};
 use crate::operation::lease::Holder;
 use crate::operation::name::Name;
 use crate::store::Key;
@@ -48,16 +50,22 @@ pub(super) struct Session<'a> {
     hello: Hello,
     holdings: Holdings,
     ready: Ready,
+    /// How many leases the worker wants to hold.
+    slots: i64,
+    /// Which of those that it named in Hello it holds is known.
+    greeted: bool,
     received: i64,
     sent: i64,
     /// Calls that wait for those before them.
     calls: Vec<Numbered>,
-    handling: bool,
     news: Vec<News>,
     under_way: FuturesUnordered<BoxFuture<'static, Came>>,
     heard: Duration,
     spoke: Duration,
-    handling_since: Duration,
+    /// Since when the store has had calls that it has not taken yet; nothing is read meanwhile.
+    handling_since: Option<Duration>,
+    /// Since when the store has not answered for what the worker holds.
+    cut_off_since: Option<Duration>,
     half_closed: bool,
     draining: bool,
 }
@@ -105,65 +113,36 @@ impl<'a> Session<'a> {
             hello,
             holdings,
             ready: Ready::default(),
+            slots: 0,
+            greeted: false,
             received: 0,
             sent: 0,
             calls: Vec::new(),
-            handling: false,
             news: Vec::new(),
             under_way: FuturesUnordered::new(),
             heard: now,
             spoke: now,
-            handling_since: now,
+            handling_since: None,
+            cut_off_since: None,
             half_closed: false,
             draining: false,
         }
-    }
-
-    /// Takes over what the worker holds from before, and welcomes it.
-    async fn greet(&mut self) -> Result<()> {
-        let mut lost = Vec::new();
-        let (mut said, mut jobs) = (Vec::new(), Vec::new());
-        for (text, held) in std::mem::take(&mut self.hello.held) {
-            let Ok((name, token)) = held else {
-                lost.push(text);
-                continue;
-            };
-            let (holder, duration) = (self.holdings.holder(), self.hello.duration);
-            let key = self.engine.key(&name);
-            self.engine.expect(key, &self.holdings.place.seat);
-            jobs.push(Job { key, command: Command::Adopt(Adopt { token, holder, duration }) });
-            said.push(text);
-        }
-        let outcomes = self.engine.apply_patiently(jobs.clone(), self.hello.duration).await?;
-        for ((text, job), outcome) in said.into_iter().zip(jobs).zip(outcomes) {
-            let done = outcome.ok().flatten();
-            if let Some(operation) = done.as_ref().and_then(Done::operation) {
-                self.holdings.add_adopted(job.key, operation);
-                let standing = Standing::of(Some(operation), operation.stamps.revision);
-                self.news.push(News::Stands(job.key, standing));
-            } else {
-                self.engine.inner.held.leave(job.key, &self.holdings.place.seat);
-                lost.push(text);
-            }
-        }
-        self.ready.welcome = Some(Welcome { heartbeat_interval: self.heartbeat(), lost });
-        Ok(())
     }
 
     async fn serve(&mut self) -> Result<()> {
         let mut tick = self.engine.inner.clock.sleep(self.tick_length());
         loop {
             self.start_handling();
-            if !self.handling {
+            let handling = self.handling_since.is_some();
+            if !handling {
                 self.judge_news();
             }
-            if self.half_closed && !self.handling {
+            if self.half_closed && !handling {
                 return self.close().await;
             }
             let speaks = self.ready.is_worth_saying();
             // Whoever does not read what became of calls says no more.
-            let listens =
-                !self.handling && !self.half_closed && self.ready.outcomes.len() < AT_ONCE;
+            let listens = !handling && !self.half_closed && self.ready.outcomes.len() < AT_ONCE;
             tokio::select! {
                 biased;
                 permit = self.sender.reserve(), if speaks => match permit {
@@ -212,6 +191,13 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Has leases come, up to the slots. What the worker holds from before must be known first: it takes up slots.
+    fn open_slots(&mut self) {
+        if self.greeted {
+            self.holdings.set_slots(self.slots);
+        }
+    }
+
     fn take_request(&mut self, request: Request) -> Result<()> {
         self.heard = self.engine.inner.clock.elapsed();
         let expected = self.received + 1;
@@ -242,7 +228,8 @@ impl<'a> Session<'a> {
                     &format!("it must be between 0 and {MAX_SLOTS}"),
                 ));
             }
-            self.holdings.set_slots(slots.into());
+            self.slots = slots.into();
+            self.open_slots();
         }
         let sequence = request.sequence;
         self.calls.extend(request.calls.into_iter().map(|call| Numbered { sequence, call }));
@@ -251,17 +238,18 @@ impl<'a> Session<'a> {
 
     /// Has the calls that gathered handled, unless others still are.
     fn start_handling(&mut self) {
-        if self.handling || self.ready.handled == self.received {
+        if self.handling_since.is_some() || self.ready.handled == self.received {
             return;
         }
         let calls = std::mem::take(&mut self.calls);
         if calls.is_empty() {
-            // Said with the next message: to answer each word would never end.
-            self.ready.handled = self.received;
+            // Said with the next message: to answer each word would never end. And a store that is away keeps no lease.
+            if !self.holdings.is_cut_off() {
+                self.ready.handled = self.received;
+            }
             return;
         }
-        self.handling = true;
-        self.handling_since = self.engine.inner.clock.elapsed();
+        self.handling_since = Some(self.engine.inner.clock.elapsed());
         let handling: Handling =
             self.engine.clone().handle(self.caller.clone(), calls, self.received).boxed();
         self.under_way.push(handling.map(Came::Handled).boxed());
@@ -270,7 +258,8 @@ impl<'a> Session<'a> {
     fn take_in(&mut self, came: Came) {
         match came {
             Came::Handled(handled) => {
-                self.handling = false;
+                self.handling_since = None;
+                self.heard = self.engine.inner.clock.elapsed();
                 for (key, token) in handled.ended {
                     self.holdings.remove(key, token);
                 }
@@ -307,7 +296,11 @@ impl<'a> Session<'a> {
     fn unpack(&mut self, inbox: Inbox) {
         let now = self.engine.inner.clock.elapsed();
         for grant in inbox.grants {
-            self.holdings.add_granted(&grant);
+            if let Some(earlier) = self.holdings.add_granted(&grant) {
+                let revision = grant.operation.stamps.revision;
+                let standing = Standing::of(Some(&grant.operation), revision);
+                self.ready.outcomes.push_back(lost(earlier.name, standing));
+            }
             self.engine.inner.pace.mark(grant.key, &grant.operation, now);
             // Somebody may have written it since.
             let newest = self.engine.inner.held.newest(grant.key);
@@ -334,7 +327,6 @@ impl<'a> Session<'a> {
                     let holding = self.holdings.get(key);
                     unknown.extend(holding.filter(|held| held.since < revision).map(|_| key));
                 }
-                News::TakenOver(key) => self.holdings.let_go(key),
                 News::Stands(key, standing) => match self.holdings.judge(key, &standing) {
                     Verdict::Nothing => {}
                     Verdict::Signal(signal) => self.ready.signals.push_back(signal),
@@ -352,7 +344,9 @@ impl<'a> Session<'a> {
         self.sent += 1;
         self.spoke = self.engine.inner.clock.elapsed();
         let (sent, holdings) = (self.sent, &mut self.holdings);
-        let response = self.ready.compose(sent, |key| holdings.sent(key, sent));
+        let token = |leased: &Leased| leased.lease().map(|lease| lease.token);
+        let response =
+            self.ready.compose(sent, |key, leased| holdings.sent(key, token(leased), sent));
         let told = response.signals.iter().filter(|signal| signal.cancel_requested);
         let keys: Vec<Key> = told.map(|signal| self.engine.key(&signal.name)).collect();
         self.renew(keys);
@@ -377,31 +371,6 @@ impl<'a> Session<'a> {
             Came::Renewed(keys.into_iter().zip(outcomes).collect())
         };
         self.under_way.push(renewing.boxed());
-    }
-
-    /// What must be looked at now and then: silence on either side, and leases in the store.
-    fn tick(&mut self) -> Result<()> {
-        let now = self.engine.inner.clock.elapsed();
-        let duration = self.hello.duration;
-        if now.saturating_sub(self.heard) >= duration {
-            let message = format!(
-                "this stream was silent for {} s, as long as a lease lasts",
-                duration.as_secs_f64()
-            );
-            return Err(Error::new(Reason::WorkerLost, message).retry_after(PAUSE));
-        }
-        if self.handling && now.saturating_sub(self.handling_since) >= duration {
-            return Err(Error::new(
-                Reason::StoreUnavailable,
-                "the store does not take what was said; say it again",
-            )
-            .retry_after(PAUSE));
-        }
-        if now.saturating_sub(self.spoke) >= self.heartbeat() {
-            self.ready.owes = true;
-        }
-        self.renew(self.holdings.renewals(duration, now.saturating_sub(self.heard)));
-        Ok(())
     }
 
     /// The server goes away.

@@ -4,13 +4,15 @@ use futures_util::FutureExt;
 use prost_types::Any;
 
 use super::{Bench, LeaseRequest, caller, request, wish};
+use crate::clock::Clock;
 use crate::engine::Reason;
 use crate::engine::commands::Job;
 use crate::limits::MAX_REPLY_BYTES;
 use crate::operation::State;
-use crate::operation::command::{Command, Proof, Release};
+use crate::operation::command::{Command, Fail, Proof, Release, Suspend};
 use crate::operation::name::Name;
 use crate::operation::payload::type_url;
+use crate::proto::google::rpc::Status;
 use crate::store::faulty::Fault;
 use crate::store::{Check, Mark, Partition, Put, Store, WriteSet};
 
@@ -79,6 +81,128 @@ async fn a_lease_whose_commit_was_not_heard_of_is_known_again() {
     let mut batch = bench.engine.lease(&caller(), wish(1)).await.expect("batch");
     assert_eq!(batch.load(MAX_REPLY_BYTES).await.expect("leases").len(), 1);
     batch.told();
+}
+
+/// A start that must be taken within ten seconds, by the bound of that name.
+fn urgent(bench: &Bench, id: &str, bound: &str) -> super::super::StartRequest {
+    let mut request = request(id);
+    if bound == "deadline_time" {
+        request.options.deadline_time = Some((bench.clock.now() + SOON).into());
+    } else {
+        request.options.queue_timeout = Some(prost_types::Duration { seconds: 10, nanos: 0 });
+    }
+    request
+}
+
+/// The next commit takes so long that the start is too late.
+fn take_time(bench: &Bench) {
+    let clock = bench.clock.clone();
+    bench.store.during_next_commit(move || clock.advance(SOON));
+}
+
+const SOON: Duration = Duration::from_secs(10);
+
+#[tokio::test]
+async fn what_ran_out_of_time_while_it_waited_ends_without_a_lease() {
+    for bound in ["deadline_time", "queue_timeout"] {
+        let bench = Bench::new();
+        bench.engine.start_operation(&caller(), urgent(&bench, "a", bound)).await.expect("start");
+        bench.clock.advance(SOON);
+        bench.start("b").await;
+        // No agent has looked: the worker gets what comes behind it.
+        let mut batch = bench.engine.lease(&caller(), wish(1)).await.expect("batch");
+        let leased = batch.load(MAX_REPLY_BYTES).await.expect("leases");
+        assert_eq!(leased.len(), 1, "{bound}");
+        assert_eq!(leased[0].operation.name, super::name("b"));
+        batch.told();
+        let view = bench.engine.get(&caller(), &super::name("a")).await.expect("view");
+        let State::Failed(error) = &view.operation.state else { panic!("{:?}", view.operation) };
+        assert_eq!(error.code, tonic::Code::DeadlineExceeded as i32);
+        assert!(view.operation.attempts.is_empty() && view.operation.start_time.is_none());
+    }
+}
+
+#[tokio::test]
+async fn a_pause_between_attempts_or_a_suspension_that_outlasts_the_deadline_ends_without_a_lease()
+{
+    let bench = Bench::new();
+    let mut tokens = Vec::new();
+    for id in ["retried", "suspended"] {
+        let request = urgent(&bench, id, "deadline_time");
+        let worker = "w".to_owned();
+        let leased = bench.engine.start_leased(&caller(), request, worker, SOON).await;
+        let lease = leased.expect("start").1.expect("lease");
+        tokens.push(lease.lease().expect("lease").token);
+    }
+    let proof = |token| Proof { token, fingerprint: [0; 16] };
+    let fail = Fail {
+        proof: proof(tokens[0]),
+        error: Status { code: 14, ..Status::default() },
+        retry: None,
+        retry_delay: Some(SOON / 2),
+        metadata: None,
+        checkpoint: None,
+    };
+    let suspend = Suspend {
+        proof: proof(tokens[1]),
+        reason: String::new(),
+        metadata: None,
+        checkpoint: None,
+        resume_time: None,
+    };
+    let caller = caller();
+    let work = async |id, command| {
+        bench.engine.work(&caller, &super::name(id), command).await.expect("accepted");
+    };
+    work("retried", Command::Fail(Box::new(fail))).await;
+    work("suspended", Command::Suspend(Box::new(suspend))).await;
+    bench.clock.advance(SOON);
+    // The scheduler and a caller come before the reaper.
+    crate::engine::Scheduler.run_once(&bench.engine).await.expect("sweep");
+    let suspended = super::name("suspended");
+    bench.engine.resume(&caller, &suspended, String::new(), None).await.expect("resumed");
+    let mut batch = bench.engine.lease(&caller, wish(2)).await.expect("batch");
+    assert!(batch.load(MAX_REPLY_BYTES).await.expect("leases").is_empty());
+    for id in ["retried", "suspended"] {
+        let view = bench.engine.get(&caller, &super::name(id)).await.expect("view");
+        let State::Failed(error) = &view.operation.state else { panic!("{:?}", view.operation) };
+        assert_eq!(error.code, tonic::Code::DeadlineExceeded as i32, "{id}");
+        assert_eq!(view.operation.attempts_used, u32::from(id == "retried"));
+    }
+}
+
+#[tokio::test]
+async fn a_lease_whose_deadline_passes_while_it_is_written_reaches_no_worker() {
+    let bench = Bench::new();
+    let request = urgent(&bench, "a", "deadline_time");
+    bench.engine.start_operation(&caller(), request).await.expect("start");
+    take_time(&bench);
+    let mut batch = bench.engine.lease(&caller(), wish(1)).await.expect("batch");
+    assert!(batch.load(MAX_REPLY_BYTES).await.expect("leases").is_empty());
+
+    // The same for a start that commits with the lease of a worker that waits.
+    let waiting = LeaseRequest { wait: Duration::from_mins(1), ..wish(1) };
+    let (engine, caller) = (bench.engine.clone(), caller());
+    let mut leasing = std::pin::pin!(engine.lease(&caller, waiting));
+    while !engine.inner.dispatchers.is_quiet("q") {
+        assert!(leasing.as_mut().now_or_never().is_none());
+        tokio::task::yield_now().await;
+    }
+    let request = urgent(&bench, "b", "deadline_time");
+    take_time(&bench);
+    engine.start_operation(&caller, request).await.expect("start");
+    bench.start("c").await;
+    let mut batch = leasing.await.expect("batch");
+    let leased = batch.load(MAX_REPLY_BYTES).await.expect("leases");
+    assert_eq!(leased[0].operation.name, super::name("c"));
+    batch.told();
+    crate::engine::Reaper.run_once(&engine).await.expect("sweep");
+    for id in ["a", "b"] {
+        let view = engine.get(&caller, &super::name(id)).await.expect("view");
+        let State::Failed(error) = &view.operation.state else { panic!("{:?}", view.operation) };
+        assert_eq!(error.code, tonic::Code::DeadlineExceeded as i32, "{id}");
+        assert!(view.operation.attempts.is_empty(), "{id}");
+    }
 }
 
 #[tokio::test]

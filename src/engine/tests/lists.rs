@@ -1,4 +1,4 @@
-use super::super::{ListQuery, StartRequest};
+use super::super::{ListQuery, Listed, StartRequest};
 use super::{Bench, caller, request};
 use crate::operation::name::{Parent, ParentPattern};
 
@@ -10,6 +10,7 @@ async fn pages(bench: &Bench, parent: &str, page_size: usize) -> Vec<Vec<String>
             parent: ParentPattern::parse(parent).expect("parent"),
             page_size,
             page_token,
+            listed: Listed::Operations,
         };
         let page = bench.engine.list(&caller(), query).await.expect("page");
         pages.push(page.views.iter().map(|view| view.operation.name.to_string()).collect());
@@ -54,4 +55,5 @@ async fn a_pattern_looks_at_so_many_parents_at_a_time_and_misses_none() {
     let expected = [999, 1_000, 1_001, 2_099]
         .map(|number| format!("projects/p{number:04}/wanted/w/operations/x"));
     assert_eq!(pages.concat(), expected);
+    assert_eq!(self::pages(&bench, "-", 999).await.concat().len(), 2_104);
 }

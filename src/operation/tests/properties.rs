@@ -5,8 +5,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::samples::{
-    START, complete, delete, due, fail, pause, release, renew, report, resume, started, suspend,
-    take,
+    START, complete, delete, due, fail, pause, release, renew, report, report_of, resume,
+    resume_with, started, suspend, take,
 };
 use crate::clock::Timestamp;
 use crate::operation::command::Command;
@@ -29,6 +29,7 @@ fn command() -> impl Strategy<Value = Command> {
         1 => any::<u8>().prop_map(delete),
         1 => Just(pause()),
         1 => any::<u8>().prop_map(resume),
+        2 => (any::<u8>(), "[ab]").prop_map(|(nonce, input)| resume_with(nonce, &input)),
         6 => proptest::sample::select(DueClass::ALL.to_vec()).prop_map(due),
     ]
 }
@@ -76,6 +77,55 @@ proptest! {
     }
 }
 
+fn progress() -> impl Strategy<Value = pb::Progress> {
+    let fraction = prop_oneof![
+        proptest::num::f64::ANY,
+        0.0..=1.0,
+        proptest::sample::select(vec![0.0, 1e-300, f64::MIN_POSITIVE, 1.0, f64::NAN]),
+    ];
+    let units = || {
+        prop_oneof![
+            any::<i64>(),
+            0_i64..9,
+            proptest::sample::select(vec![0, 1, i64::MAX - 1, i64::MAX])
+        ]
+    };
+    (proptest::option::of(fraction), units(), units()).prop_map(
+        |(fraction, completed_units, total_units)| pb::Progress {
+            fraction,
+            completed_units,
+            total_units,
+            ..pb::Progress::default()
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn no_number_of_a_report_breaks_the_estimate_or_what_callers_see(
+        reports in prop::collection::vec((progress(), 0_u64..u64::MAX / 2), 1..6),
+    ) {
+        let token = Token([1; 16]);
+        let mut record = started(pb::OperationOptions::default());
+        let mut now = START;
+        let said = reports.into_iter().map(|(progress, pause)| (report_of(token, progress), pause));
+        for (command, pause) in std::iter::once((take(token), 0)).chain(said) {
+            now = now + Duration::from_micros(pause);
+            if let Ok(Applied::Changed(change)) = apply(&record, &command, now)
+                && let Some(next) = change.record
+            {
+                record = next;
+            }
+            let Some(operation) = record.operation() else { break };
+            let server = operation.record().server_metadata.unwrap_or_default();
+            if let Some(end) = &server.estimated_end_time {
+                prop_assert!(Timestamp::from(end) >= START, "{server:?}");
+                prop_assert!((0..1_000_000_000).contains(&end.nanos), "{server:?}");
+            }
+        }
+    }
+}
+
 /// All but the renewal of time and what has no number.
 fn repeats_are_known(command: &Command) -> bool {
     match command {
@@ -101,6 +151,10 @@ fn check_step(before: &Record, after: &Record, command: &Command) -> Result<(), 
     prop_assert_eq!(old.uid, new.uid);
     prop_assert_eq!(&old.spec, &new.spec);
     prop_assert!(new.update_time >= old.update_time);
+    let answered = new.state.is_done() || matches!(command, Command::Suspend(_));
+    if old.resume_input.is_some() && !answered {
+        prop_assert_eq!(&new.resume_input, &old.resume_input, "an input was lost by {:?}", command);
+    }
     if old.cancel_requested() {
         prop_assert!(
             new.state.is_done() || matches!(new.state, State::Cancelling(..)),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use prost_types::Any;
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
@@ -135,10 +136,19 @@ pub(super) const fn disown(token: Token, holder: Holder) -> Command {
 }
 
 pub(super) fn report(token: Token, number: i64) -> Command {
+    numbered(token, number, pb::Progress { fraction: Some(0.5), ..pb::Progress::default() })
+}
+
+/// A report that is not known again.
+pub(super) fn report_of(token: Token, progress: pb::Progress) -> Command {
+    numbered(token, 0, progress)
+}
+
+fn numbered(token: Token, number: i64, progress: pb::Progress) -> Command {
     let report = Report {
         renew: renew(token),
         number,
-        progress: Some(pb::Progress { fraction: Some(0.5), ..pb::Progress::default() }),
+        progress: Some(progress),
         metadata: None,
         checkpoint: None,
         partial_errors: Vec::new(),
@@ -154,6 +164,12 @@ pub(super) fn pause() -> Command {
 
 pub(super) fn resume(nonce: u8) -> Command {
     let resume = Resume { etag: String::new(), input: None, nonce: [nonce; 8] };
+    Command::Resume(Box::new(resume))
+}
+
+pub(super) fn resume_with(nonce: u8, input: &str) -> Command {
+    let input = Some(Any { type_url: "a.B".to_owned(), value: input.into() });
+    let resume = Resume { etag: String::new(), input, nonce: [nonce; 8] };
     Command::Resume(Box::new(resume))
 }
 

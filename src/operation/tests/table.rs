@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::samples::{
     END, LEASE, START, TOKEN, adopt, complete, delete, disown, due, fail, pause, release,
-    release_of_stream, renew, report, resume, states, suspend, take,
+    release_of_stream, renew, report, resume, resume_with, states, suspend, take,
 };
 use crate::operation::command::Command;
 use crate::operation::entries::DueClass;
@@ -80,6 +80,7 @@ const fn word(rejection: &Rejection) -> &'static str {
         Rejection::TypeMismatch { .. } => "TYPE_MISMATCH",
         Rejection::EtagMismatch { .. } => "ETAG_MISMATCH",
         Rejection::LimitExceeded { .. } => "LIMIT_EXCEEDED",
+        Rejection::DeadlinePassed { .. } => "INVALID_ARGUMENT",
         Rejection::NotReady(_) => "not ready",
     }
 }
@@ -110,6 +111,7 @@ fn callers() -> Vec<(&'static str, Command)> {
         ("Delete", delete(5)),
         ("Pause", pause_again()),
         ("Resume", resume(6)),
+        ("Resume with input", resume_with(6, "yes")),
     ]
 }
 

@@ -56,11 +56,7 @@ pub(super) fn detach(record: &mut Record, key: Key) -> Vec<(BodyKey, Bytes)> {
         if any.value.len() <= MAX_INLINE_BYTES {
             return;
         }
-        // The nonce follows from the content, so that deciding twice writes the same.
-        let hash = blake3::hash(&any.value);
-        let nonce = hash.as_bytes().first_chunk().copied().unwrap_or_default();
-        let detached =
-            Detached { type_url: any.type_url.clone(), size: any.value.len() as u64, nonce };
+        let detached = Detached::of(any);
         bodies.push((body_key(key, slot, &detached), Bytes::from(std::mem::take(&mut any.value))));
         *payload = Payload::Detached(detached);
     };

@@ -15,13 +15,21 @@ use super::{Change, Kind, Note, unwrap, wrap};
 use crate::operation::entries::{DueClass, counter, entries};
 use crate::operation::{self, Operation, Record, Stamps};
 use crate::proto::longhaul::store::v1::record::Kind as Stored;
-use crate::store::{BodyKey, Index, IndexEntry, Key};
+use crate::store::{BodyKey, Index, IndexEntry, Key, Keyspace};
 
 pub use self::bodies::{Slot, attach, body_key};
 pub use self::glance::glance;
 
 impl Kind for Record {
     const NAME: &'static str = "an operation";
+
+    fn name(&self) -> String {
+        Self::name(self).to_string()
+    }
+
+    fn lies_under(&self, key: Key, keyspace: &Keyspace) -> bool {
+        keyspace.key(Self::name(self).as_str()) == key
+    }
 
     fn decode(value: &Bytes, stamps: Stamps) -> Option<Self> {
         match unwrap(value)? {

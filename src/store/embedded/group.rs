@@ -23,11 +23,13 @@ pub(super) struct Group<'a> {
     changes: BTreeMap<(Table, Slice), Option<Slice>>,
     hints: Vec<Hint>,
     progress: Progress,
+    /// Whether new records may be made.
+    room: Result<(), String>,
 }
 
 impl<'a> Group<'a> {
-    pub(super) fn new(tables: &'a Tables, progress: Progress) -> Self {
-        Self { tables, changes: BTreeMap::new(), hints: Vec::new(), progress }
+    pub(super) fn new(tables: &'a Tables, progress: Progress, room: Result<(), String>) -> Self {
+        Self { tables, changes: BTreeMap::new(), hints: Vec::new(), progress, room }
     }
 
     /// Adds a write set, if its checks hold at that time.
@@ -37,14 +39,19 @@ impl<'a> Group<'a> {
     pub(super) fn add(
         &mut self,
         set: &WriteSet,
-        wall: Timestamp,
+        time: Timestamp,
     ) -> Result<Committed, CommitError> {
         debug_assert!(!set.checks.is_empty(), "a write set must check something");
         if set.partition.0 != 0 {
             return Err(StoreError::Foreign(format!("there is no {:?} here", set.partition)).into());
         }
-        let now = wall.max(Timestamp::from_micros(self.progress.revision));
+        let now = time.max(Timestamp::from_micros(self.progress.revision));
         self.check(&set.checks, now)?;
+        // Only now: what repeats a start is told what became of the first.
+        if set.checks.iter().any(|check| matches!(check, Check::Absent(_))) && !set.puts.is_empty()
+        {
+            self.room.clone().map_err(StoreError::Full)?;
+        }
         let counters = self.count(&set.counters)?;
         let revision = (self.progress.revision + 1).max(now.as_micros());
         self.progress.revision = revision;

@@ -2,12 +2,15 @@
 //!
 //! Owns the directory while it is open. Commits queue for the writer, which decides and writes them in groups, one fsync
 //! each, and only then acknowledges them; reads go past it and see what is on disk and nothing else. There is one
-//! partition. Once a write has failed nothing is answered any more: what a failed fsync left behind is unknown.
+//! partition. Once a write has failed nothing is committed, because what a failed fsync left behind is unknown, until the
+//! writer has opened the database anew.
 //!
 //! Reads of records and counters run where they are called: they take a few microseconds, less than handing them to another
 //! thread and back. Bodies, pages of an index on disk, and large batches of records run on tokio's blocking pool.
 
+mod damage;
 mod floor;
+mod ground;
 mod group;
 mod high_water;
 mod mirror;
@@ -17,9 +20,11 @@ mod time;
 mod torn;
 mod writer;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, TryLockError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -27,10 +32,10 @@ use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use self::mirror::Mirror;
-use self::open::Opened;
+use self::open::{Directory, Opened};
 use self::tables::Tables;
 use self::time::StoreTime;
-use self::writer::{Failure, Job, Writer};
+use self::writer::{Job, Trouble, Writer};
 use super::{
     BodyKey, CommitError, Committed, Durability, Entry, Feed, Key, Keyspace, OpenError, Partition,
     Publisher, Record, Scan, Store, StoreError, WriteSet,
@@ -46,33 +51,45 @@ pub struct Options {
     pub keyspace: Option<Uuid>,
     /// Opens a store that has lost acknowledged commits.
     pub accept_loss: bool,
+    /// Bytes of disk below which nothing new is taken, so that what there is can be completed.
+    pub reserve_bytes: u64,
     /// Where the store's time comes from.
     pub clock: Arc<dyn Clock>,
+    /// What waits for the disk are measured with: a disk does not wait for a clock that a test moves.
+    pub stopwatch: Arc<dyn Clock>,
 }
 
 impl Options {
     /// The defaults for a store in the directory `path`.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), keyspace: None, accept_loss: false, clock: SystemClock::new() }
+        Self {
+            path: path.into(),
+            keyspace: None,
+            accept_loss: false,
+            reserve_bytes: DEFAULT_RESERVE,
+            clock: SystemClock::new(),
+            stopwatch: SystemClock::new(),
+        }
     }
 }
 
 /// The store in one directory.
 pub struct EmbeddedStore {
     keyspace: Keyspace,
+    stopwatch: Arc<dyn Clock>,
     time: Arc<StoreTime>,
-    failure: Arc<Failure>,
-    open: RwLock<Option<Arc<Open>>>,
+    trouble: Arc<Trouble>,
+    /// `None` while the writer opens it anew, and once the writer has ended.
+    open: Arc<RwLock<Option<Open>>>,
+    /// Bounded: who finds it full waits its turn. `None` once the store is closed; the writer ends when it has no sender.
+    jobs: RwLock<Option<(mpsc::Sender<Job>, Publisher)>>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// What closing lets go of. The writer ends when nobody holds it any more, and with the writer the database.
+/// What reads need.
 struct Open {
-    tables: Arc<Tables>,
-    mirror: Arc<Mirror>,
-    publisher: Publisher,
-    /// Bounded: who finds it full waits its turn. The last field, so that the writer outlives the others.
-    jobs: mpsc::Sender<Job>,
+    tables: Tables,
+    mirror: Mirror,
 }
 
 impl EmbeddedStore {
@@ -81,56 +98,88 @@ impl EmbeddedStore {
     /// # Errors
     /// [`OpenError`], none of which passes by waiting but [`OpenError::Locked`].
     pub fn open(options: Options) -> Result<Arc<Self>, OpenError> {
-        let opened = open::open(&options)?;
-        Self::start(opened, options.clock).map_err(|error| open::failed(&options.path, error))
+        let (directory, opened, open) = open::open(&options)?;
+        let path = options.path.clone();
+        Self::start(options, directory, opened, open).map_err(|error| open::failed(&path, &error))
     }
 
-    fn start(opened: Opened, clock: Arc<dyn Clock>) -> fjall::Result<Arc<Self>> {
-        let mirror = Arc::new(Mirror::load(&opened.tables)?);
-        let time = Arc::new(StoreTime::new(Arc::clone(&clock), opened.progress.revision));
-        let (tables, failure) = (Arc::new(opened.tables), Arc::<Failure>::default());
+    fn start(
+        options: Options,
+        directory: Directory,
+        opened: Opened,
+        open: Open,
+    ) -> std::io::Result<Arc<Self>> {
+        let stopwatch = Arc::clone(&options.stopwatch);
+        let time = Arc::new(StoreTime::new(&options, opened.progress.revision));
+        let (open, trouble) = (Arc::new(RwLock::new(Some(open))), Arc::<Trouble>::default());
         let publisher = Publisher::new(1);
         let (jobs, queue) = mpsc::channel(QUEUE);
         let writer = Writer {
-            tables: Arc::clone(&tables),
-            mirror: Arc::clone(&mirror),
+            options,
+            keyspace: opened.keyspace.clone(),
+            open: Arc::clone(&open),
             time: Arc::clone(&time),
-            clock,
             publisher: publisher.clone(),
+            trouble: Arc::clone(&trouble),
             note: opened.note,
-            failure: Arc::clone(&failure),
+            ground: opened.ground,
             progress: opened.progress,
+            broken: None,
+            directory,
         };
         let writer = writer.start(queue)?;
         Ok(Arc::new(Self {
             keyspace: opened.keyspace,
+            stopwatch,
             time,
-            failure,
-            open: RwLock::new(Some(Arc::new(Open { tables, mirror, publisher, jobs }))),
+            trouble,
+            open,
+            jobs: RwLock::new(Some((jobs, publisher))),
             writer: Mutex::new(Some(writer)),
         }))
     }
 
-    /// What is open, unless the store was closed or has failed.
-    fn opened(&self) -> Result<Arc<Open>, StoreError> {
-        let open = self.open.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let open = open.ok_or(StoreError::Closed)?;
-        self.failure.check()?;
-        Ok(open)
+    /// Fails once the store was closed.
+    fn living(&self) -> Result<(), StoreError> {
+        let jobs = self.jobs.read().unwrap_or_else(PoisonError::into_inner);
+        jobs.as_ref().map(|_| ()).ok_or(StoreError::Closed)
     }
 
+    fn sender(&self) -> Result<mpsc::Sender<Job>, StoreError> {
+        let jobs = self.jobs.read().unwrap_or_else(PoisonError::into_inner);
+        jobs.as_ref().map(|(sender, _)| sender.clone()).ok_or(StoreError::Closed)
+    }
+
+    /// Hands sets to the writer. No sets at all are the question whether it would commit any.
     async fn submit(
         &self,
         sets: Vec<WriteSet>,
+        patience: Duration,
     ) -> Result<Vec<Result<Committed, CommitError>>, StoreError> {
         let (reply, answer) = oneshot::channel();
-        let open = self.opened()?;
-        let sent = open.jobs.send(Job { sets, reply }).await;
-        // Not held while waiting: closing waits for everybody who holds it.
-        drop(open);
+        let jobs = self.sender()?;
         let ended = || StoreError::Away("the writer has ended".to_owned());
-        sent.map_err(|_| ended())?;
-        answer.await.map_err(|_| ended())
+        let answered = async {
+            let sent = jobs.send(Job { sets, reply }).await;
+            // Not held while waiting: closing waits for everybody who holds it.
+            drop(jobs);
+            sent.map_err(|_| ended())?;
+            answer.await.map_err(|_| ended())?
+        };
+        tokio::select! {
+            biased;
+            answer = answered => answer,
+            () = self.stopwatch.sleep(patience) => {
+                let waited = humantime::format_duration(patience);
+                Err(StoreError::Away(format!("the disk has not answered for {waited}")))
+            }
+        }
+    }
+
+    /// Reads. Never waits for the writer: while it opens the database anew there is nothing to read.
+    fn read<T>(&self, read: impl FnOnce(&Open) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.living()?;
+        read_from(&self.open, read)
     }
 
     /// Reads on a thread that may wait for the disk.
@@ -138,15 +187,42 @@ impl EmbeddedStore {
         &self,
         read: impl FnOnce(&Open) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let open = self.opened()?;
-        let read = tokio::task::spawn_blocking(move || read(&open));
+        self.living()?;
+        let open = Arc::clone(&self.open);
+        let read = tokio::task::spawn_blocking(move || read_from(&open, read));
         read.await.map_err(|error| StoreError::Away(error.to_string()))?
     }
 
+    /// Moves everything from the journal to sorted files.
+    #[cfg(test)]
+    fn flush(&self) {
+        let flushed = self.read(|open| open.tables.flush().map_err(tables::unreadable));
+        flushed.expect("flushed");
+    }
+
     fn take_writer(&self) -> Option<JoinHandle<()>> {
-        drop(self.open.write().unwrap_or_else(PoisonError::into_inner).take());
+        drop(self.jobs.write().unwrap_or_else(PoisonError::into_inner).take());
         self.writer.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
+}
+
+fn read_from<T>(
+    open: &RwLock<Option<Open>>,
+    read: impl FnOnce(&Open) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let open = match open.try_read() {
+        Ok(open) => open,
+        Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+        Err(TryLockError::WouldBlock) => return Err(reopening()),
+    };
+    let open = open.as_ref().ok_or_else(reopening)?;
+    // What a damaged file holds may also be too much for whoever reads it.
+    let found = catch_unwind(AssertUnwindSafe(|| read(open)));
+    found.unwrap_or_else(|panic| Err(StoreError::Damaged(damage::said(&*panic))))
+}
+
+fn reopening() -> StoreError {
+    StoreError::Away("the database is being opened again".to_owned())
 }
 
 #[async_trait]
@@ -161,7 +237,7 @@ impl Store for EmbeddedStore {
 
     async fn get(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, StoreError> {
         if keys.len() <= INLINE_RECORDS {
-            return self.opened()?.tables.records(keys);
+            return self.read(|open| open.tables.records(keys));
         }
         let keys = keys.to_vec();
         self.blocking(move |open| open.tables.records(&keys)).await
@@ -174,33 +250,32 @@ impl Store for EmbeddedStore {
 
     async fn commit(&self, sets: Vec<WriteSet>) -> Vec<Result<Committed, CommitError>> {
         let count = sets.len();
-        match self.submit(sets).await {
+        match self.submit(sets, PATIENCE).await {
             Ok(outcomes) => outcomes,
             Err(error) => vec![Err(error.into()); count],
         }
     }
 
     async fn scan(&self, scan: Scan) -> Result<Vec<Entry>, StoreError> {
-        let open = self.opened()?;
         if mirror::is_empty(&scan) || scan.partition.is_some_and(|partition| partition.0 != 0) {
-            return Ok(Vec::new());
+            return self.living().map(|()| Vec::new());
         }
         if Mirror::holds(scan.index.as_str()) {
-            return Ok(open.mirror.scan(&scan));
+            return self.read(|open| Ok(open.mirror.scan(&scan)));
         }
-        drop(open);
         self.blocking(move |open| open.mirror.scan_on_disk(scan, |scan| open.tables.scan(scan)))
             .await
     }
 
     async fn counter(&self, name: &[u8]) -> Result<i64, StoreError> {
-        self.opened()?.tables.counter(name)
+        self.read(|open| open.tables.counter(name))
     }
 
     fn feed(&self) -> Feed {
         // A closed store's feed ends at once, as the feeds have ended that it had.
-        self.opened()
-            .map_or_else(|_| Publisher::new(1).subscribe(), |open| open.publisher.subscribe())
+        let jobs = self.jobs.read().unwrap_or_else(PoisonError::into_inner);
+        let none = || Publisher::new(1).subscribe();
+        jobs.as_ref().map_or_else(none, |(_, publisher)| publisher.subscribe())
     }
 
     fn now(&self, _: Partition) -> Timestamp {
@@ -208,11 +283,12 @@ impl Store for EmbeddedStore {
     }
 
     fn answering_since(&self, _: Partition) -> Option<Timestamp> {
-        self.opened().is_ok().then(|| self.time.steady_since())
+        self.trouble.check().and_then(|()| self.living()).ok()?;
+        self.time.steady_since()
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        self.opened().map(|_| ())
+        self.submit(Vec::new(), PATIENCE / 2).await.map(|_| ())
     }
 
     async fn close(&self) {
@@ -246,6 +322,10 @@ impl std::fmt::Debug for EmbeddedStore {
 const QUEUE: usize = 1024;
 /// Records that one `get` reads where it is called: a page of a list, some 0.3 ms at worst from a warm disk.
 const INLINE_RECORDS: usize = 64;
+/// How long a commit may wait for the disk before its caller is told that the outcome is unknown.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Disk that is kept for completing what there is.
+pub const DEFAULT_RESERVE: u64 = 256 << 20;
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -1,26 +1,35 @@
 //! Opening a directory: whose it is, whether somebody else has it, and whether all is there that was acknowledged.
 
 use std::fs::{self, File, TryLockError};
-use std::io;
+use std::io::{self, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use tracing::warn;
 
+use super::ground::Ground;
 use super::high_water::{HighWater, Noted};
+use super::mirror::Mirror;
 use super::tables::{Progress, Tables};
-use super::{Options, torn};
+use super::{Open, Options, damage, torn};
 use crate::store::{Keyspace, OpenError};
 
-/// An open directory.
+/// A directory that nothing else opens while this lives.
+#[derive(Debug)]
+pub(super) struct Directory {
+    _lock: File,
+}
+
+/// What opening found out.
 pub(super) struct Opened {
-    pub(super) tables: Tables,
     pub(super) keyspace: Keyspace,
     pub(super) note: HighWater,
+    pub(super) ground: Ground,
     pub(super) progress: Progress,
 }
 
 /// Opens the directory, or makes a store in it where it is empty.
-pub(super) fn open(options: &Options) -> Result<Opened, OpenError> {
+pub(super) fn open(options: &Options) -> Result<(Directory, Opened, Open), OpenError> {
     let path = &options.path;
     let place = Place { path };
     fs::create_dir_all(path).map_err(|error| place.unusable(&error))?;
@@ -28,7 +37,7 @@ pub(super) fn open(options: &Options) -> Result<Opened, OpenError> {
     if !database.exists() {
         place.refuse_foreign()?;
     }
-    let lock = place.lock()?;
+    let directory = place.lock()?;
     let noted = HighWater::read(path).map_err(|error| place.unusable(&error))?;
     if !database.exists() {
         if let Noted::Revision(1..) | Noted::Unreadable = noted {
@@ -39,18 +48,71 @@ pub(super) fn open(options: &Options) -> Result<Opened, OpenError> {
     } else if noted == Noted::Absent || noted == Noted::Unreadable {
         place.damage(options, "the file high-water is missing or unreadable, so nobody can tell whether the rest is whole")?;
     }
-    let tables = place.tables(&database)?.owning(lock);
-    let keyspace = place.keyspace(&tables)?;
-    keyspace.expect(&place.to_string(), options.keyspace)?;
-    let progress = place.whole(options, &tables, noted)?;
-    let note =
-        HighWater::create(path, progress.revision).map_err(|error| place.unusable(&error))?;
-    Ok(Opened { tables, keyspace, note, progress })
+    let (opened, open) = place.open(options, noted)?;
+    Ok((directory, opened, open))
 }
 
-/// Says what an error of the database means for whoever wanted to open it.
-pub(super) fn failed(path: &Path, error: fjall::Error) -> OpenError {
-    Place { path }.broken(error)
+/// Opens a directory again whose database failed and is closed.
+pub(super) fn again(options: &Options, _: &Directory) -> Result<(Opened, Open), OpenError> {
+    let place = Place { path: &options.path };
+    let noted = HighWater::read(&options.path).map_err(|error| place.unusable(&error))?;
+    place.open(options, noted)
+}
+
+/// Writes the journals of a database that failed anew, as they are read, while it is still open for readers.
+///
+/// What a failed fsync was to bring to disk may be read as if it were there, until the system forgets it; a further fsync
+/// of the same file would say that all is well. The failed database adds nothing any more that was acknowledged.
+pub(super) fn rewrite_journals(directory: &Path) -> io::Result<()> {
+    probe(&directory.join(PROBE))?;
+    let database = directory.join(DATABASE);
+    for file in fs::read_dir(&database)? {
+        let path = file?.path();
+        if path.extension().is_some_and(|extension| extension == "jnl") {
+            let aside = path.with_extension("copy");
+            if let Err(error) = rewrite(&path, &aside) {
+                // It would take room that is needed, and does no harm if it stays.
+                let _ = fs::remove_file(aside);
+                return Err(error);
+            }
+        }
+    }
+    sync_directory(&database)
+}
+
+/// Writes a file and deletes it: what opens without a write must not be taken for a disk that takes writes again.
+fn probe(path: &Path) -> io::Result<()> {
+    let written = File::create(path).and_then(|mut file| {
+        file.write_all(&[1; PROBE_BYTES])?;
+        file.sync_all()
+    });
+    let removed = fs::remove_file(path);
+    written.and(removed)
+}
+
+fn rewrite(path: &Path, aside: &Path) -> io::Result<()> {
+    let bytes = fs::read(path)?;
+    let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    let mut copy = File::create(aside)?;
+    copy.write_all(&bytes[..end])?;
+    // It is made longer than its content, which takes no room.
+    copy.set_len(bytes.len() as u64)?;
+    copy.sync_all()?;
+    fs::rename(aside, path)
+}
+
+/// Looks for damage, and makes the next start look too where there is some: what is damaged may lie where no start looks.
+pub(super) fn damaged(path: &Path) -> Option<String> {
+    let found = damage::look(&path.join(DATABASE))?;
+    if let Err(error) = fs::write(path.join(SUSPECT), &found) {
+        warn!(%error, "cannot leave a note of the damage");
+    }
+    Some(format!("{found}; {RESTORE}"))
+}
+
+/// Says what an error means for whoever wanted to open the directory.
+pub(super) fn failed(path: &Path, error: &io::Error) -> OpenError {
+    Place { path }.unusable(error)
 }
 
 struct Place<'a> {
@@ -81,12 +143,12 @@ impl Place<'_> {
     }
 
     /// The lock goes when the file is closed, or with the process, however that ends.
-    fn lock(&self) -> Result<File, OpenError> {
+    fn lock(&self) -> Result<Directory, OpenError> {
         let file =
             File::options().create(true).truncate(false).write(true).open(self.path.join(LOCK));
         let file = file.map_err(|error| self.unusable(&error))?;
         match file.try_lock() {
-            Ok(()) => Ok(file),
+            Ok(()) => Ok(Directory { _lock: file }),
             Err(TryLockError::WouldBlock) => Err(OpenError::Locked(format!(
                 "another longhaul has {self} open; stop it, or name another directory"
             ))),
@@ -113,6 +175,52 @@ impl Place<'_> {
         sync_directory(self.path).map_err(unusable)?;
         let parent = self.path.canonicalize().map_err(unusable)?.parent().map(PathBuf::from);
         parent.map_or(Ok(()), |parent| sync_directory(&parent)).map_err(unusable)
+    }
+
+    /// Opens the database that is in the directory.
+    fn open(&self, options: &Options, noted: Noted) -> Result<(Opened, Open), OpenError> {
+        let path = self.path;
+        let database = path.join(DATABASE);
+        self.refuse_damaged(&database)?;
+        let read = || {
+            let tables = self.tables(&database)?;
+            let keyspace = self.keyspace(&tables)?;
+            keyspace.expect(&self.to_string(), options.keyspace)?;
+            let progress = self.whole(options, &tables, noted)?;
+            let mirror = Mirror::load(&tables).map_err(|error| self.broken(error))?;
+            Ok((keyspace, progress, Open { tables, mirror }))
+        };
+        let read = catch_unwind(AssertUnwindSafe(read));
+        let read = read.unwrap_or_else(|panic| Err(self.ruined(&damage::said(&*panic))));
+        let (keyspace, progress, open) = read?;
+        let unusable = |error: io::Error| self.unusable(&error);
+        let note = HighWater::create(path, progress.revision).map_err(unusable)?;
+        let files = [LOCK, "high-water", DATABASE];
+        let ground = Ground::of(path, &files, options.reserve_bytes).map_err(unusable)?;
+        Ok((Opened { keyspace, note, ground, progress }, open))
+    }
+
+    /// Refuses a database that would not survive being opened, or that was found damaged when it was open the last time.
+    fn refuse_damaged(&self, database: &Path) -> Result<(), OpenError> {
+        let unusable = |error: io::Error| self.unusable(&error);
+        let mut found = damage::before_opening(database).map_err(unusable)?;
+        let suspect = self.path.join(SUSPECT);
+        if found.is_none() && suspect.exists() {
+            found = damage::look(database);
+            if found.is_none() {
+                fs::remove_file(suspect).map_err(unusable)?;
+            }
+        }
+        found.map_or(Ok(()), |found| Err(OpenError::Damaged(format!("{found}; {RESTORE}"))))
+    }
+
+    /// What a database says that cannot be read, with the file that is to blame if one is found.
+    fn ruined(&self, cause: &dyn std::fmt::Display) -> OpenError {
+        let found = damage::look(&self.path.join(DATABASE));
+        let found = found.map_or_else(String::new, |found| format!("{found}; "));
+        OpenError::Damaged(format!(
+            "{self} is damaged and cannot be opened ({cause}): {found}{RESTORE}"
+        ))
     }
 
     /// Opens the database, if need be without a batch that was torn when power failed.
@@ -142,9 +250,7 @@ impl Place<'_> {
 
     fn keyspace(&self, tables: &Tables) -> Result<Keyspace, OpenError> {
         let root = tables.root().map_err(|error| self.broken(error))?.ok_or_else(|| {
-            OpenError::Damaged(format!(
-                "{self} has lost its root record; restore it from an export"
-            ))
+            OpenError::Damaged(format!("{self} has lost its root record; {RESTORE}"))
         })?;
         Keyspace::decode(&self.to_string(), &root)
     }
@@ -182,7 +288,7 @@ impl Place<'_> {
             return Ok(());
         }
         Err(OpenError::Damaged(format!(
-            "{self} is damaged: {what}; restore it from an export, or start with --accept-loss to go on with what is left"
+            "{self} is damaged: {what}; {RESTORE}, or start with --accept-loss to go on with what is left"
         )))
     }
 
@@ -197,9 +303,7 @@ impl Place<'_> {
             fjall::Error::InvalidVersion(_) => OpenError::Format(format!(
                 "{self} was made by a version that this one does not read"
             )),
-            error => OpenError::Damaged(format!(
-                "{self} is damaged and cannot be opened ({error}); restore it from an export"
-            )),
+            error => self.ruined(&error),
         }
     }
 }
@@ -218,6 +322,12 @@ const DATABASE: &str = "database";
 const UNFINISHED: &str = "database.new";
 const LOCK: &str = "longhaul.lock";
 const SPARE: &str = "damaged-journal";
+/// There after damage was found, until a look finds none.
+const SUSPECT: &str = "suspect";
+const PROBE: &str = "probe";
+const PROBE_BYTES: usize = 64 << 10;
+const RESTORE: &str =
+    "put a copy of the whole directory in its place that was made while no server had it open";
 /// What may lie in a directory that has no database yet: the traces of an attempt that was cut short.
 const OURS: [&str; 5] = [UNFINISHED, LOCK, "high-water", "high-water.new", "lost+found"];
 /// More hints than can have been lost.

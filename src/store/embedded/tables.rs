@@ -1,6 +1,5 @@
 //! What lies on disk: fjall's keyspaces, and the form of the keys and values in them.
 
-use std::fs::File;
 use std::ops::Bound;
 use std::path::Path;
 
@@ -77,8 +76,6 @@ pub(super) struct Tables {
     index: Keyspace,
     counters: Keyspace,
     meta: Keyspace,
-    /// Released last, after the database has ended its threads.
-    _lock: Option<File>,
 }
 
 impl Tables {
@@ -102,13 +99,18 @@ impl Tables {
             counters: open(Table::Counters)?,
             meta: database.keyspace("meta", KeyspaceCreateOptions::default)?,
             database,
-            _lock: None,
         })
     }
 
-    /// Keeps that lock for as long as the database is open.
-    pub(super) fn owning(self, lock: File) -> Self {
-        Self { _lock: Some(lock), ..self }
+    /// Moves everything from the journal to sorted files.
+    #[cfg(test)]
+    pub(super) fn flush(&self) -> fjall::Result<()> {
+        Table::ALL.iter().try_for_each(|table| self.keyspace(*table).rotate_memtable_and_wait())
+    }
+
+    /// Fails where writing would: a task of the database that failed stops all later writes.
+    pub(super) fn check(&self) -> fjall::Result<()> {
+        self.database.persist(PersistMode::Buffer)
     }
 
     /// Makes the root record, past the journal: what befalls the journal must not change who this store is.

@@ -7,6 +7,10 @@ use futures_util::FutureExt;
 use prost::Message;
 use tempfile::TempDir;
 
+mod clocks;
+mod flipped;
+mod trouble;
+
 use super::high_water::{HighWater, Noted};
 use super::*;
 use crate::clock::ManualClock;
@@ -189,58 +193,6 @@ async fn a_note_may_be_old_but_not_absent() {
     assert!(matches!(open(directory.path()), Err(OpenError::Damaged(_))));
 }
 
-#[cfg(target_os = "linux")]
-#[tokio::test]
-async fn a_store_that_failed_to_write_answers_nothing_more() {
-    let directory = TempDir::new().expect("a temporary directory");
-    let store = open(directory.path()).expect("a new store");
-    write(&store, 0..1).await;
-    store.close().await;
-    let mut opened = super::open::open(&options(directory.path(), &clock())).expect("opened");
-    opened.note = HighWater::full();
-    let store = EmbeddedStore::start(opened, clock()).expect("started");
-    assert_eq!(present(&store).await, 1);
-    assert!(store.answering_since(Partition(0)).is_some());
-    for _ in 0..2 {
-        let outcome = store.commit(vec![set(&store, 1)]).await.remove(0);
-        assert!(
-            matches!(outcome, Err(CommitError::Unavailable(StoreError::Away(_)))),
-            "{outcome:?}"
-        );
-    }
-    assert!(matches!(store.get(&[]).await, Err(StoreError::Away(_))));
-    assert!(matches!(store.ping().await, Err(StoreError::Away(_))));
-    assert_eq!(store.answering_since(Partition(0)), None);
-    store.close().await;
-    assert!(matches!(store.ping().await, Err(StoreError::Closed)));
-    assert_eq!(present(&open(directory.path()).expect("opened anew")).await, 2);
-}
-
-#[tokio::test]
-async fn a_step_of_the_wall_clock_begins_a_new_time_of_answering() {
-    let directory = TempDir::new().expect("a temporary directory");
-    let clock = clock();
-    let store = EmbeddedStore::open(options(directory.path(), &clock)).expect("a new store");
-    let answering = || store.answering_since(Partition(0)).expect("open");
-    let opened = answering();
-    clock.advance(Duration::from_hours(1));
-    clock.step_wall_clock(Duration::from_millis(900));
-    assert_eq!(answering(), opened, "elapsed and slewed, not stepped");
-
-    clock.step_wall_clock(Duration::from_mins(10));
-    let stepped = clock.now();
-    clock.advance(Duration::from_secs(5));
-    assert_eq!(store.now(Partition(0)), clock.now());
-    assert_eq!(answering(), clock.now());
-    assert!(answering() > stepped);
-
-    let last = Timestamp::from_micros(write(&store, 0..3).await);
-    clock.step_wall_clock(Duration::ZERO);
-    assert_eq!(store.now(Partition(0)), last, "never before the last revision");
-    assert_eq!(answering(), last);
-    assert!(write(&store, 3..4).await > last.as_micros());
-}
-
 /// Writes that many records, one commit each, and returns the last revision.
 async fn write(store: &EmbeddedStore, numbers: std::ops::Range<u64>) -> u64 {
     let mut last = 0;
@@ -276,22 +228,36 @@ fn journal(directory: &Path) -> (PathBuf, u64) {
     (journal, end as u64)
 }
 
+/// A copy; of files that are longer than their content only that is copied.
 fn copy(directory: &Path) -> TempDir {
     let target = TempDir::new().expect("a temporary directory");
-    let mut pending = vec![(directory.to_owned(), target.path().to_owned())];
-    while let Some((from, to)) = pending.pop() {
-        fs::create_dir_all(&to).expect("made");
-        for entry in fs::read_dir(from).expect("listed") {
-            let entry = entry.expect("listed");
-            let to = to.join(entry.file_name());
-            if entry.file_type().expect("known").is_dir() {
-                pending.push((entry.path(), to));
+    for (from, bytes) in files(directory) {
+        let to = target.path().join(from.strip_prefix(directory).expect("below"));
+        fs::create_dir_all(to.parent().expect("a folder")).expect("made");
+        let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        fs::write(&to, &bytes[..end]).expect("written");
+        let file = fs::File::options().write(true).open(&to).expect("opened");
+        file.set_len(bytes.len() as u64).expect("made longer");
+    }
+    target
+}
+
+/// All files below a directory with their content.
+fn files(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let (mut pending, mut files) = (vec![directory.to_owned()], Vec::new());
+    while let Some(folder) = pending.pop() {
+        for entry in fs::read_dir(folder).expect("listed") {
+            let path = entry.expect("listed").path();
+            if path.is_dir() {
+                pending.push(path);
             } else {
-                fs::copy(entry.path(), to).expect("copied");
+                let bytes = fs::read(&path).expect("read");
+                files.push((path, bytes));
             }
         }
     }
-    target
+    files.sort();
+    files
 }
 
 fn open(path: &Path) -> Result<Arc<EmbeddedStore>, OpenError> {
@@ -299,7 +265,13 @@ fn open(path: &Path) -> Result<Arc<EmbeddedStore>, OpenError> {
 }
 
 fn options(path: &Path, clock: &Arc<ManualClock>) -> Options {
-    Options { path: path.to_owned(), keyspace: None, accept_loss: false, clock: clock.clone() }
+    Options {
+        reserve_bytes: 0,
+        clock: clock.clone(),
+        // However busy the disk of the tests is, nothing follows from it.
+        stopwatch: ManualClock::new(Timestamp::EPOCH),
+        ..Options::new(path)
+    }
 }
 
 fn clock() -> Arc<ManualClock> {

@@ -1,54 +1,64 @@
-//! The store's time: the wall clock, kept from going back, and watched for steps.
+//! The store's time: read off the wall clock at the start, then counted, so that no step of the wall clock moves it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tracing::warn;
 
+use super::Options;
 use crate::clock::{Clock, Timestamp};
 
 /// The clock of an embedded store.
 #[derive(Debug)]
 pub(super) struct StoreTime {
     clock: Arc<dyn Clock>,
+    stopwatch: Arc<dyn Clock>,
     last_revision: AtomicU64,
-    steady: Mutex<Steady>,
+    state: Mutex<State>,
 }
 
 #[derive(Debug)]
-struct Steady {
-    /// The wall clock, and the time that never steps, when somebody last asked.
-    seen: (Timestamp, Duration),
+struct State {
+    /// The time at the start, and what the clock had counted then.
+    origin: (Timestamp, Duration),
     since: Timestamp,
+    /// How far the wall clock was ahead of the store's time at the last look, in microseconds.
+    ahead: i64,
+    /// How long the machine had slept at the last look.
+    slept: Duration,
+    /// When the disk was given what it is busy with.
+    busy: Option<Duration>,
 }
 
 impl StoreTime {
     /// Time for a store whose last revision is known, steady from now on.
-    pub(super) fn new(clock: Arc<dyn Clock>, last_revision: u64) -> Self {
-        let seen = (clock.now(), clock.elapsed());
-        let since = seen.0.max(Timestamp::from_micros(last_revision));
-        if since.since(seen.0) > TOLERATED_STEP {
-            warn!(
-                last = %since, found = %seen.0,
-                "the wall clock is behind the last commit; until it has caught up nothing falls due"
-            );
+    pub(super) fn new(options: &Options, last_revision: u64) -> Self {
+        let (clock, stopwatch) = (Arc::clone(&options.clock), Arc::clone(&options.stopwatch));
+        let (wall, slept) = (clock.now(), clock.slept());
+        let last = Timestamp::from_micros(last_revision);
+        let now = wall.max(last);
+        if let Some(remark) = remark(wall, last) {
+            warn!("{remark}");
         }
-        Self {
-            clock,
-            last_revision: AtomicU64::new(last_revision),
-            steady: Mutex::new(Steady { seen, since }),
-        }
+        let origin = (now, clock.elapsed() + slept);
+        let state = State { origin, since: now, ahead: difference(wall, now), slept, busy: None };
+        let last_revision = AtomicU64::new(last_revision);
+        Self { clock, stopwatch, last_revision, state: Mutex::new(state) }
     }
 
-    /// Now, never before the last revision. Notices steps of the wall clock.
+    /// Now, never before the last revision.
     pub(super) fn now(&self) -> Timestamp {
-        self.observe().0
+        self.observe(&mut self.lock())
     }
 
-    /// Since when the wall clock has gone on evenly.
-    pub(super) fn steady_since(&self) -> Timestamp {
-        self.observe().1
+    /// Since when time has gone on and commits could be made; `None` while the disk keeps the writer waiting.
+    pub(super) fn steady_since(&self) -> Option<Timestamp> {
+        let mut state = self.lock();
+        self.observe(&mut state);
+        let elapsed = self.stopwatch.elapsed();
+        let waits = state.busy.is_some_and(|busy| elapsed.saturating_sub(busy) > TOLERATED);
+        (!waits).then_some(state.since)
     }
 
     /// Notes the last revision that is on disk.
@@ -56,24 +66,132 @@ impl StoreTime {
         self.last_revision.store(revision, Ordering::Release);
     }
 
-    fn observe(&self) -> (Timestamp, Timestamp) {
-        let mut steady = self.steady.lock().unwrap_or_else(PoisonError::into_inner);
-        let seen = (self.clock.now(), self.clock.elapsed());
-        let now = seen.0.max(Timestamp::from_micros(self.last_revision.load(Ordering::Acquire)));
+    /// The disk is given something to do.
+    pub(super) fn busy(&self) {
+        self.lock().busy = Some(self.stopwatch.elapsed());
+    }
+
+    /// The disk has done it. What expired while it took too long could not be renewed.
+    pub(super) fn done(&self) {
+        let mut state = self.lock();
+        let took = state.busy.take().map(|busy| self.stopwatch.elapsed().saturating_sub(busy));
+        if let Some(took) = took.filter(|took| *took > TOLERATED) {
+            state.since = self.observe(&mut state);
+            warn!(?took, "the disk was slow; nothing expires for a while");
+        }
+    }
+
+    /// The store answers again after it did not.
+    pub(super) fn begin_anew(&self) {
+        let mut state = self.lock();
+        state.since = self.observe(&mut state);
+    }
+
+    fn observe(&self, state: &mut State) -> Timestamp {
+        // Two clocks are read for it, so it may come out a little shorter than the last time.
+        let (wall, slept) = (self.clock.now(), self.clock.slept().max(state.slept));
+        let (origin, counted) = state.origin;
+        let passed = (self.clock.elapsed() + slept).saturating_sub(counted);
+        let last = Timestamp::from_micros(self.last_revision.load(Ordering::Acquire));
+        let now = (origin + passed).max(last);
+        let ahead = difference(wall, origin + passed);
         // Compared with the last look, not with the first: a clock that is slewed must not add up to a step.
-        let expected = steady.seen.0 + seen.1.saturating_sub(steady.seen.1);
-        let step = expected.since(seen.0).max(seen.0.since(expected));
-        if step > TOLERATED_STEP {
-            steady.since = now;
+        if ahead.abs_diff(state.ahead) > TOLERATED.as_micros() as u64 {
             warn!(
-                expected = %expected, found = %seen.0,
-                "the wall clock has stepped; expiries are held back as after a restart"
+                store = %now, wall = %wall,
+                "the wall clock was stepped; time goes on here as if it had not been: once the wall clock is right, restart the server to take it over"
             );
         }
-        steady.seen = seen;
-        (now, steady.since)
+        state.ahead = ahead;
+        if slept.saturating_sub(state.slept) > TOLERATED {
+            state.since = now;
+            warn!(slept = ?slept.saturating_sub(state.slept), "the machine slept; nothing expires for a while");
+        }
+        state.slept = slept;
+        now
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A larger step must not expire leases that nobody could have renewed.
-const TOLERATED_STEP: Duration = Duration::from_secs(1);
+/// What is odd about the wall clock at a start, and what to do about it.
+fn remark(wall: Timestamp, last: Timestamp) -> Option<String> {
+    let rounded = |duration: Duration| {
+        humantime::format_duration(Duration::from_secs(duration.as_secs())).to_string()
+    };
+    let (behind, ahead) = (last.since(wall), wall.since(last));
+    if behind > TOLERATED {
+        return Some(format!(
+            "the wall clock says {wall}, which is {} before the last commit ({last}); time goes on from the last commit, and what callers see is that far ahead of the wall clock: set the clock right and restart the server",
+            rounded(behind)
+        ));
+    }
+    (last > Timestamp::EPOCH && ahead > LONG_AWAY).then(|| {
+        format!(
+            "the wall clock says {wall}, which is {} after the last commit ({last}); if it is wrong, stop the server at once and set it right: what has expired by this clock is deleted",
+            rounded(ahead)
+        )
+    })
+}
+
+/// By how many microseconds a time is ahead of another.
+const fn difference(time: Timestamp, other: Timestamp) -> i64 {
+    time.as_micros() as i64 - other.as_micros() as i64
+}
+
+/// A longer wait must not expire leases that nothing could have renewed, and a larger difference of clocks is a step.
+const TOLERATED: Duration = Duration::from_secs(1);
+/// A store that was left alone for longer is more likely one whose machine has a wrong clock.
+const LONG_AWAY: Duration = Duration::from_hours(24 * 30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+
+    const START: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
+    const DAY: Duration = Duration::from_hours(24);
+
+    #[test]
+    fn a_clock_far_from_what_is_stored_is_remarked_upon_with_what_to_do() {
+        assert_eq!(remark(START, Timestamp::EPOCH), None, "a new store");
+        assert_eq!(remark(START, START), None);
+        assert_eq!(remark(START + DAY, START), None, "stopped for a day");
+        let behind = remark(START, START + DAY).expect("behind");
+        assert!(behind.contains("1day before") && behind.contains("restart"), "{behind}");
+        let ahead = remark(START + DAY * 400, START).expect("ahead");
+        assert!(ahead.contains("after the last commit") && ahead.contains("stop"), "{ahead}");
+    }
+
+    fn time(clock: &Arc<ManualClock>) -> StoreTime {
+        let options = Options::new("nowhere");
+        let (clock, stopwatch) = (clock.clone(), clock.clone());
+        StoreTime::new(&Options { clock, stopwatch, ..options }, 0)
+    }
+
+    #[test]
+    fn a_disk_that_hangs_expires_nothing_while_and_after_it_does() {
+        let clock = ManualClock::new(START);
+        let time = time(&clock);
+        time.busy();
+        clock.advance(Duration::from_millis(900));
+        time.done();
+        assert_eq!(time.steady_since(), Some(START), "slow, no more");
+        time.busy();
+        clock.advance(Duration::from_secs(12));
+        assert_eq!(time.steady_since(), None, "it hangs");
+        time.done();
+        assert_eq!(time.steady_since(), Some(time.now()), "nothing could be renewed");
+    }
+
+    #[test]
+    fn a_machine_that_slept_has_passed_the_time_and_expires_nothing_at_once() {
+        let clock = ManualClock::new(START);
+        let time = time(&clock);
+        clock.sleep_machine(DAY);
+        assert_eq!(time.now(), START + DAY);
+        assert_eq!(time.steady_since(), Some(START + DAY));
+    }
+}

@@ -74,6 +74,10 @@ impl Hints {
 
     /// A message came on the channel: the hints of one call of the script.
     pub(super) fn hear(&self, payload: &[u8]) {
+        // A server tries whether it may publish.
+        if payload.is_empty() {
+            return;
+        }
         let Some(mut rest) = payload.strip_prefix(self.keyspace.as_bytes()) else {
             tracing::debug!("a message that is none of this keyspace's hints");
             return;

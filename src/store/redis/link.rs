@@ -190,14 +190,92 @@ pub(super) fn away(place: &str, error: &RedisError) -> StoreError {
 pub(super) fn refused(place: &str, text: &str) -> StoreError {
     // Redis begins this refusal with OOM, and the crate passes the word on as the error's code.
     if text.contains("OOM") || text.contains("used memory > 'maxmemory'") {
-        return StoreError::Away(format!(
+        return StoreError::Unfit(format!(
             "{place} is out of memory: raise maxmemory or delete operations ({text})"
         ));
     }
+    if is_forbidden(text) {
+        let what = forbidden(text);
+        return StoreError::Unfit(format!(
+            "{place} does not let its user {what}; permit all that docs/redis.md lists"
+        ));
+    }
+    if text.contains("MISCONF") {
+        return StoreError::Unfit(format!(
+            "{place} refuses writes because it cannot save to its disk: free space there and read its log ({text})"
+        ));
+    }
+    if text.contains("NOREPLICAS") {
+        return StoreError::Unfit(format!(
+            "{place} refuses writes because fewer replicas are connected than min-replicas-to-write: connect them or lower it ({text})"
+        ));
+    }
     StoreError::Away(format!("{place}: {text}"))
+}
+
+/// Whether a permission is missing.
+pub(super) fn is_forbidden(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    // The last two are what a script of Redis 7.0 is told.
+    ["noperm", "no permissions", "executing the script can't"]
+        .iter()
+        .any(|said| text.contains(said))
+}
+
+/// What the user may not do. Not in Redis's words: they may name the user.
+fn forbidden(text: &str) -> String {
+    let quoted = text.split_once("run the '").and_then(|(_, rest)| rest.split_once('\''));
+    if let Some((command, _)) = quoted {
+        return format!("run {}", command.to_ascii_uppercase());
+    }
+    if text.contains("channel") {
+        return "use the channel of hints".to_owned();
+    }
+    if text.contains(" key") || text.contains("keys ") {
+        return "use the keys with this prefix".to_owned();
+    }
+    // A trial puts the command in front.
+    let command = text.split_whitespace().next().unwrap_or_default();
+    if !command.is_empty() && command.bytes().all(|byte| byte.is_ascii_uppercase()) {
+        return format!("run {command}");
+    }
+    "do what it must".to_owned()
 }
 
 /// Requests that wait in the process for the socket; further callers wait for room.
 const QUEUED_REQUESTS: usize = 1_024;
 /// Connections at most; runtimes beyond share.
 const LANES: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_redis_refuses_is_told_apart_and_no_user_is_named() {
+        for (text, said) in [
+            ("NOPERM this user has no permissions to run the 'mset' command", "run MSET;"),
+            (
+                "NOPERM User joe has no permissions to run the 'config|get' command",
+                "run CONFIG|GET;",
+            ),
+            (
+                "HDEL ERR The user executing the script can't run this command or subcommand",
+                "run HDEL;",
+            ),
+            ("NOPERM No permissions to access a channel", "use the channel of hints;"),
+            (
+                "NOPERM this user has no permissions to access one of the keys used as arguments",
+                "use the keys with this prefix;",
+            ),
+            ("MSET OOM command not allowed when used memory > 'maxmemory'.", "out of memory"),
+            ("MSET MISCONF Redis is configured to save RDB snapshots", "cannot save to its disk"),
+            ("MSET NOREPLICAS Not enough good replicas to write.", "min-replicas-to-write"),
+        ] {
+            let error = refused("redis", text);
+            assert!(matches!(&error, StoreError::Unfit(unfit) if unfit.contains(said)), "{error}");
+            assert!(!error.to_string().contains("joe"), "{error}");
+        }
+        assert!(matches!(refused("redis", "LOADING Redis is loading"), StoreError::Away(_)));
+    }
+}

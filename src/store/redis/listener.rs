@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
+use super::fitness::{self, Settings};
 use super::keys::Meta;
 use super::link::Replication;
 use crate::clock::Timestamp;
@@ -47,6 +48,7 @@ impl Subscription {
     /// Reads the time and all metas. On this connection, so that the hints before them have come or are lost.
     async fn look(&mut self, shared: &Shared) -> RedisResult<()> {
         let replication = Replication::read(&mut self.connection).await?;
+        self.look_at_settings(shared).await?;
         let before = shared.hints.known();
         let sent = shared.time.clock().elapsed();
         let mut request = redis::pipe();
@@ -61,18 +63,35 @@ impl Subscription {
             sent,
         );
 
+        let fit = shared.fitness.refusal().is_none();
         let metas: Vec<Option<Meta>> = metas.iter().map(|meta| shared.own_meta(meta)).collect();
+        let mut lost = 0_u16;
         for (partition, meta) in shared.keyspace.all().zip(&metas) {
             let changed = match meta {
-                Some(_) => shared.time.answered(partition),
-                None => shared.time.away(partition),
+                Some(_) if fit => shared.time.answered(partition),
+                // While no lease can be renewed, none may expire.
+                _ => shared.time.away(partition),
             };
-            if changed && meta.is_none() {
-                tracing::error!(partition = partition.0, "{}", shared.foreign());
-            }
+            lost += u16::from(changed && meta.is_none());
+        }
+        if lost > 0 {
+            tracing::error!(partitions = lost, "{}", shared.foreign());
         }
         shared.hints.compare(&before, &metas);
         shared.hints.follow(replication);
+        Ok(())
+    }
+
+    /// Operators change settings while the server runs, and after a failover they are those of another Redis.
+    async fn look_at_settings(&mut self, shared: &Shared) -> RedisResult<()> {
+        let info: String =
+            redis::cmd("INFO").arg("memory").query_async(&mut self.connection).await?;
+        let syncing = if shared.fitness.asks() {
+            fitness::asking().query_async(&mut self.connection).await.ok()
+        } else {
+            None
+        };
+        shared.fitness.settings(&Settings::new(&info, syncing));
         Ok(())
     }
 }
@@ -115,8 +134,10 @@ fn lost(shared: &Shared, error: Option<&RedisError>) {
     shared.link.close();
     shared.bulk.close();
     let cause = error.map_or_else(|| "connection closed".to_owned(), ToString::to_string);
-    if shared.time.all_away() {
-        tracing::warn!(store = shared.dial.place(), cause, "lost the subscription");
+    if shared.time.all_away()
+        && let Some(left_out) = shared.throttle.admit("subscription")
+    {
+        tracing::warn!(store = shared.dial.place(), cause, left_out, "lost the subscription");
     }
 }
 

@@ -2,11 +2,14 @@
 //!
 //! Owns every key under its prefix (see `docs/redis.md`), its connections and the task that listens. Invariants:
 //! - every answer comes with a look at the partition's meta, so a Redis that lost its data never says "not there";
-//! - whatever goes wrong with Redis is [`StoreError::Away`], except that meta: [`StoreError::Foreign`];
-//! - the script is the only writer, apart from the first opening;
+//! - whatever goes wrong with Redis is [`StoreError::Away`], except what it refuses for a reason of its own,
+//!   [`StoreError::Unfit`], and that meta: [`StoreError::Foreign`];
+//! - nothing but the scripts writes, apart from the first opening;
+//! - nothing is written while a setting or a missing permission could lose it, or a part of it: [`StoreError::Unfit`];
 //! - a read that meets a lost connection is tried once more, a commit never: whoever asked for it knows how to repeat it.
 
 mod call;
+mod fitness;
 mod hints;
 mod keys;
 mod link;
@@ -17,6 +20,7 @@ mod queue;
 mod reading;
 mod script;
 mod time;
+mod trial;
 mod writing;
 
 #[cfg(test)]
@@ -35,6 +39,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use self::fitness::Fitness;
 use self::hints::Hints;
 use self::keys::{Keys, Meta};
 use self::link::{Dial, Link};
@@ -44,6 +49,7 @@ use self::time::Timekeeper;
 use super::{BodyKey, CommitError, Committed, Durability, Entry, Feed, Key, Keyspace};
 use super::{OpenError, Partition, Record, Scan, Store, StoreError, WriteSet};
 use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::throttle::Throttle;
 
 pub use self::time::StoreTime;
 
@@ -98,7 +104,6 @@ impl fmt::Debug for Options {
 /// The store in Redis.
 pub struct RedisStore {
     shared: Arc<Shared>,
-    durability: Durability,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -113,6 +118,8 @@ struct Shared {
     bulk: Link,
     time: Timekeeper,
     hints: Arc<Hints>,
+    fitness: Fitness,
+    throttle: Throttle,
     /// Write sets on their way.
     queue: Arc<Queue>,
 }
@@ -131,11 +138,12 @@ impl RedisStore {
         }
         let dial = Dial::new(&options.url, &options.prefix, options.response_timeout)?;
         let link = Link::new(dial.clone());
-        let durability = opening::inspect(&link, &dial, &options).await?;
+        let fitness = opening::inspect(&link, &dial, &options).await?;
         let keyspace = opening::keyspace(&link, &dial, &options).await?;
-        let calls_at_once = if durability == Durability::Fsync { 2 } else { 1 };
+        let calls_at_once = if fitness.durability() == Durability::Fsync { 2 } else { 1 };
         let queue = Queue::new(calls_at_once);
-        let shared = Arc::new(Shared::new(keyspace, dial, link, queue, &options));
+        let shared = Arc::new(Shared::new(keyspace, dial, link, (queue, fitness), &options));
+        opening::permissions(&shared.link, &shared.dial, &shared.keys).await?;
         let subscription = Subscription::open(&shared).await;
         let subscription =
             subscription.map_err(|error| opening::unreachable(&shared.dial, &error))?;
@@ -143,7 +151,7 @@ impl RedisStore {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         tasks.spawn(listener::run(Arc::clone(&shared), subscription, stop.clone()));
         tasks.close();
-        Ok(Arc::new(Self { shared, durability, tasks, stop }))
+        Ok(Arc::new(Self { shared, tasks, stop }))
     }
 
     fn open_shared(&self) -> Result<&Shared, StoreError> {
@@ -162,7 +170,7 @@ impl Shared {
         keyspace: Keyspace,
         dial: Dial,
         link: Link,
-        queue: Arc<Queue>,
+        (queue, fitness): (Arc<Queue>, Fitness),
         options: &Options,
     ) -> Self {
         let partitions = keyspace.partitions();
@@ -176,6 +184,8 @@ impl Shared {
                 partitions,
             ),
             hints: Arc::new(Hints::new(keyspace.id(), partitions)),
+            fitness,
+            throttle: Throttle::new(Arc::clone(&options.clock)),
             queue,
             keyspace,
             dial,
@@ -208,8 +218,10 @@ impl Shared {
 
     /// What an error of the client means; nobody could have renewed anything meanwhile.
     fn away(&self, error: &redis::RedisError) -> StoreError {
-        if self.time.all_away() {
-            tracing::warn!(store = self.dial.place(), cause = %error, "the store does not answer");
+        if self.time.all_away()
+            && let Some(left_out) = self.throttle.admit("away")
+        {
+            tracing::warn!(store = self.dial.place(), cause = %error, left_out, "the store does not answer");
         }
         link::away(self.dial.place(), error)
     }
@@ -229,7 +241,7 @@ impl Store for RedisStore {
     }
 
     fn durability(&self) -> Durability {
-        self.durability
+        self.shared.fitness.durability()
     }
 
     async fn get(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, StoreError> {

@@ -5,38 +5,47 @@ use std::collections::HashMap;
 use redis::{RedisError, Value};
 
 use super::Options;
+use super::fitness::{self, Fitness, Settings};
 use super::keys::{self, Keys, Meta};
-use super::link::{Dial, Link};
+use super::link::{self, Dial, Link};
+use super::trial::{self, Refusal};
 use crate::store::{Durability, Keyspace, OpenError, StoreError};
 
-/// Looks at the server and its settings. Returns how far an acknowledged commit is safe.
+/// Looks at the server and its settings.
 pub(super) async fn inspect(
     link: &Link,
     dial: &Dial,
     options: &Options,
-) -> Result<Durability, OpenError> {
+) -> Result<Fitness, OpenError> {
     let info = Info::read(link, dial).await?;
     info.refuse_unfit(dial)?;
     let place = dial.place();
-    let Some(settings) = durability_settings(link).await else {
-        let stated = options.durability.unwrap_or(Durability::Memory);
+    let syncing = link.command(&fitness::asking()).await.ok();
+    let syncing = syncing.and_then(|reply| redis::from_redis_value(reply).ok());
+    let settings = Settings::new(&info.text, syncing);
+    let stated = options.durability.unwrap_or(Durability::Memory);
+    let level = settings.judge(place, options.durability, stated).map_err(OpenError::Unsafe)?;
+    if !settings.are_told() {
         tracing::warn!(
             store = place,
-            durability = stated.as_str(),
+            durability = level.as_str(),
             "CONFIG is forbidden here: the durability level is taken as stated"
         );
-        return Ok(stated);
-    };
-    let wrong = FSYNC_SETTINGS
-        .iter()
-        .find(|(name, wanted)| settings.get(*name).is_some_and(|value| value != wanted));
-    match (wrong, options.durability) {
-        (None, _) => Ok(Durability::Fsync),
-        (Some((name, wanted)), Some(Durability::Fsync)) => Err(OpenError::Unsafe(format!(
-            "{place} does not sync commits to disk: {name} is {:?}; set it to {wanted:?}, or ask for durability memory",
-            settings.get(*name).map_or("", String::as_str),
-        ))),
-        (Some(_), _) => Ok(Durability::Memory),
+    }
+    Ok(Fitness::new(place, options.durability, settings.are_told(), level))
+}
+
+/// Tries everything that a running server does. Only a missing permission keeps the store from being opened: in a Redis that
+/// is full for a while, work can still end.
+pub(super) async fn permissions(link: &Link, dial: &Dial, keys: &Keys) -> Result<(), OpenError> {
+    match trial::all(link, keys, dial.place()).await {
+        Err(refusal) if refusal.forbidden => Err(OpenError::Address(refusal.error.to_string())),
+        Err(Refusal { cause: Some(error), .. }) => Err(unreachable(dial, &error)),
+        Err(refusal) => {
+            tracing::warn!(error = %refusal.error, "opened, but writes are refused");
+            Ok(())
+        }
+        Ok(()) => Ok(()),
     }
 }
 
@@ -111,7 +120,10 @@ async fn adopt(link: &Link, dial: &Dial, options: &Options) -> Result<Option<Key
 }
 
 /// What INFO says about the server.
-struct Info(HashMap<String, String>);
+struct Info {
+    text: String,
+    fields: HashMap<String, String>,
+}
 
 impl Info {
     async fn read(link: &Link, dial: &Dial) -> Result<Self, OpenError> {
@@ -122,7 +134,8 @@ impl Info {
         let field = |line: &str| {
             line.split_once(':').map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
         };
-        Ok(Self(text.lines().filter_map(field).collect()))
+        let fields = text.lines().filter_map(field).collect();
+        Ok(Self { text, fields })
     }
 
     fn refuse_unfit(&self, dial: &Dial) -> Result<(), OpenError> {
@@ -139,48 +152,34 @@ impl Info {
                 "{place} is a node of a Redis Cluster, which this longhaul does not support; use a standalone Redis"
             )));
         }
-        let policy = self.field("maxmemory_policy");
-        if !matches!(policy, "" | "noeviction") {
-            return Err(OpenError::Unsafe(format!(
-                "{place} may evict acknowledged data: maxmemory-policy is {policy}; set it to noeviction"
-            )));
-        }
         Ok(())
     }
 
     fn field(&self, name: &str) -> &str {
-        self.0.get(name).map_or("", String::as_str)
+        self.fields.get(name).map_or("", String::as_str)
     }
-}
-
-/// The settings that decide when a commit is on disk; `None` where the server does not let us ask.
-async fn durability_settings(link: &Link) -> Option<HashMap<String, String>> {
-    let mut request = redis::cmd("CONFIG");
-    request.arg("GET");
-    for (name, _) in FSYNC_SETTINGS {
-        request.arg(name);
-    }
-    let reply = link.command(&request).await.ok()?;
-    let settings: HashMap<String, String> = redis::from_redis_value(reply).ok()?;
-    (settings.len() == FSYNC_SETTINGS.len()).then_some(settings)
 }
 
 /// Whatever keeps the store from being opened now, unless it is the credentials, which waiting does not mend.
 pub(super) fn unreachable(dial: &Dial, error: &RedisError) -> OpenError {
     let place = dial.place().to_owned();
     let refused = error.kind() == redis::ErrorKind::AuthenticationFailed;
-    if refused || matches!(error.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM")) {
+    if refused || matches!(error.code(), Some("NOAUTH" | "WRONGPASS")) {
         return OpenError::Address(format!(
             "{place} refuses these credentials: {}",
             error.code().unwrap_or("AUTH")
         ));
     }
-    let StoreError::Away(cause) = super::link::refused("redis", &error.to_string()) else {
-        return OpenError::Unreachable { place, cause: String::new() };
-    };
-    OpenError::Unreachable { place, cause }
+    let text = error.to_string();
+    if link::is_forbidden(&text) {
+        return OpenError::Address(link::refused(&place, &text).to_string());
+    }
+    match link::refused("redis", &text) {
+        StoreError::Away(cause) | StoreError::Unfit(cause) => {
+            OpenError::Unreachable { place, cause }
+        }
+        _ => OpenError::Unreachable { place, cause: String::new() },
+    }
 }
 
 const OLDEST_MAJOR: u32 = 7;
-const FSYNC_SETTINGS: [(&str, &str); 3] =
-    [("appendonly", "yes"), ("appendfsync", "always"), ("no-appendfsync-on-rewrite", "no")];

@@ -8,6 +8,7 @@ use redis::{Pipeline, Value};
 
 use super::Shared;
 use super::link::Link;
+use super::trial;
 use crate::store::{BodyKey, Entry, Key, Partition, Record, Scan, StoreError};
 
 impl Shared {
@@ -93,9 +94,19 @@ impl Shared {
         })
     }
 
-    /// Asks all partitions whether they are there.
+    /// Asks all partitions whether they are there, and tries whether a commit could be written.
     pub(super) async fn ping(&self) -> Result<(), StoreError> {
-        self.send(&self.link, redis::pipe(), &self.keyspace.all().collect()).await.map(drop)
+        self.send(&self.link, redis::pipe(), &self.keyspace.all().collect()).await?;
+        let tried = trial::write(&self.link, &self.keys, self.dial.place()).await;
+        let missing = tried.as_ref().err().filter(|refusal| refusal.forbidden);
+        self.fitness.permission(missing.map(|refusal| refusal.error.to_string()));
+        if let Some(refusal) = self.fitness.refusal() {
+            return Err(refusal);
+        }
+        tried.map_err(|refusal| match refusal.cause {
+            Some(cause) => self.away(&cause),
+            None => refusal.error,
+        })
     }
 
     /// Reads strings, in the order of `places`.

@@ -2,6 +2,7 @@
 
 mod together;
 mod trouble;
+mod unfit;
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use uuid::Uuid;
 
 use super::test_server::TestServer;
 use super::{Options, RedisStore, StoreTime, keys, script};
-use crate::clock::{Clock, ManualClock, Timestamp};
+use crate::clock::{Clock, ManualClock, SystemClock, Timestamp};
 use crate::store::conformance::{Harness, suite};
 use crate::store::{
     BodyKey, Check, CommitError, Counter, Event, Feed, Hint, Index, IndexEntry, Key,

@@ -62,6 +62,9 @@ impl Shared {
     ///
     /// A cluster would want one call for each partition.
     async fn commit(&self, sets: &[&WriteSet]) -> Result<Results, Lost> {
+        if let Some(error) = self.fitness.refusal() {
+            return Err(Lost { error, timed_out: false });
+        }
         let call = Call::new(&self.keys, self.keyspace.id(), self.time.script_time(), sets);
         let reply = self.run(&call).await?;
         self.heed(&call, &reply, sets);

@@ -60,7 +60,7 @@ impl Session {
     }
 
     fn welcome(&mut self, welcome: Welcome) {
-        let interval = welcome.heartbeat_interval.and_then(|interval| interval.try_into().ok());
+        let interval = welcome.heartbeat_interval.as_ref().and_then(crate::clock::length);
         self.stream.heartbeat = interval.filter(|interval: &Duration| !interval.is_zero());
         for name in welcome.lost {
             let Some(id) = self.by_name.get(&name).copied() else { continue };

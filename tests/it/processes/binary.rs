@@ -134,11 +134,25 @@ impl Longhaul {
         Client::new(self.address())
     }
 
+    /// Its process id.
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends it a signal.
     pub(super) fn signal(&self, name: &str) {
         let id = self.child.id().to_string();
         let sent = Command::new("kill").args([name, &id]).status().expect("kill");
         assert!(sent.success(), "cannot send {name}");
+    }
+
+    /// The most memory that it has ever taken.
+    pub(super) fn peak_memory(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.expect("a process");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
+        let kib = peak.trim().trim_end_matches(" kB").parse::<usize>().expect("a number");
+        kib << 10
     }
 
     /// Keeps it from running for so long, as a machine that hangs does.

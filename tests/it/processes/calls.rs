@@ -55,8 +55,20 @@ async fn start_says_everything_that_a_producer_can_say() {
     assert_eq!((&options["priority"], &options["target"]), (&(-3).into(), &"shelves/7".into()));
     assert_eq!(options["scheduleTime"], "2100-01-31T12:00:00Z");
     assert_eq!(options["retryPolicy"]["maxAttempts"], 2);
+    // Shorter than the shortest is as long as that.
+    typist.gets("start --operation-id short --ttl 1m").await;
+    typist.gets("cancel operations/short").await;
+    let short = typist.gets_json("record operations/short", RECORD).await;
+    let kept = &short["serverMetadata"];
+    assert_eq!(kept["endTime"].as_str().map(minute_of), kept["expireTime"].as_str().map(minute_of));
+    assert_ne!(kept["endTime"].as_str(), kept["expireTime"].as_str());
     assert_eq!(typist.gets("start --operation-id y --validate-only").await, "operations/y\n");
     assert_eq!(typist.types("get operations/y").await.code, 5);
+}
+
+/// Of an instant such as 2030-01-31T12:34:56Z; an hour later it is the same.
+fn minute_of(instant: &str) -> String {
+    instant.split(':').skip(1).collect()
 }
 
 #[tokio::test]
@@ -76,13 +88,28 @@ async fn get_list_and_record_are_for_people_and_as_json_for_programs() {
     let text = typist.gets("record operations/one").await;
     assert!(text.contains("\n  labels      of=one"), "{text}");
 
+    // A list shows all parents, and as much of what declares a metadata type of its own.
+    let own = "start --queue own --parent projects/p --operation-id four --metadata-type google.protobuf.Struct";
+    typist.gets(own).await;
     let lines = typist.gets("list").await;
+    let last = lines.lines().last().expect("a line");
+    let words: Vec<&str> = last.split_whitespace().collect();
+    assert_eq!(words[0], "projects/p/operations/four");
+    assert_eq!(words[words.len() - 2..], ["own", "PENDING"], "{lines}");
+    assert_eq!(typist.gets("list --parent projects/p").await.lines().count(), 1);
+    assert_eq!(
+        typist.gets_json("list", LIST).await["operations"][3]["name"],
+        "projects/p/operations/four"
+    );
+
+    let lines = typist.gets("list --parent operations").await;
     let names: Vec<&str> = lines.lines().filter_map(|line| line.split(' ').next()).collect();
     assert_eq!(names, ["operations/three", "operations/two", "operations/one"]);
-    let page = typist.types("list --page-size 2").await;
+    let page = typist.types("list --parent operations --page-size 2").await;
     assert_eq!(page.stdout.lines().count(), 2, "{page:?}");
     let rest = page.stderr.trim().strip_prefix("there are more: ").expect("a token");
-    assert_eq!(typist.gets(&format!("list {rest}")).await.lines().count(), 1);
+    let rest = format!("list --parent operations {rest}");
+    assert_eq!(typist.gets(&rest).await.lines().count(), 1);
     let page = typist.gets_json("list --page-size 2", LIST).await;
     assert_eq!(page["operations"][0]["name"], "operations/three");
     assert!(page["nextPageToken"].is_string());
@@ -121,6 +148,11 @@ async fn each_kind_of_end_has_an_exit_code_of_its_own() {
         ("resume operations/none", 5, "longhaul: there is no operation operations/none"),
         ("start --operation-id well", 1, "longhaul: operations/well"),
         ("get well", 1, "longhaul: \"well\" is not the name of an operation"),
+        ("start --ttl 100000000000y", 1, "longhaul: options.ttl is "),
+        ("start --priority 101", 1, "longhaul: options.priority is 101"),
+        ("list --page-size -1", 2, ""),
+        ("work --concurrency 0 -- cat", 2, "error: invalid value '0'"),
+        ("work --concurrency 10001 -- cat", 2, "error: invalid value '10001'"),
         ("get", 2, "error: the following required arguments were not provided"),
         ("wait operations/well --timeout soon", 2, "error: invalid value 'soon'"),
         ("start --request {", 2, "longhaul: this is no JSON"),
@@ -206,7 +238,7 @@ async fn what_is_paused_is_resumed_with_input_for_the_worker() {
     let typist = Typist::with_a_server().await;
     typist.gets("start --queue q --operation-id one").await;
     let paused = typist.gets("pause operations/one --reason lunch").await;
-    assert!(paused.contains("SUSPENDED  lunch"), "{paused}");
+    assert_eq!(paused, "operations/one is suspended: lunch\n");
     let stale = typist.types("resume operations/one --etag \"stale\"").await;
     assert_eq!(stale.code, 1, "{stale:?}");
     let args = ["resume", "operations/one", "--input", r#"{"approved": true}"#, "--output", "json"];
@@ -216,8 +248,129 @@ async fn what_is_paused_is_resumed_with_input_for_the_worker() {
     let input = leases[0].resume_input.as_ref().expect("an input");
     assert!(input.type_url.ends_with("google.protobuf.Struct"), "{input:?}");
 
-    typist.gets("cancel operations/one").await;
+    let cancelled = typist.gets("cancel operations/one").await;
+    assert_eq!(cancelled, "operations/one was asked to stop\n");
     assert_eq!(typist.client().state("one").await.expect("a state"), State::Cancelling);
+}
+
+#[tokio::test]
+async fn what_changes_operations_takes_several_says_what_happened_and_ends_with_the_worst() {
+    let typist = Typist::with_a_server().await;
+    let client = typist.client();
+    for id in ["done", "running", "waiting", "left"] {
+        let queue = if id == "left" { "other" } else { id };
+        typist.gets(&format!("start --queue {queue} --operation-id {id}")).await;
+    }
+    let done = client.lease("done", 1, LONG, LONG).await.expect("an answer");
+    client.complete(&done[0]).await.expect("completed");
+    client.lease("running", 1, LONG, LONG).await.expect("an answer");
+
+    let all = "operations/done operations/none operations/running operations/waiting";
+    let paused = typist.types(&format!("pause {all} --reason lunch")).await;
+    assert_eq!(paused.code, 5, "{paused:?}");
+    assert_eq!(
+        paused.stdout,
+        "operations/running was asked to pause, and runs until its worker lets go of it: lunch\n\
+         operations/waiting is suspended: lunch\n"
+    );
+    assert!(paused.stderr.contains("there is no operation operations/none"), "{paused:?}");
+    assert_eq!(paused.stderr.lines().count(), 2, "{paused:?}");
+    let resumed = typist.gets("resume operations/running operations/waiting").await;
+    assert_eq!(
+        resumed,
+        "operations/running was not suspended; if it was asked to pause, that no longer counts\n\
+         operations/waiting goes on, and waits for a worker\n"
+    );
+    let vague = typist.types(&format!("pause {all} --etag x")).await;
+    assert_eq!(vague.code, 2, "{vague:?}");
+
+    let cancelled = typist.types(&format!("cancel {all}")).await;
+    assert_eq!(cancelled.code, 5, "{cancelled:?}");
+    assert_eq!(
+        cancelled.stdout,
+        "operations/done had already succeeded\n\
+         operations/running was asked to stop\n\
+         operations/waiting is cancelled\n"
+    );
+    let again = typist.gets("cancel operations/waiting operations/running").await;
+    assert_eq!(
+        again,
+        "operations/waiting had already been cancelled\n\
+         operations/running had already been asked to stop, and has not yet\n"
+    );
+
+    let deleted = typist.gets("delete operations/done operations/running operations/left").await;
+    let lines: Vec<&str> = deleted.lines().collect();
+    assert_eq!(lines[0], "operations/done is deleted");
+    assert!(lines[1].starts_with("operations/running is deleted, but runs on"), "{deleted}");
+    assert!(lines[2].contains("a worker will still run it"), "{deleted}");
+    // Programs read the exit code.
+    assert_eq!(typist.gets("cancel operations/waiting --output json").await, "");
+}
+
+#[tokio::test]
+async fn what_comes_from_outside_is_shown_on_one_line_and_moves_no_cursor() {
+    let typist = Typist::with_a_server().await;
+    let hostile = "\u{1b}[2J\u{1b}[31m\r\n\u{202e}evil\u{9b}";
+    let shown = "\\u001b[2J\\u001b[31m\\r\\n\\u202eevil\\u009b";
+    let request = serde_json::json!({ "text": hostile }).to_string();
+    let label = format!("l={hostile}");
+    let start = ["start", "--queue", "q", "--operation-id", "x", "--request", &request];
+    let ended = typist.runs(&[&start[..], &["--labels", &label]].concat(), "").await;
+    assert_eq!((ended.code, ended.stderr.as_str()), (0, ""));
+    let lease = typist.client().lease("q", 1, LONG, LONG).await.expect("an answer").remove(0);
+    typist.client().report_saying(&lease, hostile).await.expect("reported");
+    for command in ["get operations/x", "record operations/x", "list"] {
+        let text = typist.gets(command).await;
+        assert!(text.contains(shown), "{command}: {text:?}");
+        assert!(
+            !text.contains(|letter: char| letter != '\n' && letter.is_control()),
+            "{command}: {text:?}"
+        );
+    }
+    // JSON is exact.
+    let json = typist.gets_json("record operations/x", RECORD).await;
+    assert_eq!(json["request"]["value"]["text"], hostile);
+    assert_eq!(json["serverMetadata"]["progress"]["message"], hostile);
+
+    let failed = typist.client().fail(&lease, hostile).await;
+    failed.expect("failed");
+    let waited = typist.types("wait operations/x").await;
+    assert_eq!((waited.code, waited.stderr.lines().count()), (3, 1), "{waited:?}");
+    assert!(waited.stderr.contains(shown), "{waited:?}");
+    let refused = typist.runs(&["get", hostile], "").await;
+    assert_eq!((refused.code, refused.stderr.lines().count()), (1, 1), "{refused:?}");
+    assert!(!refused.stderr.contains(['\u{1b}', '\u{202e}']), "{refused:?}");
+}
+
+#[tokio::test]
+async fn what_is_scheduled_for_later_says_so_wherever_it_is_shown() {
+    let typist = Typist::with_a_server().await;
+    let later = "2100-01-31T12:00:00Z";
+    typist
+        .gets(&format!(
+            "start --queue q --operation-id x --schedule-time {later} --deadline-time \
+             2100-02-28T12:00:00Z --priority 7 --target shelves/7 --max-attempts 2"
+        ))
+        .await;
+    let wanted = format!("PENDING  scheduled for {later} (in ");
+    for command in ["get operations/x", "record operations/x", "list"] {
+        let text = typist.gets(command).await;
+        assert!(text.contains(&wanted), "{command}: {text}");
+    }
+    let text = typist.gets("record operations/x").await;
+    for line in [
+        "\n  schedule    2100-01-31T12:00:00Z (in ",
+        "\n  deadline    2100-02-28T12:00:00Z (in ",
+        "\n  priority    7\n",
+        "\n  target      shelves/7\n",
+        "\n  attempts    0 of 2\n",
+    ] {
+        assert!(text.contains(line), "no {line:?} in {text}");
+    }
+    let watched = typist.types("watch operations/x --timeout 2s").await;
+    assert!(watched.stdout.starts_with("PENDING  "), "{watched:?}");
+    assert!(watched.stdout.contains(&format!("scheduled for {later}")), "{watched:?}");
 }
 
 #[tokio::test]

@@ -18,10 +18,11 @@ use longhaul::proto::longhaul::v1::producers_client::ProducersClient;
 use longhaul::proto::longhaul::v1::watch_operation_response::Type;
 use longhaul::proto::longhaul::v1::workers_client::WorkersClient;
 use longhaul::proto::longhaul::v1::{
-    CompleteOperationRequest, GetOperationRecordRequest, Lease, LeaseOperationsRequest,
-    OperationRecord, PauseOperationRequest, Progress, ReportProgressRequest, StartOperationRequest,
-    WatchOperationRequest, WatchOperationResponse,
+    CompleteOperationRequest, FailOperationRequest, GetOperationRecordRequest, Lease,
+    LeaseOperationsRequest, OperationRecord, PauseOperationRequest, Progress,
+    ReportProgressRequest, StartOperationRequest, WatchOperationRequest, WatchOperationResponse,
 };
+use prost_types::Any;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status, Streaming};
 use tonic_types::StatusExt;
@@ -61,10 +62,17 @@ impl Client {
 
     /// Starts `operations/{id}`; a repeat is recognised as such.
     pub(super) async fn start(&self, id: &str, queue: &str) -> Reply<Operation> {
+        self.start_with(id, queue, "").await
+    }
+
+    /// The same, with a type for its metadata and its response.
+    pub(super) async fn start_with(&self, id: &str, queue: &str, of: &str) -> Reply<Operation> {
         let request = StartOperationRequest {
             operation_id: id.to_owned(),
             request_id: id.to_owned(),
             queue: queue.to_owned(),
+            metadata_type: of.to_owned(),
+            response_type: of.to_owned(),
             ..StartOperationRequest::default()
         };
         let mut producers = ProducersClient::new(self.channel.clone());
@@ -169,6 +177,65 @@ impl Client {
             ..ReportProgressRequest::default()
         };
         self.workers().report_progress(request).await.map(drop)
+    }
+
+    /// Reports a message with numbers that leave no estimate.
+    pub(super) async fn report_saying(&self, lease: &Lease, message: &str) -> Reply<()> {
+        let progress = Progress {
+            fraction: Some(1e-300),
+            completed_units: i64::MAX - 1,
+            total_units: i64::MAX,
+            unit: message.to_owned(),
+            message: message.to_owned(),
+            ..Progress::default()
+        };
+        let request = ReportProgressRequest {
+            name: lease.operation.clone(),
+            lease_token: lease.lease_token.clone(),
+            progress: Some(progress),
+            report_number: 1,
+            ..ReportProgressRequest::default()
+        };
+        self.workers().report_progress(request).await.map(drop)
+    }
+
+    /// The same with metadata.
+    pub(super) async fn report_with(&self, lease: &Lease, number: i64, metadata: Any) -> Reply<()> {
+        let request = ReportProgressRequest {
+            name: lease.operation.clone(),
+            lease_token: lease.lease_token.clone(),
+            metadata: Some(metadata),
+            report_number: number,
+            ..ReportProgressRequest::default()
+        };
+        self.workers().report_progress(request).await.map(drop)
+    }
+
+    /// Fails it for good.
+    pub(super) async fn fail(&self, lease: &Lease, message: &str) -> Reply<()> {
+        let error = longhaul::proto::google::rpc::Status {
+            code: Code::FailedPrecondition as i32,
+            message: message.to_owned(),
+            details: Vec::new(),
+        };
+        let request = FailOperationRequest {
+            name: lease.operation.clone(),
+            lease_token: lease.lease_token.clone(),
+            error: Some(error),
+            ..FailOperationRequest::default()
+        };
+        self.workers().fail_operation(request).await.map(drop)
+    }
+
+    /// Ends it with that response.
+    pub(super) async fn complete_with(&self, lease: &Lease, response: Any) -> Reply<()> {
+        let request = CompleteOperationRequest {
+            name: lease.operation.clone(),
+            lease_token: lease.lease_token.clone(),
+            response: Some(response),
+            ..CompleteOperationRequest::default()
+        };
+        self.workers().complete_operation(request).await.map(drop)
     }
 
     pub(super) async fn complete(&self, lease: &Lease) -> Reply<()> {

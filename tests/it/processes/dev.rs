@@ -2,10 +2,14 @@
 
 use longhaul::proto::DESCRIPTORS;
 use longhaul::proto::google::longrunning::operation;
+use longhaul::proto::longhaul::v1::OperationMetadata;
+use longhaul::proto::longhaul::v1::operation_record::State;
 use longhaul::proto::longhaul::v1::watch_operation_response::Type;
 
+use prost::Message;
+
 use super::binary::Longhaul;
-use super::bounds::soon;
+use super::bounds::{eventually, soon};
 use super::redis::Redis;
 
 #[tokio::test]
@@ -29,6 +33,49 @@ async fn dev_without_a_store_keeps_its_data_in_a_place_of_its_own() {
     assert!(home.path().join("longhaul/dev/database").is_dir());
 }
 
+#[tokio::test]
+async fn the_first_command_that_dev_prints_works_again_and_several_are_worked_on_at_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = format!("embedded:{}", folder.path().display());
+    for _day in 0..2 {
+        let server = Longhaul::launch(&["dev", "--listen", "127.0.0.1:0", "--store", &store]);
+        server.says("Ctrl-C stops the server").await;
+        let printed = server.output().clone();
+        let first = printed.lines().find_map(|line| line.strip_prefix("  ")).expect("a command");
+        let mut twice = [Longhaul::type_in(first), Longhaul::type_in(first)];
+        let client = server.client();
+        let running = || async {
+            let records = client.list_all().await.into_iter();
+            let metadata = records.filter_map(|operation| operation.metadata);
+            let states = metadata.filter_map(|any| OperationMetadata::decode(&*any.value).ok());
+            let running = states.filter(|metadata| metadata.state() == State::Running).count();
+            (running == 2).then_some(())
+        };
+        eventually("two that run at once", running).await;
+        for command in &mut twice {
+            assert!(command.ended().await.success(), "{first}: {}", command.output());
+        }
+    }
+}
+
+#[tokio::test]
+async fn dev_forgets_what_is_ephemeral() {
+    let home = tempfile::tempdir().expect("a folder");
+    let path = home.path().to_str().expect("a path");
+    let environment = [("XDG_DATA_HOME", path), ("TMPDIR", path)];
+    let args = ["dev", "--listen", "127.0.0.1:0", "--ephemeral"];
+    let mut server = Longhaul::launch_with(&args, &environment);
+    server.says("what was started is forgotten").await;
+    server.client().start("one", "q").await.expect("a start");
+    server.signal("-INT");
+    assert_eq!(soon("the end of dev", server.ended()).await.code(), Some(0));
+    assert_eq!(std::fs::read_dir(home.path()).expect("a folder").count(), 0);
+
+    let again = Longhaul::launch_with(&args, &environment);
+    again.says("what was started is forgotten").await;
+    assert!(again.client().list_all().await.is_empty());
+}
+
 async fn finishes_what_it_tells_to_start(store: &str) {
     let mut server = Longhaul::launch(&["dev", "--listen", "127.0.0.1:0", "--store", store]);
     server.says("Ctrl-C stops the server").await;
@@ -37,16 +84,22 @@ async fn finishes_what_it_tells_to_start(store: &str) {
     let commands: Vec<&str> = printed.lines().filter_map(|line| line.strip_prefix("  ")).collect();
     assert!(commands.len() > 5, "{printed}");
     assert!(commands.iter().all(|command| command.contains(&address)), "{printed}");
+    // What was started yesterday is still there.
+    assert!(!printed.contains("--operation-id") && !printed.contains("operation_id"), "{printed}");
 
     // A worker of one's own runs beside what follows; everything else ends by itself, and well.
-    let mut beside = Vec::new();
+    let (mut beside, mut name) = (Vec::new(), String::new());
     for command in &commands {
         if command.starts_with("grpcurl ") {
             names_a_method(command);
         } else if command.starts_with("longhaul work ") {
             beside.push(Longhaul::type_in(command));
+        } else if let Some(start) = command.strip_prefix("NAME=$(") {
+            let mut process = Longhaul::type_in(start.trim_end_matches(')'));
+            assert!(process.ended().await.success(), "{command}: {}", process.output());
+            process.output().trim().clone_into(&mut name);
         } else {
-            let mut process = Longhaul::type_in(command);
+            let mut process = Longhaul::type_in(&command.replace("$NAME", &name));
             let status = process.ended().await;
             assert!(status.success(), "{command}: {}", process.output());
         }

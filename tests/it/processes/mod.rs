@@ -4,13 +4,18 @@
 //! Everything that a test waits for it waits for with a bound, and a panic says what did not come.
 
 mod acknowledged;
+mod attacks;
 mod binary;
 mod bounds;
 mod calls;
 mod clients;
+mod crashing;
 mod definitions;
 mod dev;
+mod disk;
 mod history;
+mod outages;
+mod programs;
 mod proxy;
 mod reconnecting;
 mod redis;
@@ -18,6 +23,7 @@ mod redis_away;
 mod redis_back;
 mod redis_lost;
 mod refusals;
+mod standing_still;
 mod stopping;
 mod two_servers;
 mod typed;

@@ -16,6 +16,7 @@ use super::binary::Longhaul;
 use super::bounds::{LONG, eventually, retried, soon};
 use super::clients::{Client, assert_store_unavailable, name};
 use super::redis::Redis;
+use crate::support::http::ask;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_that_restarts_with_its_data_costs_time_and_no_lease() {
@@ -161,6 +162,30 @@ async fn a_full_redis_refuses_starts_and_lets_work_end_once_there_is_room() {
     let rest = client.lease("queue", 9, LONG, LONG).await.expect("an answer");
     assert_eq!(rest.len(), 2);
     assert_eq!(client.list_all().await.len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_eviction_policy_set_under_a_server_makes_it_unready_with_the_reason_that_it_logs() {
+    let redis = Redis::durable();
+    let server = Longhaul::serve(&redis.url()).await;
+    let client = server.client();
+    client.start("first", "queue").await.expect("a start");
+    let _: String = redis.command(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]);
+    client.becomes(ServingStatus::NotServing).await;
+    let reason =
+        "may evict acknowledged data: maxmemory-policy is allkeys-lru; set it to noeviction";
+    let answer = ask(server.address(), "GET", "/readyz").await;
+    assert_eq!(answer.status, 503);
+    assert!(answer.body.contains(reason), "{answer:?}");
+    server.says(answer.body.trim()).await;
+    let status = client.start("second", "queue").await.expect_err("a refusal");
+    assert_store_unavailable("start", &status);
+    client.get("first").await.expect("reads go on");
+
+    let _: String = redis.command(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]);
+    client.becomes(ServingStatus::Serving).await;
+    client.start("second", "queue").await.expect("a start");
+    assert_eq!(client.list_all().await.len(), 2);
 }
 
 /// Shorter than the Redis stays away, and so is the patience with it afterwards.

@@ -44,8 +44,8 @@ async fn settings_that_cannot_be_are_refused_by_name() {
     refused(&["--listen", "somewhere", "--store", &store], &["listen", "somewhere"]).await;
     refused(&["--config", file], &["stoer"]).await;
     refused(&["--config", nowhere], &["cannot read", nowhere]).await;
-    refused_in(&[], &[("LONGHAUL_LISTNE", "x")], &["listne"]).await;
-    refused_in(&[], &[("LONGHAUL_REDIS__PREFFIX", "x")], &["preffix"]).await;
+    refused_in(&[], &[("LONGHAUL_LISTNE", "x")], &["LONGHAUL_LISTNE", "LONGHAUL_LISTEN"]).await;
+    refused_in(&[], &[("LONGHAUL_REDIS_PREFIX", "x")], &["LONGHAUL_REDIS__PREFIX"]).await;
     for url in ["postgres://user:s3cret@host", "rediss://user:s3cret@host", "data", "embedded:"] {
         refused(&["--listen", ANYWHERE, "--store", url], &["embedded:"]).await;
     }
@@ -66,13 +66,54 @@ async fn settings_that_cannot_be_are_refused_by_name() {
 }
 
 #[tokio::test]
+async fn what_others_put_into_the_environment_is_ignored_with_one_warning() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let environment = [
+        ("LONGHAUL_PORT", "tcp://10.0.0.7:50051"),
+        ("LONGHAUL_SERVICE_HOST", "10.0.0.7"),
+        ("LONGHAUL_SERVICE_PORT_GRPC", "50051"),
+        ("LONGHAUL_PORT_50051_TCP_ADDR", "10.0.0.7"),
+        // Of `longhaul work`, which may run a server as its program.
+        ("LONGHAUL_METHOD", "serve"),
+        ("LONGHAUL_OPERATION", "operations/x"),
+    ];
+    let server = Longhaul::serve_in(&embedded(folder.path()), &[], &environment).await;
+    let output = server.output();
+    let warnings: Vec<&str> = output.lines().filter(|line| line.contains(" WARN ")).collect();
+    assert_eq!(warnings.len(), 1, "{output}");
+    assert!(warnings[0].contains("LONGHAUL_PORT ") && !output.contains("METHOD"), "{output}");
+}
+
+#[tokio::test]
+async fn a_server_listens_where_a_name_leads_and_says_what_to_do_where_none_does() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = embedded(folder.path());
+    let args = ["serve", "--listen", "localhost:0", "--store", &store];
+    let server = Longhaul::launch(&args);
+    server.says(" serving ").await;
+    assert!(server.address().ip().is_loopback());
+    for (listen, part) in [
+        ("nowhere.invalid:1", "such as 127.0.0.1:50051"),
+        (":50051", "0.0.0.0:50051"),
+        ("127.0.0.1:http", "a number up to 65535"),
+    ] {
+        refused(&["--listen", listen, "--store", &store], &["listen", listen, part]).await;
+    }
+    let elsewhere = ["--listen", "192.0.2.1:1", "--store", &store, "--insecure"];
+    refused(&elsewhere, &["cannot listen on 192.0.2.1:1", "no such address", "--listen"]).await;
+}
+
+#[tokio::test]
 async fn a_port_in_use_and_a_directory_in_use_are_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = embedded(folder.path());
     let taken = TcpListener::bind(ANYWHERE).expect("a free port");
     let address = taken.local_addr().expect("an address").to_string();
-    refused(&["--listen", &address, "--store", &store], &["cannot listen on", &address, "in use"])
-        .await;
+    refused(
+        &["--listen", &address, "--store", &store],
+        &["cannot listen on", &address, "in use", "name another port"],
+    )
+    .await;
 
     let server = Longhaul::serve(&store).await;
     let path = folder.path().to_str().expect("a path");

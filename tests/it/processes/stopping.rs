@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use longhaul::proto::longhaul::v1::watch_operation_response::Type;
 
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use super::attacks::{Attacker, CLOSED, PAYLOAD, WIDE, payload};
 use super::binary::Longhaul;
 use super::bounds::{LONG, retried, soon, within};
 use super::redis::Redis;
@@ -91,5 +95,42 @@ async fn a_server_whose_log_nobody_reads_any_more_serves_on_and_stops_politely()
     assert_eq!(soon("the end of the server", server.ended()).await.code(), Some(0));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_ends_in_time_whoever_is_connected() {
+    for runtime in ["per-core", "work-stealing"] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = format!("embedded:{}", folder.path().display());
+        let environment = [("LONGHAUL_RUNTIME", runtime)];
+        let mut server = Longhaul::serve_in(&store, &[], &environment).await;
+        let client = server.client();
+        client.start_with("large", "queue", PAYLOAD).await.expect("a start");
+        let lease = client.lease("queue", 1, LONG, LONG).await.expect("a lease").remove(0);
+        client.complete_with(&lease, payload(1_000_000)).await.expect("an end");
+
+        let mut said = Vec::new();
+        for text in ["", "PRI * HT", "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n1"] {
+            let mut stream = TcpStream::connect(server.address()).await.expect("a connection");
+            stream.write_all(text.as_bytes()).await.expect("a connection");
+            said.push(stream);
+        }
+        let mut unfinished = Attacker::to(server.address(), WIDE).await;
+        unfinished.half_a_request().await;
+        let mut unread = Attacker::to(server.address(), CLOSED).await;
+        unread.get("large").await;
+        let mut deaf = Attacker::to(server.address(), WIDE).await;
+        deaf.get("large").await;
+        deaf.serve_queue("queue").await;
+        deaf.go_deaf().await;
+
+        server.signal("-TERM");
+        let status = within(IN_TIME, "the end of the server", server.ended()).await;
+        assert_eq!(status.code(), Some(0), "{runtime}: {}", server.output());
+        // It had the directory to itself to the end.
+        Longhaul::serve(&store).await.client().get("large").await.expect("what was stored");
+    }
+}
+
+/// Ten seconds, and room for a busy machine.
+const IN_TIME: Duration = Duration::from_secs(18);
 /// A few seconds, and room for a busy machine.
 const PROMPT: Duration = Duration::from_secs(8);

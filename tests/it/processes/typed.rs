@@ -39,6 +39,11 @@ impl Typist {
         Self { address: address.to_owned(), server: None }
     }
 
+    /// Where the server is.
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
     /// Another client of the server.
     pub(super) fn client(&self) -> Client {
         self.server.as_ref().expect("a server").0.client()

@@ -13,7 +13,7 @@ const OPERATION: &str = "google.longrunning.Operation";
 const RECORD: &str = "longhaul.v1.OperationRecord";
 
 #[tokio::test]
-async fn a_program_gets_the_request_and_its_last_line_of_json_is_the_response() {
+async fn a_program_gets_the_request_and_the_json_that_ends_its_output_is_the_response() {
     let typist = Typist::with_a_server().await;
     let script = r#"
         read request
@@ -43,6 +43,12 @@ async fn a_program_gets_the_request_and_its_last_line_of_json_is_the_response() 
     let _silent = typist.works("silent", &[], "true");
     let silent = typist.gets("start --queue silent --request [1] --wait --output json").await;
     assert!(silent.contains("type.googleapis.com/google.protobuf.Empty"), "{silent}");
+    // As a pretty-printer writes it, on several lines.
+    let _pretty =
+        typist.works("pretty", &[], r#"printf '{\n  "a": [\n    1\n  ]\n}\n'; echo done"#);
+    let line = "start --queue pretty --request {} --wait";
+    let pretty = typist.gets_json(line, OPERATION).await["response"]["value"].clone();
+    assert_eq!(pretty, serde_json::json!({"a": [1]}));
     // A declared type is what the JSON is read as.
     let _typed = typist.works("typed", &[], r#"echo '"90s"'"#);
     let line = "start --queue typed --response-type google.protobuf.Duration --wait";
@@ -83,14 +89,15 @@ async fn a_program_that_fails_fails_the_operation_with_its_last_complaints() {
     let message = error["message"].as_str().expect("a text");
     assert!(message.contains("complaint 30") && !message.contains("complaint 1\n"), "{message}");
 
-    // One without a word, and one that is not there at all.
+    // One without a word, and one that a signal ends.
     let _mute = typist.works("mute", &[], "exit 3");
     let failed = typist.types("start --queue mute --wait").await;
     assert!(failed.stderr.contains("exit status: 3"), "{failed:?}");
-    let _none = typist.beside(&["work", "--queue", "none", "--", "/no/such/program"]);
-    let failed = typist.types("start --queue none --wait").await;
+    let _shot = typist.works("shot", &[], "echo last words >&2; kill -9 $$");
+    let failed = typist.types("start --queue shot --wait").await;
     assert_eq!(failed.code, 3, "{failed:?}");
-    assert!(failed.stderr.contains("/no/such/program"), "{failed:?}");
+    assert!(failed.stderr.contains("last words"), "{failed:?}");
+    assert!(failed.stderr.contains("signal: 9"), "{failed:?}");
 }
 
 #[tokio::test]
@@ -134,13 +141,21 @@ async fn a_program_that_ignores_sigterm_is_killed() {
 }
 
 #[tokio::test]
-async fn one_that_ends_well_although_it_was_asked_to_stop_has_succeeded() {
+async fn one_that_ends_well_with_a_response_although_it_was_told_to_stop_has_succeeded() {
     let typist = Typist::with_a_server().await;
     let script = r#"trap 'echo "{}"; exit 0' TERM; echo progress 0.1 begun; sleep 1000 & wait"#;
     let _worker = typist.works("q", &[], script);
     begun(&typist, "q").await;
     typist.gets("cancel operations/one").await;
     assert_eq!(typist.gets("wait operations/one").await, "{}\n");
+}
+
+#[tokio::test]
+async fn one_that_is_told_to_stop_and_ends_well_without_a_response_is_cancelled() {
+    let typist = Typist::with_a_server().await;
+    let script = "trap 'echo progress 0.2 stopping; exit 0' TERM; echo progress 0.1 begun; sleep 1000 & wait";
+    let _worker = typist.works("q", &[], script);
+    cancelled(&typist, "q").await;
 }
 
 #[tokio::test]
@@ -229,7 +244,7 @@ impl Gate {
 }
 
 /// Starts `operations/one`, and waits until its program says that it has begun.
-async fn begun(typist: &Typist, queue: &str) {
+pub(super) async fn begun(typist: &Typist, queue: &str) {
     typist.gets(&format!("start --queue {queue} --operation-id one")).await;
     eventually("the program to begin", || async {
         record(typist, "one").await.server_metadata?.progress.map(drop)
@@ -238,7 +253,7 @@ async fn begun(typist: &Typist, queue: &str) {
 }
 
 /// Cancels it once it has begun: it ends so, well before anybody else might end it.
-async fn cancelled(typist: &Typist, queue: &str) {
+pub(super) async fn cancelled(typist: &Typist, queue: &str) {
     begun(typist, queue).await;
     typist.gets("cancel operations/one").await;
     let ended = typist.types("wait operations/one").await;
@@ -246,6 +261,6 @@ async fn cancelled(typist: &Typist, queue: &str) {
     assert_eq!(record(typist, "one").await.attempts.len(), 1);
 }
 
-async fn record(typist: &Typist, id: &str) -> OperationRecord {
+pub(super) async fn record(typist: &Typist, id: &str) -> OperationRecord {
     typist.client().record(id).await.expect("a record")
 }

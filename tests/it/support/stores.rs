@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, LazyLock};
 
+use longhaul::clock::{ManualClock, Timestamp};
 use longhaul::store::Store;
 use longhaul::store::embedded::{self, EmbeddedStore};
 use longhaul::store::redis::{self, RedisStore, StoreTime};
@@ -23,10 +24,11 @@ pub(crate) fn redis_url() -> String {
 pub(crate) fn embedded(clock: &Arc<TestClock>) -> (Arc<dyn Store>, TempDir) {
     let folder = TempDir::new().expect("a temporary directory");
     let options = embedded::Options {
-        path: folder.path().join("store"),
-        keyspace: None,
-        accept_loss: false,
+        reserve_bytes: 0,
         clock: clock.clone(),
+        // However busy the disk of the tests is, nothing follows from it.
+        stopwatch: ManualClock::new(Timestamp::EPOCH),
+        ..embedded::Options::new(folder.path().join("store"))
     };
     let store = EmbeddedStore::open(options).expect("a new store");
     (store, folder)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longhaul::engine::{Engine, Janitor, Reaper, Scheduler};
+use longhaul::limits::MIN_RETURN_GRACE;
 use longhaul::proto::google::longrunning as lro;
 use longhaul::proto::google::longrunning::operations_client::OperationsClient;
 use longhaul::proto::longhaul::v1::callers_client::CallersClient;
@@ -55,7 +56,16 @@ impl World {
         Self::serve(server, store, clock, None).await
     }
 
+    /// Another server on the same store, whose agents run only when it is told.
+    pub(crate) async fn beside(&self) -> Self {
+        Self::on(self.store.clone(), self.clock.clone(), None).await
+    }
+
     async fn on(store: Arc<Faulty>, clock: Arc<TestClock>, folder: Option<TempDir>) -> Self {
+        // A store that has just been opened grants workers time to come back.
+        for _ in 0..MIN_RETURN_GRACE.as_secs() {
+            clock.advance(STEP);
+        }
         let engine = Engine::without_agents(store.clone(), clock.clone());
         Self::serve(Server::on(engine), store, clock, folder).await
     }

@@ -265,7 +265,7 @@ async fn a_full_redis_refuses_what_grows_and_takes_what_begins_by_removing() {
     let results = store.commit(vec![update(&store, key, revision, "y"), growth.clone()]).await;
     for result in &results {
         assert!(
-            matches!(result, Err(CommitError::Unavailable(StoreError::Away(text))) if text.contains("out of memory")),
+            matches!(result, Err(CommitError::Unavailable(StoreError::Unfit(text))) if text.contains("out of memory")),
             "{result:?}"
         );
     }

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::event::{Act, Call, Event, Leased, NEVER, News, Outcome, Said, Seen, State};
+use super::holders;
 
 /// Something that must not be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +40,7 @@ pub(super) fn check(history: &[Event], last_look: &str) -> Vec<Violation> {
 /// Each says what it found.
 type Check = fn(&Story<'_>) -> Vec<String>;
 
-const CHECKS: [(&str, Check); 15] = [
+const CHECKS: [(&str, Check); 18] = [
     ("no call fails inside", nothing_fails_inside),
     ("no acknowledged start is lost", no_start_is_lost),
     ("what was deleted stays deleted", deleted_stays_deleted),
@@ -48,6 +49,9 @@ const CHECKS: [(&str, Check); 15] = [
     ("no stale token is accepted", no_stale_token),
     ("fencing numbers grow", fencing_grows),
     ("a lease that lives is not given away", live_lease_is_kept),
+    ("a holder that speaks keeps its lease", holders::speaking_holder_keeps),
+    ("a worker has no more leases than slots", holders::slots_are_bounds),
+    ("a request to cancel reaches the holder", holders::cancel_reaches_holder),
     ("the end is final", end_is_final),
     ("revisions grow for every observer", revisions_grow),
     ("every connected watcher sees the last state", watchers_see_the_end),
@@ -58,17 +62,19 @@ const CHECKS: [(&str, Check); 15] = [
 ];
 
 /// All that happened to one operation.
-struct Story<'a> {
+pub(super) struct Story<'a> {
     last_look: &'a str,
     starts: Vec<&'a Event>,
-    cancels: Vec<&'a Event>,
+    pub(super) cancels: Vec<&'a Event>,
     pauses: Vec<&'a Event>,
     resumes: Vec<&'a Event>,
     deletes: Vec<&'a Event>,
     missing: Vec<&'a Event>,
     seen: Vec<(&'a Event, &'a Seen)>,
     watches: BTreeMap<(&'a str, u64), Vec<(&'a Event, &'a News)>>,
-    leased: Vec<(&'a Event, &'a Leased)>,
+    pub(super) kept: Vec<(&'a Event, u64)>,
+    pub(super) asked: Vec<(&'a Event, u64)>,
+    pub(super) leased: Vec<(&'a Event, &'a Leased)>,
     said: Vec<(&'a Event, &'a Said)>,
     failed_inside: Vec<&'a Event>,
     max_attempts: i32,
@@ -86,6 +92,8 @@ impl<'a> Story<'a> {
             missing: Vec::new(),
             seen: Vec::new(),
             watches: BTreeMap::new(),
+            kept: Vec::new(),
+            asked: Vec::new(),
             leased: Vec::new(),
             said: Vec::new(),
             failed_inside: Vec::new(),
@@ -115,6 +123,8 @@ impl<'a> Story<'a> {
             }
             Act::Leased(leased) => self.leased.push((event, leased)),
             Act::Said(said) => self.said.push((event, said)),
+            Act::Kept(fencing) => self.kept.push((event, *fencing)),
+            Act::Asked(fencing) => self.asked.push((event, *fencing)),
         }
     }
 

@@ -125,6 +125,38 @@ fn a_lease_that_is_given_away_too_early_is_found() {
 }
 
 #[test]
+fn a_lease_that_is_taken_from_a_holder_that_speaks_is_found() {
+    let check = "a holder that speaks keeps its lease";
+    let before = event(5, 6, lease(60, 1));
+    let kept = |end| with(vec![before.clone(), event(7, end, Act::Kept(60))]);
+    assert_eq!(checks(&kept(101)), [check]);
+    // It fell silent, or somebody else did.
+    assert_eq!(checks(&kept(100)), Vec::<&str>::new());
+    finds_nothing(event(42, 800, Act::Kept(100)));
+}
+
+#[test]
+fn more_leases_than_slots_are_found() {
+    let with_more = |holds| Act::Leased(Leased { holds, slots: 2, ..grant(90, 1) });
+    finds_nothing(event(5, 6, with_more(2)));
+    finds("a worker has no more leases than slots", event(5, 6, with_more(3)));
+}
+
+#[test]
+fn a_request_to_cancel_that_does_not_reach_the_holder_is_found() {
+    let check = "a request to cancel reaches the holder";
+    let late = 51 + 4_000_000;
+    let held = |end| vec![event(50, 51, Act::Cancel), event(42, end, Act::Kept(100))];
+    let asked = |fencing, end| event(end, end, Act::Asked(fencing));
+    assert_eq!(checks(&with(held(late))), Vec::<&str>::new(), "it held it for too short a time");
+    assert_eq!(checks(&with(held(late + 1))), [check]);
+    let with_asked = |asked| with([held(late + 1), vec![asked]].concat());
+    assert_eq!(checks(&with_asked(asked(100, late))), Vec::<&str>::new());
+    assert_eq!(checks(&with_asked(asked(100, late + 1))), [check]);
+    assert_eq!(checks(&with_asked(asked(99, 60))), [check], "another holder was asked");
+}
+
+#[test]
 fn an_end_that_changes_is_found() {
     let check = "the end is final";
     let changed = Seen { result: "response one, two".to_owned(), ..done() };
@@ -309,7 +341,8 @@ fn lease(fencing: u64, attempt: i32) -> Act {
 }
 
 fn grant(fencing: u64, attempt: i32) -> Leased {
-    Leased { token: format!("token-{fencing}"), fencing, attempt, expires: fencing, unary: true }
+    let token = format!("token-{fencing}");
+    Leased { token, fencing, attempt, expires: fencing, unary: true, holds: 1, slots: 1 }
 }
 
 fn said(fencing: u64, call: Call, content: &str) -> Act {

@@ -1,6 +1,6 @@
 //! Lets everything happen at once, then lets it come to its end, and has the history checked.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub(super) struct Size {
     pub(super) producers: usize,
     pub(super) callers: usize,
     pub(super) watchers: usize,
-    /// Of each kind.
+    /// Two of three on streams.
     pub(super) workers: usize,
 }
 
@@ -51,6 +51,7 @@ struct Cast {
 struct Accidents {
     killed_workers: usize,
     stopped_workers: usize,
+    stopped_servers: usize,
     killed_servers: usize,
     cut_connections: usize,
 }
@@ -88,8 +89,15 @@ pub(super) async fn play(store: String, size: Size) {
     if !ended {
         text.push_str("not all operations came to an end in time\n");
     }
-    for violation in violations.iter().take(SHOWN) {
-        let _ = writeln!(text, "{}: {}: {}", violation.operation, violation.check, violation.what);
+    let mut by_check = BTreeMap::<_, Vec<_>>::new();
+    for violation in &violations {
+        by_check.entry(violation.check).or_default().push(violation);
+    }
+    for (check, violations) in by_check {
+        let _ = writeln!(text, "{check}: {} times", violations.len());
+        for violation in violations.iter().take(SHOWN) {
+            let _ = writeln!(text, "  {}: {}", violation.operation, violation.what);
+        }
     }
     panic!("{} violations. {text}", violations.len());
 }
@@ -108,8 +116,8 @@ impl Cast {
         let (workers, accidents) = (Vec::new(), Accidents::default());
         let mut cast =
             Self { stage, store, servers, doors, workers, lives: 0, dice, clock, accidents };
-        for number in 0..2 * size.workers {
-            let worker = cast.worker(number % 2 == 0, false);
+        for place in 0..size.workers {
+            let worker = cast.worker(is_on_streams(place), false);
             cast.workers.push(worker);
         }
         cast
@@ -161,10 +169,11 @@ impl Cast {
                 self.kill_a_server().await;
                 continue;
             }
-            match accident % 3 {
-                0 => self.kill_a_worker(),
-                1 => self.stop_a_worker(),
-                _ => self.cut_connections(),
+            match accident % 7 {
+                0 | 3 => self.kill_a_worker(),
+                1 | 4 => self.stop_a_worker(),
+                2 | 5 => self.cut_connections(),
+                _ => self.stop_a_server(),
             }
         }
     }
@@ -172,16 +181,24 @@ impl Cast {
     fn kill_a_worker(&mut self) {
         let place = self.dice.below(self.workers.len() as u64) as usize;
         retire(&mut self.workers[place]);
-        self.workers[place] = self.worker(place.is_multiple_of(2), false);
+        self.workers[place] = self.worker(is_on_streams(place), false);
         self.accidents.killed_workers += 1;
     }
 
     /// For longer than its leases, mostly.
     fn stop_a_worker(&mut self) {
         let place = self.dice.below(self.workers.len() as u64) as usize;
-        let pause = Duration::from_millis(self.dice.between(LEASE / 2, 4 * LEASE));
+        let pause = Duration::from_millis(self.dice.between(LEASE / 2, 8 * LEASE));
         self.workers[place].stop_for(pause);
         self.accidents.stopped_workers += 1;
+    }
+
+    /// For longer than some leases.
+    fn stop_a_server(&mut self) {
+        let place = self.dice.below(self.servers.len() as u64) as usize;
+        let pause = Duration::from_millis(self.dice.between(LEASE / 2, 5 * LEASE / 2));
+        self.servers[place].stop_for(pause);
+        self.accidents.stopped_servers += 1;
     }
 
     fn cut_connections(&mut self) {
@@ -203,8 +220,8 @@ impl Cast {
     async fn come_to_an_end(&mut self) -> bool {
         self.workers.iter_mut().for_each(retire);
         self.workers.clear();
-        for number in 0..4 {
-            let worker = self.worker(number % 2 == 0, true);
+        for place in 0..4 {
+            let worker = self.worker(is_on_streams(place), true);
             self.workers.push(worker);
         }
         let mut helper = Actor::new(&self.stage, "helper");
@@ -234,6 +251,10 @@ impl Cast {
         }
         ended
     }
+}
+
+const fn is_on_streams(place: usize) -> bool {
+    !place.is_multiple_of(3)
 }
 
 /// Resumes what is suspended; what is not done yet.
@@ -311,4 +332,4 @@ const LAST_LOOK: &str = "last-look";
 const SECONDS: u64 = 20;
 const WINDING_DOWN: Duration = Duration::from_secs(40);
 const ENDING: Duration = Duration::from_mins(1);
-const SHOWN: usize = 20;
+const SHOWN: usize = 5;

@@ -42,6 +42,10 @@ pub(super) enum Act {
     Leased(Leased),
     /// A worker's call about the lease of that fencing number.
     Said(Said),
+    /// From begin to end a worker held the lease of that fencing number, and spoke often enough to keep it.
+    Kept(u64),
+    /// A worker that holds the lease of that fencing number was asked to cancel.
+    Asked(u64),
 }
 
 /// What came of it.
@@ -128,6 +132,10 @@ pub(super) struct Leased {
     pub(super) expires: u64,
     /// By a call of its own rather than by a stream, whose leases live on as long as it speaks.
     pub(super) unary: bool,
+    /// How many leases its worker has with it.
+    pub(super) holds: usize,
+    /// How many it asked for.
+    pub(super) slots: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -57,6 +57,17 @@ impl Journal {
         self.write(&Event { begin, ..self.event(operation, act) });
     }
 
+    /// Something that begins to go on.
+    pub(super) fn span(&self, operation: &str, act: Act) -> Event {
+        self.event(operation, act)
+    }
+
+    /// Something that goes on; it is written down as far as it has come.
+    pub(super) fn go_on(&self, event: &mut Event, end: u64) {
+        (event.end, event.outcome) = (end, Outcome::Ok);
+        self.write(event);
+    }
+
     fn event(&self, operation: &str, act: Act) -> Event {
         let mut pages = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
         pages.next += 1;

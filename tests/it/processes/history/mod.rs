@@ -1,7 +1,7 @@
 //! Long histories of everything at once, full of accidents, and what must hold of them all the same.
 //!
 //! Many producers, callers and watchers, and workers as processes of their own, on two servers that share a Redis, or on one
-//! with the embedded store. Workers and servers are killed, workers are stopped beyond their leases, connections are cut.
+//! with the embedded store. Workers and servers are killed, both are stopped beyond leases, connections are cut.
 //! Everybody writes down what was done and seen; at the end [`checker`] looks for what should not have been.
 //! `LONGHAUL_SEED` repeats the choices of a history, though not the moments; `LONGHAUL_HISTORY_SECONDS` makes it longer;
 //! `LONGHAUL_HISTORY_KEEP=1` leaves the journals behind, which a failure does anyway.
@@ -13,6 +13,7 @@ mod dice;
 mod door;
 mod drive;
 mod event;
+mod holders;
 mod journal;
 mod look;
 mod stage;
@@ -37,4 +38,4 @@ async fn a_history_full_of_accidents_on_the_embedded_store_is_as_it_should_be() 
 }
 
 const SIZE: Size =
-    Size { servers: 0, server_deaths: 0, producers: 3, callers: 4, watchers: 64, workers: 2 };
+    Size { servers: 0, server_deaths: 0, producers: 3, callers: 4, watchers: 64, workers: 6 };

@@ -21,8 +21,8 @@ use super::event::{Act, Call, Event, Outcome, Said};
 use super::journal::Journal;
 use super::stage::{bounded, channel};
 use super::worker::{
-    LEASE, Manner, Part, Step, complete, duration, fail, leased, plan, release, report, said, stop,
-    suspend,
+    LEASE, Manner, Part, Step, complete, duration, fail, leased, plan, plan_again, release, report,
+    said, stop, suspend,
 };
 
 struct Worker {
@@ -39,6 +39,10 @@ struct Work {
     lease: pb::Lease,
     /// As far as the worker knows.
     held: bool,
+    /// For how long it has been held on this stream, with enough said to keep it.
+    kept: Option<Event>,
+    /// A call that ends it is on its way.
+    ending: bool,
     steps: VecDeque<Step>,
     /// When the next is due, in microseconds.
     due: u64,
@@ -59,6 +63,13 @@ struct Stream {
     told: Vec<Came>,
     /// Named in Hello.
     adopting: Vec<(String, Event)>,
+    /// How long a lease lasts, in microseconds.
+    lease: u64,
+    slots: usize,
+    /// When messages were said that are not acknowledged.
+    said: VecDeque<(i64, u64)>,
+    /// Only one server can give a lease away: that it stands still is no excuse.
+    alone: bool,
 }
 
 struct Unsettled {
@@ -90,6 +101,9 @@ impl Worker {
         let door = *self.dice.pick(&self.part.doors);
         let (requests, said) = mpsc::channel(64);
         let mut stream = Stream::new(requests, self.journal.now());
+        stream.lease = 1_000 * self.dice.between(LEASE, 3 * LEASE);
+        stream.slots = self.dice.between(2, 9) as usize;
+        stream.alone = self.part.doors.len() == 1;
         self.greet(&mut stream).await;
         let mut workers = WorkersClient::new(channel(door));
         let opened = bounded(workers.serve_queue(ReceiverStream::new(said))).await;
@@ -104,8 +118,10 @@ impl Worker {
     }
 
     async fn greet(&mut self, stream: &mut Stream) {
-        let held = self.leases.values().filter(|work| work.held);
-        let leases: Vec<pb::Lease> = held.map(|work| work.lease.clone()).collect();
+        // Some do not believe that a lease is lost, and name it again.
+        let dice = &mut self.dice;
+        let named = self.leases.values().filter(|work| work.held || dice.percent(50));
+        let leases: Vec<pb::Lease> = named.map(|work| work.lease.clone()).collect();
         let name = |lease: &pb::Lease| Held {
             name: lease.operation.clone(),
             lease_token: lease.lease_token.clone(),
@@ -120,11 +136,11 @@ impl Worker {
         let hello = Hello {
             queue: (*self.dice.pick(&QUEUES)).to_owned(),
             worker: self.part.who.clone(),
-            lease_duration: duration(self.dice.between(LEASE, 2 * LEASE)),
+            lease_duration: duration(stream.lease / 1_000),
             reconnect_grace: duration(self.dice.between(200, LEASE)),
             held,
         };
-        let slots = Some(self.dice.between(2, 9) as i32);
+        let slots = Some(stream.slots as i32);
         let request = pb::ServeQueueRequest { hello: Some(hello), slots, ..Default::default() };
         stream.send(request, self.journal.now()).await;
     }
@@ -174,6 +190,9 @@ impl Worker {
             if !put(&mut request, &work.lease, &step) {
                 continue;
             }
+            if step.call.ends() {
+                (work.ending, work.kept) = (true, None);
+            }
             let said = said(&work.lease, &step, sure);
             let event = self.journal.begin(&work.lease.operation, Act::Said(said.clone()));
             let sequence = stream.sequence + 1;
@@ -182,8 +201,39 @@ impl Worker {
         if unsettled.is_empty() && now < stream.spoke + BEAT {
             return true;
         }
+        if now > stream.spoke + stream.lease / 2 {
+            self.forget_kept();
+        }
+        if unsettled.is_empty() {
+            // Refused and acknowledged at once, so that it shows whether the server listens.
+            request.completions.push(pb::CompleteOperationRequest::default());
+        }
         stream.unsettled.extend(unsettled);
         stream.send(request, now).await
+    }
+
+    /// It is not certain any more that leases live.
+    fn forget_kept(&mut self) {
+        self.leases.values_mut().for_each(|work| work.kept = None);
+    }
+
+    /// The server has heard what was said up to that message.
+    fn keep(&mut self, stream: &mut Stream, acknowledged: i64) {
+        let now = self.journal.now();
+        let heard = |said: &VecDeque<(i64, u64)>| {
+            said.front().filter(|(number, _)| *number <= acknowledged).map(|(_, said)| *said)
+        };
+        while let Some(said) = heard(&stream.said) {
+            stream.said.pop_front();
+            if !stream.alone && now > said + stream.lease / 4 {
+                self.forget_kept();
+            }
+            for work in self.leases.values_mut() {
+                if let Some(kept) = work.kept.as_mut().filter(|kept| kept.begin < said) {
+                    self.journal.go_on(kept, said);
+                }
+            }
+        }
     }
 
     fn take_in(&mut self, stream: &mut Stream, reply: pb::ServeQueueResponse) {
@@ -192,10 +242,14 @@ impl Worker {
         if let Some(welcome) = reply.welcome {
             self.settle_adoptions(stream, &welcome);
         }
-        for lease in reply.leases {
-            self.journal.note(&lease.operation, stream.begun, leased(&lease, false));
-            let steps = plan(&mut self.dice, &self.part, lease.fencing_number as u64);
-            let mut work = Work { lease, held: true, steps, due: 0, asked: false };
+        for lease in &reply.leases {
+            let fencing = lease.fencing_number as u64;
+            let plan = if lease.attempt > 1 { plan_again } else { plan };
+            let steps = plan(&mut self.dice, &self.part, fencing);
+            let kept = Some(self.journal.span(&lease.operation, Act::Kept(fencing)));
+            let lease = lease.clone();
+            let mut work =
+                Work { lease, held: true, kept, ending: false, steps, due: 0, asked: false };
             work.wait(self.journal.now());
             self.leases.insert(work.lease.lease_token.clone(), work);
         }
@@ -209,14 +263,26 @@ impl Worker {
         }
         stream.told.extend(reply.outcomes);
         self.settle(stream, reply.acknowledged_sequence);
+        self.keep(stream, reply.acknowledged_sequence);
+        let holds = self.leases.values().filter(|work| work.held && !work.ending).count();
+        for lease in &reply.leases {
+            let act = leased(lease, false, holds, stream.slots);
+            self.journal.note(&lease.operation, stream.begun, act);
+        }
         self.leases.retain(|_, work| work.held || !work.steps.is_empty());
     }
 
     fn settle_adoptions(&mut self, stream: &mut Stream, welcome: &Welcome) {
         for (token, event) in std::mem::take(&mut stream.adopting) {
             let lost = welcome.lost.contains(&event.operation);
-            if lost && let Some(work) = self.leases.get_mut(&token) {
-                work.held = false;
+            if let Some(work) = self.leases.get_mut(&token) {
+                if lost && work.held && self.dice.percent(50) {
+                    work.steps = cling(&work.lease);
+                }
+                work.held = !lost;
+                let kept = Act::Kept(work.lease.fencing_number as u64);
+                let unsure = lost || work.ending;
+                work.kept = (!unsure).then(|| self.journal.span(&event.operation, kept));
             }
             let refused = || Outcome::Refused("lost".to_owned());
             self.journal.end(event, if lost { refused() } else { Outcome::Ok });
@@ -245,6 +311,7 @@ impl Worker {
             self.journal.end(event, error.map_or(Outcome::Ok, refusal));
             if let Some(work) = self.leases.get_mut(&token) {
                 work.held &= error.is_none() && !step.call.ends();
+                work.kept = work.kept.take().filter(|_| work.held);
             }
         }
         stream.told.retain(|came| came.sequence > acknowledged);
@@ -254,7 +321,7 @@ impl Worker {
     fn lose(&mut self, name: &str) {
         let listens = self.dice.percent(60);
         for work in self.leases.values_mut().filter(|work| work.lease.operation == name) {
-            work.held = false;
+            (work.held, work.kept) = (false, None);
             if listens {
                 work.steps.clear();
             }
@@ -263,6 +330,11 @@ impl Worker {
 
     fn heed(&mut self, name: &str, directive: pb::Directive) {
         let now = self.journal.now();
+        let holds = |work: &&Work| work.held && work.lease.operation == name;
+        for work in self.leases.values().filter(holds).filter(|_| directive.cancel_requested) {
+            let fencing = work.lease.fencing_number as u64;
+            self.journal.note(name, now, Act::Asked(fencing));
+        }
         let held = |work: &&mut Work| work.held && !work.asked && work.lease.operation == name;
         for work in self.leases.values_mut().filter(held) {
             work.asked = true;
@@ -275,6 +347,7 @@ impl Worker {
 
     /// The stream is no more: what was not acknowledged is said again on the next.
     fn break_off(&mut self, stream: Stream) {
+        self.forget_kept();
         let now = self.journal.now();
         for Unsettled { token, step, event, .. } in stream.unsettled {
             self.journal.end(event, Outcome::Unknown);
@@ -309,17 +382,29 @@ impl Stream {
             unsettled: Vec::new(),
             told: Vec::new(),
             adopting: Vec::new(),
+            lease: 0,
+            slots: 0,
+            said: VecDeque::new(),
+            alone: false,
         }
     }
 
     async fn send(&mut self, request: pb::ServeQueueRequest, now: u64) -> bool {
         self.sequence += 1;
         self.spoke = now;
+        self.said.push_back((self.sequence, now));
         let (sequence, seen_sequence) = (self.sequence, self.read);
         let request = pb::ServeQueueRequest { sequence, seen_sequence, ..request };
         let requests = self.requests.as_ref().expect("an open side");
         tokio::time::timeout(STUCK, requests.send(request)).await.is_ok_and(|sent| sent.is_ok())
     }
+}
+
+/// Says nothing about a lost lease for a while, and does not forget it.
+fn cling(lease: &pb::Lease) -> VecDeque<Step> {
+    let content = format!("clung to {}", lease.fencing_number);
+    let step = Step { after: LEASE, call: Call::Renew, content, manner: Manner::Plain };
+    std::iter::repeat_n(step, 8).collect()
 }
 
 /// Adds a step to a message; `false` where the stream itself says it already.

@@ -66,18 +66,22 @@ impl Worker {
         let mut under_way = JoinSet::new();
         loop {
             while under_way.try_join_next().is_some() {}
+            let queue = (*dice.pick(&QUEUES)).to_owned();
+            let most = dice.between(1, 4);
             let request = pb::LeaseOperationsRequest {
-                queue: (*dice.pick(&QUEUES)).to_owned(),
+                queue,
                 worker: self.part.who.clone(),
-                max_operations: dice.between(1, 4) as i32,
+                max_operations: most as i32,
                 lease_duration: duration(dice.between(LEASE, 2 * LEASE)),
                 wait_duration: duration(500),
             };
             let begin = self.journal.now();
             let reply = bounded(self.workers(&mut dice).lease_operations(request)).await;
             let leases = reply.map(|reply| reply.leases).unwrap_or_default();
+            let holds = leases.len();
             for lease in leases {
-                self.journal.note(&lease.operation, begin, leased(&lease, true));
+                let act = leased(&lease, true, holds, most as usize);
+                self.journal.note(&lease.operation, begin, act);
                 let fencing = lease.fencing_number as u64;
                 let steps = plan(&mut dice, &self.part, fencing);
                 let dice = Dice::of(self.part.seed, &format!("{}-{fencing}", self.part.who));

@@ -88,7 +88,7 @@ pub(super) fn plan(dice: &mut Dice, part: &Part, fencing: u64) -> VecDeque<Step>
             say(dice.between(5, 600), Call::Complete, Manner::Plain);
         }
         // Is not heard of again.
-        86..89 => return steps,
+        86..88 => return steps,
         _ => {
             for _ in 0..dice.between(2, 9) {
                 say(LEASE / 3, Call::Renew, Manner::Plain);
@@ -98,6 +98,20 @@ pub(super) fn plan(dice: &mut Dice, part: &Part, fencing: u64) -> VecDeque<Step>
     }
     once_more(dice, &mut steps);
     steps
+}
+
+/// What to do with what another worker lost: half hold it for long and are heard of all the while, so that it shows when
+/// the other comes back.
+pub(super) fn plan_again(dice: &mut Dice, part: &Part, fencing: u64) -> VecDeque<Step> {
+    if part.honest || dice.percent(50) {
+        return plan(dice, part, fencing);
+    }
+    let step = |call, after| {
+        let content = format!("{}/{fencing}/{after}", part.who);
+        Step { after, call, content, manner: Manner::Plain }
+    };
+    let renewals = (0..dice.between(6, 24)).map(|_| step(Call::Renew, LEASE / 3));
+    renewals.chain([step(Call::Complete, 1)]).collect()
 }
 
 /// Some say the last thing again, or another.
@@ -125,8 +139,11 @@ pub(super) fn stop(dice: &mut Dice, part: &Part, directive: pb::Directive) -> Op
     }
 }
 
-pub(super) fn leased(lease: &pb::Lease, unary: bool) -> Act {
+/// A lease, with which its worker has so many of so many that it asked for.
+pub(super) fn leased(lease: &pb::Lease, unary: bool, holds: usize, slots: usize) -> Act {
     Act::Leased(Leased {
+        holds,
+        slots,
         token: lease.lease_token.clone(),
         fencing: lease.fencing_number as u64,
         attempt: lease.attempt,

@@ -1,0 +1,164 @@
+//! What an error of a call says of the server: whether it is away for a while, or is no such server at all.
+
+use std::error::Error;
+use std::time::Duration;
+
+use tonic::{Code, Status, TimeoutExpired};
+
+use super::retry::{FIRST_PAUSE, asked_for};
+
+/// What keeps a server from answering.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outage {
+    /// It is away, or has no store: in a while the same call may go well.
+    Away,
+    /// The connection broke: as well, unless it always does.
+    Broken,
+    /// It is there and says nothing, for as long as the call may take.
+    Silent,
+    /// What answers is no gRPC server; where there was one before, it may come back.
+    NotGrpc,
+}
+
+/// What keeps the server from answering; nothing where it did answer.
+pub fn outage(status: &Status) -> Option<Outage> {
+    if status.code() == Code::DeadlineExceeded || below::<TimeoutExpired>(status).is_some() {
+        return Some(Outage::Silent);
+    }
+    match http_status(status.message()) {
+        Some(429 | 502 | 503 | 504) => return Some(Outage::Away),
+        Some(_) => return Some(Outage::NotGrpc),
+        None => {}
+    }
+    if below::<h2::Error>(status).is_some_and(is_another_protocol) {
+        return Some(Outage::NotGrpc);
+    }
+    // What broke below the protocol has no details.
+    let broken = matches!(status.code(), Code::Unknown | Code::Internal | Code::Cancelled)
+        && status.details().is_empty();
+    match status.code() {
+        Code::Unavailable => Some(Outage::Away),
+        _ => broken.then_some(Outage::Broken),
+    }
+}
+
+/// What happened, in the words of what is lowest.
+pub fn cause(status: &Status) -> String {
+    match http_status(status.message()) {
+        Some(code) => format!("what is there answers with HTTP status {code}"),
+        None => std::iter::successors(status.source(), |&cause| cause.source())
+            .last()
+            .map_or_else(|| status.message().to_owned(), ToString::to_string),
+    }
+}
+
+/// How long somebody tries again who has to go on: through every outage of a server that answered once.
+#[derive(Debug)]
+pub(super) struct Patience {
+    reached: bool,
+    failures: u32,
+    pause: Duration,
+}
+
+impl Patience {
+    pub(super) const fn new() -> Self {
+        Self { reached: false, failures: 0, pause: FIRST_PAUSE }
+    }
+
+    /// The server has answered.
+    pub(super) const fn reached(&mut self) {
+        *self = Self { reached: true, ..Self::new() };
+    }
+
+    /// The pause before the next try; nothing where that is of no use.
+    pub(super) fn after(&mut self, status: &Status) -> Option<Duration> {
+        let outage = outage(status)?;
+        self.failures += 1;
+        let goes_on = match outage {
+            _ if self.reached => true,
+            Outage::NotGrpc => false,
+            Outage::Away => true,
+            // It was never there: the address may be wrong.
+            Outage::Broken | Outage::Silent => self.failures < MAX_FAILURES,
+        };
+        let pause = self.pause.max(asked_for(status));
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        goes_on.then_some(pause)
+    }
+}
+
+/// The HTTP status of an answer that has none of gRPC, which tonic tells in these words.
+fn http_status(message: &str) -> Option<u16> {
+    let known = ["mapped from HTTP status code ", "while receiving response with status: "];
+    let (_, rest) = known.iter().find_map(|words| message.split_once(words))?;
+    rest.split(|letter: char| !letter.is_ascii_digit()).next()?.parse().ok()
+}
+
+/// So ends what does not speak HTTP/2.
+fn is_another_protocol(error: &h2::Error) -> bool {
+    error.is_library()
+        && matches!(error.reason(), Some(h2::Reason::FRAME_SIZE_ERROR | h2::Reason::PROTOCOL_ERROR))
+}
+
+fn below<E: Error + 'static>(status: &Status) -> Option<&E> {
+    std::iter::successors(status.source(), |&cause| cause.source())
+        .find_map(|cause| cause.downcast_ref())
+}
+
+const MAX_FAILURES: u32 = 5;
+/// Somebody waits for a server that is being restarted.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_of_the_server_is_told_from_its_absence() {
+        let detailed = Status::with_details(Code::Internal, "its own", vec![8, 13].into());
+        for (status, expected) in [
+            (Status::unavailable("the store is away"), Some(Outage::Away)),
+            (Status::unknown("transport error"), Some(Outage::Broken)),
+            (Status::cancelled("operation was canceled"), Some(Outage::Broken)),
+            (detailed, None),
+            (Status::not_found("there is no operation"), None),
+            (Status::failed_precondition("a state"), None),
+            (Status::deadline_exceeded(""), Some(Outage::Silent)),
+            (Status::from_error(Box::new(TimeoutExpired(()))), Some(Outage::Silent)),
+            (Status::unavailable(format!("{MISSING} 503")), Some(Outage::Away)),
+            (Status::internal(format!("{WHILE} 502 Bad Gateway")), Some(Outage::Away)),
+            (Status::internal(format!("{WHILE} 200 OK")), Some(Outage::NotGrpc)),
+            (Status::unimplemented(format!("{MISSING} 404")), Some(Outage::NotGrpc)),
+            (
+                Status::from_error(Box::new(h2::Error::from(h2::Reason::FRAME_SIZE_ERROR))),
+                Some(Outage::Broken),
+            ),
+        ] {
+            assert_eq!(outage(&status), expected, "{status:?}");
+        }
+    }
+
+    #[test]
+    fn patience_lasts_as_long_as_an_outage_of_a_server_that_answered_once() {
+        let (broken, strange) =
+            (Status::unknown("broken"), Status::unknown(format!("{MISSING} 404")));
+        let mut patience = Patience::new();
+        assert_eq!(patience.after(&strange), None);
+        let tries = (0..10).take_while(|_| patience.after(&broken).is_some()).count();
+        assert!(tries < 5, "{tries}");
+        // Who says UNAVAILABLE is a server, or nobody: then it is still to come.
+        assert!((0..100).all(|_| patience.after(&Status::unavailable("")).is_some()));
+
+        patience.reached();
+        assert_eq!(patience.after(&broken), Some(FIRST_PAUSE));
+        assert_eq!(patience.after(&broken), Some(2 * FIRST_PAUSE));
+        for status in [&broken, &strange, &Status::unavailable("")] {
+            assert!((0..100).all(|_| patience.after(status) <= Some(LONGEST_PAUSE)));
+            assert!(patience.after(status).is_some());
+        }
+        assert_eq!(patience.after(&Status::not_found("gone")), None);
+    }
+
+    const MISSING: &str = "grpc-status header missing, mapped from HTTP status code";
+    const WHILE: &str = "invalid compression flag: 60 while receiving response with status:";
+}

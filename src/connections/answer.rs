@@ -1,0 +1,164 @@
+//! The body of an answer on its way out: each piece counts until the connection has written it.
+
+use std::io::IoSlice;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes};
+use http::{HeaderMap, Response};
+use http_body::{Body as _, Frame, SizeHint};
+use tonic::Status;
+use tonic::body::Body;
+
+use super::account::{Call, Share};
+use crate::grpc::status::to_status;
+
+/// What is answered to a call.
+pub(super) struct Leaving {
+    body: Body,
+    call: Option<Arc<Call>>,
+    /// What was made before the head was sent, so that an answer for which there is no room is refused instead.
+    first: Poll<Option<Result<Frame<Piece>, Status>>>,
+    ended: bool,
+}
+
+/// A piece of an answer.
+pub(super) struct Piece {
+    bytes: Bytes,
+    counted: Option<Counted>,
+}
+
+struct Counted(Share);
+
+/// The answer of a call, or a refusal where there is no room for its first piece.
+pub(super) fn leaving(
+    answer: Response<Body>,
+    call: Arc<Call>,
+    context: &mut Context<'_>,
+) -> Response<Leaving> {
+    let (head, body) = answer.into_parts();
+    let mut leaving = Leaving { body, call: Some(call), first: Poll::Pending, ended: false };
+    match leaving.poll_body(context) {
+        Poll::Ready(Some(Err(refusal))) if leaving.ended => Leaving::refused(refusal),
+        first => {
+            leaving.first = first;
+            Response::from_parts(head, leaving)
+        }
+    }
+}
+
+impl Leaving {
+    /// An answer that only says why there is none.
+    pub(super) fn refused(status: Status) -> Response<Self> {
+        status.into_http().map(|body| Self { body, call: None, first: Poll::Pending, ended: false })
+    }
+
+    fn poll_body(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Piece>, Status>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(context));
+        let data = match frame.map(|frame| frame.map(Frame::into_data)) {
+            None => return Poll::Ready(None),
+            Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+            Some(Ok(Err(trailers))) => {
+                let trailers = trailers.into_trailers().unwrap_or_default();
+                return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+            }
+            Some(Ok(Ok(data))) => data,
+        };
+        let Some(call) = &self.call else { return Poll::Ready(None) };
+        match call.account.take(data.len()) {
+            Ok(share) => Poll::Ready(Some(Ok(Frame::data(Piece::new(data, share))))),
+            Err(error) => {
+                self.ended = true;
+                Poll::Ready(Some(Err(to_status(error))))
+            }
+        }
+    }
+}
+
+impl http_body::Body for Leaving {
+    type Data = Piece;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Piece>, Status>>> {
+        if self.first.is_ready() {
+            return std::mem::replace(&mut self.first, Poll::Pending);
+        }
+        let had_ended = self.ended;
+        let frame = std::task::ready!(self.poll_body(context));
+        Poll::Ready(match frame {
+            // The end of a stream of messages says why.
+            Some(Err(refusal)) if self.ended && !had_ended => {
+                let mut trailers = HeaderMap::new();
+                match refusal.add_header(&mut trailers) {
+                    Ok(()) => Some(Ok(Frame::trailers(trailers))),
+                    Err(error) => Some(Err(error)),
+                }
+            }
+            frame => frame,
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.first {
+            Poll::Ready(first) => first.is_none(),
+            Poll::Pending => self.ended || self.body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let mut hint = self.body.size_hint();
+        if let Poll::Ready(Some(Ok(first))) = &self.first {
+            let bytes = first.data_ref().map_or(0, Buf::remaining) as u64;
+            if let Some(upper) = hint.upper() {
+                hint.set_upper(upper + bytes);
+            }
+            hint.set_lower(hint.lower() + bytes);
+        }
+        hint
+    }
+}
+
+impl Piece {
+    fn new(bytes: Bytes, share: Share) -> Self {
+        share.account().unwritten(bytes.len());
+        Self { counted: Some(Counted(share)), bytes }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.account().wrote(self.0.bytes());
+    }
+}
+
+impl Buf for Piece {
+    fn remaining(&self) -> usize {
+        self.bytes.remaining()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.bytes.chunk()
+    }
+
+    fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        self.bytes.chunks_vectored(slices)
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.bytes.advance(count);
+        if !self.bytes.has_remaining() {
+            self.bytes = Bytes::new();
+            self.counted = None;
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Reading records. One that cannot be read costs only itself: it is noted here, and everybody else goes on without it.
+//!
+//! It is never removed because it cannot be read: a newer longhaul may have written it. Only `delete` removes it.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::Engine;
+use super::error::{Error, Result};
+use super::transact::Observed;
+use crate::clock::Timestamp;
+use crate::operation::Record;
+use crate::operation::name::Name;
+use crate::record::{self, Before};
+use crate::store::{
+    Check, CommitError, Entry, Index, IndexEntry, Key, Record as Stored, StoreError, WriteSet,
+};
+
+/// The records that this server met and could not read.
+#[derive(Default)]
+pub(super) struct Unreadable(Mutex<Known>);
+
+#[derive(Default)]
+struct Known {
+    keys: HashSet<Key>,
+    /// When the log last named one.
+    said: Option<Duration>,
+}
+
+/// A record that cannot be read.
+#[derive(Debug)]
+pub(super) struct Damage {
+    /// Its visible revision, as far as that is known.
+    pub(super) revision: u64,
+    /// What it is compared by before it is removed.
+    check: Check,
+}
+
+/// What is stored under a key.
+pub(super) type Found<K> = std::result::Result<Option<Before<K>>, Damage>;
+
+impl Unreadable {
+    /// How many there are; whoever takes the first of an index takes so many more, to get past them.
+    pub(super) fn count(&self) -> usize {
+        self.lock().keys.len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Engine {
+    /// Reads records, each on its own: damage to one does not hide the others.
+    pub(super) async fn read_each<K: Observed>(
+        &self,
+        keys: &[Key],
+    ) -> std::result::Result<Vec<Found<K>>, StoreError> {
+        match self.inner.store.get(keys).await {
+            Ok(records) => Ok(keys
+                .iter()
+                .zip(records)
+                .map(|(key, record)| self.take_apart(*key, record))
+                .collect()),
+            Err(StoreError::Damaged(_)) => {
+                let mut found = Vec::with_capacity(keys.len());
+                for key in keys {
+                    found.push(match self.inner.store.get(&[*key]).await {
+                        Ok(mut records) => self.take_apart(*key, records.pop().flatten()),
+                        Err(StoreError::Damaged(cause)) => {
+                            self.note_unreadable(*key, &cause);
+                            // Its revision cannot be compared. Nobody writes over what they cannot read.
+                            let check = Check::TimeAtLeast(Timestamp::EPOCH);
+                            Err(Damage { revision: 0, check })
+                        }
+                        Err(away) => return Err(away),
+                    });
+                }
+                Ok(found)
+            }
+            Err(away) => Err(away),
+        }
+    }
+
+    /// Reads a record.
+    pub(super) async fn read<K: Observed>(&self, key: Key) -> Result<Option<Before<K>>> {
+        let found = self.read_each(&[key]).await?.pop();
+        found.map_or(Ok(None), |found| found.map_err(|_| Error::unreadable()))
+    }
+
+    fn take_apart<K: Observed>(&self, key: Key, record: Option<Stored>) -> Found<K> {
+        let Some(record) = record else { return Ok(None) };
+        let cause = match record::read::<K>(&record) {
+            Ok(before) if before.record.lies_under(key, self.inner.store.keyspace()) => {
+                self.note_readable(key);
+                return Ok(Some(before));
+            }
+            Ok(before) => format!("it is the record of {}", before.record.name()),
+            Err(error) => error.to_string(),
+        };
+        self.note_unreadable(key, &cause);
+        let check = Check::At(key, record.revision);
+        Err(Damage { revision: record.visible_revision, check })
+    }
+
+    /// Removes a record that cannot be read; whether there was one.
+    ///
+    /// Which entries lead to it is not known. Whoever meets one of them removes it.
+    pub(super) async fn delete_unreadable(&self, name: &Name) -> Result<bool> {
+        let key = self.key(name);
+        let Some(Err(damage)) = self.read_each::<Record>(&[key]).await?.pop() else {
+            return Ok(false);
+        };
+        let mut set = WriteSet::new(self.partition(key), damage.check);
+        set.deletes.push(key);
+        set.hint = Some((key, bytes::Bytes::new()));
+        let deleted = self.inner.store.commit(vec![set]).await.pop();
+        deleted.unwrap_or(Err(CommitError::Conflict)).map_err(|error| match error {
+            CommitError::Unavailable(error) => Box::<Error>::from(error),
+            _ => Error::busy(name),
+        })?;
+        tracing::warn!(%name, "a record that cannot be read was deleted, as a caller asked");
+        self.note_readable(key);
+        self.inner.hub.refresh(key);
+        Ok(true)
+    }
+
+    /// Removes entries that lead nowhere, unless there is a record by then.
+    pub(super) async fn drop_orphans(&self, index: &Index, orphans: Vec<Entry>) {
+        let sets: Vec<WriteSet> = orphans
+            .into_iter()
+            .filter_map(|entry| {
+                let mut set = WriteSet::new(entry.partition, Check::Absent(entry.key()?));
+                set.removals.push(IndexEntry { index: index.clone(), member: entry.member });
+                Some(set)
+            })
+            .collect();
+        if !sets.is_empty() {
+            // Where that fails, whoever meets them next tries again.
+            drop(self.inner.store.commit(sets).await);
+        }
+    }
+
+    /// Counts it, and says so in the log: the first at once, others at most once in ten seconds.
+    pub(super) fn note_unreadable(&self, key: Key, cause: &str) {
+        let now = self.inner.clock.elapsed();
+        let mut known = self.inner.unreadable.lock();
+        if known.keys.len() >= MOST_KNOWN || !known.keys.insert(key) {
+            return;
+        }
+        let count = known.keys.len();
+        self.inner.metrics.unreadable.set(count as i64);
+        if known.said.is_some_and(|said| now.saturating_sub(said) < QUIET) {
+            return;
+        }
+        known.said = Some(now);
+        drop(known);
+        tracing::error!(
+            ?key,
+            cause,
+            count,
+            "a record cannot be read; everything else goes on without it, and deleting its operation removes it"
+        );
+    }
+
+    fn note_readable(&self, key: Key) {
+        let mut known = self.inner.unreadable.lock();
+        if known.keys.remove(&key) {
+            self.inner.metrics.unreadable.set(known.keys.len() as i64);
+        }
+    }
+}
+
+/// Beyond so many they are no longer told apart.
+const MOST_KNOWN: usize = 10_000;
+/// How long the log says nothing of further ones.
+const QUIET: Duration = Duration::from_secs(10);

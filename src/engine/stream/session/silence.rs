@@ -1,0 +1,45 @@
+//! Whose silence it is: the worker's, the store's, or this server's own.
+
+use std::time::Duration;
+
+use super::Session;
+use crate::engine::error::{Error, Reason, Result};
+use crate::engine::stream::patience::PAUSE;
+
+impl Session<'_> {
+    /// What must be looked at now and then: silence on either side, and leases in the store.
+    pub(super) fn tick(&mut self) -> Result<()> {
+        let now = self.engine.inner.clock.elapsed();
+        let duration = self.hello.duration;
+        self.cut_off_since = match self.cut_off_since {
+            _ if !self.holdings.is_cut_off() => None,
+            since => since.or(Some(now)),
+        };
+        let waits_since = [self.handling_since, self.cut_off_since].into_iter().flatten().min();
+        if waits_since.is_some_and(|since| now.saturating_sub(since) >= duration) {
+            let text = "the store does not take what was said; say it again";
+            return Err(Error::new(Reason::StoreUnavailable, text).retry_after(PAUSE));
+        }
+        let silent = self.silent_for(now);
+        if silent >= duration {
+            let message = format!(
+                "this stream was silent for {} s, as long as a lease lasts",
+                duration.as_secs_f64()
+            );
+            return Err(Error::new(Reason::WorkerLost, message).retry_after(PAUSE));
+        }
+        if now.saturating_sub(self.spoke) >= self.heartbeat() {
+            self.ready.owes = true;
+        }
+        self.renew(self.holdings.renewals(duration, silent));
+        Ok(())
+    }
+
+    /// For how long the worker has said nothing, as far as this server could have heard it: not while it stood still, nor
+    /// while it waited for the store, since then nothing is read.
+    fn silent_for(&self, now: Duration) -> Duration {
+        let resumed = self.engine.inner.steady.resumed().unwrap_or_default();
+        let listened_until = self.handling_since.unwrap_or(now);
+        listened_until.saturating_sub(self.heard.max(resumed))
+    }
+}

@@ -1,0 +1,132 @@
+//! What the store stands on: the directory, which may be deleted or closed to writing under it, and the room on its disk.
+//!
+//! A file that was deleted can be written and synced as before, so nothing else tells that what is acknowledged is lost.
+
+use std::fmt;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::{io, iter};
+
+use rustix::fs::{Access, access, statvfs};
+use tracing::{info, warn};
+
+/// The directory as it was when it was opened.
+#[derive(Debug)]
+pub(super) struct Ground {
+    directory: PathBuf,
+    /// What must stay the same files.
+    files: Vec<(PathBuf, Identity)>,
+    room: Room,
+}
+
+/// Device and number of a file, which no other file has while it is open.
+type Identity = (u64, u64);
+
+/// The room on the disk, against what is to be kept free.
+#[derive(Debug)]
+pub(super) struct Room {
+    reserve: u64,
+    short: AtomicBool,
+}
+
+impl Ground {
+    /// The ground of a store that was just opened.
+    pub(super) fn of(directory: &Path, files: &[&str], reserve: u64) -> io::Result<Self> {
+        let inner = files.iter().map(|file| directory.join(file));
+        let all = iter::once(directory.to_owned()).chain(inner);
+        let files = all.map(|path| identity(&path).map(|identity| (path, identity)));
+        Ok(Self {
+            directory: directory.to_owned(),
+            files: files.collect::<io::Result<_>>()?,
+            room: Room { reserve, short: AtomicBool::new(false) },
+        })
+    }
+
+    /// Whether everything is still in its place.
+    pub(super) fn stands(&self) -> Result<(), String> {
+        let gone = |path: &Path, what: &dyn fmt::Display| {
+            format!(
+                "{} {what} while the server had it open; put it back, or stop the server",
+                path.display()
+            )
+        };
+        for (path, expected) in &self.files {
+            match identity(path) {
+                Ok(found) if found == *expected => {}
+                Ok(_) => return Err(gone(path, &"was replaced")),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    return Err(gone(path, &"was deleted or moved"));
+                }
+                Err(error) => return Err(gone(path, &format_args!("became unreadable ({error})"))),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether so many bytes can be written.
+    pub(super) fn takes(&self, bytes: u64) -> Result<(), String> {
+        for (path, _) in &self.files {
+            access(path, Access::WRITE_OK).map_err(|error| {
+                format!("cannot write to {} ({error}); make it writable again", path.display())
+            })?;
+        }
+        let free = self.free()?;
+        self.room.look(&self.directory, free);
+        if free < bytes.saturating_add(LAST) {
+            return Err(format!(
+                "the disk of {} is full: {} MiB are left; free some room",
+                self.directory.display(),
+                free >> 20
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether there is room for something new, as of the last look.
+    pub(super) fn takes_more(&self) -> Result<(), String> {
+        if !self.room.short.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        Err("the disk of the server is nearly full; nothing new is taken until there is room"
+            .to_owned())
+    }
+
+    fn free(&self) -> Result<u64, String> {
+        let disk = statvfs(&self.directory).map_err(|error| {
+            format!("cannot ask for the room on the disk of {} ({error})", self.directory.display())
+        })?;
+        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+}
+
+impl Room {
+    /// Says when the reserve is reached, and when there is room again.
+    fn look(&self, directory: &Path, free: u64) {
+        let before = self.short.load(Ordering::Acquire);
+        // A bit more than the reserve must be free again, so that it does not go to and fro.
+        let enough = if before { self.reserve + self.reserve / 8 } else { self.reserve };
+        let short = free < enough;
+        if short == before {
+            return;
+        }
+        self.short.store(short, Ordering::Release);
+        let (free, reserve) = (free >> 20, self.reserve >> 20);
+        if short {
+            warn!(
+                directory = %directory.display(), free_mib = free, reserve_mib = reserve,
+                "the disk is nearly full: starts are refused, so that what was started can be completed; free some room, or lower embedded.reserve_mib"
+            );
+        } else {
+            info!(directory = %directory.display(), free_mib = free, "there is room on the disk: starts are taken again");
+        }
+    }
+}
+
+fn identity(path: &Path) -> io::Result<Identity> {
+    fs::metadata(path).map(|file| (file.dev(), file.ino()))
+}
+
+/// What is left to the database when nothing is committed any more: a sorted file and its parts.
+const LAST: u64 = 16 << 20;

@@ -1,0 +1,159 @@
+//! Whether Redis takes writes and keeps what it acknowledged, as last seen.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::store::{Durability, StoreError};
+
+/// The settings that decide when an acknowledged commit is lost.
+pub(super) struct Settings {
+    /// What INFO says; empty where it says nothing.
+    policy: String,
+    /// What CONFIG says; `None` where it is forbidden.
+    syncing: Option<HashMap<String, String>>,
+}
+
+impl Settings {
+    /// Those in a reply to INFO and one to [`asking`].
+    pub(super) fn new(info: &str, syncing: Option<HashMap<String, String>>) -> Self {
+        let policy = info.lines().find_map(|line| line.strip_prefix("maxmemory_policy:"));
+        let complete = syncing.filter(|syncing| syncing.len() == FSYNC_SETTINGS.len());
+        Self { policy: policy.unwrap_or_default().trim().to_owned(), syncing: complete }
+    }
+
+    /// Whether CONFIG told them.
+    pub(super) const fn are_told(&self) -> bool {
+        self.syncing.is_some()
+    }
+
+    /// The durability that they give, `stated` where that cannot be known.
+    ///
+    /// # Errors
+    /// Says which setting loses what was acknowledged, or is less than what is wanted, and what to set it to.
+    pub(super) fn judge(
+        &self,
+        place: &str,
+        wanted: Option<Durability>,
+        stated: Durability,
+    ) -> Result<Durability, String> {
+        let policy = &self.policy;
+        if !matches!(policy.as_str(), "" | "noeviction") {
+            return Err(format!(
+                "{place} may evict acknowledged data: maxmemory-policy is {policy}; set it to noeviction"
+            ));
+        }
+        let Some(syncing) = &self.syncing else { return Ok(stated) };
+        let wrong = FSYNC_SETTINGS
+            .iter()
+            .find(|(name, right)| syncing.get(*name).is_some_and(|value| value != right));
+        match (wrong, wanted) {
+            (None, _) => Ok(Durability::Fsync),
+            (Some((name, right)), Some(Durability::Fsync)) => Err(format!(
+                "{place} does not sync commits to disk: {name} is {:?}; set it to {right:?}, or ask for durability memory",
+                syncing.get(*name).map_or("", String::as_str),
+            )),
+            (Some(_), _) => Ok(Durability::Memory),
+        }
+    }
+}
+
+/// Asks for the settings that decide when a commit is on disk.
+pub(super) fn asking() -> redis::Cmd {
+    let mut request = redis::cmd("CONFIG");
+    request.arg("GET");
+    for (name, _) in FSYNC_SETTINGS {
+        request.arg(name);
+    }
+    request
+}
+
+/// What the settings and the trial said last.
+pub(super) struct Fitness {
+    place: String,
+    wanted: Option<Durability>,
+    /// Whether CONFIG may be asked.
+    asks: bool,
+    state: Mutex<State>,
+}
+
+struct State {
+    durability: Durability,
+    /// What is wrong with the settings.
+    settings: Option<String>,
+    /// Which permission is missing.
+    permission: Option<String>,
+}
+
+impl Fitness {
+    /// That of a store which was found fit.
+    pub(super) fn new(
+        place: &str,
+        wanted: Option<Durability>,
+        asks: bool,
+        durability: Durability,
+    ) -> Self {
+        let state = Mutex::new(State { durability, settings: None, permission: None });
+        Self { place: place.to_owned(), wanted, asks, state }
+    }
+
+    /// Whether CONFIG may be asked.
+    pub(super) const fn asks(&self) -> bool {
+        self.asks
+    }
+
+    /// How far an acknowledged commit is safe.
+    pub(super) fn durability(&self) -> Durability {
+        self.lock().durability
+    }
+
+    /// Why nothing may be written now, if so: it could be lost, or be written in part.
+    pub(super) fn refusal(&self) -> Option<StoreError> {
+        let state = self.lock();
+        state.settings.as_ref().or(state.permission.as_ref()).cloned().map(StoreError::Unfit)
+    }
+
+    /// Takes in the settings as they are now.
+    pub(super) fn settings(&self, settings: &Settings) {
+        let mut state = self.lock();
+        let judged = settings.judge(&self.place, self.wanted, state.durability);
+        if let Ok(level) = judged
+            && level != state.durability
+        {
+            let (was, now) = (state.durability.as_str(), level.as_str());
+            tracing::warn!(store = self.place, was, now, "the store's durability was changed");
+            state.durability = level;
+        }
+        let before = std::mem::replace(&mut state.settings, judged.err());
+        let now = state.settings.clone();
+        drop(state);
+        self.tell(before, now);
+    }
+
+    /// Takes in how a trial went: which permission is missing, if one is.
+    pub(super) fn permission(&self, missing: Option<String>) {
+        let before = std::mem::replace(&mut self.lock().permission, missing.clone());
+        self.tell(before, missing);
+    }
+
+    fn tell(&self, before: Option<String>, now: Option<String>) {
+        match (before, now) {
+            (before, Some(why)) if before.as_ref() != Some(&why) => {
+                tracing::error!("no writes are accepted: {why}");
+            }
+            (Some(_), None) => {
+                tracing::info!(
+                    store = self.place,
+                    "what kept writes from being accepted is mended"
+                );
+            }
+            _ => {}
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+const FSYNC_SETTINGS: [(&str, &str); 3] =
+    [("appendonly", "yes"), ("appendfsync", "always"), ("no-appendfsync-on-rewrite", "no")];

@@ -1,0 +1,119 @@
+//! What the end of a program means for its operation, and what the log says of it.
+
+use std::time::Duration;
+
+use prost_types::Any;
+use serde_json::Value;
+use tonic::Code;
+
+use super::{Cancelled, Context, Ended, Runner, TEMPORARY};
+use crate::limits::MAX_PAYLOAD_BYTES;
+use crate::operation::payload::{EMPTY, empty};
+
+/// Why an attempt has no response.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) code: Code,
+    pub(super) message: String,
+}
+
+impl Runner {
+    /// What the end of the program means, where a response of that type is declared.
+    pub(super) fn judge(&self, ended: &Ended, declared: &str) -> Result<Any, Failure> {
+        let failure = |code, message: String| Err(Failure { code, message });
+        let status = match &ended.status {
+            Ok(status) => status,
+            Err(error) => {
+                return failure(Code::Internal, format!("cannot wait for the program: {error}"));
+            }
+        };
+        if status.success() {
+            return match &ended.response {
+                // Whoever was told to stop and says nothing has stopped.
+                Ok(None) if ended.stopped => failure(Code::Cancelled, STOPPED.to_owned()),
+                Ok(response) => self.response(declared, response.as_ref()),
+                Err(error) => failure(Code::Internal, error.clone()),
+            };
+        }
+        if ended.stopped {
+            return failure(Code::Cancelled, STOPPED.to_owned());
+        }
+        let temporary = status.code() == Some(i32::from(TEMPORARY));
+        let code = if temporary { Code::Unavailable } else { Code::Unknown };
+        let program = self.options.command[0].to_string_lossy();
+        let how = format!("{} ended with {status}", cut(&program, MAX_PROGRAM_NAME));
+        match (ended.complaint.as_str(), status.code()) {
+            ("", _) => failure(code, how),
+            (complaint, Some(_)) => failure(code, complaint.to_owned()),
+            // No complaint explains a signal.
+            (complaint, None) => failure(code, format!("{complaint}\n{how}")),
+        }
+    }
+
+    /// The response in the declared type, or as its JSON is.
+    fn response(&self, declared: &str, response: Option<&Value>) -> Result<Any, Failure> {
+        let fault = |message| Failure { code: Code::Internal, message };
+        let Some(response) = response else {
+            if matches!(declared, "" | EMPTY) {
+                return Ok(empty());
+            }
+            return Err(fault(format!("the program printed no JSON; it must print a {declared}")));
+        };
+        let read = match declared {
+            "" => self.registry.read_any(response),
+            EMPTY => return Ok(empty()),
+            _ if response.get("@type").is_some() => self.registry.read_any(response),
+            declared => self.registry.read_message(declared, response),
+        };
+        let read = read.map_err(|error| {
+            fault(format!("the JSON that ends the program's output is no response: {error}"))
+        })?;
+        let size = read.value.len();
+        if size > MAX_PAYLOAD_BYTES {
+            return Err(fault(format!(
+                "the program's response has {size} bytes, and at most {MAX_PAYLOAD_BYTES} are stored; \
+                 store large results elsewhere and print where they are"
+            )));
+        }
+        Ok(read)
+    }
+}
+
+/// Says in one line how the attempt ended.
+pub(super) fn log(
+    context: &Context,
+    ended: &Ended,
+    end: &Result<Any, Failure>,
+    duration: Duration,
+) {
+    let (operation, attempt) = (context.operation(), context.attempt());
+    let exit = match &ended.status {
+        Ok(status) => status.to_string(),
+        Err(error) => error.to_string(),
+    };
+    match end {
+        _ if context.is_cancelled() == Some(Cancelled::LeaseLost) => {
+            tracing::warn!(operation, attempt, outcome = "lease lost", exit, ?duration, "ended");
+        }
+        Ok(_) => {
+            tracing::info!(operation, attempt, outcome = "succeeded", exit, ?duration, "ended");
+        }
+        Err(Failure { code: Code::Cancelled, .. }) => {
+            tracing::info!(operation, attempt, outcome = "cancelled", exit, ?duration, "ended");
+        }
+        Err(Failure { code, message }) => {
+            let error = cut(message.lines().next_back().unwrap_or_default(), MAX_LOGGED);
+            let outcome = "failed";
+            tracing::warn!(operation, attempt, outcome, exit, ?code, error, ?duration, "ended");
+        }
+    }
+}
+
+/// As much of a text as has so many bytes.
+pub(super) fn cut(text: &str, most: usize) -> &str {
+    &text[..text.floor_char_boundary(most)]
+}
+
+const STOPPED: &str = "the program was stopped on request";
+const MAX_LOGGED: usize = 400;
+const MAX_PROGRAM_NAME: usize = 200;

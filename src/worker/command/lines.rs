@@ -1,0 +1,120 @@
+//! Lines of what a program prints, as bytes and within a bound.
+
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+
+/// Reads lines, keeps at most `most` bytes of each, and reads on whatever the bytes are. What was read of a line is kept
+/// when a call is dropped.
+pub(super) struct Lines<R> {
+    reader: Option<BufReader<R>>,
+    most: usize,
+    line: Vec<u8>,
+    /// A line has begun, if only by its end.
+    begun: bool,
+    cut: bool,
+    /// The line was handed out already.
+    done: bool,
+}
+
+/// A line without its end.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Line<'a> {
+    pub(super) bytes: &'a [u8],
+    /// It was longer than is kept.
+    pub(super) cut: bool,
+}
+
+impl<R: AsyncRead + Unpin> Lines<R> {
+    pub(super) fn new(stream: Option<R>, most: usize) -> Self {
+        let reader = stream.map(|stream| BufReader::with_capacity(CHUNK, stream));
+        Self { reader, most, line: Vec::new(), begun: false, cut: false, done: false }
+    }
+
+    /// The next line; nothing once the stream has ended.
+    pub(super) async fn next(&mut self) -> Option<Line<'_>> {
+        self.clear();
+        while let Some(reader) = &mut self.reader {
+            // A stream that cannot be read has ended.
+            let chunk = reader.fill_buf().await.unwrap_or_default();
+            if chunk.is_empty() {
+                self.reader = None;
+                break;
+            }
+            let end = chunk.iter().position(|&byte| byte == b'\n');
+            let text = &chunk[..end.unwrap_or(chunk.len())];
+            let room = self.most - self.line.len();
+            self.line.extend_from_slice(&text[..text.len().min(room)]);
+            self.cut |= text.len() > room;
+            self.begun = true;
+            let read = text.len() + usize::from(end.is_some());
+            reader.consume(read);
+            if end.is_some() {
+                return self.take();
+            }
+        }
+        self.take()
+    }
+
+    /// What was read of a line whose end has not come.
+    pub(super) fn rest(&mut self) -> Option<Line<'_>> {
+        self.clear();
+        self.reader = None;
+        self.take()
+    }
+
+    fn take(&mut self) -> Option<Line<'_>> {
+        self.done = self.begun;
+        self.begun.then_some(Line { bytes: &self.line, cut: self.cut })
+    }
+
+    fn clear(&mut self) {
+        if self.done {
+            // A long line does not keep its memory.
+            self.line = Vec::new();
+            (self.begun, self.cut, self.done) = (false, false, false);
+        }
+    }
+}
+
+/// Bytes read at once.
+const CHUNK: usize = 16 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn read(text: &[u8]) -> Vec<(Vec<u8>, bool)> {
+        let mut lines = Lines::new(Some(text), 4);
+        let mut read = Vec::new();
+        while let Some(line) = lines.next().await {
+            read.push((line.bytes.to_vec(), line.cut));
+        }
+        assert_eq!(lines.next().await, None);
+        read
+    }
+
+    #[tokio::test]
+    async fn lines_are_kept_within_their_bound_whatever_their_bytes() {
+        let whole = |bytes: &[u8]| (bytes.to_vec(), false);
+        assert_eq!(read(b"").await, []);
+        assert_eq!(read(b"\n").await, [whole(b"")]);
+        assert_eq!(read(b"ab\n\xff\0\r\nc").await, [whole(b"ab"), whole(b"\xff\0\r"), whole(b"c")]);
+        let mut long = vec![b'x'; 3 * CHUNK];
+        long.extend_from_slice(b"\n1234\n");
+        assert_eq!(read(&long).await, [(b"xxxx".to_vec(), true), whole(b"1234")]);
+    }
+
+    #[tokio::test]
+    async fn what_was_read_of_a_line_outlives_a_call_that_is_dropped() {
+        let (mut writer, reader) = tokio::io::duplex(64);
+        let mut lines = Lines::new(Some(reader), 64);
+        tokio::io::AsyncWriteExt::write_all(&mut writer, b"a\n{}").await.expect("written");
+        assert_eq!(lines.next().await, Some(Line { bytes: b"a", cut: false }));
+        tokio::select! {
+            biased;
+            line = lines.next() => panic!("{line:?}"),
+            () = tokio::task::yield_now() => {}
+        }
+        assert_eq!(lines.rest(), Some(Line { bytes: b"{}", cut: false }));
+        assert_eq!(lines.rest(), None);
+    }
+}

@@ -1,0 +1,102 @@
+//! Lists over tens of thousands of operations that have just gone away.
+
+use std::collections::HashSet;
+
+use longhaul::limits::MAX_PASSED_OVER;
+use longhaul::store::{Check, Index, IndexEntry, Key, Mark, Put, Scan, Store, WriteSet};
+use prost::bytes::Bytes;
+
+use crate::support::*;
+
+scenarios! {
+    a_list_over_tens_of_thousands_of_expired_operations_is_paged_by_bounded_calls,
+    a_list_over_tens_of_thousands_of_deleted_operations_is_paged,
+}
+
+const CROWD: u64 = 20_000;
+const AT_ONCE: usize = 1_000;
+/// Records that a call reads at a time.
+const READ_AT_ONCE: u64 = 100;
+
+async fn a_list_over_tens_of_thousands_of_expired_operations_is_paged_by_bounded_calls(
+    world: &World,
+) {
+    let (kept, _) = crowded(world).await;
+    // A record of the crowd expires with the one that it is a copy of, and no janitor has come yet.
+    world.let_pass(Duration::from_hours(3));
+    let (found, pages) = walk(world).await;
+    assert_eq!(found, kept);
+    assert!(
+        pages >= CROWD / (MAX_PASSED_OVER as u64 + READ_AT_ONCE),
+        "{pages} pages: a call did too much"
+    );
+}
+
+async fn a_list_over_tens_of_thousands_of_deleted_operations_is_paged(world: &World) {
+    let (kept, removals) = crowded(world).await;
+    for sets in removals.chunks(AT_ONCE) {
+        let outcomes = world.store.commit(sets.to_vec()).await;
+        assert!(outcomes.iter().all(Result::is_ok));
+    }
+    world.let_pass(Duration::from_hours(3));
+    assert_eq!(walk(world).await.0, kept);
+}
+
+/// Every page, small ones; what is on them, and how many there are.
+async fn walk(world: &World) -> (HashSet<String>, u64) {
+    let (mut found, mut token, mut pages) = (HashSet::new(), String::new(), 0);
+    loop {
+        let page = world.list("", 3, &token).await.granted();
+        pages += 1;
+        for operation in page.operations {
+            assert!(found.insert(operation.name), "listed twice");
+        }
+        if page.next_page_token.is_empty() {
+            return (found, pages);
+        }
+        token = page.next_page_token;
+    }
+}
+
+/// Some operations that stay, and between them many copies of one that expires after two hours; what removes those.
+async fn crowded(world: &World) -> (HashSet<String>, Vec<WriteSet>) {
+    let mut kept = HashSet::from([world.started("q").await]);
+    let expiration = pb::operation_options::Expiration::Ttl(seconds(7_200).expect("a ttl"));
+    let options = pb::OperationOptions { expiration: Some(expiration), ..Default::default() };
+    let lease = world.running(start_with("short", options)).await;
+    world.complete(completion(&lease)).await.granted();
+    let store = &*world.store;
+    let key = store.keyspace().key(&lease.operation);
+    let record = store.get(&[key]).await.expect("an answer").remove(0).expect("a record");
+    let members = store.scan(Scan::first(Index::new("list"), 9)).await.expect("entries");
+    let own = members.into_iter().find(|entry| entry.key() == Some(key)).expect("an entry");
+    let head = own.member.slice(..own.member.len() - 16);
+
+    let copies: Vec<WriteSet> =
+        (0..CROWD).map(|number| copy(store, number, &head, &record.value)).collect();
+    let mut removals = Vec::new();
+    for sets in copies.chunks(AT_ONCE) {
+        let outcomes = store.commit(sets.to_vec()).await;
+        for (set, outcome) in sets.iter().zip(outcomes) {
+            let committed = outcome.expect("a commit");
+            let key = set.puts[0].key;
+            let mut removal = WriteSet::new(set.partition, Check::At(key, committed.revision));
+            removal.deletes.push(key);
+            removal.removals.clone_from(&set.additions);
+            removals.push(removal);
+        }
+    }
+    world.let_pass(Duration::from_secs(1));
+    kept.extend([world.started("q").await, world.started("q").await]);
+    (kept, removals)
+}
+
+fn copy(store: &dyn Store, number: u64, head: &Bytes, value: &Bytes) -> WriteSet {
+    let key: Key = store.keyspace().key(&format!("operations/copy-{number}"));
+    let mut set = WriteSet::new(store.keyspace().partition(key), Check::Absent(key));
+    let value = value.clone();
+    set.puts.push(Put { key, visible: Mark::New, fencing: Mark::Keep(0), value });
+    let member = [&head[..], key.as_bytes()].concat().into();
+    set.additions.push(IndexEntry { index: Index::new("list"), member });
+    set
+}

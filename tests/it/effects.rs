@@ -1,0 +1,220 @@
+//! Nothing that a client can set is ignored: each field of a request has an effect or is refused, each method works.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ::http::uri::PathAndQuery;
+use longhaul::proto::DESCRIPTORS;
+use longhaul::proto::google::longrunning::ListOperationsRequest;
+use prost_reflect::{DescriptorPool, Kind, MessageDescriptor, ServiceDescriptor};
+use tonic::client::Grpc;
+use tonic::{Request, Status};
+use tonic_prost::ProstCodec;
+
+use crate::support::*;
+
+scenarios! {
+    each_field_that_has_no_effect_is_refused_by_name,
+    each_method_that_is_served_works,
+}
+
+fn services() -> Vec<ServiceDescriptor> {
+    let pool = DescriptorPool::decode(DESCRIPTORS).expect("definitions");
+    let ours = |service: &ServiceDescriptor| {
+        ["longhaul.v1", "google.longrunning"].contains(&service.package_name())
+    };
+    pool.services().filter(ours).collect()
+}
+
+#[test]
+fn each_field_of_each_request_is_in_the_table() {
+    let table: BTreeMap<&str, BTreeSet<&str>> = FIELDS
+        .iter()
+        .map(|(message, fields)| (*message, fields.split_whitespace().collect()))
+        .collect();
+    assert_eq!(table.len(), FIELDS.len(), "a message is in the table twice");
+    let mut seen = BTreeMap::new();
+    for method in services().iter().flat_map(ServiceDescriptor::methods) {
+        collect(&method.input(), &mut seen);
+    }
+    for (message, fields) in &seen {
+        let known = table.get(&**message).cloned().unwrap_or_default();
+        let fields: BTreeSet<&str> = fields.iter().map(String::as_str).collect();
+        assert_eq!(
+            fields, known,
+            "of {message}: see to it that a new field has an effect or is refused"
+        );
+    }
+    let stale: Vec<_> = table.keys().filter(|message| !seen.contains_key(**message)).collect();
+    assert!(stale.is_empty(), "of no request any more: {stale:?}");
+}
+
+/// What a message that comes in may hold, down to what is refused and to payloads.
+fn collect(message: &MessageDescriptor, seen: &mut BTreeMap<String, BTreeSet<String>>) {
+    let name = message.full_name().to_owned();
+    let foreign =
+        ["google.protobuf.", "google.rpc."].iter().any(|package| name.starts_with(package));
+    if foreign || message.is_map_entry() || seen.contains_key(&name) {
+        return;
+    }
+    let fields = message.fields().map(|field| field.name().to_owned()).collect();
+    seen.insert(name, fields);
+    for field in message.fields() {
+        let refused = REFUSED.contains(&field.full_name());
+        if let Kind::Message(inner) = field.kind()
+            && !refused
+        {
+            collect(&inner, seen);
+        }
+    }
+}
+
+async fn each_field_that_has_no_effect_is_refused_by_name(world: &World) {
+    let with = |options: pb::OperationOptions| pb::StartOperationRequest {
+        options: Some(options),
+        ..start("q")
+    };
+    let concurrency = || pb::OperationOptions {
+        concurrency: Some(pb::Concurrency::default()),
+        ..pb::OperationOptions::default()
+    };
+    let callbacks = || pb::OperationOptions {
+        callbacks: vec![pb::Callback::default()],
+        ..pb::OperationOptions::default()
+    };
+    let list = async |request: ListOperationsRequest| {
+        world.operations().list_operations(request).await.map(drop)
+    };
+    let filter = ListOperationsRequest { filter: "done".to_owned(), ..Default::default() };
+    let partial = ListOperationsRequest { return_partial_success: true, ..Default::default() };
+    let mut refusals: BTreeMap<&str, Vec<Result<(), Status>>> = BTreeMap::new();
+    refusals.insert("google.longrunning.ListOperationsRequest.filter", vec![list(filter).await]);
+    refusals.insert(
+        "google.longrunning.ListOperationsRequest.return_partial_success",
+        vec![list(partial).await],
+    );
+    for (field, options) in [
+        ("longhaul.v1.OperationOptions.concurrency", concurrency()),
+        ("longhaul.v1.OperationOptions.callbacks", callbacks()),
+    ] {
+        let leased = pb::StartLeasedOperationRequest {
+            start: Some(with(options.clone())),
+            ..pb::StartLeasedOperationRequest::default()
+        };
+        let leased = world.workers().start_leased_operation(leased).await.map(drop);
+        refusals.insert(field, vec![world.start(with(options)).await.map(drop), leased]);
+    }
+    assert_eq!(refusals.keys().copied().collect::<BTreeSet<_>>(), REFUSED.into());
+    for (field, refusals) in refusals {
+        let last = field.rsplit('.').next().expect("a name");
+        for refusal in refusals {
+            let status = refusal.expect_err(field);
+            let code = status.code();
+            let metadata = Err::<(), _>(status).refused(code, "UNIMPLEMENTED");
+            assert!(metadata["field"].ends_with(last), "{field}: {metadata:?}");
+        }
+    }
+    // Where it would have none.
+    let only_checked = pb::StartOperationRequest { validate_only: true, ..start("q") };
+    let leased = pb::StartLeasedOperationRequest {
+        start: Some(only_checked),
+        ..pb::StartLeasedOperationRequest::default()
+    };
+    let refusal = world.workers().start_leased_operation(leased).await;
+    refusal.refused_field("UNIMPLEMENTED", "start.validate_only");
+    assert!(world.list("", 10, "").await.granted().operations.is_empty());
+}
+
+async fn each_method_that_is_served_works(world: &World) {
+    for service in services() {
+        for method in service.methods() {
+            let path = format!("/{}/{}", service.full_name(), method.name());
+            let path = PathAndQuery::try_from(path).expect("a path");
+            let mut grpc = Grpc::new(world.channel.clone());
+            grpc.ready().await.expect("a connection");
+            // An empty message is one of every type.
+            let codec = ProstCodec::<(), ()>::default();
+            let answer = match grpc.server_streaming(Request::new(()), path, codec).await {
+                Ok(answer) => answer.into_inner().message().await.map(drop),
+                Err(status) => Err(status),
+            };
+            let code = answer.err().map_or(Code::Ok, |status| status.code());
+            assert_ne!(code, Code::Unimplemented, "{}", method.full_name());
+        }
+    }
+}
+
+/// What has no effect yet.
+const REFUSED: [&str; 4] = [
+    "google.longrunning.ListOperationsRequest.filter",
+    "google.longrunning.ListOperationsRequest.return_partial_success",
+    "longhaul.v1.OperationOptions.callbacks",
+    "longhaul.v1.OperationOptions.concurrency",
+];
+
+/// The fields of each message that comes in: those of [`REFUSED`], those that only go out (`update_time` of progress,
+/// `create_time` of a resource), and those that have an effect.
+const FIELDS: &[(&str, &str)] = &[
+    ("google.longrunning.CancelOperationRequest", "name"),
+    ("google.longrunning.DeleteOperationRequest", "name"),
+    ("google.longrunning.GetOperationRequest", "name"),
+    (
+        "google.longrunning.ListOperationsRequest",
+        "name filter page_size page_token return_partial_success",
+    ),
+    ("google.longrunning.WaitOperationRequest", "name timeout"),
+    ("longhaul.v1.BatchStartOperationsRequest", "parent requests"),
+    (
+        "longhaul.v1.CompleteOperationRequest",
+        "name lease_token response metadata related_resources progress",
+    ),
+    (
+        "longhaul.v1.FailOperationRequest",
+        "name lease_token error retry_decision retry_delay metadata checkpoint",
+    ),
+    ("longhaul.v1.GetOperationRecordRequest", "name view"),
+    (
+        "longhaul.v1.LeaseOperationsRequest",
+        "queue worker max_operations lease_duration wait_duration",
+    ),
+    (
+        "longhaul.v1.OperationOptions",
+        "priority schedule_time attempt_timeout deadline_time queue_timeout cancel_grace retry_policy \
+         concurrency expire_time ttl callbacks labels target metadata_policy",
+    ),
+    ("longhaul.v1.PauseOperationRequest", "name etag reason"),
+    ("longhaul.v1.Progress", "fraction completed_units total_units unit message update_time"),
+    ("longhaul.v1.RelatedResource", "name uri type relation create_time"),
+    ("longhaul.v1.ReleaseLeaseRequest", "name lease_token checkpoint delay"),
+    ("longhaul.v1.RenewLeasesRequest", "renewals"),
+    (
+        "longhaul.v1.RenewLeasesRequest.Renewal",
+        "name lease_token lease_duration cancel_acknowledged",
+    ),
+    (
+        "longhaul.v1.ReportProgressRequest",
+        "name lease_token progress metadata checkpoint partial_errors related_resources lease_duration \
+         cancel_acknowledged status_detail report_number",
+    ),
+    ("longhaul.v1.ResumeOperationRequest", "name etag input"),
+    (
+        "longhaul.v1.RetryPolicy",
+        "max_attempts initial_backoff max_backoff backoff_multiplier retryable_codes",
+    ),
+    (
+        "longhaul.v1.ServeQueueRequest",
+        "sequence seen_sequence hello slots reports completions failures releases suspensions",
+    ),
+    ("longhaul.v1.ServeQueueRequest.Hello", "queue worker lease_duration reconnect_grace held"),
+    ("longhaul.v1.ServeQueueRequest.Held", "name lease_token"),
+    ("longhaul.v1.StartLeasedOperationRequest", "start worker lease_duration"),
+    (
+        "longhaul.v1.StartOperationRequest",
+        "parent operation_id queue method request metadata_type response_type initial_metadata options \
+         validate_only request_id",
+    ),
+    (
+        "longhaul.v1.SuspendOperationRequest",
+        "name lease_token reason metadata checkpoint resume_time",
+    ),
+    ("longhaul.v1.WatchOperationRequest", "name resume_token min_interval heartbeat_interval view"),
+];

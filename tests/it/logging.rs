@@ -1,0 +1,73 @@
+//! What the log says of trouble that goes on.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::support::stream::hello;
+use crate::support::*;
+
+scenarios! {
+    a_store_that_is_away_is_told_of_once_in_ten_seconds,
+}
+
+/// What was logged on this thread, which runs the whole server.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Log {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+async fn a_store_that_is_away_is_told_of_once_in_ten_seconds(world: &World) {
+    let log = Log::default();
+    let format = tracing_subscriber::fmt().with_writer(log.clone()).with_ansi(false);
+    let guard = tracing::subscriber::set_default(format.finish());
+    let server = world.with_agents().await;
+    let lease = server.running(start("q")).await;
+    let stream = WorkerStream::serving(&server, hello("q"), 4).await;
+    let mut watcher = server.watch(watch(&lease.operation)).await;
+    watcher.expect(EventType::Snapshot).await;
+
+    world.store.set_away(true);
+    for _ in 0..136 {
+        for _ in 0..3 {
+            server.get(&lease.operation).await.refused(Code::Unavailable, "STORE_UNAVAILABLE");
+        }
+        server.report(report(&lease)).await.refused(Code::Unavailable, "STORE_UNAVAILABLE");
+        server.clock.advance(Duration::from_millis(250));
+    }
+    world.store.set_away(false);
+    let well = async { while server.get(&lease.operation).await.is_err() {} };
+    server.passing("the store to answer", well).await;
+    stream.cut().await;
+    drop(guard);
+
+    let text = log.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let text = String::from_utf8(text).expect("text");
+    let troubled: Vec<&str> =
+        text.lines().filter(|line| line.contains(" WARN ") || line.contains("ERROR ")).collect();
+    // 34 seconds, two servers, and on each what is said of the store and of health.
+    assert!(
+        (2..=2 * 2 * 4).contains(&troubled.len()),
+        "{}:\n{}",
+        troubled.len(),
+        troubled.join("\n")
+    );
+}

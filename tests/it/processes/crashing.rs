@@ -1,0 +1,39 @@
+//! A server that crashes again and again.
+
+use tempfile::TempDir;
+
+use super::binary::Longhaul;
+use super::redis::Redis;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn twenty_crashes_in_a_row_lose_nothing_on_the_embedded_store() {
+    let folder = TempDir::new().expect("a folder");
+    survives_twenty_crashes(&format!("embedded:{}", folder.path().display())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn twenty_crashes_in_a_row_lose_nothing_on_redis() {
+    let redis = Redis::durable();
+    survives_twenty_crashes(&redis.url()).await;
+}
+
+/// Each life ends right after an acknowledgement, or before any call.
+async fn survives_twenty_crashes(store: &str) {
+    let mut acknowledged = Vec::new();
+    for life in 0..20 {
+        let mut server = Longhaul::serve(store).await;
+        if life % 3 != 2 {
+            let client = server.client();
+            for number in 0..5 {
+                let started = client.start(&format!("op-{life:02}-{number}"), "queue").await;
+                acknowledged.push(started.expect("a start").name);
+            }
+        }
+        server.kill();
+    }
+    let server = Longhaul::serve(store).await;
+    let mut listed: Vec<_> =
+        server.client().list_all().await.into_iter().map(|operation| operation.name).collect();
+    listed.sort_unstable();
+    assert_eq!(listed, acknowledged);
+}
