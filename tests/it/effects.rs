@@ -92,6 +92,25 @@ async fn each_field_that_has_no_effect_is_refused_by_name(world: &World) {
         "google.longrunning.ListOperationsRequest.return_partial_success",
         vec![list(partial).await],
     );
+    let records = async |request: pb::ListOperationRecordsRequest| {
+        world.callers().list_operation_records(request).await.map(drop)
+    };
+    let filter =
+        pb::ListOperationRecordsRequest { filter: "done".to_owned(), ..Default::default() };
+    let order = pb::ListOperationRecordsRequest {
+        order_by: "create_time".to_owned(),
+        ..Default::default()
+    };
+    let partial =
+        pb::ListOperationRecordsRequest { return_partial_success: true, ..Default::default() };
+    for (field, request) in
+        [("filter", filter), ("order_by", order), ("return_partial_success", partial)]
+    {
+        let position = REFUSED.iter().position(|refused| {
+            *refused == format!("longhaul.v1.ListOperationRecordsRequest.{field}")
+        });
+        refusals.insert(REFUSED[position.expect("listed")], vec![records(request).await]);
+    }
     for (field, options) in [
         ("longhaul.v1.OperationOptions.concurrency", concurrency()),
         ("longhaul.v1.OperationOptions.callbacks", callbacks()),
@@ -144,9 +163,12 @@ async fn each_method_that_is_served_works(world: &World) {
 }
 
 /// What has no effect yet.
-const REFUSED: [&str; 4] = [
+const REFUSED: [&str; 7] = [
     "google.longrunning.ListOperationsRequest.filter",
     "google.longrunning.ListOperationsRequest.return_partial_success",
+    "longhaul.v1.ListOperationRecordsRequest.filter",
+    "longhaul.v1.ListOperationRecordsRequest.order_by",
+    "longhaul.v1.ListOperationRecordsRequest.return_partial_success",
     "longhaul.v1.OperationOptions.callbacks",
     "longhaul.v1.OperationOptions.concurrency",
 ];
@@ -180,6 +202,10 @@ const FIELDS: &[(&str, &str)] = &[
         "longhaul.v1.OperationOptions",
         "priority schedule_time attempt_timeout deadline_time queue_timeout cancel_grace retry_policy \
          concurrency expire_time ttl callbacks labels target metadata_policy",
+    ),
+    (
+        "longhaul.v1.ListOperationRecordsRequest",
+        "parent filter order_by page_size page_token return_partial_success view",
     ),
     ("longhaul.v1.PauseOperationRequest", "name etag reason"),
     ("longhaul.v1.Progress", "fraction completed_units total_units unit message update_time"),

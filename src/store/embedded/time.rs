@@ -37,12 +37,14 @@ impl StoreTime {
         let (clock, stopwatch) = (Arc::clone(&options.clock), Arc::clone(&options.stopwatch));
         let (wall, slept) = (clock.now(), clock.slept());
         let last = Timestamp::from_micros(last_revision);
-        let now = wall.max(last);
+        // Revisions may run ahead of the clock by as many microseconds as there were commits in one of them.
+        let now = if last.since(wall) > TOLERATED { last } else { wall };
         if let Some(remark) = remark(wall, last) {
             warn!("{remark}");
         }
         let origin = (now, clock.elapsed() + slept);
-        let state = State { origin, since: now, ahead: difference(wall, now), slept, busy: None };
+        let state =
+            State { origin, since: now.max(last), ahead: difference(wall, now), slept, busy: None };
         let last_revision = AtomicU64::new(last_revision);
         Self { clock, stopwatch, last_revision, state: Mutex::new(state) }
     }
