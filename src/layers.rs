@@ -35,6 +35,7 @@ const PLACES: [(&str, &[&str]); 6] = [
             "proto.rs",
             "probes.rs",
             "cores.rs",
+            "connections/",
             "client/",
             "worker/",
             "bench/",
