@@ -92,25 +92,7 @@ async fn each_field_that_has_no_effect_is_refused_by_name(world: &World) {
         "google.longrunning.ListOperationsRequest.return_partial_success",
         vec![list(partial).await],
     );
-    let records = async |request: pb::ListOperationRecordsRequest| {
-        world.callers().list_operation_records(request).await.map(drop)
-    };
-    let filter =
-        pb::ListOperationRecordsRequest { filter: "done".to_owned(), ..Default::default() };
-    let order = pb::ListOperationRecordsRequest {
-        order_by: "create_time".to_owned(),
-        ..Default::default()
-    };
-    let partial =
-        pb::ListOperationRecordsRequest { return_partial_success: true, ..Default::default() };
-    for (field, request) in
-        [("filter", filter), ("order_by", order), ("return_partial_success", partial)]
-    {
-        let position = REFUSED.iter().position(|refused| {
-            *refused == format!("longhaul.v1.ListOperationRecordsRequest.{field}")
-        });
-        refusals.insert(REFUSED[position.expect("listed")], vec![records(request).await]);
-    }
+    refusals.extend(refusals_of_a_list_of_records(world).await);
     for (field, options) in [
         ("longhaul.v1.OperationOptions.concurrency", concurrency()),
         ("longhaul.v1.OperationOptions.callbacks", callbacks()),
@@ -141,6 +123,22 @@ async fn each_field_that_has_no_effect_is_refused_by_name(world: &World) {
     let refusal = world.workers().start_leased_operation(leased).await;
     refusal.refused_field("UNIMPLEMENTED", "start.validate_only");
     assert!(world.list("", 10, "").await.granted().operations.is_empty());
+}
+
+async fn refusals_of_a_list_of_records(
+    world: &World,
+) -> [(&'static str, Vec<Result<(), Status>>); 3] {
+    use pb::ListOperationRecordsRequest as List;
+    let list =
+        async |request: List| vec![world.callers().list_operation_records(request).await.map(drop)];
+    let filter = List { filter: "done".to_owned(), ..List::default() };
+    let order = List { order_by: "create_time".to_owned(), ..List::default() };
+    let partial = List { return_partial_success: true, ..List::default() };
+    [
+        ("longhaul.v1.ListOperationRecordsRequest.filter", list(filter).await),
+        ("longhaul.v1.ListOperationRecordsRequest.order_by", list(order).await),
+        ("longhaul.v1.ListOperationRecordsRequest.return_partial_success", list(partial).await),
+    ]
 }
 
 async fn each_method_that_is_served_works(world: &World) {
