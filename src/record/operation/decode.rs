@@ -3,6 +3,7 @@
 use prost::Message;
 use uuid::Uuid;
 
+use super::encode::usual_retention;
 use super::times::Base;
 use super::{parts, payload, spec};
 use crate::clock::Timestamp;
@@ -24,17 +25,26 @@ pub(super) fn operation(mut stored: stored::Operation, stamps: Stamps) -> Option
     let state = decode_state(&mut stored, base)?;
     let name = decode_name(&stored)?;
     let metadata = decode_metadata(&mut stored, &spec)?;
-    let end_time = time(stored.end_after);
+    let (start_time, end_time) = (time(stored.start_after), time(stored.end_after));
+    let expire_time = time(stored.expire_after);
+    let places = decode_places(base, &stored.places.unwrap_or_default(), &state, expire_time);
+    let attempts = stored.attempts.into_iter().map(|it| {
+        let mut attempt = parts::decode_attempt(base, it);
+        attempt.start_time = attempt.start_time.or(start_time.map(Into::into));
+        attempt.end_time = attempt.end_time.or(end_time.map(Into::into));
+        attempt
+    });
+    let attempts: Vec<_> = attempts.collect();
     Some(Operation {
         name,
         uid: Uuid::from_slice(&stored.uid).ok()?,
         state,
         spec: SharedSpec::with_stored(spec, stored_spec),
         create_time,
-        start_time: time(stored.start_after),
+        start_time,
         end_time,
         update_time: time(stored.update_after).or(end_time).unwrap_or(create_time),
-        expire_time: time(stored.expire_after),
+        expire_time,
         metadata,
         progress: stored.progress.map(|it| parts::decode_progress(base, it)),
         status_detail: stored.status_detail,
@@ -44,8 +54,9 @@ pub(super) fn operation(mut stored: stored::Operation, stamps: Stamps) -> Option
             .into_iter()
             .map(|it| parts::decode_resource(base, it))
             .collect(),
-        attempts: stored.attempts.into_iter().map(|it| parts::decode_attempt(base, it)).collect(),
-        attempts_used: stored.attempts_used,
+        attempts_used: u32::try_from(stored.further_attempts.saturating_add(attempts.len() as i32))
+            .ok()?,
+        attempts,
         unseen_leases: stored.unseen_leases,
         lost_leases: stored.lost_leases,
         cancel_trail: stored.cancel_trail.map(|it| parts::decode_trail(base, it)),
@@ -60,7 +71,7 @@ pub(super) fn operation(mut stored: stored::Operation, stamps: Stamps) -> Option
             time,
             nonce: stored.delete_nonce.as_ref().try_into().unwrap_or_default(),
         }),
-        places: decode_places(base, &stored.places.unwrap_or_default()),
+        places,
         stamps,
     })
 }
@@ -150,7 +161,12 @@ fn decode_ended(stored: &stored::EndedLease) -> Option<EndedLease> {
     })
 }
 
-fn decode_places(base: Base, stored: &stored::Places) -> Places {
+fn decode_places(
+    base: Base,
+    stored: &stored::Places,
+    state: &State,
+    expire_time: Option<Timestamp>,
+) -> Places {
     let (mut due, mut foreign) = (Vec::new(), Vec::new());
     for entry in &stored.due {
         let time = base.time(entry.after);
@@ -158,6 +174,9 @@ fn decode_places(base: Base, stored: &stored::Places) -> Places {
             Some(class) => due.push((class, time)),
             None => foreign.push((entry.class, time)),
         }
+    }
+    if due.iter().all(|(class, _)| *class != DueClass::Retention) {
+        due.extend(usual_retention(state.is_done(), expire_time));
     }
     let ready = stored.ready.then_some(stored.rank);
     Places { listed: stored.listed, failed: stored.failed, ready, due, foreign }

@@ -7,11 +7,13 @@ use uuid::Uuid;
 use super::times::Base;
 use super::{parts, payload, spec};
 use crate::clock::Timestamp;
+use crate::operation::entries::DueClass;
 use crate::operation::lease::{Call, EndedLease, Lease};
 use crate::operation::name::Name;
 use crate::operation::payload::Payload;
-use crate::operation::{Operation, Places, State, Tombstone};
+use crate::operation::{Operation, State, Tombstone};
 use crate::proto::longhaul::store::v1 as stored;
+use crate::proto::longhaul::v1 as pb;
 
 pub(super) fn operation(operation: &Operation) -> stored::Operation {
     let base = Base(operation.create_time);
@@ -34,8 +36,8 @@ pub(super) fn operation(operation: &Operation) -> stored::Operation {
             .iter()
             .map(|it| parts::encode_resource(base, it))
             .collect(),
-        attempts: operation.attempts.iter().map(|it| parts::encode_attempt(base, it)).collect(),
-        attempts_used: operation.attempts_used,
+        attempts: operation.attempts.iter().map(|it| encode_attempt(base, operation, it)).collect(),
+        further_attempts: operation.attempts_used as i32 - operation.attempts.len() as i32,
         unseen_leases: operation.unseen_leases,
         lost_leases: operation.lost_leases,
         cancel_trail: operation.cancel_trail.as_ref().map(|it| parts::encode_trail(base, it)),
@@ -48,7 +50,7 @@ pub(super) fn operation(operation: &Operation) -> stored::Operation {
         ended_leases: operation.ended_leases.iter().map(encode_ended).collect(),
         delete_after: after(operation.deletion.map(|deletion| deletion.time)),
         delete_nonce: operation.deletion.map(|deletion| bytes(&deletion.nonce)).unwrap_or_default(),
-        places: Some(encode_places(base, &operation.places)),
+        places: Some(encode_places(base, operation)),
         ..stored::Operation::default()
     };
     with_state(with_published(stored, operation), base, &operation.state)
@@ -108,6 +110,23 @@ fn with_state(mut stored: stored::Operation, base: Base, state: &State) -> store
     stored
 }
 
+/// Most operations have one attempt, which begins and ends with them.
+fn encode_attempt(base: Base, operation: &Operation, attempt: &pb::Attempt) -> stored::Attempt {
+    let mut stored = parts::encode_attempt(base, attempt);
+    let after = |time: Option<Timestamp>| time.map(|time| base.after(time));
+    stored.start_after = stored.start_after.filter(|at| Some(*at) != after(operation.start_time));
+    stored.end_after = stored.end_after.filter(|at| Some(*at) != after(operation.end_time));
+    stored
+}
+
+/// Where the entry for retention of a finished operation lies as a rule.
+pub(super) fn usual_retention(
+    done: bool,
+    expire_time: Option<Timestamp>,
+) -> Option<(DueClass, Timestamp)> {
+    expire_time.filter(|_| done).map(|time| (DueClass::Retention, time))
+}
+
 /// The whole name, or the parent and the UUID that the id is.
 fn encode_name(name: &Name) -> (String, String, Bytes) {
     let id = name.id();
@@ -153,9 +172,12 @@ fn encode_ended(ended: &EndedLease) -> stored::EndedLease {
     }
 }
 
-fn encode_places(base: Base, places: &Places) -> stored::Places {
+fn encode_places(base: Base, operation: &Operation) -> stored::Places {
+    let places = &operation.places;
     let due = |class, time| stored::places::Due { class, after: base.after(time) };
-    let known = places.due.iter().map(|(class, time)| due(*class as u32, *time));
+    let plain = usual_retention(operation.state.is_done(), operation.expire_time);
+    let known = places.due.iter().filter(|entry| Some(**entry) != plain);
+    let known = known.map(|(class, time)| due(*class as u32, *time));
     let foreign = places.foreign.iter().map(|(class, time)| due(*class, *time));
     stored::Places {
         listed: places.listed,

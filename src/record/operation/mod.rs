@@ -7,6 +7,8 @@ mod glance;
 mod parts;
 mod payload;
 mod spec;
+#[cfg(test)]
+mod tests;
 mod times;
 
 use bytes::Bytes;

@@ -1,0 +1,85 @@
+//! How much a stored operation takes.
+
+use std::time::Duration;
+
+use prost_types::Any;
+use uuid::Uuid;
+
+use crate::clock::Timestamp;
+use crate::operation::command::{Command, Complete, Proof, Renew, Report, Take};
+use crate::operation::lease::Token;
+use crate::operation::name::{Name, Queue};
+use crate::operation::{Applied, Record, Start, apply, start};
+use crate::proto::longhaul::v1 as pb;
+use crate::record::Kind;
+
+/// With the 24 bytes of stamps and the header of a Redis string it fits into one allocation of 640 bytes.
+const MOST: usize = 640 - 24 - 6;
+
+#[test]
+fn a_finished_operation_with_200_bytes_in_and_out_is_small() {
+    let now = Timestamp::from_micros(1_764_300_000_123_456);
+    let payload = || Any {
+        type_url: "type.googleapis.com/google.protobuf.Struct".to_owned(),
+        value: vec![7; 200],
+    };
+    let id = Uuid::now_v7();
+    let wanted = Start {
+        name: Name::parse(&format!("operations/{id}")).expect("a name"),
+        uid: Uuid::new_v4(),
+        queue: Queue::parse("default").expect("a queue"),
+        method: "render".to_owned(),
+        request: Some(payload()),
+        metadata_type: String::new(),
+        response_type: String::new(),
+        initial_metadata: None,
+        options: pb::OperationOptions::default(),
+        server_metadata: true,
+        request_id: String::new(),
+        fingerprint: [9; 16],
+        trace_parent: String::new(),
+        lease: None,
+    };
+    let mut record = start(wanted, now).expect("a start").record.expect("a record");
+    let token = Token([8; 16]);
+    let duration = Duration::from_secs(30);
+    let renew = Renew { token, duration: None, cancel_acknowledged: false };
+    let progress = pb::Progress { completed_units: 5, total_units: 10, ..pb::Progress::default() };
+    let commands = [
+        Command::Lease(Take {
+            token,
+            worker: "host-1/4711".to_owned(),
+            duration,
+            holder: Some([1; 8]),
+            stall_timeout: duration,
+        }),
+        Command::Report(Box::new(Report {
+            renew,
+            number: 1,
+            progress: Some(progress),
+            metadata: None,
+            checkpoint: None,
+            partial_errors: Vec::new(),
+            related_resources: Vec::new(),
+            status_detail: String::new(),
+        })),
+        Command::Complete(Box::new(Complete {
+            proof: Proof { token, fingerprint: [3; 16] },
+            response: Some(payload()),
+            metadata: None,
+            related_resources: Vec::new(),
+            progress: None,
+        })),
+    ];
+    for (seconds, command) in (1..).zip(commands) {
+        let at = now + Duration::from_secs(seconds);
+        if let Applied::Changed(change) = apply(&record, &command, at).expect("accepted") {
+            record = change.record.expect("a record");
+        }
+    }
+    assert!(record.operation().is_some_and(|operation| operation.state.is_done()));
+    let bytes = record.encode().len();
+    assert!(bytes <= MOST, "{bytes} bytes");
+    let Record::Operation(operation) = &record else { unreachable!("it was not deleted") };
+    assert!(operation.ended_leases.len() == 1 && operation.checkpoint.is_none());
+}
