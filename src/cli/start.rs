@@ -111,7 +111,11 @@ pub(super) async fn run(args: StartArgs) -> Result<(), Failure> {
 }
 
 fn request(args: StartArgs, registry: &Registry) -> Result<StartOperationRequest, Failure> {
-    let payload = args.request.as_deref().map(|text| read_payload(registry, text)).transpose()?;
+    let payload = args
+        .request
+        .as_deref()
+        .map(|text| read_payload(registry, "--request", text))
+        .transpose()?;
     // One that protobuf cannot hold is refused by the server as too long.
     let duration = |duration: Option<Duration>| {
         let longest = prost_types::Duration { seconds: i64::MAX, nanos: 0 };
@@ -147,8 +151,12 @@ fn request(args: StartArgs, registry: &Registry) -> Result<StartOperationRequest
     })
 }
 
-/// A payload from the command line: JSON, `@FILE`, or `-` for standard input.
-pub(super) fn read_payload(registry: &Registry, text: &str) -> Result<prost_types::Any, Failure> {
+/// The payload of a flag: JSON, `@FILE`, or `-` for standard input.
+pub(super) fn read_payload(
+    registry: &Registry,
+    flag: &str,
+    text: &str,
+) -> Result<prost_types::Any, Failure> {
     let json = match text.strip_prefix('@') {
         Some(path) => std::fs::read_to_string(path)
             .map_err(|error| Failure::Usage(format!("cannot read {path}: {error}")))?,
@@ -161,7 +169,7 @@ pub(super) fn read_payload(registry: &Registry, text: &str) -> Result<prost_type
         }
         None => text.to_owned(),
     };
-    registry.read_text(&json).map_err(|error| Failure::Usage(error.to_string()))
+    registry.read_text(&json).map_err(|error| Failure::Usage(format!("{flag}: {error}")))
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {

@@ -94,7 +94,8 @@ pub(super) async fn resume(args: ResumeArgs) -> Result<(), Failure> {
     let targets = &args.targets;
     targets.check_etag(&args.etag)?;
     let registry = Registry::builtin()?;
-    let input = args.input.as_deref().map(|text| read_payload(&registry, text)).transpose()?;
+    let input =
+        args.input.as_deref().map(|text| read_payload(&registry, "--input", text)).transpose()?;
     let client = targets.connection.connect().await?;
     targets
         .each(async |name| {

@@ -213,7 +213,7 @@ impl Registry {
 /// Says what is no JSON, or which integer is too large.
 pub fn parse(text: &str) -> Result<Value, JsonError> {
     let value = serde_json::from_str(text)
-        .map_err(|error| JsonError(format!("this is no JSON: {error}")))?;
+        .map_err(|error| JsonError(format!("not valid JSON: {error}")))?;
     // Beyond 64 bits the parser itself makes a double of an integer, so the text is looked at.
     let raw = serde_json::from_str(text).map_err(|error| JsonError(error.to_string()))?;
     check_raw(raw, &mut String::new()).map_err(|fault| JsonError(fault.to_string()))?;

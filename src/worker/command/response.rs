@@ -7,6 +7,7 @@ use serde_json::{Deserializer, Value};
 
 use super::lines::Line;
 use crate::limits::MAX_PROGRAM_RESPONSE_BYTES;
+use crate::wire::json::parse;
 
 /// Takes in the lines of a program; holds a few megabytes at most, however many they are.
 #[derive(Default)]
@@ -69,7 +70,7 @@ impl Response {
             ));
         }
         let Some(found) = self.found else { return Ok(None) };
-        let value = serde_json::from_str(&String::from_utf8_lossy(&found));
+        let value = parse(&String::from_utf8_lossy(&found));
         value.map(Some).map_err(|error| {
             format!("the JSON that ends the program's output cannot be read: {error}")
         })
@@ -191,6 +192,7 @@ mod tests {
         for (text, part) in [
             (deep.as_str(), "recursion limit"),
             ("{\"a\": 1e400}", "out of range"),
+            ("{\"a\": 123456789012345678901234567890}", "beyond 2^53"),
             ("{\"a\": \"\\ud800\"}", "hex escape"),
         ] {
             let error = of(text.as_bytes()).expect_err(text);

@@ -155,7 +155,7 @@ async fn each_kind_of_end_has_an_exit_code_of_its_own() {
         ("work --concurrency 10001 -- cat", 2, "error: invalid value '10001'"),
         ("get", 2, "error: the following required arguments were not provided"),
         ("wait operations/well --timeout soon", 2, "error: invalid value 'soon'"),
-        ("start --request {", 2, "longhaul: this is no JSON"),
+        ("start --request {", 2, "longhaul: --request: not valid JSON"),
         ("start --request @/none", 2, "longhaul: cannot read /none"),
         (
             r#"start --request {"@type":"my.Type"}"#,
