@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 
-use super::Engine;
-use super::error::{Reason, Result};
 use crate::clock::Timestamp;
+use crate::engine::Engine;
+use crate::engine::error::{Reason, Result};
 use crate::operation::command::{Command, Due};
 use crate::operation::entries::{DueClass, due_bound};
 use crate::store::{Entry, Index, Key, Partition, Scan};

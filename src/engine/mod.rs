@@ -3,34 +3,21 @@
 //! The engine knows what an operation is and what a store is, and nothing of how requests arrive.
 
 mod agents;
-mod batch;
 mod caller;
-mod calls;
-mod commands;
-mod dispatcher;
+mod dispatch;
 mod error;
-mod held;
-mod hub;
 mod metered;
 mod metrics;
-mod pace;
-mod page_token;
-mod pages;
+mod operations;
 mod ranks;
-mod reading;
-mod recent;
-mod seat;
 mod settings;
-mod starts;
 mod steady;
-pub mod stream;
 pub mod tasks;
 #[cfg(test)]
 mod tests;
 mod transact;
-mod view;
-mod watch;
-mod work;
+mod watching;
+pub mod workers;
 
 use std::sync::Arc;
 
@@ -39,28 +26,30 @@ use crate::store::{Key, Partition, Store};
 use crate::throttle::Throttle;
 
 pub use self::agents::{Janitor, Reaper, Scheduler, Sweep};
-pub use self::batch::{LeaseBatch, Leased};
 pub use self::caller::{Caller, Permission, Policy};
-pub use self::commands::Done;
+pub use self::dispatch::batch::{LeaseBatch, Leased};
 pub use self::error::{Error, Reason, Result};
-pub use self::pages::{ListPage, ListQuery, Listed};
+pub use self::operations::commands::Done;
+pub use self::operations::pages::{ListPage, ListQuery, Listed};
+pub use self::operations::starts::{StartRequest, Started};
+pub use self::operations::view::View;
 pub use self::ranks::Herald;
 pub use self::settings::Settings;
-pub use self::starts::{StartRequest, Started};
-pub use self::view::View;
-pub use self::watch::{EventKind, ResumeToken, Watch, WatchEvent, WatchFrom, WatchOptions};
-pub use self::work::LeaseRequest;
+pub use self::watching::watch::{
+    EventKind, ResumeToken, Watch, WatchEvent, WatchFrom, WatchOptions,
+};
+pub use self::workers::work::LeaseRequest;
 
-use self::dispatcher::Dispatchers;
-use self::held::Held;
-use self::hub::Hub;
+use self::dispatch::dispatcher::Dispatchers;
 use self::metered::Metered;
 use self::metrics::Metrics;
-use self::pace::Pace;
 use self::ranks::Ranks;
-use self::recent::Recent;
 use self::steady::Steady;
 use self::tasks::Tasks;
+use self::watching::hub::Hub;
+use self::workers::held::Held;
+use self::workers::pace::Pace;
+use self::workers::recent::Recent;
 
 /// The engine of one server. Clones are the same engine.
 #[derive(Clone)]
@@ -81,7 +70,7 @@ struct Inner {
     pace: Pace,
     ranks: Ranks,
     recent: Recent,
-    unreadable: reading::Unreadable,
+    unreadable: operations::reading::Unreadable,
     steady: Arc<Steady>,
     scheduler_wake: tokio::sync::Notify,
     tasks: Tasks,
@@ -127,7 +116,7 @@ impl Engine {
                 pace: Pace::default(),
                 ranks: Ranks::new(partitions),
                 recent: Recent::default(),
-                unreadable: reading::Unreadable::default(),
+                unreadable: operations::reading::Unreadable::default(),
                 steady,
                 scheduler_wake: tokio::sync::Notify::new(),
                 tasks: Tasks::default(),

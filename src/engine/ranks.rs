@@ -7,11 +7,11 @@
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::Engine;
-use super::error::{Error, Result};
-use super::random;
-use super::transact::{Assumed, Commit, Decision, Ended, Observed, Transaction};
 use crate::clock::Timestamp;
+use crate::engine::Engine;
+use crate::engine::error::{Error, Result};
+use crate::engine::random;
+use crate::engine::transact::{Assumed, Commit, Decision, Ended, Observed, Transaction};
 use crate::operation::Stamps;
 use crate::record::server::{self, Server, ServerId};
 use crate::record::{self, Before, Change};

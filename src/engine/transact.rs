@@ -4,8 +4,8 @@
 
 use super::Engine;
 use super::error::{Error, Result};
-use super::reading::Found;
 use crate::clock::Timestamp;
+use crate::engine::operations::reading::Found;
 use crate::record::{Before, Change, Kind, write_set};
 use crate::store::{CommitError, Committed, Key, StoreError, WriteSet};
 

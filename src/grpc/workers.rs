@@ -14,7 +14,7 @@ use super::explain;
 use super::half_close::HalfClosed;
 use super::producers::replayed;
 use super::{Reply, caller, header};
-use crate::engine::stream::Input;
+use crate::engine::workers::stream::Input;
 use crate::engine::{Caller, Engine, Error, Result};
 use crate::grpc::status::to_status;
 use crate::limits::{DEFAULT_LEASE, MAX_LABEL_NAME_BYTES, MAX_RENEWALS, MAX_REPLY_BYTES};

@@ -3,7 +3,7 @@
 use super::fields::{duration, name, text, token};
 use super::status::to_message;
 use super::work;
-use crate::engine::stream::{Call, CallKind, CallOutcome, Hello, Request, Response};
+use crate::engine::workers::stream::{Call, CallKind, CallOutcome, Hello, Request, Response};
 use crate::engine::{Error, Result};
 use crate::limits::{DEFAULT_LEASE, DEFAULT_RECONNECT_GRACE, MAX_HELD, MAX_LABEL_NAME_BYTES};
 use crate::operation::command::Command;

@@ -6,7 +6,7 @@ use prost_types::Any;
 use super::{Bench, LeaseRequest, caller, request, wish};
 use crate::clock::Clock;
 use crate::engine::Reason;
-use crate::engine::commands::Job;
+use crate::engine::operations::commands::Job;
 use crate::limits::MAX_REPLY_BYTES;
 use crate::operation::State;
 use crate::operation::command::{Command, Fail, Proof, Release, Suspend};

@@ -8,7 +8,7 @@ use futures_util::{StreamExt, stream};
 
 use super::{Bench, caller};
 use crate::engine::Error;
-use crate::engine::stream::{Call, CallKind, Hello, Input, Request};
+use crate::engine::workers::stream::{Call, CallKind, Hello, Input, Request};
 use crate::operation::name::Queue;
 
 #[tokio::test]

@@ -19,10 +19,6 @@ const MOST: usize = 640 - 24 - 6;
 #[test]
 fn a_finished_operation_with_200_bytes_in_and_out_is_small() {
     let now = Timestamp::from_micros(1_764_300_000_123_456);
-    let payload = || Any {
-        type_url: "type.googleapis.com/google.protobuf.Struct".to_owned(),
-        value: vec![7; 200],
-    };
     let id = Uuid::now_v7();
     let wanted = Start {
         name: Name::parse(&format!("operations/{id}")).expect("a name"),
@@ -41,11 +37,31 @@ fn a_finished_operation_with_200_bytes_in_and_out_is_small() {
         lease: None,
     };
     let mut record = start(wanted, now).expect("a start").record.expect("a record");
+    for (seconds, command) in (1..).zip(one_attempt()) {
+        let at = now + Duration::from_secs(seconds);
+        if let Applied::Changed(change) = apply(&record, &command, at).expect("accepted") {
+            record = change.record.expect("a record");
+        }
+    }
+    assert!(record.operation().is_some_and(|operation| operation.state.is_done()));
+    let bytes = record.encode().len();
+    assert!(bytes <= MOST, "{bytes} bytes");
+    let Record::Operation(operation) = &record else { unreachable!("it was not deleted") };
+    assert!(operation.ended_leases.len() == 1 && operation.checkpoint.is_none());
+}
+
+fn payload() -> Any {
+    let type_url = "type.googleapis.com/google.protobuf.Struct".to_owned();
+    Any { type_url, value: vec![7; 200] }
+}
+
+/// A lease, one report, and the completion.
+fn one_attempt() -> [Command; 3] {
     let token = Token([8; 16]);
     let duration = Duration::from_secs(30);
     let renew = Renew { token, duration: None, cancel_acknowledged: false };
     let progress = pb::Progress { completed_units: 5, total_units: 10, ..pb::Progress::default() };
-    let commands = [
+    [
         Command::Lease(Take {
             token,
             worker: "host-1/4711".to_owned(),
@@ -70,16 +86,5 @@ fn a_finished_operation_with_200_bytes_in_and_out_is_small() {
             related_resources: Vec::new(),
             progress: None,
         })),
-    ];
-    for (seconds, command) in (1..).zip(commands) {
-        let at = now + Duration::from_secs(seconds);
-        if let Applied::Changed(change) = apply(&record, &command, at).expect("accepted") {
-            record = change.record.expect("a record");
-        }
-    }
-    assert!(record.operation().is_some_and(|operation| operation.state.is_done()));
-    let bytes = record.encode().len();
-    assert!(bytes <= MOST, "{bytes} bytes");
-    let Record::Operation(operation) = &record else { unreachable!("it was not deleted") };
-    assert!(operation.ended_leases.len() == 1 && operation.checkpoint.is_none());
+    ]
 }

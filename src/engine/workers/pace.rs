@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::Engine;
-use super::commands::{Job, Outcome};
-use super::error::Reason;
+use crate::engine::Engine;
+use crate::engine::error::Reason;
+use crate::engine::operations::commands::{Job, Outcome};
 use crate::operation::Operation;
 use crate::operation::command::{Command, Report};
 use crate::operation::lease::Token;
@@ -21,7 +21,7 @@ use crate::store::Key;
 
 /// What was committed lately, and what is held back, by operation.
 #[derive(Default)]
-pub(super) struct Pace {
+pub(in crate::engine) struct Pace {
     tracks: Mutex<HashMap<Key, Track>>,
     wake: Notify,
 }
@@ -39,7 +39,7 @@ struct Track {
 
 impl Pace {
     /// Progress was committed for the lease of that operation, or the lease itself.
-    pub(super) fn mark(&self, key: Key, operation: &Operation, now: Duration) {
+    pub(in crate::engine) fn mark(&self, key: Key, operation: &Operation, now: Duration) {
         let Some(lease) = operation.state.lease() else { return };
         let (token, committed) = (lease.token, lease.report_number);
         let metadata_type = operation.spec.metadata_type.clone();
@@ -86,13 +86,13 @@ impl Pace {
     }
 
     /// What is held back of that lease, for the commit that is about to be made.
-    pub(super) fn take(&self, key: Key, token: Token) -> Option<Box<Report>> {
+    pub(in crate::engine) fn take(&self, key: Key, token: Token) -> Option<Box<Report>> {
         let mut tracks = self.tracks();
         tracks.get_mut(&key).filter(|track| track.token == token)?.held.take()
     }
 
     /// What could not be committed is held back again: it is older than what has come meanwhile.
-    pub(super) fn put_back(&self, key: Key, mut report: Box<Report>, now: Duration) {
+    pub(in crate::engine) fn put_back(&self, key: Key, mut report: Box<Report>, now: Duration) {
         let mut tracks = self.tracks();
         let track = tracks.entry(key).or_insert_with(|| Track {
             token: report.renew.token,
@@ -114,7 +114,7 @@ impl Pace {
     }
 
     /// The lease has ended.
-    pub(super) fn forget(&self, key: Key) {
+    pub(in crate::engine) fn forget(&self, key: Key) {
         self.tracks().remove(&key);
     }
 
@@ -142,7 +142,11 @@ impl Pace {
 
 impl Engine {
     /// Holds a bare report back if another was committed a moment ago; else it comes back, to be committed.
-    pub(super) fn hold_back(&self, key: Key, report: Box<Report>) -> Option<Box<Report>> {
+    pub(in crate::engine) fn hold_back(
+        &self,
+        key: Key,
+        report: Box<Report>,
+    ) -> Option<Box<Report>> {
         let interval = self.inner.settings.progress_interval;
         if interval.is_zero() || !report.is_bare() || !report.shows() {
             return Some(report);
@@ -164,7 +168,7 @@ impl Engine {
     }
 
     /// Commits all that is held back: this server goes away.
-    pub(super) async fn flush_all_progress(&self) {
+    pub(in crate::engine) async fn flush_all_progress(&self) {
         let lost = self.flush_once(|_| true).await.len();
         if lost > 0 {
             tracing::warn!(lost, "progress that was held back is lost, as the store is away");
@@ -194,7 +198,7 @@ impl Engine {
     }
 
     /// Runs the pace: looks while anything is held back.
-    pub(super) fn run_pace(&self) {
+    pub(in crate::engine) fn run_pace(&self) {
         let engine = self.clone();
         self.inner.tasks.spawn("progress", async move {
             loop {

@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::batch::{Grant, weight};
-use super::seat::{Offer, Place, Seat};
-use super::transact::{Assumed, Decision, Ended, Transaction};
-use super::{Engine, random};
 use crate::clock::Timestamp;
+use crate::engine::dispatch::batch::{Grant, weight};
+use crate::engine::dispatch::seat::{Offer, Place, Seat};
+use crate::engine::transact::{Assumed, Decision, Ended, Transaction};
+use crate::engine::{Engine, random};
 use crate::limits::MAX_REPLY_BYTES;
 use crate::operation::command::{Command, Take};
 use crate::operation::entries::{DueClass, ready_index};
@@ -26,11 +26,11 @@ use crate::store::{CommitError, Entry, Index, Key, Scan, StoreError};
 
 /// The dispatchers of one server, by queue.
 #[derive(Default)]
-pub(super) struct Dispatchers {
+pub(in crate::engine) struct Dispatchers {
     queues: Mutex<HashMap<String, Arc<Dispatcher>>>,
 }
 
-pub(super) struct Dispatcher {
+pub(in crate::engine) struct Dispatcher {
     queue: String,
     line: Mutex<VecDeque<Arc<Seat>>>,
     wake: Notify,
@@ -79,20 +79,20 @@ struct Decided {
 
 impl Dispatchers {
     /// Something became ready in a queue.
-    pub(super) fn wake(&self, queue: &str) {
+    pub(in crate::engine) fn wake(&self, queue: &str) {
         if let Some(dispatcher) = lock(&self.queues).get(queue) {
             dispatcher.wake.notify_one();
         }
     }
 
     /// Whom to wake for what others are left a moment for; nobody where nobody is in the line, or that is about to be done.
-    pub(super) fn hold_back(&self, queue: &str) -> Option<Arc<Dispatcher>> {
+    pub(in crate::engine) fn hold_back(&self, queue: &str) -> Option<Arc<Dispatcher>> {
         let dispatcher = lock(&self.queues).get(queue).cloned()?;
         (!dispatcher.late.swap(true, Ordering::AcqRel)).then_some(dispatcher)
     }
 
     /// A worker of a queue has room again: worth a look only where something may be ready.
-    pub(super) fn room(&self, queue: &str) {
+    pub(in crate::engine) fn room(&self, queue: &str) {
         if let Some(dispatcher) = lock(&self.queues).get(queue)
             && !dispatcher.quiet.load(Ordering::Acquire)
         {
@@ -101,14 +101,14 @@ impl Dispatchers {
     }
 
     /// Room for what is about to be started in a queue where nothing else is ready, for up to `most` operations.
-    pub(super) fn eager(&self, queue: &str, most: usize) -> Vec<Offer> {
+    pub(in crate::engine) fn eager(&self, queue: &str, most: usize) -> Vec<Offer> {
         let dispatcher = lock(&self.queues).get(queue).cloned();
         let quiet = dispatcher.filter(|dispatcher| dispatcher.quiet.load(Ordering::Acquire));
         quiet.map_or_else(Vec::new, |dispatcher| dispatcher.single_offers(most))
     }
 
     /// Somebody left a line.
-    pub(super) fn retire_soon(&self, queue: &str) {
+    pub(in crate::engine) fn retire_soon(&self, queue: &str) {
         if let Some(dispatcher) = lock(&self.queues).get(queue) {
             dispatcher.wake.notify_one();
         }
@@ -116,26 +116,26 @@ impl Dispatchers {
 
     /// Whether a start in that queue may be given away.
     #[cfg(test)]
-    pub(super) fn is_quiet(&self, queue: &str) -> bool {
+    pub(in crate::engine) fn is_quiet(&self, queue: &str) -> bool {
         let dispatcher = lock(&self.queues).get(queue).cloned();
         dispatcher.is_some_and(|dispatcher| dispatcher.quiet.load(Ordering::Acquire))
     }
 
     /// How many there are.
     #[cfg(test)]
-    pub(super) fn count(&self) -> usize {
+    pub(in crate::engine) fn count(&self) -> usize {
         lock(&self.queues).len()
     }
 
     /// Something may have become ready anywhere.
-    pub(super) fn wake_all(&self) {
+    pub(in crate::engine) fn wake_all(&self) {
         lock(&self.queues).values().for_each(|dispatcher| dispatcher.wake.notify_one());
     }
 }
 
 impl Engine {
     /// Takes a seat in the line of a queue.
-    pub(super) fn queue_up(&self, queue: &str, seat: Seat) -> Place {
+    pub(in crate::engine) fn queue_up(&self, queue: &str, seat: Seat) -> Place {
         let seat = Arc::new(seat);
         let mut queues = lock(&self.inner.dispatchers.queues);
         let dispatcher = queues.get(queue).cloned().unwrap_or_else(|| {
@@ -160,7 +160,7 @@ impl Engine {
     }
 
     /// What a lease for that seat is asked for with.
-    pub(super) fn take_for(&self, seat: &Seat) -> Take {
+    pub(in crate::engine) fn take_for(&self, seat: &Seat) -> Take {
         Take {
             token: Token(random()),
             worker: seat.worker.clone(),
@@ -351,7 +351,7 @@ impl Engine {
     }
 
     /// Before a lease is committed for a stream: from then on it hears of all that happens to it.
-    pub(super) fn expect(&self, key: Key, seat: &Arc<Seat>) {
+    pub(in crate::engine) fn expect(&self, key: Key, seat: &Arc<Seat>) {
         if seat.holder.is_some() {
             self.inner.held.enter(key, seat);
         }
@@ -425,7 +425,7 @@ impl Taken {
 
 impl Dispatcher {
     /// The moment that others were left is over.
-    pub(super) fn wake(&self) {
+    pub(in crate::engine) fn wake(&self) {
         self.late.store(false, Ordering::Release);
         self.wake.notify_one();
     }

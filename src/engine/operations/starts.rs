@@ -6,14 +6,14 @@ use prost_types::Any;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::Engine;
-use super::batch::Grant;
-use super::caller::{Caller, Permission};
-use super::error::{Error, Reason, Result};
-use super::seat::Offer;
-use super::transact::{Assumed, Decision, Ended, Transaction};
-use super::view::View;
 use crate::clock::Timestamp;
+use crate::engine::Engine;
+use crate::engine::caller::{Caller, Permission};
+use crate::engine::dispatch::batch::Grant;
+use crate::engine::dispatch::seat::Offer;
+use crate::engine::error::{Error, Reason, Result};
+use crate::engine::operations::view::View;
+use crate::engine::transact::{Assumed, Decision, Ended, Transaction};
 use crate::operation::command::Take;
 use crate::operation::lease::{Fingerprint, Token};
 use crate::operation::name::{Id, Name, Parent, Queue};
@@ -110,7 +110,7 @@ impl Engine {
     }
 
     /// Starts an operation that the caller works on itself.
-    pub(super) async fn start_for_caller(
+    pub(in crate::engine) async fn start_for_caller(
         &self,
         caller: &Caller,
         request: StartRequest,
@@ -313,7 +313,7 @@ impl Engine {
 
     /// The token of the lease that an operation was started with: by it a repeat of the start knows its own lease from those of
     /// other workers.
-    pub(super) fn starters_token(&self, uid: Uuid) -> Token {
+    pub(in crate::engine) fn starters_token(&self, uid: Uuid) -> Token {
         Token(self.inner.store.keyspace().hash("starter's lease", uid.as_bytes()))
     }
 

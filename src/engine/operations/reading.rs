@@ -6,10 +6,10 @@ use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::Engine;
-use super::error::{Error, Result};
-use super::transact::Observed;
 use crate::clock::Timestamp;
+use crate::engine::Engine;
+use crate::engine::error::{Error, Result};
+use crate::engine::transact::Observed;
 use crate::operation::Record;
 use crate::operation::name::Name;
 use crate::record::{self, Before};
@@ -19,7 +19,7 @@ use crate::store::{
 
 /// The records that this server met and could not read.
 #[derive(Default)]
-pub(super) struct Unreadable(Mutex<Known>);
+pub(in crate::engine) struct Unreadable(Mutex<Known>);
 
 #[derive(Default)]
 struct Known {
@@ -30,19 +30,19 @@ struct Known {
 
 /// A record that cannot be read.
 #[derive(Debug)]
-pub(super) struct Damage {
+pub(in crate::engine) struct Damage {
     /// Its visible revision, as far as that is known.
-    pub(super) revision: u64,
+    pub(in crate::engine) revision: u64,
     /// What it is compared by before it is removed.
     check: Check,
 }
 
 /// What is stored under a key.
-pub(super) type Found<K> = std::result::Result<Option<Before<K>>, Damage>;
+pub(in crate::engine) type Found<K> = std::result::Result<Option<Before<K>>, Damage>;
 
 impl Unreadable {
     /// How many there are; whoever takes the first of an index takes so many more, to get past them.
-    pub(super) fn count(&self) -> usize {
+    pub(in crate::engine) fn count(&self) -> usize {
         self.lock().keys.len()
     }
 
@@ -53,7 +53,7 @@ impl Unreadable {
 
 impl Engine {
     /// Reads records, each on its own: damage to one does not hide the others.
-    pub(super) async fn read_each<K: Observed>(
+    pub(in crate::engine) async fn read_each<K: Observed>(
         &self,
         keys: &[Key],
     ) -> std::result::Result<Vec<Found<K>>, StoreError> {
@@ -84,7 +84,7 @@ impl Engine {
     }
 
     /// Reads a record.
-    pub(super) async fn read<K: Observed>(&self, key: Key) -> Result<Option<Before<K>>> {
+    pub(in crate::engine) async fn read<K: Observed>(&self, key: Key) -> Result<Option<Before<K>>> {
         let found = self.read_each(&[key]).await?.pop();
         found.map_or(Ok(None), |found| found.map_err(|_| Error::unreadable()))
     }
@@ -107,7 +107,7 @@ impl Engine {
     /// Removes a record that cannot be read; whether there was one.
     ///
     /// Which entries lead to it is not known. Whoever meets one of them removes it.
-    pub(super) async fn delete_unreadable(&self, name: &Name) -> Result<bool> {
+    pub(in crate::engine) async fn delete_unreadable(&self, name: &Name) -> Result<bool> {
         let key = self.key(name);
         let Some(Err(damage)) = self.read_each::<Record>(&[key]).await?.pop() else {
             return Ok(false);
@@ -127,7 +127,7 @@ impl Engine {
     }
 
     /// Removes entries that lead nowhere, unless there is a record by then.
-    pub(super) async fn drop_orphans(&self, index: &Index, orphans: Vec<Entry>) {
+    pub(in crate::engine) async fn drop_orphans(&self, index: &Index, orphans: Vec<Entry>) {
         let sets: Vec<WriteSet> = orphans
             .into_iter()
             .filter_map(|entry| {
@@ -143,7 +143,7 @@ impl Engine {
     }
 
     /// Counts it, and says so in the log: the first at once, others at most once in ten seconds.
-    pub(super) fn note_unreadable(&self, key: Key, cause: &str) {
+    pub(in crate::engine) fn note_unreadable(&self, key: Key, cause: &str) {
         let now = self.inner.clock.elapsed();
         let mut known = self.inner.unreadable.lock();
         if known.keys.len() >= MOST_KNOWN || !known.keys.insert(key) {

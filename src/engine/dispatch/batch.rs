@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use prost_types::Any;
 
-use super::seat::Seat;
-use super::view::payload;
-use super::{Engine, Reason, Result};
+use crate::engine::dispatch::seat::Seat;
+use crate::engine::operations::view::payload;
+use crate::engine::{Engine, Reason, Result};
 use crate::operation::command::{Command, Proof, Release};
 use crate::operation::lease::Lease;
 use crate::operation::payload::Payload;
@@ -17,9 +17,9 @@ use crate::store::{Key, StoreError};
 
 /// A lease that was committed.
 #[derive(Clone, Debug)]
-pub(super) struct Grant {
-    pub(super) key: Key,
-    pub(super) operation: Box<Operation>,
+pub(in crate::engine) struct Grant {
+    pub(in crate::engine) key: Key,
+    pub(in crate::engine) operation: Box<Operation>,
 }
 
 /// An operation with everything that its worker needs.
@@ -44,7 +44,7 @@ pub struct LeaseBatch {
 }
 
 impl Grant {
-    pub(super) fn new(key: Key, record: Record) -> Option<Self> {
+    pub(in crate::engine) fn new(key: Key, record: Record) -> Option<Self> {
         match record {
             Record::Operation(operation) => Some(Self { key, operation }),
             Record::Tombstone(_) => None,
@@ -58,7 +58,7 @@ impl Grant {
 
 impl Leased {
     /// About how many bytes it takes in a message.
-    pub(super) fn weight(&self) -> usize {
+    pub(in crate::engine) fn weight(&self) -> usize {
         let payloads = [&self.request, &self.metadata, &self.checkpoint, &self.resume_input];
         let payloads = payloads.into_iter().flatten();
         let bytes: usize = payloads.map(|any| any.value.len() + any.type_url.len()).sum();
@@ -66,7 +66,7 @@ impl Leased {
     }
 
     /// What was leased, where all its payloads are in the record; else it comes back.
-    pub(super) fn inline(grant: Grant) -> std::result::Result<(Key, Self), Grant> {
+    pub(in crate::engine) fn inline(grant: Grant) -> std::result::Result<(Key, Self), Grant> {
         let inline =
             |payload: Option<&Payload>| payload.is_none_or(|payload| payload.inline().is_some());
         let operation = &grant.operation;
@@ -98,7 +98,7 @@ impl Leased {
 }
 
 impl LeaseBatch {
-    pub(super) const fn new(engine: Engine, grants: Vec<Grant>) -> Self {
+    pub(in crate::engine) const fn new(engine: Engine, grants: Vec<Grant>) -> Self {
         Self { engine, grants }
     }
 
@@ -127,7 +127,7 @@ impl LeaseBatch {
 }
 
 /// About how many bytes a lease takes in a reply.
-pub(super) fn weight(operation: &Operation) -> usize {
+pub(in crate::engine) fn weight(operation: &Operation) -> usize {
     let payloads = [
         &operation.spec.request,
         &operation.metadata,
@@ -158,7 +158,7 @@ impl Drop for LeaseBatch {
 
 impl Engine {
     /// The payloads of a lease; nothing where the lease is already gone again.
-    pub(super) async fn load(
+    pub(in crate::engine) async fn load(
         &self,
         grant: &Grant,
     ) -> std::result::Result<Option<Leased>, StoreError> {
@@ -177,7 +177,7 @@ impl Engine {
     }
 
     /// The same for an operation that its starter leased.
-    pub(super) async fn load_leased(
+    pub(in crate::engine) async fn load_leased(
         &self,
         key: Key,
         operation: Operation,
@@ -186,7 +186,7 @@ impl Engine {
     }
 
     /// Gives back what was leased for a worker that is gone.
-    pub(super) fn take_back(&self, seat: &Arc<Seat>, unheard: Vec<Grant>) {
+    pub(in crate::engine) fn take_back(&self, seat: &Arc<Seat>, unheard: Vec<Grant>) {
         for grant in &unheard {
             self.inner.held.leave(grant.key, seat);
         }
@@ -194,7 +194,7 @@ impl Engine {
     }
 
     /// A lease that may be handed on: its deadline has not passed while it was written. Else it goes back, and ends unseen.
-    pub(super) fn in_time(&self, grant: Grant) -> Option<Grant> {
+    pub(in crate::engine) fn in_time(&self, grant: Grant) -> Option<Grant> {
         let now = self.inner.store.now(self.partition(grant.key));
         if grant.operation.deadline_passed(now) {
             self.release_unseen(vec![grant]);
@@ -204,7 +204,7 @@ impl Engine {
     }
 
     /// Gives back what no worker has heard of.
-    pub(super) fn release_unseen(&self, grants: Vec<Grant>) {
+    pub(in crate::engine) fn release_unseen(&self, grants: Vec<Grant>) {
         for grant in grants {
             let Some(token) = grant.lease().map(|lease| lease.token) else { continue };
             let proof = Proof { token, fingerprint: [0; 16] };

@@ -7,14 +7,14 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::seat::Seat;
+use crate::engine::dispatch::seat::Seat;
 use crate::operation::lease::{Holder, Token};
 use crate::operation::{Operation, State};
 use crate::store::{Key, Keyspace, Partition};
 
 /// The streams' seats, by the key of what they hold or are about to hold.
 #[derive(Default)]
-pub(super) struct Held {
+pub(in crate::engine) struct Held {
     posts: Mutex<HashMap<Key, Post>>,
 }
 
@@ -28,7 +28,7 @@ struct Post {
 
 /// Something happened to what a stream holds.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum News {
+pub(in crate::engine) enum News {
     /// Somebody wrote that revision: it must be read, unless this is the commit that gave the lease.
     Changed(Key, u64),
     /// This is how it stands.
@@ -37,27 +37,27 @@ pub(super) enum News {
 
 /// What matters to the holder of a lease.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Standing {
+pub(in crate::engine) struct Standing {
     /// As of which revision.
-    pub(super) revision: u64,
-    pub(super) attempt: u32,
-    pub(super) fencing_number: u64,
+    pub(in crate::engine) revision: u64,
+    pub(in crate::engine) attempt: u32,
+    pub(in crate::engine) fencing_number: u64,
     /// The lease that lives.
-    pub(super) terms: Option<Terms>,
+    pub(in crate::engine) terms: Option<Terms>,
 }
 
 /// A lease, and what is asked of its worker.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Terms {
-    pub(super) token: Token,
-    pub(super) holder: Option<Holder>,
-    pub(super) cancel_requested: bool,
-    pub(super) pause_requested: bool,
+pub(in crate::engine) struct Terms {
+    pub(in crate::engine) token: Token,
+    pub(in crate::engine) holder: Option<Holder>,
+    pub(in crate::engine) cancel_requested: bool,
+    pub(in crate::engine) pause_requested: bool,
 }
 
 impl Standing {
     /// How an operation stands with whoever holds it; `None`: there is none.
-    pub(super) fn of(operation: Option<&Operation>, revision: u64) -> Self {
+    pub(in crate::engine) fn of(operation: Option<&Operation>, revision: u64) -> Self {
         let Some(operation) = operation else {
             return Self { revision, attempt: 0, fencing_number: 0, terms: None };
         };
@@ -74,12 +74,12 @@ impl Standing {
 
 impl Held {
     /// That seat may be about to hold it.
-    pub(super) fn enter(&self, key: Key, seat: &Arc<Seat>) {
+    pub(in crate::engine) fn enter(&self, key: Key, seat: &Arc<Seat>) {
         self.posts().entry(key).or_default().seats.push(seat.clone());
     }
 
     /// That seat does not get it, or holds it no more: undoes one [`Self::enter`].
-    pub(super) fn leave(&self, key: Key, seat: &Arc<Seat>) {
+    pub(in crate::engine) fn leave(&self, key: Key, seat: &Arc<Seat>) {
         let mut posts = self.posts();
         let Some(post) = posts.get_mut(&key) else { return };
         if let Some(place) = post.seats.iter().position(|other| Arc::ptr_eq(other, seat)) {
@@ -91,32 +91,37 @@ impl Held {
     }
 
     /// Whether a stream of this server holds it, or may be about to.
-    pub(super) fn contains(&self, key: Key) -> bool {
+    pub(in crate::engine) fn contains(&self, key: Key) -> bool {
         self.posts().contains_key(&key)
     }
 
     /// The newest revision that is known of.
-    pub(super) fn newest(&self, key: Key) -> u64 {
+    pub(in crate::engine) fn newest(&self, key: Key) -> u64 {
         self.posts().get(&key).map_or(0, |post| post.newest)
     }
 
     /// How much streams hold.
-    pub(super) fn count(&self) -> usize {
+    pub(in crate::engine) fn count(&self) -> usize {
         self.posts().len()
     }
 
     /// Somebody wrote a record.
-    pub(super) fn hint(&self, key: Key, revision: u64) {
+    pub(in crate::engine) fn hint(&self, key: Key, revision: u64) {
         self.tell(key, revision, News::Changed(key, revision));
     }
 
     /// This server wrote a record.
-    pub(super) fn written(&self, key: Key, revision: u64, operation: Option<&Operation>) {
+    pub(in crate::engine) fn written(
+        &self,
+        key: Key,
+        revision: u64,
+        operation: Option<&Operation>,
+    ) {
         self.tell(key, revision, News::Stands(key, Standing::of(operation, revision)));
     }
 
     /// Anything may have happened in these partitions.
-    pub(super) fn gap(&self, keyspace: &Keyspace, partitions: &[Partition]) {
+    pub(in crate::engine) fn gap(&self, keyspace: &Keyspace, partitions: &[Partition]) {
         for (key, post) in &mut *self.posts() {
             if partitions.contains(&keyspace.partition(*key)) {
                 // The store may have gone back: what comes now counts, whatever its revision.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Session;
 use crate::engine::error::{Error, Reason, Result};
-use crate::engine::stream::patience::PAUSE;
+use crate::engine::workers::stream::patience::PAUSE;
 
 impl Session<'_> {
     /// What must be looked at now and then: silence on either side, and leases in the store.

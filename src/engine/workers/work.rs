@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use super::batch::{LeaseBatch, Leased};
-use super::caller::{Caller, Permission};
-use super::commands::Job;
-use super::error::{Error, Result};
-use super::seat::Seat;
-use super::starts::{StartRequest, Started};
-use super::{Done, Engine};
+use crate::engine::caller::{Caller, Permission};
+use crate::engine::dispatch::batch::{LeaseBatch, Leased};
+use crate::engine::dispatch::seat::Seat;
+use crate::engine::error::{Error, Result};
+use crate::engine::operations::commands::Job;
+use crate::engine::operations::starts::{StartRequest, Started};
+use crate::engine::{Done, Engine};
 use crate::operation::command::{Command, Renew};
 use crate::operation::name::{Name, Queue};
 

@@ -6,18 +6,18 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::Engine;
-use super::batch::Grant;
-use super::error::Result;
-use super::held::News;
+use crate::engine::Engine;
+use crate::engine::dispatch::batch::Grant;
+use crate::engine::error::Result;
+use crate::engine::workers::held::News;
 use crate::operation::lease::Holder;
 
 /// Who wants leases, on what terms, and how many more it can take.
-pub(super) struct Seat {
-    pub(super) worker: String,
-    pub(super) duration: Duration,
+pub(in crate::engine) struct Seat {
+    pub(in crate::engine) worker: String,
+    pub(in crate::engine) duration: Duration,
     /// The stream that will hold the leases; a unary worker has none, and leaves once it got something.
-    pub(super) holder: Option<Holder>,
+    pub(in crate::engine) holder: Option<Holder>,
     free: AtomicI64,
     /// Wants an answer after the next look, even an empty one.
     leaving: AtomicBool,
@@ -27,37 +27,37 @@ pub(super) struct Seat {
 
 /// What its worker has not fetched yet.
 #[derive(Default)]
-pub(super) struct Inbox {
+pub(in crate::engine) struct Inbox {
     /// Leases.
-    pub(super) grants: Vec<Grant>,
+    pub(in crate::engine) grants: Vec<Grant>,
     /// News of what it holds.
-    pub(super) news: Vec<News>,
+    pub(in crate::engine) news: Vec<News>,
     /// That nothing more will come, and why.
-    pub(super) end: Option<Result<()>>,
+    pub(in crate::engine) end: Option<Result<()>>,
     closed: bool,
 }
 
 /// Room for leases that is set aside; what is left of it goes back.
-pub(super) struct Offer {
-    pub(super) seat: Arc<Seat>,
+pub(in crate::engine) struct Offer {
+    pub(in crate::engine) seat: Arc<Seat>,
     left: usize,
 }
 
 /// A seat in the line of a queue; dropped, it is given up.
-pub(super) struct Place {
+pub(in crate::engine) struct Place {
     engine: Engine,
     queue: String,
-    pub(super) seat: Arc<Seat>,
+    pub(in crate::engine) seat: Arc<Seat>,
 }
 
 impl Seat {
     /// A seat of a unary worker that takes up to `max` leases at once.
-    pub(super) fn once(worker: String, duration: Duration, max: usize) -> Self {
+    pub(in crate::engine) fn once(worker: String, duration: Duration, max: usize) -> Self {
         Self { free: AtomicI64::new(max as i64), ..Self::new(worker, duration, None) }
     }
 
     /// A seat of a stream, without room yet.
-    pub(super) fn of_stream(worker: String, duration: Duration, holder: Holder) -> Self {
+    pub(in crate::engine) fn of_stream(worker: String, duration: Duration, holder: Holder) -> Self {
         Self::new(worker, duration, Some(holder))
     }
 
@@ -74,7 +74,7 @@ impl Seat {
     }
 
     /// Makes room, or takes it back.
-    pub(super) fn add_room(&self, room: i64) {
+    pub(in crate::engine) fn add_room(&self, room: i64) {
         self.free.fetch_add(room, Ordering::AcqRel);
     }
 
@@ -84,7 +84,7 @@ impl Seat {
     }
 
     /// Sets room aside, at most `most`.
-    pub(super) fn offer(self: &Arc<Self>, most: usize) -> Option<Offer> {
+    pub(in crate::engine) fn offer(self: &Arc<Self>, most: usize) -> Option<Offer> {
         let taken = |free: i64| free.clamp(0, most as i64);
         let before = self
             .free
@@ -95,7 +95,10 @@ impl Seat {
     }
 
     /// Hands leases over, unless the worker is gone.
-    pub(super) fn give(&self, grants: Vec<Grant>) -> std::result::Result<(), Vec<Grant>> {
+    pub(in crate::engine) fn give(
+        &self,
+        grants: Vec<Grant>,
+    ) -> std::result::Result<(), Vec<Grant>> {
         let mut inbox = self.inbox();
         if inbox.closed {
             return Err(grants);
@@ -107,7 +110,7 @@ impl Seat {
     }
 
     /// Tells what changed of something that it holds.
-    pub(super) fn tell(&self, news: News) {
+    pub(in crate::engine) fn tell(&self, news: News) {
         let mut inbox = self.inbox();
         if !inbox.closed {
             inbox.news.push(news);
@@ -117,18 +120,18 @@ impl Seat {
     }
 
     /// Says that nothing more will come.
-    pub(super) fn dismiss(&self, end: Result<()>) {
+    pub(in crate::engine) fn dismiss(&self, end: Result<()>) {
         self.inbox().end = Some(end);
         self.told.notify_one();
     }
 
     /// Resolves once something may be in the inbox.
-    pub(super) async fn told(&self) {
+    pub(in crate::engine) async fn told(&self) {
         self.told.notified().await;
     }
 
     /// Resolves once there are leases or there will be none.
-    pub(super) async fn answered(&self) {
+    pub(in crate::engine) async fn answered(&self) {
         while {
             let inbox = self.inbox();
             inbox.grants.is_empty() && inbox.end.is_none()
@@ -138,32 +141,32 @@ impl Seat {
     }
 
     /// Fetches what there is.
-    pub(super) fn fetch(&self) -> Inbox {
+    pub(in crate::engine) fn fetch(&self) -> Inbox {
         std::mem::take(&mut *self.inbox())
     }
 
     /// Fetches what there is; nothing more can be handed over.
-    pub(super) fn close(&self) -> Inbox {
+    pub(in crate::engine) fn close(&self) -> Inbox {
         std::mem::replace(&mut *self.inbox(), Inbox { closed: true, ..Inbox::default() })
     }
 
     /// Whether it is to be forgotten: its worker is gone, or was told that there is nothing.
-    pub(super) fn is_over(&self) -> bool {
+    pub(in crate::engine) fn is_over(&self) -> bool {
         let inbox = self.inbox();
         inbox.closed || inbox.end.is_some()
     }
 
     /// Whether a look at the queue is worth it: a unary worker that has something is about to leave with that.
-    pub(super) fn waits(&self) -> bool {
+    pub(in crate::engine) fn waits(&self) -> bool {
         self.has_room() && (self.holder.is_some() || self.inbox().grants.is_empty())
     }
 
     /// Has the answer come after the next look, even an empty one.
-    pub(super) fn leave(&self) {
+    pub(in crate::engine) fn leave(&self) {
         self.leaving.store(true, Ordering::Release);
     }
 
-    pub(super) fn is_leaving(&self) -> bool {
+    pub(in crate::engine) fn is_leaving(&self) -> bool {
         self.leaving.load(Ordering::Acquire)
     }
 
@@ -174,12 +177,12 @@ impl Seat {
 
 impl Offer {
     /// How many leases it is for.
-    pub(super) const fn room(&self) -> usize {
+    pub(in crate::engine) const fn room(&self) -> usize {
         self.left
     }
 
     /// Hands leases over; those that the worker is no longer there for come back.
-    pub(super) fn fill(&mut self, grants: Vec<Grant>) -> Vec<Grant> {
+    pub(in crate::engine) fn fill(&mut self, grants: Vec<Grant>) -> Vec<Grant> {
         let count = grants.len().min(self.left);
         match self.seat.give(grants) {
             Ok(()) => {
@@ -198,18 +201,18 @@ impl Drop for Offer {
 }
 
 impl Place {
-    pub(super) const fn new(engine: Engine, queue: String, seat: Arc<Seat>) -> Self {
+    pub(in crate::engine) const fn new(engine: Engine, queue: String, seat: Arc<Seat>) -> Self {
         Self { engine, queue, seat }
     }
 
     /// Has the answer come after the next look, even an empty one.
-    pub(super) fn leave(&self) {
+    pub(in crate::engine) fn leave(&self) {
         self.seat.leave();
         self.engine.inner.dispatchers.wake(&self.queue);
     }
 
     /// Makes room for more leases, or takes it back.
-    pub(super) fn add_room(&self, room: i64) {
+    pub(in crate::engine) fn add_room(&self, room: i64) {
         self.seat.add_room(room);
         if room > 0 {
             self.engine.inner.dispatchers.room(&self.queue);
@@ -217,7 +220,7 @@ impl Place {
     }
 
     /// Gives the seat up, and takes what was handed over before.
-    pub(super) fn close(&self) -> Result<Vec<Grant>> {
+    pub(in crate::engine) fn close(&self) -> Result<Vec<Grant>> {
         let inbox = self.seat.close();
         match inbox.end {
             Some(Err(error)) if inbox.grants.is_empty() => Err(error),

@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
-use super::Engine;
-use super::error::{Error, Result};
-use super::transact::{Assumed, Commit, Decision, Ended, Observed, Transaction};
-use super::view::View;
 use crate::clock::Timestamp;
+use crate::engine::Engine;
+use crate::engine::error::{Error, Result};
+use crate::engine::operations::view::View;
+use crate::engine::transact::{Assumed, Commit, Decision, Ended, Observed, Transaction};
 use crate::operation::command::Command;
 use crate::operation::lease::Answer;
 use crate::operation::name::Name;
@@ -17,13 +17,13 @@ use crate::store::Key;
 
 /// One command to one operation.
 #[derive(Clone, Debug)]
-pub(super) struct Job {
-    pub(super) key: Key,
-    pub(super) command: Command,
+pub(in crate::engine) struct Job {
+    pub(in crate::engine) key: Key,
+    pub(in crate::engine) command: Command,
 }
 
 /// What came of a job; `None`: there is no such operation.
-pub(super) type Outcome = Result<Option<Done>>;
+pub(in crate::engine) type Outcome = Result<Option<Done>>;
 
 /// What a command came to.
 #[derive(Clone, Debug)]
@@ -62,12 +62,12 @@ struct Step {
 
 impl Engine {
     /// Applies a command to the operation of that name.
-    pub(super) async fn apply(&self, name: &Name, command: Command) -> Result<Done> {
+    pub(in crate::engine) async fn apply(&self, name: &Name, command: Command) -> Result<Done> {
         self.apply_to_key(self.key(name), command).await?.ok_or_else(|| Error::not_found(name))
     }
 
     /// Applies a command to the record of that key; `None` if there is none.
-    pub(super) async fn apply_to_key(&self, key: Key, command: Command) -> Outcome {
+    pub(in crate::engine) async fn apply_to_key(&self, key: Key, command: Command) -> Outcome {
         let mut batch = self.batch(key);
         batch.steps.push(Step { job: Some(0), command });
         let mut outcomes = vec![None];
@@ -76,7 +76,7 @@ impl Engine {
     }
 
     /// Applies commands, those to one operation in their order; outcomes in the order of the jobs.
-    pub(super) async fn apply_jobs(&self, jobs: Vec<Job>) -> Vec<Outcome> {
+    pub(in crate::engine) async fn apply_jobs(&self, jobs: Vec<Job>) -> Vec<Outcome> {
         let mut outcomes: Vec<Option<Outcome>> = jobs.iter().map(|_| None).collect();
         let batches = self.gather(jobs);
         self.run(batches, &mut outcomes).await;

@@ -5,14 +5,14 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 
-use super::error::{Error, Reason, Result};
-use super::random;
 use crate::clock::Timestamp;
+use crate::engine::error::{Error, Reason, Result};
+use crate::engine::random;
 use crate::limits::PAGE_TOKEN_LIFETIME;
 use crate::store::Keyspace;
 
 /// Seals a position in a list of `query`.
-pub(super) fn seal(
+pub(in crate::engine) fn seal(
     keyspace: &Keyspace,
     query: &str,
     position: &[u8],
@@ -28,7 +28,7 @@ pub(super) fn seal(
 }
 
 /// The position that a token was sealed with.
-pub(super) fn open(
+pub(in crate::engine) fn open(
     keyspace: &Keyspace,
     query: &str,
     token: &str,

@@ -19,10 +19,10 @@ pub use self::messages::{
     Call, CallKind, CallOutcome, Hello, Input, Request, Response, Signal, Welcome,
 };
 use self::session::Session;
-use super::Engine;
-use super::caller::Caller;
-use super::error::Result;
-use super::metrics::Present;
+use crate::engine::Engine;
+use crate::engine::caller::Caller;
+use crate::engine::error::Result;
+use crate::engine::metrics::Present;
 
 /// What arrives, in order.
 pub type Incoming = Pin<Box<dyn Stream<Item = Input> + Send>>;

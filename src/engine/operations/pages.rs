@@ -7,10 +7,11 @@ use crate::code::Code;
 use bytes::Bytes;
 use prost::Message;
 
-use super::caller::{Caller, Permission};
-use super::error::{Reason, Result};
-use super::view::View;
-use super::{Engine, page_token};
+use super::page_token;
+use crate::engine::Engine;
+use crate::engine::caller::{Caller, Permission};
+use crate::engine::error::{Reason, Result};
+use crate::engine::operations::view::View;
 use crate::limits::{MAX_PASSED_OVER, MAX_REPLY_BYTES};
 use crate::operation::entries::{LIST, parent_prefix};
 use crate::operation::name::ParentPattern;

@@ -3,10 +3,10 @@
 use super::Session;
 use crate::engine::Done;
 use crate::engine::caller::Permission;
-use crate::engine::commands::Job;
 use crate::engine::error::Result;
-use crate::engine::held::{News, Standing};
-use crate::engine::stream::messages::Welcome;
+use crate::engine::operations::commands::Job;
+use crate::engine::workers::held::{News, Standing};
+use crate::engine::workers::stream::messages::Welcome;
 use crate::operation::command::{Adopt, Command};
 use crate::operation::name::Name;
 

@@ -12,18 +12,18 @@ use crate::store::Key;
 
 /// Records by key, at most [`CAPACITY`].
 #[derive(Default)]
-pub(super) struct Recent {
+pub(in crate::engine) struct Recent {
     records: Mutex<HashMap<Key, Before<Record>>>,
 }
 
 impl Recent {
     /// What was written last, if that is known; it is known no more.
-    pub(super) fn take(&self, key: Key) -> Option<Before<Record>> {
+    pub(in crate::engine) fn take(&self, key: Key) -> Option<Before<Record>> {
         self.lock().remove(&key)
     }
 
     /// Keeps what a commit wrote where a worker holds the operation; not where its payloads lie beside the record.
-    pub(super) fn keep(&self, key: Key, record: &Record, stamps: Stamps) {
+    pub(in crate::engine) fn keep(&self, key: Key, record: &Record, stamps: Stamps) {
         let held = record.operation().is_some_and(|operation| operation.state.lease().is_some());
         if !held || record.must_detach() {
             return;
@@ -42,7 +42,7 @@ impl Recent {
     }
 
     /// Forgets all: the store may have gone back.
-    pub(super) fn clear(&self) {
+    pub(in crate::engine) fn clear(&self) {
         self.lock().clear();
     }
 

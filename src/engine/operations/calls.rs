@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use prost_types::Any;
 
-use super::caller::{Caller, Permission};
-use super::error::{Error, Result};
-use super::view::{View, payload};
-use super::{Done, Engine, Reason, random};
+use crate::engine::caller::{Caller, Permission};
+use crate::engine::error::{Error, Result};
+use crate::engine::operations::view::{View, payload};
+use crate::engine::{Done, Engine, Reason, random};
 use crate::limits::MAX_WAIT;
 use crate::operation::command::{Command, Delete, Pause, Resume};
 use crate::operation::lease::Answer;
@@ -132,7 +132,7 @@ impl Engine {
     }
 
     /// Reads the operation with its payloads.
-    pub(super) async fn view(&self, name: &Name) -> Result<Arc<View>> {
+    pub(in crate::engine) async fn view(&self, name: &Name) -> Result<Arc<View>> {
         let key = self.key(name);
         let partition = self.inner.store.keyspace().partition(key);
         let mut missed = None;
@@ -156,15 +156,15 @@ impl Engine {
     }
 
     /// Sleeps on the engine's clock.
-    pub(super) async fn idle_for(&self, duration: Duration) {
+    pub(in crate::engine) async fn idle_for(&self, duration: Duration) {
         self.inner.clock.sleep(duration).await;
     }
 }
 
 /// What is known by key alone gets its name.
-pub(super) fn named(name: &Name, error: Box<Error>) -> Box<Error> {
+pub(in crate::engine) fn named(name: &Name, error: Box<Error>) -> Box<Error> {
     match error.reason {
-        super::Reason::OperationNotFound => Error::not_found(name),
+        crate::engine::Reason::OperationNotFound => Error::not_found(name),
         _ => error,
     }
 }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::engine::batch::Grant;
-use crate::engine::commands::{Job, Outcome};
+use crate::engine::dispatch::batch::Grant;
 use crate::engine::error::{Error, Reason, Result};
-use crate::engine::held::Standing;
+use crate::engine::operations::commands::{Job, Outcome};
+use crate::engine::workers::held::Standing;
 use crate::engine::{Engine, Leased};
 use crate::operation::Record;
 use crate::record;

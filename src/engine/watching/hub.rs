@@ -9,26 +9,26 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, watch};
 
-use super::Engine;
-use super::error::{Error, Result};
-use super::metrics::Present;
-use super::view::View;
+use crate::engine::Engine;
+use crate::engine::error::{Error, Result};
+use crate::engine::metrics::Present;
+use crate::engine::operations::view::View;
 use crate::operation::{Record, Rejection};
 use crate::record::Note;
 use crate::store::{Event, Key, Partition, StoreError};
 
 /// What is known of an operation.
 #[derive(Clone, Debug)]
-pub(super) struct Sighting {
+pub(in crate::engine) struct Sighting {
     /// Under which generation of its partition it was read.
-    pub(super) generation: u64,
+    pub(in crate::engine) generation: u64,
     /// Its visible revision.
-    pub(super) revision: u64,
+    pub(in crate::engine) revision: u64,
     /// The state, or why there is none.
-    pub(super) state: Result<Arc<View>>,
+    pub(in crate::engine) state: Result<Arc<View>>,
 }
 
-pub(super) struct Hub {
+pub(in crate::engine) struct Hub {
     cells: Mutex<HashMap<Key, Cell>>,
     stale: Mutex<HashSet<Key>>,
     refresh: Notify,
@@ -42,16 +42,16 @@ struct Cell {
 }
 
 /// Somebody's interest in an operation.
-pub(super) struct Interest {
+pub(in crate::engine) struct Interest {
     engine: Engine,
     key: Key,
     /// The newest sighting.
-    pub(super) newest: watch::Receiver<Option<Sighting>>,
+    pub(in crate::engine) newest: watch::Receiver<Option<Sighting>>,
     _counted: Present,
 }
 
 impl Hub {
-    pub(super) fn new(partitions: u16) -> Self {
+    pub(in crate::engine) fn new(partitions: u16) -> Self {
         Self {
             cells: Mutex::default(),
             stale: Mutex::default(),
@@ -61,16 +61,22 @@ impl Hub {
     }
 
     /// The generation that a read or commit begun now belongs to.
-    pub(super) fn generation(&self, partition: Partition) -> u64 {
+    pub(in crate::engine) fn generation(&self, partition: Partition) -> u64 {
         self.generations[usize::from(partition.0)].load(Ordering::Acquire)
     }
 
-    pub(super) fn is_watched(&self, key: Key) -> bool {
+    pub(in crate::engine) fn is_watched(&self, key: Key) -> bool {
         self.cells().contains_key(&key)
     }
 
     /// Takes in what somebody read or wrote; older news is dropped.
-    pub(super) fn offer(&self, key: Key, generation: u64, revision: u64, state: Result<Arc<View>>) {
+    pub(in crate::engine) fn offer(
+        &self,
+        key: Key,
+        generation: u64,
+        revision: u64,
+        state: Result<Arc<View>>,
+    ) {
         let cells = self.cells();
         let Some(cell) = cells.get(&key) else { return };
         let newest = cell.newest.clone();
@@ -90,7 +96,7 @@ impl Hub {
     }
 
     /// Has an operation read again, once, for everybody.
-    pub(super) fn refresh(&self, key: Key) {
+    pub(in crate::engine) fn refresh(&self, key: Key) {
         lock(&self.stale).insert(key);
         self.refresh.notify_one();
     }
@@ -108,7 +114,7 @@ impl Hub {
 
 impl Engine {
     /// Follows an operation from now on; its state now is read and offered.
-    pub(super) async fn follow(&self, key: Key) -> Result<Interest> {
+    pub(in crate::engine) async fn follow(&self, key: Key) -> Result<Interest> {
         let newest = {
             let mut cells = self.inner.hub.cells();
             let cell = cells
@@ -135,13 +141,16 @@ impl Engine {
                 // Older than whatever may be started under that name.
                 Ok(None) => (
                     0,
-                    Err(Error::new(super::Reason::OperationNotFound, "there is no such operation")),
+                    Err(Error::new(
+                        crate::engine::Reason::OperationNotFound,
+                        "there is no such operation",
+                    )),
                 ),
                 // Told to those who follow it, and to nobody else.
                 Err(damage) => (damage.revision, Err(Error::unreadable())),
                 Ok(Some(before)) => match self.see(*key, before.record).await? {
                     // Trouble passes, and what is offered stays until the operation changes.
-                    Err(trouble) if trouble.reason == super::Reason::StoreUnavailable => {
+                    Err(trouble) if trouble.reason == crate::engine::Reason::StoreUnavailable => {
                         self.inner.hub.refresh(*key);
                         continue;
                     }
@@ -176,7 +185,7 @@ impl Engine {
     }
 
     /// Runs the hub: hints in, re-reads out.
-    pub(super) fn follow_feed(&self) {
+    pub(in crate::engine) fn follow_feed(&self) {
         let mut feed = self.inner.store.feed();
         let engine = self.clone();
         self.inner.tasks.spawn("feed", async move {

@@ -6,13 +6,13 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
-use super::Engine;
-use super::caller::{Caller, Permission};
-use super::calls::named;
-use super::error::{Error, Reason, Result};
-use super::hub::{Interest, Sighting};
-use super::view::View;
 use crate::clock::Timestamp;
+use crate::engine::Engine;
+use crate::engine::caller::{Caller, Permission};
+use crate::engine::error::{Error, Reason, Result};
+use crate::engine::operations::calls::named;
+use crate::engine::operations::view::View;
+use crate::engine::watching::hub::{Interest, Sighting};
 use crate::operation::name::Name;
 
 /// What a watcher wants.

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use super::messages::Signal;
 use crate::clock::Timestamp;
-use crate::engine::commands::Job;
+use crate::engine::Engine;
+use crate::engine::dispatch::batch::Grant;
+use crate::engine::dispatch::seat::Place;
 use crate::engine::error::Reason;
-use crate::engine::held::Standing;
-use crate::engine::seat::Place;
-use crate::engine::{Engine, batch::Grant};
+use crate::engine::operations::commands::Job;
+use crate::engine::workers::held::Standing;
 use crate::operation::Operation;
 use crate::operation::command::{Command, Disown, Proof, Release};
 use crate::operation::entries::DueClass;

@@ -21,21 +21,21 @@ pub struct View {
 
 impl View {
     /// The view of an operation whose payloads are all here.
-    pub(super) fn of_inline(operation: &Operation) -> Option<Arc<Self>> {
+    pub(in crate::engine) fn of_inline(operation: &Operation) -> Option<Arc<Self>> {
         (missing(operation).is_empty()).then(|| {
             Arc::new(Self { published: operation.published(), operation: operation.clone() })
         })
     }
 
     /// The same of an operation that is of no more use without its view.
-    pub(super) fn inline(operation: Operation) -> Option<Arc<Self>> {
+    pub(in crate::engine) fn inline(operation: Operation) -> Option<Arc<Self>> {
         missing(&operation)
             .is_empty()
             .then(|| Arc::new(Self { published: operation.published(), operation }))
     }
 
     /// The view of an operation, its detached payloads loaded; `None` if the record has changed since it was read.
-    pub(super) async fn load(
+    pub(in crate::engine) async fn load(
         store: &dyn Store,
         key: Key,
         operation: Operation,
@@ -58,7 +58,7 @@ impl View {
 }
 
 /// Any payload of an operation, loaded if need be; the outer `None` if the record has changed since it was read.
-pub(super) async fn payload(
+pub(in crate::engine) async fn payload(
     store: &dyn Store,
     key: Key,
     slot: Slot,

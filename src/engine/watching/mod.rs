@@ -1,0 +1,4 @@
+//! Waiting for operations and watching them.
+
+pub(in crate::engine) mod hub;
+pub(in crate::engine) mod watch;
