@@ -226,7 +226,8 @@ impl Cast {
         }
         let mut helper = Actor::new(&self.stage, "helper");
         let mut open = self.stage.names().clone();
-        let end = self.clock.elapsed() + ENDING;
+        // Each is asked about one by one.
+        let end = self.clock.elapsed() + ENDING + LOOK * open.len() as u32;
         while !open.is_empty() && self.clock.elapsed() < end {
             open = help(&mut helper, open).await;
             helper.pause(300).await;
@@ -332,4 +333,5 @@ const LAST_LOOK: &str = "last-look";
 const SECONDS: u64 = 20;
 const WINDING_DOWN: Duration = Duration::from_secs(40);
 const ENDING: Duration = Duration::from_mins(1);
+const LOOK: Duration = Duration::from_millis(20);
 const SHOWN: usize = 5;
