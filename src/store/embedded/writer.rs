@@ -84,6 +84,13 @@ pub(super) struct Broken {
     unknown: bool,
 }
 
+impl Broken {
+    /// Whether opening the database anew was not tried yet.
+    const fn is_new(&self) -> bool {
+        self.next.is_zero()
+    }
+}
+
 impl Writer {
     /// Starts the thread. It ends when all senders of jobs are gone and their jobs done.
     pub(super) fn start(self, jobs: mpsc::Receiver<Job>) -> io::Result<JoinHandle<()>> {
@@ -102,7 +109,12 @@ impl Writer {
     /// Commits a group if it can be done, after it has put right what can be put right.
     fn serve(&mut self, group: &[Job]) -> Result<Vec<Outcome>, StoreError> {
         self.time.busy();
-        let result = self.ready(group).and_then(|()| self.guarded(group));
+        let mut result = self.ready(group).and_then(|()| self.guarded(group));
+        let asks_only = group.iter().all(|job| job.sets.is_empty());
+        if result.is_err() && asks_only && self.broken.as_ref().is_some_and(Broken::is_new) {
+            // The database failed by itself some time ago, and this call is the first to notice.
+            result = self.mend().and_then(|()| self.guarded(group));
+        }
         self.time.done();
         match &result {
             Ok(_) => {
