@@ -17,10 +17,10 @@ pub(super) struct BenchArgs {
     /// How to print the results
     #[arg(long, value_enum, default_value = "text")]
     output: Output,
-    /// Processes of this machine whose CPU time is told per operation: the server's, Redis's
+    /// Processes on this machine (the server, Redis) to report CPU time per operation for
     #[arg(long = "pid", value_name = "PID", num_args = 1..)]
     pids: Vec<u32>,
-    /// How long each measurement of a rate counts
+    /// How long each rate is measured
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
     /// Measure only these
@@ -38,7 +38,7 @@ pub(super) struct BenchArgs {
     /// Watchers of one operation
     #[arg(long, value_name = "N", default_value_t = 1_000)]
     watchers: usize,
-    /// Threads of this client; as many as there are cores where none is named
+    /// Threads of this client; by default one per core
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
     /// Serve an echo to compare a server with

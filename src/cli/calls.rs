@@ -60,7 +60,7 @@ pub(super) struct FollowArgs {
     /// Full names of the operations
     #[arg(required = true)]
     names: Vec<String>,
-    /// Give up after so long, such as 90s or 1h
+    /// Give up after this long, such as 90s or 1h
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     timeout: Option<Duration>,
 }
@@ -70,14 +70,14 @@ pub(super) struct FollowArgs {
 pub(super) struct ListArgs {
     #[command(flatten)]
     connection: Connection,
-    /// Of this parent only, such as projects/P or projects/-, where `-` stands for every id; operations is the root.
-    /// Without it, of all
+    /// List only the operations of this parent, such as projects/P, projects/- (`-` stands for every id) or operations
+    /// (the root). By default operations of all parents are listed
     #[arg(long, default_value = EVERY_PARENT, hide_default_value = true, value_name = "PARENT")]
     parent: String,
-    /// How many
+    /// Operations in one page, at most
     #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "NUMBER")]
     page_size: i32,
-    /// Where the last page ended
+    /// The token that the previous page ended with
     #[arg(long, default_value = "", hide_default_value = true, value_name = "TOKEN")]
     page_token: String,
 }

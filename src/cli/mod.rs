@@ -42,7 +42,7 @@ enum Command {
     Serve(ServeArgs),
     /// Serve operations with a sample worker, to try things out
     Dev(DevArgs),
-    /// Measure a server that runs
+    /// Measure a running server
     Bench(bench::BenchArgs),
     /// Work on a queue: run a program for each operation
     Work(work::WorkArgs),
@@ -61,19 +61,19 @@ enum Command {
     Get(calls::NameArgs),
     /// List operations, newest first within their parent
     List(calls::ListArgs),
-    /// Wait for operations to end, and print what came of them
+    /// Wait until operations are done, and print their results
     Wait(calls::FollowArgs),
-    /// Watch operations to their end
+    /// Show the progress of operations until they are done
     Watch(calls::FollowArgs),
-    /// Ask for operations to stop
+    /// Ask workers to stop operations
     Cancel(steer::NamesArgs),
-    /// Remove operations from view; what runs is not stopped
+    /// Delete operations; a worker that runs one is not stopped
     Delete(steer::NamesArgs),
-    /// Park operations until they are resumed
+    /// Pause operations until they are resumed
     Pause(steer::PauseArgs),
-    /// Let parked operations go on, with input if they asked for some
+    /// Resume paused operations, with input if their worker asked for it
     Resume(steer::ResumeArgs),
-    /// Show everything that the server knows of an operation
+    /// Show all that the server knows about an operation
     Record(calls::NameArgs),
     /// Write the interface definitions, to make stubs from
     Proto(proto::ProtoArgs),

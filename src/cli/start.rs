@@ -21,16 +21,16 @@ pub(super) struct StartArgs {
     /// The queue where workers find it
     #[arg(long, default_value = "default", value_name = "QUEUE")]
     queue: String,
-    /// What it lies below, such as projects/P
+    /// Parent resource, such as projects/P
     #[arg(long, default_value = "", hide_default_value = true, value_name = "PARENT")]
     parent: String,
-    /// Its id; the server makes one where there is none
+    /// Id of the operation; the server makes one if this is not given
     #[arg(long, default_value = "", hide_default_value = true, value_name = "ID")]
     operation_id: String,
-    /// What to do, for the worker to dispatch on
+    /// Method, which tells the worker what to do
     #[arg(long, default_value = "", hide_default_value = true, value_name = "METHOD")]
     method: String,
-    /// What to do it with: JSON, @FILE, or - for standard input. An object is a Struct unless it has an "@type"
+    /// Request for the worker: JSON, @FILE, or - for standard input. An object is a Struct unless it has an "@type"
     #[arg(long, value_name = "JSON")]
     request: Option<String>,
     /// Full name of the metadata's type
@@ -45,40 +45,40 @@ pub(super) struct StartArgs {
     /// The same request id starts the operation only once
     #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
     request_id: String,
-    /// How long it is kept once it is done, such as 12h or 30d; at least an hour
+    /// How long the operation is kept after it is done, such as 12h or 30d; at least an hour
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     ttl: Option<Duration>,
-    /// From -100 to 100, higher first
+    /// From -100 to 100; operations with a higher priority come first
     #[arg(long, default_value_t = 0, allow_negative_numbers = true, value_name = "NUMBER")]
     priority: i32,
-    /// Not before this time (RFC 3339)
+    /// Do not run before this time (RFC 3339)
     #[arg(long, value_name = "TIME", value_parser = time)]
     schedule_time: Option<prost_types::Timestamp>,
-    /// Done by this time (RFC 3339), or failed
+    /// Fail the operation if it is not done by this time (RFC 3339)
     #[arg(long, value_name = "TIME", value_parser = time)]
     deadline_time: Option<prost_types::Timestamp>,
     /// How long one attempt may take
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     attempt_timeout: Option<Duration>,
-    /// How long it may wait for its first worker
+    /// How long the operation may wait for its first worker
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     queue_timeout: Option<Duration>,
-    /// How long its worker may take to stop after a cancel
+    /// How long the worker may take to stop after a cancel
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     cancel_grace: Option<Duration>,
-    /// Attempts at most
+    /// Maximum number of attempts
     #[arg(long, value_name = "NUMBER")]
     max_attempts: Option<i32>,
-    /// The resource that it works on
+    /// Name of the resource that the operation works on
     #[arg(long, default_value = "", hide_default_value = true, value_name = "NAME")]
     target: String,
-    /// Only check it
+    /// Check the request without starting the operation
     #[arg(long)]
     validate_only: bool,
-    /// Wait for its end
+    /// Wait until the operation is done
     #[arg(long, conflicts_with = "watch")]
     wait: bool,
-    /// Watch it to its end
+    /// Show progress until the operation is done
     #[arg(long)]
     watch: bool,
 }

@@ -28,10 +28,10 @@ pub(super) struct NamesArgs {
 pub(super) struct PauseArgs {
     #[command(flatten)]
     targets: NamesArgs,
-    /// For people
+    /// Why it is paused, shown to people
     #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
     reason: String,
-    /// Only if this is still its etag
+    /// Only if the operation still has this etag
     #[arg(long, default_value = "", hide_default_value = true, value_name = "ETAG")]
     etag: String,
 }
@@ -41,10 +41,10 @@ pub(super) struct PauseArgs {
 pub(super) struct ResumeArgs {
     #[command(flatten)]
     targets: NamesArgs,
-    /// For the worker that asked: JSON, @FILE, or - for standard input
+    /// Input for a worker that asked for it: JSON, @FILE, or - for standard input
     #[arg(long, value_name = "JSON")]
     input: Option<String>,
-    /// Only if this is still its etag
+    /// Only if the operation still has this etag
     #[arg(long, default_value = "", hide_default_value = true, value_name = "ETAG")]
     etag: String,
 }

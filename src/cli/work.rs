@@ -22,13 +22,13 @@ pub(super) struct WorkArgs {
     /// The queue to work on
     #[arg(long, default_value = "default", value_name = "QUEUE")]
     queue: String,
-    /// What this worker calls itself
+    /// Name of this worker, shown to people
     #[arg(long, value_name = "NAME")]
     worker: Option<String>,
-    /// Operations at the same time, up to 10,000
+    /// How many programs run at the same time, up to 10,000
     #[arg(long, default_value_t = 1, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=10_000))]
     concurrency: u16,
-    /// How long a lease lasts without a word from this worker; brought into 1 s to 24 h
+    /// How long a lease lasts after this worker was last heard; values beyond 1 s to 24 h are clamped
     #[arg(long, default_value = "30s", value_name = "DURATION", value_parser = humantime::parse_duration)]
     lease_duration: Duration,
     /// How long after SIGTERM a cancelled program is killed

@@ -32,7 +32,7 @@ AT_ONCE_SECONDS = 2.0
 # How long leases outlive their stream, and what it may take beyond that to lease them anew.
 GRACE_SECONDS, REDELIVERY_SECONDS = 3.0, 1.0
 # Less than the server waits for workers that go on.
-DRAIN_SECONDS = 8.0
+DRAIN_SECONDS = 6.0
 FROZEN_SECONDS = 1.0
 # A worker's share of what may be under way, many times over.
 MANY, MANY_SECONDS = 2_000, 120.0
