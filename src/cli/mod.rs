@@ -65,7 +65,7 @@ enum Command {
     Wait(calls::FollowArgs),
     /// Show the progress of operations until they are done
     Watch(calls::FollowArgs),
-    /// Ask workers to stop operations
+    /// Cancel operations; a worker that runs one is asked to stop
     Cancel(steer::NamesArgs),
     /// Delete operations; a worker that runs one is not stopped
     Delete(steer::NamesArgs),
