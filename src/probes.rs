@@ -16,6 +16,8 @@ use tower::{Layer, Service};
 pub trait Probed: Send + Sync + 'static {
     /// Why it cannot do its work now, if so.
     fn unready(&self) -> Option<String>;
+    /// What operators must know though it can.
+    fn remark(&self) -> Option<String>;
     /// What it has counted, in the text format of OpenMetrics; `None` before there is anything to count.
     fn metrics(&self) -> Option<String>;
 }
@@ -58,7 +60,12 @@ impl Probes {
 
     fn readiness(&self) -> Response<Body> {
         match self.0.unready() {
-            None => plain(StatusCode::OK, "ok\n"),
+            None => plain(
+                StatusCode::OK,
+                self.0
+                    .remark()
+                    .map_or_else(|| "ok\n".to_owned(), |remark| format!("ok\n{remark}\n")),
+            ),
             Some(why) => plain(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
         }
     }

@@ -194,6 +194,10 @@ impl Probed for Server {
         self.health.unready()
     }
 
+    fn remark(&self) -> Option<String> {
+        self.engine.store().remark()
+    }
+
     fn metrics(&self) -> Option<String> {
         Some(self.engine.metrics())
     }

@@ -97,6 +97,10 @@ impl Store for Metered {
         self.noting(self.store.ping().await)
     }
 
+    fn remark(&self) -> Option<String> {
+        self.store.remark()
+    }
+
     async fn close(&self) {
         self.store.close().await;
     }

@@ -32,6 +32,10 @@ impl Probed for Waiting {
         Some("waiting for the store".to_owned())
     }
 
+    fn remark(&self) -> Option<String> {
+        None
+    }
+
     fn metrics(&self) -> Option<String> {
         None
     }

@@ -253,6 +253,10 @@ impl Store for Faulty {
         self.inner.ping().await
     }
 
+    fn remark(&self) -> Option<String> {
+        self.inner.remark()
+    }
+
     async fn close(&self) {
         self.inner.close().await;
     }

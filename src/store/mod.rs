@@ -9,6 +9,7 @@
 //! - what `commit` acknowledged is what every later `get` and `scan` sees;
 //! - a hint follows the commit that it is about; a lost one is noticed as a gap within a second.
 
+mod clocks;
 #[cfg(test)]
 pub(crate) mod conformance;
 #[cfg(test)]
@@ -119,6 +120,11 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// The text says what is in the way and what to do: `/readyz`, the log and operators see it as it is.
     async fn ping(&self) -> Result<(), StoreError>;
+
+    /// What is odd while all works, and what to do about it; a line that `/readyz` shows as the log did.
+    fn remark(&self) -> Option<String> {
+        None
+    }
 
     /// Ends background work and makes everything acknowledged durable. Calls after this fail.
     async fn close(&self);

@@ -15,6 +15,7 @@ scenarios! {
     metrics_tell_how_operations_and_leases_begin_and_end,
     metrics_tell_of_streams_watchers_and_the_store,
     a_server_lives_while_it_is_not_ready,
+    a_wall_clock_that_was_stepped_is_remarked_upon_until_it_is_right,
     probes_are_answered_by_every_core,
     whatever_is_no_probe_is_left_to_grpc,
 }
@@ -183,6 +184,31 @@ async fn a_server_lives_while_it_is_not_ready(world: &World) {
     ready(503, "draining\n").await;
     assert_eq!(ask(world.address, "GET", "/metrics").await.status, 200);
 }
+
+async fn a_wall_clock_that_was_stepped_is_remarked_upon_until_it_is_right(world: &World) {
+    let ready = async |remark: bool| {
+        let seen = async {
+            loop {
+                let answer = ask(world.address, "GET", "/readyz").await;
+                if answer.status == 200 && (answer.body != "ok\n") == remark {
+                    return answer.body;
+                }
+            }
+        };
+        world.passing("readiness", seen).await
+    };
+    world.started("q").await;
+    ready(false).await;
+    world.clock.step_back(DAY);
+    let said = ready(true).await;
+    let lines: Vec<&str> = said.lines().collect();
+    assert!(lines.len() == 2 && lines[0] == "ok" && lines[1].contains("clock"), "{said}");
+    assert!(lines[1].contains("right") && lines[1].contains("restart"), "{said}");
+    world.clock.step_back(Duration::ZERO);
+    ready(false).await;
+}
+
+const DAY: Duration = Duration::from_hours(24);
 
 async fn probes_are_answered_by_every_core(world: &World) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");

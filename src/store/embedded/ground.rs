@@ -12,6 +12,8 @@ use std::{io, iter};
 use rustix::fs::{Access, access, statvfs};
 use tracing::{info, warn};
 
+use super::tables;
+
 /// The directory as it was when it was opened.
 #[derive(Debug)]
 pub(super) struct Ground {
@@ -40,7 +42,7 @@ impl Ground {
         Ok(Self {
             directory: directory.to_owned(),
             files: files.collect::<io::Result<_>>()?,
-            room: Room { reserve, short: AtomicBool::new(false) },
+            room: Room::new(reserve),
         })
     }
 
@@ -102,11 +104,18 @@ impl Ground {
 }
 
 impl Room {
+    /// The reserve lies above what the database needs itself: below that nothing at all is committed.
+    const fn new(reserve: u64) -> Self {
+        let reserve = if reserve == 0 { 0 } else { reserve.saturating_add(LAST) };
+        Self { reserve, short: AtomicBool::new(false) }
+    }
+
     /// Says when the reserve is reached, and when there is room again.
     fn look(&self, directory: &Path, free: u64) {
         let before = self.short.load(Ordering::Acquire);
         // A bit more than the reserve must be free again, so that it does not go to and fro.
-        let enough = if before { self.reserve + self.reserve / 8 } else { self.reserve };
+        let enough =
+            if before { self.reserve.saturating_add(self.reserve / 8) } else { self.reserve };
         let short = free < enough;
         if short == before {
             return;
@@ -115,7 +124,7 @@ impl Room {
         let (free, reserve) = (free >> 20, self.reserve >> 20);
         if short {
             warn!(
-                directory = %directory.display(), free_mib = free, reserve_mib = reserve,
+                directory = %directory.display(), free_mib = free, needed_mib = reserve,
                 "the disk is nearly full: starts are refused, so that what was started can be completed; free some room, or lower embedded.reserve_mib"
             );
         } else {
@@ -128,5 +137,30 @@ fn identity(path: &Path) -> io::Result<Identity> {
     fs::metadata(path).map(|file| (file.dev(), file.ino()))
 }
 
-/// What is left to the database when nothing is committed any more: a sorted file and its parts.
-const LAST: u64 = 16 << 20;
+/// What is left to the database when nothing is committed any more: the largest sorted file that it may be about to write, and
+/// half of it for what it merges. One that it cannot end stays as it is, and takes the last room of the disk.
+const LAST: u64 = tables::LARGEST_MEMTABLE + tables::LARGEST_MEMTABLE / 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn starts_are_refused_before_the_database_has_no_room_to_write_a_sorted_file() {
+        let (room, nowhere) = (Room::new(8 << 20), Path::new("nowhere"));
+        let short = |free: u64| {
+            room.look(nowhere, free);
+            room.short.load(Ordering::Acquire)
+        };
+        assert!(!short(64 << 20));
+        assert!(
+            short(50 << 20),
+            "commits go on to 48 MiB, and a memtable of 32 MiB can be written"
+        );
+        assert!(short(60 << 20), "not to and fro");
+        assert!(!short(70 << 20));
+        let none = Room::new(0);
+        none.look(nowhere, 0);
+        assert!(!none.short.load(Ordering::Acquire));
+    }
+}

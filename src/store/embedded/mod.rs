@@ -291,6 +291,10 @@ impl Store for EmbeddedStore {
         self.submit(Vec::new(), PATIENCE / 2).await.map(|_| ())
     }
 
+    fn remark(&self) -> Option<String> {
+        self.time.remark()
+    }
+
     async fn close(&self) {
         let writer = self.take_writer();
         // The writer lets go of the database at its end, which waits for fjall's threads.

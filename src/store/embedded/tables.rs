@@ -34,7 +34,7 @@ impl Table {
     /// Memory that it may fill before it goes to a sorted file.
     const fn memtable_bytes(self) -> u64 {
         match self {
-            Self::Records | Self::Bodies | Self::Index => 32 << 20,
+            Self::Records | Self::Bodies | Self::Index => LARGEST_MEMTABLE,
             Self::Counters => 8 << 20,
         }
     }
@@ -308,6 +308,8 @@ pub(super) fn split_index_key(key: &[u8]) -> Option<(&str, &[u8])> {
 const PROGRESS_KEY: &[u8] = &[0];
 const ROOT_KEY: &[u8] = b"root";
 const STAMP_BYTES: usize = 24;
+/// What one table fills before it goes to a sorted file as large.
+pub(super) const LARGEST_MEMTABLE: u64 = 32 << 20;
 /// Blocks of sorted files that stay in memory, beside what the operating system caches.
 const CACHE_BYTES: u64 = 64 << 20;
 /// What an open after a crash has to replay at most.

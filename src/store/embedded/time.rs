@@ -4,10 +4,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::Options;
 use crate::clock::{Clock, Timestamp};
+use crate::store::clocks;
 
 /// The clock of an embedded store.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ struct State {
     since: Timestamp,
     /// How far the wall clock was ahead of the store's time at the last look, in microseconds.
     ahead: i64,
+    /// What is odd about the wall clock, and what to do about it.
+    remark: Option<String>,
     /// How long the machine had slept at the last look.
     slept: Duration,
     /// When the disk was given what it is busy with.
@@ -39,12 +42,13 @@ impl StoreTime {
         let last = Timestamp::from_micros(last_revision);
         // Revisions may run ahead of the clock by as many microseconds as there were commits in one of them.
         let now = if last.since(wall) > TOLERATED { last } else { wall };
-        if let Some(remark) = remark(wall, last) {
+        let remark = oddity(wall, last);
+        if let Some(remark) = &remark {
             warn!("{remark}");
         }
         let origin = (now, clock.elapsed() + slept);
-        let state =
-            State { origin, since: now.max(last), ahead: difference(wall, now), slept, busy: None };
+        let (since, ahead) = (now.max(last), difference(wall, now));
+        let state = State { origin, since, ahead, remark, slept, busy: None };
         let last_revision = AtomicU64::new(last_revision);
         Self { clock, stopwatch, last_revision, state: Mutex::new(state) }
     }
@@ -61,6 +65,13 @@ impl StoreTime {
         let elapsed = self.stopwatch.elapsed();
         let waits = state.busy.is_some_and(|busy| elapsed.saturating_sub(busy) > TOLERATED);
         (!waits).then_some(state.since)
+    }
+
+    /// What is odd about the wall clock, as the log said it.
+    pub(super) fn remark(&self) -> Option<String> {
+        let mut state = self.lock();
+        self.observe(&mut state);
+        state.remark.clone()
     }
 
     /// Notes the last revision that is on disk.
@@ -97,14 +108,7 @@ impl StoreTime {
         let last = Timestamp::from_micros(self.last_revision.load(Ordering::Acquire));
         let now = (origin + passed).max(last);
         let ahead = difference(wall, origin + passed);
-        // Compared with the last look, not with the first: a clock that is slewed must not add up to a step.
-        if ahead.abs_diff(state.ahead) > TOLERATED.as_micros() as u64 {
-            warn!(
-                store = %now, wall = %wall,
-                "the wall clock was stepped; time goes on here as if it had not been: once the wall clock is right, restart the server to take it over"
-            );
-        }
-        state.ahead = ahead;
+        state.compare(wall, now, ahead);
         if slept.saturating_sub(state.slept) > TOLERATED {
             state.since = now;
             warn!(slept = ?slept.saturating_sub(state.slept), "the machine slept; nothing expires for a while");
@@ -118,22 +122,36 @@ impl StoreTime {
     }
 }
 
+impl State {
+    /// Notes how far the wall clock is ahead of the store's time.
+    fn compare(&mut self, wall: Timestamp, now: Timestamp, ahead: i64) {
+        let differs = |ahead: i64| ahead.unsigned_abs() > TOLERATED.as_micros() as u64;
+        let differed = differs(self.ahead);
+        // Compared with the last look, not with the first: a clock that is slewed must not add up to a step.
+        let stepped = differs(ahead.saturating_sub(self.ahead));
+        self.ahead = ahead;
+        if differed && !differs(ahead) && self.remark.take().is_some() {
+            info!("the wall clock agrees with the store's time again");
+        } else if stepped {
+            let remark = format!(
+                "the wall clock was stepped to {wall}, where by the time that has passed it is {now}; time goes on here as if it had not been: once the wall clock is right, restart the server to take it over"
+            );
+            warn!("{remark}");
+            self.remark = Some(remark);
+        }
+    }
+}
+
 /// What is odd about the wall clock at a start, and what to do about it.
-fn remark(wall: Timestamp, last: Timestamp) -> Option<String> {
-    let rounded = |duration: Duration| {
-        humantime::format_duration(Duration::from_secs(duration.as_secs())).to_string()
-    };
-    let (behind, ahead) = (last.since(wall), wall.since(last));
-    if behind > TOLERATED {
+fn oddity(wall: Timestamp, last: Timestamp) -> Option<String> {
+    if let Some(behind) = clocks::behind(CLOCK, wall, last) {
         return Some(format!(
-            "the wall clock says {wall}, which is {} before the last commit ({last}); time goes on from the last commit, and what callers see is that far ahead of the wall clock: set the clock right and restart the server",
-            rounded(behind)
+            "{behind}; time goes on from the last commit, and what callers see is that far ahead of the wall clock: set the clock right and restart the server"
         ));
     }
-    (last > Timestamp::EPOCH && ahead > LONG_AWAY).then(|| {
+    clocks::far_ahead(CLOCK, wall, last).map(|ahead| {
         format!(
-            "the wall clock says {wall}, which is {} after the last commit ({last}); if it is wrong, stop the server at once and set it right: what has expired by this clock is deleted",
-            rounded(ahead)
+            "{ahead}; if it is wrong, stop the server at once and set it right: what has expired by this clock is deleted"
         )
     })
 }
@@ -145,8 +163,7 @@ const fn difference(time: Timestamp, other: Timestamp) -> i64 {
 
 /// A longer wait must not expire leases that nothing could have renewed, and a larger difference of clocks is a step.
 const TOLERATED: Duration = Duration::from_secs(1);
-/// A store that was left alone for longer is more likely one whose machine has a wrong clock.
-const LONG_AWAY: Duration = Duration::from_hours(24 * 30);
+const CLOCK: &str = "the wall clock";
 
 #[cfg(test)]
 mod tests {
@@ -158,12 +175,12 @@ mod tests {
 
     #[test]
     fn a_clock_far_from_what_is_stored_is_remarked_upon_with_what_to_do() {
-        assert_eq!(remark(START, Timestamp::EPOCH), None, "a new store");
-        assert_eq!(remark(START, START), None);
-        assert_eq!(remark(START + DAY, START), None, "stopped for a day");
-        let behind = remark(START, START + DAY).expect("behind");
+        assert_eq!(oddity(START, Timestamp::EPOCH), None, "a new store");
+        assert_eq!(oddity(START, START), None);
+        assert_eq!(oddity(START + DAY, START), None, "stopped for a day");
+        let behind = oddity(START, START + DAY).expect("behind");
         assert!(behind.contains("1day before") && behind.contains("restart"), "{behind}");
-        let ahead = remark(START + DAY * 400, START).expect("ahead");
+        let ahead = oddity(START + DAY * 400, START).expect("ahead");
         assert!(ahead.contains("after the last commit") && ahead.contains("stop"), "{ahead}");
     }
 

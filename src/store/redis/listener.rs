@@ -77,6 +77,8 @@ impl Subscription {
         if lost > 0 {
             tracing::error!(partitions = lost, "{}", shared.foreign());
         }
+        let last = metas.iter().flatten().map(|meta| meta.revision).max().unwrap_or_default();
+        shared.time.compare(Timestamp::from_micros(last));
         shared.hints.compare(&before, &metas);
         shared.hints.follow(replication);
         Ok(())

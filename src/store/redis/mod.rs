@@ -283,6 +283,10 @@ impl Store for RedisStore {
         self.open_shared()?.ping().await
     }
 
+    fn remark(&self) -> Option<String> {
+        self.shared.time.remark()
+    }
+
     async fn close(&self) {
         self.stop.cancel();
         self.tasks.wait().await;

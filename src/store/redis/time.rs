@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
-use crate::store::Partition;
+use crate::store::{Partition, clocks};
 
 /// Whose clock is the store's time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,6 +29,16 @@ pub(super) struct Timekeeper {
 struct State {
     reading: Option<Reading>,
     since: Vec<Option<Timestamp>>,
+    /// Whether the clock was compared with what is stored, and what was odd about it.
+    compared: bool,
+    remark: Option<Remark>,
+}
+
+/// What is odd about the store's clock, and what to do about it.
+#[derive(Debug)]
+struct Remark {
+    text: String,
+    passes: bool,
 }
 
 /// A reading: what the server's clock showed at some moment between sending and receipt.
@@ -54,7 +64,7 @@ impl Timekeeper {
         place: &str,
         partitions: u16,
     ) -> Self {
-        let state = State { reading: None, since: vec![None; usize::from(partitions)] };
+        let state = State { since: vec![None; usize::from(partitions)], ..State::default() };
         Self { clock, source, place: place.to_owned(), state: Mutex::new(state) }
     }
 
@@ -110,6 +120,29 @@ impl Timekeeper {
         }
     }
 
+    /// What is odd about the store's clock, as the log said it.
+    pub(super) fn remark(&self) -> Option<String> {
+        self.lock().remark.as_ref().map(|remark| remark.text.clone())
+    }
+
+    /// Takes in when the last commit was, as the metas say.
+    pub(super) fn compare(&self, last: Timestamp) {
+        let mut state = self.lock();
+        let now = self.reckon(&state);
+        let clock = format!("the clock of {}", self.place);
+        let first = !std::mem::replace(&mut state.compared, true);
+        if let Some(behind) = clocks::behind(&clock, now, last) {
+            if state.remark.as_ref().is_some_and(|remark| remark.passes) {
+                return;
+            }
+            state.note(true, format!("{behind}; what is stored comes due that much too late: set that clock right, which needs no restart here"));
+        } else if let Some(ahead) = clocks::far_ahead(&clock, now, last).filter(|_| first) {
+            state.note(false, format!("{ahead}; if it is wrong, stop longhaul at once and set it right: what has expired by this clock is deleted"));
+        } else if state.remark.take_if(|remark| remark.passes).is_some() {
+            tracing::info!(store = %self.place, "the store's clock agrees with what is stored again");
+        }
+    }
+
     /// The partition answers. Returns whether it was away.
     pub(super) fn answered(&self, partition: Partition) -> bool {
         self.answered_all(&[partition])
@@ -157,6 +190,13 @@ impl Timekeeper {
     }
 }
 
+impl State {
+    fn note(&mut self, passes: bool, text: String) {
+        tracing::warn!("{text}");
+        self.remark = Some(Remark { text, passes });
+    }
+}
+
 /// A clock that is off by more has stepped; a reading older than this is replaced by any newer one.
 const TOLERANCE: Duration = Duration::from_secs(1);
 
@@ -166,6 +206,7 @@ mod tests {
     use crate::clock::ManualClock;
 
     const ONLY: Partition = Partition(0);
+    const DAY: Duration = Duration::from_hours(24);
 
     fn timekeeper(clock: &Arc<ManualClock>) -> Timekeeper {
         Timekeeper::new(clock.clone(), StoreTime::Server, "redis", 1)
@@ -193,6 +234,32 @@ mod tests {
         clock.advance(Duration::from_millis(50));
         time.observe(server + Duration::from_millis(6_610), Duration::from_millis(6_600));
         assert_eq!(time.now(), server + Duration::from_millis(6_650));
+    }
+
+    #[test]
+    fn a_clock_far_from_what_is_stored_is_remarked_upon_until_it_is_right() {
+        let clock = ManualClock::new(Timestamp::EPOCH);
+        let (time, server) = (timekeeper(&clock), Timestamp::from_micros(1_700_000_000_000_000));
+        time.observe(server, Duration::ZERO);
+        for last in [Timestamp::EPOCH, server, server + Duration::from_millis(900)] {
+            time.compare(last);
+            assert_eq!(time.remark(), None, "{last}");
+        }
+        time.compare(server + DAY);
+        let said = time.remark().expect("behind");
+        assert!(said.contains("clock of redis says") && said.contains("1day before"), "{said}");
+        clock.advance(Duration::from_secs(2));
+        time.observe(server + DAY * 40, clock.elapsed());
+        time.compare(server + DAY);
+        assert_eq!(time.remark(), None, "a server that runs may have had nothing to do");
+
+        let started = timekeeper(&clock);
+        started.observe(server + DAY * 40, clock.elapsed());
+        for _ in 0..2 {
+            started.compare(server);
+            let said = started.remark().expect("ahead");
+            assert!(said.contains("1month") && said.contains("stop longhaul"), "{said}");
+        }
     }
 
     #[test]

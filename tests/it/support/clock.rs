@@ -28,6 +28,11 @@ impl TestClock {
         self.manual.advance(duration);
     }
 
+    /// Sets the wall clock back behind elapsed time by `step`.
+    pub(crate) fn step_back(&self, step: Duration) {
+        self.manual.step_wall_clock_back(step);
+    }
+
     /// How many sleeps of exactly this duration have been asked for.
     pub(crate) fn count(&self, duration: Duration) -> usize {
         self.asked.borrow().iter().filter(|asked| **asked == duration).count()
