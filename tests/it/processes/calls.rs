@@ -160,7 +160,7 @@ async fn each_kind_of_end_has_an_exit_code_of_its_own() {
         (
             r#"start --request {"@type":"my.Type"}"#,
             2,
-            "longhaul: the type my.Type is not known here",
+            "longhaul: --request: the type my.Type is not known here",
         ),
         ("list --server 127.0.0.1:1", 6, "longhaul: no server answers at 127.0.0.1:1: "),
     ] {
