@@ -4,10 +4,15 @@ import queue
 import subprocess
 import tempfile
 import threading
+import time
 from types import TracebackType
 
 from languages import Command
 from worker import TIMEOUT_SECONDS
+
+# How long what a stopped program had printed may take to arrive, and after what silence it has.
+DRAINED_SECONDS = 2.0
+QUIET_SECONDS = 0.3
 
 
 class Program:
@@ -73,8 +78,13 @@ class Program:
 
     def is_silent_at_last(self, seconds: float) -> bool:
         """Tells whether it prints nothing for so long, once what it had printed is read."""
-        while not self._lines.empty():
-            self._lines.get()
+        end = time.monotonic() + DRAINED_SECONDS
+        while time.monotonic() < end:
+            try:
+                # What is still in the pipe takes its reader a moment.
+                self._lines.get(timeout=QUIET_SECONDS)
+            except queue.Empty:
+                break
         return self.is_silent(seconds)
 
     def stop(self) -> None:
