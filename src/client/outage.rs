@@ -146,7 +146,7 @@ mod tests {
         assert_eq!(patience.after(&strange), None);
         let tries = (0..10).take_while(|_| patience.after(&broken).is_some()).count();
         assert!(tries < 5, "{tries}");
-        // Who says UNAVAILABLE is a server, or nobody: then it is still to come.
+        // UNAVAILABLE comes from a server, or from the client where none answers yet.
         assert!((0..100).all(|_| patience.after(&Status::unavailable("")).is_some()));
 
         patience.reached();

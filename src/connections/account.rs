@@ -248,7 +248,7 @@ pub(super) fn too_much(message: &str) -> Box<Error> {
 }
 
 const RETRY: Duration = Duration::from_secs(1);
-/// What a call takes besides its head, request and answer: its task, its stream, and whoever it waits with.
+/// Bytes counted for each call beside its head, request and answer: its task and its stream.
 const CALL_BYTES: usize = 8 << 10;
 /// The preface of HTTP/2 and the head of the first frame.
 const PREFACE_BYTES: u64 = 24 + 9;
