@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::engine::Settings;
 use crate::store::Durability;
+use crate::types::Registry;
 
 pub use self::listen::Listen;
 
@@ -36,6 +37,9 @@ pub struct Config {
     /// The only keyspace to serve.
     #[serde(deserialize_with = "empty_is_none")]
     pub keyspace: Option<Uuid>,
+    /// Files with descriptors of further message types.
+    #[serde(deserialize_with = "paths")]
+    pub descriptor_sets: Vec<PathBuf>,
     /// See [`Settings::progress_interval`].
     #[serde(with = "humantime_serde")]
     pub progress_interval: Duration,
@@ -111,6 +115,9 @@ pub struct Overrides {
     /// See [`Config::keyspace`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keyspace: Option<String>,
+    /// See [`Config::descriptor_sets`].
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub descriptor_sets: Vec<PathBuf>,
     /// See [`Embedded`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub embedded: Option<EmbeddedOverrides>,
@@ -167,8 +174,14 @@ impl Config {
     }
 
     /// The engine's share of them.
-    pub const fn engine(&self) -> Settings {
-        Settings { progress_interval: self.progress_interval, stall_timeout: self.stall_timeout }
+    ///
+    /// # Errors
+    /// Names the descriptor set that cannot be used, and why.
+    pub fn engine(&self) -> Result<Settings, ConfigError> {
+        let types = Registry::load(&self.descriptor_sets)
+            .map_err(|error| ConfigError(error.to_string()))?;
+        let (progress_interval, stall_timeout) = (self.progress_interval, self.stall_timeout);
+        Ok(Settings { progress_interval, stall_timeout, types })
     }
 
     fn check(&self) -> Result<(), ConfigError> {
@@ -267,6 +280,22 @@ fn empty_is_none<'de, D: serde::Deserializer<'de>>(
     Uuid::parse_str(&text).map(Some).map_err(refuse)
 }
 
+/// A list, or one in a text as the environment has it: paths with commas between.
+fn paths<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBuf>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Given {
+        List(Vec<PathBuf>),
+        Text(String),
+    }
+    Ok(match Given::deserialize(deserializer)? {
+        Given::List(paths) => paths,
+        Given::Text(text) => {
+            text.split(',').filter(|path| !path.is_empty()).map(PathBuf::from).collect()
+        }
+    })
+}
+
 /// A number, or one in a text as the environment has it.
 fn mebibytes<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     #[derive(Deserialize)]
@@ -335,6 +364,7 @@ mod tests {
             ("LONGHAUL_STORE", "embedded:environment"),
             ("LONGHAUL_REDIS__RESPONSE_TIMEOUT", "5s"),
             ("LONGHAUL_EMBEDDED__RESERVE_MIB", "64"),
+            ("LONGHAUL_DESCRIPTOR_SETS", "a.binpb,b.binpb"),
             ("LONGHAUL_LOG", "debug"),
         ];
         let flags = Overrides { store: Some("redis://flag".to_owned()), ..Overrides::default() };
@@ -344,6 +374,7 @@ mod tests {
         assert_eq!(config.redis.prefix, "file:");
         assert_eq!(config.redis.response_timeout, Duration::from_secs(5));
         assert_eq!(config.embedded.reserve_mib, 64);
+        assert_eq!(config.descriptor_sets, [PathBuf::from("a.binpb"), PathBuf::from("b.binpb")]);
         let config = load(Some(path), &environment, Overrides::default()).expect("config");
         assert_eq!(config.store, StoreUrl::Embedded("environment".into()));
     }

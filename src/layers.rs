@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the top down: a module may use what stands below it, nothing above it.
-const LAYERS: [&[&str]; 13] = [
+const LAYERS: [&[&str]; 14] = [
     &["main", "cli"],
     &["bench", "opening", "server", "worker"],
     &["client"],
@@ -14,6 +14,7 @@ const LAYERS: [&[&str]; 13] = [
     &["wire"],
     &["engine"],
     &["record"],
+    &["types"],
     &["operation", "store"],
     &["throttle"],
     &["address", "clock", "code", "lane", "limits", "probes"],

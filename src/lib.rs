@@ -26,6 +26,7 @@ pub mod record;
 pub mod server;
 pub mod store;
 pub mod throttle;
+pub mod types;
 pub mod wire;
 pub mod worker;
 

@@ -107,6 +107,10 @@ pub const MAX_METADATA_BYTES: usize = 64 << 10;
 pub const MAX_CHECKPOINT_BYTES: usize = 256 << 10;
 /// Bytes of an error with its details.
 pub const MAX_ERROR_BYTES: usize = 16 << 10;
+/// Messages within messages that are looked into, those in an `Any` included; deeper ones are treated as unknown.
+pub const MAX_MESSAGE_DEPTH: usize = 100;
+/// Bytes of one descriptor set.
+pub const MAX_DESCRIPTOR_SET_BYTES: usize = 4 << 20;
 /// Bytes of the JSON that a program of `longhaul work` prints as its response.
 pub const MAX_PROGRAM_RESPONSE_BYTES: usize = 2 << 20;
 /// Bytes that are kept of a line that a program of `longhaul work` prints on standard error.

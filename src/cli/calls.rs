@@ -1,5 +1,6 @@
 //! The commands of callers that change nothing: get, record, list, wait, watch.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -11,7 +12,7 @@ use crate::client::{Client, read_server};
 use crate::clock::{Clock, SystemClock};
 use crate::proto::google::longrunning::ListOperationsRequest;
 use crate::proto::longhaul::v1::{ListOperationRecordsRequest, OperationView};
-use crate::wire::json::Registry;
+use crate::types::Registry;
 
 /// Which server to talk to.
 #[derive(Clone, Debug, Args)]
@@ -27,11 +28,28 @@ pub(super) struct ServerArg {
     pub(super) address: String,
 }
 
+/// Which message types are known besides the built-in ones.
+#[derive(Clone, Debug, Args)]
+pub(super) struct TypesArg {
+    /// Descriptors of message types that payloads are of (protoc --include_imports --descriptor_set_out=FILE); may be
+    /// given several times
+    #[arg(long = "descriptor-set", value_name = "FILE")]
+    pub(super) files: Vec<PathBuf>,
+}
+
+impl TypesArg {
+    pub(super) fn registry(&self) -> Result<Registry, Failure> {
+        Registry::load(&self.files).map_err(|error| Failure::Usage(error.to_string()))
+    }
+}
+
 /// Where the server is, and how to say what it answers.
 #[derive(Clone, Debug, Args)]
 pub(super) struct Connection {
     #[command(flatten)]
     server: ServerArg,
+    #[command(flatten)]
+    types: TypesArg,
     /// Text is for people, proto3 JSON for programs
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
@@ -136,6 +154,11 @@ impl Connection {
         &self.server.address
     }
 
+    /// The types that payloads are shown and read by.
+    pub(super) fn types(&self) -> Result<Registry, Failure> {
+        self.types.registry()
+    }
+
     pub(super) fn wants_json(&self) -> bool {
         self.output == Output::Json
     }
@@ -153,20 +176,21 @@ impl FollowArgs {
 }
 
 pub(super) async fn get(args: NameArgs) -> Result<(), Failure> {
+    let registry = args.connection.types()?;
     let client = args.connection.connect().await?;
     if args.connection.wants_json() {
-        output::json(&Registry::builtin()?.operation(&client.get(&args.name).await?));
+        output::json(&registry.operation(&client.get(&args.name).await?));
     } else {
         let record = client.record(&args.name, OperationView::Basic).await?;
-        output::text(&record::short(&record, &Registry::builtin()?, SystemClock::new().now()));
+        output::text(&record::short(&record, &registry, SystemClock::new().now()));
     }
     Ok(())
 }
 
 pub(super) async fn record(args: NameArgs) -> Result<(), Failure> {
+    let registry = args.connection.types()?;
     let client = args.connection.connect().await?;
     let record = client.record(&args.name, OperationView::Full).await?;
-    let registry = Registry::builtin()?;
     if args.connection.wants_json() {
         output::json(&registry.record(&record));
     } else {
@@ -176,6 +200,7 @@ pub(super) async fn record(args: NameArgs) -> Result<(), Failure> {
 }
 
 pub(super) async fn list(args: ListArgs) -> Result<(), Failure> {
+    let registry = args.connection.types()?;
     let client = args.connection.connect().await?;
     if args.connection.wants_json() {
         let request = ListOperationsRequest {
@@ -184,7 +209,7 @@ pub(super) async fn list(args: ListArgs) -> Result<(), Failure> {
             page_token: args.page_token,
             ..ListOperationsRequest::default()
         };
-        output::json(&Registry::builtin()?.list(&client.list(request).await?));
+        output::json(&registry.list(&client.list(request).await?));
         return Ok(());
     }
     let request = ListOperationRecordsRequest {

@@ -118,8 +118,8 @@ impl From<anyhow::Error> for Failure {
     }
 }
 
-impl From<crate::wire::json::JsonError> for Failure {
-    fn from(error: crate::wire::json::JsonError) -> Self {
+impl From<crate::types::json::JsonError> for Failure {
+    fn from(error: crate::types::json::JsonError) -> Self {
         Self::Usage(error.to_string())
     }
 }

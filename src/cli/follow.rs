@@ -20,7 +20,7 @@ use crate::proto::longhaul::v1::watch_operation_response::Type;
 use crate::proto::longhaul::v1::{
     OperationMetadata, OperationView, WatchOperationRequest, WatchOperationResponse,
 };
-use crate::wire::json::Registry;
+use crate::types::Registry;
 
 /// Follows operations, each until its end or for as long as is asked for.
 pub(super) struct Follower {
@@ -56,7 +56,7 @@ impl Follower {
     ) -> Result<Self, Failure> {
         let (json, server) = (connection.wants_json(), connection.server().to_owned());
         let screen = if json { Screen::none() } else { Screen::of(&names) };
-        let (registry, told) = (Registry::builtin()?, Cell::new(false));
+        let (registry, told) = (connection.types()?, Cell::new(false));
         let (steps, timeout) = (false, None);
         Ok(Self { client, registry, screen, names, server, json, steps, timeout, told })
     }

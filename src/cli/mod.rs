@@ -125,6 +125,8 @@ struct Place {
     /// Where operations are kept: embedded:PATH or redis://HOST:PORT
     #[arg(long, value_name = "STORE")]
     store: Option<String>,
+    #[command(flatten)]
+    types: calls::TypesArg,
 }
 
 /// Runs the command line of this process.
@@ -227,7 +229,12 @@ async fn call_server(command: Command) -> Result<(), Failure> {
 
 impl Place {
     fn overrides(&self) -> Overrides {
-        Overrides { listen: self.listen.clone(), store: self.store.clone(), ..Overrides::default() }
+        Overrides {
+            listen: self.listen.clone(),
+            store: self.store.clone(),
+            descriptor_sets: self.types.files.clone(),
+            ..Overrides::default()
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::operation::payload::type_name;
 use crate::proto::google::longrunning::operation;
 use crate::proto::longhaul::v1::operation_options::Expiration;
 use crate::proto::longhaul::v1::{Attempt, OperationMetadata, OperationOptions, OperationRecord};
-use crate::wire::json::Registry;
+use crate::types::Registry;
 
 /// One operation in a few lines.
 pub(super) fn short(record: &OperationRecord, registry: &Registry, now: Timestamp) -> String {

@@ -57,6 +57,7 @@ pub(super) async fn serve<F: Future<Output = anyhow::Result<()>>>(
     shutdown: CancellationToken,
     beside: impl FnOnce(std::net::SocketAddr) -> F,
 ) -> anyhow::Result<()> {
+    let settings = config.engine()?;
     let listener = listen(&config.listen)?;
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
@@ -77,7 +78,7 @@ pub(super) async fn serve<F: Future<Output = anyhow::Result<()>>>(
         version = env!("CARGO_PKG_VERSION"),
         "serving"
     );
-    let server = Server::with(store, clock, config.engine());
+    let server = Server::with(store, clock, settings);
     let serving = async {
         let (listener, until) =
             (tokio::net::TcpListener::from_std(listener)?, shutdown.clone().cancelled_owned());

@@ -11,7 +11,7 @@ use super::follow::Follower;
 use super::output;
 use crate::proto::longhaul::v1::operation_options::Expiration;
 use crate::proto::longhaul::v1::{OperationOptions, RetryPolicy, StartOperationRequest};
-use crate::wire::json::Registry;
+use crate::types::Registry;
 
 /// What `start` takes: the fields of `StartOperationRequest` and of its options, under their own names.
 #[derive(Debug, Args)]
@@ -90,7 +90,7 @@ impl StartArgs {
 }
 
 pub(super) async fn run(args: StartArgs) -> Result<(), Failure> {
-    let registry = Registry::builtin()?;
+    let registry = args.connection.types()?;
     let (connection, wait, watch, validate) =
         (args.connection.clone(), args.wait, args.watch, args.validate_only);
     let request = request(args, &registry)?;

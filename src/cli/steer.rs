@@ -11,7 +11,7 @@ use crate::proto::longhaul::v1::operation_record::State;
 use crate::proto::longhaul::v1::{
     OperationRecord, OperationView, PauseOperationRequest, ResumeOperationRequest,
 };
-use crate::wire::json::Registry;
+use crate::types::Registry;
 
 /// Operations by their names.
 #[derive(Debug, Args)]
@@ -77,8 +77,8 @@ pub(super) async fn delete(args: NamesArgs) -> Result<(), Failure> {
 pub(super) async fn pause(args: PauseArgs) -> Result<(), Failure> {
     let targets = &args.targets;
     targets.check_etag(&args.etag)?;
+    let registry = targets.connection.types()?;
     let client = targets.connection.connect().await?;
-    let registry = Registry::builtin()?;
     targets
         .each(async |name| {
             let (etag, reason) = (args.etag.clone(), args.reason.clone());
@@ -93,7 +93,7 @@ pub(super) async fn pause(args: PauseArgs) -> Result<(), Failure> {
 pub(super) async fn resume(args: ResumeArgs) -> Result<(), Failure> {
     let targets = &args.targets;
     targets.check_etag(&args.etag)?;
-    let registry = Registry::builtin()?;
+    let registry = targets.connection.types()?;
     let input =
         args.input.as_deref().map(|text| read_payload(&registry, "--input", text)).transpose()?;
     let client = targets.connection.connect().await?;

@@ -11,7 +11,7 @@ use crate::proto::google::longrunning::{Operation, operation};
 use crate::proto::google::rpc::{Code, Status};
 use crate::proto::longhaul::v1::operation_record::State;
 use crate::proto::longhaul::v1::{OperationMetadata, OperationRecord};
-use crate::wire::json::Registry;
+use crate::types::Registry;
 
 /// What an operation waits for before its next attempt.
 #[derive(Clone, Debug, Default)]

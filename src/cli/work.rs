@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::calls::ServerArg;
+use super::calls::{ServerArg, TypesArg};
 use super::exit::Failure;
 use super::serve::shutdown_signals;
 use crate::client::Client;
-use crate::wire::json::Registry;
 use crate::worker::command::{Options, find_program, work};
 
 /// What `work` takes.
@@ -19,6 +18,8 @@ use crate::worker::command::{Options, find_program, work};
 pub(super) struct WorkArgs {
     #[command(flatten)]
     server: ServerArg,
+    #[command(flatten)]
+    types: TypesArg,
     /// The queue to work on
     #[arg(long, default_value = "default", value_name = "QUEUE")]
     queue: String,
@@ -44,6 +45,7 @@ pub(super) async fn run(args: WorkArgs) -> Result<(), Failure> {
     if let Err(error) = find_program(&args.command[0]) {
         return Err(Failure::Usage(error.to_string()));
     }
+    let registry = args.types.registry()?;
     let client = Client::lazy(&args.server.address)
         .map_err(|error| Failure::Usage(format!("--server {}: {}", error.server, error.cause)))?;
     let options = Options {
@@ -56,7 +58,7 @@ pub(super) async fn run(args: WorkArgs) -> Result<(), Failure> {
         longhaul: this_binary()?,
     };
     let stop = shutdown_signals().map_err(anyhow::Error::from)?;
-    let worked = work(&client, Registry::builtin()?, options, stop.cancelled_owned()).await;
+    let worked = work(&client, registry, options, stop.cancelled_owned()).await;
     Ok(worked.map_err(anyhow::Error::from)?)
 }
 

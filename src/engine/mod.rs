@@ -24,6 +24,7 @@ use std::sync::Arc;
 use crate::clock::Clock;
 use crate::store::{Key, Partition, Store};
 use crate::throttle::Throttle;
+use crate::types::Registry;
 
 pub use self::agents::{Janitor, Reaper, Scheduler, Sweep};
 pub use self::caller::{Caller, Permission, Policy};
@@ -136,6 +137,11 @@ impl Engine {
     /// The clock that waits are counted by.
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.inner.clock
+    }
+
+    /// The message types that are known.
+    pub fn types(&self) -> &Registry {
+        &self.inner.settings.types
     }
 
     /// Stops leasing and ends waits and watches, politely; calls that run are finished.

@@ -22,6 +22,7 @@ use crate::proto::grpc::health::v1::health_server::HealthServer;
 use crate::proto::longhaul::v1::callers_server::CallersServer;
 use crate::proto::longhaul::v1::producers_server::ProducersServer;
 use crate::proto::longhaul::v1::workers_server::WorkersServer;
+use crate::types::Registry;
 
 use self::half_close::Noting;
 use self::health::Health;
@@ -31,10 +32,7 @@ use self::health::Health;
 /// # Errors
 /// Where the built-in definitions cannot be served by reflection, which a test rules out.
 pub fn routes(engine: &Engine, health: Health) -> Result<Routes, tonic_reflection::server::Error> {
-    let reflection = || {
-        tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(DESCRIPTORS)
-    };
+    let added = engine.types().added_set();
     let mut routes = Routes::builder();
     routes
         .add_service(operations(engine))
@@ -51,9 +49,23 @@ pub fn routes(engine: &Engine, health: Health) -> Result<Routes, tonic_reflectio
                 .max_decoding_message_size(MAX_MESSAGE_BYTES),
         ))
         .add_service(HealthServer::new(health))
-        .add_service(reflection().build_v1()?)
-        .add_service(reflection().build_v1alpha()?);
+        .add_service(reflection(&added, "grpc.reflection.v1.ServerReflection").build_v1()?)
+        .add_service(
+            reflection(&added, "grpc.reflection.v1alpha.ServerReflection").build_v1alpha()?,
+        );
     Ok(routes.routes())
+}
+
+/// Reflection on our definitions and on those that were added, each as it came. Services of added definitions are described,
+/// but not listed: they are served elsewhere.
+fn reflection<'a>(added: &'a [u8], own: &str) -> tonic_reflection::server::Builder<'a> {
+    let builder = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(DESCRIPTORS)
+        .register_encoded_file_descriptor_set(added)
+        .with_service_name(own);
+    Registry::builtin_services()
+        .into_iter()
+        .fold(builder, tonic_reflection::server::Builder::with_service_name)
 }
 
 /// `google.longrunning.Operations` alone.

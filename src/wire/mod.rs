@@ -1,7 +1,6 @@
 //! Between messages and the engine's own terms: what comes in is checked here, once for every face.
 
 pub mod fields;
-pub mod json;
 pub mod operations;
 pub mod starts;
 pub mod status;

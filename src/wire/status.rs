@@ -6,7 +6,6 @@ use prost::Message;
 use prost_types::{Any, Duration};
 use serde_json::{Value, json};
 
-use super::json::Registry;
 use crate::code::Code;
 use crate::engine::{Error, Reason};
 use crate::operation::payload::type_url;
@@ -14,6 +13,7 @@ use crate::operation::published::DOMAIN;
 use crate::proto::google::rpc;
 use crate::proto::google::rpc::bad_request::FieldViolation;
 use crate::proto::google::rpc::precondition_failure::Violation;
+use crate::types::Registry;
 
 /// The error as google.rpc.Status, with ErrorInfo and whatever else helps a program.
 pub fn to_message(error: &Error) -> rpc::Status {
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn every_reason_has_a_word_a_code_and_error_info_for_both_faces() {
-        let types = Registry::builtin().expect("built-in types");
+        let types = Registry::builtin();
         for reason in Reason::ALL {
             let error = Error::new(reason, "why").with("field", "f");
             let status = to_message(&error);
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_refusal_names_the_resource_the_field_and_when_to_ask_again() {
-        let types = Registry::builtin().expect("built-in types");
+        let types = Registry::builtin();
         let name = crate::operation::name::Name::parse("projects/p/operations/o").expect("a name");
         let (status, body) = to_http(&Error::not_found(&name), &types);
         assert_eq!(status, 404);

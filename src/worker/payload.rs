@@ -6,7 +6,7 @@ use prost_types::{Any, ListValue, Struct, Value};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::wire::json::check_numbers;
+use crate::types::json::check_numbers;
 
 /// What a handler can give: every prost message that knows its name, and [`Json`] of what serde writes.
 pub trait Pack {

@@ -164,7 +164,7 @@ fn a_record_shows_its_schedule_limits_attempts_and_how_far_a_cancel_has_come() {
     }
 }
 
-static REGISTRY: LazyLock<Registry> = LazyLock::new(|| Registry::builtin().expect("definitions"));
+static REGISTRY: LazyLock<Registry> = LazyLock::new(Registry::builtin);
 
 fn float() -> BoxedStrategy<f64> {
     let edges = [1e-300, f64::MIN_POSITIVE, f64::NAN, f64::INFINITY, -1.0, 0.0, 1.0, f64::MAX];

@@ -35,7 +35,7 @@ use crate::client::Client;
 use crate::clock::{Clock, SystemClock};
 use crate::limits::{MAX_PROGRAM_LINE_BYTES, MAX_PROGRAM_RESPONSE_BYTES, MAX_TEXT_BYTES};
 use crate::proto::longhaul::v1::Progress;
-use crate::wire::json::Registry;
+use crate::types::Registry;
 
 pub use self::guard::{gate, guard};
 pub use self::lookup::{ProgramError, find_program};

@@ -7,7 +7,7 @@ use serde_json::{Deserializer, Value};
 
 use super::lines::Line;
 use crate::limits::MAX_PROGRAM_RESPONSE_BYTES;
-use crate::wire::json::parse;
+use crate::types::json::parse;
 
 /// Takes in the lines of a program; holds a few megabytes at most, however many they are.
 #[derive(Default)]

@@ -27,5 +27,6 @@ mod standing_still;
 mod stopping;
 mod two_servers;
 mod typed;
+mod types;
 mod waiting_for_the_store;
 mod working;

@@ -7,22 +7,16 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use prost::Message;
-use prost_reflect::{DescriptorPool, DeserializeOptions, DynamicMessage, SerializeOptions};
+use prost_reflect::{DeserializeOptions, DynamicMessage, SerializeOptions};
 use prost_types::Any;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
+use super::Registry;
 use crate::operation::payload::{EMPTY, type_name, type_url};
-use crate::proto::DESCRIPTORS;
 use crate::proto::google::longrunning::{ListOperationsResponse, Operation, operation};
 use crate::proto::google::rpc::Status;
 use crate::proto::longhaul::v1::OperationRecord;
-
-/// The types whose JSON is known: the well-known ones, google.rpc, and ours.
-#[derive(Clone, Debug)]
-pub struct Registry {
-    pool: DescriptorPool,
-}
 
 /// Why a JSON text is no payload.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -30,16 +24,6 @@ pub struct Registry {
 pub struct JsonError(String);
 
 impl Registry {
-    /// What every longhaul knows.
-    ///
-    /// # Errors
-    /// Where the built-in definitions are damaged, which a test rules out.
-    pub fn builtin() -> Result<Self, JsonError> {
-        let pool =
-            DescriptorPool::decode(DESCRIPTORS).map_err(|error| JsonError(error.to_string()))?;
-        Ok(Self { pool })
-    }
-
     /// An Operation, with nothing but its own fields.
     pub fn operation(&self, operation: &Operation) -> Value {
         let mut object = Map::new();
@@ -76,7 +60,7 @@ impl Registry {
     pub fn record(&self, record: &OperationRecord) -> Value {
         let bare = OperationRecord { operation: None, request: None, ..record.clone() };
         let mut value = self
-            .message("longhaul.v1.OperationRecord", &bare.encode_to_vec())
+            .json_of("longhaul.v1.OperationRecord", &bare.encode_to_vec())
             .unwrap_or_else(|| json!({ "name": record.name }));
         if let Some(object) = value.as_object_mut() {
             object.extend(
@@ -99,7 +83,7 @@ impl Registry {
         if name == EMPTY {
             return json!({ "@type": any.type_url });
         }
-        match self.message(name, &any.value) {
+        match self.json_of(name, &any.value) {
             Some(Value::Object(mut fields)) if !is_special(name) => {
                 fields.insert("@type".to_owned(), any.type_url.clone().into());
                 fields.into()
@@ -115,7 +99,7 @@ impl Registry {
             name @ ("google.protobuf.Struct"
             | "google.protobuf.Value"
             | "google.protobuf.ListValue") => {
-                self.message(name, &any.value).unwrap_or_else(|| self.any(any))
+                self.json_of(name, &any.value).unwrap_or_else(|| self.any(any))
             }
             _ => self.any(any),
         }
@@ -165,7 +149,7 @@ impl Registry {
     /// # Errors
     /// Says what does not fit, or that the type is not known.
     pub fn read_message(&self, name: &str, value: &Value) -> Result<Any, JsonError> {
-        let descriptor = self.pool.get_message_by_name(name).ok_or_else(|| {
+        let descriptor = self.message(name).ok_or_else(|| {
             JsonError(format!("the type {name} is not known here; send its bytes as {{\"@type\": \"{}\", \"@value\": \"<base64>\"}}", type_url(name)))
         })?;
         if matches!(name, STRUCT | VALUE | LIST) {
@@ -182,7 +166,7 @@ impl Registry {
 
     /// Whether the type's JSON is known.
     pub fn knows(&self, name: &str) -> bool {
-        self.pool.get_message_by_name(name).is_some()
+        self.message(name).is_some()
     }
 
     fn status(&self, status: &Status) -> Value {
@@ -198,9 +182,8 @@ impl Registry {
         object.into()
     }
 
-    fn message(&self, name: &str, bytes: &[u8]) -> Option<Value> {
-        let descriptor = self.pool.get_message_by_name(name)?;
-        let message = DynamicMessage::decode(descriptor, bytes).ok()?;
+    fn json_of(&self, name: &str, bytes: &[u8]) -> Option<Value> {
+        let message = self.decoded(name, bytes).ok()?;
         let options = SerializeOptions::new();
         let value = message.serialize_with_options(serde_json::value::Serializer, &options).ok()?;
         Some(with_whole_numbers(value))
@@ -359,7 +342,7 @@ mod tests {
     use super::*;
 
     fn registry() -> Registry {
-        Registry::builtin().expect("definitions")
+        Registry::builtin()
     }
 
     #[test]
