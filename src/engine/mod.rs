@@ -2,9 +2,9 @@
 //!
 //! The engine knows what an operation is and what a store is, and nothing of how requests arrive.
 
-mod agents;
 mod caller;
 mod dispatch;
+mod due;
 mod error;
 mod metered;
 mod metrics;
@@ -22,19 +22,20 @@ pub mod workers;
 use std::sync::Arc;
 
 use crate::clock::Clock;
+pub use crate::record::due::Agent::{self, Janitor, Reaper, Scheduler};
 use crate::store::{Key, Partition, Store};
 use crate::throttle::Throttle;
 use crate::types::Registry;
 
-pub use self::agents::{Janitor, Reaper, Scheduler, Sweep};
 pub use self::caller::{Caller, Permission, Policy};
 pub use self::dispatch::batch::{LeaseBatch, Leased};
+pub use self::due::agents::Sweep;
 pub use self::error::{Error, Reason, Result};
 pub use self::operations::commands::Done;
 pub use self::operations::pages::{ListPage, ListQuery, Listed};
 pub use self::operations::starts::{StartRequest, Started};
 pub use self::operations::view::View;
-pub use self::ranks::Herald;
+pub use self::ranks::Heartbeat;
 pub use self::settings::Settings;
 pub use self::watching::watch::{
     EventKind, ResumeToken, Watch, WatchEvent, WatchFrom, WatchOptions,
@@ -42,8 +43,10 @@ pub use self::watching::watch::{
 pub use self::workers::work::LeaseRequest;
 
 use self::dispatch::dispatcher::Dispatchers;
+use self::due::DueEntries;
 use self::metered::Metered;
 use self::metrics::Metrics;
+use self::operations::reading::Unreadable;
 use self::ranks::Ranks;
 use self::steady::Steady;
 use self::tasks::Tasks;
@@ -69,11 +72,11 @@ struct Inner {
     held: Held,
     settings: Settings,
     pace: Pace,
-    ranks: Ranks,
+    ranks: Arc<Ranks>,
+    due: DueEntries,
     recent: Recent,
-    unreadable: operations::reading::Unreadable,
+    unreadable: Arc<Unreadable>,
     steady: Arc<Steady>,
-    scheduler_wake: tokio::sync::Notify,
     tasks: Tasks,
     draining: tokio_util::sync::CancellationToken,
 }
@@ -82,7 +85,9 @@ impl Engine {
     /// An engine on `store`, its background agents running.
     pub fn start(store: Arc<dyn Store>, clock: Arc<dyn Clock>, settings: Settings) -> Self {
         let engine = Self::with(store, clock, settings);
+        engine.run_beat();
         engine.run_agents();
+        engine.run_heartbeat();
         engine
     }
 
@@ -103,6 +108,13 @@ impl Engine {
             throttle: Arc::clone(&throttle),
             steady: Arc::clone(&steady),
         });
+        let (ranks, unreadable) = (Arc::new(Ranks::new(partitions)), Arc::<Unreadable>::default());
+        let due = DueEntries::new(
+            Arc::clone(&store),
+            Arc::clone(&ranks),
+            Arc::clone(&steady),
+            Arc::clone(&unreadable),
+        );
         let engine = Self {
             inner: Arc::new(Inner {
                 store,
@@ -115,11 +127,11 @@ impl Engine {
                 held: Held::default(),
                 settings,
                 pace: Pace::default(),
-                ranks: Ranks::new(partitions),
+                ranks,
+                due,
                 recent: Recent::default(),
-                unreadable: operations::reading::Unreadable::default(),
+                unreadable,
                 steady,
-                scheduler_wake: tokio::sync::Notify::new(),
                 tasks: Tasks::default(),
                 draining: tokio_util::sync::CancellationToken::new(),
             }),

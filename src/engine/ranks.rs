@@ -21,7 +21,7 @@ use crate::store::{
 
 /// Tells the other servers that this one is there, and learns of them.
 #[derive(Clone, Copy, Debug)]
-pub struct Herald;
+pub struct Heartbeat;
 
 /// What this server knows of its ranks.
 pub(super) struct Ranks {
@@ -48,9 +48,15 @@ impl Ranks {
         }
     }
 
-    fn of(&self, partition: Partition) -> u32 {
+    /// How many live servers come before this one in a partition.
+    pub(super) fn of(&self, partition: Partition) -> u32 {
         let rank = self.by_partition.get(usize::from(partition.0));
         rank.map_or(0, |rank| rank.load(Ordering::Relaxed).into())
+    }
+
+    /// Whether this server ranks first in every partition, as it does when it is alone.
+    pub(super) fn is_first_everywhere(&self) -> bool {
+        self.by_partition.iter().all(|rank| rank.load(Ordering::Relaxed) == 0)
     }
 
     /// Ranks this server among these others.
@@ -70,7 +76,7 @@ fn score(keyspace: &Keyspace, server: ServerId, partition: Partition) -> [u8; 8]
     keyspace.hash("rank", &[&server.0[..], &partition.0.to_be_bytes()].concat())
 }
 
-impl Herald {
+impl Heartbeat {
     /// Gives a sign of life and looks for those of the others.
     pub async fn run_once(self, engine: &Engine) -> Result<()> {
         Ok(engine.beat().await?)
@@ -86,11 +92,6 @@ impl Engine {
     /// Whether this server knows of no other.
     pub fn is_alone(&self) -> bool {
         self.inner.ranks.alone.load(Ordering::Relaxed)
-    }
-
-    /// Whether this server ranks first everywhere, as it does when it is alone.
-    pub(super) fn ranks_first_everywhere(&self) -> bool {
-        self.inner.ranks.by_partition.iter().all(|rank| rank.load(Ordering::Relaxed) == 0)
     }
 
     /// Something became ready in a queue. A server that does not rank first there leaves it a moment to those that do.
@@ -110,13 +111,13 @@ impl Engine {
     /// Something comes due soon in a partition, as a hint says.
     pub(super) fn schedule_by_rank(&self, partition: Partition) {
         if self.rank(partition) == 0 {
-            self.inner.scheduler_wake.notify_one();
+            self.inner.due.wake_scheduler();
         }
     }
 
-    pub(super) fn run_herald(&self) {
+    pub(super) fn run_heartbeat(&self) {
         let engine = self.clone();
-        self.inner.tasks.spawn("herald", async move {
+        self.inner.tasks.spawn("heartbeat", async move {
             loop {
                 if let Err(error) = engine.beat().await {
                     engine.hampered(

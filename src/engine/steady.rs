@@ -14,9 +14,7 @@ use super::Engine;
 use super::error::{Error, Reason};
 use crate::clock::{Clock, Timestamp};
 use crate::limits::STORE_PATIENCE;
-use crate::operation::command::{Command, Due};
-use crate::operation::entries::DueClass;
-use crate::store::{Key, Partition};
+use crate::store::{Partition, Store};
 
 pub(super) struct Steady {
     clock: Arc<dyn Clock>,
@@ -66,6 +64,21 @@ impl Steady {
         state.resumed
     }
 
+    /// Since when workers could have renewed what lies in that partition: the store answers, and this server runs.
+    pub(super) fn answering_since(
+        &self,
+        store: &dyn Store,
+        partition: Partition,
+    ) -> Option<Timestamp> {
+        let since = store.answering_since(partition)?;
+        if self.unanswered() > TOLERANCE {
+            return None;
+        }
+        let Some(resumed) = self.resumed() else { return Some(since) };
+        let ago = self.clock.elapsed().saturating_sub(resumed);
+        Some(since.max(store.now(partition) - ago))
+    }
+
     /// For how long the oldest call of the store has been without an answer.
     fn unanswered(&self) -> Duration {
         let now = self.clock.elapsed();
@@ -113,27 +126,6 @@ impl Drop for UnderWay<'_> {
 }
 
 impl Engine {
-    /// Since when workers could have renewed what lies in that partition: the store answers, and this server runs.
-    pub(super) fn answering_since(&self, partition: Partition) -> Option<Timestamp> {
-        let (store, steady) = (&self.inner.store, &self.inner.steady);
-        let since = store.answering_since(partition)?;
-        if steady.unanswered() > TOLERANCE {
-            return None;
-        }
-        let Some(resumed) = steady.resumed() else { return Some(since) };
-        let ago = self.inner.clock.elapsed().saturating_sub(resumed);
-        Some(since.max(store.now(partition) - ago))
-    }
-
-    /// What is due, as of this very moment: this server may have stood still since it was found. What a stream of this server
-    /// holds does not expire here: the stream renews it, or ends because its worker is silent.
-    pub(super) fn due_now(&self, key: Key, command: &Command) -> Option<Command> {
-        let Command::Due(due) = command else { return None };
-        let held = due.class == DueClass::Lease && self.inner.held.contains(key);
-        let since = self.answering_since(self.partition(key)).filter(|_| !held);
-        Some(Command::Due(Due { answering_since: since.unwrap_or(Timestamp::MAX), ..*due }))
-    }
-
     /// Resolves once the store has not answered for so long that whoever watches what lies in that partition must be told.
     pub(super) async fn store_lost(&self, partition: Partition) -> Box<Error> {
         let mut lost = self.inner.steady.lost.subscribe();

@@ -4,6 +4,7 @@ mod hub;
 mod leases;
 mod lists;
 mod ranks;
+mod sample;
 mod states;
 mod streams;
 mod two_servers;

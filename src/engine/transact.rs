@@ -58,6 +58,8 @@ pub(super) enum Assumed<K> {
     Absent,
     /// This record, which may be out of date.
     Known(Before<K>),
+    /// This record, which the caller has just read.
+    Read(Before<K>),
 }
 
 /// What a transaction decided.
@@ -155,15 +157,16 @@ impl Engine {
         };
         let (mut again, mut sending) = (Vec::new(), Vec::new());
         for (mut open, read) in open.into_iter().zip(read) {
-            let (number, certain) = (open.number, read.is_some());
+            let number = open.number;
+            let certain = read.is_some() || matches!(open.assumed, Assumed::Read(_));
             let before = match (read, std::mem::replace(&mut open.assumed, Assumed::Nothing)) {
                 (Some(Ok(before)), _) => before,
                 (Some(Err(_)), _) => {
                     ends[number] = Some(Ended::Unreadable);
                     continue;
                 }
-                (None, Assumed::Known(before)) => Some(before),
-                (None, _) => None,
+                (None, Assumed::Known(before) | Assumed::Read(before)) => Some(before),
+                (None, Assumed::Absent | Assumed::Nothing) => None,
             };
             let now = self.inner.store.now(self.partition(open.key));
             if let Some(end) = open.find_out(before.as_ref(), now) {
@@ -233,7 +236,7 @@ impl Engine {
     async fn read_missing<K: Observed>(
         &self,
         open: &[Open<K>],
-    ) -> std::result::Result<Vec<Option<Found<K>>>, StoreError> {
+    ) -> std::result::Result<Vec<Option<Found<Before<K>>>>, StoreError> {
         let missing = |open: &&Open<K>| matches!(open.assumed, Assumed::Nothing);
         let keys: Vec<Key> = open.iter().filter(missing).map(|open| open.key).collect();
         let found = if keys.is_empty() { Vec::new() } else { self.read_each(&keys).await? };

@@ -72,6 +72,11 @@ impl DueClass {
         }
     }
 
+    /// The class whose entries lie in that index.
+    pub fn of_index(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|class| class.index() == name)
+    }
+
     /// The class of that stored number.
     pub fn from_number(number: u32) -> Option<Self> {
         Self::ALL.into_iter().find(|class| *class as u32 == number)
@@ -96,11 +101,6 @@ pub fn parent_prefix(parent: &str) -> Vec<u8> {
 /// The member of an operation in `list` or `failed`.
 pub fn parent_member(parent: &str, time: Timestamp, key: &[u8; 16]) -> Vec<u8> {
     [parent.as_bytes(), &[0], &time.as_micros().to_be_bytes(), key].concat()
-}
-
-/// What due entries up to and with `time` lie below.
-pub fn due_bound(time: Timestamp) -> Vec<u8> {
-    [&time.as_micros().to_be_bytes()[..], &[u8::MAX; 17]].concat()
 }
 
 /// Index name and member of every entry that a record has.

@@ -3,6 +3,8 @@
 //! A kind is a handful of pure functions ([`Kind`]). What the kinds share exists once: reading ([`read`]) and the plan of a
 //! write set ([`write_set`]). This module does no I/O.
 
+mod any;
+pub mod due;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
@@ -11,19 +13,23 @@ mod note;
 pub mod operation;
 mod plan;
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;
 pub mod server;
 
 use std::fmt::Debug;
 
 use bytes::Bytes;
 use prost::Message;
+use prost::encoding::decode_key;
 
 use crate::clock::Timestamp;
 use crate::operation::Stamps;
 use crate::proto::longhaul::store::v1 as stored;
 use crate::store::{BodyKey, IndexEntry, Key, Keyspace, Record, StoreError};
 
+use self::due::DueIndex;
+
+pub use self::any::{AnyRecord, due_indexes};
 pub use self::note::Note;
 pub use self::plan::{Also, write_set};
 
@@ -31,6 +37,10 @@ pub use self::plan::{Also, write_set};
 pub trait Kind: Clone + Debug + Send + Sync + 'static {
     /// The kind's name in messages.
     const NAME: &'static str;
+    /// The field numbers of its messages in `longhaul.store.v1.Record`.
+    const NUMBERS: &'static [u32];
+    /// The due indexes in which it has entries.
+    const DUE: &'static [DueIndex];
 
     /// What it is the record of, for messages.
     fn name(&self) -> String;
@@ -115,17 +125,43 @@ pub fn read<K: Kind>(record: &Record) -> Result<Before<K>, StoreError> {
         visible: record.visible_revision,
         fencing: record.fencing_number,
     };
-    K::decode(&record.value, stamps).map(|record| Before { record, stamps }).ok_or_else(|| {
-        let (revision, length) = (record.revision, record.value.len());
-        let what = format!("{}, revision {revision} of {length} bytes", K::NAME);
-        if is_newer(&record.value) { StoreError::Newer(what) } else { StoreError::Damaged(what) }
-    })
+    K::decode(&record.value, stamps)
+        .map(|record| Before { record, stamps })
+        .ok_or_else(|| refuse(K::NAME, record))
 }
 
-/// Whether the value is a message that holds none of the kinds that this version knows.
+/// Reads the record of the kind `K` that is stored under `key`.
+///
+/// # Errors
+/// As [`read`], and [`StoreError::Damaged`] for a record that belongs under another key.
+pub fn read_at<K: Kind>(
+    keyspace: &Keyspace,
+    key: Key,
+    record: &Record,
+) -> Result<Before<K>, StoreError> {
+    let before = read::<K>(record)?;
+    if !before.record.lies_under(key, keyspace) {
+        return Err(StoreError::Damaged(format!("it is the record of {}", before.record.name())));
+    }
+    Ok(before)
+}
+
+/// Why a record cannot be read as `wanted`.
+fn refuse(wanted: &str, record: &Record) -> StoreError {
+    let (revision, length) = (record.revision, record.value.len());
+    let what = format!("{wanted}, revision {revision} of {length} bytes");
+    if is_newer(&record.value) { StoreError::Newer(what) } else { StoreError::Damaged(what) }
+}
+
+/// Whether the value is a message of a kind that this version does not know.
 fn is_newer(value: &Bytes) -> bool {
-    let message = stored::Record::decode(value.clone());
-    !value.is_empty() && message.is_ok_and(|message| message.kind.is_none())
+    let unknown = kind_number(value).is_some_and(|number| !any::is_known(number));
+    unknown && stored::Record::decode(value.clone()).is_ok()
+}
+
+/// The number of the field that holds the kind's message.
+fn kind_number(value: &Bytes) -> Option<u32> {
+    decode_key(&mut &value[..]).ok().map(|(number, _)| number)
 }
 
 /// The kind's message in a stored value.

@@ -4,6 +4,7 @@
 
 use bytes::Bytes;
 
+use super::due::DueIndex;
 use super::{Kind, Note, unwrap, wrap};
 use crate::clock::Timestamp;
 use crate::operation::Stamps;
@@ -40,6 +41,8 @@ impl ServerId {
 
 impl Kind for Server {
     const NAME: &'static str = "a server";
+    const NUMBERS: &'static [u32] = &[3];
+    const DUE: &'static [DueIndex] = &[];
 
     fn name(&self) -> String {
         format!("server {:016x}", u64::from_be_bytes(self.id.0))

@@ -24,10 +24,10 @@ use super::{
 use crate::clock::{Clock, Timestamp};
 
 /// A way to an empty store.
-type Factory = fn() -> BoxFuture<'static, Harness>;
+pub(crate) type Factory = fn() -> BoxFuture<'static, Harness>;
 
-/// What takes part, each with its name.
-fn backends() -> Vec<(&'static str, Factory)> {
+/// Every store, by name.
+pub(crate) fn backends() -> Vec<(&'static str, Factory)> {
     vec![
         ("memory", || super::memory::tests::fresh(16).boxed()),
         ("embedded", || super::embedded::tests::harness().boxed()),

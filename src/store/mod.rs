@@ -13,7 +13,7 @@ mod clocks;
 #[cfg(test)]
 pub(crate) mod conformance;
 #[cfg(test)]
-mod differential;
+pub(crate) mod differential;
 pub mod embedded;
 mod error;
 pub mod faulty;

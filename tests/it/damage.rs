@@ -168,7 +168,7 @@ async fn a_payload_that_is_gone_costs_only_its_operation(world: &World) {
 }
 
 async fn the_damaged_record_of_another_server_is_gone_past(world: &World) {
-    let ranks = longhaul::engine::Herald;
+    let ranks = longhaul::engine::Heartbeat;
     ranks.run_once(world.server.engine()).await.expect("a sign of life");
     let scan = Scan::first(Index::new(SERVERS), 10);
     let servers = world.store.scan(scan.clone()).await.expect("servers");

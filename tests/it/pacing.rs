@@ -1,6 +1,6 @@
 //! How often progress is committed: what is said at once, what is gathered, and what becomes of that.
 
-use longhaul::engine::Herald;
+use longhaul::engine::Heartbeat;
 
 use crate::support::*;
 
@@ -298,7 +298,7 @@ async fn the_last_progress_is_kept_where_another_server_hears_of_the_failure(wor
     let engine = world.server.engine();
     let acquainted = async {
         while engine.is_alone() {
-            Herald.run_once(engine).await.expect("a sign of life");
+            Heartbeat.run_once(engine).await.expect("a sign of life");
         }
     };
     world.passing("the other server", acquainted).await;

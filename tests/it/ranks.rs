@@ -1,6 +1,6 @@
 //! How servers on one store share what there is to do.
 
-use longhaul::engine::{Engine, Herald, Reaper};
+use longhaul::engine::{Engine, Heartbeat, Reaper};
 use longhaul::store::Store;
 
 use crate::support::*;
@@ -12,7 +12,7 @@ scenarios! {
 async fn servers_share_the_partitions_and_one_takes_over_what_the_other_leaves(world: &World) {
     let here = world.server.engine();
     let there = Engine::without_agents(world.store.clone(), world.clock.clone());
-    let beat = async |engine: &Engine| Herald.run_once(engine).await.expect("a sign of life");
+    let beat = async |engine: &Engine| Heartbeat.run_once(engine).await.expect("a sign of life");
     let meet = async || {
         for engine in [here, &there, here, &there, here] {
             beat(engine).await;

@@ -49,7 +49,7 @@ impl Done {
 struct Batch {
     key: Key,
     steps: Vec<Step>,
-    assumed: Option<Before<Record>>,
+    assumed: Assumed<Record>,
     /// What each step was told, as last decided.
     answers: Vec<std::result::Result<Answer, Rejection>>,
 }
@@ -75,6 +75,23 @@ impl Engine {
         outcomes.pop().flatten().unwrap_or(Ok(None))
     }
 
+    /// Applies a command to each of these records, which the caller has just read; outcomes in their order.
+    pub(in crate::engine) async fn apply_to_read(
+        &self,
+        found: Vec<(Job, Before<Record>)>,
+    ) -> Vec<Outcome> {
+        let mut outcomes: Vec<Option<Outcome>> = found.iter().map(|_| None).collect();
+        let batch = |(position, (Job { key, command }, before))| Batch {
+            key,
+            steps: vec![Step { job: Some(position), command }],
+            assumed: Assumed::Read(before),
+            answers: Vec::new(),
+        };
+        let batches = found.into_iter().enumerate().map(batch).collect();
+        self.run(batches, &mut outcomes).await;
+        outcomes.into_iter().map(|outcome| outcome.unwrap_or(Ok(None))).collect()
+    }
+
     /// Applies commands, those to one operation in their order; outcomes in the order of the jobs.
     pub(in crate::engine) async fn apply_jobs(&self, jobs: Vec<Job>) -> Vec<Outcome> {
         let mut outcomes: Vec<Option<Outcome>> = jobs.iter().map(|_| None).collect();
@@ -84,7 +101,7 @@ impl Engine {
     }
 
     fn batch(&self, key: Key) -> Batch {
-        let assumed = self.inner.recent.take(key);
+        let assumed = self.inner.recent.take(key).map_or(Assumed::Nothing, Assumed::Known);
         Batch { key, steps: Vec::with_capacity(1), assumed, answers: Vec::new() }
     }
 
@@ -181,7 +198,7 @@ impl Transaction for Batch {
     }
 
     fn assume(&mut self) -> Assumed<Record> {
-        self.assumed.take().map_or(Assumed::Nothing, Assumed::Known)
+        std::mem::replace(&mut self.assumed, Assumed::Nothing)
     }
 
     fn decide(
@@ -274,7 +291,7 @@ impl Engine {
             self.wake_by_rank(operation.spec.queue.as_str(), self.partition(key));
         }
         if waits_for_time(operation) {
-            self.inner.scheduler_wake.notify_one();
+            self.inner.due.wake_scheduler();
         }
     }
 }

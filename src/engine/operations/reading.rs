@@ -12,9 +12,10 @@ use crate::engine::error::{Error, Result};
 use crate::engine::transact::Observed;
 use crate::operation::Record;
 use crate::operation::name::Name;
-use crate::record::{self, Before};
+use crate::record::{self, AnyRecord, Before};
 use crate::store::{
-    Check, CommitError, Entry, Index, IndexEntry, Key, Record as Stored, StoreError, WriteSet,
+    Check, CommitError, Entry, Index, IndexEntry, Key, Keyspace, Record as Stored, StoreError,
+    WriteSet,
 };
 
 /// The records that this server met and could not read.
@@ -38,7 +39,10 @@ pub(in crate::engine) struct Damage {
 }
 
 /// What is stored under a key.
-pub(in crate::engine) type Found<K> = std::result::Result<Option<Before<K>>, Damage>;
+pub(in crate::engine) type Found<T> = std::result::Result<Option<T>, Damage>;
+
+/// How a stored record is read.
+type Parse<T> = fn(&Keyspace, Key, &Stored) -> std::result::Result<T, StoreError>;
 
 impl Unreadable {
     /// How many there are; whoever takes the first of an index takes so many more, to get past them.
@@ -52,22 +56,38 @@ impl Unreadable {
 }
 
 impl Engine {
-    /// Reads records, each on its own: damage to one does not hide the others.
+    /// Reads records of one kind, each on its own: damage to one does not hide the others.
     pub(in crate::engine) async fn read_each<K: Observed>(
         &self,
         keys: &[Key],
-    ) -> std::result::Result<Vec<Found<K>>, StoreError> {
+    ) -> std::result::Result<Vec<Found<Before<K>>>, StoreError> {
+        self.read_as(keys, record::read_at::<K>).await
+    }
+
+    /// Reads records of whichever kinds, each on its own.
+    pub(in crate::engine) async fn read_any(
+        &self,
+        keys: &[Key],
+    ) -> std::result::Result<Vec<Found<AnyRecord>>, StoreError> {
+        self.read_as(keys, AnyRecord::read_at).await
+    }
+
+    async fn read_as<T>(
+        &self,
+        keys: &[Key],
+        parse: Parse<T>,
+    ) -> std::result::Result<Vec<Found<T>>, StoreError> {
         match self.inner.store.get(keys).await {
             Ok(records) => Ok(keys
                 .iter()
                 .zip(records)
-                .map(|(key, record)| self.take_apart(*key, record))
+                .map(|(key, record)| self.take_apart(*key, record, parse))
                 .collect()),
             Err(StoreError::Damaged(_)) => {
                 let mut found = Vec::with_capacity(keys.len());
                 for key in keys {
                     found.push(match self.inner.store.get(&[*key]).await {
-                        Ok(mut records) => self.take_apart(*key, records.pop().flatten()),
+                        Ok(mut records) => self.take_apart(*key, records.pop().flatten(), parse),
                         Err(StoreError::Damaged(cause)) => {
                             self.note_unreadable(*key, &cause);
                             // Its revision cannot be compared. Nobody writes over what they cannot read.
@@ -89,19 +109,19 @@ impl Engine {
         found.map_or(Ok(None), |found| found.map_err(|_| Error::unreadable()))
     }
 
-    fn take_apart<K: Observed>(&self, key: Key, record: Option<Stored>) -> Found<K> {
+    fn take_apart<T>(&self, key: Key, record: Option<Stored>, parse: Parse<T>) -> Found<T> {
         let Some(record) = record else { return Ok(None) };
-        let cause = match record::read::<K>(&record) {
-            Ok(before) if before.record.lies_under(key, self.inner.store.keyspace()) => {
+        match parse(self.inner.store.keyspace(), key, &record) {
+            Ok(found) => {
                 self.note_readable(key);
-                return Ok(Some(before));
+                Ok(Some(found))
             }
-            Ok(before) => format!("it is the record of {}", before.record.name()),
-            Err(error) => error.to_string(),
-        };
-        self.note_unreadable(key, &cause);
-        let check = Check::At(key, record.revision);
-        Err(Damage { revision: record.visible_revision, check })
+            Err(error) => {
+                self.note_unreadable(key, &error.to_string());
+                let check = Check::At(key, record.revision);
+                Err(Damage { revision: record.visible_revision, check })
+            }
+        }
     }
 
     /// Removes a record that cannot be read; whether there was one.

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 use super::{caller, request, wish};
 use crate::clock::{ManualClock, Timestamp};
-use crate::engine::{Engine, Herald, LeaseRequest, Reaper, Sweep};
+use crate::engine::{Engine, Heartbeat, LeaseRequest, Reaper, Sweep};
 use crate::operation::name::Name;
 use crate::store::memory::MemoryStore;
 use crate::store::{Keyspace, Store};
@@ -33,7 +33,7 @@ impl Pair {
     /// Both have heard of each other, whoever was away before.
     async fn meet(&self) {
         for server in self.servers.iter().chain(&self.servers).chain(&self.servers) {
-            Herald.run_once(server).await.expect("a beat");
+            Heartbeat.run_once(server).await.expect("a beat");
         }
     }
 
@@ -63,11 +63,11 @@ async fn live_servers_share_the_partitions_and_a_silent_one_loses_its_share() {
         assert_eq!(one.rank(partition) + other.rank(partition), 1, "{partition:?}");
     }
     pair.clock.advance(Duration::from_secs(5));
-    Herald.run_once(one).await.expect("a beat");
+    Heartbeat.run_once(one).await.expect("a beat");
     assert_eq!(pair.shares().iter().sum::<usize>(), 16);
     // Stamps run a few microseconds ahead of a clock that stands.
     pair.clock.advance(Duration::from_millis(1_001));
-    Herald.run_once(one).await.expect("a beat");
+    Heartbeat.run_once(one).await.expect("a beat");
     assert_eq!(pair.shares()[0], 16);
     assert_eq!(one.servers().await.expect("servers").len(), 1);
 
@@ -75,7 +75,7 @@ async fn live_servers_share_the_partitions_and_a_silent_one_loses_its_share() {
     assert_eq!(pair.shares().iter().sum::<usize>(), 16);
     // Others need not miss the beats of one that says that it goes.
     other.take_leave().await;
-    Herald.run_once(one).await.expect("a beat");
+    Heartbeat.run_once(one).await.expect("a beat");
     assert_eq!(pair.shares()[0], 16);
 }
 
@@ -160,7 +160,7 @@ async fn the_second_ranked_reaper_leaves_a_second_to_the_first() {
 async fn what_waits_for_its_time_is_let_go_by_the_first_ranked_server_in_time() {
     let pair = Pair::new().await;
     let [one, other] = &pair.servers;
-    let wakes = [one, other].map(|server| server.inner.scheduler_wake.notified());
+    let wakes = [one, other].map(|server| server.inner.due.scheduler_woken());
     let schedule_time = one.clock().now() + Duration::from_millis(100);
     let mut request = request("a");
     request.options.schedule_time = Some(schedule_time.into());
@@ -176,11 +176,11 @@ async fn a_server_that_cannot_reach_the_store_ranks_first_everywhere_in_the_end(
     let pair = Pair::new().await;
     let [one, other] = &pair.servers;
     one.store().close().await;
-    Herald.run_once(one).await.expect_err("a closed store");
+    Heartbeat.run_once(one).await.expect_err("a closed store");
     assert!(pair.shares()[0] < 16);
     pair.clock.advance(Duration::from_secs(6));
     for server in [one, other] {
-        Herald.run_once(server).await.expect_err("a closed store");
+        Heartbeat.run_once(server).await.expect_err("a closed store");
     }
     assert_eq!(pair.shares(), [16, 16]);
 }

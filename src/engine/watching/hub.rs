@@ -232,7 +232,7 @@ impl Engine {
                 lock(&hub.stale).extend(affected);
                 hub.refresh.notify_one();
                 self.inner.dispatchers.wake_all();
-                self.inner.scheduler_wake.notify_one();
+                self.inner.due.wake_scheduler();
             }
         }
     }

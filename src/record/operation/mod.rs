@@ -13,6 +13,7 @@ mod times;
 
 use bytes::Bytes;
 
+use super::due::{Agent, DueIndex};
 use super::{Change, Kind, Note, unwrap, wrap};
 use crate::operation::entries::{DueClass, counter, entries};
 use crate::operation::{self, Operation, Record, Stamps};
@@ -24,6 +25,8 @@ pub use self::glance::glance;
 
 impl Kind for Record {
     const NAME: &'static str = "an operation";
+    const NUMBERS: &'static [u32] = &[1, 2];
+    const DUE: &'static [DueIndex] = DUE;
 
     fn name(&self) -> String {
         Self::name(self).to_string()
@@ -104,4 +107,22 @@ pub fn becomes_ready(before: Option<&Record>, after: Option<&Record>) -> bool {
 pub fn waits_for_time(operation: &Operation) -> bool {
     let class = |class| matches!(class, DueClass::Start | DueClass::Retry | DueClass::Resume);
     operation.places.due.iter().any(|(due, _)| class(*due))
+}
+
+/// In the order in which an agent polls them.
+const DUE: &[DueIndex] = &[
+    due(DueClass::Grace, Agent::Reaper),
+    due(DueClass::Deadline, Agent::Reaper),
+    due(DueClass::Attempt, Agent::Reaper),
+    due(DueClass::Lease, Agent::Reaper),
+    due(DueClass::Queue, Agent::Reaper),
+    due(DueClass::Start, Agent::Scheduler),
+    due(DueClass::Retry, Agent::Scheduler),
+    due(DueClass::Resume, Agent::Scheduler),
+    due(DueClass::Retention, Agent::Janitor),
+    due(DueClass::Tombstone, Agent::Janitor),
+];
+
+const fn due(class: DueClass, agent: Agent) -> DueIndex {
+    DueIndex { name: class.index(), agent }
 }

@@ -1,5 +1,6 @@
-//! How much a stored operation takes.
+//! How much a stored operation takes, and who polls what comes due.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use prost_types::Any;
@@ -7,6 +8,7 @@ use uuid::Uuid;
 
 use crate::clock::Timestamp;
 use crate::operation::command::{Command, Complete, Proof, Renew, Report, Take};
+use crate::operation::entries::DueClass;
 use crate::operation::lease::Token;
 use crate::operation::name::{Name, Queue};
 use crate::operation::{Applied, Record, Start, apply, start};
@@ -48,6 +50,13 @@ fn a_finished_operation_with_200_bytes_in_and_out_is_small() {
     assert!(bytes <= MOST, "{bytes} bytes");
     let Record::Operation(operation) = &record else { unreachable!("it was not deleted") };
     assert!(operation.ended_leases.len() == 1 && operation.checkpoint.is_none());
+}
+
+#[test]
+fn an_agent_polls_every_due_class() {
+    let classes = Record::DUE.iter().filter_map(|index| DueClass::of_index(index.name));
+    assert_eq!(classes.collect::<BTreeSet<_>>(), BTreeSet::from(DueClass::ALL));
+    assert_eq!(Record::DUE.len(), DueClass::ALL.len());
 }
 
 fn payload() -> Any {

@@ -14,7 +14,6 @@ use crate::engine::operations::commands::Job;
 use crate::engine::workers::held::Standing;
 use crate::operation::Operation;
 use crate::operation::command::{Command, Disown, Proof, Release};
-use crate::operation::entries::DueClass;
 use crate::operation::lease::{Holder, Token};
 use crate::operation::name::Name;
 use crate::store::Key;
@@ -286,7 +285,7 @@ impl Drop for Holdings {
             let reaper = engine.clone();
             engine.inner.tasks.spawn("grace", async move {
                 reaper.idle_for(grace).await;
-                reaper.sweep_keys(DueClass::Lease, disowned).await;
+                reaper.expire_leases(disowned).await;
             });
         });
     }

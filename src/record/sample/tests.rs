@@ -1,4 +1,4 @@
-//! A small kind of record that exists in tests only: what every further kind can rely on.
+//! What every further kind of record can rely on.
 
 use std::sync::Arc;
 
@@ -6,108 +6,19 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use prost::Message;
 
-use super::{Also, Before, Change, Kind, Note, read, write_set};
+use super::{COUNTER, DUE, Sample, Text};
 use crate::clock::{ManualClock, Timestamp};
-use crate::operation::{Record as Operation, Stamps};
+use crate::operation::Record as Operation;
+use crate::record::{Also, AnyRecord, Before, Change, Kind, read, write_set};
 use crate::store::memory::MemoryStore;
-use crate::store::{
-    BodyKey, CommitError, Index, IndexEntry, Key, Keyspace, Scan, Store, StoreError,
-};
+use crate::store::{CommitError, Index, Key, Keyspace, Record as Stored, Scan, Store, StoreError};
 
-/// A sticky note. A text of more than four bytes lies in a body.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Sample {
-    text: Text,
-    due: Timestamp,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Text {
-    Here(Bytes),
-    Beside([u8; 8]),
-}
-
-/// A stored record with a kind that `store.proto` does not know.
+/// A stored record of a kind that this version does not know.
 #[derive(Clone, PartialEq, Message)]
-struct Stored {
-    #[prost(message, optional, tag = "1000")]
-    sample: Option<StoredSample>,
+struct Newer {
+    #[prost(bytes = "vec", optional, tag = "2000")]
+    kind: Option<Vec<u8>>,
 }
-
-#[derive(Clone, PartialEq, Message)]
-struct StoredSample {
-    #[prost(bytes = "bytes", tag = "1")]
-    here: Bytes,
-    #[prost(bytes = "vec", tag = "2")]
-    beside: Vec<u8>,
-    #[prost(uint64, tag = "3")]
-    due: u64,
-}
-
-impl Kind for Sample {
-    const NAME: &'static str = "a sample";
-
-    fn name(&self) -> String {
-        "a sample".to_owned()
-    }
-
-    fn lies_under(&self, _key: Key, _keyspace: &Keyspace) -> bool {
-        true
-    }
-
-    fn decode(value: &Bytes, _stamps: Stamps) -> Option<Self> {
-        let StoredSample { here, beside, due } = Stored::decode(value.clone()).ok()?.sample?;
-        let text = beside.try_into().map_or(Text::Here(here), Text::Beside);
-        Some(Self { text, due: Timestamp::from_micros(due) })
-    }
-
-    fn encode(&self) -> Bytes {
-        let (here, beside) = match &self.text {
-            Text::Here(text) => (text.clone(), Vec::new()),
-            Text::Beside(nonce) => (Bytes::new(), nonce.to_vec()),
-        };
-        let sample = StoredSample { here, beside, due: self.due.as_micros() };
-        Stored { sample: Some(sample) }.encode_to_vec().into()
-    }
-
-    fn entries(&self, key: Key) -> Vec<IndexEntry> {
-        let member = [&self.due.as_micros().to_be_bytes()[..], key.as_bytes()].concat();
-        vec![IndexEntry { index: Index::new(DUE), member: member.into() }]
-    }
-
-    fn counters(&self) -> Vec<Bytes> {
-        vec![Bytes::from_static(COUNTER)]
-    }
-
-    fn bodies(&self, key: Key) -> Vec<BodyKey> {
-        match self.text {
-            Text::Here(_) => Vec::new(),
-            Text::Beside(nonce) => vec![BodyKey { record: key, slot: 1, nonce }],
-        }
-    }
-
-    fn must_detach(&self) -> bool {
-        matches!(&self.text, Text::Here(text) if text.len() > 4)
-    }
-
-    fn detach(&mut self, key: Key) -> Vec<(BodyKey, Bytes)> {
-        if !self.must_detach() {
-            return Vec::new();
-        }
-        let Text::Here(text) = &self.text else { return Vec::new() };
-        let text = text.clone();
-        let nonce = blake3::hash(&text).as_bytes().first_chunk().copied().expect("long enough");
-        self.text = Text::Beside(nonce);
-        vec![(BodyKey { record: key, slot: 1, nonce }, text)]
-    }
-
-    fn hint(_before: Option<&Self>, after: Option<&Self>, _visible: bool) -> Option<Note> {
-        after.map(|_| Note::Scheduled)
-    }
-}
-
-const DUE: &str = "due/sample";
-const COUNTER: &[u8] = b"samples";
 
 #[test]
 fn records_beside_another_lie_in_its_partition() {
@@ -163,11 +74,19 @@ fn a_kind_of_a_newer_version_is_not_taken_for_damage() {
     let fixture = Fixture::new();
     fixture.write(Some(sample_of((1, 1))), None);
     let found = now(fixture.store.get(&[fixture.main])).expect("open").remove(0).expect("written");
-    assert!(matches!(read::<Operation>(&found), Err(StoreError::Newer(_))));
     assert!(read::<Sample>(&found).is_ok());
+    assert!(matches!(read::<Operation>(&found), Err(StoreError::Damaged(_))), "a known kind");
 
-    let damaged = crate::store::Record { value: Bytes::from_static(b"\xff\xff"), ..found };
-    assert!(matches!(read::<Operation>(&damaged), Err(StoreError::Damaged(_))));
+    let (keyspace, main) = (fixture.store.keyspace(), fixture.main);
+    let newer = Stored { value: Newer { kind: Some(vec![7; 9]) }.encode_to_vec().into(), ..found };
+    assert!(matches!(read::<Operation>(&newer), Err(StoreError::Newer(_))));
+    assert!(matches!(AnyRecord::read_at(keyspace, main, &newer), Err(StoreError::Newer(_))));
+    for value in [&b"\xff\xff"[..], b"", &newer.value[..5]] {
+        let damaged = Stored { value: Bytes::copy_from_slice(value), ..newer.clone() };
+        assert!(matches!(read::<Operation>(&damaged), Err(StoreError::Damaged(_))));
+        let any = AnyRecord::read_at(keyspace, main, &damaged);
+        assert!(matches!(any, Err(StoreError::Damaged(_))), "{any:?}");
+    }
 }
 
 fn sample_of((length, due): (usize, u64)) -> Sample {

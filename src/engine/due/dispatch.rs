@@ -1,0 +1,84 @@
+//! Handing due records to their kinds.
+
+use crate::engine::Engine;
+use crate::engine::error::Error;
+use crate::record::due::DueIndex;
+use crate::record::{AnyRecord, Before, Kind};
+use crate::store::{Entry, Index, Key};
+
+/// What records of a kind do when their time comes.
+pub(in crate::engine) trait ComesDue: Kind {
+    /// Acts on records that have a due entry in `index`, which is one of [`Kind::DUE`]; returns how many changed.
+    ///
+    /// An entry may be early, or left over from what another server has done: then it is moved or left alone.
+    fn come_due(
+        engine: &Engine,
+        index: &'static DueIndex,
+        found: Vec<(Key, Before<Self>)>,
+    ) -> impl Future<Output = usize> + Send;
+}
+
+impl Engine {
+    /// Acts on due entries of one index; returns how many records changed or were gone.
+    pub(super) async fn act_on(&self, index: &'static DueIndex, entries: Vec<Entry>) -> usize {
+        let (keys, entries): (Vec<Key>, Vec<Entry>) =
+            entries.into_iter().filter_map(|entry| Some((entry.key()?, entry))).unzip();
+        let records = match self.read_any(&keys).await {
+            Ok(records) => records,
+            Err(error) => {
+                self.hampered(
+                    "could not read what is due; trying again",
+                    &Box::<Error>::from(error),
+                );
+                return 0;
+            }
+        };
+        let (mut found, mut orphans) = (Vec::new(), Vec::new());
+        for ((key, entry), record) in keys.into_iter().zip(entries).zip(records) {
+            match record {
+                Ok(Some(record)) if record.due_indexes().contains(index) => {
+                    found.push((key, record));
+                }
+                Ok(Some(_)) => {
+                    let cause =
+                        format!("an entry of {} leads to a record of another kind", index.name);
+                    self.note_unreadable(key, &cause);
+                }
+                Ok(None) => orphans.push(entry),
+                // Noted where it was read.
+                Err(_) => {}
+            }
+        }
+        let gone = orphans.len();
+        self.drop_orphans(&Index::new(index.name), orphans).await;
+        gone + self.act_by_kind(index, found).await
+    }
+
+    /// Hands each record to its kind.
+    async fn act_by_kind(&self, index: &'static DueIndex, found: Vec<(Key, AnyRecord)>) -> usize {
+        let mut operations = Vec::with_capacity(found.len());
+        #[cfg(test)]
+        let mut samples = Vec::new();
+        for (key, record) in found {
+            match record {
+                AnyRecord::Operation(before) => operations.push((key, before)),
+                // It has no due indexes.
+                AnyRecord::Server(_) => {}
+                #[cfg(test)]
+                AnyRecord::Sample(before) => samples.push((key, before)),
+            }
+        }
+        let changed = act(self, index, operations).await;
+        #[cfg(test)]
+        let changed = changed + act(self, index, samples).await;
+        changed
+    }
+}
+
+async fn act<K: ComesDue>(
+    engine: &Engine,
+    index: &'static DueIndex,
+    found: Vec<(Key, Before<K>)>,
+) -> usize {
+    if found.is_empty() { 0 } else { K::come_due(engine, index, found).await }
+}

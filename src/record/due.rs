@@ -1,0 +1,39 @@
+//! Due indexes: entries ordered by the time at which something happens to their record, one index for each reason.
+
+use crate::clock::Timestamp;
+use crate::store::Key;
+
+/// A due index, which belongs to one kind of record. Its members begin with a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DueIndex {
+    /// The index's name.
+    pub name: &'static str,
+    /// Which agent polls it.
+    pub agent: Agent,
+}
+
+/// A background agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Agent {
+    /// Ends what took too long: leases, attempts, waits, deadlines, graces.
+    Reaper,
+    /// Continues what waited for its time: starts, retries, suspensions. It polls when the next entry comes due.
+    Scheduler,
+    /// Removes what was kept long enough: operations, then their tombstones. There is no hurry.
+    Janitor,
+}
+
+/// The member of a record's entry in a due index.
+pub fn due_member(time: Timestamp, key: Key) -> Vec<u8> {
+    [&time.as_micros().to_be_bytes()[..], key.as_bytes()].concat()
+}
+
+/// The time of a member of a due index.
+pub fn due_time(member: &[u8]) -> Timestamp {
+    Timestamp::from_micros(member.first_chunk().copied().map_or(0, u64::from_be_bytes))
+}
+
+/// The upper bound of the members up to and with `time`.
+pub fn due_bound(time: Timestamp) -> Vec<u8> {
+    [&time.as_micros().to_be_bytes()[..], &[u8::MAX; 17]].concat()
+}
