@@ -10,17 +10,12 @@ pub mod client;
 pub mod clock;
 pub mod code;
 pub mod config;
-mod connections;
-mod cores;
 pub mod engine;
 pub mod grpc;
-pub mod lane;
 #[cfg(test)]
 mod layers;
 pub mod limits;
-mod opening;
 pub mod operation;
-pub mod probes;
 pub mod proto;
 pub mod record;
 pub mod server;

@@ -6,8 +6,6 @@ use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
 use super::client::payload;
-use crate::connections::Connections;
-use crate::cores::Cores;
 use crate::proto::google::longrunning::operations_server::{Operations, OperationsServer};
 use crate::proto::google::longrunning::{
     CancelOperationRequest, DeleteOperationRequest, GetOperationRequest, ListOperationsRequest,
@@ -17,6 +15,8 @@ use crate::proto::longhaul::v1::producers_server::{Producers, ProducersServer};
 use crate::proto::longhaul::v1::{
     BatchStartOperationsRequest, BatchStartOperationsResponse, StartOperationRequest,
 };
+use crate::server::connections::Connections;
+use crate::server::cores::Cores;
 
 struct Echo;
 

@@ -11,11 +11,11 @@ use tokio_util::sync::CancellationToken;
 use super::ServeArgs;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Listen, Runtime};
-use crate::connections::{self, Connections};
 use crate::grpc::health::Health;
-use crate::grpc::waiting;
-use crate::opening;
 use crate::server::Server;
+use crate::server::connections::{self, Connections};
+use crate::server::opening;
+use crate::server::waiting;
 use crate::store::Store;
 
 pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {

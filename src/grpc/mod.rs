@@ -8,7 +8,6 @@ pub mod health;
 mod operations;
 mod producers;
 pub mod status;
-pub mod waiting;
 mod workers;
 
 use tonic::service::Routes;

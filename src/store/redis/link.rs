@@ -11,7 +11,6 @@ use redis::{
 };
 use redis::{RedisError, RedisResult, Value};
 
-use crate::lane;
 use crate::store::{OpenError, StoreError};
 
 /// How to connect: address and credentials, which stay in here, and timeouts.
@@ -84,6 +83,8 @@ impl Replication {
 /// The crate's own `ConnectionManager` keeps a connection that only times out, as one to a master that vanished does.
 pub(super) struct Link {
     dial: Dial,
+    /// Which runtime the calling task runs on.
+    lane: fn() -> usize,
     lanes: Vec<Mutex<Current>>,
 }
 
@@ -98,8 +99,8 @@ struct Current {
 
 impl Link {
     /// A link that connects with its first request.
-    pub(super) fn new(dial: Dial) -> Self {
-        Self { dial, lanes: (0..LANES).map(|_| Mutex::default()).collect() }
+    pub(super) fn new(dial: Dial, lane: fn() -> usize) -> Self {
+        Self { dial, lane, lanes: (0..LANES).map(|_| Mutex::default()).collect() }
     }
 
     /// Sends one command.
@@ -148,7 +149,7 @@ impl Link {
     }
 
     fn attempt(&self) -> (usize, u64, Attempt) {
-        let lane = lane::current() % LANES;
+        let lane = (self.lane)() % LANES;
         let mut current = lock(&self.lanes[lane]);
         if let Some(attempt) = &current.attempt {
             return (lane, current.generation, attempt.clone());

@@ -72,10 +72,14 @@ pub struct Options {
     pub clock: Arc<dyn Clock>,
     /// Whose clock is the store's time.
     pub time: StoreTime,
+    /// Tells which of the process's runtimes the calling task runs on, as a small number. Each has connections and a queue of
+    /// its own: a connection that is driven by the runtime that uses it wakes no other thread. Under
+    /// `Server::serve_on_cores` this is `server::lane::current`.
+    pub lane: fn() -> usize,
 }
 
 impl Options {
-    /// The defaults for a Redis at `url`.
+    /// The defaults for a Redis at `url`, used from one runtime.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
@@ -86,6 +90,7 @@ impl Options {
             response_timeout: Duration::from_secs(2),
             clock: SystemClock::new(),
             time: StoreTime::Server,
+            lane: || 0,
         }
     }
 }
@@ -122,6 +127,8 @@ struct Shared {
     throttle: Throttle,
     /// Write sets on their way.
     queue: Arc<Queue>,
+    /// See [`Options::lane`].
+    lane: fn() -> usize,
 }
 
 impl RedisStore {
@@ -137,7 +144,7 @@ impl RedisStore {
             )));
         }
         let dial = Dial::new(&options.url, &options.prefix, options.response_timeout)?;
-        let link = Link::new(dial.clone());
+        let link = Link::new(dial.clone(), options.lane);
         let fitness = opening::inspect(&link, &dial, &options).await?;
         let keyspace = opening::keyspace(&link, &dial, &options).await?;
         let calls_at_once = if fitness.durability() == Durability::Fsync { 2 } else { 1 };
@@ -176,7 +183,7 @@ impl Shared {
         let partitions = keyspace.partitions();
         Self {
             keys: Keys::new(&options.prefix, &keyspace),
-            bulk: Link::new(dial.clone()),
+            bulk: Link::new(dial.clone(), options.lane),
             time: Timekeeper::new(
                 Arc::clone(&options.clock),
                 options.time,
@@ -187,6 +194,7 @@ impl Shared {
             fitness,
             throttle: Throttle::new(Arc::clone(&options.clock)),
             queue,
+            lane: options.lane,
             keyspace,
             dial,
             link,

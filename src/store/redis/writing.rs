@@ -8,7 +8,6 @@ use super::queue::Service;
 use super::script::{Form, Outcome, Reply};
 use super::{RedisStore, Shared, link};
 use crate::clock::Timestamp;
-use crate::lane;
 use crate::store::{CommitError, Committed, Partition, StoreError, WriteSet};
 
 type Results = Vec<Result<Committed, CommitError>>;
@@ -18,7 +17,7 @@ impl RedisStore {
     ///
     /// A task of its own makes the call, for callers may give up, and others wait for the same answer.
     pub(super) async fn hand_in(&self, sets: Vec<WriteSet>) -> Results {
-        let (answers, service) = self.shared.queue.push(lane::current(), sets);
+        let (answers, service) = self.shared.queue.push((self.shared.lane)(), sets);
         if let Some(service) = service {
             let shared = Arc::clone(&self.shared);
             self.tasks.spawn(async move { shared.serve(service).await });

@@ -9,11 +9,10 @@ use std::task::{Context, Poll};
 use futures_util::future::{Either, Ready, ready};
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
-use tonic::body::Body;
-use tower::{Layer, Service};
+use tower::Service;
 
 /// A server that is asked.
-pub trait Probed: Send + Sync + 'static {
+pub(crate) trait Probed: Send + Sync + 'static {
     /// Why it cannot do its work now, if so.
     fn unready(&self) -> Option<String>;
     /// What operators must know though it can.
@@ -22,25 +21,31 @@ pub trait Probed: Send + Sync + 'static {
     fn metrics(&self) -> Option<String>;
 }
 
-/// Answers what is asked of a server.
+/// Answers probes of one server.
 #[derive(Clone)]
-pub struct Probes(Arc<dyn Probed>);
+pub(crate) struct Probes(Arc<dyn Probed>);
 
-/// What [`Probes`] makes of a service.
+/// A service that leaves probes to [`Probes`].
 #[derive(Clone)]
-pub struct Answering<S> {
+pub(crate) struct Answering<S, F> {
     inner: S,
     probes: Probes,
+    body: F,
 }
 
 impl Probes {
-    /// Answers for that server.
-    pub fn of(server: impl Probed) -> Self {
+    /// The probes of that server.
+    pub(crate) fn of(server: impl Probed) -> Self {
         Self(Arc::new(server))
     }
 
+    /// Answers probes in front of `inner`, whose bodies `body` makes from text.
+    pub(crate) fn around<S, C, F: Fn(String) -> C>(self, inner: S, body: F) -> Answering<S, F> {
+        Answering { inner, probes: self, body }
+    }
+
     /// The answer, unless it is for somebody else to give.
-    fn answer(&self, method: &Method, path: &str, version: Version) -> Option<Response<Body>> {
+    fn answer(&self, method: &Method, path: &str, version: Version) -> Option<Response<String>> {
         if !matches!(path, HEALTH | READINESS | METRICS) {
             let nothing = "not found; gRPC is served over HTTP/2\n";
             return (version < Version::HTTP_2).then(|| plain(StatusCode::NOT_FOUND, nothing));
@@ -55,10 +60,10 @@ impl Probes {
             READINESS => self.readiness(),
             _ => plain(StatusCode::OK, "ok\n"),
         };
-        Some(if method == Method::HEAD { answer.map(|_| Body::empty()) } else { answer })
+        Some(if method == Method::HEAD { answer.map(|_| String::new()) } else { answer })
     }
 
-    fn readiness(&self) -> Response<Body> {
+    fn readiness(&self) -> Response<String> {
         match self.0.unready() {
             None => plain(
                 StatusCode::OK,
@@ -70,7 +75,7 @@ impl Probes {
         }
     }
 
-    fn metrics(&self) -> Response<Body> {
+    fn metrics(&self) -> Response<String> {
         match self.0.metrics() {
             Some(text) => answer(StatusCode::OK, OPEN_METRICS, text),
             None => self.readiness(),
@@ -78,19 +83,12 @@ impl Probes {
     }
 }
 
-impl<S> Layer<S> for Probes {
-    type Service = Answering<S>;
-
-    fn layer(&self, inner: S) -> Answering<S> {
-        Answering { inner, probes: self.clone() }
-    }
-}
-
-impl<S, B> Service<Request<B>> for Answering<S>
+impl<S, B, C, F> Service<Request<B>> for Answering<S, F>
 where
-    S: Service<Request<B>, Response = Response<Body>>,
+    F: Fn(String) -> C,
+    S: Service<Request<B>, Response = Response<C>>,
 {
-    type Response = Response<Body>;
+    type Response = Response<C>;
     type Error = S::Error;
     type Future = Either<S::Future, Ready<Result<Self::Response, S::Error>>>;
 
@@ -101,18 +99,18 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let path = request.uri().path();
         match self.probes.answer(request.method(), path, request.version()) {
-            Some(answer) => Either::Right(ready(Ok(answer))),
+            Some(answer) => Either::Right(ready(Ok(answer.map(&self.body)))),
             None => Either::Left(self.inner.call(request)),
         }
     }
 }
 
-fn plain(status: StatusCode, text: impl Into<String>) -> Response<Body> {
+fn plain(status: StatusCode, text: impl Into<String>) -> Response<String> {
     answer(status, PLAIN, text.into())
 }
 
-fn answer(status: StatusCode, content_type: &'static str, text: String) -> Response<Body> {
-    let mut answer = Response::new(Body::new(text));
+fn answer(status: StatusCode, content_type: &'static str, text: String) -> Response<String> {
+    let mut answer = Response::new(text);
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

@@ -16,8 +16,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::connections::{Accepted, Connections, Place};
-use crate::lane;
+use super::connections::{Accepted, Connections, Place};
+use super::lane;
 
 /// The threads, from start to end.
 pub(crate) struct Cores {

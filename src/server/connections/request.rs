@@ -158,7 +158,7 @@ mod tests {
 
     use super::*;
     use crate::clock::{ManualClock, Timestamp};
-    use crate::connections::account::Accounts;
+    use crate::server::connections::account::Accounts;
 
     /// Never more than it has said.
     struct Silent;

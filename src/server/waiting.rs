@@ -8,21 +8,21 @@ use tonic::body::Body;
 use tonic::service::Routes;
 use tower::{Layer, Service};
 
-use super::health::Health;
+use super::probes::{Probed, Probes};
 use crate::engine::{Error, Reason};
+use crate::grpc::health::Health;
 use crate::grpc::status::to_status;
-use crate::probes::{Probed, Probes};
 use crate::proto::grpc::health::v1::health_server::HealthServer;
 
 /// What answers in the meantime.
-pub fn face(
+pub(crate) fn face(
     health: &Health,
 ) -> impl Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible, Future: Send>
 + Clone
 + Send
 + 'static {
     let routes = Routes::new(HealthServer::new(health.clone())).prepare();
-    Probes::of(Waiting).layer(OnlyHealth.layer(routes))
+    Probes::of(Waiting).around(OnlyHealth.layer(routes), Body::new)
 }
 
 struct Waiting;

@@ -7,7 +7,6 @@
 mod account;
 mod answer;
 mod request;
-mod throttle;
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -35,11 +34,11 @@ pub(crate) use self::account::Place;
 use self::account::{Account, Accounts};
 use self::answer::{Leaving, leaving};
 use self::request::Arriving;
-use self::throttle::Throttle;
 use crate::clock::{Clock, SystemClock};
 use crate::grpc::deadline;
 use crate::grpc::status::to_status;
 use crate::limits::{MAX_CONNECTIONS, MAX_STREAMS, SILENCE, UNREAD_TIME};
+use crate::throttle::Throttle;
 
 /// The connections of one server. Clones are the same connections.
 #[derive(Clone, Debug)]
@@ -65,7 +64,7 @@ impl Connections {
         Self {
             accounts: Accounts::new(Arc::clone(&clock), most_connections()),
             builder: builder(),
-            refused: Arc::new(Throttle::new(&clock)),
+            refused: Arc::new(Throttle::new(Arc::clone(&clock))),
             draining: CancellationToken::new(),
             end: CancellationToken::new(),
             clock,
@@ -100,8 +99,8 @@ impl Connections {
                 }
                 // Such as too many open files, or a caller that is gone again: the next one may fare better.
                 Err(error) => {
-                    if let Some(times) = self.refused.tell() {
-                        tracing::warn!(%error, times, "cannot accept a connection");
+                    if let Some(left_out) = self.refused.admit("accept") {
+                        tracing::warn!(%error, left_out, "cannot accept a connection");
                     }
                     self.clock.sleep(PAUSE).await;
                 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::lane;
 use crate::clock::Clock;
 use crate::config::{Config, StoreUrl};
 use crate::store::embedded::{self, EmbeddedStore};
@@ -37,6 +38,7 @@ pub(crate) async fn open(
                 durability: config.redis.durability,
                 response_timeout: config.redis.response_timeout,
                 clock: clock.clone(),
+                lane: lane::current,
                 ..redis::Options::new(url.clone())
             };
             Ok(RedisStore::open(options).await?)

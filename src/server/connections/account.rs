@@ -12,12 +12,12 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use super::throttle::Throttle;
 use crate::clock::Clock;
 use crate::engine::{Error, Reason};
 use crate::limits::{
     MAX_BYTES_IN_FLIGHT, MAX_CONNECTION_BYTES, READS_AT_ONCE, READS_OF_CONNECTION,
 };
+use crate::throttle::Throttle;
 
 /// All connections of one server.
 #[derive(Debug)]
@@ -27,8 +27,7 @@ pub(super) struct Accounts {
     open: Mutex<Vec<Arc<Account>>>,
     most: usize,
     reads: Arc<Semaphore>,
-    crowded: Throttle,
-    greedy: Throttle,
+    throttle: Throttle,
 }
 
 /// One connection.
@@ -73,8 +72,7 @@ impl Accounts {
             open: Mutex::default(),
             most,
             reads: Arc::new(Semaphore::new(READS_AT_ONCE)),
-            crowded: Throttle::new(&clock),
-            greedy: Throttle::new(&clock),
+            throttle: Throttle::new(Arc::clone(&clock)),
             clock,
         })
     }
@@ -87,10 +85,10 @@ impl Accounts {
             let idle = open.iter().filter(|account| account.is_idle());
             let longest = idle.min_by_key(|account| account.idle_since.load(Ordering::Relaxed));
             let room = longest.inspect(|account| account.close.cancel()).is_some();
-            if let Some(times) = self.crowded.tell() {
+            if let Some(left_out) = self.throttle.admit("crowded") {
                 tracing::warn!(
                     connections = self.most,
-                    times,
+                    left_out,
                     "as many connections as the open files allow; {}",
                     if room { "the longest idle one is closed" } else { "a new one is refused" }
                 );
@@ -132,10 +130,10 @@ impl Accounts {
             return false;
         }
         most.close.cancel();
-        if let Some(times) = self.greedy.tell() {
+        if let Some(left_out) = self.throttle.admit("greedy") {
             tracing::warn!(
                 held,
-                times,
+                left_out,
                 "calls in flight hold too much memory; the connection that holds most is closed"
             );
         }

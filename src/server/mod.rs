@@ -1,5 +1,12 @@
 //! Composition: an engine behind its faces on one port, from start to drain.
 
+pub(crate) mod connections;
+pub(crate) mod cores;
+pub mod lane;
+pub(crate) mod opening;
+mod probes;
+pub(crate) mod waiting;
+
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
@@ -12,17 +19,18 @@ use tonic::service::Routes;
 use tower::{Layer, Service};
 
 use crate::clock::Clock;
-use crate::connections::Connections;
-use crate::cores::Cores;
 use crate::engine::tasks::Tasks;
 use crate::engine::{Engine, Settings};
 use crate::grpc;
 use crate::grpc::health::Health;
 use crate::limits::{CLOSING, DRAIN};
-use crate::probes::{Probed, Probes};
 use crate::proto::google::longrunning::operations_server::{Operations, OperationsServer};
 use crate::store::Store;
 use crate::throttle::Throttle;
+
+use self::connections::Connections;
+use self::cores::Cores;
+use self::probes::{Probed, Probes};
 
 /// A whole server. As a library: mount [`Server::routes`] or [`Server::operations`] in a tonic router of your own, or
 /// [`Server::serve`] a listener.
@@ -73,7 +81,7 @@ impl Server {
     /// What is served on one port.
     fn faces(&self) -> anyhow::Result<impl Face> {
         let routes = grpc::explain::Explain.layer(self.routes()?.prepare());
-        Ok(Probes::of(self.clone()).layer(routes))
+        Ok(Probes::of(self.clone()).around(routes, Body::new))
     }
 
     /// Serves `listener` until `shutdown` resolves, then drains: no more leases, waits and watches end politely, calls that run
