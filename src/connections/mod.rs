@@ -38,6 +38,7 @@ use self::request::Arriving;
 use self::throttle::Throttle;
 use crate::clock::{Clock, SystemClock};
 use crate::grpc::deadline;
+use crate::grpc::is_read;
 use crate::grpc::status::to_status;
 use crate::limits::{MAX_CONNECTIONS, MAX_STREAMS, SILENCE, UNREAD_TIME};
 
@@ -181,8 +182,7 @@ where
     };
     let path = request.uri().path();
     let many = MANY_REQUESTS.iter().any(|method| path.ends_with(method));
-    let turn =
-        if READS.iter().any(|method| path.ends_with(method)) { account.turn().await } else { None };
+    let turn = if is_read(path) { account.turn().await } else { None };
     let time = deadline::of(request.headers());
     let request = request
         .map(|body| Body::new(Arriving::new(body, Arc::clone(&call), Arc::clone(&clock), many)));
@@ -329,5 +329,3 @@ const PAUSE: Duration = Duration::from_millis(50);
 const HTTP1_BUFFER_BYTES: usize = 64 << 10;
 /// Methods that take a stream of requests.
 const MANY_REQUESTS: [&str; 2] = ["/ServeQueue", "/ServerReflectionInfo"];
-/// Methods that read operations with all their payloads, and do nothing else.
-const READS: [&str; 3] = ["/GetOperation", "/GetOperationRecord", "/ListOperations"];

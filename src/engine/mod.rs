@@ -32,7 +32,7 @@ pub use self::dispatch::batch::{LeaseBatch, Leased};
 pub use self::error::{Error, Reason, Result};
 pub use self::operations::commands::Done;
 pub use self::operations::pages::{ListPage, ListQuery, Listed};
-pub use self::operations::starts::{StartRequest, Started};
+pub use self::operations::starts::Started;
 pub use self::operations::view::View;
 pub use self::ranks::Herald;
 pub use self::settings::Settings;

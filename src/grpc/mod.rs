@@ -23,6 +23,7 @@ use crate::proto::longhaul::v1::callers_server::CallersServer;
 use crate::proto::longhaul::v1::producers_server::ProducersServer;
 use crate::proto::longhaul::v1::workers_server::WorkersServer;
 use crate::types::Registry;
+use crate::wire::starts;
 
 use self::half_close::Noting;
 use self::health::Health;
@@ -79,9 +80,21 @@ fn caller<T>(_request: &Request<T>) -> Caller {
     Caller::default()
 }
 
+/// The trace that a request belongs to; empty without one.
+fn trace_parent<T>(request: &Request<T>) -> String {
+    starts::trace_parent(header(request, "traceparent")).to_owned()
+}
+
+/// Whether a path is that of a method that reads operations with all their payloads, and does nothing else.
+pub(crate) fn is_read(path: &str) -> bool {
+    READS.iter().any(|method| path.ends_with(method))
+}
+
 /// The text of a header, if it is one.
 fn header<'a, T>(request: &'a Request<T>, name: &str) -> Option<&'a str> {
     request.metadata().get(name).and_then(|value| value.to_str().ok())
 }
+
+const READS: [&str; 3] = ["/GetOperation", "/GetOperationRecord", "/ListOperations"];
 
 type Reply<T> = Result<tonic::Response<T>, Status>;

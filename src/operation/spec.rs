@@ -7,11 +7,11 @@ use bytes::Bytes;
 
 use super::lease::Fingerprint;
 use super::name::Queue;
+use super::options::Options;
 use super::payload::Payload;
-use crate::proto::longhaul::v1 as pb;
 
-/// What was asked for at start.
-#[derive(Clone, Debug, PartialEq)]
+/// What was asked for at start. A face reads it, and the record holds it as it was read.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Spec {
     /// Where workers find it.
     pub queue: Queue,
@@ -24,12 +24,12 @@ pub struct Spec {
     /// What to do it with.
     pub request: Option<Payload>,
     /// Everything else that was asked for.
-    pub options: pb::OperationOptions,
+    pub options: Options,
     /// Whether the published metadata is longhaul's own.
     pub server_metadata: bool,
     /// What replays are known by; empty without one.
     pub request_id: String,
-    /// Of everything that a replay must repeat.
+    /// Of everything that a replay must repeat. Without a request id nothing replays the start, and this is zero.
     pub fingerprint: Fingerprint,
     /// The trace that it was started in.
     pub trace_parent: String,
