@@ -1,4 +1,4 @@
-//! How long a call may last by its own deadline.
+//! The deadline of a call.
 
 use std::time::Duration;
 

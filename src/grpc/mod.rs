@@ -28,10 +28,10 @@ use crate::wire::starts;
 use self::half_close::Noting;
 use self::health::Health;
 
-/// The services on an engine, ready to be mounted in any tonic server.
+/// All services of an engine, for any tonic server.
 ///
 /// # Errors
-/// Where the built-in definitions cannot be served by reflection, which a test rules out.
+/// If reflection cannot serve the built-in definitions, which a test rules out.
 pub fn routes(engine: &Engine, health: Health) -> Result<Routes, tonic_reflection::server::Error> {
     let added = engine.types().added_set();
     let mut routes = Routes::builder();
@@ -85,7 +85,7 @@ fn trace_parent<T>(request: &Request<T>) -> String {
     starts::trace_parent(header(request, "traceparent")).to_owned()
 }
 
-/// Whether a path is that of a method that reads operations with all their payloads, and does nothing else.
+/// Whether the method at this path only reads operations, with all their payloads.
 pub(crate) fn is_read(path: &str) -> bool {
     READS.iter().any(|method| path.ends_with(method))
 }
@@ -95,6 +95,6 @@ fn header<'a, T>(request: &'a Request<T>, name: &str) -> Option<&'a str> {
     request.metadata().get(name).and_then(|value| value.to_str().ok())
 }
 
-const READS: [&str; 3] = ["/GetOperation", "/GetOperationRecord", "/ListOperations"];
-
 type Reply<T> = Result<tonic::Response<T>, Status>;
+
+const READS: [&str; 3] = ["/GetOperation", "/GetOperationRecord", "/ListOperations"];

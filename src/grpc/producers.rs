@@ -44,7 +44,7 @@ impl Producers for Service {
     }
 }
 
-/// Says in a header that the operation was there already.
+/// Says in a header that the same request had started the operation before.
 pub(super) fn replayed<T>(mut response: Response<T>, replayed: bool) -> Response<T> {
     if replayed {
         response.metadata_mut().insert("longhaul-replayed", MetadataValue::from_static("true"));

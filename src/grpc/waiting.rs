@@ -1,4 +1,4 @@
-//! What a server answers that still waits for its store: health, and UNAVAILABLE to everything else.
+//! The face of a server that still waits for its store: health, and UNAVAILABLE for everything else.
 
 use std::convert::Infallible;
 use std::task::{Context, Poll};
@@ -14,7 +14,7 @@ use crate::grpc::status::to_status;
 use crate::probes::{Probed, Probes};
 use crate::proto::grpc::health::v1::health_server::HealthServer;
 
-/// What answers in the meantime.
+/// The face until the store is there.
 pub fn face(
     health: &Health,
 ) -> impl Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible, Future: Send>

@@ -1,4 +1,4 @@
-//! What a producer may ask for besides the work itself, read once into the types that decisions are made with.
+//! Options of an operation, in the types that decisions are made with.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -39,7 +39,7 @@ pub struct Options {
     pub metadata_policy: MetadataPolicy,
 }
 
-/// When there is another attempt; what is not set has a default.
+/// When there is another attempt. Unset fields have a default.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RetryPolicy {
     /// How many attempts there may be.

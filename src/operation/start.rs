@@ -1,4 +1,4 @@
-//! How an operation begins.
+//! Starting an operation.
 
 use uuid::Uuid;
 
@@ -13,7 +13,7 @@ use super::{Change, Operation, Pending, Places, Rejection, SharedSpec, Spec, Sta
 use crate::clock::Timestamp;
 use crate::proto::google::protobuf::Any;
 
-/// An operation that a producer wants, checked and canonical. It is moved from the face into the record.
+/// A checked request to start an operation. It is moved from the face into the record.
 #[derive(Clone, Debug, Default)]
 pub struct Start {
     /// Its parent.
@@ -24,7 +24,7 @@ pub struct Start {
     pub spec: Spec,
     /// Metadata before the first report.
     pub initial_metadata: Option<Any>,
-    /// Only check it.
+    /// Only check the request.
     pub validate_only: bool,
 }
 
@@ -39,10 +39,10 @@ pub struct Birth {
     pub lease: Option<Take>,
 }
 
-/// Makes the operation.
+/// Makes the record of a new operation.
 ///
 /// # Errors
-/// [`Rejection::TypeMismatch`] where the initial metadata is not of the declared type, [`Rejection::DeadlinePassed`] where no
+/// [`Rejection::TypeMismatch`] if the initial metadata is not of the declared type, [`Rejection::DeadlinePassed`] if no
 /// time is left to work on it.
 pub fn start(start: Start, birth: Birth, now: Timestamp) -> Result<Change, Rejection> {
     let Start { spec, initial_metadata, .. } = start;
@@ -129,10 +129,10 @@ fn check_initial_metadata(
 }
 
 impl Operation {
-    /// Whether it may still be started, where its start took a while.
+    /// Checks again that there is time to work on it, before a start is committed that took a while.
     ///
     /// # Errors
-    /// [`Rejection::DeadlinePassed`] where no time is left to work on it.
+    /// [`Rejection::DeadlinePassed`] if no time is left to work on it.
     pub fn check_start(&self, now: Timestamp) -> Result<(), Rejection> {
         let ready_time = match &self.state {
             State::Pending(pending) => pending.ready_time.max(now),
@@ -160,7 +160,7 @@ impl Operation {
         self
     }
 
-    /// When what has ended at `end_time` may be forgotten.
+    /// When an operation that ends at `end_time` expires.
     pub(super) fn expiry(&self, end_time: Timestamp) -> Timestamp {
         use crate::limits::{DEFAULT_TTL, MIN_TTL};
         match self.spec.options.expiration {

@@ -1,4 +1,4 @@
-//! Single fields, checked: what is out of its bounds is refused with the field's name, its value and the bound.
+//! Single fields. A value out of bounds is refused with the field's name, the value and the bound.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::code::Code;
 
 use crate::clock::{Timestamp, length};
 use crate::engine::{Error, Reason, Result};
-use crate::limits::{MAX_DURATION, MAX_ERROR_BYTES, MAX_INLINE_BYTES, MAX_NAME_BYTES};
+use crate::limits::{MAX_DURATION, MAX_ERROR_BYTES, MAX_NAME_BYTES};
 use crate::operation::lease::{Fingerprint, Token};
 use crate::operation::name::Name;
 use crate::operation::payload::{self, TYPE_URL_PREFIX, type_url};
@@ -69,7 +69,7 @@ pub fn duration(field: &str, duration: Option<prost_types::Duration>) -> Result<
     })
 }
 
-/// A duration that is more than nothing.
+/// A duration that is positive.
 pub fn positive_duration(
     field: &str,
     value: Option<prost_types::Duration>,
@@ -82,7 +82,7 @@ pub fn positive_duration(
     }
 }
 
-/// An instant that protobuf can hold.
+/// A time between 1970 and 9999, in microseconds.
 pub fn timestamp(
     field: &str,
     timestamp: Option<prost_types::Timestamp>,
@@ -99,7 +99,7 @@ pub fn timestamp(
     Err(Error::field(field, message))
 }
 
-/// A payload of bounded size, its type URL brought to the one form that all clients understand.
+/// A payload of bounded size, with its type URL in the form that all clients understand.
 pub fn any(field: &str, any: Option<Any>, max_bytes: usize) -> Result<Option<Any>> {
     let Some(any) = any else { return Ok(None) };
     if any.value.len() > max_bytes {
@@ -128,10 +128,10 @@ pub fn any(field: &str, any: Option<Any>, max_bytes: usize) -> Result<Option<Any
     Ok(Some(Any { type_url, value: own(any.value) }))
 }
 
-/// A slice of a request keeps all of the request's bytes in memory. Small payloads stay in the record, so they get bytes of
-/// their own; a large one is most of its request.
+/// A slice of a request keeps the whole request in memory, which may be a batch, for as long as somebody holds the slice. So a
+/// payload that may be a small part of its request gets bytes of its own.
 fn own(value: Bytes) -> Bytes {
-    if value.len() > MAX_INLINE_BYTES { value } else { Bytes::copy_from_slice(&value) }
+    if value.len() > MAX_COPIED_BYTES { value } else { Bytes::copy_from_slice(&value) }
 }
 
 /// The full name of a message, given bare or as a type URL; empty stays empty.
@@ -160,7 +160,7 @@ fn no_type_name(field: &str, text: &str) -> Box<Error> {
     )
 }
 
-/// An error that an operation may end with.
+/// The error of an operation or an attempt.
 pub fn error(field: &str, status: Option<Status>) -> Result<Status> {
     use prost::Message;
     let status = status.ok_or_else(|| Error::field(field, format!("{field} must be set")))?;
@@ -187,7 +187,7 @@ pub fn error(field: &str, status: Option<Status>) -> Result<Status> {
     Ok(status)
 }
 
-/// A field that has no effect yet: refused when it is set, never ignored.
+/// Refuses a field that has no effect yet if it is set.
 pub fn not_yet(field: &str, is_set: bool) -> Result<()> {
     if !is_set {
         return Ok(());
@@ -199,7 +199,7 @@ pub fn not_yet(field: &str, is_set: bool) -> Result<()> {
     .with("field", field))
 }
 
-/// Hashes what a call says, part by part and in place: a payload is not copied.
+/// Hashes the content of a call, part by part and in place: a payload is not copied.
 #[derive(Debug, Default)]
 pub struct Fingerprinter(blake3::Hasher);
 
@@ -209,7 +209,7 @@ impl Fingerprinter {
         self.0.update(&(bytes.len() as u64).to_be_bytes()).update(bytes);
     }
 
-    /// Adds a payload, or that there is none.
+    /// Adds a payload, which may be absent.
     pub fn any(&mut self, any: Option<&Any>) {
         self.part(any.map_or(&[], |any| any.type_url.as_bytes()));
         self.part(any.map_or(&[], |any| &any.value));
@@ -225,6 +225,9 @@ impl Fingerprinter {
         self.0.finalize().as_bytes().first_chunk().copied().unwrap_or_default()
     }
 }
+
+/// A copy of this size takes a microsecond or two.
+const MAX_COPIED_BYTES: usize = 16 << 10;
 
 #[cfg(test)]
 mod tests {

@@ -1,4 +1,4 @@
-//! What callers with stock clients send.
+//! Conversions for `google.longrunning.Operations`, and for lists of records.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What producers send.
+//! Conversions for `longhaul.v1.Producers`, and for starts by workers.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -30,7 +30,7 @@ use crate::proto::longhaul::v1 as pb;
 use crate::proto::longhaul::v1::batch_start_operations_response as batch_response;
 use crate::proto::longhaul::v1::operation_options::MetadataPolicy;
 
-/// Reads a start; `trace_parent` came beside it.
+/// Reads a start; `trace_parent` is its trace context, or empty.
 pub fn start(request: pb::StartOperationRequest, trace_parent: String) -> Result<Start> {
     let id = match request.operation_id.as_str() {
         "" => None,
@@ -67,18 +67,18 @@ pub fn start(request: pb::StartOperationRequest, trace_parent: String) -> Result
     Ok(Start { parent, id, spec, initial_metadata, validate_only: request.validate_only })
 }
 
-/// A start whose caller works on the operation itself.
+/// A start by the worker that leases the operation.
 #[derive(Clone, Debug)]
 pub struct LeasedStart {
     /// What to start.
     pub start: Start,
-    /// What the worker calls itself.
+    /// The name of the worker.
     pub worker: String,
     /// How long the lease lasts.
     pub duration: Duration,
 }
 
-/// Reads such a start; `trace_parent` came beside it.
+/// Reads a start by a worker; `trace_parent` is its trace context, or empty.
 pub fn start_leased(
     request: pb::StartLeasedOperationRequest,
     trace_parent: String,
@@ -97,13 +97,13 @@ pub fn start_leased(
     })
 }
 
-/// The reply to it, with the lease if the starter still holds it.
+/// The reply to a start by a worker, with the lease if the worker still holds it.
 pub fn leased_reply(started: Started, leased: Option<Leased>) -> pb::StartLeasedOperationResponse {
     let lease = leased.map(lease_message);
     pb::StartLeasedOperationResponse { operation: Some(started.published), lease }
 }
 
-/// Reads a batch: the whole must be right, each item is read on its own.
+/// Reads a batch. An error in an item is an error of that item alone.
 pub fn batch(
     batch: pb::BatchStartOperationsRequest,
     trace_parent: &str,
@@ -300,7 +300,7 @@ fn labels(labels: BTreeMap<String, String>) -> Result<BTreeMap<String, String>> 
     Ok(labels)
 }
 
-/// What a replay must repeat: queue, method, target, types and the request.
+/// Hashes what a replay must repeat: queue, method, target, types and the request.
 fn fingerprint(spec: &Spec) -> Fingerprint {
     let request = spec.request.as_ref().and_then(Payload::inline);
     let request_type = request.map_or("", |any| payload::type_name(&any.type_url));
@@ -333,7 +333,7 @@ fn canonical(any: &Any) -> Bytes {
     encoded.unwrap_or_else(|| any.value.clone())
 }
 
-/// A trace context that is well formed; anything else is no trace (W3C Trace Context section 3.2).
+/// The trace context if it is well formed, else an empty text (W3C Trace Context section 3.2).
 pub fn trace_parent(header: Option<&str>) -> &str {
     let well_formed = |text: &&str| {
         let parts: Vec<&str> = text.split('-').collect();

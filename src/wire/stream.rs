@@ -1,4 +1,4 @@
-//! `ServeQueue`: what its messages say in the engine's terms, and back.
+//! Conversions for the messages of `ServeQueue`.
 
 use super::fields::{duration, name, text, token};
 use super::status::to_message;
@@ -10,7 +10,7 @@ use crate::operation::command::Command;
 use crate::operation::name::{Name, Queue};
 use crate::proto::longhaul::v1 as pb;
 
-/// Reads a message of a worker; what is wrong with one of its calls is told about that call.
+/// Reads a message of a worker. An error in one of its calls is an error of that call alone.
 pub fn request(message: pb::ServeQueueRequest) -> Result<Request> {
     let mut calls = Vec::new();
     calls.extend(

@@ -19,7 +19,7 @@ use crate::proto::google::longrunning::Operation;
 use crate::proto::google::protobuf::Any;
 use crate::proto::longhaul::v1 as pb;
 
-/// Whether the whole view is wanted.
+/// Whether the view is FULL.
 pub fn is_full(view: i32) -> Result<bool> {
     match pb::OperationView::try_from(view) {
         Ok(pb::OperationView::Full) => Ok(true),
@@ -33,7 +33,7 @@ pub fn published(view: Arc<View>) -> Operation {
     Arc::try_unwrap(view).map_or_else(|shared| shared.published.clone(), |own| own.published)
 }
 
-/// The record of a view, `request` only where the whole view is wanted.
+/// The record of a view, with the request if the view is FULL.
 pub fn record(view: Arc<View>, request: Option<Any>) -> pb::OperationRecord {
     let record = view.operation.record();
     pb::OperationRecord { operation: Some(published(view)), request, ..record }
@@ -51,7 +51,7 @@ pub fn resume(request: pb::ResumeOperationRequest) -> Result<(Name, String, Opti
     Ok((name, request.etag, any("input", request.input, MAX_CHECKPOINT_BYTES)?))
 }
 
-/// Reads what a watcher wants.
+/// Reads the options of a watch.
 pub fn watch(request: &pb::WatchOperationRequest) -> Result<WatchOptions> {
     let heartbeat = duration("heartbeat_interval", request.heartbeat_interval)?
         .filter(|interval| !interval.is_zero());
@@ -70,7 +70,7 @@ pub fn watch(request: &pb::WatchOperationRequest) -> Result<WatchOptions> {
     })
 }
 
-/// An event for its watcher. All who watch the operation share the encoded state.
+/// An encoded event. All watchers of the operation share the part that holds its state.
 pub fn event(event: WatchEvent, full: bool) -> Encoded {
     let shared = event
         .view
@@ -80,7 +80,7 @@ pub fn event(event: WatchEvent, full: bool) -> Encoded {
     Encoded { shared: shared.unwrap_or_default(), own }
 }
 
-/// What an event says of the operation: the same for everybody.
+/// The part of an event that is the same for all watchers.
 fn state(view: &View, full: bool) -> pb::WatchOperationResponse {
     pb::WatchOperationResponse {
         operation: Some(view.published.clone()),
@@ -90,7 +90,7 @@ fn state(view: &View, full: bool) -> pb::WatchOperationResponse {
     }
 }
 
-/// What an event says to one watcher.
+/// The part of an event that is one watcher's own.
 fn frame(event: WatchEvent) -> pb::WatchOperationResponse {
     use pb::watch_operation_response::Type;
     let kind = match event.kind {

@@ -1,4 +1,4 @@
-//! What workers send and get.
+//! Conversions for the unary calls of `longhaul.v1.Workers`.
 
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ pub fn lease(
     })
 }
 
-/// A lease's duration, brought into its bounds; `None` where none is named.
+/// The duration of a lease, brought into its bounds; `None` if it is not set.
 pub fn lease_duration(
     field: &str,
     value: Option<prost_types::Duration>,
@@ -56,7 +56,7 @@ pub fn lease_duration(
     Ok(named.map(|duration| duration.clamp(MIN_LEASE, MAX_LEASE)))
 }
 
-/// The reply with leases, as many as fit; the rest goes back to the queue.
+/// The reply with as many leases as fit; the others go back to the queue.
 pub async fn lease_reply(mut batch: LeaseBatch) -> Result<pb::LeaseOperationsResponse> {
     let leased = batch.load(MAX_REPLY_BYTES).await?;
     let leases = leased.into_iter().map(lease_message).collect();
@@ -64,7 +64,7 @@ pub async fn lease_reply(mut batch: LeaseBatch) -> Result<pb::LeaseOperationsRes
     Ok(pb::LeaseOperationsResponse { leases, retry_delay: None })
 }
 
-/// Reads renewals: the whole must be right, each is read on its own.
+/// Reads renewals. An error in one is an error of that renewal alone.
 pub fn renewals(request: &pb::RenewLeasesRequest) -> Result<Vec<Result<(Name, Renew)>>> {
     at_most("renewals", request.renewals.len(), MAX_RENEWALS)?;
     let read = |renewal: &pb::renew_leases_request::Renewal| {
@@ -273,7 +273,7 @@ pub fn lease_message(leased: Leased) -> pb::Lease {
     }
 }
 
-/// What the server wants of a worker, with every reply to it.
+/// What a worker should do now; part of every reply to it.
 fn directive(operation: &Operation) -> pb::Directive {
     pb::Directive {
         cancel_requested: matches!(operation.state, State::Cancelling(..)),
@@ -282,8 +282,8 @@ fn directive(operation: &Operation) -> pb::Directive {
     }
 }
 
-/// When the lease expires, and how long after the decision that is. A renewal that need not be stored yet promises no more
-/// than what is.
+/// When the lease expires, and how long after the decision that is. A renewal that is not
+/// stored yet promises only what is stored.
 fn lease_times(done: &Done) -> (Option<prost_types::Timestamp>, Option<prost_types::Duration>) {
     let lease = done.operation().and_then(|operation| operation.state.lease());
     lease.map_or((None, None), |lease| {

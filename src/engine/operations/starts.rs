@@ -1,4 +1,4 @@
-//! Starting operations, once each.
+//! Starting operations. A request that is sent again finds the operation that it started before.
 
 use std::sync::Arc;
 
@@ -21,19 +21,19 @@ use crate::proto::google::longrunning::Operation as Published;
 use crate::record::{Before, Change};
 use crate::store::Key;
 
-/// What a producer is told of its start.
+/// The answer to a start.
 #[derive(Clone, Debug)]
 pub struct Started {
     /// What callers see.
     pub published: Published,
-    /// Whether it was there already.
+    /// Whether the same request had started it before.
     pub replayed: bool,
 }
 
-/// An operation that was started now or before.
+/// The operation of a start.
 pub(in crate::engine) struct Begun {
     pub(in crate::engine) view: Arc<View>,
-    /// Whether it was there already.
+    /// Whether the same request had started it before.
     pub(in crate::engine) replayed: bool,
 }
 
@@ -45,28 +45,28 @@ impl From<Begun> for Started {
     }
 }
 
-/// A start on its way to the store.
+/// A start that waits to be written.
 struct Attempt {
     key: Key,
-    /// What it is recognised by.
+    /// Identifies this start if the name is taken.
     identity: Identity,
-    /// What to write.
+    /// The new record.
     change: Option<Box<Change<Record>>>,
-    /// The waiting worker that gets it with the same commit.
+    /// The waiting worker that leases it with the same commit.
     offer: Option<Offer>,
-    /// Why it may not be started any more.
+    /// Why it is too late to start it.
     late: Option<Rejection>,
 }
 
-/// A start that was decided, and what may be done with it.
+/// A start after its decision.
 enum Prepared {
-    /// It may be written.
+    /// It can be written.
     Ready(Box<Attempt>),
-    /// It comes too late, unless the same request started it in time.
+    /// It is too late, unless the same request started the operation in time.
     Late(Key, Box<Identity>, Rejection),
 }
 
-/// What tells a start from others under the same name.
+/// Tells a start from other starts of the same name.
 struct Identity {
     name: Name,
     uid: Uuid,
@@ -74,14 +74,14 @@ struct Identity {
     fingerprint: Fingerprint,
 }
 
-/// With what lease an operation begins.
-enum First {
-    /// With none, unless a worker waits for it.
-    Whoever,
-    /// With the starter's own.
+/// The lease that an operation begins with.
+enum FirstLease {
+    /// That of a worker that waits on this server, if there is one.
+    Eager,
+    /// That of the caller.
     Starter(Take),
-    /// Only checked.
-    Nobody,
+    /// None.
+    None,
 }
 
 impl Engine {
@@ -90,7 +90,7 @@ impl Engine {
         if wanted.validate_only {
             return self.validate_start(caller, wanted).await;
         }
-        Ok(self.start_with(caller, wanted, First::Whoever).await?.into())
+        Ok(self.start_with(caller, wanted, FirstLease::Eager).await?.into())
     }
 
     /// Starts an operation that the caller works on itself.
@@ -100,7 +100,7 @@ impl Engine {
         wanted: Start,
         take: Take,
     ) -> Result<Begun> {
-        self.start_with(caller, wanted, First::Starter(take)).await
+        self.start_with(caller, wanted, FirstLease::Starter(take)).await
     }
 
     /// Starts many, each on its own; results in their order.
@@ -111,7 +111,7 @@ impl Engine {
     ) -> Vec<Result<Started>> {
         let attempts: Vec<Result<Prepared>> = wanted
             .into_iter()
-            .map(|wanted| self.prepare(caller, wanted?, First::Whoever))
+            .map(|wanted| self.prepare(caller, wanted?, FirstLease::Eager))
             .collect();
         let count = attempts.len();
         let engine = self.clone();
@@ -121,7 +121,7 @@ impl Engine {
         begun.into_iter().map(|begun| begun.map(Into::into)).collect()
     }
 
-    /// Writes them together.
+    /// Writes starts in one call of the store.
     async fn commit_starts(&self, attempts: Vec<Result<Prepared>>) -> Vec<Result<Begun>> {
         let (mut ready, mut others) = (Vec::new(), Vec::with_capacity(attempts.len()));
         for attempt in attempts {
@@ -154,7 +154,7 @@ impl Engine {
     /// Checks a start without doing it: done, with an empty response (AIP-151).
     async fn validate_start(&self, caller: &Caller, wanted: Start) -> Result<Started> {
         let mut published = wanted.spec.validated();
-        let (key, identity, late) = match self.prepare(caller, wanted, First::Nobody)? {
+        let (key, identity, late) = match self.prepare(caller, wanted, FirstLease::None)? {
             Prepared::Ready(attempt) => (attempt.key, attempt.identity, None),
             Prepared::Late(key, identity, why) => (key, *identity, Some(why)),
         };
@@ -170,7 +170,7 @@ impl Engine {
         Ok(Started { published, replayed: false })
     }
 
-    async fn start_with(&self, caller: &Caller, wanted: Start, first: First) -> Result<Begun> {
+    async fn start_with(&self, caller: &Caller, wanted: Start, first: FirstLease) -> Result<Begun> {
         let attempt = match self.prepare(caller, wanted, first)? {
             Prepared::Ready(attempt) => attempt,
             Prepared::Late(key, identity, why) => {
@@ -185,7 +185,7 @@ impl Engine {
         self.see_through(starting).await.unwrap_or_else(|| Err(Error::draining()))
     }
 
-    /// What the same request started before its deadline passed, or why there is nothing.
+    /// The operation that the same request started before its deadline passed; else `why`.
     async fn started_in_time(
         &self,
         key: Key,
@@ -203,26 +203,26 @@ impl Engine {
         self.finish_start(attempt, ended).await
     }
 
-    /// Goes on although whoever asked hangs up: a worker may have been given what was started, and must hear of it.
+    /// Runs `starting` to its end even if the caller disconnects: a worker may already hold the new operation.
     async fn see_through<T: Send + 'static>(
         &self,
         starting: impl Future<Output = T> + Send + 'static,
     ) -> Option<T> {
         let (sender, receiver) = oneshot::channel();
         self.inner.tasks.finish("start", async move {
-            // Nobody listens where the caller is gone.
+            // Fails if the caller has disconnected.
             let _ = sender.send(starting.await);
         });
         receiver.await.ok()
     }
 
-    /// Room for it with a worker that waits here, where nothing else is ready: the start then commits with that worker's lease
-    /// in it.
+    /// Reserves a worker that waits on this server, if nothing else is ready in the queue. The start then commits with that
+    /// worker's lease.
     fn eager(&self, key: Key, spec: &Spec) -> Option<Offer> {
         if spec.options.schedule_time.is_some() {
             return None;
         }
-        // A worker holds it: this is a repeat of a start.
+        // A worker holds the operation already, so this start is a replay.
         if self.inner.held.contains(key) {
             return None;
         }
@@ -231,7 +231,7 @@ impl Engine {
         Some(offer)
     }
 
-    fn prepare(&self, caller: &Caller, wanted: Start, first: First) -> Result<Prepared> {
+    fn prepare(&self, caller: &Caller, wanted: Start, first: FirstLease) -> Result<Prepared> {
         self.inner.policy.authorise(caller, Permission::Write, wanted.parent.as_str())?;
         if self.is_draining() {
             return Err(Error::draining());
@@ -241,12 +241,12 @@ impl Engine {
         let partition = self.partition(key);
         let uid = Uuid::new_v4();
         let offer = match first {
-            First::Whoever => self.eager(key, &wanted.spec),
-            First::Starter(_) | First::Nobody => None,
+            FirstLease::Eager => self.eager(key, &wanted.spec),
+            FirstLease::Starter(_) | FirstLease::None => None,
         };
         let lease = match first {
-            First::Starter(take) => Some(Take { token: self.starters_token(uid), ..take }),
-            First::Whoever | First::Nobody => {
+            FirstLease::Starter(take) => Some(Take { token: self.starters_token(uid), ..take }),
+            FirstLease::Eager | FirstLease::None => {
                 offer.as_ref().map(|offer| self.take_for(&offer.seat))
             }
         };
@@ -272,20 +272,19 @@ impl Engine {
         Ok(Prepared::Ready(Box::new(Attempt { key, identity, change, offer, late: None })))
     }
 
-    /// The worker does not get it.
+    /// Releases the reserved worker.
     fn forget_offer(&self, key: Key, offer: Option<&Offer>) {
         if let Some(offer) = offer {
             self.inner.held.leave(key, &offer.seat);
         }
     }
 
-    /// The token of the lease that an operation was started with: by it a repeat of the start knows its own lease from those of
-    /// other workers.
+    /// The token of the lease that an operation was started with. It tells a replay of the start whether the lease is its own.
     pub(in crate::engine) fn starters_token(&self, uid: Uuid) -> Token {
         Token(self.inner.store.keyspace().hash("starter's lease", uid.as_bytes()))
     }
 
-    /// Its own id, the one that follows from its request id, or a new one in the order of time.
+    /// The name with the given id, with an id derived from the request id, or with a new id that sorts by time.
     fn name_for(&self, caller: &Caller, wanted: &Start) -> Result<Name> {
         let keyspace = self.inner.store.keyspace();
         let request_id = wanted.spec.request_id.as_str();
@@ -314,7 +313,7 @@ impl Engine {
     async fn finish_start(&self, mut attempt: Attempt, ended: Ended<Record>) -> Result<Begun> {
         match ended {
             Ended::Written { record, .. } => self.new_operation(attempt, record),
-            // Mostly because there is one of that name already.
+            // Usually because the name is taken.
             Ended::Kept { before: Some(before), .. } => {
                 self.settle_offer(&mut attempt, &before.record);
                 self.recognise(attempt.key, &attempt.identity, before.record).await
@@ -330,7 +329,7 @@ impl Engine {
         }
     }
 
-    /// It is not known whether the start was written: a lease that may be in it must not wait for its expiry.
+    /// Gives back the lease of a start that may have been written, so that it need not expire first.
     fn give_up(&self, attempt: &mut Attempt) {
         let Some(offer) = attempt.offer.take() else { return };
         let record = attempt.change.take().and_then(|change| change.main);
@@ -338,7 +337,7 @@ impl Engine {
         self.take_back(&offer.seat, lost.into_iter().collect());
     }
 
-    /// The worker gets what is there if it is this very start.
+    /// Hands the stored operation to the reserved worker if this start wrote it.
     fn settle_offer(&self, attempt: &mut Attempt, found: &Record) {
         let Some(mut offer) = attempt.offer.take() else { return };
         let token = |record: &Record| record.operation()?.state.lease().map(|lease| lease.token);
@@ -376,7 +375,7 @@ impl Engine {
         Ok(Begun { view, replayed: false })
     }
 
-    /// What is under the name already: this very start, the same request before, or somebody else's.
+    /// The operation that has the name already, if this start or an earlier one of the same request made it.
     async fn recognise(&self, key: Key, wanted: &Identity, record: Record) -> Result<Begun> {
         let gone = record.gone(self.inner.store.now(self.partition(key)));
         let operation = match (record, gone) {
