@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
+use prost_build::{Service, ServiceGenerator};
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = Path::new("proto");
     println!("cargo:rerun-if-changed={}", root.display());
@@ -21,12 +23,43 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("served.binpb"), encoded(root, &served)?)?;
     fs::write(out.join("sources.rs"), sources(root, &served)?)?;
-    tonic_prost_build::configure()
-        .bytes(".longhaul.store.v1")
+    tonic_prost_build::Config::new()
+        .bytes([".longhaul.store.v1"])
+        // Its payload is shared, not copied.
+        .extern_path(".google.protobuf.Any", "crate::proto::google::protobuf::Any")
         // The same content is the same bytes, always.
-        .btree_map(".")
+        .btree_map(["."])
+        .service_generator(Box::new(Services::new()))
         .compile_fds(compiler.file_descriptor_set())?;
     example(root)
+}
+
+/// Clients as usual, and servers that send the events of a watch already encoded.
+struct Services {
+    clients: Box<dyn ServiceGenerator>,
+    servers: Box<dyn ServiceGenerator>,
+}
+
+impl Services {
+    fn new() -> Self {
+        let configure = tonic_prost_build::configure;
+        Self {
+            clients: configure().build_server(false).service_generator(),
+            servers: configure().build_client(false).service_generator(),
+        }
+    }
+}
+
+impl ServiceGenerator for Services {
+    fn generate(&mut self, mut service: Service, buffer: &mut String) {
+        self.clients.generate(service.clone(), buffer);
+        for method in &mut service.methods {
+            if method.proto_name == "WatchOperation" {
+                "crate::proto::encoded::Encoded".clone_into(&mut method.output_type);
+            }
+        }
+        self.servers.generate(service, buffer);
+    }
 }
 
 /// The API of `examples/facade`. An example has no build script of its own; these milliseconds save it a second crate.

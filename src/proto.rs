@@ -5,6 +5,8 @@
 )]
 #![expect(clippy::all, clippy::pedantic, clippy::allow_attributes, reason = "generated code")]
 
+pub mod encoded;
+
 /// What grpc.io defines.
 pub mod grpc {
     /// Health checking.
@@ -21,6 +23,28 @@ pub mod google {
     /// Annotations.
     pub mod api {
         tonic::include_proto!("google.api");
+    }
+    /// Well-known types that longhaul holds differently from `prost-types`.
+    pub mod protobuf {
+        use bytes::Bytes;
+
+        /// A message of any type. The same on the wire as that of `prost-types`; a clone shares the payload.
+        #[derive(Clone, PartialEq, Eq, Hash, prost::Message)]
+        pub struct Any {
+            /// What type it is.
+            #[prost(string, tag = "1")]
+            pub type_url: String,
+            /// The encoded message.
+            #[prost(bytes = "bytes", tag = "2")]
+            pub value: Bytes,
+        }
+
+        impl Any {
+            /// Packs a message.
+            pub fn from_msg<M: prost::Name>(message: &M) -> Self {
+                Self { type_url: M::type_url(), value: message.encode_to_vec().into() }
+            }
+        }
     }
     /// The published Operations service.
     pub mod longrunning {

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use prost_types::Any;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::proto::google::longrunning::operations_client::OperationsClient;
 use crate::proto::google::longrunning::{GetOperationRequest, Operation, WaitOperationRequest};
+use crate::proto::google::protobuf::Any;
 use crate::proto::longhaul::v1 as pb;
 use crate::proto::longhaul::v1::batch_start_operations_response::result::Outcome;
 use crate::proto::longhaul::v1::callers_client::CallersClient;
@@ -154,7 +154,7 @@ pub(super) fn completion(lease: &pb::Lease) -> pb::CompleteOperationRequest {
 pub(super) fn payload() -> Any {
     Any {
         type_url: "type.googleapis.com/google.protobuf.BytesValue".to_owned(),
-        value: vec![b'x'; 200],
+        value: vec![b'x'; 200].into(),
     }
 }
 

@@ -156,7 +156,7 @@ pub(super) fn read_payload(
     registry: &Registry,
     flag: &str,
     text: &str,
-) -> Result<prost_types::Any, Failure> {
+) -> Result<crate::proto::google::protobuf::Any, Failure> {
     let json = match text.strip_prefix('@') {
         Some(path) => std::fs::read_to_string(path)
             .map_err(|error| Failure::Usage(format!("cannot read {path}: {error}")))?,

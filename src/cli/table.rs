@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use prost_types::Any;
-
 use super::plain;
 use crate::clock::Timestamp;
 use crate::operation::payload::{EMPTY, type_name};
 use crate::proto::google::longrunning::{Operation, operation};
+use crate::proto::google::protobuf::Any;
 use crate::proto::google::rpc::{Code, Status};
 use crate::proto::longhaul::v1::operation_record::State;
 use crate::proto::longhaul::v1::{OperationMetadata, OperationRecord};

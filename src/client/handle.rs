@@ -63,9 +63,9 @@ impl Client {
         request: &Q,
         start: pb::StartOperationRequest,
     ) -> Result<Handle<R, M>, Status> {
-        let any = prost_types::Any {
+        let any = crate::proto::google::protobuf::Any {
             type_url: format!("type.googleapis.com/{}", Q::full_name()),
-            value: request.encode_to_vec(),
+            value: request.encode_to_vec().into(),
         };
         let start = pb::StartOperationRequest {
             request: Some(any),
@@ -135,7 +135,7 @@ impl<R: Message + Name + Default, M: Message + Name + Default> Handle<R, M> {
 }
 
 /// The message in a payload, if it is of that type.
-fn unpack<T: Message + Name + Default>(any: &prost_types::Any) -> Option<T> {
+fn unpack<T: Message + Name + Default>(any: &crate::proto::google::protobuf::Any) -> Option<T> {
     let name = any.type_url.rsplit('/').next().unwrap_or_default();
-    (name == T::full_name()).then(|| T::decode(any.value.as_slice()).ok()).flatten()
+    (name == T::full_name()).then(|| T::decode(&any.value[..]).ok()).flatten()
 }

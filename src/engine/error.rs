@@ -1,4 +1,5 @@
 //! What every verb may answer instead: one closed list of reasons, each with its code.
+#![deny(clippy::wildcard_enum_match_arm)]
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -204,6 +205,12 @@ impl Error {
         error
     }
 
+    /// The server has not reached its store since it was started.
+    pub fn waiting_for_store() -> Box<Self> {
+        Self::new(Reason::StoreUnavailable, "this server waits for its store; ask again")
+            .retry_after(Duration::from_secs(1))
+    }
+
     /// It changes faster than it can be read or written.
     pub fn busy(what: &dyn std::fmt::Display) -> Box<Self> {
         let mut error = Self::new(
@@ -252,30 +259,24 @@ impl From<StoreError> for Box<Error> {
         match &error {
             StoreError::Damaged(_) | StoreError::Newer(_) => Error::internal(&error),
             // The store says once that it has become so.
-            StoreError::Full(message) => {
-                let mut unavailable = Error::new(Reason::StoreUnavailable, message.clone());
-                unavailable.retry_delay = Some(error.retry_delay());
-                unavailable
-            }
-            StoreError::Away(_)
-            | StoreError::Foreign(_)
-            | StoreError::Unfit(_)
-            | StoreError::Closed => {
-                let message = match &error {
-                    StoreError::Foreign(_) => {
-                        "the store no longer holds this server's data; its operator must act"
-                    }
-                    StoreError::Unfit(_) => {
-                        "the store takes no writes now; its operator must act, the server's log and /readyz say why"
-                    }
-                    _ => "the store does not answer; ask again",
-                };
-                let mut unavailable = Error::new(Reason::StoreUnavailable, message);
-                unavailable.retry_delay = Some(error.retry_delay());
-                unavailable
+            StoreError::Full(message) => unavailable(&error, message),
+            StoreError::Foreign(_) => unavailable(
+                &error,
+                "the store no longer holds this server's data; its operator must act",
+            ),
+            StoreError::Unfit(_) => unavailable(
+                &error,
+                "the store takes no writes now; its operator must act, the server's log and /readyz say why",
+            ),
+            StoreError::Away(_) | StoreError::Closed => {
+                unavailable(&error, "the store does not answer; ask again")
             }
         }
     }
+}
+
+fn unavailable(error: &StoreError, message: &str) -> Box<Error> {
+    Error::new(Reason::StoreUnavailable, message).retry_after(error.retry_delay())
 }
 
 impl From<Rejection> for Box<Error> {

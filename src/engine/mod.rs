@@ -33,7 +33,7 @@ pub use self::due::agents::Sweep;
 pub use self::error::{Error, Reason, Result};
 pub use self::operations::commands::Done;
 pub use self::operations::pages::{ListPage, ListQuery, Listed};
-pub use self::operations::starts::{StartRequest, Started};
+pub use self::operations::starts::Started;
 pub use self::operations::view::View;
 pub use self::ranks::Heartbeat;
 pub use self::settings::Settings;

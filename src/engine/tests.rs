@@ -13,12 +13,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Caller, Engine, LeaseRequest, StartRequest};
+use super::{Caller, Engine, LeaseRequest, Started};
 use crate::clock::{ManualClock, Timestamp};
 use crate::operation::command::{Renew, Report};
 use crate::operation::lease::Token;
-use crate::operation::name::{Id, Name, Parent, Queue};
-use crate::proto::longhaul::v1 as pb;
+use crate::operation::name::{Id, Name, Queue};
+use crate::operation::{Spec, Start};
 use crate::store::embedded::{self, EmbeddedStore};
 use crate::store::faulty::{Faulty, Plan};
 use crate::store::memory::MemoryStore;
@@ -57,7 +57,7 @@ impl Bench {
 
     async fn start(&self, id: &str) -> Name {
         let started = self.engine.start_operation(&caller(), request(id)).await.expect("start");
-        started.view.operation.name.clone()
+        name_of(&started)
     }
 }
 
@@ -73,22 +73,19 @@ fn name(id: &str) -> Name {
     Name::parse(&format!("operations/{id}")).expect("name")
 }
 
-fn request(id: &str) -> StartRequest {
-    StartRequest {
-        parent: Parent::default(),
+fn name_of(started: &Started) -> Name {
+    Name::parse(&started.published.name).expect("name")
+}
+
+fn request(id: &str) -> Start {
+    Start {
         id: Some(Id::parse(id).expect("id")),
-        queue: Queue::parse("q").expect("queue"),
-        method: String::new(),
-        request: None,
-        metadata_type: String::new(),
-        response_type: String::new(),
-        initial_metadata: None,
-        options: pb::OperationOptions::default(),
-        server_metadata: true,
-        validate_only: false,
-        request_id: String::new(),
-        fingerprint: [0; 16],
-        trace_parent: String::new(),
+        spec: Spec {
+            queue: Queue::parse("q").expect("queue"),
+            server_metadata: true,
+            ..Spec::default()
+        },
+        ..Start::default()
     }
 }
 

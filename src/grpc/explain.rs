@@ -1,5 +1,5 @@
-//! Errors that are made below the services - unknown methods, requests that cannot be read or are too large - say why for
-//! programs too (AIP-193), as all others do.
+//! Adds ErrorInfo (AIP-193) to the errors that tonic makes itself: unknown methods, and requests that cannot be read or
+//! are too large.
 
 use std::task::{Context, Poll};
 
@@ -12,11 +12,11 @@ use crate::engine::{Error, Reason};
 use crate::grpc::status::to_status;
 use crate::limits::MAX_MESSAGE_BYTES;
 
-/// Adds ErrorInfo where there is none.
+/// Adds ErrorInfo to errors that have none.
 #[derive(Clone, Copy, Debug)]
 pub struct Explain;
 
-/// What [`Explain`] makes of a service.
+/// A service with [`Explain`] around it.
 #[derive(Clone, Debug)]
 pub struct Explained<S> {
     inner: S,
@@ -47,7 +47,7 @@ where
     }
 }
 
-/// A reply that has only trailers is an error from the start; those of running streams are made by the services themselves.
+/// A reply that has only trailers is an error. The errors of running streams come from the services, with ErrorInfo.
 fn explain<C: Default>(response: http::Response<C>) -> http::Response<C> {
     let silent = response.headers().contains_key("grpc-status")
         && !response.headers().contains_key("grpc-status-details-bin");
@@ -59,7 +59,7 @@ fn explain<C: Default>(response: http::Response<C>) -> http::Response<C> {
     }
 }
 
-/// What tonic says, in the project's terms.
+/// The error that stands for a status of tonic's.
 pub(super) fn error(status: &Status) -> Box<Error> {
     match status.code() {
         Code::Unimplemented if status.message().is_empty() => Error::new(
@@ -73,12 +73,12 @@ pub(super) fn error(status: &Status) -> Box<Error> {
             );
             Error::new(Reason::PayloadTooLarge, message).with("limit", MAX_MESSAGE_BYTES)
         }
-        // So says tonic of bytes that are no such message.
+        // tonic's codes for bytes that are not the expected message.
         Code::Internal | Code::InvalidArgument => Error::new(
             Reason::InvalidArgument,
             format!("the request cannot be read: {}", status.message()),
         ),
-        // The client went away in the middle of its request: nobody reads this, and no operator must look.
+        // The client disconnected in the middle of its request: nobody reads this, and it is not the server's fault.
         _ => Error::new(
             Reason::Internal,
             format!("the request did not arrive whole: {}", status.message()),

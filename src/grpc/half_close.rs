@@ -1,7 +1,7 @@
-//! Tells a stream that its client closed in good order from one that broke.
+//! Tells a stream that its client closed from one that broke.
 //!
-//! tonic shows both as the end of the messages. The body knows: only a frame with END_STREAM ends it whole; after a reset,
-//! whatever its code, it has not ended.
+//! tonic shows both as the end of the messages. The body tells them apart: it is at its end only after a frame with
+//! END_STREAM, not after a reset, whatever the code.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,18 +15,18 @@ use tonic::body::Body;
 use tonic::server::NamedService;
 use tower::Service;
 
-/// Whether the client has closed its side in good order; an extension of each request.
+/// Whether the client has closed its side; an extension of each request.
 #[derive(Clone, Debug, Default)]
 pub(super) struct HalfClosed(Arc<AtomicBool>);
 
 impl HalfClosed {
-    /// Worth asking once the messages have ended.
+    /// Known once the messages have ended.
     pub(super) fn is_set(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }
 }
 
-/// A service whose requests know how they ended.
+/// A service whose requests carry [`HalfClosed`].
 #[derive(Clone, Debug)]
 pub(super) struct Noting<S>(pub(super) S);
 
@@ -74,7 +74,7 @@ impl http_body::Body for Noted {
     }
 
     fn is_end_stream(&self) -> bool {
-        // Asked for the end, not told: only then is it noted.
+        // So that readers poll for the end, where it is noted.
         false
     }
 
@@ -83,5 +83,5 @@ impl http_body::Body for Noted {
     }
 }
 
-/// The end of the path of the one method that wants to know.
+/// The end of the path of the only method that uses it.
 const STREAMING: &str = "/ServeQueue";

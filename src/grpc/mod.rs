@@ -22,14 +22,15 @@ use crate::proto::longhaul::v1::callers_server::CallersServer;
 use crate::proto::longhaul::v1::producers_server::ProducersServer;
 use crate::proto::longhaul::v1::workers_server::WorkersServer;
 use crate::types::Registry;
+use crate::wire::starts;
 
 use self::half_close::Noting;
 use self::health::Health;
 
-/// The services on an engine, ready to be mounted in any tonic server.
+/// All services of an engine, for any tonic server.
 ///
 /// # Errors
-/// Where the built-in definitions cannot be served by reflection, which a test rules out.
+/// If reflection cannot serve the built-in definitions, which a test rules out.
 pub fn routes(engine: &Engine, health: Health) -> Result<Routes, tonic_reflection::server::Error> {
     let added = engine.types().added_set();
     let mut routes = Routes::builder();
@@ -78,9 +79,21 @@ fn caller<T>(_request: &Request<T>) -> Caller {
     Caller::default()
 }
 
+/// The trace that a request belongs to; empty without one.
+fn trace_parent<T>(request: &Request<T>) -> String {
+    starts::trace_parent(header(request, "traceparent")).to_owned()
+}
+
+/// Whether the method at this path only reads operations, with all their payloads.
+pub(crate) fn is_read(path: &str) -> bool {
+    READS.iter().any(|method| path.ends_with(method))
+}
+
 /// The text of a header, if it is one.
 fn header<'a, T>(request: &'a Request<T>, name: &str) -> Option<&'a str> {
     request.metadata().get(name).and_then(|value| value.to_str().ok())
 }
 
 type Reply<T> = Result<tonic::Response<T>, Status>;
+
+const READS: [&str; 3] = ["/GetOperation", "/GetOperationRecord", "/ListOperations"];

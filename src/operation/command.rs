@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use prost_types::Any;
-
 use super::entries::DueClass;
 use super::lease::{Fingerprint, Holder, Token};
 use crate::clock::Timestamp;
+use crate::proto::google::protobuf::Any;
 use crate::proto::google::rpc::Status;
 use crate::proto::longhaul::v1 as pb;
 

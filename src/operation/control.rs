@@ -1,7 +1,5 @@
 //! What callers do: cancel, delete, pause, resume.
 
-use prost_types::Any;
-
 use super::command::{Delete, Pause, Resume};
 use super::lease::Answer;
 use super::payload::Payload;
@@ -9,10 +7,10 @@ use super::published::cancelled_by_client;
 use super::transition::{bookkeeping, visible};
 use super::{
     Applied, Deletion, Operation, Pending, Record, Rejection, State, Suspension, Tombstone,
-    duration,
 };
 use crate::clock::Timestamp;
 use crate::limits::{DEFAULT_CANCEL_GRACE, TOMBSTONE};
+use crate::proto::google::protobuf::Any;
 use crate::proto::longhaul::v1 as pb;
 
 pub(super) fn cancel(operation: &Operation, now: Timestamp) -> Applied {
@@ -23,8 +21,7 @@ pub(super) fn cancel(operation: &Operation, now: Timestamp) -> Applied {
             return Applied::Unchanged(Answer::default());
         }
         State::Running(lease) => {
-            let grace = duration(operation.spec.options.cancel_grace.as_ref())
-                .unwrap_or(DEFAULT_CANCEL_GRACE);
+            let grace = operation.spec.options.cancel_grace.unwrap_or(DEFAULT_CANCEL_GRACE);
             next.cancel_trail = Some(trail);
             next.pause_requested = false;
             next.state = State::Cancelling(lease.clone(), now + grace);
@@ -123,12 +120,8 @@ pub(super) fn resume(
                 next.resume_input = Some(Payload::Inline(input.clone()));
             }
             // One that was parked before its time still waits for it.
-            let ready_time = operation
-                .spec
-                .options
-                .schedule_time
-                .as_ref()
-                .map_or(now, |time| now.max(time.into()));
+            let schedule_time = operation.spec.options.schedule_time;
+            let ready_time = schedule_time.map_or(now, |time| now.max(time));
             next.state =
                 State::Pending(Pending { ready_time, retrying: operation.attempts_used > 0 });
         }

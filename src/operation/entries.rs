@@ -181,9 +181,8 @@ fn rank(ready_time: Timestamp, priority: i32) -> i64 {
 pub(super) fn times(operation: &Operation, ready: bool) -> Vec<(DueClass, Timestamp)> {
     let options = &operation.spec.options;
     let mut times = Vec::new();
-    if let Some(deadline) = options.deadline_time.as_ref().filter(|_| operation.end_time.is_none())
-    {
-        times.push((DueClass::Deadline, deadline.into()));
+    if let Some(deadline) = options.deadline_time.filter(|_| operation.end_time.is_none()) {
+        times.push((DueClass::Deadline, deadline));
     }
     match &operation.state {
         State::Pending(pending) => {

@@ -9,6 +9,7 @@ mod due;
 pub mod entries;
 pub mod lease;
 pub mod name;
+pub mod options;
 pub mod payload;
 pub mod published;
 mod rejection;
@@ -20,8 +21,6 @@ mod stream;
 mod tests;
 mod transition;
 mod work;
-
-use std::time::Duration;
 
 use uuid::Uuid;
 
@@ -35,7 +34,7 @@ use crate::proto::longhaul::v1 as pb;
 
 pub use self::rejection::Rejection;
 pub use self::spec::{SharedSpec, Spec};
-pub use self::start::{Start, start};
+pub use self::start::{Birth, Start, start};
 pub use self::transition::{Applied, Change, Turn, apply, apply_in_turn};
 
 /// What a store holds under an operation's name.
@@ -301,7 +300,7 @@ impl Operation {
 
     /// When an attempt has lasted too long.
     fn attempt_deadline(&self, lease: &Lease) -> Option<Timestamp> {
-        let timeout = duration(self.spec.options.attempt_timeout.as_ref())?;
+        let timeout = self.spec.options.attempt_timeout?;
         Some(lease.start_time + timeout)
     }
 
@@ -325,17 +324,12 @@ impl Operation {
 
     /// Whether its deadline has passed.
     pub fn deadline_passed(&self, now: Timestamp) -> bool {
-        self.spec.options.deadline_time.as_ref().is_some_and(|time| Timestamp::from(time) <= now)
+        self.spec.options.deadline_time.is_some_and(|time| time <= now)
     }
 
     /// When it has waited too long for its first worker. While it is parked it waits for none.
     fn queue_deadline(&self, pending: &Pending) -> Option<Timestamp> {
-        let timeout = duration(self.spec.options.queue_timeout.as_ref())?;
+        let timeout = self.spec.options.queue_timeout?;
         self.start_time.is_none().then(|| pending.ready_time + timeout)
     }
-}
-
-/// A protobuf duration that was checked when it came in.
-fn duration(duration: Option<&prost_types::Duration>) -> Option<Duration> {
-    duration.and_then(crate::clock::length)
 }

@@ -238,6 +238,12 @@ impl Id {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Queue(String);
 
+impl Default for Queue {
+    fn default() -> Self {
+        Self("default".to_owned())
+    }
+}
+
 impl Queue {
     /// Reads `q` or `queues/q`; empty is the queue `default`.
     pub fn parse(text: &str) -> Result<Self, NameError> {

@@ -1,6 +1,8 @@
 //! Messages of the user's own types: carried byte for byte, never looked into.
 
-use prost_types::Any;
+use bytes::Bytes;
+
+use crate::proto::google::protobuf::Any;
 
 /// What every type URL that leaves longhaul begins with: some clients compare the whole URL.
 pub const TYPE_URL_PREFIX: &str = "type.googleapis.com/";
@@ -80,7 +82,7 @@ pub fn type_url(type_name: &str) -> String {
 
 /// A packed `google.protobuf.Empty`: success without data.
 pub fn empty() -> Any {
-    Any { type_url: type_url(EMPTY), value: Vec::new() }
+    Any { type_url: type_url(EMPTY), value: Bytes::new() }
 }
 
 /// The full name of `google.protobuf.Empty`.

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::code::Code;
+use bytes::Bytes;
 use prost::Message;
-use prost_types::Any;
 
 use super::name::Name;
-use super::payload::{Payload, type_url};
-use super::{Operation, State};
+use super::payload::{EMPTY, Payload, type_url};
+use super::{Operation, Spec, State};
 use crate::clock::Timestamp;
 use crate::proto::google::longrunning::{Operation as Published, operation::Result as Outcome};
+use crate::proto::google::protobuf::Any;
 use crate::proto::google::rpc::{ErrorInfo, Status};
 use crate::proto::longhaul::v1 as pb;
 
@@ -22,6 +23,8 @@ pub(super) fn fraction(progress: &pb::Progress) -> Option<f64> {
     progress.fraction.or(units).map(|done| done.clamp(0.0, 1.0))
 }
 
+/// The full name of the metadata that the server itself writes.
+const SERVER_METADATA: &str = "longhaul.v1.OperationMetadata";
 /// The domain of every reason that longhaul gives (AIP-193).
 pub const DOMAIN: &str = "longhaul.dev";
 
@@ -45,13 +48,13 @@ impl Operation {
     /// Declared metadata is there from the start, as an empty message: some clients fail without any.
     fn published_metadata(&self) -> Option<Any> {
         if self.spec.server_metadata {
-            let value = self.server_metadata().encode_to_vec();
-            return Some(Any { type_url: type_url("longhaul.v1.OperationMetadata"), value });
+            let value = self.server_metadata().encode_to_vec().into();
+            return Some(Any { type_url: type_url(SERVER_METADATA), value });
         }
         match &self.metadata {
             Some(payload) => payload.inline().cloned(),
             None if self.spec.metadata_type.is_empty() => None,
-            None => Some(Any { type_url: type_url(&self.spec.metadata_type), value: Vec::new() }),
+            None => Some(Any { type_url: type_url(&self.spec.metadata_type), value: Bytes::new() }),
         }
     }
 
@@ -110,7 +113,7 @@ impl Operation {
             state: self.state.published().into(),
             server_metadata: Some(self.server_metadata()),
             request: None,
-            options: Some(published_options(&self.spec.options)),
+            options: Some(self.spec.options.published()),
             etag: self.etag(),
             uid: self.uid.to_string(),
             queue: self.spec.queue.full(),
@@ -127,12 +130,20 @@ impl Operation {
     }
 }
 
-/// The options without what is only for input: `ttl` shows as the expire time that follows from it.
-fn published_options(options: &pb::OperationOptions) -> pb::OperationOptions {
-    use pb::operation_options::Expiration;
-    let expiration =
-        options.expiration.filter(|expiration| matches!(expiration, Expiration::ExpireTime(_)));
-    pb::OperationOptions { expiration, ..options.clone() }
+impl Spec {
+    /// What callers get of a start that was only checked: done, with an empty response (AIP-163, AIP-151), and empty metadata,
+    /// without which some clients fail. Its name is left empty.
+    pub fn validated(&self) -> Published {
+        let empty = |name: &str| Any { type_url: type_url(name), value: Bytes::new() };
+        let response = if self.response_type.is_empty() { EMPTY } else { &self.response_type };
+        let metadata = if self.server_metadata { SERVER_METADATA } else { &self.metadata_type };
+        Published {
+            name: String::new(),
+            metadata: (!metadata.is_empty()).then(|| empty(metadata)),
+            done: true,
+            result: Some(Outcome::Response(empty(response))),
+        }
+    }
 }
 
 /// The error of an operation that ended because a caller cancelled it.
@@ -172,6 +183,7 @@ fn status(code: Code, message: String, reason: &str, metadata: &[(&str, &str)]) 
     let metadata: BTreeMap<_, _> =
         metadata.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     let info = ErrorInfo { reason: reason.to_owned(), domain: DOMAIN.to_owned(), metadata };
-    let detail = Any { type_url: type_url("google.rpc.ErrorInfo"), value: info.encode_to_vec() };
+    let detail =
+        Any { type_url: type_url("google.rpc.ErrorInfo"), value: info.encode_to_vec().into() };
     Status { code: code as i32, message, details: vec![detail] }
 }

@@ -4,40 +4,30 @@ use std::time::Duration;
 
 use crate::code::Code;
 
-use super::{Operation, duration};
+use super::Operation;
+use super::options::RetryPolicy;
 use crate::limits::{
     BACKOFF_JITTER, DEFAULT_BACKOFF_MULTIPLIER, DEFAULT_INITIAL_BACKOFF, DEFAULT_MAX_ATTEMPTS,
     DEFAULT_MAX_BACKOFF,
 };
-use crate::proto::longhaul::v1::RetryPolicy;
 
 impl Operation {
     /// Whether the policy tries again after an error of that code.
     pub(super) fn retries_code(&self, code: Code) -> bool {
-        let named = self
-            .spec
-            .options
-            .retry_policy
-            .as_ref()
-            .is_some_and(|policy| policy.retryable_codes.contains(&(code as i32)));
+        let policy = self.spec.options.retry_policy.as_ref();
+        let named = policy.is_some_and(|policy| policy.retryable_codes.contains(&code));
         code == Code::Unavailable || named
     }
 
     /// How many attempts there may be.
     pub(super) fn max_attempts(&self) -> u32 {
-        self.spec
-            .options
-            .retry_policy
-            .as_ref()
-            .and_then(|policy| u32::try_from(policy.max_attempts).ok())
-            .filter(|attempts| *attempts > 0)
-            .unwrap_or(DEFAULT_MAX_ATTEMPTS)
+        let policy = self.spec.options.retry_policy.as_ref();
+        policy.and_then(|policy| policy.max_attempts).unwrap_or(DEFAULT_MAX_ATTEMPTS)
     }
 
     /// The pause before the next attempt, after so many.
     pub(super) fn backoff(&self) -> Duration {
-        let policy = self.spec.options.retry_policy.clone().unwrap_or_default();
-        backoff(&policy, self.attempts_used, self.jitter())
+        backoff(self.spec.options.retry_policy.as_ref(), self.attempts_used, self.jitter())
     }
 
     /// Between -1 and 1, the same whenever asked: deciding is pure.
@@ -50,15 +40,15 @@ impl Operation {
     }
 }
 
-fn backoff(policy: &RetryPolicy, attempts: u32, jitter: f64) -> Duration {
-    let initial = duration(policy.initial_backoff.as_ref()).unwrap_or(DEFAULT_INITIAL_BACKOFF);
+fn backoff(policy: Option<&RetryPolicy>, attempts: u32, jitter: f64) -> Duration {
+    let initial =
+        policy.and_then(|policy| policy.initial_backoff).unwrap_or(DEFAULT_INITIAL_BACKOFF);
     // A first pause that was asked for is not cut by a bound that was not.
-    let longest = duration(policy.max_backoff.as_ref()).unwrap_or(DEFAULT_MAX_BACKOFF.max(initial));
-    let multiplier = if policy.backoff_multiplier == 0.0 {
-        DEFAULT_BACKOFF_MULTIPLIER
-    } else {
-        policy.backoff_multiplier
-    };
+    let longest = policy
+        .and_then(|policy| policy.max_backoff)
+        .unwrap_or_else(|| DEFAULT_MAX_BACKOFF.max(initial));
+    let multiplier =
+        policy.and_then(|policy| policy.backoff_multiplier).unwrap_or(DEFAULT_BACKOFF_MULTIPLIER);
     let exponent = i32::try_from(attempts.saturating_sub(1)).unwrap_or(i32::MAX);
     let pause = initial.as_secs_f64() * multiplier.powi(exponent);
     let pause = pause.min(longest.as_secs_f64()) * jitter.mul_add(BACKOFF_JITTER, 1.0);
@@ -71,16 +61,15 @@ mod tests {
 
     #[test]
     fn a_first_pause_above_the_default_of_the_longest_is_kept() {
-        let hour = Some(prost_types::Duration { seconds: 3_600, nanos: 0 });
+        let hour = Some(Duration::from_hours(1));
         let policy = RetryPolicy { initial_backoff: hour, ..RetryPolicy::default() };
-        assert_eq!(backoff(&policy, 1, 0.0), Duration::from_hours(1));
-        assert_eq!(backoff(&policy, 2, 0.0), Duration::from_hours(1));
+        assert_eq!(backoff(Some(&policy), 1, 0.0), Duration::from_hours(1));
+        assert_eq!(backoff(Some(&policy), 2, 0.0), Duration::from_hours(1));
     }
 
     #[test]
     fn pauses_double_up_to_the_longest_and_are_spread() {
-        let policy = RetryPolicy::default();
-        let seconds = |attempts, jitter| backoff(&policy, attempts, jitter).as_secs_f64();
+        let seconds = |attempts, jitter| backoff(None, attempts, jitter).as_secs_f64();
         assert!((seconds(1, 0.0) - 1.0).abs() < 1e-9);
         assert!((seconds(3, 0.0) - 4.0).abs() < 1e-9);
         assert!((seconds(3, 1.0) - 4.8).abs() < 1e-9);

@@ -1,4 +1,4 @@
-//! What was asked for, which never changes.
+//! The specification of an operation, which never changes.
 
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
@@ -7,35 +7,35 @@ use bytes::Bytes;
 
 use super::lease::Fingerprint;
 use super::name::Queue;
+use super::options::Options;
 use super::payload::Payload;
-use crate::proto::longhaul::v1 as pb;
 
-/// What was asked for at start.
-#[derive(Clone, Debug, PartialEq)]
+/// What a producer asked for. A face reads it from the request, and the record holds the same value.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Spec {
-    /// Where workers find it.
+    /// The queue that workers lease it from.
     pub queue: Queue,
-    /// What to do.
+    /// The method, which tells workers what to do.
     pub method: String,
-    /// Full name of the metadata's type; empty where none is declared.
+    /// Full name of the declared metadata type, or empty.
     pub metadata_type: String,
-    /// Full name of the response's type; empty where any will do.
+    /// Full name of the declared response type, or empty for any type.
     pub response_type: String,
-    /// What to do it with.
+    /// The request payload.
     pub request: Option<Payload>,
-    /// Everything else that was asked for.
-    pub options: pb::OperationOptions,
-    /// Whether the published metadata is longhaul's own.
+    /// The options.
+    pub options: Options,
+    /// Whether the server writes the published metadata.
     pub server_metadata: bool,
-    /// What replays are known by; empty without one.
+    /// Identifies replays of the start; may be empty.
     pub request_id: String,
-    /// Of everything that a replay must repeat.
+    /// Hash of everything that a replay must repeat; zero without a request id.
     pub fingerprint: Fingerprint,
-    /// The trace that it was started in.
+    /// The trace context of the start.
     pub trace_parent: String,
 }
 
-/// The same for all states of an operation: copied by reference, its stored form made once.
+/// A shared [`Spec`]: clones are references, and the stored form is made once.
 #[derive(Clone, Debug)]
 pub struct SharedSpec(Arc<Shared>);
 
@@ -51,14 +51,14 @@ impl SharedSpec {
         self.0.stored.get_or_init(|| encode(&self.0.spec)).clone()
     }
 
-    /// To change how it is kept: what other states share stays as it is.
+    /// Copies the spec if it is shared, and returns it to change where its payload is kept.
     pub fn make_mut(&mut self) -> &mut Spec {
         let changing = Arc::make_mut(&mut self.0);
         changing.stored = OnceLock::new();
         &mut changing.spec
     }
 
-    /// One whose stored form is known.
+    /// A spec whose stored form is known.
     pub fn with_stored(spec: Spec, stored: Bytes) -> Self {
         Self(Arc::new(Shared { spec, stored: OnceLock::from(stored) }))
     }

@@ -1,74 +1,67 @@
-//! How an operation begins.
+//! Starting an operation.
 
-use prost_types::Any;
 use uuid::Uuid;
 
 use super::command::Take;
-use super::lease::{Fingerprint, Lease};
-use super::name::{Name, Queue};
+use super::lease::Lease;
+use super::name::{Id, Name, Parent};
+use super::options::{Expiration, Options};
 use super::payload::{Payload, type_name};
 use super::published::fraction;
 use super::transition::visible;
-use super::{
-    Change, Operation, Pending, Places, Rejection, SharedSpec, Spec, Stamps, State, duration,
-};
+use super::{Change, Operation, Pending, Places, Rejection, SharedSpec, Spec, Stamps, State};
 use crate::clock::Timestamp;
-use crate::proto::longhaul::v1 as pb;
+use crate::proto::google::protobuf::Any;
 
-/// A producer's wish for an operation, checked and canonical.
-#[derive(Clone, Debug)]
+/// A checked request to start an operation. It is moved from the face into the record.
+#[derive(Clone, Debug, Default)]
 pub struct Start {
-    /// What it shall be called.
-    pub name: Name,
-    /// What it is told from others by; also what a repeat of this very commit is known by.
-    pub uid: Uuid,
-    /// Where workers find it.
-    pub queue: Queue,
+    /// Its parent.
+    pub parent: Parent,
+    /// Its id; the server makes one if there is none.
+    pub id: Option<Id>,
     /// What to do.
-    pub method: String,
-    /// What to do it with.
-    pub request: Option<Any>,
-    /// Full name of the metadata's type, or empty.
-    pub metadata_type: String,
-    /// Full name of the response's type, or empty.
-    pub response_type: String,
+    pub spec: Spec,
     /// Metadata before the first report.
     pub initial_metadata: Option<Any>,
-    /// Everything else.
-    pub options: pb::OperationOptions,
-    /// Whether the published metadata is longhaul's own.
-    pub server_metadata: bool,
-    /// What replays are known by, or empty.
-    pub request_id: String,
-    /// Of everything that a replay must repeat.
-    pub fingerprint: Fingerprint,
-    /// The trace that it was started in.
-    pub trace_parent: String,
-    /// The starter works on it itself.
+    /// Only check the request.
+    pub validate_only: bool,
+}
+
+/// What the server gives a new operation.
+#[derive(Clone, Debug)]
+pub struct Birth {
+    /// Its name.
+    pub name: Name,
+    /// Unique id. Also identifies a retried commit.
+    pub uid: Uuid,
+    /// The lease that it begins with.
     pub lease: Option<Take>,
 }
 
-/// Makes the operation.
+/// Makes the record of a new operation.
 ///
 /// # Errors
-/// [`Rejection::TypeMismatch`] where the initial metadata is not of the declared type, [`Rejection::DeadlinePassed`] where no
+/// [`Rejection::TypeMismatch`] if the initial metadata is not of the declared type, [`Rejection::DeadlinePassed`] if no
 /// time is left to work on it.
-pub fn start(start: Start, now: Timestamp) -> Result<Change, Rejection> {
-    check_initial_metadata(&start)?;
-    let ready_time = start.options.schedule_time.as_ref().map_or(now, Timestamp::from).max(now);
-    check_deadline(&start.name, &start.options, ready_time, now)?;
+pub fn start(start: Start, birth: Birth, now: Timestamp) -> Result<Change, Rejection> {
+    let Start { spec, initial_metadata, .. } = start;
+    let Birth { name, uid, lease } = birth;
+    check_initial_metadata(&name, &spec, initial_metadata.as_ref())?;
+    let ready_time = spec.options.schedule_time.unwrap_or(now).max(now);
+    check_deadline(&name, &spec.options, ready_time, now)?;
     let operation = Operation {
-        uid: start.uid,
+        uid,
         state: State::Pending(Pending { ready_time, retrying: false }),
         create_time: now,
         start_time: None,
         end_time: None,
         update_time: now,
-        expire_time: match &start.options.expiration {
-            Some(pb::operation_options::Expiration::ExpireTime(time)) => Some(time.into()),
-            _ => None,
+        expire_time: match spec.options.expiration {
+            Some(Expiration::At(time)) => Some(time),
+            Some(Expiration::After(_)) | None => None,
         },
-        metadata: start.initial_metadata.map(Payload::Inline),
+        metadata: initial_metadata.map(Payload::Inline),
         progress: None,
         status_detail: String::new(),
         partial_errors: Vec::new(),
@@ -88,26 +81,10 @@ pub fn start(start: Start, now: Timestamp) -> Result<Change, Rejection> {
         deletion: None,
         places: Places::default(),
         stamps: Stamps::default(),
-        name: start.name,
-        spec: SharedSpec::from(Spec {
-            queue: start.queue,
-            method: start.method,
-            metadata_type: start.metadata_type,
-            response_type: start.response_type,
-            request: start.request.map(Payload::Inline),
-            options: start.options,
-            server_metadata: start.server_metadata,
-            // Without a request id nothing replays the start.
-            fingerprint: if start.request_id.is_empty() {
-                Fingerprint::default()
-            } else {
-                start.fingerprint
-            },
-            request_id: start.request_id,
-            trace_parent: start.trace_parent,
-        }),
+        name,
+        spec: SharedSpec::from(spec),
     };
-    Ok(match start.lease {
+    Ok(match lease {
         Some(take) => visible(operation.leased(&take, now), now).leasing(),
         None => visible(operation, now),
     })
@@ -115,13 +92,11 @@ pub fn start(start: Start, now: Timestamp) -> Result<Change, Rejection> {
 
 fn check_deadline(
     name: &Name,
-    options: &pb::OperationOptions,
+    options: &Options,
     ready_time: Timestamp,
     now: Timestamp,
 ) -> Result<(), Rejection> {
-    let Some(deadline) = options.deadline_time.as_ref().map(Timestamp::from) else {
-        return Ok(());
-    };
+    let Some(deadline) = options.deadline_time else { return Ok(()) };
     if ready_time < deadline {
         return Ok(());
     }
@@ -137,25 +112,27 @@ fn check_deadline(
     Err(Rejection::DeadlinePassed { name: name.clone(), why })
 }
 
-fn check_initial_metadata(start: &Start) -> Result<(), Rejection> {
-    match &start.initial_metadata {
-        Some(metadata) if type_name(&metadata.type_url) != start.metadata_type => {
-            Err(Rejection::TypeMismatch {
-                name: start.name.clone(),
-                field: "initial_metadata",
-                declared: start.metadata_type.clone(),
-                found: type_name(&metadata.type_url).to_owned(),
-            })
-        }
+fn check_initial_metadata(
+    name: &Name,
+    spec: &Spec,
+    metadata: Option<&Any>,
+) -> Result<(), Rejection> {
+    match metadata.map(|metadata| type_name(&metadata.type_url)) {
+        Some(found) if found != spec.metadata_type => Err(Rejection::TypeMismatch {
+            name: name.clone(),
+            field: "initial_metadata",
+            declared: spec.metadata_type.clone(),
+            found: found.to_owned(),
+        }),
         _ => Ok(()),
     }
 }
 
 impl Operation {
-    /// Whether it may still be started, where its start took a while.
+    /// Checks again that there is time to work on it, before a start is committed that took a while.
     ///
     /// # Errors
-    /// [`Rejection::DeadlinePassed`] where no time is left to work on it.
+    /// [`Rejection::DeadlinePassed`] if no time is left to work on it.
     pub fn check_start(&self, now: Timestamp) -> Result<(), Rejection> {
         let ready_time = match &self.state {
             State::Pending(pending) => pending.ready_time.max(now),
@@ -183,15 +160,12 @@ impl Operation {
         self
     }
 
-    /// When what has ended at `end_time` may be forgotten.
+    /// When an operation that ends at `end_time` expires.
     pub(super) fn expiry(&self, end_time: Timestamp) -> Timestamp {
         use crate::limits::{DEFAULT_TTL, MIN_TTL};
-        use pb::operation_options::Expiration;
-        match &self.spec.options.expiration {
-            Some(Expiration::ExpireTime(time)) => Timestamp::from(time).max(end_time + MIN_TTL),
-            Some(Expiration::Ttl(ttl)) => {
-                end_time + duration(Some(ttl)).unwrap_or(DEFAULT_TTL).max(MIN_TTL)
-            }
+        match self.spec.options.expiration {
+            Some(Expiration::At(time)) => time.max(end_time + MIN_TTL),
+            Some(Expiration::After(ttl)) => end_time + ttl.max(MIN_TTL),
             None => end_time + DEFAULT_TTL,
         }
     }

@@ -1,7 +1,6 @@
 //! What workers do: lease, renew, report, complete, fail, release, suspend.
 
 use crate::code::Code;
-use prost_types::Any;
 
 use super::command::{Command, Complete, Fail, Proof, Release, Renew, Report, Suspend, Take};
 use super::lease::{Answer, Call, EndedLease, Lease, Token, remember};
@@ -14,6 +13,7 @@ use crate::limits::{
     MAX_ATTEMPTS_KEPT, MAX_PARTIAL_ERROR_BYTES, MAX_PARTIAL_ERRORS, MAX_RELATED_RESOURCES,
     MAX_UNSEEN_LEASES,
 };
+use crate::proto::google::protobuf::Any;
 use crate::proto::google::rpc::Status;
 use crate::proto::longhaul::v1 as pb;
 

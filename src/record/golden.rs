@@ -16,20 +16,22 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use bytes::Bytes;
-use prost_types::Any;
 use uuid::Uuid;
 
 use super::server::{Server, ServerId};
 use super::{Kind, read};
 use crate::clock::Timestamp;
+use crate::code::Code;
 use crate::operation::entries::{DueClass, entries};
 use crate::operation::lease::{Answer, Call, EndedLease, Lease, Token};
 use crate::operation::name::{Name, Queue};
+use crate::operation::options::{Expiration, Options, RetryPolicy};
 use crate::operation::payload::{Detached, Payload};
 use crate::operation::{
     Deletion, Operation, Pending, Places, Record, SharedSpec, Spec, Stamps, State, Suspension,
     Tombstone,
 };
+use crate::proto::google::protobuf::Any;
 use crate::proto::google::rpc::Status;
 use crate::proto::longhaul::v1 as pb;
 use crate::store::{Keyspace, Partition, Record as Stored};
@@ -190,7 +192,7 @@ fn fresh(state: State) -> Operation {
             metadata_type: String::new(),
             response_type: String::new(),
             request: None,
-            options: pb::OperationOptions::default(),
+            options: Options::default(),
             server_metadata: false,
             request_id: String::new(),
             fingerprint: [1; 16],
@@ -375,30 +377,28 @@ fn places(state: &State) -> Places {
     }
 }
 
-fn options() -> pb::OperationOptions {
-    let seconds = |seconds| Some(prost_types::Duration { seconds, nanos: 500_000_000 });
-    pb::OperationOptions {
+fn options() -> Options {
+    let seconds = |seconds| Some(Duration::new(seconds, 500_000_000));
+    Options {
         priority: -100,
-        schedule_time: Some(time(40).into()),
+        schedule_time: Some(time(40)),
         attempt_timeout: seconds(41),
-        deadline_time: Some(time(42).into()),
+        deadline_time: Some(time(42)),
         queue_timeout: seconds(43),
         cancel_grace: seconds(44),
-        retry_policy: Some(pb::RetryPolicy {
-            max_attempts: 45,
+        retry_policy: Some(RetryPolicy {
+            max_attempts: Some(45),
             initial_backoff: seconds(46),
             max_backoff: seconds(47),
-            backoff_multiplier: 1.5,
-            retryable_codes: vec![4, 8],
+            backoff_multiplier: Some(1.5),
+            retryable_codes: vec![Code::DeadlineExceeded, Code::ResourceExhausted],
         }),
         concurrency: Some(pb::Concurrency {
             key: "one at a time".to_owned(),
             limit: 1,
             policy: pb::concurrency::Policy::Reject.into(),
         }),
-        expiration: Some(pb::operation_options::Expiration::Ttl(
-            seconds(7_200).expect("a duration"),
-        )),
+        expiration: seconds(7_200).map(Expiration::After),
         callbacks: vec![pb::Callback {
             uri: "https://example.com/done".to_owned(),
             events: vec![pb::callback::Event::Done.into(), pb::callback::Event::Suspended.into()],
@@ -409,7 +409,7 @@ fn options() -> pb::OperationOptions {
         }],
         labels: text_map(&[("team", "film"), ("env", "prod"), ("a", "")]),
         target: "projects/p/films/f".to_owned(),
-        metadata_policy: pb::operation_options::MetadataPolicy::None.into(),
+        metadata_policy: pb::operation_options::MetadataPolicy::None,
     }
 }
 
@@ -449,7 +449,7 @@ fn detached(type_name: &str, size: u64, nonce: u8) -> Payload {
 }
 
 fn any(type_name: &str, value: &[u8]) -> Any {
-    Any { type_url: type_url(type_name), value: value.to_vec() }
+    Any { type_url: type_url(type_name), value: value.to_vec().into() }
 }
 
 fn type_url(type_name: &str) -> String {

@@ -12,13 +12,13 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
-use prost_types::Any;
 use uuid::Uuid;
 
 use super::operation::{Slot, attach, body_key};
 use super::{Change as Write, Kind, read, write_set};
 
 use crate::clock::{Clock, ManualClock, Timestamp};
+use crate::code::Code;
 use crate::limits::MAX_INLINE_BYTES;
 use crate::operation::command::{
     Adopt, Command, Complete, Delete, Disown, Due, Fail, Pause, Proof, Release, Renew, Report,
@@ -27,8 +27,12 @@ use crate::operation::command::{
 use crate::operation::entries::{DueClass, FAILED, LIST, counter, entries, live_counter};
 use crate::operation::lease::Token;
 use crate::operation::name::{Name, Queue};
+use crate::operation::options::{Expiration, Options, RetryPolicy};
 use crate::operation::payload::Payload;
-use crate::operation::{Applied, Change, Operation, Record, Stamps, Start, State, apply, start};
+use crate::operation::{
+    Applied, Birth, Change, Operation, Record, Spec, Stamps, Start, State, apply, start,
+};
+use crate::proto::google::protobuf::Any;
 use crate::proto::google::rpc::Status;
 use crate::proto::longhaul::v1 as pb;
 use crate::store::memory::MemoryStore;
@@ -273,7 +277,8 @@ impl History {
         let name = Name::parse(NAMES[step.name]).expect("a name");
         let key = self.keyspace.key(name.as_str());
         let change = match self.records.get(&step.name) {
-            None => start(self.start(step, name), self.clock.now()).expect("nothing against it"),
+            None => start(self.start(step), self.birth(step, name), self.clock.now())
+                .expect("nothing against it"),
             Some(Before { record, .. }) => {
                 let command = self.command(step, record);
                 match apply(record, &command, self.clock.now()) {
@@ -297,48 +302,51 @@ impl History {
         Stamps { revision: self.number + 2, visible: self.number + 1, fencing: self.number }
     }
 
-    fn start(&self, step: &Step, name: Name) -> Start {
+    fn start(&self, step: &Step) -> Start {
         let typed = step.flag(0);
         let metadata_type = if typed { METADATA } else { "" };
         Start {
-            name,
-            uid: Uuid::from_u128(u128::from(self.number)),
-            queue: Queue::parse(QUEUES[usize::from(step.flag(1))]).expect("a queue"),
-            method: "render".to_owned(),
-            request: step.first.clone(),
-            metadata_type: metadata_type.to_owned(),
-            response_type: String::new(),
+            spec: Spec {
+                queue: Queue::parse(QUEUES[usize::from(step.flag(1))]).expect("a queue"),
+                method: "render".to_owned(),
+                request: step.first.clone().map(Payload::Inline),
+                metadata_type: metadata_type.to_owned(),
+                options: self.options(step),
+                server_metadata: !typed && step.flag(2),
+                request_id: self.number.to_string(),
+                fingerprint: [step.amount; 16],
+                ..Spec::default()
+            },
             initial_metadata: step.second.clone().filter(|_| typed),
-            options: self.options(step),
-            server_metadata: !typed && step.flag(2),
-            request_id: self.number.to_string(),
-            fingerprint: [step.amount; 16],
-            trace_parent: String::new(),
-            lease: step.flag(3).then(|| self.take(step)),
+            ..Start::default()
         }
     }
 
-    fn options(&self, step: &Step) -> pb::OperationOptions {
+    fn birth(&self, step: &Step, name: Name) -> Birth {
+        let uid = Uuid::from_u128(u128::from(self.number));
+        Birth { name, uid, lease: step.flag(3).then(|| self.take(step)) }
+    }
+
+    fn options(&self, step: &Step) -> Options {
         let after = |flag, seconds| {
-            step.flag(flag).then(|| (self.clock.now() + Duration::from_secs(seconds)).into())
+            step.flag(flag).then(|| self.clock.now() + Duration::from_secs(seconds))
         };
-        let lasting = |flag, seconds| {
-            step.flag(flag).then_some(prost_types::Duration { seconds, nanos: 1_000 })
-        };
-        pb::OperationOptions {
+        let lasting = |flag, seconds| step.flag(flag).then_some(Duration::new(seconds, 1_000));
+        let attempts = u32::from(step.amount % 4);
+        Options {
             priority: i32::from(step.amount) - 100,
             schedule_time: after(4, 30),
             attempt_timeout: lasting(5, 40),
             deadline_time: after(6, 200),
             queue_timeout: lasting(7, 50),
-            retry_policy: step.flag(8).then(|| pb::RetryPolicy {
-                max_attempts: i32::from(step.amount % 4),
-                retryable_codes: vec![4, 13],
-                ..pb::RetryPolicy::default()
+            retry_policy: step.flag(8).then(|| RetryPolicy {
+                max_attempts: Some(attempts).filter(|attempts| *attempts > 0),
+                retryable_codes: vec![Code::DeadlineExceeded, Code::Internal],
+                ..RetryPolicy::default()
             }),
-            expiration: lasting(9, 7_200).map(pb::operation_options::Expiration::Ttl),
+            expiration: lasting(9, 7_200).map(Expiration::After),
             labels: BTreeMap::from([("step".to_owned(), self.number.to_string())]),
-            ..pb::OperationOptions::default()
+            ..Options::default()
         }
     }
 
@@ -579,7 +587,7 @@ fn payload() -> impl Strategy<Value = Option<Any>> {
     prop::option::weighted(0.7, (size, 0..3_u8)).prop_map(|content| {
         content.map(|(size, byte)| Any {
             type_url: format!("type.googleapis.com/{METADATA}"),
-            value: vec![byte; size],
+            value: vec![byte; size].into(),
         })
     })
 }

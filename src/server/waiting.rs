@@ -1,4 +1,4 @@
-//! What a server answers that still waits for its store: health, and UNAVAILABLE to everything else.
+//! The face of a server that still waits for its store: health, and UNAVAILABLE for everything else.
 
 use std::convert::Infallible;
 use std::task::{Context, Poll};
@@ -9,7 +9,7 @@ use tonic::service::Routes;
 use tower::{Layer, Service};
 
 use super::probes::{Probed, Probes};
-use crate::engine::{Error, Reason};
+use crate::engine::Error;
 use crate::grpc::health::Health;
 use crate::grpc::status::to_status;
 use crate::proto::grpc::health::v1::health_server::HealthServer;
@@ -73,9 +73,6 @@ where
         if request.uri().path().starts_with("/grpc.health.v1.Health/") {
             return Either::Left(self.inner.call(request));
         }
-        let mut error =
-            Error::new(Reason::StoreUnavailable, "this server waits for its store; ask again");
-        error.retry_delay = Some(std::time::Duration::from_secs(1));
-        Either::Right(ready(Ok(to_status(error).into_http())))
+        Either::Right(ready(Ok(to_status(Error::waiting_for_store()).into_http())))
     }
 }

@@ -6,15 +6,16 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
 use prost::Message;
 use prost_reflect::{DeserializeOptions, DynamicMessage, SerializeOptions};
-use prost_types::Any;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::Registry;
 use crate::operation::payload::{EMPTY, type_name, type_url};
 use crate::proto::google::longrunning::{ListOperationsResponse, Operation, operation};
+use crate::proto::google::protobuf::Any;
 use crate::proto::google::rpc::Status;
 use crate::proto::longhaul::v1::OperationRecord;
 
@@ -131,10 +132,10 @@ impl Registry {
             let value = BASE64_STANDARD
                 .decode(encoded)
                 .map_err(|error| JsonError(format!("@value of {name} is no base64: {error}")))?;
-            return Ok(Any { type_url: type_url(name), value });
+            return Ok(Any { type_url: type_url(name), value: value.into() });
         }
         if name == EMPTY {
-            return Ok(Any { type_url: type_url(name), value: Vec::new() });
+            return Ok(Any { type_url: type_url(name), value: Bytes::new() });
         }
         if is_special(name) {
             return self.read_message(name, object.get("value").unwrap_or(&Value::Null));
@@ -161,7 +162,7 @@ impl Registry {
         let options = DeserializeOptions::new();
         let message = DynamicMessage::deserialize_with_options(descriptor, value, &options)
             .map_err(|error| JsonError(format!("this is no {name}: {error}")))?;
-        Ok(Any { type_url: type_url(name), value: message.encode_to_vec() })
+        Ok(Any { type_url: type_url(name), value: message.encode_to_vec().into() })
     }
 
     /// Whether the type's JSON is known.
@@ -412,7 +413,7 @@ mod tests {
 
     #[test]
     fn an_operation_has_no_fields_but_its_own() {
-        let metadata = Any { type_url: type_url("google.protobuf.Struct"), value: Vec::new() };
+        let metadata = Any { type_url: type_url("google.protobuf.Struct"), value: Bytes::new() };
         let operation = Operation {
             name: "operations/x".to_owned(),
             metadata: Some(metadata),

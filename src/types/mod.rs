@@ -17,11 +17,12 @@ use prost::Message;
 use prost_reflect::{
     DescriptorError, DescriptorPool, DynamicMessage, MessageDescriptor, ReflectMessage, Value,
 };
-use prost_types::{Any, FileDescriptorProto, FileDescriptorSet};
+use prost_types::{FileDescriptorProto, FileDescriptorSet};
 
 use crate::limits::{MAX_DESCRIPTOR_SET_BYTES, MAX_MESSAGE_DEPTH, MAX_PAYLOAD_BYTES};
 use crate::operation::payload::type_name;
 use crate::proto::DESCRIPTORS;
+use crate::proto::google::protobuf::Any;
 
 pub use self::files::UnreadableSet;
 

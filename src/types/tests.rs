@@ -143,10 +143,10 @@ fn a_file_is_named_when_it_cannot_be_read_or_used() {
 fn a_payload_is_decoded_only_up_to_a_size_and_a_depth() {
     let types = Registry::builtin();
     let nested = |depth: usize| {
-        let inner = Any { type_url: type_url("google.protobuf.Empty"), value: Vec::new() };
+        let inner = Any { type_url: type_url("google.protobuf.Empty"), value: Bytes::new() };
         (0..depth).fold(inner, |any, _| Any {
             type_url: type_url("google.protobuf.Any"),
-            value: any.encode_to_vec(),
+            value: any.encode_to_vec().into(),
         })
     };
     assert!(types.decode(&nested(10)).is_ok());
@@ -155,9 +155,9 @@ fn a_payload_is_decoded_only_up_to_a_size_and_a_depth() {
     assert_eq!(types.decode(&deep), Err(Undecoded::TooDeep));
     assert!(types.any(&deep).get("@value").is_some());
 
-    let large = Any { value: vec![0; MAX_PAYLOAD_BYTES + 1], ..nested(0) };
+    let large = Any { value: vec![0; MAX_PAYLOAD_BYTES + 1].into(), ..nested(0) };
     assert_eq!(types.decode(&large), Err(Undecoded::TooLarge(MAX_PAYLOAD_BYTES + 1)));
-    let status = Any { type_url: type_url("google.rpc.Status"), value: vec![0xff] };
+    let status = Any { type_url: type_url("google.rpc.Status"), value: vec![0xff].into() };
     assert_eq!(types.decode(&status), Err(Undecoded::Malformed("google.rpc.Status".to_owned())));
 }
 
@@ -177,6 +177,6 @@ proptest! {
         let at = at.index(damaged.len());
         damaged[at] = byte;
         drop(types.with(&damaged));
-        drop(types.decode(&Any { type_url: type_url("google.rpc.BadRequest"), value: noise }));
+        drop(types.decode(&Any { type_url: type_url("google.rpc.BadRequest"), value: noise.into() }));
     }
 }

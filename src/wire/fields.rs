@@ -1,16 +1,18 @@
-//! Single fields, checked: what is out of its bounds is refused with the field's name, its value and the bound.
+//! Single fields. A value out of bounds is refused with the field's name, the value and the bound.
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::code::Code;
-use prost_types::Any;
 
 use crate::clock::{Timestamp, length};
 use crate::engine::{Error, Reason, Result};
 use crate::limits::{MAX_DURATION, MAX_ERROR_BYTES, MAX_NAME_BYTES};
 use crate::operation::lease::{Fingerprint, Token};
 use crate::operation::name::Name;
-use crate::operation::payload::{self, type_url};
+use crate::operation::payload::{self, TYPE_URL_PREFIX, type_url};
+use crate::proto::google::protobuf::Any;
 use crate::proto::google::rpc::Status;
 
 /// An operation's name.
@@ -39,8 +41,14 @@ pub fn token_text(token: Token) -> String {
 
 /// A text of bounded length.
 pub fn text(field: &str, text: String, max_bytes: usize) -> Result<String> {
+    check_text(field, &text, max_bytes)?;
+    Ok(text)
+}
+
+/// Checks the length of a text.
+pub fn check_text(field: &str, text: &str, max_bytes: usize) -> Result<()> {
     if text.len() <= max_bytes {
-        return Ok(text);
+        return Ok(());
     }
     let message = format!("{field} has {} bytes, at most {max_bytes} are allowed", text.len());
     Err(Error::field(field, message).with("limit", max_bytes))
@@ -61,7 +69,7 @@ pub fn duration(field: &str, duration: Option<prost_types::Duration>) -> Result<
     })
 }
 
-/// A duration that is more than nothing.
+/// A duration that is positive.
 pub fn positive_duration(
     field: &str,
     value: Option<prost_types::Duration>,
@@ -74,7 +82,7 @@ pub fn positive_duration(
     }
 }
 
-/// An instant that protobuf can hold.
+/// A time between 1970 and 9999, in microseconds.
 pub fn timestamp(
     field: &str,
     timestamp: Option<prost_types::Timestamp>,
@@ -91,7 +99,7 @@ pub fn timestamp(
     Err(Error::field(field, message))
 }
 
-/// A payload of bounded size, its type URL brought to the one form that all clients understand.
+/// A payload of bounded size, with its type URL in the form that all clients understand.
 pub fn any(field: &str, any: Option<Any>, max_bytes: usize) -> Result<Option<Any>> {
     let Some(any) = any else { return Ok(None) };
     if any.value.len() > max_bytes {
@@ -104,35 +112,55 @@ pub fn any(field: &str, any: Option<Any>, max_bytes: usize) -> Result<Option<Any
             .with("limit", max_bytes)
             .with("size", any.value.len()));
     }
-    let name = type_name(&format!("{field}.type_url"), &any.type_url)?;
-    if name.is_empty() {
+    if any.type_url.is_empty() {
         return Err(Error::field(
             &format!("{field}.type_url"),
             format!("{field} has no type_url; it looks like type.googleapis.com/package.Message"),
         ));
     }
-    Ok(Some(Any { type_url: type_url(&name), value: any.value }))
+    let name = checked_type_name(&any.type_url)
+        .ok_or_else(|| no_type_name(&format!("{field}.type_url"), &any.type_url))?;
+    let type_url = if any.type_url.strip_prefix(TYPE_URL_PREFIX) == Some(name) {
+        any.type_url
+    } else {
+        type_url(name)
+    };
+    Ok(Some(Any { type_url, value: own(any.value) }))
+}
+
+/// A slice of a request keeps the whole request in memory, which may be a batch, for as long as somebody holds the slice. So a
+/// payload that may be a small part of its request gets bytes of its own.
+fn own(value: Bytes) -> Bytes {
+    if value.len() > MAX_COPIED_BYTES { value } else { Bytes::copy_from_slice(&value) }
 }
 
 /// The full name of a message, given bare or as a type URL; empty stays empty.
 pub fn type_name(field: &str, text: &str) -> Result<String> {
+    if text.is_empty() {
+        return Ok(String::new());
+    }
+    checked_type_name(text).map(str::to_owned).ok_or_else(|| no_type_name(field, text))
+}
+
+fn checked_type_name(text: &str) -> Option<&str> {
     let name = payload::type_name(text);
     let of_name = |part: &str| {
         let starts =
             part.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
         starts && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
     };
-    if text.is_empty() || (name.len() <= MAX_NAME_BYTES && name.split('.').all(of_name)) {
-        return Ok(name.to_owned());
-    }
-    let shown: String = text.chars().take(80).collect();
-    Err(Error::field(
-        field,
-        format!("{field} is {shown:?}, which is no full name of a message such as package.Message"),
-    ))
+    (name.len() <= MAX_NAME_BYTES && name.split('.').all(of_name)).then_some(name)
 }
 
-/// An error that an operation may end with.
+fn no_type_name(field: &str, text: &str) -> Box<Error> {
+    let shown: String = text.chars().take(80).collect();
+    Error::field(
+        field,
+        format!("{field} is {shown:?}, which is no full name of a message such as package.Message"),
+    )
+}
+
+/// The error of an operation or an attempt.
 pub fn error(field: &str, status: Option<Status>) -> Result<Status> {
     use prost::Message;
     let status = status.ok_or_else(|| Error::field(field, format!("{field} must be set")))?;
@@ -159,7 +187,7 @@ pub fn error(field: &str, status: Option<Status>) -> Result<Status> {
     Ok(status)
 }
 
-/// A field that has no effect yet: refused when it is set, never ignored.
+/// Refuses a field that has no effect yet if it is set.
 pub fn not_yet(field: &str, is_set: bool) -> Result<()> {
     if !is_set {
         return Ok(());
@@ -171,11 +199,35 @@ pub fn not_yet(field: &str, is_set: bool) -> Result<()> {
     .with("field", field))
 }
 
-/// What a call says, without what differs between repeats of it.
-pub fn fingerprint(message: &impl prost::Message) -> Fingerprint {
-    let hash = blake3::hash(&message.encode_to_vec());
-    hash.as_bytes().first_chunk().copied().unwrap_or_default()
+/// Hashes the content of a call, part by part and in place: a payload is not copied.
+#[derive(Debug, Default)]
+pub struct Fingerprinter(blake3::Hasher);
+
+impl Fingerprinter {
+    /// Adds a part.
+    pub fn part(&mut self, bytes: &[u8]) {
+        self.0.update(&(bytes.len() as u64).to_be_bytes()).update(bytes);
+    }
+
+    /// Adds a payload, which may be absent.
+    pub fn any(&mut self, any: Option<&Any>) {
+        self.part(any.map_or(&[], |any| any.type_url.as_bytes()));
+        self.part(any.map_or(&[], |any| &any.value));
+    }
+
+    /// Adds a message that holds no payload.
+    pub fn message(&mut self, message: &impl prost::Message) {
+        self.part(&message.encode_to_vec());
+    }
+
+    /// The fingerprint of all parts.
+    pub fn finish(&self) -> Fingerprint {
+        self.0.finalize().as_bytes().first_chunk().copied().unwrap_or_default()
+    }
 }
+
+/// A copy of this size takes a microsecond or two.
+const MAX_COPIED_BYTES: usize = 16 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -211,17 +263,17 @@ mod tests {
     #[test]
     fn type_urls_are_brought_to_one_form_and_nonsense_is_refused() {
         for url in ["type.googleapis.com/a.B", "example.com/x/a.B", "a.B", "/a.B"] {
-            let any = Any { type_url: url.to_owned(), value: vec![1] };
+            let any = Any { type_url: url.to_owned(), value: vec![1].into() };
             assert_eq!(
                 super::any("request", Some(any), 1).expect(url).expect("set").type_url,
                 "type.googleapis.com/a.B"
             );
         }
         for url in ["", "/", "a..B", "a.1", "a b", "type.googleapis.com/"] {
-            let any = Any { type_url: url.to_owned(), value: Vec::new() };
+            let any = Any { type_url: url.to_owned(), value: Bytes::new() };
             assert!(super::any("request", Some(any), 1).is_err(), "{url}");
         }
-        let large = Any { type_url: "a.B".to_owned(), value: vec![0; 2] };
+        let large = Any { type_url: "a.B".to_owned(), value: vec![0; 2].into() };
         assert_eq!(
             field_of(super::any("request", Some(large), 1)),
             (Reason::PayloadTooLarge, "request".into())

@@ -1,4 +1,4 @@
-//! Between messages and the engine's own terms: what comes in is checked here, once for every face.
+//! Conversions between messages and the engine's types. Requests are checked here, once for every face.
 
 pub mod fields;
 pub mod operations;

@@ -1,14 +1,16 @@
-//! What callers with stock clients send.
+//! Conversions for `google.longrunning.Operations`, and for lists of records.
 
 use std::time::Duration;
 
 use super::fields::{duration, not_yet};
-use super::views::is_full;
-use crate::engine::{Error, ListQuery, Listed, Reason, Result};
-use crate::limits::{DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, MAX_WAIT};
+use super::views::{is_full, published, record};
+use crate::engine::{Error, ListPage, ListQuery, Listed, Reason, Result};
+use crate::limits::{DEADLINE_MARGIN, DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, MAX_WAIT};
 use crate::operation::name::ParentPattern;
-use crate::proto::google::longrunning::{ListOperationsRequest, WaitOperationRequest};
-use crate::proto::longhaul::v1::ListOperationRecordsRequest;
+use crate::proto::google::longrunning::{
+    ListOperationsRequest, ListOperationsResponse, WaitOperationRequest,
+};
+use crate::proto::longhaul::v1::{ListOperationRecordsRequest, ListOperationRecordsResponse};
 
 /// Reads a list; its `name` is the parent, with or without the collection (A12).
 pub fn list(request: ListOperationsRequest) -> Result<ListQuery> {
@@ -64,8 +66,42 @@ fn query(
     Ok(ListQuery { parent, page_size, page_token, listed })
 }
 
-/// How long a wait lasts: what was asked for, and no longer than the RPC's own deadline lets it.
-pub fn wait(request: &WaitOperationRequest, longest: Option<Duration>) -> Result<Duration> {
+/// A page of a list.
+pub fn list_reply(page: ListPage) -> ListOperationsResponse {
+    let operations = page.views.into_iter().map(published).collect();
+    let next_page_token = page.next_page_token;
+    ListOperationsResponse { operations, next_page_token, unreachable: Vec::new() }
+}
+
+/// A page of a list of records.
+pub fn list_records_reply(page: ListPage) -> ListOperationRecordsResponse {
+    let operation_records = page.views.into_iter().map(|view| record(view, None)).collect();
+    let next_page_token = page.next_page_token;
+    ListOperationRecordsResponse { operation_records, next_page_token, unreachable: Vec::new() }
+}
+
+/// Reads how long a wait lasts; `time_left` is how long its caller waits for the reply.
+pub fn wait(request: &WaitOperationRequest, time_left: Option<Duration>) -> Result<Duration> {
     let asked = duration("timeout", request.timeout)?.unwrap_or(MAX_WAIT).min(MAX_WAIT);
-    Ok(longest.map_or(asked, |longest| asked.min(longest)))
+    Ok(wait_within(asked, time_left))
+}
+
+/// As long as `asked`, and no longer than lets the reply arrive while its caller still waits.
+pub fn wait_within(asked: Duration, time_left: Option<Duration>) -> Duration {
+    let longest = |left: Duration| left.saturating_sub(DEADLINE_MARGIN.min(left / 4));
+    time_left.map_or(asked, |left| asked.min(longest(left)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_waiting_call_answers_while_its_caller_still_waits() {
+        let wait = |left| wait_within(MAX_WAIT, left);
+        assert_eq!(wait(Some(Duration::from_secs(2))), Duration::from_millis(1_900));
+        assert_eq!(wait(Some(Duration::from_millis(100))), Duration::from_millis(75));
+        assert_eq!(wait(Some(Duration::from_hours(99_999_999))), MAX_WAIT);
+        assert_eq!(wait(None), MAX_WAIT);
+    }
 }

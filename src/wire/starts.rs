@@ -1,22 +1,37 @@
-//! What producers send.
+//! Conversions for `longhaul.v1.Producers`, and for starts by workers.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
 use prost::Message;
-use prost_types::{Any, ListValue, Struct, Value};
+use prost_types::{ListValue, Struct, Value};
 
-use super::fields::{any, duration, not_yet, positive_duration, text, timestamp, type_name};
-use crate::engine::{Error, Reason, Result, StartRequest};
+use super::fields::{
+    Fingerprinter, any, duration, not_yet, positive_duration, text, timestamp, type_name,
+};
+use super::status::to_message;
+use super::work::{lease_duration, lease_message};
+use crate::code::Code;
+use crate::engine::{Error, Leased, Reason, Result, Started};
 use crate::limits::{
-    MAX_ATTEMPTS, MAX_BACKOFF_MULTIPLIER, MAX_BATCH, MAX_BATCH_BYTES, MAX_LABEL_NAME_BYTES,
-    MAX_LABEL_VALUE_BYTES, MAX_LABELS, MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, MAX_PRIORITY,
-    MAX_REQUEST_ID_LENGTH, MAX_TEXT_BYTES,
+    DEFAULT_LEASE, MAX_ATTEMPTS, MAX_BACKOFF_MULTIPLIER, MAX_BATCH, MAX_BATCH_BYTES,
+    MAX_LABEL_NAME_BYTES, MAX_LABEL_VALUE_BYTES, MAX_LABELS, MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES,
+    MAX_PRIORITY, MAX_REPLY_BYTES, MAX_REQUEST_ID_LENGTH, MAX_TEXT_BYTES,
 };
 use crate::operation::lease::Fingerprint;
 use crate::operation::name::{Id, NameError, Parent, Queue};
-use crate::operation::payload;
+use crate::operation::options::{Expiration, Options, RetryPolicy};
+use crate::operation::payload::{self, Payload};
+use crate::operation::{Spec, Start};
+use crate::proto::google::longrunning::Operation;
+use crate::proto::google::protobuf::Any;
 use crate::proto::longhaul::v1 as pb;
+use crate::proto::longhaul::v1::batch_start_operations_response as batch_response;
+use crate::proto::longhaul::v1::operation_options::MetadataPolicy;
 
-/// Reads a start; `trace_parent` came beside it.
-pub fn start(request: pb::StartOperationRequest, trace_parent: &str) -> Result<StartRequest> {
+/// Reads a start; `trace_parent` is its trace context, or empty.
+pub fn start(request: pb::StartOperationRequest, trace_parent: String) -> Result<Start> {
     let id = match request.operation_id.as_str() {
         "" => None,
         id => Some(Id::parse(id).map_err(in_field("operation_id"))?),
@@ -30,38 +45,70 @@ pub fn start(request: pb::StartOperationRequest, trace_parent: &str) -> Result<S
             "metadata_type cannot be google.protobuf.Value; google.protobuf.Struct can",
         ));
     }
-    let server_metadata = server_metadata(&metadata_type, options.metadata_policy())?;
-    let mut start = StartRequest {
-        parent: Parent::parse(&request.parent).map_err(in_field("parent"))?,
-        id,
+    let server_metadata = server_metadata(&metadata_type, options.metadata_policy)?;
+    let parent = Parent::parse(&request.parent).map_err(in_field("parent"))?;
+    let mut spec = Spec {
         queue: Queue::parse(&request.queue).map_err(in_field("queue"))?,
         method: text("method", request.method, MAX_LABEL_NAME_BYTES)?,
-        request: any("request", request.request, MAX_PAYLOAD_BYTES)?,
+        request: any("request", request.request, MAX_PAYLOAD_BYTES)?.map(Payload::Inline),
         metadata_type,
         response_type: type_name("response_type", &request.response_type)?,
-        initial_metadata: any("initial_metadata", request.initial_metadata, MAX_METADATA_BYTES)?,
         options,
         server_metadata,
-        validate_only: request.validate_only,
-        request_id: request_id(request.request_id)?,
-        fingerprint: [0; 16],
-        trace_parent: trace_parent.to_owned(),
+        request_id: String::new(),
+        fingerprint: Fingerprint::default(),
+        trace_parent,
     };
-    start.fingerprint = fingerprint(&start);
-    Ok(start)
+    let initial_metadata = any("initial_metadata", request.initial_metadata, MAX_METADATA_BYTES)?;
+    spec.request_id = request_id(request.request_id)?;
+    if !spec.request_id.is_empty() {
+        spec.fingerprint = fingerprint(&spec);
+    }
+    Ok(Start { parent, id, spec, initial_metadata, validate_only: request.validate_only })
 }
 
-/// Reads a batch: the whole must be right, each item is read on its own.
+/// A start by the worker that leases the operation.
+#[derive(Clone, Debug)]
+pub struct LeasedStart {
+    /// What to start.
+    pub start: Start,
+    /// The name of the worker.
+    pub worker: String,
+    /// How long the lease lasts.
+    pub duration: Duration,
+}
+
+/// Reads a start by a worker; `trace_parent` is its trace context, or empty.
+pub fn start_leased(
+    request: pb::StartLeasedOperationRequest,
+    trace_parent: String,
+) -> Result<LeasedStart> {
+    let wanted = request.start.ok_or_else(|| Error::field("start", "start must be set"))?;
+    not_yet("start.validate_only", wanted.validate_only)?;
+    if wanted.options.as_ref().is_some_and(|options| options.schedule_time.is_some()) {
+        let message = "start.options.schedule_time cannot be set: whoever starts an operation leased works on it now";
+        return Err(Error::field("start.options.schedule_time", message));
+    }
+    Ok(LeasedStart {
+        start: start(wanted, trace_parent)?,
+        worker: text("worker", request.worker, MAX_LABEL_NAME_BYTES)?,
+        duration: lease_duration("lease_duration", request.lease_duration)?
+            .unwrap_or(DEFAULT_LEASE),
+    })
+}
+
+/// The reply to a start by a worker, with the lease if the worker still holds it.
+pub fn leased_reply(started: Started, leased: Option<Leased>) -> pb::StartLeasedOperationResponse {
+    let lease = leased.map(lease_message);
+    pb::StartLeasedOperationResponse { operation: Some(started.published), lease }
+}
+
+/// Reads a batch. An error in an item is an error of that item alone.
 pub fn batch(
     batch: pb::BatchStartOperationsRequest,
     trace_parent: &str,
-) -> Result<Vec<Result<StartRequest>>> {
-    let Ok(parent) = Parent::parse(&batch.parent) else {
-        return Err(Parent::parse(&batch.parent)
-            .map_err(in_field("parent"))
-            .err()
-            .unwrap_or_else(|| Error::field("parent", "parent is none")));
-    };
+) -> Result<Vec<Result<Start>>> {
+    let parent = Parent::parse(&batch.parent).map_err(in_field("parent"))?;
     if batch.requests.is_empty() || batch.requests.len() > MAX_BATCH {
         let message = format!(
             "requests has {} items; between 1 and {MAX_BATCH} are allowed",
@@ -96,9 +143,31 @@ pub fn batch(
             parent.as_str().clone_into(&mut request.parent);
         }
         not_yet("validate_only", request.validate_only)?;
-        start(request, trace_parent)
+        start(request, trace_parent.to_owned())
     };
     Ok(batch.requests.into_iter().map(read).collect())
+}
+
+/// The reply to a batch: one result for each start. Where it grows too large, the last ones have only their name.
+pub fn batch_reply(started: Vec<Result<Started>>) -> pb::BatchStartOperationsResponse {
+    use batch_response::result::Outcome;
+    let mut bytes = 0;
+    let result = |started: Result<Started>| match started {
+        Ok(Started { published, replayed }) => {
+            bytes += published.encoded_len();
+            let operation = if bytes > MAX_REPLY_BYTES {
+                Operation { name: published.name, ..Operation::default() }
+            } else {
+                published
+            };
+            batch_response::Result { outcome: Some(Outcome::Operation(operation)), replayed }
+        }
+        Err(error) => batch_response::Result {
+            outcome: Some(Outcome::Error(to_message(&error))),
+            replayed: false,
+        },
+    };
+    pb::BatchStartOperationsResponse { results: started.into_iter().map(result).collect() }
 }
 
 fn in_field(field: &'static str) -> impl Fn(NameError) -> Box<Error> {
@@ -117,11 +186,7 @@ fn request_id(id: String) -> Result<String> {
     Ok(id)
 }
 
-fn server_metadata(
-    metadata_type: &str,
-    policy: pb::operation_options::MetadataPolicy,
-) -> Result<bool> {
-    use pb::operation_options::MetadataPolicy;
+fn server_metadata(metadata_type: &str, policy: MetadataPolicy) -> Result<bool> {
     match policy {
         MetadataPolicy::Server if !metadata_type.is_empty() => Err(Error::field(
             "options.metadata_policy",
@@ -134,76 +199,94 @@ fn server_metadata(
     }
 }
 
-fn options(options: pb::OperationOptions) -> Result<pb::OperationOptions> {
-    use pb::operation_options::{Expiration, MetadataPolicy};
-    if options.priority.unsigned_abs() > MAX_PRIORITY.unsigned_abs() {
-        let message = format!(
-            "options.priority is {}; it must be between -{MAX_PRIORITY} and {MAX_PRIORITY}",
-            options.priority
-        );
-        return Err(Error::field("options.priority", message));
-    }
-    timestamp("options.schedule_time", options.schedule_time)?;
-    timestamp("options.deadline_time", options.deadline_time)?;
-    positive_duration("options.attempt_timeout", options.attempt_timeout)?;
-    positive_duration("options.queue_timeout", options.queue_timeout)?;
-    duration("options.cancel_grace", options.cancel_grace)?;
-    match &options.expiration {
-        Some(Expiration::ExpireTime(time)) => drop(timestamp("options.expire_time", Some(*time))?),
-        Some(Expiration::Ttl(ttl)) => drop(duration("options.ttl", Some(*ttl))?),
-        None => {}
-    }
-    if let Some(policy) = &options.retry_policy {
-        retry_policy(policy)?;
-    }
-    if MetadataPolicy::try_from(options.metadata_policy).is_err() {
-        return Err(Error::field(
-            "options.metadata_policy",
-            format!("options.metadata_policy {} is not known", options.metadata_policy),
-        ));
-    }
+fn options(options: pb::OperationOptions) -> Result<Options> {
+    use pb::operation_options::Expiration as Given;
     not_yet("options.concurrency", options.concurrency.is_some())?;
     not_yet("options.callbacks", !options.callbacks.is_empty())?;
-    labels(&options)?;
-    text("options.target", options.target.clone(), MAX_TEXT_BYTES)?;
-    Ok(options)
+    Ok(Options {
+        priority: priority(options.priority)?,
+        schedule_time: timestamp("options.schedule_time", options.schedule_time)?,
+        attempt_timeout: positive_duration("options.attempt_timeout", options.attempt_timeout)?,
+        deadline_time: timestamp("options.deadline_time", options.deadline_time)?,
+        queue_timeout: positive_duration("options.queue_timeout", options.queue_timeout)?,
+        cancel_grace: duration("options.cancel_grace", options.cancel_grace)?,
+        retry_policy: options.retry_policy.map(retry_policy).transpose()?,
+        concurrency: None,
+        expiration: match options.expiration {
+            Some(Given::ExpireTime(time)) => {
+                timestamp("options.expire_time", Some(time))?.map(Expiration::At)
+            }
+            Some(Given::Ttl(ttl)) => duration("options.ttl", Some(ttl))?.map(Expiration::After),
+            None => None,
+        },
+        callbacks: Vec::new(),
+        labels: labels(options.labels)?,
+        target: text("options.target", options.target, MAX_TEXT_BYTES)?,
+        metadata_policy: MetadataPolicy::try_from(options.metadata_policy).map_err(|_| {
+            let policy = options.metadata_policy;
+            Error::field(
+                "options.metadata_policy",
+                format!("options.metadata_policy {policy} is not known"),
+            )
+        })?,
+    })
 }
 
-fn retry_policy(policy: &pb::RetryPolicy) -> Result<()> {
-    if !(0..=MAX_ATTEMPTS as i32).contains(&policy.max_attempts) {
+fn priority(priority: i32) -> Result<i32> {
+    if priority.unsigned_abs() <= MAX_PRIORITY.unsigned_abs() {
+        return Ok(priority);
+    }
+    let message = format!(
+        "options.priority is {priority}; it must be between -{MAX_PRIORITY} and {MAX_PRIORITY}"
+    );
+    Err(Error::field("options.priority", message))
+}
+
+fn retry_policy(policy: pb::RetryPolicy) -> Result<RetryPolicy> {
+    let attempts = u32::try_from(policy.max_attempts).ok().filter(|most| *most <= MAX_ATTEMPTS);
+    let max_attempts = attempts.ok_or_else(|| {
         let message = format!(
             "options.retry_policy.max_attempts is {}; it must be between 0 (the default) and {MAX_ATTEMPTS}",
             policy.max_attempts
         );
-        return Err(Error::field("options.retry_policy.max_attempts", message));
-    }
-    positive_duration("options.retry_policy.initial_backoff", policy.initial_backoff)?;
-    positive_duration("options.retry_policy.max_backoff", policy.max_backoff)?;
-    let multiplier = policy.backoff_multiplier;
-    if multiplier != 0.0 && !(1.0..=MAX_BACKOFF_MULTIPLIER).contains(&multiplier) {
+        Error::field("options.retry_policy.max_attempts", message)
+    })?;
+    let initial_backoff =
+        positive_duration("options.retry_policy.initial_backoff", policy.initial_backoff)?;
+    let max_backoff = positive_duration("options.retry_policy.max_backoff", policy.max_backoff)?;
+    let multiplier = Some(policy.backoff_multiplier).filter(|multiplier| *multiplier != 0.0);
+    if multiplier.is_some_and(|multiplier| !(1.0..=MAX_BACKOFF_MULTIPLIER).contains(&multiplier)) {
         let message = format!(
-            "options.retry_policy.backoff_multiplier is {multiplier}; it must be between 1 and {MAX_BACKOFF_MULTIPLIER}"
+            "options.retry_policy.backoff_multiplier is {}; it must be between 1 and {MAX_BACKOFF_MULTIPLIER}",
+            policy.backoff_multiplier
         );
         return Err(Error::field("options.retry_policy.backoff_multiplier", message));
     }
-    match policy.retryable_codes.iter().find(|code| !(1..=16).contains(*code)) {
-        Some(code) => Err(Error::field(
+    let retryable_codes = policy.retryable_codes.into_iter().map(|number| match number {
+        1..=16 => Ok(Code::from_number(number)),
+        _ => Err(Error::field(
             "options.retry_policy.retryable_codes",
-            format!("{code} is no code of an error; they go from 1 to 16"),
+            format!("{number} is no code of an error; they go from 1 to 16"),
         )),
-        None => Ok(()),
-    }
+    });
+    Ok(RetryPolicy {
+        max_attempts: Some(max_attempts).filter(|attempts| *attempts > 0),
+        initial_backoff,
+        max_backoff,
+        backoff_multiplier: multiplier,
+        retryable_codes: retryable_codes.collect::<Result<_>>()?,
+    })
 }
 
-fn labels(options: &pb::OperationOptions) -> Result<()> {
-    if options.labels.len() > MAX_LABELS {
+fn labels(labels: BTreeMap<String, String>) -> Result<BTreeMap<String, String>> {
+    if labels.len() > MAX_LABELS {
         let message = format!(
             "options.labels has {} entries, at most {MAX_LABELS} are allowed",
-            options.labels.len()
+            labels.len()
         );
         return Err(Error::field("options.labels", message).with("limit", MAX_LABELS));
     }
-    for (key, value) in &options.labels {
+    for (key, value) in &labels {
         if key.is_empty() || key.len() > MAX_LABEL_NAME_BYTES || value.len() > MAX_LABEL_VALUE_BYTES
         {
             let message = format!(
@@ -214,32 +297,32 @@ fn labels(options: &pb::OperationOptions) -> Result<()> {
             return Err(Error::field("options.labels", message));
         }
     }
-    Ok(())
+    Ok(labels)
 }
 
-/// What a replay must repeat: queue, method, target, types and the request.
-fn fingerprint(start: &StartRequest) -> Fingerprint {
-    let mut hasher = blake3::Hasher::new();
-    let request = start.request.as_ref().map(canonical).unwrap_or_default();
-    let request_type = start.request.as_ref().map_or("", |any| payload::type_name(&any.type_url));
-    let texts = [
-        start.queue.as_str(),
-        &start.method,
-        &start.options.target,
-        &start.metadata_type,
-        &start.response_type,
+/// Hashes what a replay must repeat: queue, method, target, types and the request.
+fn fingerprint(spec: &Spec) -> Fingerprint {
+    let request = spec.request.as_ref().and_then(Payload::inline);
+    let request_type = request.map_or("", |any| payload::type_name(&any.type_url));
+    let mut hasher = Fingerprinter::default();
+    for part in [
+        spec.queue.as_str(),
+        &spec.method,
+        &spec.options.target,
+        &spec.metadata_type,
+        &spec.response_type,
         request_type,
-    ];
-    for part in texts.map(str::as_bytes).into_iter().chain([&request[..]]) {
-        hasher.update(&(part.len() as u64).to_be_bytes()).update(part);
+    ] {
+        hasher.part(part.as_bytes());
     }
-    hasher.finalize().as_bytes().first_chunk().copied().unwrap_or_default()
+    hasher.part(&request.map(canonical).unwrap_or_default());
+    hasher.finish()
 }
 
-/// Maps have no order on the wire: what holds one is encoded anew, its keys sorted.
-fn canonical(any: &Any) -> Vec<u8> {
-    fn again<M: Message + Default>(bytes: &[u8]) -> Option<Vec<u8>> {
-        M::decode(bytes).ok().map(|message| message.encode_to_vec())
+/// Maps have no order on the wire: a value that holds one is encoded again, its keys sorted.
+fn canonical(any: &Any) -> Bytes {
+    fn again<M: Message + Default>(bytes: &Bytes) -> Option<Bytes> {
+        M::decode(bytes.clone()).ok().map(|message| message.encode_to_vec().into())
     }
     let encoded = match payload::type_name(&any.type_url) {
         "google.protobuf.Struct" => again::<Struct>(&any.value),
@@ -250,7 +333,7 @@ fn canonical(any: &Any) -> Vec<u8> {
     encoded.unwrap_or_else(|| any.value.clone())
 }
 
-/// A trace context that is well formed; anything else is no trace (W3C Trace Context section 3.2).
+/// The trace context if it is well formed, else an empty text (W3C Trace Context section 3.2).
 pub fn trace_parent(header: Option<&str>) -> &str {
     let well_formed = |text: &&str| {
         let parts: Vec<&str> = text.split('-').collect();
@@ -271,7 +354,7 @@ mod tests {
     fn refused(change: impl FnOnce(&mut pb::StartOperationRequest)) -> String {
         let mut request = pb::StartOperationRequest::default();
         change(&mut request);
-        let error = start(request, "").expect_err("refused");
+        let error = start(request, String::new()).expect_err("refused");
         error.metadata.get("field").cloned().unwrap_or_default()
     }
 
@@ -284,7 +367,7 @@ mod tests {
         assert_eq!(refused(|r| r.metadata_type = "google.protobuf.Value".into()), "metadata_type");
         assert_eq!(refused(|r| r.request_id = "\n".into()), "request_id");
         assert_eq!(refused(|r| r.request_id = "x".repeat(129)), "request_id");
-        let large = Any { type_url: "a.B".into(), value: vec![0; MAX_PAYLOAD_BYTES + 1] };
+        let large = Any { type_url: "a.B".into(), value: vec![0; MAX_PAYLOAD_BYTES + 1].into() };
         assert_eq!(refused(|r| r.request = Some(large)), "request");
         let with = |change: fn(&mut pb::OperationOptions)| {
             refused(|request| {
@@ -332,14 +415,30 @@ mod tests {
             entry.encode_to_vec()
         };
         let of = |first: &str, second: &str| {
-            let value = [field(first), field(second)].concat();
+            let value = [field(first), field(second)].concat().into();
             let any = Any { type_url: payload::type_url("google.protobuf.Struct"), value };
-            start(pb::StartOperationRequest { request: Some(any), ..Default::default() }, "")
-                .expect("start")
-                .fingerprint
+            let request_id = "r".to_owned();
+            let request =
+                pb::StartOperationRequest { request: Some(any), request_id, ..Default::default() };
+            start(request, String::new()).expect("start").spec.fingerprint
         };
         assert_eq!(of("a", "b"), of("b", "a"));
         assert_ne!(of("a", "b"), of("a", "c"));
+    }
+
+    #[test]
+    fn a_large_request_is_moved_into_the_start_not_copied() {
+        let value = Bytes::from(vec![7; MAX_PAYLOAD_BYTES]);
+        let type_url = payload::type_url("a.B");
+        let request = pb::StartOperationRequest {
+            request: Some(Any { type_url, value: value.clone() }),
+            request_id: "r".to_owned(),
+            ..Default::default()
+        };
+        let spec = start(request, String::new()).expect("start").spec;
+        let moved = spec.request.as_ref().and_then(Payload::inline).expect("a request");
+        assert_eq!(moved.value.as_ptr(), value.as_ptr());
+        assert_ne!(spec.fingerprint, Fingerprint::default());
     }
 
     #[test]

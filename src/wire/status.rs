@@ -1,15 +1,17 @@
 //! Errors for callers (AIP-193), in both projections: google.rpc.Status for gRPC, status and JSON body for HTTP.
 //!
 //! Both follow from `Reason::code`, so the two faces cannot disagree.
+#![deny(clippy::wildcard_enum_match_arm)]
 
 use prost::Message;
-use prost_types::{Any, Duration};
+use prost_types::Duration;
 use serde_json::{Value, json};
 
 use crate::code::Code;
 use crate::engine::{Error, Reason};
 use crate::operation::payload::type_url;
 use crate::operation::published::DOMAIN;
+use crate::proto::google::protobuf::Any;
 use crate::proto::google::rpc;
 use crate::proto::google::rpc::bad_request::FieldViolation;
 use crate::proto::google::rpc::precondition_failure::Violation;
@@ -37,7 +39,30 @@ const fn http_status(reason: Reason) -> u16 {
         Reason::PayloadTooLarge => 413,
         // As draft-ietf-httpapi-idempotency-key-header asks.
         Reason::RequestIdReused => 422,
-        _ => reason.code().http_status(),
+        Reason::InvalidName
+        | Reason::InvalidArgument
+        | Reason::Unimplemented
+        | Reason::NotSupported
+        | Reason::LimitExceeded
+        | Reason::Overloaded
+        | Reason::ServerDraining
+        | Reason::Internal
+        | Reason::OperationNotFound
+        | Reason::OperationExpired
+        | Reason::OperationDeleted
+        | Reason::OperationAlreadyExists
+        | Reason::NameExpired
+        | Reason::NameDeleted
+        | Reason::InvalidPageToken
+        | Reason::PageTokenExpired
+        | Reason::InvalidFilter
+        | Reason::TypeMismatch
+        | Reason::EtagMismatch
+        | Reason::InvalidState
+        | Reason::LeaseLost
+        | Reason::StoreUnavailable
+        | Reason::WorkerLost
+        | Reason::ServiceNotFound => reason.code().http_status(),
     }
 }
 
@@ -75,13 +100,27 @@ fn details(error: &Error) -> Vec<Any> {
             let failure = rpc::PreconditionFailure { violations: vec![violation] };
             details.push(pack("PreconditionFailure", &failure));
         }
-        _ => {}
+        Code::Ok
+        | Code::Cancelled
+        | Code::Unknown
+        | Code::DeadlineExceeded
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::ResourceExhausted
+        | Code::Aborted
+        | Code::OutOfRange
+        | Code::Unimplemented
+        | Code::Internal
+        | Code::Unavailable
+        | Code::DataLoss
+        | Code::Unauthenticated => {}
     }
     details
 }
 
 fn pack(name: &str, message: &impl Message) -> Any {
-    Any { type_url: type_url(&format!("google.rpc.{name}")), value: message.encode_to_vec() }
+    Any { type_url: type_url(&format!("google.rpc.{name}")), value: message.encode_to_vec().into() }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `ServeQueue`: what its messages say in the engine's terms, and back.
+//! Conversions for the messages of `ServeQueue`.
 
 use super::fields::{duration, name, text, token};
 use super::status::to_message;
@@ -7,37 +7,41 @@ use crate::engine::workers::stream::{Call, CallKind, CallOutcome, Hello, Request
 use crate::engine::{Error, Result};
 use crate::limits::{DEFAULT_LEASE, DEFAULT_RECONNECT_GRACE, MAX_HELD, MAX_LABEL_NAME_BYTES};
 use crate::operation::command::Command;
-use crate::operation::name::Queue;
+use crate::operation::name::{Name, Queue};
 use crate::proto::longhaul::v1 as pb;
 
-/// Reads a message of a worker; what is wrong with one of its calls is told about that call.
+/// Reads a message of a worker. An error in one of its calls is an error of that call alone.
 pub fn request(message: pb::ServeQueueRequest) -> Result<Request> {
     let mut calls = Vec::new();
-    calls.extend(message.reports.into_iter().map(|said| {
-        call(CallKind::Report, said.name.clone(), || {
-            work::report(said).map(|report| Command::Report(Box::new(report)))
-        })
-    }));
-    calls.extend(message.completions.into_iter().map(|said| {
-        call(CallKind::Completion, said.name.clone(), || {
-            work::complete(said).map(|complete| Command::Complete(Box::new(complete)))
-        })
-    }));
-    calls.extend(message.failures.into_iter().map(|said| {
-        call(CallKind::Failure, said.name.clone(), || {
-            work::fail(said).map(|fail| Command::Fail(Box::new(fail)))
-        })
-    }));
-    calls.extend(message.releases.into_iter().map(|said| {
-        call(CallKind::Release, said.name.clone(), || {
-            work::release(said).map(|release| Command::Release(Box::new(release)))
-        })
-    }));
-    calls.extend(message.suspensions.into_iter().map(|said| {
-        call(CallKind::Suspension, said.name.clone(), || {
-            work::suspend(said).map(|suspend| Command::Suspend(Box::new(suspend)))
-        })
-    }));
+    calls.extend(
+        message.reports.into_iter().map(|said| {
+            call(CallKind::Report, said.name.clone(), work::report(said).map(for_stream))
+        }),
+    );
+    calls.extend(
+        message
+            .completions
+            .into_iter()
+            .map(|said| call(CallKind::Completion, said.name.clone(), work::complete(said))),
+    );
+    calls.extend(
+        message
+            .failures
+            .into_iter()
+            .map(|said| call(CallKind::Failure, said.name.clone(), work::fail(said))),
+    );
+    calls.extend(
+        message
+            .releases
+            .into_iter()
+            .map(|said| call(CallKind::Release, said.name.clone(), work::release(said))),
+    );
+    calls.extend(
+        message
+            .suspensions
+            .into_iter()
+            .map(|said| call(CallKind::Suspension, said.name.clone(), work::suspend(said))),
+    );
     Ok(Request {
         sequence: message.sequence,
         seen_sequence: message.seen_sequence,
@@ -47,16 +51,16 @@ pub fn request(message: pb::ServeQueueRequest) -> Result<Request> {
     })
 }
 
-fn call(kind: CallKind, said: String, command: impl FnOnce() -> Result<Command>) -> Call {
-    let command = name(&said).and_then(|name| {
-        let mut command = command()?;
-        // Hello's holds for the whole stream.
-        if let Command::Report(report) = &mut command {
-            report.renew.duration = None;
-        }
-        Ok((name, command))
-    });
-    Call { kind, name: said, command }
+const fn call(kind: CallKind, name: String, command: Result<(Name, Command)>) -> Call {
+    Call { kind, name, command }
+}
+
+/// The duration of the leases was named in Hello, and holds for the whole stream.
+fn for_stream((name, mut command): (Name, Command)) -> (Name, Command) {
+    if let Command::Report(report) = &mut command {
+        report.renew.duration = None;
+    }
+    (name, command)
 }
 
 fn hello(hello: pb::serve_queue_request::Hello) -> Result<Hello> {

@@ -7,7 +7,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, ready};
 
-use prost_types::Any;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -16,6 +15,7 @@ use super::job::{Cancelled, Job, Wishes};
 use super::payload::{Pack, TypeMismatch, Unpack};
 use super::session::Note;
 use super::stop::Stop;
+use crate::proto::google::protobuf::Any;
 use crate::proto::google::rpc;
 use crate::proto::longhaul::v1 as pb;
 

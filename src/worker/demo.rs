@@ -5,12 +5,12 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use prost_types::Any;
 use tokio_util::sync::CancellationToken;
 
 use super::{Context, Stop, Worker};
 use crate::client::{Client, ConnectError};
 use crate::clock::{Clock, SystemClock};
+use crate::proto::google::protobuf::Any;
 use crate::proto::longhaul::v1::Progress;
 
 /// A connection to the server at `address`.

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use prost_types::Any;
 use tonic::Code;
 
 use super::context::Context;
@@ -17,6 +16,8 @@ use super::job::Start;
 use super::payload::{Pack, Unpack};
 use super::session::End;
 use super::stop::Stop;
+
+use crate::proto::google::protobuf::Any;
 
 /// A handler of messages of any type.
 pub(super) type Handler = Arc<

@@ -41,7 +41,7 @@ pub(super) struct Wishes {
 /// A lease whose handler may begin, with its request.
 pub(super) struct Start {
     pub(super) job: Arc<Job>,
-    pub(super) request: Option<prost_types::Any>,
+    pub(super) request: Option<crate::proto::google::protobuf::Any>,
 }
 
 impl Start {

@@ -35,8 +35,6 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use prost_types::Any;
-
 pub use self::connection::Connection;
 pub use self::context::{Acknowledgement, Context, ReportError};
 pub use self::job::Cancelled;
@@ -50,6 +48,7 @@ use self::serve::Keeper;
 use self::session::{Session, Terms};
 use crate::clock::{Clock, SystemClock};
 use crate::limits::{DEFAULT_LEASE, MAX_LEASE, MIN_LEASE};
+use crate::proto::google::protobuf::Any;
 
 /// Runs handlers for the operations of one queue.
 #[must_use]

@@ -2,10 +2,11 @@
 
 use prost::{Message, Name};
 use prost_types::value::Kind;
-use prost_types::{Any, ListValue, Struct, Value};
+use prost_types::{ListValue, Struct, Value};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::proto::google::protobuf::Any;
 use crate::types::json::check_numbers;
 
 /// What a handler can give: every prost message that knows its name, and [`Json`] of what serde writes.
@@ -138,7 +139,10 @@ impl<T: DeserializeOwned> Json<T> {
 }
 
 fn any(type_name: &str, message: &impl Message) -> Any {
-    Any { type_url: format!("type.googleapis.com/{type_name}"), value: message.encode_to_vec() }
+    Any {
+        type_url: format!("type.googleapis.com/{type_name}"),
+        value: message.encode_to_vec().into(),
+    }
 }
 
 fn type_name(any: &Any) -> &str {
@@ -146,7 +150,7 @@ fn type_name(any: &Any) -> &str {
 }
 
 fn decoded<T: Message + Default>(wanted: &str, any: &Any) -> Result<T, TypeMismatch> {
-    T::decode(any.value.as_slice()).map_err(|error| TypeMismatch::Damaged {
+    T::decode(&any.value[..]).map_err(|error| TypeMismatch::Damaged {
         wanted: wanted.to_owned(),
         fault: error.to_string(),
     })

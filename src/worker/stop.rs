@@ -5,10 +5,10 @@ use std::error::Error;
 use std::fmt::{self, Display};
 use std::time::{Duration, SystemTime};
 
-use prost_types::Any;
 use tonic::Code;
 
 use super::payload::Pack;
+use crate::proto::google::protobuf::Any;
 use crate::proto::google::rpc;
 use crate::proto::longhaul::v1 as pb;
 use crate::proto::longhaul::v1::fail_operation_request::RetryDecision;

@@ -340,7 +340,8 @@ async fn fields_without_effect_are_refused_not_ignored(world: &World) {
 }
 
 async fn types_that_are_none_are_refused(world: &World) {
-    let url = |type_url: &str| Some(Any { type_url: type_url.to_owned(), value: Vec::new() });
+    let url =
+        |type_url: &str| Some(Any { type_url: type_url.to_owned(), value: Vec::new().into() });
     let lease = world.running(start("q")).await;
     let before = world.record(&lease.operation).await;
     for bad in ["", "/", "a b", "type.googleapis.com/", "acme..Done", "acme.1"] {

@@ -82,7 +82,7 @@ async fn the_same_request_in_another_order_of_keys_is_the_same(world: &World) {
     assert_ne!(one, two);
     let request = |type_url: &str, value: &[u8]| pb::StartOperationRequest {
         request_id: "one".to_owned(),
-        request: Some(Any { type_url: type_url.to_owned(), value: value.to_vec() }),
+        request: Some(Any { type_url: type_url.to_owned(), value: value.to_vec().into() }),
         ..start("q")
     };
     let url = "type.googleapis.com/google.protobuf.Struct";
@@ -92,7 +92,7 @@ async fn the_same_request_in_another_order_of_keys_is_the_same(world: &World) {
     let (third, replayed) = start_in_full(world, request("x.y/google.protobuf.Struct", &one)).await;
     assert!(replayed && third.name == first.name, "whatever its type URL begins with");
     let stored = world.record(&first.name).await.request.expect("a request");
-    assert_eq!(stored, Any { type_url: url.to_owned(), value: one }, "byte for byte");
+    assert_eq!(stored, Any { type_url: url.to_owned(), value: one.into() }, "byte for byte");
 }
 
 async fn other_content_under_a_request_id_is_refused(world: &World) {
@@ -393,7 +393,7 @@ async fn metadata_policies_decide_what_callers_see(world: &World) {
     let initial = pb::StartOperationRequest {
         initial_metadata: Some(Any {
             type_url: "x.y/acme.Step".to_owned(),
-            value: b"\x08\x01".to_vec(),
+            value: b"\x08\x01".to_vec().into(),
         }),
         ..declared.clone()
     };

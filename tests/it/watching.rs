@@ -92,7 +92,7 @@ async fn min_interval_leaves_out_states_but_never_the_last(world: &World) {
         let progress = Some(pb::Progress { fraction: Some(fraction), ..Default::default() });
         // With a checkpoint each is committed by itself.
         let checkpoint =
-            Some(Any { type_url: "type.googleapis.com/x.Y".to_owned(), value: Vec::new() });
+            Some(Any { type_url: "type.googleapis.com/x.Y".to_owned(), value: Vec::new().into() });
         let report = pb::ReportProgressRequest { progress, checkpoint, ..report(&lease) };
         world.report(report).await.granted();
     };

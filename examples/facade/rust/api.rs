@@ -1,10 +1,10 @@
 //! The API's own method.
 
 use longhaul::proto::google::longrunning::Operation;
+use longhaul::proto::google::protobuf::Any;
 use longhaul::proto::longhaul::v1::StartOperationRequest;
 use longhaul::proto::longhaul::v1::producers_client::ProducersClient;
 use prost::Name;
-use prost_types::Any;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
@@ -42,9 +42,7 @@ impl Library for Api {
             metadata_type: ExportBooksMetadata::full_name(),
             response_type: ExportBooksResponse::full_name(),
             request_id: request.request_id.clone(),
-            request: Some(
-                Any::from_msg(&request).map_err(|error| Status::internal(error.to_string()))?,
-            ),
+            request: Some(Any::from_msg(&request)),
             ..StartOperationRequest::default()
         };
         let started = self.producers.clone().start_operation(start).await?;

@@ -95,7 +95,10 @@ fn a_line_of_a_list_has_progress_age_queue_and_state_whatever_the_metadata() {
         queue: "queues/books".to_owned(),
         server_metadata: Some(server),
         operation: Some(Operation {
-            metadata: Some(Any { type_url: "example.com/acme.Own".to_owned(), value: vec![1] }),
+            metadata: Some(Any {
+                type_url: "example.com/acme.Own".to_owned(),
+                value: vec![1].into(),
+            }),
             ..Operation::default()
         }),
         ..OperationRecord::default()
@@ -228,7 +231,7 @@ fn payload() -> BoxedStrategy<Any> {
     (proptest::sample::select(kinds.to_vec()), bytes)
         .prop_map(|(kind, value)| Any {
             type_url: format!("type.googleapis.com/google.protobuf.{kind}"),
-            value,
+            value: value.into(),
         })
         .boxed()
 }

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use prost_types::Any;
-
 use crate::engine::dispatch::seat::Seat;
 use crate::engine::operations::view::payload;
 use crate::engine::{Engine, Reason, Result};
@@ -12,6 +10,7 @@ use crate::operation::command::{Command, Proof, Release};
 use crate::operation::lease::Lease;
 use crate::operation::payload::Payload;
 use crate::operation::{Operation, Record};
+use crate::proto::google::protobuf::Any;
 use crate::record::operation::Slot;
 use crate::store::{Key, StoreError};
 
@@ -144,7 +143,7 @@ pub(in crate::engine) fn weight(operation: &Operation) -> usize {
 
 fn rest_weight(operation: &Operation) -> usize {
     let error = operation.last_error.as_ref().map_or(0, prost::Message::encoded_len);
-    error + prost::Message::encoded_len(&operation.spec.options) + FIXED_SIZE
+    error + operation.spec.options.text_bytes() + FIXED_SIZE
 }
 
 /// What the fields of a lease without payloads take, generously.

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use prost_types::Any;
-
 use crate::engine::caller::{Caller, Permission};
 use crate::engine::error::{Error, Result};
 use crate::engine::operations::view::{View, payload};
@@ -15,6 +13,7 @@ use crate::operation::lease::Answer;
 use crate::operation::name::Name;
 use crate::operation::{Record, Rejection};
 use crate::proto::google::longrunning::Operation as Published;
+use crate::proto::google::protobuf::Any;
 use crate::record::operation::{Slot, glance};
 use crate::store::StoreError;
 
@@ -39,15 +38,19 @@ impl Engine {
         }
     }
 
-    /// The operation now, with what it was started with.
-    pub async fn get_with_request(
+    /// The operation now and, if wanted, the request that it was started with.
+    pub async fn get_record(
         &self,
         caller: &Caller,
         name: &Name,
+        with_request: bool,
     ) -> Result<(Arc<View>, Option<Any>)> {
         let key = self.key(name);
         for _ in 0..READS {
             let view = self.get(caller, name).await?;
+            if !with_request {
+                return Ok((view, None));
+            }
             let request = view.operation.spec.request.as_ref();
             if let Some(request) = payload(&*self.inner.store, key, Slot::Request, request).await? {
                 return Ok((view, request));

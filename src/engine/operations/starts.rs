@@ -1,8 +1,7 @@
-//! Starting operations, once each.
+//! Starting operations. A request that is sent again finds the operation that it started before.
 
 use std::sync::Arc;
 
-use prost_types::Any;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
@@ -16,76 +15,58 @@ use crate::engine::operations::view::View;
 use crate::engine::transact::{Assumed, Decision, Ended, Transaction};
 use crate::operation::command::Take;
 use crate::operation::lease::{Fingerprint, Token};
-use crate::operation::name::{Id, Name, Parent, Queue};
-use crate::operation::{Operation, Record, Rejection, Start, start};
-use crate::proto::longhaul::v1 as pb;
+use crate::operation::name::{Id, Name};
+use crate::operation::{Birth, Operation, Record, Rejection, Spec, Start, start};
+use crate::proto::google::longrunning::Operation as Published;
 use crate::record::{Before, Change};
 use crate::store::Key;
 
-/// A producer's wish, checked by whoever read it.
-#[derive(Clone, Debug)]
-pub struct StartRequest {
-    /// Below what.
-    pub parent: Parent,
-    /// Its id; the server gives one where there is none.
-    pub id: Option<Id>,
-    /// Where workers find it.
-    pub queue: Queue,
-    /// What to do.
-    pub method: String,
-    /// What to do it with.
-    pub request: Option<Any>,
-    /// Full name of the metadata's type, or empty.
-    pub metadata_type: String,
-    /// Full name of the response's type, or empty.
-    pub response_type: String,
-    /// Metadata before the first report.
-    pub initial_metadata: Option<Any>,
-    /// Everything else.
-    pub options: pb::OperationOptions,
-    /// Whether the published metadata is longhaul's own.
-    pub server_metadata: bool,
-    /// Only check it.
-    pub validate_only: bool,
-    /// What replays are known by, or empty.
-    pub request_id: String,
-    /// Of everything that a replay must repeat.
-    pub fingerprint: Fingerprint,
-    /// The trace that it is started in.
-    pub trace_parent: String,
-}
-
-/// An operation that was started now or before.
+/// The answer to a start.
 #[derive(Clone, Debug)]
 pub struct Started {
     /// What callers see.
-    pub view: Arc<View>,
-    /// Whether it was there already.
+    pub published: Published,
+    /// Whether the same request had started it before.
     pub replayed: bool,
 }
 
-/// A start on its way to the store.
+/// The operation of a start.
+pub(in crate::engine) struct Begun {
+    pub(in crate::engine) view: Arc<View>,
+    /// Whether the same request had started it before.
+    pub(in crate::engine) replayed: bool,
+}
+
+impl From<Begun> for Started {
+    fn from(begun: Begun) -> Self {
+        // There is no other reference to a view of what has just been started.
+        let published = Arc::unwrap_or_clone(begun.view).published;
+        Self { published, replayed: begun.replayed }
+    }
+}
+
+/// A start that waits to be written.
 struct Attempt {
     key: Key,
-    /// What it is recognised by.
+    /// Identifies this start if the name is taken.
     identity: Identity,
-    /// What to write.
+    /// The new record.
     change: Option<Box<Change<Record>>>,
-    /// The waiting worker that gets it with the same commit.
+    /// The waiting worker that leases it with the same commit.
     offer: Option<Offer>,
-    /// Why it may not be started any more.
+    /// Why it is too late to start it.
     late: Option<Rejection>,
 }
 
-/// A start that was decided, and what may be done with it.
+/// A start after its decision.
 enum Prepared {
-    /// It may be written.
+    /// It can be written.
     Ready(Box<Attempt>),
-    /// It comes too late, unless the same request started it in time.
+    /// It is too late, unless the same request started the operation in time.
     Late(Key, Box<Identity>, Rejection),
 }
 
-/// What tells a start from others under the same name.
+/// Tells a start from other starts of the same name.
 struct Identity {
     name: Name,
     uid: Uuid,
@@ -93,51 +74,55 @@ struct Identity {
     fingerprint: Fingerprint,
 }
 
-/// With what lease an operation begins.
-enum First {
-    /// With none, unless a worker waits for it.
-    Whoever,
-    /// With the starter's own.
+/// The lease that an operation begins with.
+enum FirstLease {
+    /// That of a worker that waits on this server, if there is one.
+    Eager,
+    /// That of the caller.
     Starter(Take),
-    /// Only checked.
-    Nobody,
+    /// None.
+    None,
 }
 
 impl Engine {
-    /// Starts an operation, or finds the one that the same request started before.
-    pub async fn start_operation(&self, caller: &Caller, request: StartRequest) -> Result<Started> {
-        self.start_with(caller, request, First::Whoever).await
+    /// Starts an operation, or finds the one that the same request started before. With `validate_only` it starts none.
+    pub async fn start_operation(&self, caller: &Caller, wanted: Start) -> Result<Started> {
+        if wanted.validate_only {
+            return self.validate_start(caller, wanted).await;
+        }
+        Ok(self.start_with(caller, wanted, FirstLease::Eager).await?.into())
     }
 
     /// Starts an operation that the caller works on itself.
     pub(in crate::engine) async fn start_for_caller(
         &self,
         caller: &Caller,
-        request: StartRequest,
+        wanted: Start,
         take: Take,
-    ) -> Result<Started> {
-        self.start_with(caller, request, First::Starter(take)).await
+    ) -> Result<Begun> {
+        self.start_with(caller, wanted, FirstLease::Starter(take)).await
     }
 
     /// Starts many, each on its own; results in their order.
     pub async fn start_batch(
         &self,
         caller: &Caller,
-        requests: Vec<Result<StartRequest>>,
+        wanted: Vec<Result<Start>>,
     ) -> Vec<Result<Started>> {
-        let attempts: Vec<Result<Prepared>> = requests
+        let attempts: Vec<Result<Prepared>> = wanted
             .into_iter()
-            .map(|request| self.prepare(caller, request?, First::Whoever))
+            .map(|wanted| self.prepare(caller, wanted?, FirstLease::Eager))
             .collect();
         let count = attempts.len();
         let engine = self.clone();
         let starting = async move { engine.commit_starts(attempts).await };
         let gone = || (0..count).map(|_| Err(Error::draining())).collect();
-        self.see_through(starting).await.unwrap_or_else(gone)
+        let begun = self.see_through(starting).await.unwrap_or_else(gone);
+        begun.into_iter().map(|begun| begun.map(Into::into)).collect()
     }
 
-    /// Writes them together.
-    async fn commit_starts(&self, attempts: Vec<Result<Prepared>>) -> Vec<Result<Started>> {
+    /// Writes starts in one call of the store.
+    async fn commit_starts(&self, attempts: Vec<Result<Prepared>>) -> Vec<Result<Begun>> {
         let (mut ready, mut others) = (Vec::new(), Vec::with_capacity(attempts.len()));
         for attempt in attempts {
             match attempt {
@@ -166,31 +151,27 @@ impl Engine {
         started
     }
 
-    /// Checks a start without doing it: what it would be called, done, with an empty response (AIP-151).
-    pub async fn validate_start(&self, caller: &Caller, request: StartRequest) -> Result<Name> {
-        let (key, identity) = match self.prepare(caller, request, First::Nobody)? {
-            Prepared::Ready(attempt) => (attempt.key, attempt.identity),
-            Prepared::Late(key, identity, why) => {
-                let started = self.started_in_time(key, &identity, why).await?;
-                return Ok(started.view.operation.name.clone());
-            }
+    /// Checks a start without doing it: done, with an empty response (AIP-151).
+    async fn validate_start(&self, caller: &Caller, wanted: Start) -> Result<Started> {
+        let mut published = wanted.spec.validated();
+        let (key, identity, late) = match self.prepare(caller, wanted, FirstLease::None)? {
+            Prepared::Ready(attempt) => (attempt.key, attempt.identity, None),
+            Prepared::Late(key, identity, why) => (key, *identity, Some(why)),
         };
-        match self.read::<Record>(key).await? {
-            None => Ok(identity.name),
-            Some(before) => {
-                let started = self.recognise(key, &identity, before.record).await?;
-                Ok(started.view.operation.name.clone())
+        let name = match (self.read::<Record>(key).await?, late) {
+            (Some(before), _) => {
+                let found = self.recognise(key, &identity, before.record).await?;
+                found.view.operation.name.clone()
             }
-        }
+            (None, Some(why)) => return Err(why.into()),
+            (None, None) => identity.name,
+        };
+        name.as_str().clone_into(&mut published.name);
+        Ok(Started { published, replayed: false })
     }
 
-    async fn start_with(
-        &self,
-        caller: &Caller,
-        request: StartRequest,
-        first: First,
-    ) -> Result<Started> {
-        let attempt = match self.prepare(caller, request, first)? {
+    async fn start_with(&self, caller: &Caller, wanted: Start, first: FirstLease) -> Result<Begun> {
+        let attempt = match self.prepare(caller, wanted, first)? {
             Prepared::Ready(attempt) => attempt,
             Prepared::Late(key, identity, why) => {
                 return self.started_in_time(key, &identity, why).await;
@@ -204,92 +185,79 @@ impl Engine {
         self.see_through(starting).await.unwrap_or_else(|| Err(Error::draining()))
     }
 
-    /// What the same request started before its deadline passed, or why there is nothing.
+    /// The operation that the same request started before its deadline passed; else `why`.
     async fn started_in_time(
         &self,
         key: Key,
         identity: &Identity,
         why: Rejection,
-    ) -> Result<Started> {
+    ) -> Result<Begun> {
         match self.read::<Record>(key).await? {
             Some(before) => self.recognise(key, identity, before.record).await,
             None => Err(why.into()),
         }
     }
 
-    async fn commit_start(&self, mut attempt: Attempt) -> Result<Started> {
+    async fn commit_start(&self, mut attempt: Attempt) -> Result<Begun> {
         let ended = self.transact_one(&mut attempt).await;
         self.finish_start(attempt, ended).await
     }
 
-    /// Goes on although whoever asked hangs up: a worker may have been given what was started, and must hear of it.
+    /// Runs `starting` to its end even if the caller disconnects: a worker may already hold the new operation.
     async fn see_through<T: Send + 'static>(
         &self,
         starting: impl Future<Output = T> + Send + 'static,
     ) -> Option<T> {
         let (sender, receiver) = oneshot::channel();
         self.inner.tasks.finish("start", async move {
-            // Nobody listens where the caller is gone.
+            // Fails if the caller has disconnected.
             let _ = sender.send(starting.await);
         });
         receiver.await.ok()
     }
 
-    /// Room for it with a worker that waits here, where nothing else is ready: the start then commits with that worker's lease
-    /// in it.
-    fn eager(&self, key: Key, request: &StartRequest) -> Option<Offer> {
-        if request.options.schedule_time.is_some() {
+    /// Reserves a worker that waits on this server, if nothing else is ready in the queue. The start then commits with that
+    /// worker's lease.
+    fn eager(&self, key: Key, spec: &Spec) -> Option<Offer> {
+        if spec.options.schedule_time.is_some() {
             return None;
         }
-        // A worker holds it: this is a repeat of a start.
+        // A worker holds the operation already, so this start is a replay.
         if self.inner.held.contains(key) {
             return None;
         }
-        let offer = self.inner.dispatchers.eager(request.queue.as_str(), 1).pop()?;
+        let offer = self.inner.dispatchers.eager(spec.queue.as_str(), 1).pop()?;
         self.expect(key, &offer.seat);
         Some(offer)
     }
 
-    fn prepare(&self, caller: &Caller, request: StartRequest, first: First) -> Result<Prepared> {
-        self.inner.policy.authorise(caller, Permission::Write, request.parent.as_str())?;
+    fn prepare(&self, caller: &Caller, wanted: Start, first: FirstLease) -> Result<Prepared> {
+        self.inner.policy.authorise(caller, Permission::Write, wanted.parent.as_str())?;
         if self.is_draining() {
             return Err(Error::draining());
         }
-        let name = self.name_for(caller, &request)?;
+        let name = self.name_for(caller, &wanted)?;
         let key = self.key(&name);
         let partition = self.partition(key);
         let uid = Uuid::new_v4();
         let offer = match first {
-            First::Whoever => self.eager(key, &request),
-            _ => None,
+            FirstLease::Eager => self.eager(key, &wanted.spec),
+            FirstLease::Starter(_) | FirstLease::None => None,
         };
         let lease = match first {
-            First::Starter(take) => Some(Take { token: self.starters_token(uid), ..take }),
-            _ => offer.as_ref().map(|offer| self.take_for(&offer.seat)),
+            FirstLease::Starter(take) => Some(Take { token: self.starters_token(uid), ..take }),
+            FirstLease::Eager | FirstLease::None => {
+                offer.as_ref().map(|offer| self.take_for(&offer.seat))
+            }
         };
         let identity = Identity {
             name: name.clone(),
             uid,
-            request_id: request.request_id.clone(),
-            fingerprint: request.fingerprint,
+            request_id: wanted.spec.request_id.clone(),
+            fingerprint: wanted.spec.fingerprint,
         };
-        let command = Start {
-            name,
-            uid,
-            queue: request.queue,
-            method: request.method,
-            request: request.request,
-            metadata_type: request.metadata_type,
-            response_type: request.response_type,
-            initial_metadata: request.initial_metadata,
-            options: request.options,
-            server_metadata: request.server_metadata,
-            request_id: request.request_id,
-            fingerprint: request.fingerprint,
-            trace_parent: request.trace_parent,
-            lease,
-        };
-        let change = match start(command, self.inner.store.now(partition)) {
+        let birth = Birth { name, uid, lease };
+        let change = match start(wanted, birth, self.inner.store.now(partition)) {
             Ok(change) => Some(Box::new(change.into())),
             Err(why) => {
                 self.forget_offer(key, offer.as_ref());
@@ -304,25 +272,25 @@ impl Engine {
         Ok(Prepared::Ready(Box::new(Attempt { key, identity, change, offer, late: None })))
     }
 
-    /// The worker does not get it.
+    /// Releases the reserved worker.
     fn forget_offer(&self, key: Key, offer: Option<&Offer>) {
         if let Some(offer) = offer {
             self.inner.held.leave(key, &offer.seat);
         }
     }
 
-    /// The token of the lease that an operation was started with: by it a repeat of the start knows its own lease from those of
-    /// other workers.
+    /// The token of the lease that an operation was started with. It tells a replay of the start whether the lease is its own.
     pub(in crate::engine) fn starters_token(&self, uid: Uuid) -> Token {
         Token(self.inner.store.keyspace().hash("starter's lease", uid.as_bytes()))
     }
 
-    /// Its own id, the one that follows from its request id, or a new one in the order of time.
-    fn name_for(&self, caller: &Caller, request: &StartRequest) -> Result<Name> {
+    /// The name with the given id, with an id derived from the request id, or with a new id that sorts by time.
+    fn name_for(&self, caller: &Caller, wanted: &Start) -> Result<Name> {
         let keyspace = self.inner.store.keyspace();
-        let id = match &request.id {
+        let request_id = wanted.spec.request_id.as_str();
+        let id = match &wanted.id {
             Some(id) => id.clone(),
-            None if request.request_id.is_empty() => {
+            None if request_id.is_empty() => {
                 let micros = self.inner.clock.now().as_micros();
                 let time = uuid::Timestamp::from_unix(
                     uuid::NoContext,
@@ -332,20 +300,20 @@ impl Engine {
                 Id::from_uuid(Uuid::new_v7(time))
             }
             None => {
-                let seed = [&caller.id, request.parent.as_str(), &request.request_id].join("\0");
+                let seed = [&caller.id, wanted.parent.as_str(), request_id].join("\0");
                 Id::from_uuid(
                     uuid::Builder::from_custom_bytes(keyspace.hash("request id", seed.as_bytes()))
                         .into_uuid(),
                 )
             }
         };
-        Ok(Name::new(&request.parent, &id)?)
+        Ok(Name::new(&wanted.parent, &id)?)
     }
 
-    async fn finish_start(&self, mut attempt: Attempt, ended: Ended<Record>) -> Result<Started> {
+    async fn finish_start(&self, mut attempt: Attempt, ended: Ended<Record>) -> Result<Begun> {
         match ended {
             Ended::Written { record, .. } => self.new_operation(attempt, record),
-            // Mostly because there is one of that name already.
+            // Usually because the name is taken.
             Ended::Kept { before: Some(before), .. } => {
                 self.settle_offer(&mut attempt, &before.record);
                 self.recognise(attempt.key, &attempt.identity, before.record).await
@@ -361,7 +329,7 @@ impl Engine {
         }
     }
 
-    /// It is not known whether the start was written: a lease that may be in it must not wait for its expiry.
+    /// Gives back the lease of a start that may have been written, so that it need not expire first.
     fn give_up(&self, attempt: &mut Attempt) {
         let Some(offer) = attempt.offer.take() else { return };
         let record = attempt.change.take().and_then(|change| change.main);
@@ -369,7 +337,7 @@ impl Engine {
         self.take_back(&offer.seat, lost.into_iter().collect());
     }
 
-    /// The worker gets what is there if it is this very start.
+    /// Hands the stored operation to the reserved worker if this start wrote it.
     fn settle_offer(&self, attempt: &mut Attempt, found: &Record) {
         let Some(mut offer) = attempt.offer.take() else { return };
         let token = |record: &Record| record.operation()?.state.lease().map(|lease| lease.token);
@@ -392,7 +360,7 @@ impl Engine {
         self.take_back(&offer.seat, unheard);
     }
 
-    fn new_operation(&self, attempt: Attempt, record: Option<Record>) -> Result<Started> {
+    fn new_operation(&self, attempt: Attempt, record: Option<Record>) -> Result<Begun> {
         let Attempt { key, offer, .. } = attempt;
         match (offer, &record) {
             (Some(mut offer), Some(record)) => self.hand_over(key, &mut offer, record.clone()),
@@ -404,11 +372,11 @@ impl Engine {
             _ => None,
         };
         let view = view.ok_or_else(|| Error::internal(&"a new operation without its payloads"))?;
-        Ok(Started { view, replayed: false })
+        Ok(Begun { view, replayed: false })
     }
 
-    /// What is under the name already: this very start, the same request before, or somebody else's.
-    async fn recognise(&self, key: Key, wanted: &Identity, record: Record) -> Result<Started> {
+    /// The operation that has the name already, if this start or an earlier one of the same request made it.
+    async fn recognise(&self, key: Key, wanted: &Identity, record: Record) -> Result<Begun> {
         let gone = record.gone(self.inner.store.now(self.partition(key)));
         let operation = match (record, gone) {
             (Record::Operation(operation), None) => operation,
@@ -434,7 +402,7 @@ impl Engine {
             Some(view) => view,
             None => self.view(&name).await?,
         };
-        Ok(Started { view, replayed: !ours })
+        Ok(Begun { view, replayed: !ours })
     }
 }
 

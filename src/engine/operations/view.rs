@@ -1,12 +1,13 @@
 //! An operation with everything that callers see of it, large payloads included.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use prost_types::Any;
+use bytes::Bytes;
 
 use crate::operation::payload::Payload;
 use crate::operation::{Operation, State};
 use crate::proto::google::longrunning::{Operation as Published, operation::Result as Outcome};
+use crate::proto::google::protobuf::Any;
 use crate::record::operation::{Slot, attach, body_key};
 use crate::store::{BodyKey, Key, Store, StoreError};
 
@@ -17,21 +18,29 @@ pub struct View {
     pub operation: Operation,
     /// The message for callers.
     pub published: Published,
+    /// The view as it goes to watchers: basic, and full.
+    encoded: [OnceLock<Bytes>; 2],
 }
 
 impl View {
+    fn new(operation: Operation, published: Published) -> Arc<Self> {
+        Arc::new(Self { operation, published, encoded: Default::default() })
+    }
+
+    /// Its encoded form, which `encode` makes the first time.
+    pub fn encoded(&self, full: bool, encode: impl FnOnce(&Self) -> Bytes) -> Bytes {
+        self.encoded[usize::from(full)].get_or_init(|| encode(self)).clone()
+    }
+
     /// The view of an operation whose payloads are all here.
     pub(in crate::engine) fn of_inline(operation: &Operation) -> Option<Arc<Self>> {
-        (missing(operation).is_empty()).then(|| {
-            Arc::new(Self { published: operation.published(), operation: operation.clone() })
-        })
+        missing(operation).is_empty().then(|| Self::new(operation.clone(), operation.published()))
     }
 
     /// The same of an operation that is of no more use without its view.
     pub(in crate::engine) fn inline(operation: Operation) -> Option<Arc<Self>> {
-        missing(&operation)
-            .is_empty()
-            .then(|| Arc::new(Self { published: operation.published(), operation }))
+        let published = missing(&operation).is_empty().then(|| operation.published())?;
+        Some(Self::new(operation, published))
     }
 
     /// The view of an operation, its detached payloads loaded; `None` if the record has changed since it was read.
@@ -53,7 +62,7 @@ impl View {
                 _ => published.result = Some(Outcome::Response(any)),
             }
         }
-        Ok(Some(Arc::new(Self { operation, published })))
+        Ok(Some(Self::new(operation, published)))
     }
 }
 

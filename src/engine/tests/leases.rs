@@ -1,17 +1,17 @@
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use prost_types::Any;
 
 use super::{Bench, LeaseRequest, caller, request, wish};
 use crate::clock::Clock;
 use crate::engine::Reason;
 use crate::engine::operations::commands::Job;
 use crate::limits::MAX_REPLY_BYTES;
-use crate::operation::State;
 use crate::operation::command::{Command, Fail, Proof, Release, Suspend};
 use crate::operation::name::Name;
-use crate::operation::payload::type_url;
+use crate::operation::payload::{Payload, type_url};
+use crate::operation::{Start, State};
+use crate::proto::google::protobuf::Any;
 use crate::proto::google::rpc::Status;
 use crate::store::faulty::Fault;
 use crate::store::{Check, Mark, Partition, Put, Store, WriteSet};
@@ -31,9 +31,10 @@ async fn a_lease_without_waiting_takes_what_is_there() {
 async fn what_does_not_fit_into_a_reply_is_not_leased() {
     let bench = Bench::new();
     for id in ["a", "b", "c", "d", "e"] {
-        let payload = Any { type_url: type_url("a.B"), value: vec![0; 1 << 20] };
-        let request = super::super::StartRequest { request: Some(payload), ..request(id) };
-        bench.engine.start_operation(&caller(), request).await.expect("start");
+        let payload = Any { type_url: type_url("a.B"), value: vec![0; 1 << 20].into() };
+        let mut wanted = request(id);
+        wanted.spec.request = Some(Payload::Inline(payload));
+        bench.engine.start_operation(&caller(), wanted).await.expect("start");
     }
     let mut batch = bench.engine.lease(&caller(), wish(100)).await.expect("batch");
     assert_eq!(batch.load(MAX_REPLY_BYTES).await.expect("leases").len(), 2);
@@ -50,7 +51,11 @@ async fn what_does_not_fit_into_a_reply_is_not_leased() {
 #[tokio::test]
 async fn a_repeated_leased_start_never_gets_another_workers_lease() {
     let bench = Bench::new();
-    let wanted = || super::super::StartRequest { request_id: "r".to_owned(), ..request("a") };
+    let wanted = || {
+        let mut wanted = request("a");
+        "r".clone_into(&mut wanted.spec.request_id);
+        wanted
+    };
     let caller = caller();
     let leased = |request| {
         bench.engine.start_leased(&caller, request, "first".to_owned(), Duration::from_secs(30))
@@ -65,7 +70,7 @@ async fn a_repeated_leased_start_never_gets_another_workers_lease() {
         Release { proof, checkpoint: None, delay: Duration::ZERO, seen: true, holder: None };
     bench
         .engine
-        .work(&caller, &started.view.operation.name, Command::Release(Box::new(release)))
+        .work(&caller, &super::name_of(&started), Command::Release(Box::new(release)))
         .await
         .expect("release");
     bench.engine.lease(&caller, wish(1)).await.expect("batch").told();
@@ -84,12 +89,12 @@ async fn a_lease_whose_commit_was_not_heard_of_is_known_again() {
 }
 
 /// A start that must be taken within ten seconds, by the bound of that name.
-fn urgent(bench: &Bench, id: &str, bound: &str) -> super::super::StartRequest {
+fn urgent(bench: &Bench, id: &str, bound: &str) -> Start {
     let mut request = request(id);
     if bound == "deadline_time" {
-        request.options.deadline_time = Some((bench.clock.now() + SOON).into());
+        request.spec.options.deadline_time = Some(bench.clock.now() + SOON);
     } else {
-        request.options.queue_timeout = Some(prost_types::Duration { seconds: 10, nanos: 0 });
+        request.spec.options.queue_timeout = Some(Duration::from_secs(10));
     }
     request
 }

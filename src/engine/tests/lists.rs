@@ -1,5 +1,6 @@
-use super::super::{ListQuery, Listed, StartRequest};
+use super::super::{ListQuery, Listed};
 use super::{Bench, caller, request};
+use crate::operation::Start;
 use crate::operation::name::{Parent, ParentPattern};
 
 async fn pages(bench: &Bench, parent: &str, page_size: usize) -> Vec<Vec<String>> {
@@ -40,8 +41,7 @@ async fn a_page_larger_than_what_is_read_at_a_time_is_whole() {
 async fn a_pattern_looks_at_so_many_parents_at_a_time_and_misses_none() {
     let bench = Bench::new();
     let start = async |parent: String| {
-        let request =
-            StartRequest { parent: Parent::parse(&parent).expect("parent"), ..request("x") };
+        let request = Start { parent: Parent::parse(&parent).expect("parent"), ..request("x") };
         bench.engine.start_operation(&caller(), request).await.expect("start");
     };
     for number in 0..2_100 {

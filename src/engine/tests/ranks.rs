@@ -39,7 +39,7 @@ impl Pair {
 
     async fn start(&self, id: &str) -> Name {
         let started = self.starter.start_operation(&caller(), request(id)).await.expect("start");
-        started.view.operation.name.clone()
+        super::name_of(&started)
     }
 
     /// The first-ranked for an operation, and the other.
@@ -163,7 +163,7 @@ async fn what_waits_for_its_time_is_let_go_by_the_first_ranked_server_in_time() 
     let wakes = [one, other].map(|server| server.inner.due.scheduler_woken());
     let schedule_time = one.clock().now() + Duration::from_millis(100);
     let mut request = request("a");
-    request.options.schedule_time = Some(schedule_time.into());
+    request.spec.options.schedule_time = Some(schedule_time);
     pair.starter.start_operation(&caller(), request).await.expect("start");
     settle().await;
     let woken = wakes.map(|wake| wake.now_or_never().is_some());

@@ -188,7 +188,7 @@ async fn a_record_of_a_further_kind_comes_due_and_writes_another_beside_it() {
 async fn one_sweep_hands_each_record_to_its_kind() {
     for fixture in Fixture::each().await {
         let mut start = request("a");
-        start.options.schedule_time = Some((fixture.now() + HOUR).into());
+        start.spec.options.schedule_time = Some(fixture.now() + HOUR);
         fixture.engine.start_operation(&caller(), start).await.expect("a start");
         fixture.write("note", fixture.now() + HOUR).await;
         fixture.harness.clock.advance(HOUR);

@@ -1,19 +1,20 @@
 use std::time::Duration;
 
-use super::super::{Reaper, Reason, Scheduler, StartRequest};
+use super::super::{Reaper, Reason, Scheduler};
 use super::{Bench, caller, name, report, request, wish};
 use crate::clock::Timestamp;
 use crate::limits::{DEFAULT_TTL, MAX_REPLY_BYTES};
 use crate::operation::State;
 use crate::operation::command::{Command, Proof, Report, Suspend};
 use crate::operation::lease::Token;
+use crate::operation::options::{Expiration, Options};
 use crate::proto::google::rpc::Status;
-use crate::proto::longhaul::v1 as pb;
 use crate::store::faulty::Fault;
 
-async fn start_with(bench: &Bench, options: pb::OperationOptions) {
-    let request = StartRequest { options, ..request("a") };
-    bench.engine.start_operation(&caller(), request).await.expect("start");
+async fn start_with(bench: &Bench, options: Options) {
+    let mut wanted = request("a");
+    wanted.spec.options = options;
+    bench.engine.start_operation(&caller(), wanted).await.expect("start");
 }
 
 async fn lease(bench: &Bench) -> Option<Token> {
@@ -27,11 +28,7 @@ async fn lease(bench: &Bench) -> Option<Token> {
 async fn what_was_parked_before_its_time_still_waits_for_it() {
     let bench = Bench::new();
     let later = Timestamp::from_micros(1_700_000_000_000_000) + Duration::from_hours(1);
-    start_with(
-        &bench,
-        pb::OperationOptions { schedule_time: Some(later.into()), ..Default::default() },
-    )
-    .await;
+    start_with(&bench, Options { schedule_time: Some(later), ..Options::default() }).await;
     bench.engine.pause(&caller(), &name("a"), String::new(), String::new()).await.expect("pause");
     bench.engine.resume(&caller(), &name("a"), String::new(), None).await.expect("resume");
     assert!(lease(&bench).await.is_none());
@@ -43,9 +40,8 @@ async fn what_was_parked_before_its_time_still_waits_for_it() {
 #[tokio::test]
 async fn the_time_to_wait_for_a_worker_does_not_run_while_parked() {
     let bench = Bench::new();
-    let minute = prost_types::Duration { seconds: 60, nanos: 0 };
-    start_with(&bench, pb::OperationOptions { queue_timeout: Some(minute), ..Default::default() })
-        .await;
+    let minute = Duration::from_mins(1);
+    start_with(&bench, Options { queue_timeout: Some(minute), ..Options::default() }).await;
     bench.engine.pause(&caller(), &name("a"), String::new(), String::new()).await.expect("pause");
     bench.clock.advance(Duration::from_mins(10));
     bench.engine.resume(&caller(), &name("a"), String::new(), None).await.expect("resume");
@@ -103,9 +99,8 @@ async fn what_has_expired_is_gone_before_the_janitor_comes() {
 #[tokio::test]
 async fn a_time_to_live_is_not_shown_again() {
     let bench = Bench::new();
-    let ttl =
-        pb::operation_options::Expiration::Ttl(prost_types::Duration { seconds: 7_200, nanos: 0 });
-    start_with(&bench, pb::OperationOptions { expiration: Some(ttl), ..Default::default() }).await;
+    let ttl = Expiration::After(Duration::from_hours(2));
+    start_with(&bench, Options { expiration: Some(ttl), ..Options::default() }).await;
     let view = bench.engine.get(&caller(), &name("a")).await.expect("view");
     assert_eq!(view.operation.record().options.expect("options").expiration, None);
     assert_eq!(view.operation.spec.options.expiration, Some(ttl));
@@ -140,8 +135,10 @@ async fn a_report_that_shows_nothing_is_no_change_to_callers() {
     let token = lease(&bench).await.expect("lease");
     let before = bench.engine.get(&caller(), &name("a")).await.expect("view");
     bench.clock.advance(Duration::from_secs(20));
-    let checkpoint =
-        prost_types::Any { type_url: "type.googleapis.com/a.B".to_owned(), value: vec![1] };
+    let checkpoint = crate::proto::google::protobuf::Any {
+        type_url: "type.googleapis.com/a.B".to_owned(),
+        value: vec![1].into(),
+    };
     for report in [report(token), Report { checkpoint: Some(checkpoint), ..report(token) }] {
         bench
             .engine

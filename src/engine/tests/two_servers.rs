@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use super::request;
 use crate::clock::{Clock, SystemClock};
-use crate::engine::{Caller, Engine, LeaseRequest, Leased, Reason, StartRequest};
+use crate::engine::{Caller, Engine, LeaseRequest, Leased, Reason};
 use crate::operation::command::{Command, Complete, Proof};
-use crate::operation::name::{Parent, Queue};
-use crate::operation::{Operation, State};
+use crate::operation::name::{Name, Parent, Queue};
+use crate::operation::{Start, State};
 use crate::store::memory::MemoryStore;
 use crate::store::{Keyspace, Store};
 
@@ -18,15 +18,15 @@ fn two_servers() -> (Engine, Engine) {
     (Engine::without_agents(store.clone(), clock.clone()), Engine::without_agents(store, clock))
 }
 
-async fn start(engine: &Engine) -> Operation {
-    let request = StartRequest {
+async fn start(engine: &Engine) -> Name {
+    let mut wanted = Start {
         parent: Parent::parse("tests/engine").expect("parent"),
         id: None,
-        queue: Queue::parse("queue").expect("queue"),
         ..request("any")
     };
-    let started = engine.start_operation(&Caller::default(), request).await.expect("started");
-    started.view.operation.clone()
+    wanted.spec.queue = Queue::parse("queue").expect("queue");
+    let started = engine.start_operation(&Caller::default(), wanted).await.expect("started");
+    super::name_of(&started)
 }
 
 async fn lease(engine: &Engine, wait: Duration) -> Vec<Leased> {
@@ -88,11 +88,11 @@ async fn a_worker_gets_what_any_server_started_before_or_while_it_waits() {
     assert!(lease(&here, Duration::ZERO).await.is_empty());
     for starter in [&there, &here] {
         let (leased, started) = tokio::join!(lease(&here, long), start(starter));
-        assert_eq!(leased[0].operation.name, started.name);
+        assert_eq!(leased[0].operation.name, started);
     }
     // More than one look takes, so the place stays open.
-    let mut started = [start(&there).await.name, start(&here).await.name, start(&there).await.name]
-        .map(|name| name.to_string());
+    let mut started =
+        [start(&there).await, start(&here).await, start(&there).await].map(|name| name.to_string());
     let mut leased = Vec::new();
     for wait in [Duration::ZERO, long, long] {
         leased.extend(

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use futures_util::Stream;
 
 use crate::clock::Timestamp;
 use crate::engine::Engine;
@@ -184,6 +185,14 @@ impl Engine {
 }
 
 impl Watch {
+    /// All events up to the last.
+    pub fn into_events(self) -> impl Stream<Item = Result<WatchEvent>> + Send {
+        futures_util::stream::unfold(self, |mut watch| async move {
+            let event = watch.next().await?;
+            Some((event, watch))
+        })
+    }
+
     /// The next event; `None` after the last. An error ends the watch.
     pub async fn next(&mut self) -> Option<Result<WatchEvent>> {
         if self.ended {

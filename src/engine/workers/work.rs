@@ -1,14 +1,19 @@
 //! The verbs of workers.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use futures_util::StreamExt;
 
 use crate::engine::caller::{Caller, Permission};
 use crate::engine::dispatch::batch::{LeaseBatch, Leased};
 use crate::engine::dispatch::seat::Seat;
 use crate::engine::error::{Error, Result};
 use crate::engine::operations::commands::Job;
-use crate::engine::operations::starts::{StartRequest, Started};
+use crate::engine::operations::starts::Started;
+use crate::engine::operations::view::View;
 use crate::engine::{Done, Engine};
+use crate::operation::Start;
 use crate::operation::command::{Command, Renew};
 use crate::operation::name::{Name, Queue};
 
@@ -55,19 +60,33 @@ impl Engine {
     pub async fn start_leased(
         &self,
         caller: &Caller,
-        request: StartRequest,
+        wanted: Start,
         worker: String,
         duration: Duration,
     ) -> Result<(Started, Option<Leased>)> {
-        self.inner.policy.authorise(caller, Permission::Work, request.queue.as_str())?;
+        self.inner.policy.authorise(caller, Permission::Work, wanted.spec.queue.as_str())?;
         let take = self.take_for(&Seat::once(worker, duration, 1));
-        let started = self.start_for_caller(caller, request, take).await?;
-        let operation = started.view.operation.clone();
+        let begun = self.start_for_caller(caller, wanted, take).await?;
+        let View { operation, published, .. } = Arc::unwrap_or_clone(begun.view);
+        let started = Started { published, replayed: begun.replayed };
         let own = self.starters_token(operation.uid);
         let lives = operation.state.lease().is_some_and(|lease| lease.token == own);
         let key = self.key(&operation.name);
         let leased = if lives { self.load_leased(key, operation).await? } else { None };
         Ok((started, leased))
+    }
+
+    /// Goes on holding leases; results in the order of the renewals.
+    pub async fn renew_each(
+        &self,
+        caller: &Caller,
+        renewals: Vec<Result<(Name, Renew)>>,
+    ) -> Vec<Result<Done>> {
+        let renew = |renewal: Result<(Name, Renew)>| async move {
+            let (name, renew) = renewal?;
+            self.renew(caller, &name, renew).await
+        };
+        futures_util::stream::iter(renewals).map(renew).buffered(RENEWALS_AT_ONCE).collect().await
     }
 
     /// Goes on holding a lease.
@@ -96,3 +115,6 @@ impl Engine {
         outcome.unwrap_or(Ok(None))?.ok_or_else(|| Error::not_found(name))
     }
 }
+
+/// Renewals of one request that run at the same time.
+const RENEWALS_AT_ONCE: usize = 32;

@@ -9,9 +9,11 @@ use super::samples::{
     resume_with, started, suspend, take,
 };
 use crate::clock::Timestamp;
+use crate::code::Code;
 use crate::operation::command::Command;
 use crate::operation::entries::{DueClass, entries};
 use crate::operation::lease::Token;
+use crate::operation::options::{Options, RetryPolicy};
 use crate::operation::{Applied, Operation, Record, State, apply};
 use crate::proto::longhaul::v1 as pb;
 
@@ -34,24 +36,20 @@ fn command() -> impl Strategy<Value = Command> {
     ]
 }
 
-fn options() -> impl Strategy<Value = pb::OperationOptions> {
-    let seconds = || {
-        proptest::option::of(
-            (1_i64..200).prop_map(|seconds| prost_types::Duration { seconds, nanos: 0 }),
-        )
-    };
-    (seconds(), seconds(), seconds(), 0_i32..4, -100_i32..=100).prop_map(
-        |(attempt_timeout, queue_timeout, grace, max_attempts, priority)| pb::OperationOptions {
+fn options() -> impl Strategy<Value = Options> {
+    let seconds = || proptest::option::of((1_u64..200).prop_map(Duration::from_secs));
+    (seconds(), seconds(), seconds(), 0_u32..4, -100_i32..=100).prop_map(
+        |(attempt_timeout, queue_timeout, cancel_grace, max_attempts, priority)| Options {
             attempt_timeout,
             queue_timeout,
-            cancel_grace: grace,
+            cancel_grace,
             priority,
-            retry_policy: Some(pb::RetryPolicy {
-                max_attempts,
-                retryable_codes: vec![4],
-                ..pb::RetryPolicy::default()
+            retry_policy: Some(RetryPolicy {
+                max_attempts: Some(max_attempts).filter(|attempts| *attempts > 0),
+                retryable_codes: vec![Code::DeadlineExceeded],
+                ..RetryPolicy::default()
             }),
-            ..pb::OperationOptions::default()
+            ..Options::default()
         },
     )
 }
@@ -106,7 +104,7 @@ proptest! {
         reports in prop::collection::vec((progress(), 0_u64..u64::MAX / 2), 1..6),
     ) {
         let token = Token([1; 16]);
-        let mut record = started(pb::OperationOptions::default());
+        let mut record = started(Options::default());
         let mut now = START;
         let said = reports.into_iter().map(|(progress, pause)| (report_of(token, progress), pause));
         for (command, pause) in std::iter::once((take(token), 0)).chain(said) {

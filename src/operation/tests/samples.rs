@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use prost_types::Any;
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
@@ -13,7 +12,9 @@ use crate::operation::command::{
 use crate::operation::entries::DueClass;
 use crate::operation::lease::{Holder, Token};
 use crate::operation::name::{Name, Queue};
-use crate::operation::{Applied, Record, Start, apply, start};
+use crate::operation::options::Options;
+use crate::operation::{Applied, Birth, Record, Spec, Start, apply, start};
+use crate::proto::google::protobuf::Any;
 use crate::proto::google::rpc::Status;
 use crate::proto::longhaul::v1 as pb;
 
@@ -22,27 +23,18 @@ pub(super) const START: Timestamp = Timestamp::from_micros(1_000_000_000_000);
 pub(super) const LEASE: Duration = Duration::from_secs(30);
 
 /// A start with nothing special, but for its options.
-pub(super) fn plain(options: pb::OperationOptions) -> Start {
-    Start {
-        name: Name::parse("projects/p/operations/x").expect("name"),
-        uid: Uuid::from_bytes([3; 16]),
+pub(super) fn started(options: Options) -> Record {
+    let spec = Spec {
         queue: Queue::parse("q").expect("queue"),
         method: "m".to_owned(),
-        request: None,
-        metadata_type: String::new(),
-        response_type: String::new(),
-        initial_metadata: None,
         options,
         server_metadata: true,
-        request_id: String::new(),
-        fingerprint: [0; 16],
-        trace_parent: String::new(),
-        lease: None,
-    }
-}
-
-pub(super) fn started(options: pb::OperationOptions) -> Record {
-    start(plain(options), START).expect("start").record.expect("record")
+        ..Spec::default()
+    };
+    let name = Name::parse("projects/p/operations/x").expect("name");
+    let birth = Birth { name, uid: Uuid::from_bytes([3; 16]), lease: None };
+    let wanted = Start { spec, ..Start::default() };
+    start(wanted, birth, START).expect("start").record.expect("record")
 }
 
 /// What becomes of a record; itself where nothing changes.
@@ -168,7 +160,7 @@ pub(super) fn resume(nonce: u8) -> Command {
 }
 
 pub(super) fn resume_with(nonce: u8, input: &str) -> Command {
-    let input = Some(Any { type_url: "a.B".to_owned(), value: input.into() });
+    let input = Some(Any { type_url: "a.B".to_owned(), value: input.to_owned().into() });
     let resume = Resume { etag: String::new(), input, nonce: [nonce; 8] };
     Command::Resume(Box::new(resume))
 }
@@ -203,13 +195,13 @@ pub(super) fn states() -> Vec<(&'static str, Record)> {
 }
 
 /// Every timeout is set, so that each can come.
-fn options() -> pb::OperationOptions {
-    let seconds = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
-    pb::OperationOptions {
+fn options() -> Options {
+    let seconds = |seconds| Some(Duration::from_secs(seconds));
+    Options {
         attempt_timeout: seconds(600),
         queue_timeout: seconds(600),
-        deadline_time: Some((START + Duration::from_mins(10)).into()),
-        ..pb::OperationOptions::default()
+        deadline_time: Some(START + Duration::from_mins(10)),
+        ..Options::default()
     }
 }
 

@@ -1,11 +1,11 @@
 //! Payloads above [`MAX_INLINE_BYTES`] lie beside their record, each as a body of its own.
 
 use bytes::Bytes;
-use prost_types::Any;
 
 use crate::limits::MAX_INLINE_BYTES;
 use crate::operation::payload::{Detached, Payload};
 use crate::operation::{Operation, Record, State};
+use crate::proto::google::protobuf::Any;
 use crate::store::{BodyKey, Key};
 
 /// Which of an operation's payloads a body is.
@@ -57,7 +57,7 @@ pub(super) fn detach(record: &mut Record, key: Key) -> Vec<(BodyKey, Bytes)> {
             return;
         }
         let detached = Detached::of(any);
-        bodies.push((body_key(key, slot, &detached), Bytes::from(std::mem::take(&mut any.value))));
+        bodies.push((body_key(key, slot, &detached), std::mem::take(&mut any.value)));
         *payload = Payload::Detached(detached);
     };
     for (slot, payload) in operation.payloads_mut() {
@@ -73,7 +73,7 @@ pub(super) fn detach(record: &mut Record, key: Key) -> Vec<(BodyKey, Bytes)> {
 
 /// Fills a body into the payload that names it.
 pub fn attach(type_url: &str, body: &Bytes) -> Any {
-    Any { type_url: type_url.to_owned(), value: body.to_vec() }
+    Any { type_url: type_url.to_owned(), value: body.clone() }
 }
 
 fn is_large(payload: &Payload) -> bool {

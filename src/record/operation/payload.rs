@@ -1,9 +1,9 @@
 //! Payloads as they are stored: common types as numbers, the usual prefix of type URLs left out.
 
 use bytes::Bytes;
-use prost_types::Any;
 
 use crate::operation::payload::{Detached, Payload, TYPE_URL_PREFIX};
+use crate::proto::google::protobuf::Any;
 use crate::proto::longhaul::store::v1 as stored;
 
 /// Types with a number, from 1. The table only grows at its end: stored records hold the numbers.
@@ -31,7 +31,7 @@ pub(super) fn encode_any(any: &Any) -> stored::Message {
             .position(|known| *known == name)
             .map_or_else(|| Type::Name(name.to_owned()), |number| Type::Known(number as u32 + 1)),
     };
-    stored::Message { value: any.value.clone().into(), r#type: Some(kind) }
+    stored::Message { value: any.value.clone(), r#type: Some(kind) }
 }
 
 pub(super) fn decode_any(message: stored::Message) -> Option<Any> {
@@ -44,7 +44,7 @@ pub(super) fn decode_any(message: stored::Message) -> Option<Any> {
             [TYPE_URL_PREFIX, name].concat()
         }
     };
-    Some(Any { type_url, value: message.value.into() })
+    Some(Any { type_url, value: message.value })
 }
 
 pub(super) fn encode(payload: &Payload) -> stored::Payload {
@@ -100,7 +100,7 @@ mod tests {
         let known = KNOWN.map(|name| [TYPE_URL_PREFIX, name].concat());
         let others = ["type.googleapis.com/a.B", "example.com/a.B", "a.B", ""];
         for type_url in known.into_iter().chain(others.map(str::to_owned)) {
-            let any = Any { type_url, value: vec![1, 2] };
+            let any = Any { type_url, value: vec![1, 2].into() };
             assert_eq!(decode_any(encode_any(&any)), Some(any));
         }
         let unknown = stored::message::Type::Known(KNOWN.len() as u32 + 1);

@@ -1,11 +1,16 @@
 //! What the producer asked for, as it is stored.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::payload;
+use crate::clock::{Timestamp, length};
+use crate::code::Code;
 use crate::operation::Spec;
 use crate::operation::lease::Fingerprint;
 use crate::operation::name::Queue;
+use crate::operation::options::{Expiration, Options, RetryPolicy};
 use crate::proto::longhaul::store::v1 as stored;
 use crate::proto::longhaul::v1 as pb;
 
@@ -18,8 +23,7 @@ pub(super) fn encode(spec: &Spec) -> stored::Spec {
         metadata_type: spec.metadata_type.clone(),
         response_type: spec.response_type.clone(),
         request: spec.request.as_ref().map(payload::encode),
-        options: (spec.options != pb::OperationOptions::default())
-            .then(|| encode_options(&spec.options)),
+        options: (spec.options != Options::default()).then(|| encode_options(&spec.options)),
         server_metadata: spec.server_metadata,
         request_id: spec.request_id.clone(),
         fingerprint: fingerprint.unwrap_or_default(),
@@ -47,26 +51,19 @@ pub(super) fn decode_fingerprint(stored: &Bytes) -> Option<Fingerprint> {
     if stored.is_empty() { Some(Fingerprint::default()) } else { stored.as_ref().try_into().ok() }
 }
 
-fn encode_options(options: &pb::OperationOptions) -> stored::Options {
-    use pb::operation_options::Expiration;
+fn encode_options(options: &Options) -> stored::Options {
     use stored::options::Expiration as Stored;
     stored::Options {
         priority: options.priority,
-        schedule_time: options.schedule_time,
-        attempt_timeout: options.attempt_timeout,
-        deadline_time: options.deadline_time,
-        queue_timeout: options.queue_timeout,
-        cancel_grace: options.cancel_grace,
-        retry_policy: options.retry_policy.as_ref().map(|policy| stored::RetryPolicy {
-            max_attempts: policy.max_attempts,
-            initial_backoff: policy.initial_backoff,
-            max_backoff: policy.max_backoff,
-            backoff_multiplier: policy.backoff_multiplier,
-            retryable_codes: policy.retryable_codes.clone(),
-        }),
-        expiration: options.expiration.map(|expiration| match expiration {
-            Expiration::ExpireTime(time) => Stored::ExpireTime(time),
-            Expiration::Ttl(ttl) => Stored::Ttl(ttl),
+        schedule_time: options.schedule_time.map(Into::into),
+        attempt_timeout: encode_duration(options.attempt_timeout),
+        deadline_time: options.deadline_time.map(Into::into),
+        queue_timeout: encode_duration(options.queue_timeout),
+        cancel_grace: encode_duration(options.cancel_grace),
+        retry_policy: options.retry_policy.as_ref().map(encode_retry_policy),
+        expiration: options.expiration.and_then(|expiration| match expiration {
+            Expiration::At(time) => Some(Stored::ExpireTime(time.into())),
+            Expiration::After(ttl) => encode_duration(Some(ttl)).map(Stored::Ttl),
         }),
         labels: options.labels.clone(),
         target: options.target.clone(),
@@ -80,37 +77,60 @@ fn encode_options(options: &pb::OperationOptions) -> stored::Options {
     }
 }
 
-fn decode_options(stored: stored::Options) -> pb::OperationOptions {
-    use pb::operation_options::Expiration;
+fn decode_options(stored: stored::Options) -> Options {
     use stored::options::Expiration as Stored;
-    pb::OperationOptions {
+    let time = |time: Option<prost_types::Timestamp>| time.as_ref().map(Timestamp::from);
+    Options {
         priority: stored.priority,
-        schedule_time: stored.schedule_time,
-        attempt_timeout: stored.attempt_timeout,
-        deadline_time: stored.deadline_time,
-        queue_timeout: stored.queue_timeout,
-        cancel_grace: stored.cancel_grace,
-        retry_policy: stored.retry_policy.map(|policy| pb::RetryPolicy {
-            max_attempts: policy.max_attempts,
-            initial_backoff: policy.initial_backoff,
-            max_backoff: policy.max_backoff,
-            backoff_multiplier: policy.backoff_multiplier,
-            retryable_codes: policy.retryable_codes,
-        }),
+        schedule_time: time(stored.schedule_time),
+        attempt_timeout: decode_duration(stored.attempt_timeout),
+        deadline_time: time(stored.deadline_time),
+        queue_timeout: decode_duration(stored.queue_timeout),
+        cancel_grace: decode_duration(stored.cancel_grace),
+        retry_policy: stored.retry_policy.map(decode_retry_policy),
         concurrency: stored.concurrency.map(|concurrency| pb::Concurrency {
             key: concurrency.key,
             limit: concurrency.limit,
             policy: concurrency.policy as i32,
         }),
-        expiration: stored.expiration.map(|expiration| match expiration {
-            Stored::ExpireTime(time) => Expiration::ExpireTime(time),
-            Stored::Ttl(ttl) => Expiration::Ttl(ttl),
+        expiration: stored.expiration.and_then(|expiration| match expiration {
+            Stored::ExpireTime(time) => Some(Expiration::At((&time).into())),
+            Stored::Ttl(ttl) => length(&ttl).map(Expiration::After),
         }),
         callbacks: stored.callbacks.into_iter().map(decode_callback).collect(),
         labels: stored.labels,
         target: stored.target,
-        metadata_policy: stored.metadata_policy as i32,
+        // A newer version may know more of them; what is stored stays as it is.
+        metadata_policy: (stored.metadata_policy as i32).try_into().unwrap_or_default(),
     }
+}
+
+fn encode_retry_policy(policy: &RetryPolicy) -> stored::RetryPolicy {
+    stored::RetryPolicy {
+        max_attempts: policy.max_attempts.unwrap_or_default() as i32,
+        initial_backoff: encode_duration(policy.initial_backoff),
+        max_backoff: encode_duration(policy.max_backoff),
+        backoff_multiplier: policy.backoff_multiplier.unwrap_or_default(),
+        retryable_codes: policy.retryable_codes.iter().map(|code| *code as i32).collect(),
+    }
+}
+
+fn decode_retry_policy(stored: stored::RetryPolicy) -> RetryPolicy {
+    RetryPolicy {
+        max_attempts: u32::try_from(stored.max_attempts).ok().filter(|attempts| *attempts > 0),
+        initial_backoff: decode_duration(stored.initial_backoff),
+        max_backoff: decode_duration(stored.max_backoff),
+        backoff_multiplier: Some(stored.backoff_multiplier).filter(|multiplier| *multiplier != 0.0),
+        retryable_codes: stored.retryable_codes.into_iter().map(Code::from_number).collect(),
+    }
+}
+
+fn encode_duration(duration: Option<Duration>) -> Option<prost_types::Duration> {
+    duration.and_then(|duration| duration.try_into().ok())
+}
+
+fn decode_duration(stored: Option<prost_types::Duration>) -> Option<Duration> {
+    stored.as_ref().and_then(length)
 }
 
 fn encode_callback(callback: &pb::Callback) -> stored::Callback {

@@ -3,17 +3,20 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use prost_types::Any;
+use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
 use crate::operation::command::{Command, Complete, Proof, Renew, Report, Take};
 use crate::operation::entries::DueClass;
 use crate::operation::lease::Token;
-use crate::operation::name::{Name, Queue};
-use crate::operation::{Applied, Record, Start, apply, start};
+use crate::operation::name::Name;
+use crate::operation::payload::Payload;
+use crate::operation::{Applied, Birth, Record, Spec, Start, apply, start};
+use crate::proto::google::protobuf::Any;
 use crate::proto::longhaul::v1 as pb;
-use crate::record::Kind;
+use crate::record::{Kind, write_set};
+use crate::store::Keyspace;
 
 /// With the 24 bytes of stamps and the header of a Redis string it fits into one allocation of 640 bytes.
 const MOST: usize = 640 - 24 - 6;
@@ -23,22 +26,17 @@ fn a_finished_operation_with_200_bytes_in_and_out_is_small() {
     let now = Timestamp::from_micros(1_764_300_000_123_456);
     let id = Uuid::now_v7();
     let wanted = Start {
-        name: Name::parse(&format!("operations/{id}")).expect("a name"),
-        uid: Uuid::new_v4(),
-        queue: Queue::parse("default").expect("a queue"),
-        method: "render".to_owned(),
-        request: Some(payload()),
-        metadata_type: String::new(),
-        response_type: String::new(),
-        initial_metadata: None,
-        options: pb::OperationOptions::default(),
-        server_metadata: true,
-        request_id: String::new(),
-        fingerprint: [9; 16],
-        trace_parent: String::new(),
-        lease: None,
+        spec: Spec {
+            method: "render".to_owned(),
+            request: Some(Payload::Inline(payload())),
+            server_metadata: true,
+            ..Spec::default()
+        },
+        ..Start::default()
     };
-    let mut record = start(wanted, now).expect("a start").record.expect("a record");
+    let name = Name::parse(&format!("operations/{id}")).expect("a name");
+    let birth = Birth { name, uid: Uuid::new_v4(), lease: None };
+    let mut record = start(wanted, birth, now).expect("a start").record.expect("a record");
     for (seconds, command) in (1..).zip(one_attempt()) {
         let at = now + Duration::from_secs(seconds);
         if let Applied::Changed(change) = apply(&record, &command, at).expect("accepted") {
@@ -59,9 +57,24 @@ fn an_agent_polls_every_due_class() {
     assert_eq!(Record::DUE.len(), DueClass::ALL.len());
 }
 
+#[test]
+fn a_large_request_reaches_the_store_without_a_copy() {
+    let value = Bytes::from(vec![7; 1 << 20]);
+    let request = Any { type_url: "type.googleapis.com/a.B".to_owned(), value: value.clone() };
+    let spec = Spec { request: Some(Payload::Inline(request)), ..Spec::default() };
+    let name = Name::parse("operations/a").expect("a name");
+    let birth = Birth { name, uid: Uuid::new_v4(), lease: None };
+    let wanted = Start { spec, ..Start::default() };
+    let change = start(wanted, birth, Timestamp::from_micros(1)).expect("a start");
+    let keyspace = Keyspace::generate(1);
+    let set = write_set::<Record>(&keyspace, keyspace.key("operations/a"), None, &change.into());
+    assert_eq!(set.body_puts.len(), 1);
+    assert_eq!(set.body_puts[0].1.as_ptr(), value.as_ptr());
+}
+
 fn payload() -> Any {
     let type_url = "type.googleapis.com/google.protobuf.Struct".to_owned();
-    Any { type_url, value: vec![7; 200] }
+    Any { type_url, value: vec![7; 200].into() }
 }
 
 /// A lease, one report, and the completion.

@@ -36,6 +36,7 @@ use self::answer::{Leaving, leaving};
 use self::request::Arriving;
 use crate::clock::{Clock, SystemClock};
 use crate::grpc::deadline;
+use crate::grpc::is_read;
 use crate::grpc::status::to_status;
 use crate::limits::{MAX_CONNECTIONS, MAX_STREAMS, SILENCE, UNREAD_TIME};
 use crate::throttle::Throttle;
@@ -180,8 +181,7 @@ where
     };
     let path = request.uri().path();
     let many = MANY_REQUESTS.iter().any(|method| path.ends_with(method));
-    let turn =
-        if READS.iter().any(|method| path.ends_with(method)) { account.turn().await } else { None };
+    let turn = if is_read(path) { account.turn().await } else { None };
     let time = deadline::of(request.headers());
     let request = request
         .map(|body| Body::new(Arriving::new(body, Arc::clone(&call), Arc::clone(&clock), many)));
@@ -328,5 +328,3 @@ const PAUSE: Duration = Duration::from_millis(50);
 const HTTP1_BUFFER_BYTES: usize = 64 << 10;
 /// Methods that take a stream of requests.
 const MANY_REQUESTS: [&str; 2] = ["/ServeQueue", "/ServerReflectionInfo"];
-/// Methods that read operations with all their payloads, and do nothing else.
-const READS: [&str; 3] = ["/GetOperation", "/GetOperationRecord", "/ListOperations"];

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use prost_types::Any;
 use serde_json::Value;
 use tonic::Code;
 
 use super::{Cancelled, Context, Ended, Runner, TEMPORARY};
 use crate::limits::MAX_PAYLOAD_BYTES;
 use crate::operation::payload::{EMPTY, empty};
+use crate::proto::google::protobuf::Any;
 
 /// Why an attempt has no response.
 #[derive(Debug)]

@@ -22,7 +22,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::maybe_done;
-use prost_types::Any;
 use rustix::process::Signal;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
@@ -34,6 +33,7 @@ use super::{Cancelled, Context, RunError, Stop, Worker};
 use crate::client::Client;
 use crate::clock::{Clock, SystemClock};
 use crate::limits::{MAX_PROGRAM_LINE_BYTES, MAX_PROGRAM_RESPONSE_BYTES, MAX_TEXT_BYTES};
+use crate::proto::google::protobuf::Any;
 use crate::proto::longhaul::v1::Progress;
 use crate::types::Registry;
 

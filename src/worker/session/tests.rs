@@ -1,10 +1,10 @@
 use std::time::Duration;
 
-use prost_types::Any;
 use tokio::sync::oneshot;
 use tonic::Code;
 
 use super::*;
+use crate::proto::google::protobuf::Any;
 use crate::proto::google::rpc;
 use crate::proto::longhaul::v1::serve_queue_response::outcome::Call as Kind;
 use crate::proto::longhaul::v1::serve_queue_response::{Outcome, Signal, Welcome};
@@ -117,7 +117,7 @@ impl Table {
 }
 
 fn payload(bytes: usize) -> Any {
-    Any { type_url: "type.googleapis.com/a.B".to_owned(), value: vec![7; bytes] }
+    Any { type_url: "type.googleapis.com/a.B".to_owned(), value: vec![7; bytes].into() }
 }
 
 #[test]

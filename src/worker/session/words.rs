@@ -16,7 +16,7 @@ pub(in super::super) type Receipt = oneshot::Sender<Result<(), rpc::Status>>;
 
 /// How a handler ended.
 pub(in super::super) enum End {
-    Response(Option<prost_types::Any>),
+    Response(Option<crate::proto::google::protobuf::Any>),
     Stop(stop::Stop),
 }
 
@@ -24,8 +24,8 @@ pub(in super::super) enum End {
 pub(in super::super) enum Note {
     Progress(pb::Progress),
     Detail(String),
-    Metadata(prost_types::Any),
-    Checkpoint(prost_types::Any),
+    Metadata(crate::proto::google::protobuf::Any),
+    Checkpoint(crate::proto::google::protobuf::Any),
     PartialError(rpc::Status),
     RelatedResource(pb::RelatedResource),
     CancelAcknowledged,

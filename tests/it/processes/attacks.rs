@@ -6,13 +6,13 @@ use std::time::Duration;
 use h2::SendStream;
 use h2::client::{ResponseFuture, SendRequest};
 use longhaul::proto::google::longrunning::GetOperationRequest;
+use longhaul::proto::google::protobuf::Any;
 use longhaul::proto::longhaul::v1::watch_operation_response::Type;
 use longhaul::proto::longhaul::v1::{
     OperationView, ServeQueueRequest, WatchOperationRequest, serve_queue_request,
 };
 use prost::Message;
 use prost::bytes::{BufMut, Bytes, BytesMut};
-use prost_types::Any;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -305,7 +305,7 @@ fn framed(length: usize, message: &[u8]) -> Bytes {
 }
 
 pub(super) fn payload(bytes: usize) -> Any {
-    Any { type_url: format!("type.googleapis.com/{PAYLOAD}"), value: vec![7; bytes] }
+    Any { type_url: format!("type.googleapis.com/{PAYLOAD}"), value: vec![7; bytes].into() }
 }
 
 pub(super) const PAYLOAD: &str = "google.protobuf.BytesValue";

@@ -9,6 +9,7 @@ use longhaul::proto::google::longrunning::{
     CancelOperationRequest, DeleteOperationRequest, GetOperationRequest, ListOperationsRequest,
     Operation, WaitOperationRequest,
 };
+use longhaul::proto::google::protobuf::Any;
 use longhaul::proto::grpc::health::v1::HealthCheckRequest;
 use longhaul::proto::grpc::health::v1::health_check_response::ServingStatus;
 use longhaul::proto::grpc::health::v1::health_client::HealthClient;
@@ -22,7 +23,6 @@ use longhaul::proto::longhaul::v1::{
     LeaseOperationsRequest, OperationRecord, PauseOperationRequest, Progress,
     ReportProgressRequest, StartOperationRequest, WatchOperationRequest, WatchOperationResponse,
 };
-use prost_types::Any;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status, Streaming};
 use tonic_types::StatusExt;

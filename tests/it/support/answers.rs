@@ -63,7 +63,9 @@ impl<T: std::fmt::Debug> Answer<T> for Result<T, Status> {
 /// The reason and metadata of the ErrorInfo in a status that is part of a message.
 #[track_caller]
 pub(crate) fn error_info(status: &google::Status) -> google::ErrorInfo {
-    let of_type = |any: &&prost_types::Any| any.type_url.ends_with("/google.rpc.ErrorInfo");
+    let of_type = |any: &&longhaul::proto::google::protobuf::Any| {
+        any.type_url.ends_with("/google.rpc.ErrorInfo")
+    };
     let mut infos = status.details.iter().filter(of_type);
     let info = infos.next().unwrap_or_else(|| panic!("no ErrorInfo in {status:?}"));
     assert!(infos.next().is_none(), "one ErrorInfo: {status:?}");
@@ -84,7 +86,7 @@ pub(crate) fn error_of(operation: &Operation) -> google::Status {
 
 /// The response that an operation ended with.
 #[track_caller]
-pub(crate) fn response_of(operation: &Operation) -> prost_types::Any {
+pub(crate) fn response_of(operation: &Operation) -> longhaul::proto::google::protobuf::Any {
     assert!(operation.done, "{operation:?}");
     match &operation.result {
         Some(Outcome::Response(response)) => response.clone(),

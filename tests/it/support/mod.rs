@@ -19,11 +19,11 @@ pub(crate) use self::stream::WorkerStream;
 pub(crate) use self::waiting::{Call, Watcher, within};
 pub(crate) use self::world::World;
 pub(crate) use longhaul::proto::google::longrunning::{Operation, operation::Result as Outcome};
+pub(crate) use longhaul::proto::google::protobuf::Any;
 pub(crate) use longhaul::proto::google::rpc::Status as RpcStatus;
 pub(crate) use longhaul::proto::longhaul::v1 as pb;
 pub(crate) use pb::operation_record::State;
 pub(crate) use pb::watch_operation_response::Type as EventType;
-pub(crate) use prost_types::Any;
 pub(crate) use std::time::Duration;
 pub(crate) use tonic::Code;
 

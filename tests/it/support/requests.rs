@@ -83,7 +83,7 @@ pub(crate) fn error(code: Code) -> RpcStatus {
 
 /// A message of a type that the server does not know.
 pub(crate) fn any(type_name: &str, value: &[u8]) -> Any {
-    Any { type_url: format!("type.googleapis.com/{type_name}"), value: value.to_vec() }
+    Any { type_url: format!("type.googleapis.com/{type_name}"), value: value.to_vec().into() }
 }
 
 /// A message whose bytes no compression makes small.

@@ -231,7 +231,7 @@ impl World {
     pub(crate) async fn resume(
         &self,
         name: &str,
-        input: Option<prost_types::Any>,
+        input: Option<longhaul::proto::google::protobuf::Any>,
     ) -> Result<pb::OperationRecord, Status> {
         let request =
             pb::ResumeOperationRequest { name: name.to_owned(), input, ..Default::default() };

@@ -2,18 +2,18 @@
 
 use longhaul::clock::Timestamp;
 use longhaul::proto::google::longrunning::{Operation, operation::Result as Outcome};
+use longhaul::proto::google::protobuf::Any;
 use longhaul::proto::longhaul::v1::operation_record::State as Published;
 use longhaul::proto::longhaul::v1::watch_operation_response::Type;
 use longhaul::proto::longhaul::v1::{OperationMetadata, OperationRecord, WatchOperationResponse};
 use prost::Message;
-use prost_types::Any;
 
 use super::event::{News, Seen, State};
 
 /// What callers of the published service see.
 pub(super) fn at_operation(operation: &Operation) -> Seen {
     let metadata = operation.metadata.as_ref().expect("the server's metadata");
-    let metadata = OperationMetadata::decode(metadata.value.as_slice()).expect("the server's");
+    let metadata = OperationMetadata::decode(&metadata.value[..]).expect("the server's");
     let result = match &operation.result {
         Some(Outcome::Response(response)) => format!("response {}", text_of(response)),
         Some(Outcome::Error(error)) => format!("error {} {}", error.code, error.message),
@@ -53,11 +53,11 @@ pub(super) fn at_message(message: &WatchOperationResponse) -> News {
 /// A text as a payload.
 pub(super) fn payload(text: &str) -> Any {
     let type_url = "type.googleapis.com/google.protobuf.StringValue".to_owned();
-    Any { type_url, value: text.to_owned().encode_to_vec() }
+    Any { type_url, value: text.to_owned().encode_to_vec().into() }
 }
 
 fn text_of(payload: &Any) -> String {
-    String::decode(payload.value.as_slice()).unwrap_or_default()
+    String::decode(&payload.value[..]).unwrap_or_default()
 }
 
 fn at_metadata(metadata: &OperationMetadata) -> Seen {

@@ -433,7 +433,7 @@ const fn kind_of(call: Call) -> Kind {
 
 fn refusal(error: &Refusal) -> Outcome {
     let info = error.details.iter().find(|detail| detail.type_url.ends_with("ErrorInfo"));
-    let info = info.and_then(|info| ErrorInfo::decode(info.value.as_slice()).ok());
+    let info = info.and_then(|info| ErrorInfo::decode(&info.value[..]).ok());
     Outcome::Refused(info.map_or_else(|| error.message.clone(), |info| info.reason))
 }
 
