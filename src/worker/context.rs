@@ -1,4 +1,4 @@
-//! What a handler knows of its operation, and how it speaks to those who wait for it.
+//! A handler's view of its operation: the lease, reports, and requests to stop.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,30 +10,30 @@ use std::task::{Context as TaskContext, Poll, ready};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::desk::Desk;
-use super::job::{Cancelled, Job, Wishes};
+use super::job::{Cancelled, Directives, Job};
 use super::payload::{Pack, TypeMismatch, Unpack};
-use super::session::Note;
+use super::session::Update;
+use super::shared::SharedSession;
 use super::stop::Stop;
 use crate::proto::google::protobuf::Any;
 use crate::proto::google::rpc;
 use crate::proto::longhaul::v1 as pb;
 
-/// An operation in the hands of a handler. Clones are the same one; what they say after the handler has ended is dropped.
+/// The operation of a handler. Clones share it. Reports after the handler has ended are dropped.
 #[derive(Clone)]
 pub struct Context {
-    desk: Arc<Desk>,
+    shared: Arc<SharedSession>,
     job: Arc<Job>,
 }
 
-/// Resolves once the server has handled what was said; what was said is sent whether or not anybody awaits this.
+/// Resolves once the server has handled a report. The report is sent whether or not this is awaited.
 #[derive(Debug)]
 pub struct Acknowledgement(oneshot::Receiver<Result<(), rpc::Status>>);
 
-/// Why what a handler reported is not stored.
+/// Why a report is not stored.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ReportError {
-    /// Somebody else has the operation, or it ended.
+    /// Another worker has the operation, or it ended.
     #[error("the operation is no longer this worker's")]
     LeaseLost,
     /// The server refused it.
@@ -41,14 +41,14 @@ pub enum ReportError {
     Refused(rpc::Status),
 }
 
-/// What the operation is.
+/// The lease.
 impl Context {
     /// Full name of the operation.
     pub fn operation(&self) -> &str {
         &self.lease().operation
     }
 
-    /// What to do.
+    /// The method to run.
     pub fn method(&self) -> &str {
         &self.lease().method
     }
@@ -58,23 +58,23 @@ impl Context {
         self.lease().attempt.unsigned_abs()
     }
 
-    /// Grows with every lease of this operation: a store that keeps it with what is written can refuse late writes of an
-    /// older one.
+    /// Higher for each later lease of this operation. A database that stores it with each write can refuse late writes of
+    /// an earlier lease.
     pub fn fencing_number(&self) -> i64 {
         self.lease().fencing_number
     }
 
-    /// The producer's own marks.
+    /// The producer's labels.
     pub fn labels(&self) -> &BTreeMap<String, String> {
         &self.lease().labels
     }
 
-    /// What the operation works on, as its producer said; may be empty.
+    /// The target that the producer gave; may be empty.
     pub fn target(&self) -> &str {
         &self.lease().target
     }
 
-    /// When the operation fails at the latest, by the store's clock.
+    /// When the operation fails unless it has ended, by the store's clock.
     pub fn deadline(&self) -> Option<prost_types::Timestamp> {
         self.lease().deadline_time
     }
@@ -84,38 +84,38 @@ impl Context {
         &self.lease().trace_parent
     }
 
-    /// Full name of the response's message type; empty where none was declared.
+    /// Full name of the response's message type; empty if none was declared.
     pub fn response_type(&self) -> &str {
         &self.lease().response_type
     }
 
-    /// Full name of the metadata's message type; empty where none was declared.
+    /// Full name of the metadata's message type; empty if none was declared.
     pub fn metadata_type(&self) -> &str {
         &self.lease().metadata_type
     }
 
-    /// What an earlier attempt left for this one.
+    /// The checkpoint that an earlier attempt stored.
     ///
     /// # Errors
-    /// Where it is no `T`.
+    /// If it is not a `T`.
     pub fn checkpoint<T: Unpack>(&self) -> Result<Option<T>, TypeMismatch> {
         self.checkpoint_any().map(T::unpack).transpose()
     }
 
-    /// The same as it is.
+    /// The same, undecoded.
     pub fn checkpoint_any(&self) -> Option<&Any> {
         self.lease().checkpoint.as_ref()
     }
 
-    /// What the operation was resumed with after it was suspended.
+    /// The input of the resume that followed a suspension.
     ///
     /// # Errors
-    /// Where it is no `T`.
+    /// If it is not a `T`.
     pub fn resume_input<T: Unpack>(&self) -> Result<Option<T>, TypeMismatch> {
         self.resume_input_any().map(T::unpack).transpose()
     }
 
-    /// The same as it is.
+    /// The same, undecoded.
     pub fn resume_input_any(&self) -> Option<&Any> {
         self.lease().resume_input.as_ref()
     }
@@ -123,7 +123,7 @@ impl Context {
     /// The metadata as last reported.
     ///
     /// # Errors
-    /// Where it is no `T`.
+    /// If it is not a `T`.
     pub fn last_metadata<T: Unpack>(&self) -> Result<Option<T>, TypeMismatch> {
         self.lease().metadata.as_ref().map(T::unpack).transpose()
     }
@@ -138,56 +138,57 @@ impl Context {
     }
 }
 
-/// What the handler says. Nothing here waits: what was said since the last message goes with the next, the newest of each.
+/// Reports. None of these methods waits: the next message carries the newest value of each.
 impl Context {
-    /// How far the work has come, such as `0.4` or `Progress::units(3, 10, "pages")`. Cheap: of many reports in a row the
-    /// newest is sent.
+    /// Reports progress, such as `0.4` or `Progress::units(3, 10, "pages")`. Cheap: of many reports in a row only the newest
+    /// is sent.
     pub fn progress(&self, progress: impl Into<pb::Progress>) {
-        self.note(Note::Progress(progress.into()));
+        self.update(Update::Progress(progress.into()));
     }
 
-    /// What is being done, for people; at most 4 KiB.
+    /// Reports what is being done, for people; at most 4 KiB.
     pub fn status_detail(&self, detail: impl Into<String>) {
-        self.note(Note::Detail(detail.into()));
+        self.update(Update::Detail(detail.into()));
     }
 
-    /// The operation's metadata, of the declared type; at most 64 KiB.
+    /// Sets the operation's metadata, of the declared type; at most 64 KiB.
     pub fn metadata(&self, metadata: &impl Pack) {
-        self.note(Note::Metadata(metadata.pack()));
+        self.update(Update::Metadata(metadata.pack()));
     }
 
-    /// An error that does not end the operation.
+    /// Reports an error that does not end the operation.
     pub fn partial_error(&self, error: rpc::Status) {
-        self.note(Note::PartialError(error));
+        self.update(Update::PartialError(error));
     }
 
-    /// Something that came into being.
+    /// Reports a resource that the work created.
     pub fn related_resource(&self, resource: pb::RelatedResource) {
-        self.note(Note::RelatedResource(resource));
+        self.update(Update::RelatedResource(resource));
     }
 
-    /// Keeps what the next attempt needs to go on from here; at most 256 KiB. Await it to know that it is stored.
+    /// Stores a checkpoint from which the next attempt continues; at most 256 KiB. Await the result to know that it is
+    /// stored.
     pub fn save_checkpoint(&self, checkpoint: &impl Pack) -> Acknowledgement {
         self.save_checkpoint_any(checkpoint.pack())
     }
 
     /// The same with a message of any type.
     pub fn save_checkpoint_any(&self, checkpoint: Any) -> Acknowledgement {
-        self.say(Note::Checkpoint(checkpoint))
+        self.say(Update::Checkpoint(checkpoint))
     }
 
-    /// Resolves once the server has handled all that was said so far.
+    /// Resolves once the server has handled all reports so far.
     pub fn flush(&self) -> Acknowledgement {
-        self.say(Note::Nothing)
+        self.say(Update::Nothing)
     }
 
-    fn note(&self, note: Note) {
-        self.desk.with(|session, now| session.note(self.job.id, note, None, now));
+    fn update(&self, update: Update) {
+        self.shared.with(|session, now| session.update(self.job.id, update, None, now));
     }
 
-    fn say(&self, note: Note) -> Acknowledgement {
+    fn say(&self, update: Update) -> Acknowledgement {
         let (receipt, told) = oneshot::channel();
-        self.desk.with(|session, now| session.note(self.job.id, note, Some(receipt), now));
+        self.shared.with(|session, now| session.update(self.job.id, update, Some(receipt), now));
         Acknowledgement(told)
     }
 }
@@ -197,73 +198,73 @@ impl Future for Acknowledgement {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<Self::Output> {
         let told = ready!(Pin::new(&mut self.0).poll(context));
-        // A session that drops it has lost the lease.
+        // The session drops the sender when the lease is lost.
         Poll::Ready(
             told.map_or(Err(ReportError::LeaseLost), |told| told.map_err(ReportError::Refused)),
         )
     }
 }
 
-/// What is asked of the handler.
+/// Requests to stop, pause or drain.
 impl Context {
-    /// Resolves once the handler is to stop, and says why.
+    /// Resolves with the reason once the handler must stop.
     pub async fn cancelled(&self) -> Cancelled {
         self.job.stop.cancelled().await;
         self.job.why().unwrap_or(Cancelled::Requested)
     }
 
-    /// Whether it is to stop, and why.
+    /// The reason to stop, if the handler must.
     pub fn is_cancelled(&self) -> Option<Cancelled> {
         self.job.why()
     }
 
-    /// Ends a handler that is to stop: `context.check()?` between two steps.
+    /// Ends a handler that must stop: `context.check()?` between two steps.
     ///
     /// # Errors
-    /// [`Stop::cancelled`] where it is.
+    /// [`Stop::cancelled`] if the handler must stop.
     pub fn check(&self) -> Result<(), Stop> {
         self.is_cancelled().map_or(Ok(()), |_| Err(Stop::cancelled()))
     }
 
-    /// The token that fires then, to be handed on to what the handler calls.
+    /// A token that is cancelled when the handler must stop, to pass to the functions that it calls.
     pub fn cancellation(&self) -> &CancellationToken {
         &self.job.stop
     }
 
-    /// Resolves once somebody else has the operation or it ended, also after a request to cancel.
+    /// Resolves once another worker has the operation or it ended, also after a request to cancel.
     pub async fn lease_lost(&self) {
         self.job.lost.cancelled().await;
     }
 
-    /// Whether somebody wants the operation parked: suspend or release it when it suits. A completion is still welcome.
+    /// Whether a caller asked to pause the operation: suspend or release it when possible. A completion still counts.
     pub fn is_pause_requested(&self) -> bool {
-        self.job.wishes.borrow().pause
+        self.job.directives.borrow().pause
     }
 
-    /// Resolves once that is so.
+    /// Resolves once it is.
     pub async fn pause_requested(&self) {
-        self.wished(|wishes| wishes.pause).await;
+        self.directed(|directives| directives.pause).await;
     }
 
-    /// Whether this worker or its server is about to go: what can be kept in a checkpoint may be released now.
+    /// Whether this worker or its server is shutting down: store a checkpoint and release the operation if possible.
     pub fn is_draining(&self) -> bool {
-        self.job.wishes.borrow().drain
+        self.job.directives.borrow().drain
     }
 
-    /// Resolves once that is so.
+    /// Resolves once it is.
     pub async fn draining(&self) {
-        self.wished(|wishes| wishes.drain).await;
+        self.directed(|directives| directives.drain).await;
     }
 
-    async fn wished(&self, wish: impl Fn(&Wishes) -> bool) {
+    async fn directed(&self, wanted: impl Fn(&Directives) -> bool) {
         // The sender lives as long as the job.
-        let _ = self.job.wishes.subscribe().wait_for(|wishes| wish(wishes)).await;
+        let _ = self.job.directives.subscribe().wait_for(|directives| wanted(directives)).await;
     }
 }
 
 impl Context {
-    pub(super) const fn new(desk: Arc<Desk>, job: Arc<Job>) -> Self {
-        Self { desk, job }
+    pub(super) const fn new(shared: Arc<SharedSession>, job: Arc<Job>) -> Self {
+        Self { shared, job }
     }
 }
 
@@ -279,7 +280,7 @@ impl fmt::Debug for Context {
 }
 
 impl pb::Progress {
-    /// So many of so many units, such as pages.
+    /// `completed` of `total` units, such as pages.
     pub fn units(completed: i64, total: i64, unit: impl Into<String>) -> Self {
         let fraction = (total > 0).then(|| (completed as f64 / total as f64).clamp(0.0, 1.0));
         Self {
@@ -291,14 +292,14 @@ impl pb::Progress {
         }
     }
 
-    /// The same, with what is being done; for people.
+    /// Adds what is being done, for people.
     #[must_use]
     pub fn saying(self, message: impl Into<String>) -> Self {
         Self { message: message.into(), ..self }
     }
 }
 
-/// Between 0 and 1.
+/// A fraction from 0 to 1.
 impl From<f64> for pb::Progress {
     fn from(fraction: f64) -> Self {
         Self { fraction: Some(fraction), ..Self::default() }

@@ -1,4 +1,4 @@
-//! The sample worker of `longhaul dev`: takes some seconds, reports progress, stops when asked to.
+//! The sample worker of `longhaul dev`: takes some seconds, reports progress, and stops when cancelled.
 
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -16,19 +16,19 @@ use crate::proto::longhaul::v1::Progress;
 /// A connection to the server at `address`.
 ///
 /// # Errors
-/// Where nobody answers.
+/// If no server answers.
 pub async fn connect(mut address: SocketAddr) -> Result<Client, ConnectError> {
     if address.ip().is_unspecified() {
-        // A server that listens everywhere is reached through loopback.
+        // A server that listens on every address is reached through loopback.
         address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
     }
     Client::connect(&address.to_string()).await
 }
 
-/// Works on queue `demo` until `stop` resolves. What is not done then goes back to the queue.
+/// Works on queue `demo` until `stop` resolves. Unfinished operations return to the queue.
 ///
 /// # Errors
-/// Where the server will not have it.
+/// If the server refuses the worker.
 pub async fn work(client: &Client, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
     let clock: Arc<dyn Clock> = SystemClock::new();
     let (stopped, patience) = (CancellationToken::new(), clock.clone());
@@ -44,7 +44,7 @@ pub async fn work(client: &Client, stop: impl Future<Output = ()>) -> anyhow::Re
     };
     let late = async {
         stopped.cancelled().await;
-        // Its server goes away with it, and may be gone already.
+        // Its server stops at the same time, and may be gone already.
         patience.sleep(PATIENCE).await;
     };
     tokio::select! {
@@ -68,11 +68,11 @@ async fn count(
         }
     }
     context.progress(Progress::units(STEPS, STEPS, "steps").saying("finished"));
-    // Whatever was asked for comes back, unless something else was promised.
+    // The response is the request, unless a response type was declared.
     Ok(request.filter(|_| context.response_type().is_empty()))
 }
 
-/// Nothing is done but waiting.
+/// High, since each operation only sleeps.
 const CONCURRENCY: usize = 100;
 const STEPS: i64 = 10;
 const STEP: Duration = Duration::from_millis(500);

@@ -11,10 +11,10 @@ use futures_util::future::BoxFuture;
 use tonic::Code;
 
 use super::context::Context;
-use super::desk::Desk;
-use super::job::Start;
+use super::job::NewJob;
 use super::payload::{Pack, Unpack};
 use super::session::End;
+use super::shared::SharedSession;
 use super::stop::Stop;
 
 use crate::proto::google::protobuf::Any;
@@ -39,13 +39,13 @@ impl Handlers {
         self.fallback = Some(handler);
     }
 
-    /// Whose method that is.
+    /// The handler of a method.
     pub(super) fn of(&self, method: &str) -> Option<Handler> {
         self.by_method.get(method).or(self.fallback.as_ref()).cloned()
     }
 }
 
-/// A handler whose messages are passed on as they are.
+/// A handler of undecoded messages.
 pub(super) fn untyped<F, R>(handler: F) -> Handler
 where
     F: Fn(Context, Option<Any>) -> R + Send + Sync + 'static,
@@ -54,7 +54,7 @@ where
     Arc::new(move |context, request| handler(context, request).boxed())
 }
 
-/// A handler whose request and response are of known types.
+/// A handler whose messages are decoded and encoded.
 pub(super) fn typed<Q, P, F, R>(handler: F) -> Handler
 where
     Q: Unpack + 'static,
@@ -82,8 +82,8 @@ fn write(response: &impl Pack) -> Result<Any, Stop> {
     })
 }
 
-/// Runs a handler to its end, and says how it ended. A panic is the operation's, not the worker's.
-pub(super) async fn work_on(desk: Arc<Desk>, handler: Option<Handler>, start: Start) {
+/// Runs a handler to its end and reports the result. A panic fails the operation, not the worker.
+pub(super) async fn work_on(shared: Arc<SharedSession>, handler: Option<Handler>, start: NewJob) {
     let job = start.job;
     let end = match handler {
         None => {
@@ -92,12 +92,12 @@ pub(super) async fn work_on(desk: Arc<Desk>, handler: Option<Handler>, start: St
                 method = job.lease.method,
                 "this worker has no handler for the method; another one may"
             );
-            Err(Stop::release(UNKNOWN_METHOD_REST))
+            Err(Stop::release(UNKNOWN_METHOD_DELAY))
         }
         Some(handler) => {
-            let context = Context::new(desk.clone(), job.clone());
+            let context = Context::new(shared.clone(), job.clone());
             let run = AssertUnwindSafe(async move { handler(context, start.request).await });
-            match desk.abort.run_until_cancelled(run.catch_unwind()).await {
+            match shared.abort.run_until_cancelled(run.catch_unwind()).await {
                 None => Err(Stop::release(Duration::ZERO)),
                 Some(Ok(end)) => end,
                 Some(Err(panic)) => {
@@ -112,7 +112,7 @@ pub(super) async fn work_on(desk: Arc<Desk>, handler: Option<Handler>, start: St
         }
     };
     let end = end.map_or_else(End::Stop, End::Response);
-    desk.with(|session, _| session.finish(job.id, end));
+    shared.with(|session, _| session.finish(job.id, end));
 }
 
 fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
@@ -120,5 +120,5 @@ fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no reason given")
 }
 
-/// How long an operation rests that this worker knows nothing of.
-const UNKNOWN_METHOD_REST: Duration = Duration::from_secs(5);
+/// Delay before an operation whose method has no handler here can be leased again.
+const UNKNOWN_METHOD_DELAY: Duration = Duration::from_secs(5);

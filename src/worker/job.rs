@@ -1,4 +1,4 @@
-//! One operation in the hands of this worker: its lease, and what the server asks of it.
+//! One leased operation: its lease, and what the server asks of its handler.
 
 use std::sync::Arc;
 
@@ -9,42 +9,42 @@ use crate::proto::longhaul::v1 as pb;
 
 /// Shared by the handler's context and the session.
 pub(super) struct Job {
-    /// Tells this lease from others of the same operation; of this process only.
+    /// Unique in this process, also among leases of the same operation.
     pub(super) id: u64,
-    /// Without its request, which is the handler's.
+    /// Without its request, which the handler takes.
     pub(super) lease: pb::Lease,
-    /// Fires for either reason.
+    /// Cancelled for either reason.
     pub(super) stop: CancellationToken,
-    /// Fires for a lost lease, which may follow a request to cancel.
+    /// Cancelled when the lease is lost, which may follow a request to cancel.
     pub(super) lost: CancellationToken,
-    pub(super) wishes: watch::Sender<Wishes>,
+    pub(super) directives: watch::Sender<Directives>,
 }
 
-/// Why a handler is to stop.
+/// Why a handler must stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cancelled {
-    /// Somebody asked for it: stop, and end with [`Stop::cancelled`](super::Stop::cancelled).
+    /// A caller cancelled the operation: stop, and end with [`Stop::cancelled`](super::Stop::cancelled).
     Requested,
-    /// Somebody else has the operation, or it ended: whatever the handler does from now on is for nothing.
+    /// Another worker has the operation, or it ended: the handler's result will be discarded.
     LeaseLost,
 }
 
-/// What else is asked of a handler.
+/// Further requests to a handler.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Wishes {
-    /// To suspend or release when it suits.
+pub(super) struct Directives {
+    /// Suspend or release the operation when possible.
     pub(super) pause: bool,
-    /// To come to an end: this worker goes away, or its server.
+    /// End soon: this worker or its server is shutting down.
     pub(super) drain: bool,
 }
 
-/// A lease whose handler may begin, with its request.
-pub(super) struct Start {
+/// A job whose handler can start, with its request.
+pub(super) struct NewJob {
     pub(super) job: Arc<Job>,
     pub(super) request: Option<crate::proto::google::protobuf::Any>,
 }
 
-impl Start {
+impl NewJob {
     pub(super) fn new(id: u64, mut lease: pb::Lease) -> Self {
         let request = lease.request.take();
         let job = Arc::new(Job {
@@ -52,14 +52,14 @@ impl Start {
             lease,
             stop: CancellationToken::new(),
             lost: CancellationToken::new(),
-            wishes: watch::Sender::default(),
+            directives: watch::Sender::default(),
         });
         Self { job, request }
     }
 }
 
 impl Job {
-    /// Tells the handler to stop. A lost lease is the last word.
+    /// Tells the handler to stop. A lost lease overrides a request to cancel.
     pub(super) fn cancel(&self, why: Cancelled) {
         if why == Cancelled::LeaseLost {
             self.lost.cancel();
@@ -74,11 +74,11 @@ impl Job {
         self.stop.is_cancelled().then_some(Cancelled::Requested)
     }
 
-    pub(super) fn wish(&self, change: impl FnOnce(&mut Wishes)) {
-        self.wishes.send_if_modified(|wishes| {
-            let before = *wishes;
-            change(wishes);
-            *wishes != before
+    pub(super) fn direct(&self, change: impl FnOnce(&mut Directives)) {
+        self.directives.send_if_modified(|directives| {
+            let before = *directives;
+            change(directives);
+            *directives != before
         });
     }
 }

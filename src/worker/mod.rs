@@ -1,14 +1,14 @@
-//! Workers: they see only the protocol, like everybody else's.
+//! The worker SDK. It uses only the public protocol, as workers in other languages do.
 //!
-//! [`Worker`] takes operations of a queue from the server by one stream, and runs a handler for each:
+//! [`Worker`] leases operations of a queue over one stream and runs a handler for each:
 //!
 //! ```no_run
 //! use longhaul::client::Client;
 //! use longhaul::worker::{Context, Json, Stop, Worker};
 //!
-//! async fn greet(context: Context, Json(whom): Json<String>) -> Result<Json<String>, Stop> {
+//! async fn greet(context: Context, Json(name): Json<String>) -> Result<Json<String>, Stop> {
 //!     context.progress(0.5);
-//!     Ok(Json(format!("hello {whom}")))
+//!     Ok(Json(format!("hello {name}")))
 //! }
 //!
 //! # async fn run() -> anyhow::Result<()> {
@@ -22,12 +22,12 @@ pub mod command;
 mod connection;
 mod context;
 pub mod demo;
-mod desk;
 mod handlers;
 mod job;
 mod payload;
 mod serve;
 mod session;
+mod shared;
 mod stop;
 
 use std::fmt;
@@ -42,10 +42,10 @@ pub use self::payload::{Json, Pack, TypeMismatch, Unpack, Unpackable};
 pub use self::serve::RunError;
 pub use self::stop::Stop;
 
-use self::desk::Desk;
 use self::handlers::Handlers;
-use self::serve::Keeper;
+use self::serve::StreamRunner;
 use self::session::{Session, Terms};
+use self::shared::SharedSession;
 use crate::clock::{Clock, SystemClock};
 use crate::limits::{DEFAULT_LEASE, MAX_LEASE, MIN_LEASE};
 use crate::proto::google::protobuf::Any;
@@ -61,7 +61,7 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// A worker of queue `default`, one operation at a time, that finishes what it began when it is stopped.
+    /// A worker of queue `default` that runs one operation at a time, and finishes running handlers when it is stopped.
     pub fn builder(connection: impl Into<Connection>) -> Self {
         let terms = Terms {
             queue: "default".to_owned(),
@@ -85,20 +85,20 @@ impl Worker {
         self
     }
 
-    /// What the worker calls itself, for people; at most 128 bytes.
+    /// The worker's name, for people; at most 128 bytes.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.terms.worker = name.into();
         self
     }
 
-    /// Operations at the same time; brought into 1 to 10,000.
+    /// How many operations run at the same time; coerced into 1 to 10,000.
     pub fn concurrency(mut self, operations: usize) -> Self {
         self.terms.slots = operations.clamp(1, MAX_SLOTS);
         self
     }
 
-    /// How long a lease lasts from each message of this worker; brought into 1 s to 24 h. A server that is silent for so
-    /// long is given up.
+    /// How long a lease lasts from each message of this worker; coerced into 1 s to 24 h. After this long without a message
+    /// from the server, the worker reconnects.
     pub fn lease_duration(mut self, lease: Duration) -> Self {
         self.terms.lease = lease.clamp(MIN_LEASE, MAX_LEASE);
         self
@@ -110,21 +110,21 @@ impl Worker {
         self
     }
 
-    /// How long handlers may go on after the worker was asked to stop. Those that have not ended by then are dropped where
-    /// they await something, and their operations go back to the queue.
+    /// How long handlers may run on after the worker was asked to stop. Handlers that have not ended by then are dropped at
+    /// their next await, and their operations return to the queue.
     pub fn drain_timeout(mut self, timeout: Duration) -> Self {
         self.drain = Some(timeout);
         self
     }
 
-    /// Where time comes from; the machine's clock unless a test says otherwise.
+    /// The clock; the system clock by default.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
     }
 
-    /// Does the operations of that method. A request of another type fails the operation with INVALID_ARGUMENT; one that
-    /// was left out is an empty message. Types are prost messages that know their names (prost-build's
+    /// Runs the operations of this method. A request of another type fails the operation with INVALID_ARGUMENT; a missing
+    /// request is read as an empty message. Types are prost messages that know their names (prost-build's
     /// `enable_type_names`), [`Json`] of what serde reads, or `()`.
     pub fn handler<Q, P, F, R>(mut self, method: impl Into<String>, handler: F) -> Self
     where
@@ -137,7 +137,7 @@ impl Worker {
         self
     }
 
-    /// Does the operations of that method, whatever their types. No response is `google.protobuf.Empty`.
+    /// Runs the operations of this method, with requests and responses of any type. No response is `google.protobuf.Empty`.
     pub fn any_handler<F, R>(mut self, method: impl Into<String>, handler: F) -> Self
     where
         F: Fn(Context, Option<Any>) -> R + Send + Sync + 'static,
@@ -147,8 +147,8 @@ impl Worker {
         self
     }
 
-    /// Does the operations of all methods that have no handler. Without it they go back to the queue after a while, with a
-    /// warning.
+    /// Runs the operations of all methods that have no handler. Without a fallback they return to the queue with a delay and
+    /// a warning.
     pub fn fallback<F, R>(mut self, handler: F) -> Self
     where
         F: Fn(Context, Option<Any>) -> R + Send + Sync + 'static,
@@ -158,24 +158,24 @@ impl Worker {
         self
     }
 
-    /// Works for good.
+    /// Works without end.
     ///
     /// # Errors
-    /// Where the server will not have this worker.
+    /// If the server refuses this worker.
     pub async fn run(self) -> Result<(), RunError> {
         self.run_until(std::future::pending()).await
     }
 
-    /// Works until `stop` resolves; then takes no more, finishes what it began, and waits until the server has acknowledged
-    /// it all. A server that is away is waited for, until leases are lost.
+    /// Works until `stop` resolves; then leases no more, finishes running handlers, and waits until the server has
+    /// acknowledged their results. Waits for an unreachable server until the leases are lost.
     ///
     /// # Errors
-    /// Where the server will not have this worker, or did not acknowledge everything.
+    /// If the server refuses this worker, or did not acknowledge everything.
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> Result<(), RunError> {
         let (queue, lease) = (self.terms.queue.clone(), self.terms.lease);
-        let desk = Desk::new(Session::new(self.terms), self.handlers, self.clock);
+        let shared = SharedSession::new(Session::new(self.terms), self.handlers, self.clock);
         let (connection, drain) = (self.connection, self.drain);
-        Keeper { desk, connection, queue, lease, drain }.run(stop).await
+        StreamRunner { shared, connection, queue, lease, drain }.run(stop).await
     }
 }
 
@@ -185,5 +185,5 @@ impl fmt::Debug for Worker {
     }
 }
 
-/// Leases that a worker may hold at once.
+/// Leases that a worker may hold at the same time.
 const MAX_SLOTS: usize = 10_000;

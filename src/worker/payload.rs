@@ -1,4 +1,4 @@
-//! Messages of the user's own types, in and out of an `Any`.
+//! Conversion of the user's own messages to and from `Any`.
 
 use prost::{Message, Name};
 use prost_types::value::Kind;
@@ -9,66 +9,66 @@ use serde::de::DeserializeOwned;
 use crate::proto::google::protobuf::Any;
 use crate::types::json::check_numbers;
 
-/// What a handler can give: every prost message that knows its name, and [`Json`] of what serde writes.
+/// A response type: every prost message that knows its name, and [`Json`] of every type that serde can write.
 pub trait Pack {
     /// As a payload.
     ///
     /// # Panics
-    /// Where [`Self::try_pack`] refuses.
+    /// If [`Self::try_pack`] fails.
     fn pack(&self) -> Any;
 
-    /// As a payload, or why it cannot be one.
+    /// As a payload.
     ///
     /// # Errors
-    /// Names what would change on its way.
+    /// Names the value that a payload cannot hold exactly.
     fn try_pack(&self) -> Result<Any, Unpackable> {
         Ok(self.pack())
     }
 }
 
-/// What a handler can take: every prost message that knows its name, and [`Json`] of what serde reads.
+/// A request type: every prost message that knows its name, and [`Json`] of every type that serde can read.
 pub trait Unpack: Sized {
     /// From a payload.
     ///
     /// # Errors
-    /// Where it is of another type, or damaged.
+    /// If it has another type or is damaged.
     fn unpack(any: &Any) -> Result<Self, TypeMismatch>;
 
-    /// What stands for a payload that was left out.
+    /// The value for a missing payload.
     ///
     /// # Errors
-    /// Where nothing can.
+    /// If the type has none.
     fn absent() -> Result<Self, TypeMismatch>;
 }
 
-/// Anything that serde reads and writes, as `google.protobuf.Struct` where it is a JSON object, else as
-/// `google.protobuf.Value`. Needs no definitions. Numbers are doubles: an integer beyond 2^53, of either sign, is refused.
+/// Any type that serde reads and writes, as `google.protobuf.Struct` if it is a JSON object, else as
+/// `google.protobuf.Value`. Needs no definitions. Numbers are doubles: integers beyond 2^53, of either sign, are refused,
+/// and so are maps whose keys are not strings.
 ///
-/// A handler that answers with what is refused fails its operation with INTERNAL and the reason; [`Pack::pack`] panics.
-/// What is refused besides: a map whose keys are no texts.
+/// A handler that returns a refused value fails its operation with INTERNAL and the reason; [`Pack::pack`] panics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Json<T>(pub T);
 
-/// What cannot be a payload, and why.
+/// Why a value cannot be a payload.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Unpackable(String);
 
-/// A payload that is of another type than was asked for, or damaged.
+/// A payload of another type than expected, or a damaged one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TypeMismatch {
     /// Of another type.
     #[error("it is a {found}, not a {wanted}")]
     Other {
-        /// What was asked for.
+        /// The expected type.
         wanted: String,
-        /// What is there.
+        /// The type of the payload.
         found: String,
     },
     /// Damaged.
-    #[error("it is no {wanted}: {fault}")]
+    #[error("it is not a valid {wanted}: {fault}")]
     Damaged {
-        /// What was asked for.
+        /// The expected type.
         wanted: String,
         /// What is wrong with it.
         fault: String,

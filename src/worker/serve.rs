@@ -1,4 +1,4 @@
-//! Keeps a stream to the server: reads it, watches the time, and begins anew where it broke.
+//! Keeps a stream to the server open: reads it, keeps its timers, and reconnects when it breaks.
 
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
@@ -9,70 +9,70 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 use super::connection::Connection;
-use super::desk::Desk;
 use super::session::Session;
+use super::shared::SharedSession;
 use crate::limits::RECONNECT_PAUSE;
 use crate::proto::longhaul::v1::ServeQueueResponse;
 
-/// Why a worker ended before it was asked to, or before it could say all it had to say.
+/// Why a worker ended early, or without the server having acknowledged all results.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The server will not have this worker; asking again is of no use.
+    /// The server refuses this worker; a retry would not help.
     #[error("the server refuses this worker ({:?}): {}", .0.code(), .0.message())]
     Refused(Box<Status>),
-    /// The server was away until the leases were lost; these many operations will be done again.
+    /// The server was unreachable until the leases were lost; this many operations will run again.
     #[error("the server did not acknowledge the ends of {0} operations in time")]
     Unacknowledged(usize),
 }
 
 /// How a stream ended.
-enum Ended {
-    /// As the worker wished: nothing is left.
+enum StreamEnd {
+    /// The worker closed it, and everything is acknowledged.
     Closed,
-    /// It is to be begun anew.
+    /// It broke; reconnect.
     Broken(Status),
 }
 
-/// What keeps the stream.
-pub(super) struct Keeper {
-    pub(super) desk: Arc<Desk>,
+/// Opens one stream after the other.
+pub(super) struct StreamRunner {
+    pub(super) shared: Arc<SharedSession>,
     pub(super) connection: Connection,
     pub(super) queue: String,
-    /// Silence of the server beyond this means that nobody is there.
+    /// The duration of a lease; a server that sends nothing for this long is given up.
     pub(super) lease: Duration,
-    /// How long handlers may go on after the worker was asked to stop; as long as they like where unset.
+    /// How long handlers may run on after the worker was asked to stop; without a limit if unset.
     pub(super) drain: Option<Duration>,
 }
 
-impl Keeper {
-    /// Serves until `stop`, then finishes.
+impl StreamRunner {
+    /// Serves until `stop`, then drains.
     pub(super) async fn run(self, stop: impl Future<Output = ()>) -> Result<(), RunError> {
         let ended = tokio::select! {
             ended = self.keep() => ended,
             error = self.finish(stop) => Err(error),
         };
-        self.desk.end_handlers().await;
+        self.shared.end_handlers().await;
         ended
     }
 
-    /// Serves until it is refused or closed.
+    /// Opens streams until the server refuses the worker or the worker closes the stream.
     async fn keep(&self) -> Result<(), RunError> {
-        let (mut pause, mut served_at) = (Duration::ZERO, self.desk.clock.elapsed());
+        let (mut pause, mut served_at) = (Duration::ZERO, self.shared.clock.elapsed());
         let mut waiting = false;
         loop {
-            let (mut served, began) = (false, self.desk.clock.elapsed());
+            let (mut served, began) = (false, self.shared.clock.elapsed());
             let status = match self.serve(&mut served).await {
-                Ended::Closed => return Ok(()),
-                Ended::Broken(status) => status,
+                StreamEnd::Closed => return Ok(()),
+                StreamEnd::Broken(status) => status,
             };
-            let now = self.desk.clock.elapsed();
+            let now = self.shared.clock.elapsed();
             if served {
                 served_at = now;
                 waiting = false;
             }
             served &= now >= began + SERVED;
-            let holds = self.desk.with(|session, _| {
-                session.cut();
+            let holds = self.shared.with(|session, _| {
+                session.disconnect();
                 session.holds()
             });
             if is_final(&status) {
@@ -93,31 +93,31 @@ impl Keeper {
                     self.connection.server()
                 );
             }
-            let close = self.desk.closing.clone();
+            let close = self.shared.closing.clone();
             if close.is_cancelled() {
-                self.desk.clock.sleep(rest).await;
+                self.shared.clock.sleep(rest).await;
             } else {
-                tokio::select! { () = self.desk.clock.sleep(rest) => {}, () = close.cancelled() => {} }
+                tokio::select! { () = self.shared.clock.sleep(rest) => {}, () = close.cancelled() => {} }
             }
         }
     }
 
-    /// One stream, to its end.
-    async fn serve(&self, served: &mut bool) -> Ended {
-        let clock = &self.desk.clock;
-        let holds = self.desk.with(|session, _| session.holds());
+    /// Serves one stream to its end.
+    async fn serve(&self, served: &mut bool) -> StreamEnd {
+        let clock = &self.shared.clock;
+        let holds = self.shared.with(|session, _| session.holds());
         let patience = if holds { self.lease.min(ATTEMPT) } else { self.lease };
         let opened = tokio::select! {
-            opened = self.connection.open(self.desk.open()) => opened,
+            opened = self.connection.open(self.shared.open()) => opened,
             () = clock.sleep(patience) => Err(Status::unavailable("the server does not answer")),
-            () = self.nothing_left() => return Ended::Closed,
+            () = self.nothing_left() => return StreamEnd::Closed,
         };
         let mut incoming = match opened {
             Ok(incoming) => incoming,
-            Err(status) => return Ended::Broken(status),
+            Err(status) => return StreamEnd::Broken(status),
         };
         let due =
-            || self.desk.with(|session, now| (session.due(), session.due().saturating_sub(now)));
+            || self.shared.with(|session, now| (session.due(), session.due().saturating_sub(now)));
         let (mut alarm, rest) = due();
         let mut sleep = clock.sleep(rest);
         loop {
@@ -127,15 +127,15 @@ impl Keeper {
                         return ended;
                     }
                 }
-                () = self.desk.rearm.notified() => {
+                () = self.shared.rearm.notified() => {
                     let (sooner, rest) = due();
                     if sooner < alarm {
                         (alarm, sleep) = (sooner, clock.sleep(rest));
                     }
                 }
                 () = &mut sleep => {
-                    if !self.desk.with(Session::tick) {
-                        return Ended::Broken(Status::unavailable("the server has fallen silent"));
+                    if !self.shared.with(Session::tick) {
+                        return StreamEnd::Broken(Status::unavailable("the server is silent"));
                     }
                     let (next, rest) = due();
                     (alarm, sleep) = (next, clock.sleep(rest));
@@ -144,18 +144,18 @@ impl Keeper {
         }
     }
 
-    /// Resolves once the worker closes, with nothing to say any more.
+    /// Resolves once the worker is closing and everything is acknowledged.
     async fn nothing_left(&self) {
-        self.desk.closing.cancelled().await;
-        self.desk.idle().await;
+        self.shared.closing.cancelled().await;
+        self.shared.idle().await;
     }
 
-    /// Takes in what was read; how the stream ended where it did.
+    /// Handles a message. Returns how the stream ended, if it did.
     fn read(
         &self,
         message: Result<Option<ServeQueueResponse>, Status>,
         served: &mut bool,
-    ) -> Option<Ended> {
+    ) -> Option<StreamEnd> {
         match message {
             Ok(Some(response)) => {
                 if response.welcome.is_some() {
@@ -165,43 +165,47 @@ impl Keeper {
                 let drain = response.drain_duration.is_some();
                 if drain {
                     *served = false;
-                    tracing::info!(queue = self.queue, "the server goes away");
+                    tracing::info!(queue = self.queue, "the server is shutting down");
                 }
-                let read = self.desk.with(|session, now| session.read(response, now));
-                read.err().map(|error| Ended::Broken(Status::aborted(error.to_string())))
+                let read = self.shared.with(|session, now| session.read(response, now));
+                read.err().map(|error| StreamEnd::Broken(Status::aborted(error.to_string())))
             }
-            Ok(None) if self.desk.with(|session, _| session.is_closed()) => Some(Ended::Closed),
-            Ok(None) => Some(Ended::Broken(Status::unavailable("the server closed the stream"))),
-            Err(status) => Some(Ended::Broken(status)),
+            Ok(None) if self.shared.with(|session, _| session.is_closed()) => {
+                Some(StreamEnd::Closed)
+            }
+            Ok(None) => {
+                Some(StreamEnd::Broken(Status::unavailable("the server closed the stream")))
+            }
+            Err(status) => Some(StreamEnd::Broken(status)),
         }
     }
 
-    /// Waits to be asked, and sees to an orderly end; resolves only where there is none.
+    /// Waits for `stop`, then drains. Resolves only if the server does not acknowledge everything in time.
     async fn finish(&self, stop: impl Future<Output = ()>) -> RunError {
         stop.await;
-        let (desk, clock) = (&self.desk, &self.desk.clock);
-        tracing::info!(queue = self.queue, "stopping: no more work is taken");
-        desk.with(|session, _| session.drain());
+        let (shared, clock) = (&self.shared, &self.shared.clock);
+        tracing::info!(queue = self.queue, "stopping: leasing no more operations");
+        shared.with(|session, _| session.drain());
         match self.drain {
-            None => desk.idle().await,
+            None => shared.idle().await,
             Some(patience) => tokio::select! {
-                () = desk.idle() => {}
+                () = shared.idle() => {}
                 () = clock.sleep(patience) => {
-                    tracing::warn!(queue = self.queue, "giving back what has not finished");
-                    desk.abort.cancel();
-                    // A handler that never awaits anything cannot be cut; the server takes its operation back.
-                    tokio::select! { () = desk.idle() => {}, () = clock.sleep(CUT) => {} }
+                    tracing::warn!(queue = self.queue, "releasing operations that have not finished");
+                    shared.abort.cancel();
+                    // A handler that never awaits cannot be aborted; its lease expires.
+                    tokio::select! { () = shared.idle() => {}, () = clock.sleep(ABORT) => {} }
                 }
             },
         }
-        desk.with(|session, _| session.close());
-        desk.closing.cancel();
+        shared.with(|session, _| session.close());
+        shared.closing.cancel();
         clock.sleep(self.lease).await;
-        RunError::Unacknowledged(desk.with(|session, _| session.unacknowledged()))
+        RunError::Unacknowledged(shared.with(|session, _| session.unacknowledged()))
     }
 }
 
-/// Whether asking again is of no use. What a proxy answers by itself passes: it says nothing of the server behind it.
+/// Whether a retry would not help. A proxy's own error is retried: the server behind it may be well.
 fn is_final(status: &Status) -> bool {
     let from_a_proxy = status.message().starts_with(MAPPED_FROM_HTTP);
     let refused = matches!(
@@ -214,7 +218,7 @@ fn is_final(status: &Status) -> bool {
     refused && !from_a_proxy
 }
 
-/// While leases are held the server may have just come back, and then waits a certain time for this worker.
+/// While leases are held pauses are short: a server that has restarted waits only so long for its workers.
 const fn longest_pause(holds: bool, lives: bool) -> Duration {
     match (holds, lives) {
         (true, true) => LONGEST_WHILE_HELD,
@@ -223,30 +227,30 @@ const fn longest_pause(holds: bool, lives: bool) -> Duration {
     }
 }
 
-/// At once at first, since leases outlive the stream by seconds only.
+/// The first reconnect is immediate, since leases outlive the stream by seconds only.
 fn next_pause(pause: Duration) -> Duration {
     if pause.is_zero() { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) }
 }
 
-/// So that a thousand workers do not come back in the same moment.
+/// Spreads the reconnects of many workers.
 fn jittered(pause: Duration) -> Duration {
     let share = (RandomState::new().hash_one(0) % 1_000) as u32;
     pause * 4 / 5 + (pause * 2 / 5 + JITTER) * share / 1_000
 }
 
-/// How tonic begins the message of an answer that is HTTP and no gRPC.
+/// How tonic's message for an HTTP response that is not gRPC begins.
 const MAPPED_FROM_HTTP: &str = "grpc-status header missing";
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// Leases outlive a stream by 3 s unless somebody asked for more.
+/// By default leases outlive a stream by 3 s.
 const LONGEST_WHILE_HELD: Duration = Duration::from_millis(500);
 const JITTER: Duration = Duration::from_millis(30);
 /// How long an attempt to reach the server may take while leases are held.
 const ATTEMPT: Duration = Duration::from_secs(2);
-/// A stream that lived so long was a good one.
+/// A stream that lasted this long resets the pause.
 const SERVED: Duration = Duration::from_secs(1);
-/// How long handlers take to be cut.
-const CUT: Duration = Duration::from_secs(1);
+/// How long to wait for aborted handlers.
+const ABORT: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -269,7 +273,7 @@ mod tests {
         for lives in [true, false] {
             let pause = longest_pause(true, lives);
             assert!(pause <= RECONNECT_PAUSE);
-            // It may have begun just before the server came back.
+            // The attempt may have begun just before the server came back.
             let longest = ATTEMPT + pause * 6 / 5 + JITTER;
             assert!(longest + Duration::from_secs(1) <= MIN_RETURN_GRACE, "{longest:?}");
         }

@@ -13,26 +13,25 @@ use crate::proto::google::rpc;
 use crate::proto::longhaul::v1 as pb;
 use crate::proto::longhaul::v1::fail_operation_request::RetryDecision;
 
-/// Why a handler ends without a response: it failed, parks the operation, or gives it back.
+/// Why a handler ends without a response: it fails, suspends or releases the operation.
 ///
 /// Every error turns into one by `?`: a [`tonic::Status`] with its code and details, any other as UNKNOWN.
 #[derive(Clone, Debug, PartialEq)]
 #[must_use]
 pub struct Stop {
-    pub(super) call: Box<Call>,
+    pub(super) request: Box<StopRequest>,
 }
 
-/// What the worker says for it; name and token are filled in when it does.
+/// The call that ends the lease. Name and token are added when it is sent.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Call {
+pub(super) enum StopRequest {
     Fail(pb::FailOperationRequest),
     Release(pb::ReleaseLeaseRequest),
     Suspend(pb::SuspendOperationRequest),
 }
 
 impl Stop {
-    /// The attempt failed. The operation's retry policy decides what follows: UNAVAILABLE is tried again, nothing else
-    /// unless the policy says so.
+    /// Fails the attempt. The operation's retry policy decides what follows: by default only UNAVAILABLE is retried.
     pub fn fail(code: Code, message: impl Display) -> Self {
         let error = rpc::Status {
             code: if code == Code::Ok { Code::Unknown } else { code } as i32,
@@ -42,96 +41,98 @@ impl Stop {
         Self::fail_with(error)
     }
 
-    /// The attempt failed with that error, details included; at most 16 KiB.
+    /// Fails the attempt with this error and its details; at most 16 KiB.
     pub fn fail_with(error: rpc::Status) -> Self {
         let fail = pb::FailOperationRequest { error: Some(error), ..Default::default() };
-        Self::with(Call::Fail(fail))
+        Self::with(StopRequest::Fail(fail))
     }
 
-    /// The work stopped because that was asked for; without a request to cancel it counts as a failed attempt.
+    /// Confirms a request to cancel. Without such a request it counts as a failed attempt.
     pub fn cancelled() -> Self {
         Self::fail(Code::Cancelled, "the worker stopped as asked")
     }
 
-    /// Parks the operation until somebody resumes it, with or without input. Frees the slot; not an attempt. The reason is
-    /// for people; at most 4 KiB.
+    /// Suspends the operation until a caller resumes it, with or without input. Frees the slot, and does not count as an
+    /// attempt. The reason is for people; at most 4 KiB.
     pub fn suspend(reason: impl Into<String>) -> Self {
         let suspend = pb::SuspendOperationRequest { reason: reason.into(), ..Default::default() };
-        Self::with(Call::Suspend(suspend))
+        Self::with(StopRequest::Suspend(suspend))
     }
 
-    /// Gives the operation back to the queue, to be leased again after `delay`; not an attempt.
+    /// Returns the operation to the queue, to be leased again after `delay`. Does not count as an attempt.
     pub fn release(delay: Duration) -> Self {
         let delay = prost_types::Duration::try_from(delay).ok();
-        Self::with(Call::Release(pb::ReleaseLeaseRequest { delay, ..Default::default() }))
+        Self::with(StopRequest::Release(pb::ReleaseLeaseRequest { delay, ..Default::default() }))
     }
 
-    /// Leaves a checkpoint for whoever goes on; at most 256 KiB.
+    /// Stores a checkpoint for the next attempt; at most 256 KiB.
     pub fn checkpoint(self, checkpoint: &impl Pack) -> Self {
         self.checkpoint_any(checkpoint.pack())
     }
 
     /// The same with a message of any type.
     pub fn checkpoint_any(mut self, checkpoint: Any) -> Self {
-        match &mut *self.call {
-            Call::Fail(fail) => fail.checkpoint = Some(checkpoint),
-            Call::Release(release) => release.checkpoint = Some(checkpoint),
-            Call::Suspend(suspend) => suspend.checkpoint = Some(checkpoint),
+        match &mut *self.request {
+            StopRequest::Fail(fail) => fail.checkpoint = Some(checkpoint),
+            StopRequest::Release(release) => release.checkpoint = Some(checkpoint),
+            StopRequest::Suspend(suspend) => suspend.checkpoint = Some(checkpoint),
         }
         self
     }
 
-    /// Replaces the metadata, of the declared type; at most 64 KiB. Nothing where the operation is released.
+    /// Replaces the metadata, of the declared type; at most 64 KiB. No effect on a release.
     pub fn metadata(mut self, metadata: &impl Pack) -> Self {
-        match &mut *self.call {
-            Call::Fail(fail) => fail.metadata = Some(metadata.pack()),
-            Call::Suspend(suspend) => suspend.metadata = Some(metadata.pack()),
-            Call::Release(_) => {}
+        match &mut *self.request {
+            StopRequest::Fail(fail) => fail.metadata = Some(metadata.pack()),
+            StopRequest::Suspend(suspend) => suspend.metadata = Some(metadata.pack()),
+            StopRequest::Release(_) => {}
         }
         self
     }
 
-    /// Resumes the operation by itself at that time. Nothing where it is not suspended.
+    /// Resumes the operation at this time without a call. Only for a suspension.
     pub fn until(mut self, time: SystemTime) -> Self {
-        if let Call::Suspend(suspend) = &mut *self.call {
+        if let StopRequest::Suspend(suspend) = &mut *self.request {
             suspend.resume_time = Some(time.into());
         }
         self
     }
 
-    /// Tries again while attempts are left, whatever the policy says of the code. Nothing where it did not fail.
+    /// Retries while attempts are left, also if the policy does not list the code. Only for a failure.
     pub fn retry(self) -> Self {
         self.decided(RetryDecision::Retry)
     }
 
-    /// Tries again after `delay`. Nothing where it did not fail.
+    /// Retries after `delay`. Only for a failure.
     pub fn retry_after(self, delay: Duration) -> Self {
         let mut stop = self.decided(RetryDecision::Retry);
-        if let Call::Fail(fail) = &mut *stop.call {
+        if let StopRequest::Fail(fail) = &mut *stop.request {
             fail.retry_delay = prost_types::Duration::try_from(delay).ok();
         }
         stop
     }
 
-    /// Ends the operation with this error, whatever the policy says. Nothing where it did not fail.
+    /// Ends the operation with this error, also if the policy would retry. Only for a failure.
     pub fn do_not_retry(self) -> Self {
         self.decided(RetryDecision::DoNotRetry)
     }
 
-    /// Adds a detail to the error. Nothing where it did not fail.
+    /// Adds a detail to the error. Only for a failure.
     pub fn detail(mut self, detail: &impl Pack) -> Self {
-        if let Call::Fail(pb::FailOperationRequest { error: Some(error), .. }) = &mut *self.call {
+        if let StopRequest::Fail(pb::FailOperationRequest { error: Some(error), .. }) =
+            &mut *self.request
+        {
             error.details.push(detail.pack());
         }
         self
     }
 
-    fn with(call: Call) -> Self {
-        Self { call: Box::new(call) }
+    fn with(request: StopRequest) -> Self {
+        Self { request: Box::new(request) }
     }
 
     fn decided(mut self, decision: RetryDecision) -> Self {
-        if let Call::Fail(fail) = &mut *self.call {
+        if let StopRequest::Fail(fail) = &mut *self.request {
             fail.retry_decision = decision.into();
         }
         self
@@ -141,15 +142,15 @@ impl Stop {
 /// For people and logs: no payloads.
 impl fmt::Display for Stop {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &*self.call {
-            Call::Fail(fail) => {
+        match &*self.request {
+            StopRequest::Fail(fail) => {
                 let error = fail.error.as_ref();
                 let code = error.map_or(Code::Unknown, |error| Code::from_i32(error.code));
                 let message = error.map_or("", |error| error.message.as_str());
                 write!(formatter, "failed with {code:?}: {message}")
             }
-            Call::Release(_) => write!(formatter, "given back to the queue"),
-            Call::Suspend(suspend) => write!(formatter, "suspended: {}", suspend.reason),
+            StopRequest::Release(_) => write!(formatter, "released to the queue"),
+            StopRequest::Suspend(suspend) => write!(formatter, "suspended: {}", suspend.reason),
         }
     }
 }
@@ -174,7 +175,9 @@ impl Stop {
         let details = <rpc::Status as prost::Message>::decode(status.details());
         let details = details.map(|whole| whole.details).unwrap_or_default();
         let mut stop = Self::fail(status.code(), status.message());
-        if let Call::Fail(pb::FailOperationRequest { error: Some(error), .. }) = &mut *stop.call {
+        if let StopRequest::Fail(pb::FailOperationRequest { error: Some(error), .. }) =
+            &mut *stop.request
+        {
             error.details = details;
         }
         stop
@@ -186,8 +189,8 @@ mod tests {
     use super::*;
 
     fn error(stop: Stop) -> rpc::Status {
-        match *stop.call {
-            Call::Fail(fail) => fail.error.expect("an error"),
+        match *stop.request {
+            StopRequest::Fail(fail) => fail.error.expect("an error"),
             other => panic!("{other:?}"),
         }
     }
@@ -205,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_for_an_end_changes_nothing() {
+    fn an_option_of_another_kind_of_end_has_no_effect() {
         let released = Stop::release(Duration::from_secs(1));
         assert_eq!(released.clone().retry().until(SystemTime::UNIX_EPOCH), released);
         let parked = Stop::suspend("lunch");

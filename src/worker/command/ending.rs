@@ -1,16 +1,16 @@
-//! What the end of a program means for its operation, and what the log says of it.
+//! Maps the end of a program to the result of its operation, and logs it.
 
 use std::time::Duration;
 
 use serde_json::Value;
 use tonic::Code;
 
-use super::{Cancelled, Context, Ended, Runner, TEMPORARY};
+use super::{Cancelled, Context, Finished, Runner, TEMPORARY};
 use crate::limits::MAX_PAYLOAD_BYTES;
 use crate::operation::payload::{EMPTY, empty};
 use crate::proto::google::protobuf::Any;
 
-/// Why an attempt has no response.
+/// Why an attempt failed.
 #[derive(Debug)]
 pub(super) struct Failure {
     pub(super) code: Code,
@@ -18,8 +18,8 @@ pub(super) struct Failure {
 }
 
 impl Runner {
-    /// What the end of the program means, where a response of that type is declared.
-    pub(super) fn judge(&self, ended: &Ended, declared: &str) -> Result<Any, Failure> {
+    /// The result of the operation; `declared` is the response type, or empty.
+    pub(super) fn result(&self, ended: &Finished, declared: &str) -> Result<Any, Failure> {
         let failure = |code, message: String| Err(Failure { code, message });
         let status = match &ended.status {
             Ok(status) => status,
@@ -29,7 +29,7 @@ impl Runner {
         };
         if status.success() {
             return match &ended.response {
-                // Whoever was told to stop and says nothing has stopped.
+                // Without output, a program that was told to stop has stopped.
                 Ok(None) if ended.stopped => failure(Code::Cancelled, STOPPED.to_owned()),
                 Ok(response) => self.response(declared, response.as_ref()),
                 Err(error) => failure(Code::Internal, error.clone()),
@@ -42,15 +42,15 @@ impl Runner {
         let code = if temporary { Code::Unavailable } else { Code::Unknown };
         let program = self.options.command[0].to_string_lossy();
         let how = format!("{} ended with {status}", cut(&program, MAX_PROGRAM_NAME));
-        match (ended.complaint.as_str(), status.code()) {
+        match (ended.stderr_tail.as_str(), status.code()) {
             ("", _) => failure(code, how),
-            (complaint, Some(_)) => failure(code, complaint.to_owned()),
-            // No complaint explains a signal.
-            (complaint, None) => failure(code, format!("{complaint}\n{how}")),
+            (stderr_tail, Some(_)) => failure(code, stderr_tail.to_owned()),
+            // No stderr_tail explains a signal.
+            (stderr_tail, None) => failure(code, format!("{stderr_tail}\n{how}")),
         }
     }
 
-    /// The response in the declared type, or as its JSON is.
+    /// The response in the declared type, or by the type of its JSON.
     fn response(&self, declared: &str, response: Option<&Value>) -> Result<Any, Failure> {
         let fault = |message| Failure { code: Code::Internal, message };
         let Some(response) = response else {
@@ -66,7 +66,9 @@ impl Runner {
             declared => self.registry.read_message(declared, response),
         };
         let read = read.map_err(|error| {
-            fault(format!("the JSON that ends the program's output is no response: {error}"))
+            fault(format!(
+                "the JSON that ends the program's output is not a valid response: {error}"
+            ))
         })?;
         let size = read.value.len();
         if size > MAX_PAYLOAD_BYTES {
@@ -79,10 +81,10 @@ impl Runner {
     }
 }
 
-/// Says in one line how the attempt ended.
+/// Logs how the attempt ended.
 pub(super) fn log(
     context: &Context,
-    ended: &Ended,
+    ended: &Finished,
     end: &Result<Any, Failure>,
     duration: Duration,
 ) {
@@ -109,7 +111,7 @@ pub(super) fn log(
     }
 }
 
-/// As much of a text as has so many bytes.
+/// The longest prefix of at most `most` bytes.
 pub(super) fn cut(text: &str, most: usize) -> &str {
     &text[..text.floor_char_boundary(most)]
 }

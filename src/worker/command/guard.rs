@@ -1,8 +1,8 @@
-//! Ends the programs of a worker with the worker, however that ends.
+//! Ends the programs of a worker when the worker ends, even by SIGKILL.
 //!
-//! Beside the worker runs a process of longhaul, the *guard*. It reads from a pipe which programs run, and kills them when
-//! the pipe closes, which it does with the worker. Each program begins as longhaul too, the *gate*: it becomes the program
-//! once the guard knows of it, so that there is no moment when nothing would end it.
+//! The worker starts a second longhaul process, the *guard*. It reads from a pipe which programs run, and kills them when
+//! the pipe closes, which happens when the worker ends. Each program starts as a longhaul process too, the *gate*, which
+//! executes the program once the guard knows its process group. So no program ever runs unguarded.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -21,47 +21,47 @@ use super::{GUARD, TEMPORARY};
 /// The worker's side of its guard.
 pub(super) struct Guard {
     longhaul: PathBuf,
-    state: Mutex<State>,
+    inner: Mutex<Inner>,
 }
 
-struct State {
+struct Inner {
     process: Child,
     groups: BTreeSet<i32>,
 }
 
 impl Guard {
-    /// Starts a guard, which is a process of that binary.
+    /// Starts a guard process of this binary.
     pub(super) fn start(longhaul: &Path) -> io::Result<Self> {
-        let state = State { process: launch(longhaul)?, groups: BTreeSet::new() };
-        Ok(Self { longhaul: longhaul.to_owned(), state: Mutex::new(state) })
+        let state = Inner { process: launch(longhaul)?, groups: BTreeSet::new() };
+        Ok(Self { longhaul: longhaul.to_owned(), inner: Mutex::new(state) })
     }
 
-    /// From now on the process group ends with the worker.
+    /// Adds a process group, which then ends with the worker.
     pub(super) fn keep(&self, group: Pid) -> io::Result<()> {
         let group = group.as_raw_nonzero().get();
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.groups.insert(group);
-        if state.tell(&[('+', group)]).is_ok() {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.groups.insert(group);
+        if inner.tell(&[('+', group)]).is_ok() {
             return Ok(());
         }
         tracing::warn!("the guard of the programs has ended; starting another one");
-        state.process.wait()?;
-        state.process = launch(&self.longhaul)?;
-        let all: Vec<_> = state.groups.iter().map(|group| ('+', *group)).collect();
-        state.tell(&all)
+        inner.process.wait()?;
+        inner.process = launch(&self.longhaul)?;
+        let all: Vec<_> = inner.groups.iter().map(|group| ('+', *group)).collect();
+        inner.tell(&all)
     }
 
-    /// The process group has ended.
+    /// Removes a process group that has ended.
     pub(super) fn forget(&self, group: Pid) {
         let group = group.as_raw_nonzero().get();
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.groups.remove(&group);
-        // A guard that has ended knows of no group.
-        let _ = state.tell(&[('-', group)]);
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.groups.remove(&group);
+        // If the guard has ended, there is nothing to remove.
+        let _ = inner.tell(&[('-', group)]);
     }
 }
 
-impl State {
+impl Inner {
     fn tell(&mut self, changes: &[(char, i32)]) -> io::Result<()> {
         let stdin = self.process.stdin.as_mut();
         let stdin = stdin.ok_or_else(|| io::Error::from(io::ErrorKind::BrokenPipe))?;
@@ -71,9 +71,9 @@ impl State {
     }
 }
 
-impl Drop for State {
+impl Drop for Inner {
     fn drop(&mut self) {
-        // It ends with its input.
+        // The guard ends at the end of its input.
         drop(self.process.stdin.take());
         let _ = self.process.wait();
     }
@@ -86,17 +86,17 @@ fn launch(longhaul: &Path) -> io::Result<Child> {
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
-        // What a terminal sends to the worker is not for it.
+        // Ctrl-C on a terminal must not reach it.
         .process_group(0)
         .spawn()
 }
 
-/// The guard's process, to its end.
+/// Runs the guard process.
 ///
 /// # Errors
-/// Where signals cannot be held off.
+/// If signals cannot be caught.
 pub fn guard() -> io::Result<()> {
-    // Whoever stops a service signals all its processes; this one is needed until the worker has ended.
+    // A service manager signals all processes; the guard must outlive the worker.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let _entered = runtime.enter();
     let held_off = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
@@ -111,17 +111,17 @@ pub fn guard() -> io::Result<()> {
         };
     }
     for group in groups.into_iter().filter_map(Pid::from_raw) {
-        // One that has ended needs no signal.
+        // A group that has ended needs no signal.
         let _ = kill_process_group(group, Signal::KILL);
     }
     Ok(())
 }
 
-/// Becomes the program once a byte has come on standard input, which leaves the rest for the program; returns where that
-/// fails, with the exit code to end with.
+/// Executes the program after reading one byte from standard input, and leaves the rest for the program. Returns an exit
+/// code and a message if that fails.
 pub fn gate(command: &[OsString]) -> (u8, String) {
     let stdin = io::stdin().as_fd().try_clone_to_owned().map(std::fs::File::from);
-    // Read without a buffer: what follows is the program's.
+    // Read without a buffer: the rest is for the program.
     if stdin.and_then(|mut stdin| stdin.read_exact(&mut [0])).is_err() {
         return (1, "the worker has ended".to_owned());
     }

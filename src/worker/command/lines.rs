@@ -1,17 +1,16 @@
-//! Lines of what a program prints, as bytes and within a bound.
+//! Reads the lines of a program's output as bytes, within a bound.
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 
-/// Reads lines, keeps at most `most` bytes of each, and reads on whatever the bytes are. What was read of a line is kept
-/// when a call is dropped.
+/// Reads lines of any bytes, and keeps at most `most` bytes of each. Cancel-safe: a part of a line survives a dropped call.
 pub(super) struct Lines<R> {
     reader: Option<BufReader<R>>,
     most: usize,
     line: Vec<u8>,
-    /// A line has begun, if only by its end.
+    /// A line has begun, or an empty one has ended.
     begun: bool,
     cut: bool,
-    /// The line was handed out already.
+    /// The line was returned already.
     done: bool,
 }
 
@@ -19,7 +18,7 @@ pub(super) struct Lines<R> {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Line<'a> {
     pub(super) bytes: &'a [u8],
-    /// It was longer than is kept.
+    /// The line was longer than `most`.
     pub(super) cut: bool,
 }
 
@@ -29,11 +28,11 @@ impl<R: AsyncRead + Unpin> Lines<R> {
         Self { reader, most, line: Vec::new(), begun: false, cut: false, done: false }
     }
 
-    /// The next line; nothing once the stream has ended.
+    /// The next line; `None` at the end of the stream.
     pub(super) async fn next(&mut self) -> Option<Line<'_>> {
         self.clear();
         while let Some(reader) = &mut self.reader {
-            // A stream that cannot be read has ended.
+            // An error ends the stream too.
             let chunk = reader.fill_buf().await.unwrap_or_default();
             if chunk.is_empty() {
                 self.reader = None;
@@ -54,7 +53,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
         self.take()
     }
 
-    /// What was read of a line whose end has not come.
+    /// The part of a line that was read without its end.
     pub(super) fn rest(&mut self) -> Option<Line<'_>> {
         self.clear();
         self.reader = None;
@@ -68,14 +67,14 @@ impl<R: AsyncRead + Unpin> Lines<R> {
 
     fn clear(&mut self) {
         if self.done {
-            // A long line does not keep its memory.
+            // Frees the memory of a long line.
             self.line = Vec::new();
             (self.begun, self.cut, self.done) = (false, false, false);
         }
     }
 }
 
-/// Bytes read at once.
+/// Bytes of one read.
 const CHUNK: usize = 16 << 10;
 
 #[cfg(test)]

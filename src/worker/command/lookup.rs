@@ -1,4 +1,4 @@
-//! Finds a program as the system does, and says why it cannot be run before an operation depends on it.
+//! Finds a program as the system does, to report one that cannot be run before any operation is leased.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -11,19 +11,19 @@ use rustix::fs::{Access, access};
 /// Why a program cannot be run.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProgramError {
-    /// Nothing of that name.
+    /// No such file.
     #[error("the program {} does not exist", .0.display())]
     Missing(PathBuf),
-    /// Nothing of that name in any folder of PATH.
+    /// No such file in any folder of PATH.
     #[error("no folder of PATH has a program {}; name it by its path", .0.display())]
     NotOnPath(PathBuf),
-    /// A folder, or something else that is no file.
-    #[error("{} is no program", .0.display())]
+    /// A folder, or something else that is not a file.
+    #[error("{} is not a file that can be run", .0.display())]
     NoFile(PathBuf),
-    /// A file that may not be run.
+    /// A file that is not executable.
     #[error("the program {path} is not executable; `chmod +x {path}` makes it so", path = .0.display())]
     NotExecutable(PathBuf),
-    /// A script for something that is not there.
+    /// A script whose interpreter does not exist.
     #[error("the program {} is a script for {interpreter:?}, which does not exist", .program.display())]
     NoInterpreter {
         /// The script.
@@ -36,7 +36,7 @@ pub enum ProgramError {
 /// Looks for the program, in the folders of PATH unless its name has a slash.
 ///
 /// # Errors
-/// Says why it cannot be run.
+/// If it cannot be run.
 pub fn find_program(program: &OsStr) -> Result<PathBuf, ProgramError> {
     find(program, std::env::var_os("PATH").as_deref())
 }
@@ -50,7 +50,7 @@ fn find(program: &OsStr, folders: Option<&OsStr>) -> Result<PathBuf, ProgramErro
         match check(folder.join(program)) {
             Ok(path) => return Ok(path),
             Err(ProgramError::Missing(_) | ProgramError::NoFile(_)) => {}
-            // The next folder may have a better one.
+            // A later folder may have one that can be run.
             Err(error) => reason = error,
         }
     }
@@ -73,10 +73,10 @@ fn check(path: PathBuf) -> Result<PathBuf, ProgramError> {
     }
 }
 
-/// What the first line of a script names, carriage returns included: the system takes them for a part of the name too.
+/// The interpreter in the first line of a script, with a carriage return if there is one: the system includes it too.
 fn interpreter(path: &Path) -> Option<String> {
     let mut begin = [0; 256];
-    // What may be run need not be readable.
+    // An executable file may be unreadable.
     let length = File::open(path).and_then(|mut file| file.read(&mut begin)).ok()?;
     let line = begin[..length].strip_prefix(b"#!")?.split(|&byte| byte == b'\n').next()?;
     let words = line.split(|byte| b" \t".contains(byte));
@@ -84,7 +84,7 @@ fn interpreter(path: &Path) -> Option<String> {
     Some(String::from_utf8_lossy(name).into_owned())
 }
 
-/// Where the system looks without PATH.
+/// The search path without PATH.
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
 
 #[cfg(test)]

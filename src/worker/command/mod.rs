@@ -1,7 +1,7 @@
 //! `longhaul work`: any program as a worker.
 //!
 //! The program gets the request as JSON on standard input. Lines `progress 0.4 message` on its standard output become
-//! progress, the JSON that ends its output the response. It fails the operation by ending with another code than 0.
+//! progress, and the JSON that ends its output becomes the response. An exit code other than 0 fails the operation.
 //! `docs/work.md` has the whole contract.
 
 mod ending;
@@ -40,18 +40,18 @@ use crate::types::Registry;
 pub use self::guard::{gate, guard};
 pub use self::lookup::{ProgramError, find_program};
 
-/// How to work.
+/// Options of the worker.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// From which queue.
+    /// The queue.
     pub queue: String,
-    /// What the worker calls itself.
+    /// The worker's name.
     pub worker: String,
     /// The program and its arguments.
     pub command: Vec<OsString>,
-    /// How many operations at the same time.
+    /// How many operations run at the same time.
     pub concurrency: usize,
-    /// How long each lease lasts without a word from the worker.
+    /// How long each lease lasts from the last message of the worker.
     pub lease: Duration,
     /// How long after SIGTERM a cancelled program is killed.
     pub kill_after: Duration,
@@ -59,21 +59,21 @@ pub struct Options {
     pub longhaul: PathBuf,
 }
 
-/// Why a worker ended that runs programs.
+/// Why a worker that runs programs ended.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkError {
     /// The process that ends the programs with the worker cannot be started.
     #[error("cannot start the guard of the programs: {0}")]
     Guard(io::Error),
-    /// As every worker.
+    /// The worker itself ended.
     #[error(transparent)]
     Run(#[from] RunError),
 }
 
-/// Works until `stop`; what runs then is finished.
+/// Works until `stop`, then waits for running programs.
 ///
 /// # Errors
-/// As [`Worker::run_until`], and where no guard can be started.
+/// As [`Worker::run_until`], and if the guard cannot be started.
 pub async fn work(
     client: &Client,
     registry: Registry,
@@ -102,22 +102,22 @@ struct Runner {
     clock: Arc<dyn Clock>,
 }
 
-/// How a program ended and what it said.
-struct Ended {
+/// How a program ended, and its output.
+struct Finished {
     status: io::Result<ExitStatus>,
-    /// It was sent a signal, since that was asked for.
+    /// The worker sent it a signal, because the operation was cancelled or lost.
     stopped: bool,
-    /// The value that ended its output.
+    /// The last value of its output.
     response: Result<Option<serde_json::Value>, String>,
-    complaint: String,
+    stderr_tail: String,
 }
 
-/// What is kept of what a program prints.
-struct Heard<'a> {
+/// The part of a program's output that is kept.
+struct Output<'a> {
     context: &'a Context,
     response: Response,
-    /// The last lines of what the program complained about.
-    complaint: VecDeque<String>,
+    /// The last lines on standard error.
+    stderr_tail: VecDeque<String>,
 }
 
 impl Runner {
@@ -126,66 +126,71 @@ impl Runner {
         let program = match self.start(context) {
             Ok(program) => program,
             Err(error) => {
-                tracing::error!(operation, attempt, error, "not started; given back to the queue");
-                return Err(Stop::release(UNSTARTED_REST));
+                tracing::error!(
+                    operation,
+                    attempt,
+                    error,
+                    "cannot start the program; the operation is released to the queue"
+                );
+                return Err(Stop::release(UNSTARTED_DELAY));
             }
         };
         tracing::info!(operation, attempt, method = context.method(), "started");
         let began = self.clock.elapsed();
         let input = request.map(|request| self.registry.bare(&request).to_string());
-        let ended = self.attend(program, input, context).await;
+        let ended = self.supervise(program, input, context).await;
         let duration = self.clock.elapsed().saturating_sub(began);
-        let end = self.judge(&ended, context.response_type());
+        let end = self.result(&ended, context.response_type());
         ending::log(context, &ended, &end, duration);
         end.map(Some).map_err(|failure| Stop::fail(failure.code, failure.message))
     }
 
-    /// It may have become impossible since the worker started; that is not the operation's fault.
+    /// The program may have gone since the worker started, which is not the operation's fault.
     fn start(&self, context: &Context) -> Result<Program, String> {
         find_program(&self.options.command[0]).map_err(|error| error.to_string())?;
         Program::start(&self.options, &self.guard, context).map_err(|error| error.to_string())
     }
 
-    /// Lets the program run to its end, and its streams a moment longer.
-    async fn attend(
+    /// Runs the program to its end, and reads its streams a moment longer.
+    async fn supervise(
         &self,
         mut program: Program,
         input: Option<String>,
         context: &Context,
-    ) -> Ended {
+    ) -> Finished {
         let (stdin, stdout, stderr): Streams = program.streams();
         let (stdout, stderr) = (
             &mut Lines::new(stdout, MAX_PROGRAM_RESPONSE_BYTES),
             &mut Lines::new(stderr, MAX_PROGRAM_LINE_BYTES),
         );
-        let heard = &mut Heard::new(context);
+        let output = &mut Output::new(context);
         let stopped = {
-            let mut listening = std::pin::pin!(maybe_done(heard.listen(stdout, stderr)));
+            let mut listening = std::pin::pin!(maybe_done(output.listen(stdout, stderr)));
             let talking = async {
                 tokio::join!(feed(stdin, input), &mut listening);
                 std::future::pending::<Infallible>().await
             };
             let stopped = tokio::select! {
-                stopped = self.see_to_its_end(&mut program, context) => stopped,
+                stopped = self.wait_or_stop(&mut program, context) => stopped,
                 never = talking => match never {},
             };
-            // What it left in the background may keep the streams open for ever.
-            tokio::select! { () = listening => {}, () = self.clock.sleep(LAST_WORDS) => {} }
+            // Background processes may keep the streams open for ever.
+            tokio::select! { () = listening => {}, () = self.clock.sleep(STREAMS_GRACE) => {} }
             stopped
         };
         if let Some(line) = stdout.rest() {
-            heard.take_in_output(&line);
+            output.take_in_output(&line);
         }
         if let Some(line) = stderr.rest() {
-            heard.take_in_complaint(&line);
+            output.take_in_stderr(&line);
         }
         let status = program.finish().await;
-        let (response, complaint) = heard.end();
-        Ended { status, stopped, response, complaint }
+        let (response, stderr_tail) = output.end();
+        Finished { status, stopped, response, stderr_tail }
     }
 
-    /// Waits for the end of the program, and stops it where that is asked; whether it was.
-    async fn see_to_its_end(&self, program: &mut Program, context: &Context) -> bool {
+    /// Waits for the end of the program, and stops it if asked to. Returns whether it was stopped.
+    async fn wait_or_stop(&self, program: &mut Program, context: &Context) -> bool {
         let group = program.group;
         let mut ended = std::pin::pin!(program.ended());
         let why = tokio::select! {
@@ -209,33 +214,33 @@ impl Runner {
     }
 }
 
-impl<'a> Heard<'a> {
+impl<'a> Output<'a> {
     fn new(context: &'a Context) -> Self {
-        Self { context, response: Response::default(), complaint: VecDeque::new() }
+        Self { context, response: Response::default(), stderr_tail: VecDeque::new() }
     }
 
-    /// Takes in what the program prints, on both streams to their ends.
+    /// Reads both streams to their ends.
     async fn listen(
         &mut self,
         stdout: &mut Lines<impl AsyncRead + Unpin>,
         stderr: &mut Lines<impl AsyncRead + Unpin>,
     ) {
-        let (mut printing, mut complaining) = (true, true);
-        while printing || complaining {
+        let (mut stdout_open, mut stderr_open) = (true, true);
+        while stdout_open || stderr_open {
             tokio::select! {
-                line = stdout.next(), if printing => match line {
+                line = stdout.next(), if stdout_open => match line {
                     Some(line) => self.take_in_output(&line),
-                    None => printing = false,
+                    None => stdout_open = false,
                 },
-                line = stderr.next(), if complaining => match line {
-                    Some(line) => self.take_in_complaint(&line),
-                    None => complaining = false,
+                line = stderr.next(), if stderr_open => match line {
+                    Some(line) => self.take_in_stderr(&line),
+                    None => stderr_open = false,
                 },
             }
         }
     }
 
-    /// Progress goes on at once; anything else may be the response.
+    /// Reports progress at once; other lines may be the response.
     fn take_in_output(&mut self, line: &Line<'_>) {
         match progress(line.bytes) {
             Some(progress) => self.context.progress(progress),
@@ -243,27 +248,26 @@ impl<'a> Heard<'a> {
         }
     }
 
-    /// All of it goes on to our own log.
-    fn take_in_complaint(&mut self, line: &Line<'_>) {
+    /// Logs every line, and keeps the last ones.
+    fn take_in_stderr(&mut self, line: &Line<'_>) {
         let mut text = String::from_utf8_lossy(line.bytes).trim_end().to_owned();
         if line.cut {
             text.push_str("...");
         }
         tracing::info!(operation = self.context.operation(), line = text, "stderr");
-        if self.complaint.len() == TAIL_LINES {
-            self.complaint.pop_front();
+        if self.stderr_tail.len() == TAIL_LINES {
+            self.stderr_tail.pop_front();
         }
-        self.complaint.push_back(text.chars().take(TAIL_CHARACTERS).collect());
+        self.stderr_tail.push_back(text.chars().take(TAIL_CHARACTERS).collect());
     }
 
     fn end(&mut self) -> (Result<Option<serde_json::Value>, String>, String) {
-        let complaint = Vec::from(std::mem::take(&mut self.complaint)).join("\n");
-        (std::mem::take(&mut self.response).end(), complaint.trim().to_owned())
+        let stderr_tail = Vec::from(std::mem::take(&mut self.stderr_tail)).join("\n");
+        (std::mem::take(&mut self.response).end(), stderr_tail.trim().to_owned())
     }
 }
 
-/// Opens the gate of the program and gives it the request, with an end of line. One that does not read its input is no
-/// fault.
+/// Opens the gate of the program and writes the request and a newline. A program may ignore its input.
 async fn feed(stdin: Option<impl AsyncWrite + Unpin>, input: Option<String>) {
     if let Some(mut stdin) = stdin {
         let input = input.map(|input| input + "\n").unwrap_or_default();
@@ -282,16 +286,16 @@ fn progress(line: &[u8]) -> Option<Progress> {
     Some(Progress { fraction: Some(fraction), message, ..Progress::default() })
 }
 
-/// The command of longhaul that is a program's gate.
+/// The subcommand of longhaul that runs as a program's gate.
 pub const GATE: &str = "work-gate";
-/// The command of longhaul that is a worker's guard.
+/// The subcommand of longhaul that runs as a worker's guard.
 pub const GUARD: &str = "work-guard";
 /// EX_TEMPFAIL of sysexits(3).
 const TEMPORARY: u8 = 75;
-/// How long streams may stay open that outlive their program.
-const LAST_WORDS: Duration = Duration::from_secs(1);
-/// How long an operation rests whose program cannot be started.
-const UNSTARTED_REST: Duration = Duration::from_secs(5);
+/// How long to read streams that outlive their program.
+const STREAMS_GRACE: Duration = Duration::from_secs(1);
+/// Delay before an operation whose program cannot be started can be leased again.
+const UNSTARTED_DELAY: Duration = Duration::from_secs(5);
 const TAIL_LINES: usize = 20;
 const TAIL_CHARACTERS: usize = 200;
 
@@ -336,8 +340,8 @@ mod tests {
             format!("{} MiB once encoded", crate::limits::MAX_PAYLOAD_BYTES >> 20),
             format!("{} KiB of a line", MAX_PROGRAM_LINE_BYTES >> 10),
             format!("{} KiB of a message", MAX_TEXT_BYTES >> 10),
-            format!("{} s after", LAST_WORDS.as_secs()),
-            format!("after {} s", UNSTARTED_REST.as_secs()),
+            format!("{} s after", STREAMS_GRACE.as_secs()),
+            format!("after {} s", UNSTARTED_DELAY.as_secs()),
             "`LONGHAUL_OPERATION`".to_owned(),
             "`LONGHAUL_ATTEMPT`".to_owned(),
             "`LONGHAUL_FENCING_NUMBER`".to_owned(),

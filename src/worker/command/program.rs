@@ -1,4 +1,4 @@
-//! A program that runs for an operation, and all that it started.
+//! A program that runs for an operation, with all processes that it starts.
 
 use std::io;
 use std::process::{ExitStatus, Stdio};
@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::guard::Guard;
 use super::{Context, GATE, Options};
 
-/// A running program, the first of a process group of its own. The group ends with the value.
+/// A running program, the leader of its own process group. Dropping it kills the group.
 pub(super) struct Program {
     child: Child,
     pub(super) group: Group,
@@ -20,15 +20,15 @@ pub(super) struct Program {
     children: tokio::signal::unix::Signal,
 }
 
-/// The program and whatever it started, unless that left the group.
+/// The process group: the program and its children, unless they leave the group.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Group(Pid);
 
-/// What is to be read and written of a program.
+/// Standard input, output and error of a program.
 pub(super) type Streams = (Option<ChildStdin>, Option<ChildStdout>, Option<ChildStderr>);
 
 impl Program {
-    /// Starts the program as far as its gate: the first byte of its input opens that.
+    /// Starts the gate of the program; the first byte of its input starts the program.
     pub(super) fn start(
         options: &Options,
         guard: &Arc<Guard>,
@@ -46,7 +46,7 @@ impl Program {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            // Its children get the signals too.
+            // So that signals reach its children too.
             .process_group(0)
             .kill_on_drop(true)
             .spawn()?;
@@ -61,11 +61,11 @@ impl Program {
         (self.child.stdin.take(), self.child.stdout.take(), self.child.stderr.take())
     }
 
-    /// Resolves once the program itself has ended. Its process id, which is the group's, stays taken until
+    /// Resolves once the program itself has ended. Its process id, which is also the group's, stays reserved until
     /// [`finish`](Self::finish).
     pub(super) async fn ended(&mut self) {
         let look = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
-        // An error means that there is nothing left to wait for.
+        // An error means that the process is gone.
         while matches!(waitid(WaitId::Pid(self.group.0), look), Ok(None)) {
             if self.children.recv().await.is_none() {
                 return;
@@ -73,7 +73,7 @@ impl Program {
         }
     }
 
-    /// Ends what is left of the group, and says how the program ended.
+    /// Kills the rest of the group, and returns the program's exit status.
     pub(super) async fn finish(mut self) -> io::Result<ExitStatus> {
         self.group.signal(Signal::KILL);
         let status = self.child.wait().await;

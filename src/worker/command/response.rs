@@ -1,4 +1,4 @@
-//! Finds the response in what a program prints: the last JSON value that stands on lines of its own.
+//! Finds the response in a program's output: the last JSON value on lines of its own.
 
 use std::ops::Range;
 
@@ -7,30 +7,30 @@ use serde_json::{Deserializer, Value};
 
 use super::lines::Line;
 use crate::limits::MAX_PROGRAM_RESPONSE_BYTES;
-use crate::types::json::parse;
+use crate::types::json;
 
-/// Takes in the lines of a program; holds a few megabytes at most, however many they are.
+/// Reads the lines of a program, and holds a few megabytes at most.
 #[derive(Default)]
 pub(super) struct Response {
-    /// Lines that were not looked at yet, or that a value begins in.
+    /// Lines that were not parsed yet, or in which an unfinished value begins.
     text: Vec<u8>,
-    /// The last value in what came before `text`.
+    /// The last value before `text`.
     found: Option<Vec<u8>>,
-    /// The last value was larger than is kept.
+    /// The last value was too large.
     too_large: bool,
-    /// Where a value of several lines that is too large ends cannot be told, so nothing after it counts.
+    /// A value of several lines was too large. Its end cannot be found, so nothing after it counts.
     lost: bool,
 }
 
-/// What there is in a text.
+/// The values in a text.
 #[derive(Default)]
 struct Found {
     last: Option<Range<usize>>,
-    /// Where a value begins that has not ended.
+    /// Start of a value that has not ended.
     unfinished: Option<usize>,
 }
 
-/// What begins at the start of a text.
+/// What the start of a text is.
 enum Extent {
     Value(usize),
     Unfinished,
@@ -41,8 +41,8 @@ impl Response {
     pub(super) fn take_in(&mut self, line: &Line<'_>) {
         let bytes = line.bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line.bytes);
         if line.cut {
-            self.look();
-            // What is left is a value that this line would be a part of.
+            self.parse();
+            // The rest is an unfinished value that this line belongs to.
             self.lost |= !self.text.is_empty();
             self.text.clear();
             if bytes.trim_ascii_start().first().is_some_and(|first| b"{[\"".contains(first)) {
@@ -53,16 +53,16 @@ impl Response {
         self.text.extend_from_slice(bytes);
         self.text.push(b'\n');
         if self.text.len() > 2 * MAX_PROGRAM_RESPONSE_BYTES {
-            self.look();
+            self.parse();
         }
     }
 
     /// The response, if there is one.
     ///
     /// # Errors
-    /// Says why the last value cannot be one.
+    /// Why the last value cannot be the response.
     pub(super) fn end(mut self) -> Result<Option<Value>, String> {
-        self.look();
+        self.parse();
         if self.too_large || self.lost {
             return Err(format!(
                 "the JSON that ends the program's output is larger than {MAX_PROGRAM_RESPONSE_BYTES} bytes; \
@@ -70,14 +70,14 @@ impl Response {
             ));
         }
         let Some(found) = self.found else { return Ok(None) };
-        let value = parse(&String::from_utf8_lossy(&found));
+        let value = json::parse(&String::from_utf8_lossy(&found));
         value.map(Some).map_err(|error| {
             format!("the JSON that ends the program's output cannot be read: {error}")
         })
     }
 
-    /// Keeps the last value of the text, and of the text only a value that has not ended.
-    fn look(&mut self) {
+    /// Parses the text; keeps its last value and the unfinished value at its end.
+    fn parse(&mut self) {
         let Found { last, unfinished } = find(&self.text);
         if let Some(last) = last {
             self.too_large = last.len() > MAX_PROGRAM_RESPONSE_BYTES;
@@ -97,7 +97,7 @@ impl Response {
 fn find(text: &[u8]) -> Found {
     let mut found = Found::default();
     let (mut at, mut unfinished) = (0, 0);
-    // What is indented below a value that has not ended is a part of it.
+    // Lines that are indented below an unfinished value belong to it.
     let mut within = None;
     while at < text.len() {
         let end = end_of_line(text, at);
@@ -107,7 +107,7 @@ fn find(text: &[u8]) -> Found {
             continue;
         }
         let candidate = within.is_none_or(|outer| indent <= outer);
-        // Each value that has not ended is read to the end of the text: not too often.
+        // Each unfinished value is parsed to the end of the text, so their number is bounded.
         let until = if unfinished < MAX_UNFINISHED { text.len() } else { end };
         match extent(&text[at..until]) {
             Extent::Value(length) if candidate => {
@@ -139,12 +139,12 @@ fn extent(text: &[u8]) -> Extent {
     }
 }
 
-/// Where the next line begins.
+/// Start of the next line.
 fn end_of_line(text: &[u8], from: usize) -> usize {
     text[from..].iter().position(|&byte| byte == b'\n').map_or(text.len(), |at| from + at + 1)
 }
 
-/// What some programs begin their output with.
+/// Some programs begin their output with it.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 const MAX_UNFINISHED: usize = 16;
 
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_cannot_be_a_response_is_an_error_and_not_passed_over() {
+    fn a_value_that_cannot_be_a_response_is_an_error_and_not_skipped() {
         let deep = format!("{}{}", "[".repeat(1_000), "]".repeat(1_000));
         for (text, part) in [
             (deep.as_str(), "recursion limit"),
@@ -206,9 +206,9 @@ mod tests {
         let line = format!("{{\"a\": \"{large}\"}}");
         let error = of(line.as_bytes()).expect_err("too large");
         assert!(error.contains("2097152 bytes"), "{error}");
-        // A later one stands by itself.
+        // A later value counts.
         assert_eq!(of(format!("{line}\n7").as_bytes()), Ok(Some(json!(7))));
-        // What is no JSON may be as long as it likes.
+        // Other output may have any length.
         assert_eq!(of(format!("7\n{large}").as_bytes()), Ok(Some(json!(7))));
         let rows = "  {\"a\": 1},\n".repeat(MAX_PROGRAM_RESPONSE_BYTES / 4);
         let many = format!("[\n{rows}  {{\"a\": 1}}\n]\n");
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn little_is_held_of_much_and_looking_at_it_takes_little_time() {
+    fn memory_and_time_stay_bounded_for_long_output() {
         let mut response = Response::default();
         response.take_in(&Line { bytes: b"{\"a\": 1}", cut: false });
         for _ in 0..3 * MAX_PROGRAM_RESPONSE_BYTES / 16 {

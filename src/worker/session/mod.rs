@@ -1,98 +1,98 @@
 //! What a worker holds and has to say, and what a stream has made of it. No I/O and no time of its own: it is told what was
 //! read and what handlers say, and asked what to send.
 //!
-//! It outlives streams. What one stream did not acknowledge is said again in the next, word for word.
+//! It outlives streams. What one stream did not acknowledge is said again in the next, call for call.
 
+mod calls;
 mod read;
 #[cfg(test)]
 mod tests;
-mod words;
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::words::{Letter, MAX_REQUEST_BYTES, Pending, Word};
-use super::job::{Cancelled, Job, Start};
+use self::calls::{MAX_REQUEST_BYTES, PendingCall, RequestBuilder, UnsentReport};
+use super::job::{Cancelled, Job, NewJob};
 use crate::limits::MAX_NAME_BYTES;
 use crate::proto::longhaul::v1 as pb;
 use crate::proto::longhaul::v1::serve_queue_request::{Held as HeldLease, Hello};
 
-pub(super) use self::words::{End, Note, Receipt};
+pub(super) use self::calls::{End, Receipt, Update};
 
-/// What the worker says of itself in every Hello.
+/// The terms that every Hello carries.
 #[derive(Clone, Debug)]
 pub(super) struct Terms {
     pub(super) queue: String,
     pub(super) worker: String,
     pub(super) lease: Duration,
     pub(super) grace: Option<Duration>,
-    /// How many operations at once.
+    /// How many operations run at the same time.
     pub(super) slots: usize,
 }
 
 pub(super) struct Session {
     terms: Terms,
-    /// Jobs by their ids, whose leases are this worker's as far as it knows.
-    held: HashMap<u64, Held>,
+    /// Jobs whose leases this worker holds as far as it knows, by id.
+    held: HashMap<u64, HeldJob>,
     /// The newest lease of each operation.
     by_name: HashMap<String, u64>,
-    /// Handlers that still run though their leases are lost: they take up slots.
-    astray: HashSet<u64>,
+    /// Handlers that still run after their lease was lost: they take up slots.
+    orphaned: HashSet<u64>,
     last_id: u64,
-    /// Said in this order.
-    words: VecDeque<Word>,
-    /// Jobs whose reports go with the next message.
-    talkative: VecDeque<u64>,
-    /// Jobs whose progress waits until then.
-    paced: BTreeSet<(Duration, u64)>,
+    /// Calls to send, in this order.
+    calls: VecDeque<PendingCall>,
+    /// Jobs whose report goes into the next message.
+    to_report: VecDeque<u64>,
+    /// Jobs whose progress waits, with the time at which it is sent.
+    delayed: BTreeSet<(Duration, u64)>,
     stream: Stream,
-    /// No new work is begun.
+    /// No more operations are leased.
     draining: bool,
-    /// Whatever is held is let go.
+    /// The worker closes its side of the stream, which releases all leases.
     closing: bool,
 }
 
-struct Held {
+struct HeldJob {
     job: Arc<Job>,
-    pending: Pending,
-    mark: Mark,
+    unsent: UnsentReport,
+    schedule: Schedule,
     reports: i64,
-    /// A report is said and not acknowledged: the next one waits for that.
+    /// A report was sent and is not acknowledged yet: the next one waits.
     reporting: bool,
-    /// Bare progress waits until then.
+    /// Earliest time of the next report that carries only progress.
     next_progress: Duration,
-    /// The last word is said, or about to be.
+    /// The call that ends the lease was made.
     ended: bool,
 }
 
-/// Where a job stands that has something to report.
+/// When a job's report is sent.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Mark {
+enum Schedule {
     None,
-    Talkative,
-    Paced(Duration),
+    Queued,
+    Delayed(Duration),
 }
 
-/// What belongs to one stream.
+/// The state of one stream.
 #[derive(Default)]
 struct Stream {
     side: Side,
-    /// Of the last message said.
+    /// Sequence of the last message sent.
     sequence: i64,
-    /// Of the last message read.
-    heard: i64,
+    /// Sequence of the last message received.
+    received: i64,
     slots: usize,
-    /// A message is due, if only to show that somebody is there.
-    speak: bool,
-    said_at: Duration,
-    heard_at: Duration,
+    /// A message is due, if only as a heartbeat.
+    must_send: bool,
+    sent_at: Duration,
+    received_at: Duration,
     heartbeat: Option<Duration>,
-    /// Said and not acknowledged, with the sequence.
-    sent: VecDeque<(i64, Vec<Word>)>,
-    /// Read, and not begun before that is said.
-    unseen: Vec<Start>,
-    /// The server goes away.
+    /// Calls sent and not acknowledged, by sequence.
+    sent: VecDeque<(i64, Vec<PendingCall>)>,
+    /// Received jobs, which start once the server is told that they were seen.
+    unseen: Vec<NewJob>,
+    /// The server is shutting down.
     draining: bool,
 }
 
@@ -105,11 +105,11 @@ enum Side {
     Closed,
 }
 
-/// What to send.
+/// The next thing to do with the stream.
 pub(super) enum Next {
-    /// This, and then these may begin.
-    Say(Box<pb::ServeQueueRequest>, Vec<Start>),
-    /// The end of the worker's side.
+    /// Send this message, then start these jobs.
+    Send(Box<pb::ServeQueueRequest>, Vec<NewJob>),
+    /// Close the worker's side.
     Close,
     Nothing,
 }
@@ -120,34 +120,35 @@ impl Session {
             terms,
             held: HashMap::new(),
             by_name: HashMap::new(),
-            astray: HashSet::new(),
+            orphaned: HashSet::new(),
             last_id: 0,
-            words: VecDeque::new(),
-            talkative: VecDeque::new(),
-            paced: BTreeSet::new(),
+            calls: VecDeque::new(),
+            to_report: VecDeque::new(),
+            delayed: BTreeSet::new(),
             stream: Stream::default(),
             draining: false,
             closing: false,
         }
     }
 
-    /// A new stream begins: what the last one left unacknowledged comes first, in its order.
+    /// Begins a new stream. Unacknowledged calls come first, in their order.
     pub(super) fn open(&mut self, now: Duration) {
-        self.cut();
-        self.stream = Stream { side: Side::Open, said_at: now, heard_at: now, ..Stream::default() };
+        self.disconnect();
+        self.stream =
+            Stream { side: Side::Open, sent_at: now, received_at: now, ..Stream::default() };
     }
 
-    /// The stream is gone.
-    pub(super) fn cut(&mut self) {
+    /// Ends the stream.
+    pub(super) fn disconnect(&mut self) {
         let stream = std::mem::take(&mut self.stream);
-        // The server takes back what was never seen.
+        // The server takes back leases that were never seen.
         for start in stream.unseen {
             self.forget(start.job.id);
-            self.astray.remove(&start.job.id);
+            self.orphaned.remove(&start.job.id);
         }
-        for (_, words) in stream.sent.into_iter().rev() {
-            for word in words.into_iter().rev() {
-                self.words.push_front(word);
+        for (_, calls) in stream.sent.into_iter().rev() {
+            for call in calls.into_iter().rev() {
+                self.calls.push_front(call);
             }
         }
     }
@@ -157,130 +158,136 @@ impl Session {
         let stream = &self.stream;
         stream.side == Side::Open
             && (stream.sequence == 0
-                || stream.speak
+                || stream.must_send
                 || !stream.unseen.is_empty()
-                || !self.words.is_empty()
-                || !self.talkative.is_empty()
+                || !self.calls.is_empty()
+                || !self.to_report.is_empty()
                 || stream.slots != self.slots()
                 || self.may_close())
     }
 
-    /// What to send now; everything that was said since the last message, as far as one can hold it.
+    /// The next message, with as many waiting calls as it can hold.
     pub(super) fn next(&mut self, now: Duration) -> Next {
         if !self.has_next() {
             return Next::Nothing;
         }
         let first = self.stream.sequence == 0;
-        let mut letter = Letter::new(pb::ServeQueueRequest {
+        let mut builder = RequestBuilder::new(pb::ServeQueueRequest {
             hello: first.then(|| self.hello()),
             ..Default::default()
         });
-        let said = self.gather(&mut letter, now);
+        let sent = self.gather(&mut builder, now);
         let slots = self.slots();
-        if !first && said.is_empty() && self.may_close() && self.stream.unseen.is_empty() {
+        if !first && sent.is_empty() && self.may_close() && self.stream.unseen.is_empty() {
             self.stream.side = Side::Closed;
             return Next::Close;
         }
         let stream = &mut self.stream;
-        let news = first || stream.speak || !stream.unseen.is_empty() || stream.slots != slots;
-        if said.is_empty() && !news {
-            // What was to be said is of jobs that are gone.
+        let news = first || stream.must_send || !stream.unseen.is_empty() || stream.slots != slots;
+        if sent.is_empty() && !news {
+            // The waiting calls were of jobs that are gone.
             return Next::Nothing;
         }
         stream.sequence += 1;
-        stream.sent.push_back((stream.sequence, said));
-        let mut request = letter.request;
+        stream.sent.push_back((stream.sequence, sent));
+        let mut request = builder.request;
         request.sequence = stream.sequence;
-        request.seen_sequence = stream.heard;
+        request.seen_sequence = stream.received;
         request.slots = (first || stream.slots != slots).then_some(slots as i32);
         stream.slots = slots;
-        stream.speak = false;
-        stream.said_at = now;
-        Next::Say(Box::new(request), std::mem::take(&mut stream.unseen))
+        stream.must_send = false;
+        stream.sent_at = now;
+        Next::Send(Box::new(request), std::mem::take(&mut stream.unseen))
     }
 
-    /// When something comes due at the latest: a heartbeat, progress that waits, the end of patience.
+    /// When the next timer fires: a heartbeat, delayed progress, or the server's silence.
     pub(super) fn due(&self) -> Duration {
         let stream = &self.stream;
-        let silence = stream.heard_at + self.terms.lease;
-        let beat = stream.said_at + self.heartbeat();
-        // One that is due already waits for the writer.
-        let beat = if stream.speak || stream.side != Side::Open { silence } else { beat };
-        let paced = self.paced.first().map_or(silence, |(due, _)| *due);
-        beat.min(silence).min(paced)
+        let silence = stream.received_at + self.terms.lease;
+        let beat = stream.sent_at + self.heartbeat();
+        // A heartbeat that is due already waits for the writer.
+        let beat = if stream.must_send || stream.side != Side::Open { silence } else { beat };
+        let delayed = self.delayed.first().map_or(silence, |(due, _)| *due);
+        beat.min(silence).min(delayed)
     }
 
-    /// Time has passed. False where the server has been silent for too long.
+    /// Fires timers. False if the server has sent nothing for too long.
     #[must_use]
     pub(super) fn tick(&mut self, now: Duration) -> bool {
-        if now >= self.stream.said_at + self.heartbeat() {
-            self.stream.speak = true;
+        if now >= self.stream.sent_at + self.heartbeat() {
+            self.stream.must_send = true;
         }
-        while let Some((due, id)) = self.paced.first().copied().filter(|(due, _)| *due <= now) {
-            self.paced.remove(&(due, id));
+        while let Some((due, id)) = self.delayed.first().copied().filter(|(due, _)| *due <= now) {
+            self.delayed.remove(&(due, id));
             if let Some(held) = self.held.get_mut(&id) {
-                held.mark = Mark::Talkative;
-                self.talkative.push_back(id);
+                held.schedule = Schedule::Queued;
+                self.to_report.push_back(id);
             }
         }
-        now < self.stream.heard_at + self.terms.lease
+        now < self.stream.received_at + self.terms.lease
     }
 
-    /// A handler reports. Whoever has lost the lease is told by the receipt, which is dropped.
-    pub(super) fn note(&mut self, id: u64, note: Note, receipt: Option<Receipt>, now: Duration) {
+    /// Adds to a job's report. If the lease is lost the receipt is dropped.
+    pub(super) fn update(
+        &mut self,
+        id: u64,
+        update: Update,
+        receipt: Option<Receipt>,
+        now: Duration,
+    ) {
         if let Some(held) = self.held.get_mut(&id).filter(|held| !held.ended) {
-            held.pending.take_in(note, receipt);
-            self.mark(id, now);
+            held.unsent.take_in(update, receipt);
+            self.schedule_report(id, now);
         }
     }
 
-    /// A handler has ended.
+    /// Ends a job with the result of its handler.
     pub(super) fn finish(&mut self, id: u64, end: End) {
-        self.astray.remove(&id);
+        self.orphaned.remove(&id);
         let Some(held) = self.held.get_mut(&id).filter(|held| !held.ended) else { return };
         held.ended = true;
-        let pending = std::mem::take(&mut held.pending);
-        let (report, last) = Word::last(&held.job, end, pending, held.reports + 1);
+        let pending = std::mem::take(&mut held.unsent);
+        let (report, last) = PendingCall::last_of(&held.job, end, pending, held.reports + 1);
         let job = held.job.clone();
         if let Some(report) = report {
             held.reports += 1;
-            self.say(&job, report);
+            self.enqueue(&job, report);
         }
-        self.say(&job, last);
+        self.enqueue(&job, last);
     }
 
-    /// Begins no more, and tells the handlers.
+    /// Leases no more operations, and tells the handlers.
     pub(super) fn drain(&mut self) {
         self.draining = true;
         for held in self.held.values() {
-            held.job.wish(|wishes| wishes.drain = true);
+            held.job.direct(|directives| directives.drain = true);
         }
     }
 
-    /// Ends the stream with whatever it holds, once all is said.
+    /// Closes the stream once all calls are sent.
     pub(super) fn close(&mut self) {
         self.draining = true;
         self.closing = true;
     }
 
-    /// Whether leases are held, as far as is known.
+    /// Whether leases are held as far as known.
     pub(super) fn holds(&self) -> bool {
         !self.held.is_empty()
     }
 
-    /// Nothing is held and nothing is unacknowledged.
+    /// Whether no lease is held and everything is acknowledged.
     pub(super) fn is_idle(&self) -> bool {
-        let unacknowledged = self.stream.sent.iter().any(|(_, words)| !words.is_empty());
-        self.held.is_empty() && self.words.is_empty() && !unacknowledged
+        let unacknowledged = self.stream.sent.iter().any(|(_, calls)| !calls.is_empty());
+        self.held.is_empty() && self.calls.is_empty() && !unacknowledged
     }
 
-    /// The worker closed its side, and all that it said is acknowledged.
+    /// Whether the worker closed its side and everything is acknowledged.
     pub(super) fn is_closed(&self) -> bool {
-        let unacknowledged = self.stream.sent.iter().any(|(_, words)| !words.is_empty());
-        self.closing && self.words.is_empty() && !unacknowledged
+        let unacknowledged = self.stream.sent.iter().any(|(_, calls)| !calls.is_empty());
+        self.closing && self.calls.is_empty() && !unacknowledged
     }
 
-    /// Operations whose ends nobody has acknowledged.
+    /// How many operations have ended without an acknowledgement.
     pub(super) fn unacknowledged(&self) -> usize {
         self.held.values().filter(|held| held.ended).count()
     }
@@ -310,99 +317,104 @@ impl Session {
         }
     }
 
-    /// Fills the letter, and returns what it took.
-    fn gather(&mut self, letter: &mut Letter, now: Duration) -> Vec<Word> {
-        let mut said = Vec::new();
-        while let Some(word) = self.words.pop_front() {
-            if !self.held.contains_key(&word.id) {
+    /// Fills the message, and returns the calls in it.
+    fn gather(&mut self, builder: &mut RequestBuilder, now: Duration) -> Vec<PendingCall> {
+        let mut sent = Vec::new();
+        while let Some(call) = self.calls.pop_front() {
+            if !self.held.contains_key(&call.id) {
                 continue;
             }
-            if !letter.add(&word) {
-                self.words.push_front(word);
-                return said;
+            if !builder.add(&call) {
+                self.calls.push_front(call);
+                return sent;
             }
-            said.push(word);
+            sent.push(call);
         }
-        while let Some(id) = self.talkative.pop_front() {
+        while let Some(id) = self.to_report.pop_front() {
             let Some(held) = self.held.get_mut(&id).filter(|held| !held.ended) else { continue };
-            held.mark = Mark::None;
+            held.schedule = Schedule::None;
             held.reports += 1;
             held.reporting = true;
-            held.next_progress = now + PROGRESS_PACE;
-            let word = std::mem::take(&mut held.pending).into_word(&held.job, held.reports);
-            if let Some(refusal) = word.too_large() {
+            held.next_progress = now + PROGRESS_INTERVAL;
+            let call = std::mem::take(&mut held.unsent).into_call(&held.job, held.reports);
+            if let Some(refusal) = call.too_large() {
                 held.reporting = false;
-                refused(&held.job, &word, &refusal);
-                word.settle(&Err(refusal));
-            } else if letter.add(&word) {
-                said.push(word);
+                refused(&held.job, &call, &refusal);
+                call.resolve(&Err(refusal));
+            } else if builder.add(&call) {
+                sent.push(call);
             } else {
-                self.words.push_back(word);
-                return said;
+                self.calls.push_back(call);
+                return sent;
             }
         }
-        said
+        sent
     }
 
-    /// Puts a word in line, or what takes its place where no message can hold it.
-    fn say(&mut self, job: &Job, word: Word) {
-        match word.too_large() {
-            None => self.words.push_back(word),
+    /// Enqueues a call, or its replacement if it is too large for a message.
+    fn enqueue(&mut self, job: &Job, call: PendingCall) {
+        match call.too_large() {
+            None => self.calls.push_back(call),
             Some(refusal) => {
-                refused(job, &word, &refusal);
-                self.replace(job, word, refusal);
+                refused(job, &call, &refusal);
+                self.replace(job, call, refusal);
             }
         }
     }
 
-    /// A call was refused while the lease goes on: a last word is replaced, a report is given up.
-    fn replace(&mut self, job: &Job, word: Word, refusal: crate::proto::google::rpc::Status) {
-        if !word.is_last() {
-            word.settle(&Err(refusal));
-        } else if let Some(word) = word.instead(job, &refusal) {
-            self.words.push_back(word);
+    /// Handles a refused call whose lease continues: replaces a call that ends the lease, and drops a report.
+    fn replace(
+        &mut self,
+        job: &Job,
+        call: PendingCall,
+        refusal: crate::proto::google::rpc::Status,
+    ) {
+        if !call.is_final() {
+            call.resolve(&Err(refusal));
+        } else if let Some(call) = call.replacement(job, &refusal) {
+            self.calls.push_back(call);
         } else {
             self.forget(job.id);
         }
     }
 
-    /// Sees to it that what a job has to report is said, in its time.
-    fn mark(&mut self, id: u64, now: Duration) {
+    /// Decides when a job's report is sent.
+    fn schedule_report(&mut self, id: u64, now: Duration) {
         let Some(held) = self.held.get_mut(&id) else { return };
-        if held.reporting || held.ended || held.pending.is_empty() {
+        if held.reporting || held.ended || held.unsent.is_empty() {
             return;
         }
-        let wanted = if held.pending.is_urgent() || now >= held.next_progress {
-            Mark::Talkative
+        let wanted = if held.unsent.is_urgent() || now >= held.next_progress {
+            Schedule::Queued
         } else {
-            Mark::Paced(held.next_progress)
+            Schedule::Delayed(held.next_progress)
         };
-        if held.mark == wanted || held.mark == Mark::Talkative {
+        if held.schedule == wanted || held.schedule == Schedule::Queued {
             return;
         }
-        if let Mark::Paced(due) = std::mem::replace(&mut held.mark, wanted) {
-            self.paced.remove(&(due, id));
+        if let Schedule::Delayed(due) = std::mem::replace(&mut held.schedule, wanted) {
+            self.delayed.remove(&(due, id));
         }
         match wanted {
-            Mark::Paced(due) => drop(self.paced.insert((due, id))),
-            _ => self.talkative.push_back(id),
+            Schedule::Delayed(due) => drop(self.delayed.insert((due, id))),
+            _ => self.to_report.push_back(id),
         }
     }
 
-    /// Takes a job off the books; what is still to be said of it is dropped when its turn comes.
-    fn forget(&mut self, id: u64) -> Option<Held> {
+    /// Removes a job. Its waiting calls are skipped when the next message is filled.
+    fn forget(&mut self, id: u64) -> Option<HeldJob> {
         let held = self.held.remove(&id)?;
         let name = &held.job.lease.operation;
         if self.by_name.get(name) == Some(&id) {
             self.by_name.remove(name);
         }
-        if let Mark::Paced(due) = held.mark {
-            self.paced.remove(&(due, id));
+        if let Schedule::Delayed(due) = held.schedule {
+            self.delayed.remove(&(due, id));
         }
         Some(held)
     }
 
-    /// The lease is somebody else's: the handler is told.
+    /// Handles a lost lease: tells the handler.
     fn lose(&mut self, id: u64) {
         let Some(held) = self.forget(id) else { return };
         held.job.cancel(Cancelled::LeaseLost);
@@ -412,40 +424,40 @@ impl Session {
                 attempt = held.job.lease.attempt,
                 "the lease is lost"
             );
-            self.astray.insert(id);
+            self.orphaned.insert(id);
         }
     }
 
-    /// How many leases it wants to hold.
+    /// How many leases the worker wants to hold.
     fn slots(&self) -> usize {
-        if self.draining { 0 } else { self.terms.slots.saturating_sub(self.astray.len()) }
+        if self.draining { 0 } else { self.terms.slots.saturating_sub(self.orphaned.len()) }
     }
 
     fn may_close(&self) -> bool {
         let lets_go = self.closing || (self.stream.draining && self.held.is_empty());
-        lets_go && self.words.is_empty() && self.talkative.is_empty()
+        lets_go && self.calls.is_empty() && self.to_report.is_empty()
     }
 
-    /// Well within what the server wants.
+    /// Well within the interval that the server asks for.
     fn heartbeat(&self) -> Duration {
         self.stream.heartbeat.unwrap_or(self.terms.lease / 3) * 2 / 3
     }
 }
 
-/// Says that a call was refused.
-fn refused(job: &Job, word: &Word, refusal: &crate::proto::google::rpc::Status) {
+/// Logs a refused call.
+fn refused(job: &Job, call: &PendingCall, refusal: &crate::proto::google::rpc::Status) {
     tracing::warn!(
         operation = job.lease.operation,
-        call = word.kind().as_str_name(),
+        call = call.kind().as_str_name(),
         code = ?tonic::Code::from_i32(refusal.code),
         message = refusal.message,
         "a call was refused"
     );
 }
 
-/// Progress alone is reported no more often; anything else is at once, and takes it along.
-const PROGRESS_PACE: Duration = Duration::from_millis(100);
-/// For tags and lengths of what Hello names.
+/// Shortest time between reports that carry only progress; other reports are sent at once.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
+/// For the tags and lengths of an item in Hello.
 const ITEM_BYTES: usize = 12;
-/// Leaves room for what else is in Hello.
+/// Leaves room for the other fields of Hello.
 const MAX_HELLO_BYTES: usize = MAX_REQUEST_BYTES - 2 * MAX_NAME_BYTES;

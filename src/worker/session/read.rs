@@ -1,42 +1,42 @@
-//! What the server says.
+//! Messages of the server.
 
 use std::time::Duration;
 
 use tonic::Code;
 
-use super::words::Word;
-use super::{Held, Mark, Pending, Session};
+use super::calls::PendingCall;
+use super::{HeldJob, Schedule, Session, UnsentReport};
 use crate::proto::google::rpc;
 use crate::proto::longhaul::v1 as pb;
 use crate::proto::longhaul::v1::serve_queue_response::outcome::Call as Kind;
 use crate::proto::longhaul::v1::serve_queue_response::{Outcome, Signal, Welcome};
-use crate::worker::job::{Cancelled, Start};
-use crate::worker::session::Note;
+use crate::worker::job::{Cancelled, NewJob};
+use crate::worker::session::Update;
 
-/// The server does not keep to the protocol.
+/// A message with the wrong sequence.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the server sent message {found} where {wanted} was due")]
+#[error("the server sent message {found} instead of {wanted}")]
 pub(in super::super) struct OutOfSequence {
     wanted: i64,
     found: i64,
 }
 
 impl Session {
-    /// Takes in a message.
+    /// Handles a message.
     ///
     /// # Errors
-    /// Where it is not the next one: the stream is to be given up.
+    /// If it is not the next one; the stream must be closed.
     pub(in super::super) fn read(
         &mut self,
         response: pb::ServeQueueResponse,
         now: Duration,
     ) -> Result<(), OutOfSequence> {
-        let wanted = self.stream.heard + 1;
+        let wanted = self.stream.received + 1;
         if response.sequence != wanted {
             return Err(OutOfSequence { wanted, found: response.sequence });
         }
-        self.stream.heard = wanted;
-        self.stream.heard_at = now;
+        self.stream.received = wanted;
+        self.stream.received_at = now;
         if let Some(welcome) = response.welcome {
             self.welcome(welcome);
         }
@@ -53,7 +53,7 @@ impl Session {
         if response.drain_duration.is_some() {
             self.stream.draining = true;
             for held in self.held.values() {
-                held.job.wish(|wishes| wishes.drain = true);
+                held.job.direct(|directives| directives.drain = true);
             }
         }
         Ok(())
@@ -64,7 +64,7 @@ impl Session {
         self.stream.heartbeat = interval.filter(|interval: &Duration| !interval.is_zero());
         for name in welcome.lost {
             let Some(id) = self.by_name.get(&name).copied() else { continue };
-            // Whose end was said before may be among them because it counted: the repeat will tell.
+            // An ended job may be listed because its end was committed; the repeated call will tell.
             if self.held.get(&id).is_some_and(|held| !held.ended) {
                 self.lose(id);
             }
@@ -78,12 +78,12 @@ impl Session {
             self.lose(before);
         }
         let cancelled = lease.cancel_requested;
-        let start = Start::new(id, lease);
+        let start = NewJob::new(id, lease);
         let job = start.job.clone();
-        let held = Held {
+        let held = HeldJob {
             job: job.clone(),
-            pending: Pending::default(),
-            mark: Mark::None,
+            unsent: UnsentReport::default(),
+            schedule: Schedule::None,
             reports: 0,
             reporting: false,
             next_progress: Duration::ZERO,
@@ -91,8 +91,8 @@ impl Session {
         };
         self.held.insert(id, held);
         if self.draining {
-            // It crossed the message that wants no more.
-            self.words.push_back(Word::give_back(&job));
+            // The lease was sent before the server knew that we are draining.
+            self.calls.push_back(PendingCall::release(&job));
             return;
         }
         self.stream.unseen.push(start);
@@ -105,9 +105,9 @@ impl Session {
         let Some(id) = self.by_name.get(&signal.name).copied() else { return };
         let directive = signal.directive.unwrap_or_default();
         if let Some(held) = self.held.get(&id) {
-            held.job.wish(|wishes| {
-                wishes.pause = directive.pause_requested;
-                wishes.drain |= directive.drain_duration.is_some();
+            held.job.direct(|directives| {
+                directives.pause = directive.pause_requested;
+                directives.drain |= directive.drain_duration.is_some();
             });
         }
         if directive.cancel_requested {
@@ -115,12 +115,12 @@ impl Session {
         }
     }
 
-    /// Tells the handler, and the server that it knows.
+    /// Tells the handler, and acknowledges the request to the server.
     fn cancel(&mut self, id: u64, now: Duration) {
         let Some(held) = self.held.get(&id).filter(|held| !held.ended) else { return };
         if !held.job.stop.is_cancelled() {
             held.job.cancel(Cancelled::Requested);
-            self.note(id, Note::CancelAcknowledged, None, now);
+            self.update(id, Update::CancelAcknowledged, None, now);
         }
     }
 
@@ -128,7 +128,10 @@ impl Session {
         let kind = outcome.call();
         let Some(error) = outcome.error else {
             if outcome.discarded {
-                tracing::info!(operation = outcome.name, "ended; nobody will see it");
+                tracing::info!(
+                    operation = outcome.name,
+                    "ended, but the operation had been deleted: the result is discarded"
+                );
             }
             return;
         };
@@ -140,56 +143,56 @@ impl Session {
             }
             return;
         }
-        let Some(word) = self.answered(outcome.sequence, kind, &outcome.name) else { return };
-        let id = word.id;
+        let Some(call) = self.answered(outcome.sequence, kind, &outcome.name) else { return };
+        let id = call.id;
         let Some(held) = self.held.get_mut(&id) else { return };
-        if !word.is_last() {
+        if !call.is_final() {
             held.reporting = false;
         }
         let job = held.job.clone();
         if is_gone(&error) {
-            if word.is_last() {
+            if call.is_final() {
                 tracing::warn!(
                     operation = job.lease.operation,
                     attempt = job.lease.attempt,
                     message = error.message,
-                    "the operation had gone on without this worker; what it said at the end does not count"
+                    "the operation had gone on without this worker; what it sent at the end does not count"
                 );
             }
             self.lose(id);
             return;
         }
-        super::refused(&job, &word, &error);
-        self.replace(&job, word, error);
-        self.mark(id, now);
+        super::refused(&job, &call, &error);
+        self.replace(&job, call, error);
+        self.schedule_report(id, now);
     }
 
-    /// The call that an outcome is about; it counts as acknowledged.
-    fn answered(&mut self, sequence: i64, kind: Kind, name: &str) -> Option<Word> {
+    /// Takes the call that an outcome is about, which is thereby acknowledged.
+    fn answered(&mut self, sequence: i64, kind: Kind, name: &str) -> Option<PendingCall> {
         let sent = &mut self.stream.sent;
-        let (_, words) = sent.iter_mut().find(|(said, _)| *said == sequence)?;
-        let index = words.iter().position(|word| word.is(kind, name))?;
-        Some(words.remove(index))
+        let (_, calls) = sent.iter_mut().find(|(sent, _)| *sent == sequence)?;
+        let index = calls.iter().position(|call| call.is(kind, name))?;
+        Some(calls.remove(index))
     }
 
     fn acknowledge(&mut self, sequence: i64, now: Duration) {
-        while self.stream.sent.front().is_some_and(|(said, _)| *said <= sequence) {
-            let Some((_, words)) = self.stream.sent.pop_front() else { return };
-            for word in words {
-                let id = word.id;
-                if word.is_last() {
+        while self.stream.sent.front().is_some_and(|(sent, _)| *sent <= sequence) {
+            let Some((_, calls)) = self.stream.sent.pop_front() else { return };
+            for call in calls {
+                let id = call.id;
+                if call.is_final() {
                     self.forget(id);
                 } else if let Some(held) = self.held.get_mut(&id) {
                     held.reporting = false;
-                    self.mark(id, now);
+                    self.schedule_report(id, now);
                 }
-                word.settle(&Ok(()));
+                call.resolve(&Ok(()));
             }
         }
     }
 }
 
-/// Nothing that the worker says will be heard: it has not this lease, or it ended.
+/// Nothing that the worker says will be received: it has not this lease, or it ended.
 fn is_gone(error: &rpc::Status) -> bool {
     matches!(Code::from_i32(error.code), Code::FailedPrecondition | Code::NotFound)
 }

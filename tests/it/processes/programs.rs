@@ -167,7 +167,7 @@ async fn a_program_that_cannot_be_run_is_refused_at_the_start() {
         ("/no/such/program", "/no/such/program does not exist"),
         ("no-such-program", "no folder of PATH has a program no-such-program"),
         (plain, "is not executable"),
-        ("/", "/ is no program"),
+        ("/", "/ is not a file that can be run"),
     ] {
         let refused = Longhaul::refusal(&["work", "--queue", "q", "--", program]).await;
         assert_eq!(refused.code, Some(2), "{refused:?}");
@@ -189,7 +189,7 @@ async fn a_program_that_vanishes_costs_no_operation_an_attempt() {
     worker.says("serving").await;
     std::fs::rename(&program, &away).expect("moved");
     typist.gets("start --queue q --operation-id one").await;
-    worker.says("given back to the queue").await;
+    worker.says("the operation is released to the queue").await;
     std::fs::rename(&away, &program).expect("moved");
     typist.gets("wait operations/one").await;
     let attempts = record(&typist, "one").await.server_metadata.map(|data| data.attempt_count);

@@ -1,4 +1,4 @@
-//! Where handlers, the reader and the writer of the stream meet: the session under a short lock, and who is to be woken.
+//! The session, shared by the handlers and by the reader and the writer of the stream, under a short lock.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,39 +12,40 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::handlers::{Handlers, work_on};
-use super::job::Start;
+use super::job::NewJob;
 use super::session::{Next, Session};
 use crate::clock::Clock;
 use crate::proto::longhaul::v1 as pb;
 
-pub(super) struct Desk {
-    state: Mutex<State>,
+/// A session and the wakers of its tasks.
+pub(super) struct SharedSession {
+    inner: Mutex<Inner>,
     pub(super) clock: Arc<dyn Clock>,
     handlers: Handlers,
     tasks: TaskTracker,
-    /// Where the worker runs; its connection may live elsewhere.
+    /// The runtime of the worker; the connection may run on another one.
     runtime: Handle,
-    /// Cuts the handlers.
+    /// Aborts the handlers.
     pub(super) abort: CancellationToken,
-    /// The worker closes its side, or is about to.
+    /// Cancelled when the worker closes its side of the stream, or is about to.
     pub(super) closing: CancellationToken,
-    /// Something comes due earlier than the reader thinks.
+    /// Notified when a timer must fire earlier than the reader expects.
     pub(super) rearm: Notify,
-    /// Whether nothing is held and nothing unacknowledged.
+    /// Whether no lease is held and everything is acknowledged.
     idle: watch::Sender<bool>,
 }
 
-struct State {
+struct Inner {
     session: Session,
     writer: Option<Waker>,
-    /// Which stream may write.
+    /// Number of the current stream; writers of earlier ones stay silent.
     stream: u64,
 }
 
-impl Desk {
+impl SharedSession {
     pub(super) fn new(session: Session, handlers: Handlers, clock: Arc<dyn Clock>) -> Arc<Self> {
         Arc::new(Self {
-            state: Mutex::new(State { session, writer: None, stream: 0 }),
+            inner: Mutex::new(Inner { session, writer: None, stream: 0 }),
             clock,
             handlers,
             tasks: TaskTracker::new(),
@@ -56,17 +57,17 @@ impl Desk {
         })
     }
 
-    /// Does something with the session, and wakes whoever has to do with it now.
+    /// Runs `action` under the lock, then wakes the reader or the writer.
     pub(super) fn with<T>(&self, action: impl FnOnce(&mut Session, Duration) -> T) -> T {
         let now = self.clock.elapsed();
-        let mut state = self.lock();
-        let due = state.session.due();
-        let output = action(&mut state.session, now);
-        let writer = if state.session.has_next() { state.writer.take() } else { None };
-        let (sooner, idle) = (state.session.due() < due, state.session.is_idle());
-        // Under the lock, so that the last to say so is right.
+        let mut inner = self.lock();
+        let due = inner.session.due();
+        let output = action(&mut inner.session, now);
+        let writer = if inner.session.has_next() { inner.writer.take() } else { None };
+        let (sooner, idle) = (inner.session.due() < due, inner.session.is_idle());
+        // Under the lock, so that the last value sent is the newest.
         self.idle.send_if_modified(|before| std::mem::replace(before, idle) != idle);
-        drop(state);
+        drop(inner);
         if sooner {
             self.rearm.notify_one();
         }
@@ -85,36 +86,36 @@ impl Desk {
     /// The worker's side of a new stream; older ones fall silent.
     pub(super) fn open(self: &Arc<Self>) -> Outgoing {
         let now = self.clock.elapsed();
-        let mut state = self.lock();
-        state.session.open(now);
-        state.stream += 1;
-        state.writer = None;
-        Outgoing { desk: self.clone(), stream: state.stream, waited: false }
+        let mut inner = self.lock();
+        inner.session.open(now);
+        inner.stream += 1;
+        inner.writer = None;
+        Outgoing { shared: self.clone(), stream: inner.stream, waited: false }
     }
 
-    /// Cuts all handlers, and waits until they are gone.
+    /// Aborts all handlers, and waits until they have ended.
     pub(super) async fn end_handlers(&self) {
         self.abort.cancel();
         self.tasks.close();
         self.tasks.wait().await;
     }
 
-    fn begin(self: &Arc<Self>, start: Start) {
+    fn begin(self: &Arc<Self>, start: NewJob) {
         let work = work_on(self.clone(), self.handlers.of(&start.job.lease.method), start);
         self.tasks.spawn_on(work, &self.runtime);
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What the worker says, made when the connection has room for it. It never ends unless the worker closes its side: an end
-/// gives everything back.
+/// The worker's messages; each is built when the connection has room for it. Ends only when the worker closes its side of
+/// the stream, since an end releases all leases.
 pub(super) struct Outgoing {
-    desk: Arc<Desk>,
+    shared: Arc<SharedSession>,
     stream: u64,
-    /// Others had their turn since there was something to say.
+    /// Whether other tasks have run since there was something to send.
     waited: bool,
 }
 
@@ -125,30 +126,30 @@ impl Stream for Outgoing {
         mut self: Pin<&mut Self>,
         context: &mut TaskContext<'_>,
     ) -> Poll<Option<Self::Item>> {
-        let now = self.desk.clock.elapsed();
-        let desk = self.desk.clone();
-        let mut state = desk.lock();
-        if state.stream != self.stream {
+        let now = self.shared.clock.elapsed();
+        let shared = self.shared.clone();
+        let mut inner = shared.lock();
+        if inner.stream != self.stream {
             return Poll::Pending;
         }
-        if state.session.has_next() && !self.waited {
-            // Who is about to say something says it now, so that one message has it all.
+        if inner.session.has_next() && !self.waited {
+            // Let handlers that are ready run first, so that one message carries all their calls.
             self.waited = true;
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
         self.waited = false;
-        match state.session.next(now) {
-            Next::Say(request, starts) => {
-                drop(state);
+        match inner.session.next(now) {
+            Next::Send(request, starts) => {
+                drop(inner);
                 for start in starts {
-                    desk.begin(start);
+                    shared.begin(start);
                 }
                 Poll::Ready(Some(*request))
             }
             Next::Close => Poll::Ready(None),
             Next::Nothing => {
-                state.writer = Some(context.waker().clone());
+                inner.writer = Some(context.waker().clone());
                 Poll::Pending
             }
         }
