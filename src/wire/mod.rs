@@ -2,6 +2,7 @@
 
 pub mod fields;
 pub mod operations;
+pub mod options;
 pub mod starts;
 pub mod status;
 pub mod stream;

@@ -1,27 +1,22 @@
 //! Conversions for `longhaul.v1.Producers`, and for starts by workers.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message;
 use prost_types::{ListValue, Struct, Value};
 
-use super::fields::{
-    Fingerprinter, any, duration, not_yet, positive_duration, text, timestamp, type_name,
-};
+use super::fields::{Fingerprinter, any, not_yet, text, type_name};
+use super::options;
 use super::status::to_message;
 use super::work::{lease_duration, lease_message};
-use crate::code::Code;
 use crate::engine::{Error, Leased, Reason, Result, Started};
 use crate::limits::{
-    DEFAULT_LEASE, MAX_ATTEMPTS, MAX_BACKOFF_MULTIPLIER, MAX_BATCH, MAX_BATCH_BYTES,
-    MAX_LABEL_NAME_BYTES, MAX_LABEL_VALUE_BYTES, MAX_LABELS, MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES,
-    MAX_PRIORITY, MAX_REPLY_BYTES, MAX_REQUEST_ID_LENGTH, MAX_TEXT_BYTES,
+    DEFAULT_LEASE, MAX_BATCH, MAX_BATCH_BYTES, MAX_LABEL_NAME_BYTES, MAX_METADATA_BYTES,
+    MAX_PAYLOAD_BYTES, MAX_REPLY_BYTES, MAX_REQUEST_ID_LENGTH,
 };
 use crate::operation::lease::Fingerprint;
 use crate::operation::name::{Id, NameError, Parent, Queue};
-use crate::operation::options::{Expiration, Options, RetryPolicy};
 use crate::operation::payload::{self, Payload};
 use crate::operation::{Spec, Start};
 use crate::proto::google::longrunning::Operation;
@@ -36,7 +31,7 @@ pub fn start(request: pb::StartOperationRequest, trace_parent: String) -> Result
         "" => None,
         id => Some(Id::parse(id).map_err(in_field("operation_id"))?),
     };
-    let options = options(request.options.unwrap_or_default())?;
+    let options = options::read(request.options.unwrap_or_default())?;
     let metadata_type = type_name("metadata_type", &request.metadata_type)?;
     if metadata_type == "google.protobuf.Value" {
         // An unset Value has no JSON, and declared metadata is an empty message until the first report.
@@ -197,107 +192,6 @@ fn server_metadata(metadata_type: &str, policy: MetadataPolicy) -> Result<bool> 
         MetadataPolicy::None => Ok(false),
         MetadataPolicy::Unspecified | MetadataPolicy::Server => Ok(metadata_type.is_empty()),
     }
-}
-
-fn options(options: pb::OperationOptions) -> Result<Options> {
-    use pb::operation_options::Expiration as Given;
-    not_yet("options.concurrency", options.concurrency.is_some())?;
-    not_yet("options.callbacks", !options.callbacks.is_empty())?;
-    Ok(Options {
-        priority: priority(options.priority)?,
-        schedule_time: timestamp("options.schedule_time", options.schedule_time)?,
-        attempt_timeout: positive_duration("options.attempt_timeout", options.attempt_timeout)?,
-        deadline_time: timestamp("options.deadline_time", options.deadline_time)?,
-        queue_timeout: positive_duration("options.queue_timeout", options.queue_timeout)?,
-        cancel_grace: duration("options.cancel_grace", options.cancel_grace)?,
-        retry_policy: options.retry_policy.map(retry_policy).transpose()?,
-        concurrency: None,
-        expiration: match options.expiration {
-            Some(Given::ExpireTime(time)) => {
-                timestamp("options.expire_time", Some(time))?.map(Expiration::At)
-            }
-            Some(Given::Ttl(ttl)) => duration("options.ttl", Some(ttl))?.map(Expiration::After),
-            None => None,
-        },
-        callbacks: Vec::new(),
-        labels: labels(options.labels)?,
-        target: text("options.target", options.target, MAX_TEXT_BYTES)?,
-        metadata_policy: MetadataPolicy::try_from(options.metadata_policy).map_err(|_| {
-            let policy = options.metadata_policy;
-            Error::field(
-                "options.metadata_policy",
-                format!("options.metadata_policy {policy} is not known"),
-            )
-        })?,
-    })
-}
-
-fn priority(priority: i32) -> Result<i32> {
-    if priority.unsigned_abs() <= MAX_PRIORITY.unsigned_abs() {
-        return Ok(priority);
-    }
-    let message = format!(
-        "options.priority is {priority}; it must be between -{MAX_PRIORITY} and {MAX_PRIORITY}"
-    );
-    Err(Error::field("options.priority", message))
-}
-
-fn retry_policy(policy: pb::RetryPolicy) -> Result<RetryPolicy> {
-    let attempts = u32::try_from(policy.max_attempts).ok().filter(|most| *most <= MAX_ATTEMPTS);
-    let max_attempts = attempts.ok_or_else(|| {
-        let message = format!(
-            "options.retry_policy.max_attempts is {}; it must be between 0 (the default) and {MAX_ATTEMPTS}",
-            policy.max_attempts
-        );
-        Error::field("options.retry_policy.max_attempts", message)
-    })?;
-    let initial_backoff =
-        positive_duration("options.retry_policy.initial_backoff", policy.initial_backoff)?;
-    let max_backoff = positive_duration("options.retry_policy.max_backoff", policy.max_backoff)?;
-    let multiplier = Some(policy.backoff_multiplier).filter(|multiplier| *multiplier != 0.0);
-    if multiplier.is_some_and(|multiplier| !(1.0..=MAX_BACKOFF_MULTIPLIER).contains(&multiplier)) {
-        let message = format!(
-            "options.retry_policy.backoff_multiplier is {}; it must be between 1 and {MAX_BACKOFF_MULTIPLIER}",
-            policy.backoff_multiplier
-        );
-        return Err(Error::field("options.retry_policy.backoff_multiplier", message));
-    }
-    let retryable_codes = policy.retryable_codes.into_iter().map(|number| match number {
-        1..=16 => Ok(Code::from_number(number)),
-        _ => Err(Error::field(
-            "options.retry_policy.retryable_codes",
-            format!("{number} is no code of an error; they go from 1 to 16"),
-        )),
-    });
-    Ok(RetryPolicy {
-        max_attempts: Some(max_attempts).filter(|attempts| *attempts > 0),
-        initial_backoff,
-        max_backoff,
-        backoff_multiplier: multiplier,
-        retryable_codes: retryable_codes.collect::<Result<_>>()?,
-    })
-}
-
-fn labels(labels: BTreeMap<String, String>) -> Result<BTreeMap<String, String>> {
-    if labels.len() > MAX_LABELS {
-        let message = format!(
-            "options.labels has {} entries, at most {MAX_LABELS} are allowed",
-            labels.len()
-        );
-        return Err(Error::field("options.labels", message).with("limit", MAX_LABELS));
-    }
-    for (key, value) in &labels {
-        if key.is_empty() || key.len() > MAX_LABEL_NAME_BYTES || value.len() > MAX_LABEL_VALUE_BYTES
-        {
-            let message = format!(
-                "options.labels: a key has 1 to {MAX_LABEL_NAME_BYTES} bytes and a value at most {MAX_LABEL_VALUE_BYTES}; {} and {} were found",
-                key.len(),
-                value.len()
-            );
-            return Err(Error::field("options.labels", message));
-        }
-    }
-    Ok(labels)
 }
 
 /// Hashes what a replay must repeat: queue, method, target, types and the request.

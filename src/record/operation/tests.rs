@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use uuid::Uuid;
 
+use super::glance;
 use crate::clock::Timestamp;
 use crate::operation::command::{Command, Complete, Proof, Renew, Report, Take};
 use crate::operation::entries::DueClass;
@@ -16,7 +17,7 @@ use crate::operation::{Applied, Birth, Record, Spec, Start, apply, start};
 use crate::proto::google::protobuf::Any;
 use crate::proto::longhaul::v1 as pb;
 use crate::record::{Kind, write_set};
-use crate::store::Keyspace;
+use crate::store::{Keyspace, Record as Stored};
 
 /// With the 24 bytes of stamps and the header of a Redis string it fits into one allocation of 640 bytes.
 const MOST: usize = 640 - 24 - 6;
@@ -70,6 +71,22 @@ fn a_large_request_reaches_the_store_without_a_copy() {
     let set = write_set::<Record>(&keyspace, keyspace.key("operations/a"), None, &change.into());
     assert_eq!(set.body_puts.len(), 1);
     assert_eq!(set.body_puts[0].1.as_ptr(), value.as_ptr());
+}
+
+#[test]
+fn a_glance_shares_the_bytes_of_the_record() {
+    let metadata =
+        Any { type_url: "type.googleapis.com/a.B".to_owned(), value: vec![7; 900].into() };
+    let spec = Spec { metadata_type: "a.B".to_owned(), ..Spec::default() };
+    let name = Name::parse("operations/a").expect("a name");
+    let birth = Birth { name, uid: Uuid::new_v4(), lease: None };
+    let wanted = Start { spec, initial_metadata: Some(metadata), ..Start::default() };
+    let change = start(wanted, birth, Timestamp::from_micros(1)).expect("a start");
+    let value = change.record.expect("a record").encode();
+    let stored = Stored { revision: 1, visible_revision: 1, fencing_number: 0, value };
+    let seen = glance(&stored).and_then(|published| published.metadata).expect("metadata").value;
+    assert_eq!(seen.len(), 900);
+    assert!(stored.value.as_ptr_range().contains(&seen.as_ptr()));
 }
 
 fn payload() -> Any {
