@@ -9,7 +9,7 @@ const LAYERS: [&[&str]; 13] = [
     &["bench", "worker"],
     &["client", "server"],
     &["config"],
-    &["grpc"],
+    &["grpc", "http"],
     &["wire"],
     &["engine"],
     &["record"],

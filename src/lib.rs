@@ -1,6 +1,6 @@
 //! longhaul: a server for long-running operations.
 //!
-//! Data flows one way: faces (`grpc`) turn a request into a command, the `engine` reads the record, the pure `operation`
+//! Data flows one way: faces (`grpc`, `http`) turn a request into a command, the `engine` reads the record, the pure `operation`
 //! decides, `record` plans what to write, the `store` commits, and a hint tells everybody else. See `ARCHITECTURE.md`.
 
 mod address;
@@ -12,6 +12,7 @@ pub mod code;
 pub mod config;
 pub mod engine;
 pub mod grpc;
+mod http;
 #[cfg(test)]
 mod layers;
 pub mod limits;

@@ -12,6 +12,8 @@ pub const MAX_PASSED_OVER: usize = 5_000;
 pub const MAX_REPLY_BYTES: usize = 3 << 20;
 /// Bytes of a message that the server reads.
 pub const MAX_MESSAGE_BYTES: usize = 9 << 20;
+/// Bytes of a JSON body that the server reads; base64 makes more of the same bytes.
+pub const MAX_BODY_BYTES: usize = 12 << 20;
 /// How long a page token is good for (AIP-158).
 pub const PAGE_TOKEN_LIFETIME: Duration = Duration::from_hours(72);
 

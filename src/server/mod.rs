@@ -2,6 +2,7 @@
 
 pub(crate) mod connections;
 pub(crate) mod cores;
+mod faces;
 pub mod lane;
 pub(crate) mod opening;
 mod probes;
@@ -18,11 +19,13 @@ use tonic::body::Body;
 use tonic::service::Routes;
 use tower::{Layer, Service};
 
+use self::faces::Faces;
 use crate::clock::Clock;
 use crate::engine::tasks::Tasks;
 use crate::engine::{Engine, Settings};
 use crate::grpc;
 use crate::grpc::health::Health;
+use crate::http::Hosts;
 use crate::limits::{CLOSING, DRAIN};
 use crate::proto::google::longrunning::operations_server::{Operations, OperationsServer};
 use crate::store::Store;
@@ -78,10 +81,15 @@ impl Server {
         Ok(grpc::routes(&self.engine, self.health.clone())?)
     }
 
-    /// What is served on one port.
-    fn faces(&self) -> anyhow::Result<impl Face> {
+    /// What is served on the port of that listener.
+    fn faces(&self, listener: &TcpListener) -> anyhow::Result<impl Face> {
         let routes = grpc::explain::Explain.layer(self.routes()?.prepare());
-        Ok(Probes::of(self.clone()).around(routes, Body::new))
+        let hosts = match listener.local_addr() {
+            Ok(address) if address.ip().is_loopback() => Hosts::Loopback,
+            _ => Hosts::Any,
+        };
+        let http = faces::http(routes.clone(), self.engine.types().clone(), hosts)?;
+        Ok(Faces { http: Probes::of(self.clone()).around(http, Body::new), grpc: routes })
     }
 
     /// Serves `listener` until `shutdown` resolves, then drains: no more leases, waits and watches end politely, calls that run
@@ -95,7 +103,7 @@ impl Server {
         shutdown: impl Future<Output = ()>,
     ) -> anyhow::Result<()> {
         let connections = Connections::new();
-        let faces = self.faces()?;
+        let faces = self.faces(&listener)?;
         let serving = async {
             connections.serve_all(listener, faces).await;
             Ok(())
@@ -114,7 +122,7 @@ impl Server {
         shutdown: impl Future<Output = ()>,
     ) -> anyhow::Result<()> {
         let connections = Connections::new();
-        let (faces, served_by) = (self.faces()?, connections.clone());
+        let (faces, served_by) = (self.faces(&listener)?, connections.clone());
         let mut cores = Cores::start(cores, move |accepted| {
             let (faces, served_by) = (faces.clone(), served_by.clone());
             async move { served_by.serve(accepted, faces).await }

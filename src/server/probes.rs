@@ -1,14 +1,13 @@
 //! What is asked of a server over plain HTTP, on the port of the API: does it live, is it ready, how is it doing.
 //!
-//! Answered before gRPC sees it, over HTTP/1.1 and HTTP/2. Everything else over HTTP/2 is gRPC's; over HTTP/1.1 there is
-//! nothing else.
+//! Answered before the HTTP face sees it, over HTTP/1.1 and HTTP/2.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_util::future::{Either, Ready, ready};
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use tower::Service;
 
 /// A server that is asked.
@@ -45,10 +44,9 @@ impl Probes {
     }
 
     /// The answer, unless it is for somebody else to give.
-    fn answer(&self, method: &Method, path: &str, version: Version) -> Option<Response<String>> {
+    fn answer(&self, method: &Method, path: &str) -> Option<Response<String>> {
         if !matches!(path, HEALTH | READINESS | METRICS) {
-            let nothing = "not found; gRPC is served over HTTP/2\n";
-            return (version < Version::HTTP_2).then(|| plain(StatusCode::NOT_FOUND, nothing));
+            return None;
         }
         if method != Method::GET && method != Method::HEAD {
             let mut refusal = plain(StatusCode::METHOD_NOT_ALLOWED, "this can only be read\n");
@@ -98,7 +96,7 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let path = request.uri().path();
-        match self.probes.answer(request.method(), path, request.version()) {
+        match self.probes.answer(request.method(), path) {
             Some(answer) => Either::Right(ready(Ok(answer.map(&self.body)))),
             None => Either::Left(self.inner.call(request)),
         }

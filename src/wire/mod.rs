@@ -6,5 +6,6 @@ pub mod options;
 pub mod starts;
 pub mod status;
 pub mod stream;
+pub mod transcode;
 pub mod views;
 pub mod work;

@@ -25,9 +25,18 @@ pub fn to_message(error: &Error) -> rpc::Status {
 
 /// The error as an HTTP status and the body that Google's REST clients read.
 pub fn to_http(error: &Error, types: &Registry) -> (u16, Value) {
-    let status = http_status(error.reason);
-    let details: Vec<Value> = details(error).iter().map(|detail| types.any(detail)).collect();
-    let name = error.reason.code().as_str();
+    status_to_http(&to_message(error), types)
+}
+
+/// The same of an error that is a message already.
+pub fn status_to_http(error: &rpc::Status, types: &Registry) -> (u16, Value) {
+    let code = Code::from_number(error.code);
+    let word = reason(error);
+    let known =
+        Reason::ALL.into_iter().find(|known| known.as_str() == word && known.code() == code);
+    let status = known.map_or(code.http_status(), http_status);
+    let details: Vec<Value> = error.details.iter().map(|detail| types.any(detail)).collect();
+    let name = code.as_str();
     let body =
         json!({ "code": status, "message": error.message, "status": name, "details": details });
     (status, json!({ "error": body }))
@@ -64,6 +73,13 @@ const fn http_status(reason: Reason) -> u16 {
         | Reason::WorkerLost
         | Reason::ServiceNotFound => reason.code().http_status(),
     }
+}
+
+/// The reason in the ErrorInfo of an error, if there is one.
+pub fn reason(error: &rpc::Status) -> String {
+    let info = error.details.iter().find(|any| any.type_url.ends_with("/google.rpc.ErrorInfo"));
+    let info = info.and_then(|info| rpc::ErrorInfo::decode(&info.value[..]).ok());
+    info.map(|info| info.reason).unwrap_or_default()
 }
 
 fn details(error: &Error) -> Vec<Any> {

@@ -3,6 +3,7 @@
 use crate::support::*;
 
 scenarios! {
+    over every face;
     cancel_while_pending_retrying_scheduled_or_suspended_is_cancelled_in_that_commit,
     cancel_when_done_is_ok_and_changes_nothing,
     cancelling_then_complete_or_final_fail_lets_the_first_terminal_commit_win,

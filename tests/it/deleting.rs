@@ -3,6 +3,7 @@
 use crate::support::*;
 
 scenarios! {
+    over every face;
     delete_while_unfinished_hides_it_at_once_while_the_work_goes_on,
     delete_while_running_is_still_retried_and_runs_into_its_deadline,
     delete_of_what_is_done_leaves_a_tombstone_for_a_day,

@@ -13,6 +13,7 @@ use tonic_prost::ProstCodec;
 use crate::support::*;
 
 scenarios! {
+    over every face;
     each_field_that_has_no_effect_is_refused_by_name,
     each_method_that_is_served_works,
 }

@@ -3,6 +3,7 @@
 use crate::support::*;
 
 scenarios! {
+    over every face;
     call_after_expiry_is_accepted_until_replaced_then_lease_lost,
     same_token_again_same_content_is_ok_other_content_invalid_state,
     refused_complete_leaves_the_lease,

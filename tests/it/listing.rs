@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use crate::support::*;
 
 scenarios! {
+    over every face;
     pages_come_newest_first_and_may_change_their_size_midway,
     a_page_token_is_good_for_its_own_query_only_and_for_three_days,
     parents_are_taken_in_every_customary_form,

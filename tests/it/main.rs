@@ -16,6 +16,7 @@ mod faults;
 mod leases;
 mod listing;
 mod logging;
+mod over_http;
 mod pacing;
 mod pausing;
 mod payloads;

@@ -3,6 +3,7 @@
 use crate::support::*;
 
 scenarios! {
+    over every face;
     pause_while_pending_suspends_and_resume_goes_on,
     pause_while_running_asks_its_worker_and_complete_is_still_accepted,
     pause_takes_hold_once_the_worker_suspends_releases_fails_or_loses_the_lease,

@@ -3,6 +3,7 @@
 use crate::support::*;
 
 scenarios! {
+    over every face;
     payloads_at_their_bounds_pass_byte_for_byte,
     payloads_over_their_bounds_are_refused,
     a_report_replaces_what_it_says_and_leaves_the_rest,

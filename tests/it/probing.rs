@@ -17,7 +17,7 @@ scenarios! {
     a_server_lives_while_it_is_not_ready,
     a_wall_clock_that_was_stepped_is_remarked_upon_until_it_is_right,
     probes_are_answered_by_every_core,
-    whatever_is_no_probe_is_left_to_grpc,
+    whatever_is_no_probe_is_left_to_the_faces,
 }
 
 const DELIVERED: &str = "cancel_delivery_seconds_count";
@@ -231,7 +231,7 @@ async fn probes_are_answered_by_every_core(world: &World) {
     served.expect("an orderly end");
 }
 
-async fn whatever_is_no_probe_is_left_to_grpc(world: &World) {
+async fn whatever_is_no_probe_is_left_to_the_faces(world: &World) {
     let http2 = Http2::to(world.address).await;
     let open_metrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     for answer in
@@ -246,7 +246,7 @@ async fn whatever_is_no_probe_is_left_to_grpc(world: &World) {
     let post = ask(world.address, "POST", "/metrics").await;
     assert_eq!(post.status, 405);
     assert_eq!(post.headers.get("allow").map(String::as_str), Some("GET, HEAD"));
-    for path in ["/", "/metrics/", "/longhaul.v1.Workers/ServeQueue"] {
+    for path in ["/", "/metrics/"] {
         let answer = ask(world.address, "GET", path).await;
         assert_eq!(answer.status, 404, "{path}: {answer:?}");
     }

@@ -5,6 +5,7 @@ use tonic::Request;
 use crate::support::*;
 
 scenarios! {
+    over every face;
     higher_priority_comes_first_and_waiting_makes_up_for_it,
     a_scheduled_start_is_not_leased_before_its_time,
     retries_back_off_as_the_policy_says,

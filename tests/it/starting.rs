@@ -6,8 +6,8 @@ use tonic::{Request, Response};
 use crate::support::*;
 
 scenarios! {
+    over every face;
     a_request_id_starts_one_operation_and_says_when_it_was_there_already,
-    the_same_request_in_another_order_of_keys_is_the_same,
     other_content_under_a_request_id_is_refused,
     an_operation_id_is_replayed_only_by_its_own_request_id,
     a_replay_onto_a_tombstone_says_what_became_of_it,
@@ -18,7 +18,9 @@ scenarios! {
     a_batch_out_of_bounds_is_refused_whole,
     a_start_is_visible_the_instant_it_returns,
     metadata_policies_decide_what_callers_see,
-    a_trace_parent_is_stored_and_handed_to_the_worker,
+    a_trace_parent_is_stored_and_handed_to_the_worker;
+    over grpc;
+    the_same_request_in_another_order_of_keys_is_the_same,
 }
 
 async fn a_request_id_starts_one_operation_and_says_when_it_was_there_already(world: &World) {

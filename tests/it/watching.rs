@@ -6,6 +6,7 @@ use tonic::Request;
 use crate::support::*;
 
 scenarios! {
+    over every face;
     a_watch_tells_the_state_at_once_then_changes_then_the_end,
     a_resume_token_that_is_the_state_brings_no_snapshot,
     min_interval_leaves_out_states_but_never_the_last,

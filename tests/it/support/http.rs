@@ -3,12 +3,15 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
+use h2::RecvStream;
 use h2::client::SendRequest;
 use prost::bytes::Bytes;
+use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
+use super::rest::whole;
 use super::{World, within};
 
 /// What somebody answered.
@@ -19,9 +22,51 @@ pub(crate) struct Answer {
     pub(crate) body: String,
 }
 
+impl Answer {
+    /// A header, or nothing.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", String::as_str)
+    }
+
+    /// The body as JSON.
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// It is a refusal of that status and reason; its error.
+    #[track_caller]
+    pub(crate) fn refused(&self, status: u16, reason: &str) -> Value {
+        let error = self.json()["error"].take();
+        assert_eq!((self.status, &error["code"]), (status, &Value::from(status)), "{self:?}");
+        assert_eq!(error["details"][0]["reason"], reason, "{self:?}");
+        assert!(!error["message"].as_str().expect("a message").is_empty(), "{self:?}");
+        error
+    }
+}
+
 /// Asks over HTTP/1.1.
 pub(crate) async fn ask(address: SocketAddr, method: &str, path: &str) -> Answer {
-    let asked = format!("{method} {path} HTTP/1.1\r\nhost: longhaul\r\nconnection: close\r\n\r\n");
+    ask_with(address, method, path, &[], "").await
+}
+
+/// The same with headers and a body.
+pub(crate) async fn ask_with(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Answer {
+    let mut lines = vec![format!("{method} {path} HTTP/1.1"), "connection: close".to_owned()];
+    if !headers.iter().any(|(name, _)| *name == "host") {
+        lines.push("host: localhost".to_owned());
+    }
+    if !body.is_empty() {
+        lines.push(format!("content-length: {}", body.len()));
+    }
+    lines.extend(headers.iter().map(|(name, value)| format!("{name}: {value}")));
+    let asked = format!("{}\r\n\r\n{body}", lines.join("\r\n"));
     let answered = async {
         let mut stream = TcpStream::connect(address).await?;
         stream.write_all(asked.as_bytes()).await?;
@@ -38,7 +83,21 @@ pub(crate) async fn ask(address: SocketAddr, method: &str, path: &str) -> Answer
         (name.to_ascii_lowercase(), value.to_owned())
     };
     let status = status.parse().expect("a status");
-    Answer { status, headers: lines.map(header).collect(), body: body.to_owned() }
+    let headers: HashMap<_, _> = lines.map(header).collect();
+    let is_chunked = headers.get("transfer-encoding").is_some_and(|coding| coding == "chunked");
+    let body = if is_chunked { chunks(body) } else { body.to_owned() };
+    Answer { status, headers, body }
+}
+
+/// The body that these chunks make.
+fn chunks(text: &str) -> String {
+    let (mut rest, mut body) = (text, String::new());
+    while let Some((length, more)) = rest.split_once("\r\n") {
+        let length = usize::from_str_radix(length, 16).expect("a length");
+        body += &more[..length];
+        rest = &more[length + 2..];
+    }
+    body
 }
 
 /// A connection of HTTP/2.
@@ -61,21 +120,20 @@ impl Http2 {
 
     /// Asks, and reads the answer whole.
     pub(crate) async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
-        let mut request = http::Request::builder().method(method).uri(uri(path));
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
+        self.ask_with(method, path, headers, "").await
+    }
+
+    /// The same with a body.
+    pub(crate) async fn ask_with(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Answer {
         let answered = async {
-            let mut requests = self.requests.clone().ready().await.expect("a connection");
-            let (answer, _) = requests
-                .send_request(request.body(()).expect("a request"), true)
-                .expect("a request");
-            let (head, mut body) = answer.await.expect("an answer").into_parts();
-            let mut bytes = Vec::new();
-            while let Some(data) = body.data().await {
-                bytes.extend_from_slice(&data.expect("data"));
-            }
-            (head, bytes)
+            let (head, body) = self.send(method, path, headers, body.to_owned().into()).await;
+            (head, whole(body).await)
         };
         let (head, bytes) = within("an answer over HTTP/2", answered).await;
         let header = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
@@ -84,6 +142,28 @@ impl Http2 {
         let body = String::from_utf8(bytes).expect("text");
         let headers = head.headers.iter().map(header).collect();
         Answer { status: head.status.as_u16(), headers, body }
+    }
+
+    /// Sends a request; its answer begins.
+    pub(crate) async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Bytes,
+    ) -> (http::response::Parts, RecvStream) {
+        let mut request = http::Request::builder().method(method).uri(uri(path));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(()).expect("a request");
+        let mut requests = self.requests.clone().ready().await.expect("a connection");
+        let ends = body.is_empty();
+        let (answer, mut sender) = requests.send_request(request, ends).expect("a request");
+        if !ends {
+            sender.send_data(body, true).expect("a request");
+        }
+        answer.await.expect("an answer").into_parts()
     }
 }
 
@@ -118,5 +198,5 @@ impl Metrics {
 }
 
 pub(super) fn uri(path: &str) -> String {
-    format!("http://longhaul.test{path}")
+    format!("http://localhost{path}")
 }

@@ -6,6 +6,7 @@ pub(crate) mod cut;
 pub(crate) mod frames;
 pub(crate) mod http;
 pub(crate) mod requests;
+pub(crate) mod rest;
 pub(crate) mod stores;
 pub(crate) mod stream;
 pub(crate) mod waiting;
@@ -27,8 +28,32 @@ pub(crate) use pb::watch_operation_response::Type as EventType;
 pub(crate) use std::time::Duration;
 pub(crate) use tonic::Code;
 
-/// Makes a test of each scenario on each store: `embedded::scenario` and `redis::scenario`.
+/// Makes a test of each scenario on each store: `embedded::scenario` and `redis::scenario`. Those that stand behind
+/// `over every face;` are played over HTTP too: `http_embedded::scenario` and `http_redis::scenario`.
 macro_rules! scenarios {
+    (over every face; $($name:ident),+ $(,)? $(; over grpc; $($other:ident),+ $(,)?)?) => {
+        $crate::support::scenarios!($($name,)+ $($($other,)+)?);
+        mod http_embedded {
+            $(
+                #[tokio::test]
+                async fn $name() {
+                    let world = $crate::support::World::embedded().await.over_http().await;
+                    super::$name(&world).await;
+                    world.stop().await;
+                }
+            )+
+        }
+        mod http_redis {
+            $(
+                #[tokio::test]
+                async fn $name() {
+                    let world = $crate::support::World::redis().await.over_http().await;
+                    super::$name(&world).await;
+                    world.stop().await;
+                }
+            )+
+        }
+    };
     ($($name:ident),+ $(,)?) => {
         mod embedded {
             $(

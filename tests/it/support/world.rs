@@ -22,6 +22,7 @@ use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
 use super::clock::TestClock;
+use super::rest::{Line, Rest};
 use super::{Answer, Call, Operation, State, Watcher, pb, requests, stores, within};
 
 /// A server in this process. Its agents run when time passes by [`World::pass`], so that nothing happens at a bad moment.
@@ -29,6 +30,7 @@ pub(crate) struct World {
     pub(crate) clock: Arc<TestClock>,
     pub(crate) store: Arc<Faulty>,
     pub(crate) server: Server,
+    pub(crate) line: Line,
     pub(crate) channel: Channel,
     pub(crate) address: SocketAddr,
     shutdown: Option<oneshot::Sender<()>>,
@@ -47,6 +49,12 @@ impl World {
         let clock = TestClock::new();
         let store = stores::redis(&clock).await;
         Self::on(Faulty::new(store, Plan::default()), clock, None).await
+    }
+
+    /// The same server, whose client speaks HTTP/JSON.
+    pub(crate) async fn over_http(mut self) -> Self {
+        self.line = Line::Http(Arc::new(Rest::new(self.address, self.channel.clone()).await));
+        self
     }
 
     /// Another server on the same store, with agents that run by themselves.
@@ -83,8 +91,9 @@ impl World {
         let serves = server.clone();
         serving.spawn(async move { serves.serve(listener, async move { drop(told.await) }).await });
         let channel = connect(address).await;
+        let line = Line::Grpc(channel.clone());
         let shutdown = Some(shutdown);
-        Self { clock, store, server, channel, address, shutdown, serving, _folder: folder }
+        Self { clock, store, server, line, channel, address, shutdown, serving, _folder: folder }
     }
 
     /// Tells the server to shut down; calls that run go on.
@@ -146,20 +155,20 @@ impl World {
         (self.store.now(Partition(0)) + later).into()
     }
 
-    pub(crate) fn operations(&self) -> OperationsClient<Channel> {
-        OperationsClient::new(self.channel.clone())
+    pub(crate) fn operations(&self) -> OperationsClient<Line> {
+        OperationsClient::new(self.line.clone())
     }
 
-    pub(crate) fn producers(&self) -> ProducersClient<Channel> {
-        ProducersClient::new(self.channel.clone())
+    pub(crate) fn producers(&self) -> ProducersClient<Line> {
+        ProducersClient::new(self.line.clone())
     }
 
-    pub(crate) fn callers(&self) -> CallersClient<Channel> {
-        CallersClient::new(self.channel.clone())
+    pub(crate) fn callers(&self) -> CallersClient<Line> {
+        CallersClient::new(self.line.clone())
     }
 
-    pub(crate) fn workers(&self) -> WorkersClient<Channel> {
-        WorkersClient::new(self.channel.clone())
+    pub(crate) fn workers(&self) -> WorkersClient<Line> {
+        WorkersClient::new(self.line.clone())
     }
 }
 

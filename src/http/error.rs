@@ -1,0 +1,105 @@
+//! Refusals over HTTP: `{"error": {...}}`, and the same within problem details (RFC 9457) for those who ask for them.
+
+use axum::body::Body;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use prost::Message;
+use serde_json::{Value, json};
+
+use super::accept::{Accept, JSON, PROBLEM};
+use crate::engine::{Error, Reason};
+use crate::proto::google::rpc::{RetryInfo, Status};
+use crate::types::Registry;
+use crate::wire::status::{status_to_http, to_message};
+
+/// Why a request is not granted.
+#[derive(Debug)]
+pub(super) struct Failure {
+    /// The error, as over gRPC.
+    pub(super) status: Box<Status>,
+    /// The status of HTTP where it does not follow from that.
+    http: Option<StatusCode>,
+    /// Headers of the answer.
+    headers: HeaderMap,
+}
+
+impl From<Status> for Failure {
+    fn from(status: Status) -> Self {
+        Self { status: Box::new(status), http: None, headers: HeaderMap::new() }
+    }
+}
+
+impl From<Box<Error>> for Failure {
+    fn from(error: Box<Error>) -> Self {
+        to_message(&error).into()
+    }
+}
+
+impl Failure {
+    /// A refusal for a reason that only HTTP has, with its own status.
+    pub(super) fn of_http(http: StatusCode, reason: Reason, message: impl Into<String>) -> Self {
+        let failure = Self::from(Error::new(reason, message));
+        Self { http: Some(http), ..failure }
+    }
+
+    /// There is nothing at that path.
+    pub(super) fn no_route(path: &str) -> Self {
+        let message = format!("there is nothing at {path}; docs/http.md lists what there is");
+        Self::of_http(StatusCode::NOT_FOUND, Reason::NotSupported, message)
+    }
+
+    /// The path is there by other methods.
+    pub(super) fn wrong_method(method: &Method, allowed: &[Method]) -> Self {
+        let allowed = allowed.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
+        let message = format!("the method {method} is not allowed here; {allowed} is");
+        let mut failure =
+            Self::of_http(StatusCode::METHOD_NOT_ALLOWED, Reason::NotSupported, message);
+        if let Ok(allowed) = allowed.parse() {
+            failure.headers.insert(ALLOW, allowed);
+        }
+        failure
+    }
+
+    /// The answer.
+    pub(super) fn respond(self, accept: &Accept, path: &str, types: &Registry) -> Response<Body> {
+        let (derived, mut body) = status_to_http(&self.status, types);
+        let derived = StatusCode::from_u16(derived).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status = self.http.unwrap_or(derived);
+        body["error"]["code"] = status.as_u16().into();
+        let content_type = if accept.names(PROBLEM) { PROBLEM } else { JSON };
+        if content_type == PROBLEM {
+            body = problem(status, path, body);
+        }
+        let mut response = Response::new(Body::from(body.to_string()));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.extend(self.headers);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(seconds) = retry_delay(&self.status) {
+            headers.insert(RETRY_AFTER, seconds.into());
+        }
+        response
+    }
+}
+
+/// Problem details that carry the error too, so that one body serves both kinds of clients.
+fn problem(status: StatusCode, path: &str, body: Value) -> Value {
+    let reason = body["error"]["details"][0]["reason"].as_str().unwrap_or("UNKNOWN");
+    json!({
+        "type": format!("https://longhaul.dev/reasons/{reason}"),
+        "title": status.canonical_reason().unwrap_or("Error"),
+        "status": status.as_u16(),
+        "detail": body["error"]["message"],
+        "instance": path,
+        "error": body["error"],
+    })
+}
+
+/// Whole seconds to wait before asking again, if the error says so.
+fn retry_delay(status: &Status) -> Option<u64> {
+    let info = status.details.iter().find(|any| any.type_url.ends_with("/google.rpc.RetryInfo"))?;
+    let delay = RetryInfo::decode(&info.value[..]).ok()?.retry_delay?;
+    let begun = u64::from(delay.nanos > 0);
+    Some((u64::try_from(delay.seconds).ok()? + begun).max(1))
+}

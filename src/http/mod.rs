@@ -1,0 +1,281 @@
+//! The HTTP face: JSON over HTTP/1.1 and HTTP/2, for whoever has no gRPC.
+//!
+//! A request finds its method in the route table (`routes`), which is read from the definitions. Path, query and body become
+//! its message (`query`, `wire/transcode`), the method is called in this process (`methods`), and what it answers is written as JSON. So
+//! each method has one implementation for both faces, and a new one is served as soon as its definition says how.
+
+mod accept;
+mod body;
+mod error;
+mod hosts;
+pub(crate) mod methods;
+mod query;
+mod routes;
+mod stream;
+mod strict;
+mod template;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::body::Body;
+use futures_util::future::BoxFuture;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, VARY};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use prost::Message;
+use prost_reflect::DynamicMessage;
+use serde_json::{Map, Value};
+use tower::Service;
+
+use self::accept::{Accept, EVENTS, JSON, PROBLEM};
+use self::error::Failure;
+use self::methods::{Call, Methods};
+use self::routes::{BadTable, Lost, Route, Routes};
+use self::stream::Form;
+use crate::engine::{Error, Reason};
+use crate::types::Registry;
+use crate::wire::transcode::read;
+use crate::wire::transcode::write::Json;
+
+pub(crate) use self::hosts::Hosts;
+
+/// The face of one server. Clones are the same face.
+#[derive(Clone, Debug)]
+pub(crate) struct Face {
+    shared: Arc<Shared>,
+    hosts: Hosts,
+}
+
+#[derive(Debug)]
+struct Shared {
+    methods: Methods,
+    routes: Routes,
+    types: Registry,
+}
+
+/// A request on its way to its method.
+struct Asked<'a> {
+    route: &'a Route,
+    fields: Vec<(&'a str, String)>,
+    head: Parts,
+    body: Body,
+    accept: &'a Accept,
+}
+
+impl Face {
+    /// A face for these methods.
+    ///
+    /// # Errors
+    /// Where the built-in definitions cannot be routed, which a test rules out.
+    pub(crate) fn new(methods: Methods, types: Registry) -> Result<Self, BadTable> {
+        let routes = Routes::of_services()?;
+        Ok(Self { shared: Arc::new(Shared { methods, routes, types }), hosts: Hosts::Any })
+    }
+
+    /// The same, for requests of these hosts alone.
+    #[must_use]
+    pub(crate) fn only_for(self, hosts: Hosts) -> Self {
+        Self { hosts, ..self }
+    }
+
+    async fn answer(self, request: Request<Body>) -> Response<Body> {
+        let (mut head, body) = request.into_parts();
+        let accept = Accept::of(&head.headers);
+        let path = head.uri.path().to_owned();
+        let is_head = head.method == Method::HEAD;
+        let id = request_id(&mut head.headers);
+        let granted = match self.hosts.check(&head) {
+            Ok(()) => self.shared.grant(head, body, &accept).await,
+            Err(refusal) => Err(refusal),
+        };
+        let mut response =
+            granted.unwrap_or_else(|failure| failure.respond(&accept, &path, &self.shared.types));
+        let headers = response.headers_mut();
+        headers.insert(REQUEST_ID, id);
+        headers.insert(NO_SNIFF, HeaderValue::from_static("nosniff"));
+        headers.append(VARY, HeaderValue::from_static("accept, prefer, x-goog-api-client"));
+        if is_head { response.map(|_| Body::empty()) } else { response }
+    }
+}
+
+impl Shared {
+    async fn grant(
+        &self,
+        head: Parts,
+        body: Body,
+        accept: &Accept,
+    ) -> Result<Response<Body>, Failure> {
+        let (method, path) = (head.method.clone(), head.uri.path().to_owned());
+        let (route, fields) =
+            self.routes.find(&method, &path).map_err(|lost| no_route(&lost, &method, &path))?;
+        tracing::trace!(route = route.pattern, "routed");
+        let asked = Asked { route, fields, head, body, accept };
+        if route.rpc.method.is_server_streaming() {
+            return self.stream(asked).await;
+        }
+        if accept.choose(&[JSON]).or(accept.choose(&[PROBLEM])).is_none() {
+            return Err(not_acceptable(JSON));
+        }
+        self.call(asked).await
+    }
+
+    /// Calls a method that answers once.
+    async fn call(&self, asked: Asked<'_>) -> Result<Response<Body>, Failure> {
+        let rpc = Arc::clone(&asked.route.rpc);
+        let strict = strict::is_strict(&asked.head.headers);
+        let cacheable = asked.route.method == Method::GET;
+        let call = self.transcode(asked).await?;
+        let reply = self.methods.call(call).await?;
+        let message = DynamicMessage::decode(rpc.method.output(), reply.message);
+        let mut message = message.map_err(|error| Error::internal(&error))?;
+        if strict {
+            strict::adapt(&mut message, &self.types)?;
+        }
+        let json = serde_json::to_vec(&Json { message: &message, types: &self.types });
+        let mut response =
+            Response::new(Body::from(json.map_err(|error| Error::internal(&error))?));
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
+        let caching = if cacheable { "no-cache" } else { "no-store" };
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static(caching));
+        pass_on(&reply.headers, headers);
+        Ok(response)
+    }
+
+    /// Calls a method that answers with many messages.
+    async fn stream(&self, asked: Asked<'_>) -> Result<Response<Body>, Failure> {
+        let query = asked.head.uri.query().unwrap_or_default();
+        let form = form(asked.accept, query).ok_or_else(|| not_acceptable(EVENTS))?;
+        let last = asked.head.headers.get("last-event-id").and_then(|id| id.to_str().ok());
+        let last = last.filter(|id| form == Form::Events && !id.is_empty()).map(str::to_owned);
+        if last.as_deref().is_some_and(stream::has_seen_the_end) {
+            return Ok(stream::nothing_more());
+        }
+        let rpc = Arc::clone(&asked.route.rpc);
+        let mut asked = asked;
+        if let Some(last) = last.filter(|_| rpc.method.input().get_field_by_name(RESUME).is_some())
+        {
+            // What the client has seen last counts, whatever the address says that it began with.
+            asked.fields.push((RESUME, last));
+            asked.head.uri = without_resume_token(&asked.head.uri)?;
+        }
+        let call = self.transcode(asked).await?;
+        let (_, messages) = self.methods.stream(call).await?;
+        Ok(stream::respond(form, messages, rpc.method.output(), self.types.clone()))
+    }
+
+    /// Makes a call of path, query and body.
+    async fn transcode(&self, asked: Asked<'_>) -> Result<Call, Failure> {
+        let Asked { route, fields, head, body, .. } = asked;
+        let input = route.rpc.method.input();
+        let given = body::read(&head.headers, body).await?;
+        let mut object = match (&route.body, given) {
+            (routes::Body::Whole, given) => body::object(given)?,
+            (routes::Body::Field(field), Some(given)) => Map::from_iter([(field.clone(), given)]),
+            (routes::Body::Field(_) | routes::Body::None, None) => Map::new(),
+            (routes::Body::None, Some(given)) => no_body(given)?,
+        };
+        for (field, text) in fields {
+            query::bind_path(&mut object, &input, field, &text)?;
+        }
+        query::bind(&mut object, &input, head.uri.query().unwrap_or_default())?;
+        let message = read::message(&self.types, input, object)?.encode_to_vec();
+        let (path, headers, extensions) = (route.rpc.path.clone(), head.headers, head.extensions);
+        Ok(Call { path, headers, extensions, message })
+    }
+}
+
+impl Service<Request<Body>> for Face {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let face = self.clone();
+        Box::pin(async move { Ok(face.answer(request).await) })
+    }
+}
+
+/// The id that the client gave its request, or a new one. Methods get it as metadata.
+fn request_id(headers: &mut HeaderMap) -> HeaderValue {
+    let given = headers.get(REQUEST_ID).filter(|id| (1..=MAX_REQUEST_ID).contains(&id.len()));
+    if let Some(id) = given {
+        return id.clone();
+    }
+    let id = uuid::Uuid::new_v4().to_string();
+    let id = HeaderValue::try_from(id).unwrap_or_else(|_| HeaderValue::from_static("none"));
+    headers.insert(REQUEST_ID, id.clone());
+    id
+}
+
+fn no_route(lost: &Lost, method: &Method, path: &str) -> Failure {
+    match lost {
+        Lost::Nothing => Failure::no_route(path),
+        Lost::Methods(allowed) => Failure::wrong_method(method, allowed),
+        Lost::Grpc => Failure::of_http(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Reason::NotSupported,
+            format!(
+                "{path} is served over gRPC, that is by POST over HTTP/2 with the content type application/grpc"
+            ),
+        ),
+        Lost::NoText => Error::new(Reason::InvalidName, template::NoText.to_string()).into(),
+    }
+}
+
+fn not_acceptable(offered: &str) -> Failure {
+    let message = format!("nothing of what Accept names can be had here; {offered} can");
+    Failure::of_http(StatusCode::NOT_ACCEPTABLE, Reason::InvalidArgument, message)
+}
+
+/// Requests that are all in path and query take a body that says nothing.
+fn no_body(given: Value) -> Result<Map<String, Value>, Failure> {
+    match body::object(Some(given))? {
+        object if object.is_empty() => Ok(object),
+        _ => Err(Error::field("body", "this request takes no body; put its fields into the query")
+            .into()),
+    }
+}
+
+/// Server-sent events are for those who ask for them by name.
+fn form(accept: &Accept, query: &str) -> Option<Form> {
+    let alt = query::parameter(query, &["alt", "$alt"]);
+    if accept.names(EVENTS) && accept.choose(&[EVENTS, JSON]) == Some(EVENTS)
+        || alt.as_deref() == Some("sse")
+    {
+        return Some(Form::Events);
+    }
+    accept.choose(&[JSON]).map(|_| Form::Array)
+}
+
+fn without_resume_token(uri: &http::Uri) -> Result<http::Uri, Failure> {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    for (key, value) in form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
+        if key != RESUME && key != "resumeToken" {
+            query.append_pair(&key, &value);
+        }
+    }
+    let path_and_query = format!("{}?{}", uri.path(), query.finish());
+    Ok(path_and_query.parse().map_err(|error: http::uri::InvalidUri| Error::internal(&error))?)
+}
+
+/// Our own metadata of an answer becomes headers.
+fn pass_on(metadata: &HeaderMap, headers: &mut HeaderMap) {
+    for (name, value) in metadata {
+        if name.as_str().starts_with("longhaul-") {
+            headers.insert(name, value.clone());
+        }
+    }
+}
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const NO_SNIFF: HeaderName = HeaderName::from_static("x-content-type-options");
+const MAX_REQUEST_ID: usize = 128;
+/// The field of watches that says where to go on.
+const RESUME: &str = "resume_token";

@@ -1,0 +1,266 @@
+//! What only HTTP has: bodies and types, statuses and headers, events for browsers.
+
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+use crate::support::answers::Answer as _;
+use crate::support::http::{Answer, Http2, ask, ask_with};
+use crate::support::rest::Events;
+use crate::support::*;
+
+scenarios! {
+    an_error_is_problem_details_for_those_who_ask,
+    both_versions_of_http_and_every_core_answer,
+    clients_that_read_strictly_get_no_type_that_they_may_not_know,
+    events_go_on_where_they_broke_off_and_end_for_good,
+    payloads_of_unknown_types_pass_as_bytes,
+    requests_for_other_hosts_are_refused,
+    requests_have_ids,
+    the_requests_of_stock_clients_are_taken,
+    what_is_no_request_is_refused_with_its_own_status,
+}
+
+const TYPE: &str = "content-type";
+const JSON: &str = "application/json";
+
+/// Starts an operation by POST; its name.
+async fn started(world: &World, body: &Value) -> String {
+    let answer = post(world, "/v1/operations:start", &body.to_string()).await;
+    assert!(matches!(answer.status, 200 | 202), "{answer:?}");
+    answer.json()["name"].as_str().expect("a name").to_owned()
+}
+
+async fn post(world: &World, path: &str, body: &str) -> Answer {
+    ask_with(world.address, "POST", path, &[(TYPE, JSON)], body).await
+}
+
+async fn get(world: &World, path: &str, headers: &[(&str, &str)]) -> Answer {
+    ask_with(world.address, "GET", path, headers, "").await
+}
+
+async fn both_versions_of_http_and_every_core_answer(world: &World) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let cores = listener.local_addr().expect("an address");
+    let (shutdown, told) = oneshot::channel::<()>();
+    let serving = world.server.serve_on_cores(listener, 2, async move { drop(told.await) });
+    let asking = async {
+        for (round, address) in [world.address, cores, cores, cores].into_iter().enumerate() {
+            let body = json!({ "operationId": format!("a{round}"), "queue": "q" }).to_string();
+            let path = "/v1/projects/p/operations:start";
+            let answer = ask_with(address, "POST", path, &[(TYPE, JSON)], &body).await;
+            let name = format!("projects/p/operations/a{round}");
+            assert_eq!(answer.json()["name"], name, "{answer:?}");
+            let http2 = Http2::to(address).await;
+            let answer = http2.ask("GET", &format!("/v1/{name}"), &[]).await;
+            assert_eq!((answer.status, answer.header(TYPE)), (200, JSON), "{answer:?}");
+            assert_eq!(answer.json()["metadata"]["state"], "PENDING");
+            let head = http2.ask("HEAD", &format!("/v1/{name}"), &[]).await;
+            assert_eq!((head.status, &*head.body), (200, ""));
+            let listed = ask(address, "GET", "/v1/-/operations?pageSize=1").await.json();
+            assert!(listed["operations"][0]["name"].is_string(), "{listed}");
+            assert_eq!(listed["nextPageToken"].is_string(), round > 0, "{listed}");
+        }
+        drop(shutdown);
+    };
+    let (served, ()) = within("the cores", async { tokio::join!(serving, asking) }).await;
+    served.expect("an orderly end");
+}
+
+async fn what_is_no_request_is_refused_with_its_own_status(world: &World) {
+    let start = "/v1/operations:start";
+    let name = format!("/v1/{}", started(world, &json!({})).await);
+    let large = format!("{{\"method\": \"{}\"}}", " ".repeat(13 << 20));
+    for (method, path, headers, body, status, reason) in [
+        ("GET", "/", &[][..], "", 404, "UNIMPLEMENTED"),
+        ("GET", "/v2/operations", &[], "", 404, "UNIMPLEMENTED"),
+        ("GET", "/v1/operations/", &[], "", 404, "UNIMPLEMENTED"),
+        ("POST", &format!("{name}:explode"), &[], "", 404, "UNIMPLEMENTED"),
+        ("GET", "/v1/operations/none", &[], "", 404, "OPERATION_NOT_FOUND"),
+        ("GET", "/v1/operations/UPPER", &[], "", 400, "INVALID_NAME"),
+        ("GET", "/v1/operations/%ff", &[], "", 400, "INVALID_NAME"),
+        ("PUT", &name, &[], "{}", 405, "UNIMPLEMENTED"),
+        ("GET", start, &[], "", 405, "UNIMPLEMENTED"),
+        ("GET", &name, &[("accept", "text/html")], "", 406, "INVALID_ARGUMENT"),
+        ("GET", &format!("{name}:watch"), &[("accept", "image/png")], "", 406, "INVALID_ARGUMENT"),
+        ("POST", start, &[(TYPE, "text/plain")], "{}", 415, "INVALID_ARGUMENT"),
+        ("POST", start, &[("content-encoding", "gzip")], "{}", 415, "INVALID_ARGUMENT"),
+        ("POST", "/longhaul.v1.Workers/ServeQueue", &[], "{}", 415, "UNIMPLEMENTED"),
+        ("POST", start, &[], "{\"queue\": ", 400, "INVALID_ARGUMENT"),
+        ("POST", start, &[], "[]", 400, "INVALID_ARGUMENT"),
+        ("POST", start, &[], "{\"queu\": \"q\"}", 400, "INVALID_ARGUMENT"),
+        (
+            "POST",
+            start,
+            &[],
+            "{\"request\": {\"@type\": \"x/a.B\", \"c\": 1}}",
+            400,
+            "INVALID_ARGUMENT",
+        ),
+        ("POST", "/v1/a/b/operations:start", &[], "{\"parent\": \"c/d\"}", 400, "INVALID_ARGUMENT"),
+        ("GET", "/v1/operations?pageSize=x", &[], "", 400, "INVALID_ARGUMENT"),
+        ("GET", "/v1/operations?page=1", &[], "", 400, "INVALID_ARGUMENT"),
+        ("GET", "/v1/operations?pageSize=-1", &[], "", 400, "INVALID_ARGUMENT"),
+        ("GET", &name, &[], "{\"name\": \"x\"}", 400, "INVALID_ARGUMENT"),
+    ] {
+        for answer in [
+            ask_with(world.address, method, path, headers, body).await,
+            Http2::to(world.address).await.ask_with(method, path, headers, body).await,
+        ] {
+            answer.refused(status, reason);
+            assert_eq!(answer.header(TYPE), JSON);
+        }
+    }
+    // The rest of such a body is not read.
+    let http2 = Http2::to(world.address).await;
+    http2.ask_with("POST", start, &[], &large).await.refused(413, "PAYLOAD_TOO_LARGE");
+    let wrong = ask(world.address, "PUT", &name).await;
+    assert_eq!(wrong.header("allow"), "DELETE, GET, HEAD");
+    let bad = post(world, start, "{\n  \"queue\": x}").await.refused(400, "INVALID_ARGUMENT");
+    assert!(bad["message"].as_str().expect("a message").contains("line 2 column 12"), "{bad}");
+    let bad = post(world, start, r#"{"options": {"ttl": "1 h"}}"#).await;
+    let bad = bad.refused(400, "INVALID_ARGUMENT");
+    assert_eq!(bad["details"][1]["fieldViolations"][0]["field"], "options.ttl", "{bad}");
+}
+
+async fn an_error_is_problem_details_for_those_who_ask(world: &World) {
+    for accept in ["application/problem+json", "application/json, application/problem+json"] {
+        let problem = get(world, "/v1/operations/none", &[("accept", accept)]).await;
+        problem.refused(404, "OPERATION_NOT_FOUND");
+        assert_eq!(problem.header(TYPE), "application/problem+json");
+        let body = problem.json();
+        assert_eq!((&body["status"], &body["title"]), (&json!(404), &json!("Not Found")));
+        assert_eq!(body["instance"], "/v1/operations/none");
+        assert_eq!(body["type"], "https://longhaul.dev/reasons/OPERATION_NOT_FOUND");
+        assert_eq!(body["detail"], body["error"]["message"]);
+    }
+    let name = world.started("q").await;
+    let granted =
+        get(world, &format!("/v1/{name}"), &[("accept", "application/problem+json")]).await;
+    assert_eq!((granted.status, granted.header(TYPE)), (200, JSON));
+}
+
+async fn the_requests_of_stock_clients_are_taken(world: &World) {
+    let java =
+        [("accept", "text/html, image/gif, image/jpeg, */*; q=0.2"), ("x-goog-api-client", "java")];
+    let form = [(TYPE, "application/x-www-form-urlencoded"), ("content-length", "0")];
+    for headers in [&[(TYPE, JSON), ("content-length", "0")][..], &form, &[]] {
+        let name = world.started("q").await;
+        let cancelled =
+            ask_with(world.address, "POST", &format!("/v1/{name}:cancel"), headers, "").await;
+        assert_eq!((cancelled.status, cancelled.json()), (200, json!({})), "{headers:?}");
+        let done = get(world, &format!("/v1/{name}?$alt=json;enum-encoding%3Dint"), &java).await;
+        assert_eq!(done.json()["error"]["code"], 1, "{done:?}");
+        let deleted = ask(world.address, "DELETE", &format!("/v1/{name}?%24alt=json&")).await;
+        assert_eq!((deleted.status, deleted.json()), (200, json!({})));
+    }
+    for query in [
+        "filter&pageSize=7&pageToken",
+        "filter=&pageSize=0&pageToken=&returnPartialSuccess=false",
+        "",
+    ] {
+        let listed = get(world, &format!("/v1/operations?{query}"), &java).await;
+        assert_eq!((listed.status, listed.json()), (200, json!({})), "{query}");
+    }
+}
+
+async fn clients_that_read_strictly_get_no_type_that_they_may_not_know(world: &World) {
+    let name = started(world, &json!({ "queue": "q" })).await;
+    let path = format!("/v1/{name}");
+    let strict = [("x-goog-api-client", "gax")];
+    assert!(get(world, &path, &[]).await.json()["metadata"].is_object());
+    assert_eq!(get(world, &path, &strict).await.json(), json!({ "name": name }));
+    let lease = world.lease("q").await;
+    let detail = any("a.B", &[]);
+    let error = RpcStatus { code: 9, message: "no".to_owned(), details: vec![detail] };
+    world
+        .fail(pb::FailOperationRequest { error: Some(error), ..failure(&lease, Code::Ok) })
+        .await
+        .granted();
+    let failed = get(world, &path, &strict).await.json();
+    assert_eq!(
+        failed,
+        json!({ "name": name, "done": true, "error": { "code": 9, "message": "no" } })
+    );
+    let failed = get(world, &path, &[]).await.json();
+    assert_eq!(failed["error"]["details"][0]["@type"], "type.googleapis.com/a.B");
+}
+
+async fn payloads_of_unknown_types_pass_as_bytes(world: &World) {
+    let unknown = json!({ "@type": "type.googleapis.com/a.B", "@value": "CAE=" });
+    let name =
+        started(world, &json!({ "queue": "q", "request": unknown, "responseType": "a.B" })).await;
+    let lease = world.lease("q").await;
+    assert_eq!(lease.request.as_ref().expect("a request").value[..], [8, 1]);
+    let complete = json!({ "leaseToken": lease.lease_token, "response": unknown });
+    let completed = post(world, &format!("/v1/{name}:complete"), &complete.to_string()).await;
+    assert_eq!(completed.status, 200, "{completed:?}");
+    assert_eq!(get(world, &format!("/v1/{name}"), &[]).await.json()["response"], unknown);
+    let strict = get(world, &format!("/v1/{name}"), &[("x-goog-api-client", "gax")]).await;
+    assert!(strict.status >= 400 && strict.body.contains("a.B"), "{strict:?}");
+}
+
+async fn requests_for_other_hosts_are_refused(world: &World) {
+    let path = "/v1/operations";
+    for headers in [
+        &[("host", "example.com")][..],
+        &[("host", "127.0.0.1.example.com:80")],
+        &[("origin", "https://example.com")],
+        &[("origin", "null")],
+    ] {
+        let answer = get(world, path, headers).await;
+        assert_eq!(answer.status, 403, "{headers:?}: {answer:?}");
+    }
+    for headers in [&[("host", "127.0.0.1:1")][..], &[("origin", "http://localhost:3000")]] {
+        assert_eq!(get(world, path, headers).await.status, 200, "{headers:?}");
+    }
+}
+
+async fn requests_have_ids(world: &World) {
+    let own = get(world, "/v1/operations", &[("x-request-id", "mine")]).await;
+    assert_eq!(own.header("x-request-id"), "mine");
+    let refused = get(world, "/v1/nothing", &[("x-request-id", "mine")]).await;
+    assert_eq!(refused.header("x-request-id"), "mine");
+    let [one, other] = [get(world, "/", &[]).await, get(world, "/", &[]).await];
+    assert_ne!(one.header("x-request-id"), other.header("x-request-id"));
+    let traced =
+        [("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"), (TYPE, JSON)];
+    let started = ask_with(world.address, "POST", "/v1/operations:start", &traced, "{}").await;
+    let name = started.json()["name"].as_str().expect("a name").to_owned();
+    assert_eq!(world.record(&name).await.trace_parent, traced[0].1);
+}
+
+async fn events_go_on_where_they_broke_off_and_end_for_good(world: &World) {
+    let name = world.started("q").await;
+    let path = format!("/v1/{name}:watch");
+    let http2 = Http2::to(world.address).await;
+    let accept = ("accept", "text/event-stream");
+    let mut events = Events::open(&http2, &path, &[accept]).await;
+    assert_eq!(events.head.headers["content-type"], "text/event-stream");
+    assert_eq!(events.head.headers["x-accel-buffering"], "no");
+    assert_eq!(events.next().await.expect("advice").retry.as_deref(), Some("1000"));
+    let first = events.next().await.expect("an event");
+    assert_eq!(first.json()["type"], "SNAPSHOT");
+    assert_eq!(first.id, first.json()["resumeToken"].as_str().map(str::to_owned));
+    world.clock.advance(Duration::from_secs(30));
+    assert_eq!(events.next().await.expect("a sign of life").comment.as_deref(), Some("heartbeat"));
+    drop(events);
+    // Nothing has happened since: a client that comes back hears of the next change only.
+    let token = first.id.expect("an id");
+    let begin = format!("{path}?resumeToken=now");
+    let mut events = Events::open(&http2, &begin, &[accept, ("last-event-id", &token)]).await;
+    events.next().await.expect("advice");
+    let lease = world.lease("q").await;
+    assert_eq!(events.next().await.expect("an event").json()["type"], "UPDATE");
+    world.complete(completion(&lease)).await.granted();
+    let last = events.next().await.expect("an event");
+    assert_eq!(last.json()["type"], "DONE");
+    assert_eq!(last.json()["operation"]["done"], true);
+    assert!(events.next().await.is_none());
+    let again = [accept, ("last-event-id", last.id.as_deref().expect("an id"))];
+    assert_eq!(http2.ask("GET", &path, &again).await.status, 204);
+    let array = http2.ask("GET", &path, &[("accept", "*/*")]).await;
+    assert_eq!(array.json()[0]["type"], "DONE", "{array:?}");
+    let gone = http2.ask("GET", "/v1/operations/none:watch", &[accept]).await;
+    gone.refused(404, "OPERATION_NOT_FOUND");
+}
