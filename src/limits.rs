@@ -19,6 +19,8 @@ pub const PAGE_TOKEN_LIFETIME: Duration = Duration::from_hours(72);
 
 /// `WaitOperation` at most; longer waits are coerced, which is an answer that is not done.
 pub const MAX_WAIT: Duration = Duration::from_mins(5);
+/// `Prefer: wait` over HTTP at most, and `WaitOperation` there; proxies end what is silent for longer.
+pub const MAX_HTTP_WAIT: Duration = Duration::from_mins(1);
 /// How long before an RPC's deadline a waiting call answers.
 pub const DEADLINE_MARGIN: Duration = Duration::from_millis(100);
 

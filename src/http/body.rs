@@ -7,6 +7,7 @@ use http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::{Map, Value};
 
+use super::documents::JSON_API;
 use super::error::Failure;
 use crate::engine::{Error, Reason};
 use crate::limits::MAX_BODY_BYTES;
@@ -34,6 +35,26 @@ pub(super) fn object(value: Option<Value>) -> Result<Map<String, Value>, Failure
         None | Some(Value::Null) => Ok(Map::new()),
         Some(Value::Object(object)) => Ok(object),
         Some(_) => Err(Error::field("body", "the body must be a JSON object").into()),
+    }
+}
+
+/// The fields that an object holds: itself, or the attributes of the resource object that JSON:API sends.
+pub(super) fn fields(
+    headers: &HeaderMap,
+    mut object: Map<String, Value>,
+) -> Result<Map<String, Value>, Failure> {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|found| found.to_str().ok());
+    if !content_type.is_some_and(|found| found.starts_with(JSON_API)) {
+        return Ok(object);
+    }
+    let attributes = object.get_mut("data").and_then(|data| data.get_mut("attributes"));
+    match attributes.map(Value::take) {
+        Some(Value::Object(attributes)) => Ok(attributes),
+        None if object.is_empty() => Ok(object),
+        _ => {
+            let message = "a body of JSON:API must be a resource object: {\"data\": {\"type\": \"operations\", \"attributes\": {}}}";
+            Err(Error::field("data.attributes", message).into())
+        }
     }
 }
 

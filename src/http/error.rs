@@ -2,11 +2,12 @@
 
 use axum::body::Body;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use prost::Message;
 use serde_json::{Value, json};
 
 use super::accept::{Accept, JSON, PROBLEM};
+use super::documents::JSON_API;
 use crate::engine::{Error, Reason};
 use crate::proto::google::rpc::{RetryInfo, Status};
 use crate::types::Registry;
@@ -42,6 +43,24 @@ impl Failure {
         Self { http: Some(http), ..failure }
     }
 
+    /// The error that an operation ended with, as an answer.
+    pub(super) fn of_operation(http: StatusCode, status: &Status) -> Self {
+        Self { http: Some(http), ..Self::from(status.clone()) }
+    }
+
+    /// The same with that header.
+    pub(super) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+
+    /// An etag came by `If-Match`, so a mismatch has the status that goes with it.
+    pub(super) fn of_precondition(error: Box<Error>) -> Self {
+        let http =
+            (error.reason == Reason::EtagMismatch).then_some(StatusCode::PRECONDITION_FAILED);
+        Self { http, ..Self::from(error) }
+    }
+
     /// There is nothing at that path.
     pub(super) fn no_route(path: &str) -> Self {
         let message = format!("there is nothing at {path}; docs/http.md lists what there is");
@@ -66,10 +85,15 @@ impl Failure {
         let derived = StatusCode::from_u16(derived).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let status = self.http.unwrap_or(derived);
         body["error"]["code"] = status.as_u16().into();
-        let content_type = if accept.names(PROBLEM) { PROBLEM } else { JSON };
-        if content_type == PROBLEM {
+        let content_type = if accept.names(JSON_API) {
+            body = error_objects(status, body);
+            JSON_API
+        } else if accept.names(PROBLEM) {
             body = problem(status, path, body);
-        }
+            PROBLEM
+        } else {
+            JSON
+        };
         let mut response = Response::new(Body::from(body.to_string()));
         *response.status_mut() = status;
         let headers = response.headers_mut();
@@ -94,6 +118,22 @@ fn problem(status: StatusCode, path: &str, body: Value) -> Value {
         "instance": path,
         "error": body["error"],
     })
+}
+
+/// JSON:API's error objects; other members must be within `meta` there.
+fn error_objects(status: StatusCode, body: Value) -> Value {
+    let error = &body["error"];
+    let mut object = json!({
+        "status": status.as_str(),
+        "code": error["details"][0]["reason"].as_str().or(error["status"].as_str()),
+        "title": status.canonical_reason().unwrap_or("Error"),
+        "detail": error["message"],
+    });
+    if let Some(field) = error["details"][0]["metadata"]["field"].as_str() {
+        let pointer = format!("/data/attributes/{}", field.replace('.', "/"));
+        object["source"] = json!({ "pointer": pointer });
+    }
+    json!({ "errors": [object], "meta": { "error": error } })
 }
 
 /// Whole seconds to wait before asking again, if the error says so.

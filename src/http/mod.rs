@@ -6,11 +6,16 @@
 
 mod accept;
 mod body;
+mod documents;
 mod error;
+mod etag;
 mod hosts;
 pub(crate) mod methods;
+mod prefer;
 mod query;
+mod retry_after;
 mod routes;
+mod status;
 mod stream;
 mod strict;
 mod template;
@@ -32,9 +37,10 @@ use tower::Service;
 use self::accept::{Accept, EVENTS, JSON, PROBLEM};
 use self::error::Failure;
 use self::methods::{Call, Methods};
-use self::routes::{BadTable, Lost, Route, Routes};
+use self::routes::{Answer, BadTable, Lost, Route, Routes};
 use self::stream::Form;
-use crate::engine::{Error, Reason};
+use crate::engine::{Engine, Error, Reason};
+use crate::limits::MAX_HTTP_WAIT;
 use crate::types::Registry;
 use crate::wire::transcode::read;
 use crate::wire::transcode::write::Json;
@@ -42,14 +48,14 @@ use crate::wire::transcode::write::Json;
 pub(crate) use self::hosts::Hosts;
 
 /// The face of one server. Clones are the same face.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Face {
     shared: Arc<Shared>,
     hosts: Hosts,
 }
 
-#[derive(Debug)]
 struct Shared {
+    engine: Engine,
     methods: Methods,
     routes: Routes,
     types: Registry,
@@ -59,19 +65,23 @@ struct Shared {
 struct Asked<'a> {
     route: &'a Route,
     fields: Vec<(&'a str, String)>,
+    /// Fields that headers give.
+    given: Vec<(&'static str, String)>,
     head: Parts,
     body: Body,
     accept: &'a Accept,
 }
 
 impl Face {
-    /// A face for these methods.
+    /// A face for that engine and the methods that are served on it.
     ///
     /// # Errors
     /// Where the built-in definitions cannot be routed, which a test rules out.
-    pub(crate) fn new(methods: Methods, types: Registry) -> Result<Self, BadTable> {
+    pub(crate) fn new(engine: &Engine, methods: Methods) -> Result<Self, BadTable> {
         let routes = Routes::of_services()?;
-        Ok(Self { shared: Arc::new(Shared { methods, routes, types }), hosts: Hosts::Any })
+        let (engine, types) = (engine.clone(), engine.types().clone());
+        let shared = Shared { engine, methods, routes, types };
+        Ok(Self { shared: Arc::new(shared), hosts: Hosts::Any })
     }
 
     /// The same, for requests of these hosts alone.
@@ -111,9 +121,18 @@ impl Shared {
         let (route, fields) =
             self.routes.find(&method, &path).map_err(|lost| no_route(&lost, &method, &path))?;
         tracing::trace!(route = route.pattern, "routed");
-        let asked = Asked { route, fields, head, body, accept };
+        let asked = Asked { route, fields, given: Vec::new(), head, body, accept };
         if route.rpc.method.is_server_streaming() {
             return self.stream(asked).await;
+        }
+        match route.answer {
+            Answer::Plain | Answer::Wait => {}
+            Answer::Start => return self.start(asked).await,
+            Answer::Poll => return self.poll(asked).await,
+            Answer::Result => return self.result(asked).await,
+            Answer::Monitor => return self.monitor(asked).await,
+            Answer::Cancel => return self.cancel(asked).await,
+            Answer::Delete => return self.delete(asked).await,
         }
         if accept.choose(&[JSON]).or(accept.choose(&[PROBLEM])).is_none() {
             return Err(not_acceptable(JSON));
@@ -126,7 +145,11 @@ impl Shared {
         let rpc = Arc::clone(&asked.route.rpc);
         let strict = strict::is_strict(&asked.head.headers);
         let cacheable = asked.route.method == Method::GET;
-        let call = self.transcode(asked).await?;
+        let waits = asked.route.answer == Answer::Wait;
+        let mut call = self.transcode(asked).await?;
+        if waits {
+            call.headers.insert("grpc-timeout", longest_wait());
+        }
         let reply = self.methods.call(call).await?;
         let message = DynamicMessage::decode(rpc.method.output(), reply.message);
         let mut message = message.map_err(|error| Error::internal(&error))?;
@@ -167,12 +190,21 @@ impl Shared {
     }
 
     /// Makes a call of path, query and body.
-    async fn transcode(&self, asked: Asked<'_>) -> Result<Call, Failure> {
-        let Asked { route, fields, head, body, .. } = asked;
+    async fn transcode(&self, mut asked: Asked<'_>) -> Result<Call, Failure> {
+        let path = asked.route.rpc.path.clone();
+        let headers = asked.head.headers.clone();
+        let extensions = std::mem::take(&mut asked.head.extensions);
+        let message = self.message(asked).await?;
+        Ok(Call { path, headers, extensions, message })
+    }
+
+    /// The request that path, query, body and headers make, encoded.
+    async fn message(&self, asked: Asked<'_>) -> Result<Vec<u8>, Failure> {
+        let Asked { route, fields, given: by_headers, head, body, .. } = asked;
         let input = route.rpc.method.input();
         let given = body::read(&head.headers, body).await?;
         let mut object = match (&route.body, given) {
-            (routes::Body::Whole, given) => body::object(given)?,
+            (routes::Body::Whole, given) => body::fields(&head.headers, body::object(given)?)?,
             (routes::Body::Field(field), Some(given)) => Map::from_iter([(field.clone(), given)]),
             (routes::Body::Field(_) | routes::Body::None, None) => Map::new(),
             (routes::Body::None, Some(given)) => no_body(given)?,
@@ -181,9 +213,10 @@ impl Shared {
             query::bind_path(&mut object, &input, field, &text)?;
         }
         query::bind(&mut object, &input, head.uri.query().unwrap_or_default())?;
-        let message = read::message(&self.types, input, object)?.encode_to_vec();
-        let (path, headers, extensions) = (route.rpc.path.clone(), head.headers, head.extensions);
-        Ok(Call { path, headers, extensions, message })
+        for (field, text) in by_headers {
+            query::bind_header(&mut object, &input, field, &text)?;
+        }
+        Ok(read::message(&self.types, input, object)?.encode_to_vec())
     }
 }
 
@@ -241,6 +274,12 @@ fn no_body(given: Value) -> Result<Map<String, Value>, Failure> {
         _ => Err(Error::field("body", "this request takes no body; put its fields into the query")
             .into()),
     }
+}
+
+/// How long a wait over HTTP may last, as methods are told.
+fn longest_wait() -> HeaderValue {
+    let seconds = format!("{}S", MAX_HTTP_WAIT.as_secs());
+    HeaderValue::try_from(seconds).unwrap_or_else(|_| HeaderValue::from_static("60S"))
 }
 
 /// Server-sent events are for those who ask for them by name.

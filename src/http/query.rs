@@ -31,6 +31,16 @@ pub(super) fn bind_path(
     put(object, message, field, text, Given::Path)
 }
 
+/// Puts a field that a header gives into `object`.
+pub(super) fn bind_header(
+    object: &mut Map<String, Value>,
+    message: &MessageDescriptor,
+    field: &str,
+    text: &str,
+) -> Result<()> {
+    put(object, message, field, text, Given::Header)
+}
+
 /// The value of a parameter of the query.
 pub(super) fn parameter(query: &str, names: &[&str]) -> Option<String> {
     form_urlencoded::parse(query.as_bytes())
@@ -42,6 +52,7 @@ pub(super) fn parameter(query: &str, names: &[&str]) -> Option<String> {
 enum Given {
     Path,
     Query,
+    Header,
 }
 
 /// Google's clients send these whatever is asked for; none of them is about the request itself.
@@ -61,7 +72,11 @@ fn put(
     let (first, rest) =
         key.split_once('.').map_or((key, None), |(first, rest)| (first, Some(rest)));
     let Some(field) = read::field(message, first) else {
-        let known = if given == Given::Query { "query parameter" } else { "path" };
+        let known = match given {
+            Given::Query => "query",
+            Given::Path => "path",
+            Given::Header => "header",
+        };
         return Err(Error::field(
             key,
             format!("{} has no field {key}, which the {known} names", message.name()),
@@ -92,10 +107,14 @@ fn put(
         Value::String(empty) if empty.is_empty() => *slot = value,
         same if *same == value => {}
         other => {
-            let message = if given == Given::Path {
-                format!("{key} is {text} in the path and {other} beside it; leave it out there")
-            } else {
-                format!("{key} is given as {text} and as {other}; give it once")
+            let message = match given {
+                Given::Path => {
+                    format!("{key} is {text} in the path and {other} beside it; leave it out there")
+                }
+                Given::Header => {
+                    format!("{key} is {text} in a header and {other} beside it; give it once")
+                }
+                Given::Query => format!("{key} is given as {text} and as {other}; give it once"),
             };
             return Err(Error::field(key, message));
         }

@@ -39,6 +39,25 @@ pub(super) struct Route {
     pub(super) body: Body,
     /// The method that it is.
     pub(super) rpc: Arc<Rpc>,
+    /// How it is answered.
+    pub(super) answer: Answer,
+}
+
+/// How a route is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// As the method answers.
+    Plain,
+    /// With what a start, a poll, a cancel or a delete has over HTTP beside the message.
+    Start,
+    Poll,
+    Wait,
+    Cancel,
+    Delete,
+    /// With the bare response.
+    Result,
+    /// By the pattern of two steps.
+    Monitor,
 }
 
 /// What of a request the body holds.
@@ -100,22 +119,32 @@ impl Routes {
         let mut routes = Self { all: Vec::new(), by_verb: HashMap::new(), grpc: Vec::new() };
         for service in POOL.services() {
             for method in service.methods() {
-                routes.add_method(method)?;
+                routes.add_method(&method)?;
             }
         }
         Ok(routes)
     }
 
-    fn add_method(&mut self, method: MethodDescriptor) -> Result<(), BadTable> {
+    fn add_method(&mut self, method: &MethodDescriptor) -> Result<(), BadTable> {
+        let name = method.full_name().to_owned();
         let bad = |why: &dyn std::fmt::Display| {
             BadTable::Method(method.full_name().to_owned(), why.to_string())
         };
         let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
         self.grpc.push(path.clone());
         let path = path.parse().map_err(|error| bad(&error))?;
-        let mut bindings = annotated(&method).map_err(|error| bad(&error))?;
-        let customary = CUSTOMARY.iter().filter(|(name, ..)| *name == method.full_name());
-        bindings.extend(customary.map(|(_, method, path, body)| Binding::of(method, path, body)));
+        let answer = ANSWERS.iter().find(|(method, _)| *method == name);
+        let answer = answer.map_or(Answer::Plain, |(_, answer)| *answer);
+        let mut bindings: Vec<Binding> = if name == GET {
+            ONLY_HTTP.iter().map(|(path, answer)| Binding::of("GET", path, "", *answer)).collect()
+        } else {
+            Vec::new()
+        };
+        bindings.extend(annotated(method, answer).map_err(|error| bad(&error))?);
+        let customary = CUSTOMARY.iter().filter(|(method, ..)| *method == name);
+        bindings.extend(
+            customary.map(|(_, method, path, body)| Binding::of(method, path, body, answer)),
+        );
         let rpc = Arc::new(Rpc { method: method.clone(), path });
         for binding in bindings {
             self.add(binding, &rpc).map_err(|error| match error {
@@ -141,8 +170,8 @@ impl Routes {
             field => Body::Field(field.to_owned()),
         };
         self.by_verb.entry(template.verb().to_owned()).or_default().push(self.all.len());
-        let (pattern, rpc) = (binding.path, Arc::clone(rpc));
-        self.all.push(Route { method, template, pattern, body, rpc });
+        let (pattern, rpc, answer) = (binding.path, Arc::clone(rpc), binding.answer);
+        self.all.push(Route { method, template, pattern, body, rpc, answer });
         Ok(())
     }
 
@@ -190,14 +219,16 @@ struct Binding {
     method: String,
     path: String,
     body: String,
+    answer: Answer,
 }
 
 impl Binding {
-    fn of(method: &str, path: &str, body: &str) -> Self {
-        Self { method: method.to_owned(), path: path.to_owned(), body: body.to_owned() }
+    fn of(method: &str, path: &str, body: &str, answer: Answer) -> Self {
+        let (method, path) = (method.to_owned(), path.to_owned());
+        Self { method, path, body: body.to_owned(), answer }
     }
 
-    fn read(rule: HttpRule) -> Option<Self> {
+    fn read(rule: HttpRule, answer: Answer) -> Option<Self> {
         let (method, path) = match rule.pattern? {
             Pattern::Get(path) => ("GET".to_owned(), path),
             Pattern::Put(path) => ("PUT".to_owned(), path),
@@ -206,12 +237,15 @@ impl Binding {
             Pattern::Patch(path) => ("PATCH".to_owned(), path),
             Pattern::Custom(custom) => (custom.kind, custom.path),
         };
-        Some(Self { method, path, body: rule.body })
+        Some(Self { method, path, body: rule.body, answer })
     }
 }
 
 /// The bindings that a method's own annotation gives.
-fn annotated(method: &MethodDescriptor) -> Result<Vec<Binding>, prost::DecodeError> {
+fn annotated(
+    method: &MethodDescriptor,
+    answer: Answer,
+) -> Result<Vec<Binding>, prost::DecodeError> {
     let Some(extension) = POOL.get_extension_by_name("google.api.http") else {
         return Ok(Vec::new());
     };
@@ -220,12 +254,30 @@ fn annotated(method: &MethodDescriptor) -> Result<Vec<Binding>, prost::DecodeErr
     let Value::Message(rule) = &*rule else { return Ok(Vec::new()) };
     let mut rule = rule.transcode_to::<HttpRule>()?;
     let more = std::mem::take(&mut rule.additional_bindings);
-    Ok(std::iter::once(rule).chain(more).filter_map(Binding::read).collect())
+    Ok(std::iter::once(rule).chain(more).filter_map(|rule| Binding::read(rule, answer)).collect())
 }
 
 static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
     DescriptorPool::decode(DESCRIPTORS).expect("the definitions that build.rs has compiled")
 });
+
+const GET: &str = "google.longrunning.Operations.GetOperation";
+/// Routes that exist over HTTP alone: other answers to a Get. They come before `operations/**`.
+const ONLY_HTTP: [(&str, Answer); 4] = [
+    ("/v1/{name=operations/*}/result", Answer::Result),
+    ("/v1/{name=*/*/operations/*}/result", Answer::Result),
+    ("/v1/{name=operations/*}/monitor", Answer::Monitor),
+    ("/v1/{name=*/*/operations/*}/monitor", Answer::Monitor),
+];
+
+/// Methods whose answers have more than the message over HTTP.
+const ANSWERS: [(&str, Answer); 5] = [
+    (GET, Answer::Poll),
+    ("google.longrunning.Operations.WaitOperation", Answer::Wait),
+    ("google.longrunning.Operations.CancelOperation", Answer::Cancel),
+    ("google.longrunning.Operations.DeleteOperation", Answer::Delete),
+    ("longhaul.v1.Producers.StartOperation", Answer::Start),
+];
 
 /// The bindings of Operations that Google's services have by custom, beside those of the published definition.
 const CUSTOMARY: [(&str, &str, &str, &str); 6] = [
@@ -302,6 +354,8 @@ mod tests {
             ("GET", "/v1/operations/x", "GetOperation name=operations/x"),
             ("HEAD", "/v1/operations/x", "GetOperation name=operations/x"),
             ("GET", "/v1/projects/p/operations/x", "GetOperation name=projects/p/operations/x"),
+            ("GET", "/v1/operations/x/result", "GetOperation name=operations/x"),
+            ("GET", "/v1/a/b/c/d/operations/x/monitor", "GetOperation name=a/b/c/d/operations/x"),
             ("DELETE", "/v1/operations/x", "DeleteOperation name=operations/x"),
             ("POST", "/v1/operations/x:cancel", "CancelOperation name=operations/x"),
             ("POST", "/v1/operations/x:wait", "WaitOperation name=operations/x"),

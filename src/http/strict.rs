@@ -9,6 +9,7 @@ use prost_reflect::{DynamicMessage, ReflectMessage, Value};
 
 use crate::engine::{Error, Reason, Result};
 use crate::operation::payload::type_name;
+use crate::proto::google::longrunning::{Operation as Published, operation::Result as Outcome};
 use crate::types::Registry;
 
 /// Whether the client reads strictly.
@@ -36,27 +37,45 @@ pub(super) fn adapt(message: &mut DynamicMessage, types: &Registry) -> Result<()
     Ok(())
 }
 
+/// The same of an Operation that is no dynamic message.
+pub(super) fn adapt_published(operation: &mut Published, types: &Registry) -> Result<()> {
+    let is_foreign = |any: &Any| is_foreign(type_name(&any.type_url), types);
+    operation.metadata = operation.metadata.take().filter(|metadata| !is_foreign(metadata));
+    match &mut operation.result {
+        Some(Outcome::Error(error)) => error.details.clear(),
+        Some(Outcome::Response(response)) => check_response(type_name(&response.type_url), types)?,
+        None => {}
+    }
+    Ok(())
+}
+
+/// Whether metadata of that type is left out.
+fn is_foreign(name: &str, types: &Registry) -> bool {
+    name.starts_with("longhaul.") || !types.knows(name)
+}
+
+fn check_response(name: &str, types: &Registry) -> Result<()> {
+    if types.knows(name) {
+        return Ok(());
+    }
+    let message = format!(
+        "the response is a {name}, whose JSON is not known here; start the server with --descriptor-set"
+    );
+    Err(Error::new(Reason::InvalidState, message).with("type", name))
+}
+
 fn adapt_operation(operation: &mut DynamicMessage, types: &Registry) -> Result<()> {
     let payload = |operation: &DynamicMessage, field: &str| {
         let is_set = operation.has_field_by_name(field);
         let value = operation.get_field_by_name(field).filter(|_| is_set)?;
         value.as_message()?.transcode_to::<Any>().ok()
     };
-    if let Some(metadata) = payload(operation, "metadata") {
-        let name = type_name(&metadata.type_url);
-        if name.starts_with("longhaul.") || !types.knows(name) {
-            operation.clear_field_by_name("metadata");
-        }
+    let metadata = payload(operation, "metadata");
+    if metadata.is_some_and(|metadata| is_foreign(type_name(&metadata.type_url), types)) {
+        operation.clear_field_by_name("metadata");
     }
     if let Some(response) = payload(operation, "response") {
-        let name = type_name(&response.type_url);
-        if !types.knows(name) {
-            return Err(Error::new(
-                Reason::InvalidState,
-                format!("the response is a {name}, whose JSON is not known here; start the server with --descriptor-set"),
-            )
-            .with("type", name));
-        }
+        check_response(type_name(&response.type_url), types)?;
     }
     if operation.has_field_by_name("error")
         && let Some(Value::Message(error)) = operation.get_field_by_name_mut("error")

@@ -31,7 +31,7 @@ pub enum Command {
     /// A worker parks it.
     Suspend(Box<Suspend>),
     /// A caller wants it stopped.
-    Cancel,
+    Cancel(Cancel),
     /// A caller is no longer interested.
     Delete(Delete),
     /// A caller parks it.
@@ -55,7 +55,7 @@ impl Command {
             Self::Fail(fail) => Some(fail.proof.token),
             Self::Release(release) => Some(release.proof.token),
             Self::Suspend(suspend) => Some(suspend.proof.token),
-            Self::Cancel | Self::Delete(_) | Self::Pause(_) | Self::Resume(_) | Self::Due(_) => {
+            Self::Cancel(_) | Self::Delete(_) | Self::Pause(_) | Self::Resume(_) | Self::Due(_) => {
                 None
             }
         }
@@ -243,9 +243,18 @@ pub struct Suspend {
     pub resume_time: Option<Timestamp>,
 }
 
+/// A wish to stop.
+#[derive(Clone, Debug, Default)]
+pub struct Cancel {
+    /// Only if this is its etag; empty is any.
+    pub etag: String,
+}
+
 /// A deletion.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Delete {
+    /// Only if this is its etag; empty is any.
+    pub etag: String,
     /// What a repeat is known by.
     pub nonce: [u8; 8],
 }

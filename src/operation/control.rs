@@ -1,6 +1,6 @@
 //! What callers do: cancel, delete, pause, resume.
 
-use super::command::{Delete, Pause, Resume};
+use super::command::{Cancel, Delete, Pause, Resume};
 use super::lease::Answer;
 use super::payload::Payload;
 use super::published::cancelled_by_client;
@@ -13,25 +13,32 @@ use crate::limits::{DEFAULT_CANCEL_GRACE, TOMBSTONE};
 use crate::proto::google::protobuf::Any;
 use crate::proto::longhaul::v1 as pb;
 
-pub(super) fn cancel(operation: &Operation, now: Timestamp) -> Applied {
+pub(super) fn cancel(
+    operation: &Operation,
+    cancel: &Cancel,
+    now: Timestamp,
+) -> Result<Applied, Rejection> {
     let trail = pb::CancelTrail { request_time: Some(now.into()), ..pb::CancelTrail::default() };
     let mut next = operation.clone();
     match &operation.state {
+        // Whatever the etag is: this may be the repeat of a cancel that has been done.
         State::Cancelling(..) | State::Succeeded(_) | State::Failed(_) | State::Cancelled(_) => {
-            return Applied::Unchanged(Answer::default());
+            return Ok(Applied::Unchanged(Answer::default()));
         }
         State::Running(lease) => {
+            check_etag(operation, &cancel.etag)?;
             let grace = operation.spec.options.cancel_grace.unwrap_or(DEFAULT_CANCEL_GRACE);
             next.cancel_trail = Some(trail);
             next.pause_requested = false;
             next.state = State::Cancelling(lease.clone(), now + grace);
         }
         State::Pending(_) | State::Suspended(_) => {
+            check_etag(operation, &cancel.etag)?;
             next.cancel_trail = Some(trail);
             next.end(State::Cancelled(cancelled_by_client(&operation.name)), now);
         }
     }
-    visible(next, now).into()
+    Ok(visible(next, now).into())
 }
 
 pub(super) fn delete(
@@ -46,6 +53,7 @@ pub(super) fn delete(
             Err(Rejection::Deleted(operation.name.clone()))
         };
     }
+    check_etag(operation, &delete.etag)?;
     let deletion = Deletion { time: now, nonce: delete.nonce };
     let mut next = operation.clone();
     // Nobody can end a suspension that nobody can see: there is no work left to wait for.

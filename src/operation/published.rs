@@ -82,8 +82,13 @@ impl Operation {
         }
     }
 
+    /// How much of it is done, from 0 to 1, as last reported.
+    pub fn fraction_done(&self) -> Option<f64> {
+        self.progress.as_ref().and_then(fraction)
+    }
+
     /// When it will be done if it goes on as fast as in this attempt so far; never said of what makes no headway.
-    fn estimated_end(&self) -> Option<Timestamp> {
+    pub fn estimated_end(&self) -> Option<Timestamp> {
         let State::Running(lease) = &self.state else { return None };
         let progress = self.progress.as_ref()?;
         let reported = Timestamp::from(progress.update_time.as_ref()?);

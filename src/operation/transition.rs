@@ -93,12 +93,12 @@ fn apply_to_operation(
         Command::Suspend(suspend) => work::suspend(operation, suspend, now),
         Command::Delete(delete) => control::delete(operation, delete, now),
         Command::Due(due) => Ok(due::due(operation, *due, now)),
-        Command::Cancel | Command::Pause(_) | Command::Resume(_)
+        Command::Cancel(_) | Command::Pause(_) | Command::Resume(_)
             if operation.deletion.is_some() =>
         {
             Err(Rejection::Deleted(operation.name.clone()))
         }
-        Command::Cancel => Ok(control::cancel(operation, now)),
+        Command::Cancel(cancel) => control::cancel(operation, cancel, now),
         Command::Pause(pause) => control::pause(operation, pause, now),
         Command::Resume(resume) => control::resume(operation, resume, now),
     }

@@ -21,8 +21,8 @@ use crate::clock::{Clock, ManualClock, Timestamp};
 use crate::code::Code;
 use crate::limits::MAX_INLINE_BYTES;
 use crate::operation::command::{
-    Adopt, Command, Complete, Delete, Disown, Due, Fail, Pause, Proof, Release, Renew, Report,
-    Resume, Suspend, Take,
+    Adopt, Cancel, Command, Complete, Delete, Disown, Due, Fail, Pause, Proof, Release, Renew,
+    Report, Resume, Suspend, Take,
 };
 use crate::operation::entries::{DueClass, FAILED, LIST, counter, entries, live_counter};
 use crate::operation::lease::Token;
@@ -392,8 +392,8 @@ impl History {
                 checkpoint: step.second.clone(),
                 resume_time: step.flag(3).then(|| self.clock.now() + step.seconds()),
             })),
-            Verb::Cancel => Command::Cancel,
-            Verb::Delete => Command::Delete(Delete { nonce }),
+            Verb::Cancel => Command::Cancel(Cancel::default()),
+            Verb::Delete => Command::Delete(Delete { nonce, ..Delete::default() }),
             Verb::Pause => Command::Pause(Pause { etag, reason: "wait".to_owned(), nonce }),
             Verb::Resume => {
                 Command::Resume(Box::new(Resume { etag, input: step.second.clone(), nonce }))

@@ -9,9 +9,9 @@ use http::{Request, Response, Version};
 use tonic::body::Body;
 use tower::{Service, ServiceExt};
 
+use crate::engine::Engine;
 use crate::http::methods::Methods;
 use crate::http::{self as face, Hosts};
-use crate::types::Registry;
 
 /// Both faces of a server.
 #[derive(Clone)]
@@ -49,10 +49,10 @@ pub(super) fn is_grpc<B>(request: &Request<B>) -> bool {
         && content_type.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
-/// The HTTP face of these services, whose payloads are of these types.
+/// The HTTP face of an engine and its services.
 pub(super) fn http<S>(
+    engine: &Engine,
     services: S,
-    types: Registry,
     hosts: Hosts,
 ) -> anyhow::Result<
     impl Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>
@@ -68,7 +68,7 @@ where
     let methods = services
         .map_request(|request: Request<axum::body::Body>| request.map(Body::new))
         .map_response(|response: Response<Body>| response.map(axum::body::Body::new));
-    let face = face::Face::new(Methods::of(methods), types)?.only_for(hosts);
+    let face = face::Face::new(engine, Methods::of(methods))?.only_for(hosts);
     Ok(face
         .map_request(|request: Request<Body>| request.map(axum::body::Body::new))
         .map_response(|response: Response<axum::body::Body>| response.map(Body::new)))

@@ -88,7 +88,7 @@ impl Server {
             Ok(address) if address.ip().is_loopback() => Hosts::Loopback,
             _ => Hosts::Any,
         };
-        let http = faces::http(routes.clone(), self.engine.types().clone(), hosts)?;
+        let http = faces::http(&self.engine, routes.clone(), hosts)?;
         Ok(Faces { http: Probes::of(self.clone()).around(http, Body::new), grpc: routes })
     }
 

@@ -94,6 +94,11 @@ impl Registry {
         }
     }
 
+    /// Whether the type has a JSON form of its own, which is the `value` of a payload.
+    pub fn has_own_json(&self, type_url: &str) -> bool {
+        is_special(type_name(type_url))
+    }
+
     /// What a payload says, without its type where that is plain from the JSON: objects are Structs by custom.
     pub fn bare(&self, any: &Any) -> Value {
         match type_name(&any.type_url) {

@@ -148,7 +148,7 @@ pub fn batch_reply(started: Vec<Result<Started>>) -> pb::BatchStartOperationsRes
     use batch_response::result::Outcome;
     let mut bytes = 0;
     let result = |started: Result<Started>| match started {
-        Ok(Started { published, replayed }) => {
+        Ok(Started { published, replayed, .. }) => {
             bytes += published.encoded_len();
             let operation = if bytes > MAX_REPLY_BYTES {
                 Operation { name: published.name, ..Operation::default() }

@@ -13,6 +13,7 @@ mod damage;
 mod deleting;
 mod effects;
 mod faults;
+mod http_patterns;
 mod leases;
 mod listing;
 mod logging;

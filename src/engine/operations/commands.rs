@@ -258,6 +258,9 @@ impl Observed for Record {
         if let (Some(record), Some(operation)) = (&main, operation) {
             engine.inner.recent.keep(key, record, operation.stamps);
         }
+        if let Some(ended) = operation.filter(|operation| operation.end_time.is_some()) {
+            engine.note_duration(before.as_ref().map(|before| &before.record), ended);
+        }
         engine.inner.held.written(key, committed.revision, operation);
         if visible && engine.inner.hub.is_watched(key) {
             let state = match operation {

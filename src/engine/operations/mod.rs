@@ -3,6 +3,7 @@
 pub(in crate::engine) mod calls;
 pub(in crate::engine) mod commands;
 mod due;
+pub(in crate::engine) mod lately;
 pub(in crate::engine) mod page_token;
 pub(in crate::engine) mod pages;
 pub(in crate::engine) mod reading;

@@ -26,6 +26,8 @@ use crate::store::Key;
 pub struct Started {
     /// What callers see.
     pub published: Published,
+    /// The operation, unless the start was only checked.
+    pub operation: Option<Operation>,
     /// Whether the same request had started it before.
     pub replayed: bool,
 }
@@ -40,8 +42,12 @@ pub(in crate::engine) struct Begun {
 impl From<Begun> for Started {
     fn from(begun: Begun) -> Self {
         // There is no other reference to a view of what has just been started.
-        let published = Arc::unwrap_or_clone(begun.view).published;
-        Self { published, replayed: begun.replayed }
+        let view = Arc::unwrap_or_clone(begun.view);
+        Self {
+            published: view.published,
+            operation: Some(view.operation),
+            replayed: begun.replayed,
+        }
     }
 }
 
@@ -167,7 +173,7 @@ impl Engine {
             (None, None) => identity.name,
         };
         name.as_str().clone_into(&mut published.name);
-        Ok(Started { published, replayed: false })
+        Ok(Started { published, operation: None, replayed: false })
     }
 
     async fn start_with(&self, caller: &Caller, wanted: Start, first: FirstLease) -> Result<Begun> {

@@ -7,7 +7,7 @@ use crate::clock::Clock;
 use crate::engine::Reason;
 use crate::engine::operations::commands::Job;
 use crate::limits::MAX_REPLY_BYTES;
-use crate::operation::command::{Command, Fail, Proof, Release, Suspend};
+use crate::operation::command::{Cancel, Command, Fail, Proof, Release, Suspend};
 use crate::operation::name::Name;
 use crate::operation::payload::{Payload, type_url};
 use crate::operation::{Start, State};
@@ -258,7 +258,10 @@ async fn a_record_that_cannot_be_read_does_not_keep_others_of_its_batch_from_bei
     let bench = Bench::new();
     let (damaged, whole) = (bench.start("a").await, bench.start("b").await);
     damage(&bench, &damaged).await;
-    let cancel = |name: &Name| Job { key: bench.engine.key(name), command: Command::Cancel };
+    let cancel = |name: &Name| Job {
+        key: bench.engine.key(name),
+        command: Command::Cancel(Cancel::default()),
+    };
     let mut outcomes = bench.engine.apply_jobs(vec![cancel(&damaged), cancel(&whole)]).await;
     assert!(outcomes.pop().expect("two").expect("written").expect("there").changed);
     assert_eq!(outcomes.pop().expect("one").expect_err("unreadable").reason, Reason::Internal);

@@ -68,7 +68,7 @@ impl Engine {
         let take = self.take_for(&Seat::once(worker, duration, 1));
         let begun = self.start_for_caller(caller, wanted, take).await?;
         let View { operation, published, .. } = Arc::unwrap_or_clone(begun.view);
-        let started = Started { published, replayed: begun.replayed };
+        let started = Started { published, operation: None, replayed: begun.replayed };
         let own = self.starters_token(operation.uid);
         let lives = operation.state.lease().is_some_and(|lease| lease.token == own);
         let key = self.key(&operation.name);

@@ -10,7 +10,7 @@ use super::samples::{
 };
 use crate::clock::Timestamp;
 use crate::code::Code;
-use crate::operation::command::Command;
+use crate::operation::command::{Cancel, Command};
 use crate::operation::entries::{DueClass, entries};
 use crate::operation::lease::Token;
 use crate::operation::options::{Options, RetryPolicy};
@@ -27,7 +27,7 @@ fn command() -> impl Strategy<Value = Command> {
         3 => (token.clone(), 1_i32..17, any::<Option<bool>>()).prop_map(|(token, code, retry)| fail(token, code, retry)),
         2 => (token.clone(), any::<bool>()).prop_map(|(token, seen)| release(token, seen)),
         2 => (token, proptest::option::of(0_u64..100)).prop_map(|(token, pause)| suspend(token, pause.map(|pause| START + Duration::from_secs(pause)))),
-        1 => Just(Command::Cancel),
+        1 => Just(Command::Cancel(Cancel::default())),
         1 => any::<u8>().prop_map(delete),
         1 => Just(pause()),
         1 => any::<u8>().prop_map(resume),

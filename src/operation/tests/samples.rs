@@ -6,8 +6,8 @@ use uuid::Uuid;
 
 use crate::clock::Timestamp;
 use crate::operation::command::{
-    Adopt, Command, Complete, Delete, Disown, Due, Fail, Pause, Proof, Release, Renew, Report,
-    Resume, Suspend, Take,
+    Adopt, Cancel, Command, Complete, Delete, Disown, Due, Fail, Pause, Proof, Release, Renew,
+    Report, Resume, Suspend, Take,
 };
 use crate::operation::entries::DueClass;
 use crate::operation::lease::{Holder, Token};
@@ -166,7 +166,7 @@ pub(super) fn resume_with(nonce: u8, input: &str) -> Command {
 }
 
 pub(super) const fn delete(nonce: u8) -> Command {
-    Command::Delete(Delete { nonce: [nonce; 8] })
+    Command::Delete(Delete { nonce: [nonce; 8], etag: String::new() })
 }
 
 pub(super) const fn due(class: DueClass) -> Command {
@@ -177,7 +177,7 @@ pub(super) const fn due(class: DueClass) -> Command {
 pub(super) fn states() -> Vec<(&'static str, Record)> {
     let pending = started(options());
     let running = after(&pending, &take(TOKEN), START);
-    let cancelling = after(&running, &Command::Cancel, START);
+    let cancelling = after(&running, &Command::Cancel(Cancel::default()), START);
     vec![
         ("PENDING", pending.clone()),
         ("PENDING, retrying", after(&running, &fail(TOKEN, 14, None), START)),

@@ -6,7 +6,7 @@ use super::samples::{
     END, LEASE, START, TOKEN, adopt, complete, delete, disown, due, fail, pause, release,
     release_of_stream, renew, report, resume, resume_with, states, suspend, take,
 };
-use crate::operation::command::Command;
+use crate::operation::command::{Cancel, Command};
 use crate::operation::entries::DueClass;
 use crate::operation::lease::Token;
 use crate::operation::{Applied, Record, Rejection, apply};
@@ -107,7 +107,7 @@ fn workers() -> Vec<(&'static str, Command)> {
 
 fn callers() -> Vec<(&'static str, Command)> {
     vec![
-        ("Cancel", Command::Cancel),
+        ("Cancel", Command::Cancel(Cancel::default())),
         ("Delete", delete(5)),
         ("Pause", pause_again()),
         ("Resume", resume(6)),

@@ -1,0 +1,52 @@
+//! How long the operations of each method took lately, for those who ask when to come back.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// Means by method, in which the newest counts for a fifth. Of this server alone.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct Lately(Mutex<HashMap<String, f64>>);
+
+impl Lately {
+    /// An operation took so long. It is left out where another thread is at it: nobody waits for a mean.
+    pub(in crate::engine) fn note(&self, method: &str, took: Duration) {
+        let Ok(mut means) = self.0.try_lock() else { return };
+        let took = took.as_secs_f64();
+        let has_room = means.len() < MAX_METHODS;
+        match means.get_mut(method) {
+            Some(mean) => *mean += (took - *mean) * WEIGHT,
+            None if has_room => drop(means.insert(method.to_owned(), took)),
+            None => {}
+        }
+    }
+
+    /// How long they took, if any has ended here.
+    pub(in crate::engine) fn mean(&self, method: &str) -> Option<Duration> {
+        let means = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Duration::try_from_secs_f64(*means.get(method)?).ok()
+    }
+}
+
+const WEIGHT: f64 = 0.2;
+/// Methods are few; whoever makes one up for each start gets no means.
+const MAX_METHODS: usize = 1_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mean_follows_what_operations_took_lately() {
+        let lately = Lately::default();
+        assert_eq!(lately.mean("m"), None);
+        lately.note("m", Duration::from_secs(10));
+        assert_eq!(lately.mean("m"), Some(Duration::from_secs(10)));
+        lately.note("m", Duration::from_secs(20));
+        assert_eq!(lately.mean("m"), Some(Duration::from_secs(12)));
+        for other in 0..2 * MAX_METHODS {
+            lately.note(&other.to_string(), Duration::ZERO);
+        }
+        assert_eq!(lately.mean(&(2 * MAX_METHODS - 1).to_string()), None);
+    }
+}

@@ -1,0 +1,429 @@
+//! The routes of one operation: start it, ask how it is, wait for it, stop it. They have more over HTTP than the messages of
+//! their methods: statuses, locations, tags, advice when to ask again, and the documents that others have published.
+//!
+//! They call the engine's verbs themselves, as the services do, since a message has no room for a record's etag.
+
+use axum::body::Body;
+use http::header::{
+    CACHE_CONTROL, CONTENT_LOCATION, CONTENT_TYPE, ETAG, HOST, LINK, LOCATION, RETRY_AFTER,
+};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use prost::Message;
+use serde_json::{Value, json};
+
+use super::accept::JSON;
+use super::documents::{self, Document, Seen};
+use super::error::Failure;
+use super::prefer::{Location, Prefer};
+use super::{Asked, Shared, etag, not_acceptable, retry_after, strict};
+use crate::engine::{Caller, Error, Reason, Started, View};
+use crate::operation::name::Name;
+use crate::operation::{Operation, State};
+use crate::proto::google::longrunning::{
+    CancelOperationRequest, DeleteOperationRequest, GetOperationRequest,
+};
+use crate::proto::longhaul::v1::StartOperationRequest;
+use crate::wire::{fields, starts};
+
+/// What all of these routes look at.
+struct Wishes {
+    caller: Caller,
+    headers: HeaderMap,
+    prefer: Prefer,
+    document: Document,
+    strict: bool,
+    /// Scheme and host that the client has used.
+    origin: String,
+}
+
+impl Shared {
+    /// Starts an operation.
+    pub(super) async fn start(&self, mut asked: Asked<'_>) -> Result<Response<Body>, Failure> {
+        asked.given = idempotency(&asked.head.headers)?;
+        let wishes = Wishes::of(&asked, Document::Operation)?;
+        let request = StartOperationRequest::decode(&self.message(asked).await?[..]);
+        let request = request.map_err(|error| Error::internal(&error))?;
+        let header = wishes.headers.get("traceparent").and_then(|value| value.to_str().ok());
+        let wanted = starts::start(request, starts::trace_parent(header).to_owned())?;
+        let started = self.engine.start_operation(&wishes.caller, wanted).await?;
+        let Started { published, operation: Some(operation), replayed } = started else {
+            return Ok(respond(StatusCode::OK, JSON, &self.types.operation(&started.published)));
+        };
+        let waits = wishes.prefer.wait.filter(|_| !published.done);
+        let mut response = if let Some(wait) = waits {
+            let view = self.engine.wait(&wishes.caller, &operation.name, wait).await?;
+            self.started(&wishes, seen(&view))?
+        } else {
+            self.started(&wishes, Seen { operation: &operation, published: &published })?
+        };
+        if replayed {
+            let headers = response.headers_mut();
+            headers.insert("longhaul-replayed", HeaderValue::from_static("true"));
+        }
+        if wishes.headers.contains_key(REPEATABILITY_ID) {
+            let headers = response.headers_mut();
+            headers.insert("repeatability-result", HeaderValue::from_static("accepted"));
+        }
+        Ok(response)
+    }
+
+    /// The answer to a start: 202, or 200 where the client waited for the end and it has come.
+    fn started(&self, wishes: &Wishes, seen: Seen<'_>) -> Result<Response<Body>, Failure> {
+        let waited = wishes.prefer.wait.is_some() && seen.published.done;
+        let status = if waited { StatusCode::OK } else { StatusCode::ACCEPTED };
+        let mut response = self.shown(wishes, seen, status)?;
+        let mut applied = Vec::new();
+        applied.extend(wishes.prefer.applied_wait().filter(|_| waited));
+        if wishes.prefer.respond_async && !waited {
+            applied.push("respond-async".to_owned());
+        }
+        let below = wishes.prefer.location.map_or("", |location| {
+            applied.push(location.applied().to_owned());
+            match location {
+                Location::Monitor => "/monitor",
+                Location::Result => "/result",
+            }
+        });
+        let path = documents::path(seen, "");
+        let headers = response.headers_mut();
+        put(headers, LOCATION, &documents::path(seen, below));
+        put(headers, CONTENT_LOCATION, &path);
+        put(headers, OPERATION_LOCATION, &format!("{}{path}", wishes.origin));
+        put(headers, OPERATION_ID, seen.operation.name.id());
+        if !applied.is_empty() {
+            put(headers, APPLIED, &applied.join(", "));
+        }
+        Ok(response)
+    }
+
+    /// Says how an operation is.
+    pub(super) async fn poll(&self, asked: Asked<'_>) -> Result<Response<Body>, Failure> {
+        let wishes = Wishes::of(&asked, Document::Operation)?;
+        let name = self.name(asked).await?;
+        match self.look(&wishes, &name, wishes.suffix()).await? {
+            Looked::Known(operation) => Ok(self.unchanged(&wishes, &operation)),
+            Looked::New(view) => {
+                let seen = seen(&view);
+                if wishes.prefer.redirect
+                    && seen.published.done
+                    && wishes.document == Document::JsonApi
+                {
+                    return Ok(redirect(&documents::outcome(seen)));
+                }
+                let mut response = self.shown(&wishes, seen, StatusCode::OK)?;
+                wishes.note_wait(&mut response);
+                Ok(response)
+            }
+        }
+    }
+
+    /// The bare response, once there is one.
+    pub(super) async fn result(&self, asked: Asked<'_>) -> Result<Response<Body>, Failure> {
+        let wishes = Wishes::of(&asked, Document::Operation)?;
+        let name = self.name(asked).await?;
+        let view = match self.look(&wishes, &name, "r").await? {
+            Looked::Known(operation) => return Ok(self.unchanged(&wishes, &operation)),
+            Looked::New(view) => view,
+        };
+        let seen = seen(&view);
+        let path = documents::path(seen, "");
+        let link = HeaderValue::try_from(path.as_str()).unwrap_or(HeaderValue::from_static("/v1"));
+        if let Some(error) = documents::failure(seen) {
+            let gone = matches!(seen.operation.state, State::Cancelled(_));
+            let status = if gone { StatusCode::GONE } else { StatusCode::UNPROCESSABLE_ENTITY };
+            return Err(Failure::of_operation(status, error).with_header(CONTENT_LOCATION, link));
+        }
+        let mut response = match documents::bare_response(seen, &self.types) {
+            None => {
+                let mut response = self.shown(&wishes, seen, StatusCode::ACCEPTED)?;
+                put(response.headers_mut(), LOCATION, &documents::path(seen, "/result"));
+                response.headers_mut().insert(CONTENT_LOCATION, link);
+                response
+            }
+            Some(result) => {
+                let mut response = respond(StatusCode::OK, JSON, &result);
+                self.describe(&wishes, seen, "r", response.headers_mut());
+                response
+            }
+        };
+        wishes.note_wait(&mut response);
+        Ok(response)
+    }
+
+    /// The pattern of two steps: the status while it goes on, then where the result is.
+    pub(super) async fn monitor(&self, asked: Asked<'_>) -> Result<Response<Body>, Failure> {
+        let wishes = Wishes::of(&asked, Document::Status)?;
+        let name = self.name(asked).await?;
+        let view = match self.look(&wishes, &name, wishes.suffix()).await? {
+            Looked::Known(operation) => return Ok(self.unchanged(&wishes, &operation)),
+            Looked::New(view) => view,
+        };
+        let seen = seen(&view);
+        let result = documents::path(seen, "/result");
+        if !seen.published.done {
+            let mut response = self.shown(&wishes, seen, StatusCode::OK)?;
+            wishes.note_wait(&mut response);
+            return Ok(response);
+        }
+        if wishes.prefer.redirect {
+            return Ok(redirect(&result));
+        }
+        let mut response = self.shown(&wishes, seen, StatusCode::CREATED)?;
+        put(response.headers_mut(), LOCATION, &result);
+        Ok(response)
+    }
+
+    /// Asks for an operation to stop.
+    pub(super) async fn cancel(&self, asked: Asked<'_>) -> Result<Response<Body>, Failure> {
+        let wishes = Wishes::of(&asked, Document::Operation)?;
+        let request = CancelOperationRequest::decode(&self.message(asked).await?[..]);
+        let name = fields::name(&request.map_err(|error| Error::internal(&error))?.name)?;
+        let etag = etag::required(&wishes.headers).map(|required| required.0).unwrap_or_default();
+        let cancelled = self.engine.cancel_if(&wishes.caller, &name, etag).await;
+        cancelled.map_err(Failure::of_precondition)?;
+        // Stock clients want an empty object; others may have what has become of it.
+        if wishes.prefer.wait.is_none() && wishes.document == Document::Operation {
+            return Ok(respond(StatusCode::OK, JSON, &json!({})));
+        }
+        let wait = wishes.prefer.wait.unwrap_or_default();
+        let view = self.engine.wait(&wishes.caller, &name, wait).await?;
+        let mut response = self.shown(&wishes, seen(&view), StatusCode::OK)?;
+        wishes.note_wait(&mut response);
+        Ok(response)
+    }
+
+    /// Deletes an operation.
+    pub(super) async fn delete(&self, asked: Asked<'_>) -> Result<Response<Body>, Failure> {
+        let wishes = Wishes::of(&asked, Document::Operation)?;
+        let request = DeleteOperationRequest::decode(&self.message(asked).await?[..]);
+        let name = fields::name(&request.map_err(|error| Error::internal(&error))?.name)?;
+        let etag = etag::required(&wishes.headers).map(|required| required.0).unwrap_or_default();
+        let deleted = self.engine.delete_if(&wishes.caller, &name, etag).await;
+        deleted.map_err(Failure::of_precondition)?;
+        Ok(respond(StatusCode::OK, JSON, &json!({})))
+    }
+
+    async fn name(&self, asked: Asked<'_>) -> Result<Name, Failure> {
+        let request = GetOperationRequest::decode(&self.message(asked).await?[..]);
+        Ok(fields::name(&request.map_err(|error| Error::internal(&error))?.name)?)
+    }
+
+    /// Looks at an operation, after the wait that the client would like: until it is done, or until it is another than the
+    /// client knows.
+    async fn look(&self, wishes: &Wishes, name: &Name, suffix: &str) -> Result<Looked, Failure> {
+        let operation = self.head(&wishes.caller, name).await?;
+        let is_known = |operation: &Operation| {
+            etag::is_known(&wishes.headers, &etag::tag(&operation.etag(), suffix))
+        };
+        let conditional = etag::is_conditional(&wishes.headers);
+        let is_there =
+            |view: &View| view.published.done || conditional && !is_known(&view.operation);
+        let is_over = operation.state.is_done() || conditional && !is_known(&operation);
+        let view = match wishes.prefer.wait.filter(|_| !is_over) {
+            Some(wait) => self.engine.wait_until(&wishes.caller, name, wait, is_there).await?,
+            None if is_known(&operation) => return Ok(Looked::Known(operation)),
+            None => self.engine.show(*operation).await?,
+        };
+        if is_known(&view.operation) {
+            return Ok(Looked::Known(Box::new(view.operation.clone())));
+        }
+        Ok(Looked::New(view))
+    }
+
+    /// Reads an operation. Some clients give up at the first 503, so short trouble is ridden out.
+    async fn head(&self, caller: &Caller, name: &Name) -> Result<Box<Operation>, Box<Error>> {
+        for _ in 0..RIDES {
+            match self.engine.head(caller, name).await {
+                Err(error) if error.reason == Reason::StoreUnavailable => {
+                    self.engine.clock().sleep(RIDE).await;
+                }
+                other => return other,
+            }
+        }
+        self.engine.head(caller, name).await
+    }
+
+    fn unchanged(&self, wishes: &Wishes, operation: &Operation) -> Response<Body> {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        let headers = response.headers_mut();
+        put(headers, ETAG, &etag::tag(&operation.etag(), wishes.suffix()));
+        self.advise(operation, headers);
+        response
+    }
+
+    /// The document that the client accepts.
+    fn shown(
+        &self,
+        wishes: &Wishes,
+        seen: Seen<'_>,
+        status: StatusCode,
+    ) -> Result<Response<Body>, Failure> {
+        let value = if wishes.strict && wishes.document == Document::Operation {
+            let mut published = seen.published.clone();
+            strict::adapt_published(&mut published, &self.types)?;
+            self.types.operation(&published)
+        } else {
+            wishes.document.show(seen, &self.types)
+        };
+        let mut response = respond(status, wishes.document.media_type(), &value);
+        self.describe(wishes, seen, wishes.suffix(), response.headers_mut());
+        Ok(response)
+    }
+
+    fn describe(&self, wishes: &Wishes, seen: Seen<'_>, suffix: &str, headers: &mut HeaderMap) {
+        put(headers, ETAG, &etag::tag(&seen.operation.etag(), suffix));
+        self.advise(seen.operation, headers);
+        put(headers, LINK, &links(seen).join(", "));
+        if wishes.document == Document::Azure {
+            put(headers, OPERATION_ID, seen.operation.name.id());
+        }
+    }
+
+    /// How long this may be kept, and when to ask again.
+    fn advise(&self, operation: &Operation, headers: &mut HeaderMap) {
+        let done = operation.state.is_done();
+        let caching = if done { "private, max-age=60" } else { "no-cache" };
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static(caching));
+        if !done {
+            headers.insert(RETRY_AFTER, retry_after::seconds(&self.engine, operation).into());
+        }
+    }
+}
+
+/// What was seen of an operation.
+enum Looked {
+    /// Nothing that the client does not know.
+    Known(Box<Operation>),
+    New(std::sync::Arc<View>),
+}
+
+impl Wishes {
+    fn of(asked: &Asked<'_>, first: Document) -> Result<Self, Failure> {
+        let headers = &asked.head.headers;
+        let document =
+            Document::of(asked.accept, first).ok_or_else(|| not_acceptable(first.media_type()))?;
+        Ok(Self {
+            caller: Caller::default(),
+            prefer: Prefer::of(headers),
+            document,
+            strict: strict::is_strict(headers),
+            origin: origin(&asked.head),
+            headers: headers.clone(),
+        })
+    }
+
+    /// What the entity tags of this representation end in.
+    const fn suffix(&self) -> &'static str {
+        match self.document {
+            Document::Operation if self.strict => "x",
+            document => document.suffix(),
+        }
+    }
+
+    fn note_wait(&self, response: &mut Response<Body>) {
+        if let Some(applied) = self.prefer.applied_wait() {
+            put(response.headers_mut(), APPLIED, &applied);
+        }
+    }
+}
+
+fn seen(view: &View) -> Seen<'_> {
+    Seen { operation: &view.operation, published: &view.published }
+}
+
+fn respond(status: StatusCode, content_type: &'static str, value: &Value) -> Response<Body> {
+    let mut response = Response::new(Body::from(value.to_string()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn redirect(location: &str) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SEE_OTHER;
+    let headers = response.headers_mut();
+    put(headers, LOCATION, location);
+    headers.insert(APPLIED, HeaderValue::from_static("redirect"));
+    response
+}
+
+/// Related addresses: where news come from, what it is one of, how to stop it, and what came into being on the way.
+fn links(seen: Seen<'_>) -> Vec<String> {
+    let parent = seen.operation.name.parent();
+    let slash = if parent.is_empty() { "" } else { "/" };
+    let watch = documents::path(seen, ":watch");
+    let mut links = vec![
+        format!("<{watch}>; rel=\"monitor\""),
+        format!("</v1/{parent}{slash}operations>; rel=\"monitor-group\""),
+    ];
+    if !seen.published.done {
+        let cancel = documents::path(seen, ":cancel");
+        links.push(format!("<{cancel}>; rel=\"https://longhaul.dev/rels/cancel\""));
+    }
+    let related = seen.operation.related_resources.iter();
+    let is_plain = |text: &str| !text.is_empty() && !text.contains(['<', '>', '"', '\\']);
+    links.extend(related.filter(|it| is_plain(&it.uri)).map(|it| {
+        let title = if is_plain(&it.relation) { &it.relation } else { "related" };
+        format!("<{}>; rel=\"related\"; title=\"{title}\"", it.uri)
+    }));
+    links
+}
+
+/// Sets a header; a value that none can be is left out.
+fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::try_from(value) {
+        headers.insert(name, value);
+    }
+}
+
+/// Scheme and host as the client knows them, for addresses that must be whole.
+fn origin(head: &Parts) -> String {
+    let header = |name: &HeaderName| head.headers.get(name).and_then(|value| value.to_str().ok());
+    let authority = head.uri.authority().map(http::uri::Authority::as_str);
+    let host = header(&HOST).or(authority).unwrap_or("localhost");
+    let scheme = match header(&FORWARDED_PROTO) {
+        Some("https") => "https",
+        _ => "http",
+    };
+    format!("{scheme}://{host}")
+}
+
+/// The fields of a start that headers give: its `request_id` by any of three customs, and its id by Azure's.
+fn idempotency(headers: &HeaderMap) -> Result<Vec<(&'static str, String)>, Failure> {
+    let text = |name: &HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or("\u{0}"));
+    let mut given = Vec::new();
+    if let Some(key) = text(&IDEMPOTENCY_KEY) {
+        // A structured field has quotes; most clients leave them out.
+        let inner = key.strip_prefix('"').and_then(|key| key.strip_suffix('"')).unwrap_or(key);
+        if inner.is_empty() {
+            return Err(Error::field("request_id", "Idempotency-Key is empty").into());
+        }
+        given.push(("request_id", inner.to_owned()));
+    }
+    if let Some(id) = text(&REPEATABILITY_ID) {
+        let first_sent =
+            text(&REPEATABILITY_SENT).and_then(|sent| httpdate::parse_http_date(sent).ok());
+        if first_sent.is_none() {
+            let message = "Repeatability-First-Sent must say when the request was first sent, as an HTTP date";
+            return Err(Error::field("request_id", message).into());
+        }
+        given.push(("request_id", id.to_owned()));
+    }
+    given.extend(text(&OPERATION_ID).map(|id| ("operation_id", id.to_owned())));
+    Ok(given)
+}
+
+const APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const OPERATION_ID: HeaderName = HeaderName::from_static("operation-id");
+const OPERATION_LOCATION: HeaderName = HeaderName::from_static("operation-location");
+const REPEATABILITY_ID: HeaderName = HeaderName::from_static("repeatability-request-id");
+const REPEATABILITY_SENT: HeaderName = HeaderName::from_static("repeatability-first-sent");
+/// How often a read is tried again while the store is away, and after how long.
+const RIDES: u32 = 10;
+const RIDE: std::time::Duration = std::time::Duration::from_millis(250);
