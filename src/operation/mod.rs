@@ -35,7 +35,7 @@ use crate::proto::longhaul::v1 as pb;
 pub use self::rejection::Rejection;
 pub use self::spec::{SharedSpec, Spec};
 pub use self::start::{Birth, Start, start};
-pub use self::transition::{Applied, Change, Turn, apply, apply_in_turn};
+pub use self::transition::{Applied, AppliedBatch, Change, apply, apply_batch};
 
 /// What a store holds under an operation's name.
 #[derive(Clone, Debug, PartialEq)]

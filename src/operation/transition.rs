@@ -43,7 +43,7 @@ pub fn apply(record: &Record, command: &Command, now: Timestamp) -> Result<Appli
 
 /// What becomes of several commands, one after the other.
 #[derive(Debug)]
-pub struct Turn {
+pub struct AppliedBatch {
     /// What to write for all of them.
     pub change: Option<Box<Change>>,
     /// What each is told.
@@ -51,19 +51,19 @@ pub struct Turn {
 }
 
 /// Decides commands one after the other, for one commit: what is refused changes nothing, the others count.
-pub fn apply_in_turn<'a>(
+pub fn apply_batch<'a>(
     record: &Record,
     commands: impl IntoIterator<Item = &'a Command>,
     now: Timestamp,
-) -> Turn {
-    let mut turn = Turn { change: None, answers: Vec::new() };
+) -> AppliedBatch {
+    let mut batch = AppliedBatch { change: None, answers: Vec::new() };
     for command in commands {
-        let reached = turn.change.as_ref().and_then(|change| change.record.as_ref());
+        let reached = batch.change.as_ref().and_then(|change| change.record.as_ref());
         let answer = match apply(reached.unwrap_or(record), command, now) {
             Ok(Applied::Unchanged(answer)) => Ok(answer),
             Ok(Applied::Changed(change)) => {
                 let answer = change.answer;
-                turn.change = Some(match turn.change.take() {
+                batch.change = Some(match batch.change.take() {
                     Some(earlier) => Box::new(change.after(&earlier)),
                     None => change,
                 });
@@ -71,9 +71,9 @@ pub fn apply_in_turn<'a>(
             }
             Err(rejection) => Err(rejection),
         };
-        turn.answers.push(answer);
+        batch.answers.push(answer);
     }
-    turn
+    batch
 }
 
 fn apply_to_operation(

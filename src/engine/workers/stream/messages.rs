@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::engine::{Error, Leased, Result};
+use crate::engine::error::{Error, Result};
+use crate::engine::leases::leased::Leased;
 use crate::operation::command::Command;
 use crate::operation::lease::Token;
 use crate::operation::name::{Name, Queue};

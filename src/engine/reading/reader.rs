@@ -3,27 +3,36 @@
 //! It is never removed because it cannot be read: a newer longhaul may have written it. Only `delete` removes it.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::engine::Engine;
+use crate::engine::context::Context;
 use crate::engine::error::{Error, Result};
-use crate::engine::transact::Observed;
-use crate::operation::Record;
+use crate::engine::reading::recent::Recent;
+use crate::engine::reading::view::View;
 use crate::operation::name::Name;
-use crate::record::{self, AnyRecord, Before};
+use crate::operation::{Record, Rejection};
+use crate::record::{self, AnyRecord, Before, Kind};
 use crate::store::{
-    Check, CommitError, Entry, Index, IndexEntry, Key, Keyspace, Record as Stored, StoreError,
-    WriteSet,
+    Check, CommitError, Entry, Index, IndexEntry, Key, Keyspace, Partition, Record as Stored,
+    StoreError, WriteSet,
 };
+
+/// Reads records for everybody.
+pub(in crate::engine) struct Reader {
+    context: Arc<Context>,
+    /// What this server wrote last of operations that workers hold.
+    pub(in crate::engine) recent: Recent,
+    unreadable: Mutex<Unreadable>,
+    /// By partition: how often the store may have gone back.
+    generations: Vec<AtomicU64>,
+}
 
 /// The records that this server met and could not read.
 #[derive(Default)]
-pub(in crate::engine) struct Unreadable(Mutex<Known>);
-
-#[derive(Default)]
-struct Known {
+struct Unreadable {
     keys: HashSet<Key>,
     /// When the log last named one.
     said: Option<Duration>,
@@ -44,20 +53,37 @@ pub(in crate::engine) type Found<T> = std::result::Result<Option<T>, Damage>;
 /// How a stored record is read.
 type Parse<T> = fn(&Keyspace, Key, &Stored) -> std::result::Result<T, StoreError>;
 
-impl Unreadable {
-    /// How many there are; whoever takes the first of an index takes so many more, to get past them.
-    pub(in crate::engine) fn count(&self) -> usize {
-        self.lock().keys.len()
+impl Reader {
+    pub(in crate::engine) fn new(context: Arc<Context>) -> Self {
+        let partitions = context.store.keyspace().partitions();
+        Self {
+            context,
+            recent: Recent::default(),
+            unreadable: Mutex::default(),
+            generations: (0..partitions).map(|_| AtomicU64::new(0)).collect(),
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The generation that a read or commit begun now belongs to.
+    pub(in crate::engine) fn generation(&self, partition: Partition) -> u64 {
+        self.generations[usize::from(partition.0)].load(Ordering::Acquire)
     }
-}
 
-impl Engine {
+    /// The store may have gone back in these partitions: what was read before counts no more.
+    pub(in crate::engine) fn went_back(&self, partitions: &[Partition]) {
+        self.recent.clear();
+        for partition in partitions {
+            self.generations[usize::from(partition.0)].fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// How many records cannot be read; whoever takes the first of an index takes so many more, to get past them.
+    pub(in crate::engine) fn unreadable_count(&self) -> usize {
+        self.unreadable().keys.len()
+    }
+
     /// Reads records of one kind, each on its own: damage to one does not hide the others.
-    pub(in crate::engine) async fn read_each<K: Observed>(
+    pub(in crate::engine) async fn read_each<K: Kind>(
         &self,
         keys: &[Key],
     ) -> std::result::Result<Vec<Found<Before<K>>>, StoreError> {
@@ -77,7 +103,7 @@ impl Engine {
         keys: &[Key],
         parse: Parse<T>,
     ) -> std::result::Result<Vec<Found<T>>, StoreError> {
-        match self.inner.store.get(keys).await {
+        match self.context.store.get(keys).await {
             Ok(records) => Ok(keys
                 .iter()
                 .zip(records)
@@ -86,7 +112,7 @@ impl Engine {
             Err(StoreError::Damaged(_)) => {
                 let mut found = Vec::with_capacity(keys.len());
                 for key in keys {
-                    found.push(match self.inner.store.get(&[*key]).await {
+                    found.push(match self.context.store.get(&[*key]).await {
                         Ok(mut records) => self.take_apart(*key, records.pop().flatten(), parse),
                         Err(StoreError::Damaged(cause)) => {
                             self.note_unreadable(*key, &cause);
@@ -104,14 +130,37 @@ impl Engine {
     }
 
     /// Reads a record.
-    pub(in crate::engine) async fn read<K: Observed>(&self, key: Key) -> Result<Option<Before<K>>> {
+    pub(in crate::engine) async fn read<K: Kind>(&self, key: Key) -> Result<Option<Before<K>>> {
         let found = self.read_each(&[key]).await?.pop();
         found.map_or(Ok(None), |found| found.map_err(|_| Error::unreadable()))
     }
 
+    /// Reads an operation with its payloads.
+    pub(in crate::engine) async fn view(&self, name: &Name) -> Result<Arc<View>> {
+        let key = self.context.key(name);
+        let mut missed = None;
+        for _ in 0..READS {
+            let before = self.read::<Record>(key).await?.ok_or_else(|| Error::not_found(name))?;
+            if let Some(gone) = before.record.gone(self.context.now(key)) {
+                return Err(gone.into());
+            }
+            let Record::Operation(operation) = before.record else {
+                return Err(Rejection::Expired(name.clone()).into());
+            };
+            if let Some(view) = View::load(&*self.context.store, key, *operation).await? {
+                return Ok(view);
+            }
+            // Read twice, nothing written in between: the payload is not about to be replaced, it is lost.
+            if missed.replace(before.stamps.revision) == Some(before.stamps.revision) {
+                return Err(Error::internal(&format!("a payload of {name} is missing")));
+            }
+        }
+        Err(Error::busy(name))
+    }
+
     fn take_apart<T>(&self, key: Key, record: Option<Stored>, parse: Parse<T>) -> Found<T> {
         let Some(record) = record else { return Ok(None) };
-        match parse(self.inner.store.keyspace(), key, &record) {
+        match parse(self.context.store.keyspace(), key, &record) {
             Ok(found) => {
                 self.note_readable(key);
                 Ok(Some(found))
@@ -128,21 +177,20 @@ impl Engine {
     ///
     /// Which entries lead to it is not known. Whoever meets one of them removes it.
     pub(in crate::engine) async fn delete_unreadable(&self, name: &Name) -> Result<bool> {
-        let key = self.key(name);
+        let key = self.context.key(name);
         let Some(Err(damage)) = self.read_each::<Record>(&[key]).await?.pop() else {
             return Ok(false);
         };
-        let mut set = WriteSet::new(self.partition(key), damage.check);
+        let mut set = WriteSet::new(self.context.partition(key), damage.check);
         set.deletes.push(key);
         set.hint = Some((key, bytes::Bytes::new()));
-        let deleted = self.inner.store.commit(vec![set]).await.pop();
+        let deleted = self.context.store.commit(vec![set]).await.pop();
         deleted.unwrap_or(Err(CommitError::Conflict)).map_err(|error| match error {
             CommitError::Unavailable(error) => Box::<Error>::from(error),
             _ => Error::busy(name),
         })?;
         tracing::warn!(%name, "a record that cannot be read was deleted, as a caller asked");
         self.note_readable(key);
-        self.inner.hub.refresh(key);
         Ok(true)
     }
 
@@ -158,24 +206,24 @@ impl Engine {
             .collect();
         if !sets.is_empty() {
             // Where that fails, whoever meets them next tries again.
-            drop(self.inner.store.commit(sets).await);
+            drop(self.context.store.commit(sets).await);
         }
     }
 
     /// Counts it, and says so in the log: the first at once, others at most once in ten seconds.
     pub(in crate::engine) fn note_unreadable(&self, key: Key, cause: &str) {
-        let now = self.inner.clock.elapsed();
-        let mut known = self.inner.unreadable.lock();
-        if known.keys.len() >= MOST_KNOWN || !known.keys.insert(key) {
+        let now = self.context.clock.elapsed();
+        let mut unreadable = self.unreadable();
+        if unreadable.keys.len() >= MOST_KNOWN || !unreadable.keys.insert(key) {
             return;
         }
-        let count = known.keys.len();
-        self.inner.metrics.unreadable.set(count as i64);
-        if known.said.is_some_and(|said| now.saturating_sub(said) < QUIET) {
+        let count = unreadable.keys.len();
+        self.context.metrics.unreadable.set(count as i64);
+        if unreadable.said.is_some_and(|said| now.saturating_sub(said) < QUIET) {
             return;
         }
-        known.said = Some(now);
-        drop(known);
+        unreadable.said = Some(now);
+        drop(unreadable);
         tracing::error!(
             ?key,
             cause,
@@ -185,10 +233,14 @@ impl Engine {
     }
 
     fn note_readable(&self, key: Key) {
-        let mut known = self.inner.unreadable.lock();
-        if known.keys.remove(&key) {
-            self.inner.metrics.unreadable.set(known.keys.len() as i64);
+        let mut unreadable = self.unreadable();
+        if unreadable.keys.remove(&key) {
+            self.context.metrics.unreadable.set(unreadable.keys.len() as i64);
         }
+    }
+
+    fn unreadable(&self) -> MutexGuard<'_, Unreadable> {
+        self.unreadable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -196,3 +248,5 @@ impl Engine {
 const MOST_KNOWN: usize = 10_000;
 /// How long the log says nothing of further ones.
 const QUIET: Duration = Duration::from_secs(10);
+/// A record may change between the read of its head and of its bodies, but hardly this often in a row.
+pub(in crate::engine) const READS: usize = 10;
