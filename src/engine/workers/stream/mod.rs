@@ -11,25 +11,18 @@ mod patience;
 pub(in crate::engine) mod rooms;
 mod session;
 
-use std::pin::Pin;
 use std::sync::Arc;
 
-use futures_util::Stream;
 use tokio::sync::mpsc;
 
 pub use self::messages::{
-    Call, CallKind, CallOutcome, Hello, Input, Request, Response, Signal, Welcome,
+    Call, CallKind, CallOutcome, Hello, Incoming, Input, Outgoing, Request, Response, Signal,
+    Welcome,
 };
 use self::rooms::Rooms;
 use self::session::Session;
 use crate::engine::caller::Caller;
-use crate::engine::error::Result;
 use crate::engine::metrics::Present;
-
-/// What arrives, in order.
-pub type Incoming = Pin<Box<dyn Stream<Item = Input> + Send>>;
-/// What is sent; an error is the last.
-pub type Outgoing = mpsc::Receiver<Result<Response>>;
 
 /// Serves a queue to a worker until either side ends it.
 pub(in crate::engine) fn serve(rooms: &Arc<Rooms>, caller: Caller, incoming: Incoming) -> Outgoing {

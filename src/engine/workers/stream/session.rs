@@ -11,10 +11,9 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 
-use super::Incoming;
 use super::calls::{Handled, Handling, Numbered};
 use super::holdings::{Holdings, Verdict};
-use super::messages::{CallOutcome, Hello, Input, Request, Response};
+use super::messages::{CallOutcome, Hello, Incoming, Input, Request, Response};
 use super::outgoing::Ready;
 use super::rooms::Rooms;
 use crate::engine::caller::{Caller, Permission};
