@@ -76,6 +76,21 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         ],
     ),
     (
+        "record/operation",
+        &[
+            &["mod"],
+            &["decode"],
+            &["bodies", "encode", "glance"],
+            &["parts", "spec"],
+            &["payload", "times"],
+        ],
+    ),
+    (
+        "server",
+        &[&["mod"], &["opening", "waiting"], &["cores", "probes"], &["connections", "lane"]],
+    ),
+    ("server/connections", &[&["mod"], &["answer", "request"], &["account"]]),
+    (
         "operation",
         &[
             &["mod"],

@@ -89,7 +89,7 @@ impl Change {
     }
 
     /// Both as one; this one came later.
-    fn after(self, earlier: &Self) -> Self {
+    pub(super) fn after(self, earlier: &Self) -> Self {
         Self {
             visible: self.visible || earlier.visible,
             leases: self.leases || earlier.leases,
