@@ -24,7 +24,7 @@ pub(super) struct Client {
     workers: WorkersClient<Channel>,
 }
 
-/// Where operations of a run go.
+/// The parent and the queue of a run.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
     pub(super) parent: String,
@@ -58,7 +58,7 @@ impl Client {
         Ok(self.operations.clone().wait_operation(request).await?.into_inner())
     }
 
-    /// Starts an operation with a request of 200 bytes; its name.
+    /// Starts an operation with a request of 200 bytes, and returns its name.
     pub(super) async fn start(&self, place: &Place) -> Result<String, Status> {
         Ok(self.producers.clone().start_operation(start(place)).await?.into_inner().name)
     }
@@ -128,7 +128,7 @@ fn start(place: &Place) -> pb::StartOperationRequest {
     }
 }
 
-/// A report of that number.
+/// A report with this number.
 pub(super) fn report(lease: &pb::Lease, number: i64) -> pb::ReportProgressRequest {
     let progress = pb::Progress { completed_units: number, ..pb::Progress::default() };
     pb::ReportProgressRequest {
@@ -161,7 +161,7 @@ pub(super) fn payload() -> Any {
 const WINDOW: u32 = 8 << 20;
 /// Longer than any measurement takes to end an operation.
 const LONG: Duration = Duration::from_mins(1);
-/// So long an idle worker may notice the end of a measurement late.
+/// How late an idle worker may notice the end of a measurement.
 const LEASE_WAIT: Duration = Duration::from_secs(1);
-/// The server refuses less.
+/// The shortest that the server accepts.
 const SHORTEST_TTL: prost_types::Duration = prost_types::Duration { seconds: 3_600, nanos: 0 };

@@ -1,4 +1,4 @@
-//! How soon somebody knows.
+//! Latencies: pickup, notification, fan-out.
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -14,13 +14,13 @@ use super::streams::Worker;
 use crate::proto::longhaul::v1::watch_operation_response::Type;
 use crate::proto::longhaul::v1::{Lease, ServeQueueResponse};
 
-/// A worker that takes one at a time: by calls, or on a stream.
+/// A worker with one operation at a time, with calls or on a stream.
 enum Taker {
     Calls(Box<Client>, Place),
     Stream(Box<Worker>),
 }
 
-/// What it took.
+/// The measured times.
 enum Taken {
     Lease(Box<Lease>),
     Pushed(Box<ServeQueueResponse>),
@@ -60,7 +60,7 @@ impl Taken {
     }
 }
 
-/// One operation at a time, nothing else going on: a worker waits for it, then a waiter for its result.
+/// One operation at a time without other load: a worker waits for it, then a waiter for its result.
 pub(super) fn one_at_a_time(session: &Session, stream: bool) -> anyhow::Result<Measured> {
     let name = if stream { "stream-latency" } else { "latency" };
     let place = session.place(name);
@@ -189,8 +189,8 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 const ROUNDS: usize = 400;
 const WARM_UP_ROUNDS: usize = 20;
-/// So long a call that waits needs at most to be waiting on the server.
+/// A waiting call has reached the server after this long.
 const SETTLE: Duration = Duration::from_millis(3);
 const REPORTS: usize = 20;
-/// Longer than the server gathers reports.
+/// Longer than the server's progress interval.
 const BETWEEN_REPORTS: Duration = Duration::from_millis(250);

@@ -1,4 +1,4 @@
-//! How much a server does in a second.
+//! Rates: calls and cycles per second.
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -106,6 +106,6 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Operations that wait for a worker at most.
+/// Largest number of operations that wait for a worker.
 const BACKLOG: usize = 512;
 const LEASES_AT_ONCE: usize = 16;

@@ -1,4 +1,4 @@
-//! The same work with a worker on a stream: what has gathered goes in one message.
+//! The same work with workers on streams, which send many calls in one message.
 
 use std::collections::VecDeque;
 
@@ -19,12 +19,12 @@ pub(super) struct Worker {
     requests: mpsc::Sender<ServeQueueRequest>,
     replies: Streaming<ServeQueueResponse>,
     sequence: i64,
-    /// Of each request that is not acknowledged: its number, and how many completions it has.
+    /// Number and completions of each unacknowledged request.
     unacknowledged: VecDeque<(i64, u64)>,
 }
 
 impl Worker {
-    /// Opens a stream with so many slots.
+    /// Opens a stream with this number of slots.
     pub(super) async fn open(client: &Client, place: &Place, slots: usize) -> Result<Self, Status> {
         let (requests, said) = mpsc::channel(4);
         let hello =
@@ -41,7 +41,7 @@ impl Worker {
         Ok(Self { requests, replies, sequence: 1, unacknowledged: VecDeque::new() })
     }
 
-    /// Waits for news and takes in all that are there; how many completions they acknowledge, and what was leased.
+    /// Waits for messages and reads all that are there. Returns the acknowledged completions and the new leases.
     async fn hear(&mut self) -> Result<(u64, ServeQueueResponse), Status> {
         let gone = || Status::unavailable("the server has closed the stream");
         let mut news = self.replies.message().await?.ok_or_else(gone)?;
@@ -65,7 +65,7 @@ impl Worker {
         Ok((done, news))
     }
 
-    /// Completes what was leased, all in one message; with a report of each where that is wanted.
+    /// Completes the leases in one message, with a report for each if wanted.
     async fn complete(&mut self, news: &ServeQueueResponse, reports: bool) -> Result<(), Status> {
         if news.leases.is_empty() {
             return Ok(());
@@ -136,7 +136,7 @@ pub(super) fn round_trips(session: &Session) -> anyhow::Result<Measured> {
             let name = client.start(&arena.place).await?;
             Ok(u64::from(client.wait(&name).await?.done))
         };
-        // Counted by whoever waits.
+        // The waiter counts it.
         join(arena.repeat(part.share(in_flight), round), serve(part, arena, workers, false)).await;
     })
 }

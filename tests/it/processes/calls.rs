@@ -279,7 +279,7 @@ async fn what_changes_operations_takes_several_says_what_happened_and_ends_with_
     assert_eq!(
         resumed,
         "operations/running was not suspended; if it was asked to pause, that no longer counts\n\
-         operations/waiting goes on, and waits for a worker\n"
+         operations/waiting continues, and waits for a worker\n"
     );
     let vague = typist.types(&format!("pause {all} --etag x")).await;
     assert_eq!(vague.code, 2, "{vague:?}");
