@@ -26,7 +26,7 @@ pub(super) struct Client {
 
 /// The parent and the queue of a run.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
+pub(super) struct Destination {
     pub(super) parent: String,
     pub(super) queue: String,
 }
@@ -59,12 +59,12 @@ impl Client {
     }
 
     /// Starts an operation with a request of 200 bytes, and returns its name.
-    pub(super) async fn start(&self, place: &Place) -> Result<String, Status> {
+    pub(super) async fn start(&self, place: &Destination) -> Result<String, Status> {
         Ok(self.producers.clone().start_operation(start(place)).await?.into_inner().name)
     }
 
     /// Starts many in one call.
-    pub(super) async fn start_many(&self, place: &Place, count: usize) -> Result<(), Status> {
+    pub(super) async fn start_many(&self, place: &Destination, count: usize) -> Result<(), Status> {
         let requests = (0..count).map(|_| start(place)).collect();
         let request = pb::BatchStartOperationsRequest { requests, ..Default::default() };
         let reply = self.producers.clone().batch_start_operations(request).await?.into_inner();
@@ -81,7 +81,11 @@ impl Client {
         Ok(self.workers.clone().serve_queue(requests).await?.into_inner())
     }
 
-    pub(super) async fn lease(&self, place: &Place, most: usize) -> Result<Vec<pb::Lease>, Status> {
+    pub(super) async fn lease(
+        &self,
+        place: &Destination,
+        most: usize,
+    ) -> Result<Vec<pb::Lease>, Status> {
         let request = pb::LeaseOperationsRequest {
             queue: place.queue.clone(),
             worker: "bench".to_owned(),
@@ -114,7 +118,7 @@ impl Client {
     }
 }
 
-fn start(place: &Place) -> pb::StartOperationRequest {
+fn start(place: &Destination) -> pb::StartOperationRequest {
     pb::StartOperationRequest {
         parent: place.parent.clone(),
         queue: place.queue.clone(),

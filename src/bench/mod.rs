@@ -92,7 +92,7 @@ impl Scenario {
 /// # Errors
 /// If the server cannot be reached or refuses a call.
 pub fn run(options: &Options) -> anyhow::Result<Report> {
-    let session = run::Session::new(options, SystemClock::new());
+    let session = run::BenchRun::new(options, SystemClock::new());
     let mut results = Vec::new();
     for scenario in &options.scenarios {
         results.push(match scenario {

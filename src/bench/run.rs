@@ -8,14 +8,14 @@ use futures_util::future::{join_all, try_join_all};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::client::{Client, Place};
+use super::client::{Client, Destination};
 use super::cpu::Watched;
 use super::report::{CpuTime, Measured, Quantiles};
 use super::{Options, run_id};
 use crate::clock::Clock;
 
 /// A run of the benchmark.
-pub(super) struct Session {
+pub(super) struct BenchRun {
     pub(super) options: Options,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) cpu: Watched,
@@ -33,7 +33,7 @@ pub(super) struct Arena {
     /// Bounds how far producers may be ahead of workers.
     pub(super) room: Semaphore,
     /// The parent and the queue of this measurement.
-    pub(super) place: Place,
+    pub(super) place: Destination,
 }
 
 /// The part of a thread in a measurement: its connections, and which of how many threads it is.
@@ -55,14 +55,17 @@ impl Part {
     }
 }
 
-impl Session {
+impl BenchRun {
     pub(super) fn new(options: &Options, clock: Arc<dyn Clock>) -> Self {
         let id = run_id(&clock);
         Self { options: options.clone(), cpu: Watched::new(&options.pids), id, clock }
     }
 
-    pub(super) fn place(&self, scenario: &str) -> Place {
-        Place { parent: format!("benches/{}", self.id), queue: format!("{}-{scenario}", self.id) }
+    pub(super) fn place(&self, scenario: &str) -> Destination {
+        Destination {
+            parent: format!("benches/{}", self.id),
+            queue: format!("{}-{scenario}", self.id),
+        }
     }
 
     pub(super) fn arena(&self, scenario: &str, room: usize) -> Arc<Arena> {

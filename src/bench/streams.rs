@@ -8,9 +8,9 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
 
-use super::client::{Client, Place, completion, report};
+use super::client::{Client, Destination, completion, report};
 use super::report::Measured;
-use super::run::{Arena, Part, Session};
+use super::run::{Arena, BenchRun, Part};
 use crate::proto::longhaul::v1::serve_queue_request::Hello;
 use crate::proto::longhaul::v1::{ServeQueueRequest, ServeQueueResponse};
 
@@ -25,7 +25,11 @@ pub(super) struct Worker {
 
 impl Worker {
     /// Opens a stream with this number of slots.
-    pub(super) async fn open(client: &Client, place: &Place, slots: usize) -> Result<Self, Status> {
+    pub(super) async fn open(
+        client: &Client,
+        place: &Destination,
+        slots: usize,
+    ) -> Result<Self, Status> {
         let (requests, said) = mpsc::channel(4);
         let hello =
             Hello { queue: place.queue.clone(), worker: "bench".to_owned(), ..Hello::default() };
@@ -102,7 +106,7 @@ impl Worker {
 
 /// Start, lease, one report, complete; counted when the worker has the acknowledgement. `batch` starts go in one call.
 pub(super) fn cycles(
-    session: &Session,
+    session: &BenchRun,
     name: &'static str,
     batch: usize,
 ) -> anyhow::Result<Measured> {
@@ -127,7 +131,7 @@ pub(super) fn cycles(
 }
 
 /// Start, wait for the result, next, with a worker on a stream.
-pub(super) fn round_trips(session: &Session) -> anyhow::Result<Measured> {
+pub(super) fn round_trips(session: &BenchRun) -> anyhow::Result<Measured> {
     let arena = session.arena("stream-round-trips", 0);
     let (in_flight, workers) = (session.options.in_flight, session.options.workers);
     session.measure("stream-round-trips", &arena, async |part, arena| {

@@ -87,7 +87,7 @@ enum Command {
 #[derive(Debug, Args)]
 struct ServeArgs {
     #[command(flatten)]
-    place: Place,
+    place: PlaceArgs,
     /// Settings file (TOML); see default.toml for every setting
     #[arg(long, value_name = "FILE")]
     config: Option<String>,
@@ -111,14 +111,14 @@ struct ServeArgs {
 #[derive(Debug, Args)]
 struct DevArgs {
     #[command(flatten)]
-    place: Place,
+    place: PlaceArgs,
     /// Delete all data at the end
     #[arg(long, conflicts_with = "store")]
     ephemeral: bool,
 }
 
 #[derive(Debug, Args)]
-struct Place {
+struct PlaceArgs {
     /// The address to listen on: an address or a name of this machine [default: 127.0.0.1:50051]
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<String>,
@@ -227,7 +227,7 @@ async fn call_server(command: Command) -> Result<(), Failure> {
     }
 }
 
-impl Place {
+impl PlaceArgs {
     fn overrides(&self) -> Overrides {
         Overrides {
             listen: self.listen.clone(),
