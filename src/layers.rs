@@ -1,4 +1,4 @@
-//! Shows that dependencies point one way, and that what belongs in one place is in that place.
+//! Tests that dependencies point one way, and that some names occur in one place only.
 
 mod paths;
 
@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// From the top down: a module may use what stands below it, nothing above it.
+/// From the top down: a module may use modules below it and none above it.
 const LAYERS: [&[&str]; 13] = [
     &["main", "cli"],
     &["bench", "worker"],
@@ -114,7 +114,7 @@ const CLIENTS: [(&str, &[&str]); 2] = [
     ("worker", &["server", "config", "grpc", "engine", "record", "store", "throttle"]),
 ];
 
-/// What may be said in one place only, and where.
+/// Texts that may occur in one place only, with the place.
 const PLACES: [(&str, &[&str]); 8] = [
     // It copies its payload with every clone; ours is in proto.rs.
     ("prost_types::Any", &[]),
