@@ -58,13 +58,11 @@ fn expand<'a>(mut rest: &'a str, prefix: &[&'a str], paths: &mut Vec<Vec<&'a str
         let end = rest.find(|it| !is_word(it)).unwrap_or(rest.len());
         path.push(&rest[..end]);
         rest = &rest[end..];
-        match rest.strip_prefix("::") {
-            Some(after) => rest = after,
-            None => {
-                paths.push(path);
-                return rest;
-            }
-        }
+        let Some(after) = rest.strip_prefix("::") else {
+            paths.push(path);
+            return rest;
+        };
+        rest = after;
     }
 }
 

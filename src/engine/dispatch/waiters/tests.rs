@@ -34,7 +34,9 @@ fn three_waiters() -> (Waiters, Vec<Arc<Waiter>>) {
     let waiter = |number: usize| Waiter::once(number.to_string(), Duration::from_secs(1), 1);
     let waiters: Vec<_> = (0..3).map(|number| Arc::new(waiter(number))).collect();
     let queue = Waiters::new("q", Arc::default());
-    waiters.iter().for_each(|waiter| queue.push(waiter.clone()));
+    for waiter in &waiters {
+        queue.push(waiter.clone());
+    }
     (queue, waiters)
 }
 
