@@ -1,4 +1,4 @@
-# Everything that is ever run on the project, by people and by CI; `make` alone lists it.
+# All commands of the project, for people and CI; `make` lists them.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-builtin-rules
@@ -44,9 +44,9 @@ lint: ## check format, lints and documentation
 test: tools ## run every Rust test, after installing what the tests need
 	cargo test --locked
 
-# How long accidents go on; SEED=... repeats the choices of a history that failed.
+# Duration of the faults; SEED=... repeats the choices of a failed history.
 history: SECONDS := 600
-history: tools ## play long histories full of accidents, and check them: SECONDS=600 SEED=...
+history: tools ## run long histories with crashes and cuts, and check them: SECONDS=600 SEED=...
 	$(if $(SEED),LONGHAUL_SEED=$(SEED)) LONGHAUL_HISTORY_SECONDS=$(SECONDS) \
 		cargo test --locked --test it history_full_of_accidents -- --nocapture
 
@@ -77,10 +77,10 @@ interop-grpcurl: binary $(VENV)/.installed ## run grpcurl as the README does
 	$(GRPCURL)
 	$(VENV)/bin/python tests/interop/run --binary $(BINARY) grpcurl
 
-interop-facade: binary $(VENV)/.installed ## run examples/facade in each of its ways, and stock clients against it
+interop-facade: binary $(VENV)/.installed ## run the three variants of examples/facade, and stock clients against them
 	$(VENV)/bin/python tests/interop/facade.py --binaries $(BINARIES)
 
-# What has to be fetched is fetched side by side, as that is mostly waiting; the parts find it there.
+# Fetch in parallel, since that is mostly waiting; the targets use the result.
 $(FETCHED): examples/go/go.sum examples/node/package-lock.json examples/java/pom.xml | binary $(VENV)/.installed
 	@scripts/install-test-tools $(filter-out python,$(LANGUAGES))
 	builds=(); \
@@ -89,10 +89,10 @@ $(FETCHED): examples/go/go.sum examples/node/package-lock.json examples/java/pom
 	for build in "$${builds[@]}"; do wait "$$build"; done
 	mkdir -p $(@D) && touch $@
 
-watch: binary ## see whether a watch on a terminal goes through every frame of docs/watch.md
+watch: binary ## check that a watch on a terminal shows every frame of docs/watch.md
 	scripts/record-watch --binary $(BINARY) --check
 
-readme: $(VENV)/.installed ## do what the README says, in a fresh clone with a fresh home
+readme: $(VENV)/.installed ## run every command of the README, in a fresh clone with a fresh home
 	@scripts/install-test-tools go
 	scripts/readme
 
@@ -105,15 +105,15 @@ deny: ## check licences, banned crates and sources
 
 # The quickest to fail comes first.
 ci: lint $(if $(CARGO_DENY),deny) test watch readme interop ## run all checks, as CI does
-	@$(if $(CARGO_DENY),,echo "Not checked: licences, bans and sources, for want of cargo-deny.")
+	@$(if $(CARGO_DENY),,echo "Not checked: licences, bans and sources, because cargo-deny is not installed.")
 	@echo "All checks passed."
 
 tools:
 	@scripts/install-test-tools
 
-# With --tests the binary is the one that `make test` has built: dev-dependencies switch on features
-# of others, and without them a part of the tree would be compiled once more. `make interop
-# BINARY=...` takes one that is there.
+# With --tests the binary is the one that `make test` has built: dev-dependencies enable features of
+# other crates, and without them a part of the tree would be compiled again. `make interop
+# BINARY=...` uses an existing binary.
 binary: tools
 	$(if $(filter command,$(firstword $(origin BINARY))),,cargo build --locked --bins --tests --examples)
 

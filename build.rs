@@ -13,7 +13,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     collect(root, &mut files)?;
     files.sort();
 
-    // The stored form never goes over the wire.
+    // The stored form is not part of the API.
     let stored = root.join("longhaul/store");
     let served: Vec<&Path> =
         files.iter().map(PathBuf::as_path).filter(|file| !file.starts_with(&stored)).collect();
@@ -27,14 +27,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .bytes([".longhaul.store.v1"])
         // Its payload is shared, not copied.
         .extern_path(".google.protobuf.Any", "crate::proto::google::protobuf::Any")
-        // The same content is the same bytes, always.
+        // Sorted, so that the same content always gives the same bytes.
         .btree_map(["."])
         .service_generator(Box::new(Services::new()))
         .compile_fds(compiler.file_descriptor_set())?;
     example(root)
 }
 
-/// Clients as usual, and servers that send the events of a watch already encoded.
+/// Generates clients as usual, and servers that send encoded watch events.
 struct Services {
     clients: Box<dyn ServiceGenerator>,
     servers: Box<dyn ServiceGenerator>,
@@ -62,14 +62,14 @@ impl ServiceGenerator for Services {
     }
 }
 
-/// The API of `examples/facade`. An example has no build script of its own; these milliseconds save it a second crate.
+/// The API of `examples/facade`, compiled here because an example has no build script.
 fn example(root: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let folder = Path::new("examples/facade/proto");
     println!("cargo:rerun-if-changed={}", folder.display());
     let mut compiler = protox::Compiler::new([folder, root])?;
     compiler.include_source_info(true).open_file("library.proto")?;
     let mut config = tonic_prost_build::Config::new();
-    // The names of its messages, which `StartOperation` is told.
+    // Its messages need their names for `StartOperation`.
     config.enable_type_names().type_name_domain(["."], "type.googleapis.com");
     tonic_prost_build::configure()
         .build_client(false)
@@ -84,7 +84,7 @@ fn compiler(root: &Path) -> Result<protox::Compiler, protox::Error> {
     Ok(compiler)
 }
 
-/// What reflection serves. Encoded by protox itself, since prost's own descriptor types would lose the HTTP annotations.
+/// The definitions for reflection. Encoded by protox itself, since prost's own descriptor types would lose the HTTP annotations.
 fn encoded(root: &Path, served: &[&Path]) -> Result<Vec<u8>, protox::Error> {
     let mut compiler = compiler(root)?;
     compiler.open_files(served)?;
@@ -92,7 +92,7 @@ fn encoded(root: &Path, served: &[&Path]) -> Result<Vec<u8>, protox::Error> {
     Ok(compiler.encode_file_descriptor_set())
 }
 
-/// What `longhaul proto` writes, as a Rust slice of paths and texts.
+/// The files that `longhaul proto` writes, as a Rust slice of paths and texts.
 fn sources(root: &Path, served: &[&Path]) -> Result<String, Box<dyn std::error::Error>> {
     let here = env::current_dir()?;
     let mut list = String::from("&[\n");

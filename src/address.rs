@@ -1,14 +1,14 @@
-//! Where a server is, as people write it.
+//! Parses server addresses.
 
 use std::net::Ipv6Addr;
 
 use http::uri::Authority;
 
-/// Reads `HOST`, `HOST:PORT` or `http://HOST:PORT` as `HOST:PORT`. A host is a name or an address; without a port it is
-/// the usual one.
+/// Reads `HOST`, `HOST:PORT` or `http://HOST:PORT` as `HOST:PORT`. A host is a name or an address; the default
+/// port is 50051.
 ///
 /// # Errors
-/// Says what it must be instead.
+/// Says what an address looks like.
 pub fn read_server(text: &str) -> Result<String, String> {
     let rest = match text.split_once("://") {
         None => text,
@@ -27,12 +27,12 @@ pub(crate) fn with_port(text: &str) -> Result<String, String> {
         return Ok(format!("[{text}]:{PORT}"));
     }
     if text.parse::<u16>().is_ok() {
-        return Err(format!("there is no host before the port {text}; {FORM}"));
+        return Err(format!("no host before the port {text}; {FORM}"));
     }
-    let authority: Authority = text.parse().map_err(|_| format!("this is no address; {FORM}"))?;
+    let authority: Authority = text.parse().map_err(|_| format!("not an address; {FORM}"))?;
     let host = authority.host();
     if host.is_empty() || text.contains('@') {
-        return Err(format!("this is no address; {FORM}"));
+        return Err(format!("not an address; {FORM}"));
     }
     match text.strip_prefix(host) {
         Some("") => Ok(format!("{host}:{PORT}")),
@@ -40,11 +40,11 @@ pub(crate) fn with_port(text: &str) -> Result<String, String> {
             Ok(port) => Ok(format!("{host}:{port}")),
             Err(_) => Err(format!("a port is a number up to 65535; {FORM}")),
         },
-        None => Err(format!("this is no address; {FORM}")),
+        None => Err(format!("not an address; {FORM}")),
     }
 }
 
-/// The port of a server that was given none.
+/// The default port.
 const PORT: u16 = 50051;
 const FORM: &str = "write HOST:PORT, such as 127.0.0.1:50051 or [::1]:50051";
 const NO_TLS: &str = "longhaul speaks no TLS yet; write HOST:PORT for plain text, or put a proxy on this machine that speaks TLS to the server";

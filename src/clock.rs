@@ -1,6 +1,6 @@
-//! Time as a value: instants, and the clock that tests can move.
+//! Instants, and the clock, which tests can move.
 //!
-//! Nothing else in the crate reads the machine's clock or sleeps, so a test that holds a [`ManualClock`] holds all time.
+//! No other module reads the system clock or sleeps, so a test with a [`ManualClock`] controls all time.
 
 use std::fmt;
 use std::ops::{Add, Sub};
@@ -16,12 +16,12 @@ use tokio::sync::watch;
 pub struct Timestamp(u64);
 
 impl Timestamp {
-    /// The epoch itself: earlier than every instant that a store hands out.
+    /// The epoch: earlier than every instant of a store.
     pub const EPOCH: Self = Self(0);
-    /// The last instant that RFC 3339 and protobuf can write: the end of the year 9999.
+    /// The last instant that RFC 3339 and protobuf can represent: the end of the year 9999.
     pub const MAX: Self = Self(253_402_300_799_999_999);
 
-    /// From microseconds since the epoch; later than [`Self::MAX`] becomes that.
+    /// From microseconds since the epoch; clamped to [`Self::MAX`].
     pub const fn from_micros(micros: u64) -> Self {
         if micros > Self::MAX.0 { Self::MAX } else { Self(micros) }
     }
@@ -31,7 +31,7 @@ impl Timestamp {
         self.0
     }
 
-    /// How long after `earlier` this is; zero if it is not.
+    /// The time since `earlier`; zero if that is later.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
@@ -70,7 +70,7 @@ impl From<Timestamp> for prost_types::Timestamp {
     }
 }
 
-/// Reads a protobuf instant, microseconds kept; before the epoch it is the epoch.
+/// From a protobuf timestamp, truncated to microseconds; clamped to the epoch.
 impl From<&prost_types::Timestamp> for Timestamp {
     fn from(timestamp: &prost_types::Timestamp) -> Self {
         let seconds = u64::try_from(timestamp.seconds).unwrap_or(0);
@@ -79,36 +79,36 @@ impl From<&prost_types::Timestamp> for Timestamp {
     }
 }
 
-/// A length of time as protobuf has it; nothing where it is negative. The conversion that prost-types has negates such a
-/// one, and there is one that cannot be negated.
+/// From a protobuf duration; `None` if it is negative. The conversion of prost-types negates it, which overflows for one
+/// value.
 pub fn length(duration: &prost_types::Duration) -> Option<Duration> {
     let duration = duration.normalized();
     let (seconds, nanos) = (u64::try_from(duration.seconds), u32::try_from(duration.nanos));
     Some(Duration::new(seconds.ok()?, nanos.ok()?))
 }
 
-/// Where time comes from.
+/// A clock.
 pub trait Clock: Send + Sync + fmt::Debug + 'static {
     /// The wall clock.
     fn now(&self) -> Timestamp;
-    /// Time since some fixed moment; never goes back.
+    /// Monotonic time since a fixed moment.
     fn elapsed(&self) -> Duration;
-    /// How long the machine has slept since it was started, which [`Self::elapsed`] leaves out.
+    /// How long the machine has been suspended since boot, which [`Self::elapsed`] does not count.
     fn slept(&self) -> Duration {
         Duration::ZERO
     }
-    /// Waits for `duration` from this call on, as [`Self::elapsed`] counts it.
+    /// Sleeps for `duration` from this call on, as [`Self::elapsed`] counts.
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()>;
 }
 
-/// The machine's clock.
+/// The system clock.
 #[derive(Debug)]
 pub struct SystemClock {
     start: Instant,
 }
 
 impl SystemClock {
-    /// A clock whose [`Clock::elapsed`] starts now.
+    /// A clock whose [`Clock::elapsed`] starts at zero.
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
     pub fn new() -> Arc<Self> {
         Arc::new(Self { start: Instant::now() })
@@ -130,7 +130,7 @@ impl Clock for SystemClock {
     fn slept(&self) -> Duration {
         use rustix::time::{ClockId, clock_gettime};
         let read = |clock| Duration::try_from(clock_gettime(clock)).unwrap_or_default();
-        // In this order, so that the time between the two readings counts as none.
+        // In this order, so that time between the two readings is not counted as suspended.
         let boot = read(ClockId::Boottime);
         boot.saturating_sub(read(ClockId::Monotonic))
     }
@@ -141,7 +141,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that stands still until a test moves it, and wakes its own sleepers.
+/// A clock that a test moves; moving it wakes its sleepers.
 #[derive(Debug)]
 pub struct ManualClock {
     origin: Timestamp,
@@ -151,7 +151,7 @@ pub struct ManualClock {
 }
 
 impl ManualClock {
-    /// A clock that stands at `origin`.
+    /// A clock at `origin`.
     pub fn new(origin: Timestamp) -> Arc<Self> {
         Arc::new(Self {
             origin,
@@ -161,22 +161,22 @@ impl ManualClock {
         })
     }
 
-    /// Moves time on by `duration` and wakes whoever slept until then.
+    /// Advances time by `duration` and wakes the sleepers that are due.
     pub fn advance(&self, duration: Duration) {
         self.elapsed.send_modify(|elapsed| *elapsed += duration);
     }
 
-    /// Sets the wall clock ahead of elapsed time by `step`, as an operator who corrects a clock does.
+    /// Sets the wall clock forward by `step` without advancing elapsed time, as an operator does.
     pub fn step_wall_clock(&self, step: Duration) {
         *self.step.lock().unwrap_or_else(PoisonError::into_inner) = (step, Duration::ZERO);
     }
 
-    /// Sets the wall clock behind elapsed time by `step`.
+    /// Sets the wall clock back by `step`.
     pub fn step_wall_clock_back(&self, step: Duration) {
         *self.step.lock().unwrap_or_else(PoisonError::into_inner) = (Duration::ZERO, step);
     }
 
-    /// Lets the machine sleep: only the wall clock goes on.
+    /// Suspends the machine: only the wall clock advances.
     pub fn sleep_machine(&self, duration: Duration) {
         *self.slept.lock().unwrap_or_else(PoisonError::into_inner) += duration;
     }
@@ -201,7 +201,7 @@ impl Clock for ManualClock {
         let end = *elapsed.borrow() + duration;
         async move {
             if elapsed.wait_for(|now| *now >= end).await.is_err() {
-                // The clock is gone and its time stands still.
+                // The clock was dropped: never wake.
                 std::future::pending::<()>().await;
             }
         }

@@ -46,7 +46,7 @@ impl Code {
         Self::Unauthenticated,
     ];
 
-    /// The code of that number; a number that does not exist is UNKNOWN.
+    /// The code with this number; UNKNOWN for an undefined number.
     pub const fn from_number(number: i32) -> Self {
         if number >= 0 && number < Self::ALL.len() as i32 {
             Self::ALL[number as usize]
@@ -55,7 +55,7 @@ impl Code {
         }
     }
 
-    /// The name in google.rpc.Code, as `error.status` of an HTTP reply has it.
+    /// The name in google.rpc.Code, which is `error.status` of an HTTP response.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "OK",
@@ -78,7 +78,7 @@ impl Code {
         }
     }
 
-    /// The HTTP status, as the comments of google/rpc/code.proto give it.
+    /// The HTTP status from the comments of google/rpc/code.proto.
     pub const fn http_status(self) -> u16 {
         match self {
             Self::Ok => 200,

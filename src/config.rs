@@ -1,4 +1,4 @@
-//! Settings: `default.toml`, then a file, then `LONGHAUL_*`, then flags.
+//! Settings: `default.toml`, then a file, then `LONGHAUL_*`, then flags; each overrides the ones before.
 
 mod environment;
 mod listen;
@@ -24,15 +24,15 @@ pub use self::listen::Listen;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Where to listen.
+    /// The address to listen on.
     pub listen: Listen,
-    /// Where operations are kept.
+    /// The store.
     pub store: StoreUrl,
-    /// Which threads serve.
+    /// The runtime.
     pub runtime: Runtime,
     /// Serve plain text beyond loopback.
     pub insecure: bool,
-    /// Wait for a store that is away at start.
+    /// Wait for a store that is unreachable at start.
     pub wait_for_store: bool,
     /// The only keyspace to serve.
     #[serde(deserialize_with = "empty_is_none")]
@@ -46,19 +46,19 @@ pub struct Config {
     /// See [`Settings::stall_timeout`].
     #[serde(with = "humantime_serde")]
     pub stall_timeout: Duration,
-    /// For the embedded store.
+    /// Settings of the embedded store.
     pub embedded: Embedded,
-    /// For Redis.
+    /// Settings of Redis.
     pub redis: Redis,
 }
 
-/// Which threads serve.
+/// The runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Runtime {
-    /// One for each core, each with its connections.
+    /// A runtime for each core, with its own connections.
     PerCore,
-    /// As many as there are cores, each takes what is to be done next.
+    /// One runtime whose threads share all connections.
     WorkStealing,
 }
 
@@ -68,7 +68,7 @@ pub enum Runtime {
 pub struct Embedded {
     /// Open although acknowledged writes are missing.
     pub accept_loss: bool,
-    /// Disk below which starts are refused, in MiB.
+    /// Free disk in MiB below which starts are refused.
     #[serde(deserialize_with = "mebibytes")]
     pub reserve_mib: u64,
 }
@@ -77,27 +77,27 @@ pub struct Embedded {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Redis {
-    /// What every key begins with.
+    /// Prefix of every key.
     pub prefix: String,
-    /// The durability that Redis must be set up for.
+    /// The durability that Redis must provide.
     #[serde(deserialize_with = "durability")]
     pub durability: Option<Durability>,
-    /// How long a call may take.
+    /// Timeout of a call.
     #[serde(with = "humantime_serde")]
     pub response_timeout: Duration,
 }
 
-/// Where operations are kept.
+/// The store.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub enum StoreUrl {
-    /// In one directory.
+    /// An embedded store in this directory.
     Embedded(PathBuf),
-    /// In a Redis; may hold a password.
+    /// A Redis server; the URL may contain a password.
     Redis(String),
 }
 
-/// Flags and the like: what is set here overrides all else.
+/// Settings from flags, which override all others.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Overrides {
     /// See [`Config::listen`].
@@ -141,7 +141,7 @@ pub struct RedisOverrides {
 }
 
 impl Config {
-    /// Loads the settings; `environment` is a map, so that tests need not touch their own process.
+    /// Loads the settings. `environment` is a map, so that tests do not change their own process.
     ///
     /// # Errors
     /// Names the setting, its value, and what it must be.
@@ -173,7 +173,7 @@ impl Config {
         Ok(config)
     }
 
-    /// The engine's share of them.
+    /// The settings of the engine.
     ///
     /// # Errors
     /// Names the descriptor set that cannot be used, and why.
@@ -204,7 +204,7 @@ impl Config {
 #[error("{0}")]
 pub struct ConfigError(String);
 
-/// Names each setting that cannot be, with its value unless that may hold a password, and says what it must be.
+/// Names each invalid setting with what it must be, and with its value unless that may contain a password.
 fn explain(figment: &Figment, error: figment::Error) -> ConfigError {
     let explained = error.into_iter().map(|error| {
         let (setting, why) = (error.path.join("."), error.kind.to_string());
@@ -232,7 +232,7 @@ impl FromStr for StoreUrl {
         if text.starts_with("redis://") {
             return Ok(Self::Redis(text.to_owned()));
         }
-        // What might be a password is not repeated.
+        // Do not repeat a value that may contain a password.
         let scheme = text.split(':').next().unwrap_or_default();
         Err(format!("a store is embedded:PATH or redis://HOST:PORT, not {scheme:?}"))
     }
@@ -246,7 +246,7 @@ impl TryFrom<String> for StoreUrl {
     }
 }
 
-/// Without credentials.
+/// The URL without credentials.
 impl fmt::Display for StoreUrl {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -280,7 +280,7 @@ fn empty_is_none<'de, D: serde::Deserializer<'de>>(
     Uuid::parse_str(&text).map(Some).map_err(refuse)
 }
 
-/// A list, or one in a text as the environment has it: paths with commas between.
+/// A list, or a text with commas as in the environment.
 fn paths<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBuf>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -296,7 +296,7 @@ fn paths<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBu
     })
 }
 
-/// A number, or one in a text as the environment has it.
+/// A number, or the text of one as in the environment.
 fn mebibytes<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]

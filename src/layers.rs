@@ -1,9 +1,12 @@
-//! Shows that dependencies point one way, and that what belongs in one place is in that place.
+//! Tests that dependencies point one way, and that some names occur in one place only.
 
+mod paths;
+
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// From the top down: a module may use what stands below it, nothing above it.
+/// From the top down: a module may use modules below it and none above it.
 const LAYERS: [&[&str]; 13] = [
     &["main", "cli"],
     &["bench", "worker"],
@@ -20,13 +23,98 @@ const LAYERS: [&[&str]; 13] = [
     &["proto"],
 ];
 
+/// The same inside folders, for their files and folders. `mod` is the folder's own file: what stands below it must name the
+/// file that an item is in, not the folder.
+const ROOMS: &[(&str, &[&[&str]])] = &[
+    (
+        "engine",
+        &[
+            &["mod"],
+            &["rooms"],
+            &["workers"],
+            &["operations"],
+            &["dispatch"],
+            &["due"],
+            &["commands"],
+            &["notify"],
+            &["leases", "membership", "watching"],
+            &["transact"],
+            &["reading"],
+            &["context"],
+            &["metered"],
+            &["metrics", "standstill"],
+            &["caller"],
+            &["error", "lately", "random", "settings", "tasks"],
+        ],
+    ),
+    ("engine/commands", &[&["mod"], &["progress"], &["apply"], &["coalescer"]]),
+    (
+        "engine/dispatch",
+        &[
+            &["mod"],
+            &["registration"],
+            &["batch", "dispatcher"],
+            &["poller"],
+            &["grants", "waiters"],
+        ],
+    ),
+    ("engine/due", &[&["mod"], &["agents", "operations"], &["entries", "kinds"]]),
+    ("engine/leases", &[&["mod"], &["holders", "leased"], &["waiter"], &["grant", "news"]]),
+    ("engine/notify", &[&["mod"], &["notifier"], &["wakes"]]),
+    ("engine/operations", &[&["mod"], &["calls", "pages", "starts"], &["page_token"]]),
+    ("engine/reading", &[&["mod"], &["reader"], &["recent", "view"]]),
+    ("engine/watching", &[&["mod"], &["wait", "watch"], &["hub"]]),
+    ("engine/workers", &[&["mod"], &["stream", "unary"]]),
+    (
+        "engine/workers/stream",
+        &[
+            &["mod"],
+            &["session"],
+            &["calls", "holdings", "outgoing"],
+            &["patience"],
+            &["messages", "rooms"],
+        ],
+    ),
+    (
+        "record/operation",
+        &[
+            &["mod"],
+            &["decode"],
+            &["bodies", "encode", "glance"],
+            &["parts", "spec"],
+            &["payload", "times"],
+        ],
+    ),
+    (
+        "server",
+        &[&["mod"], &["opening", "waiting"], &["cores", "probes"], &["connections", "lane"]],
+    ),
+    ("server/connections", &[&["mod"], &["answer", "request"], &["account"]]),
+    (
+        "operation",
+        &[
+            &["mod"],
+            &["transition"],
+            &["start", "stream", "work"],
+            &["due"],
+            &["control"],
+            &["change"],
+            &["command", "entries", "published", "retry"],
+            &["record"],
+            &["spec"],
+            &["lease", "options", "payload", "rejection"],
+            &["due_class", "name"],
+        ],
+    ),
+];
+
 /// Modules of the client's side, and the modules of the server's side that each must not use although they stand below it.
 const CLIENTS: [(&str, &[&str]); 2] = [
     ("client", &["config", "grpc", "wire", "engine", "record", "operation", "store", "throttle"]),
     ("worker", &["server", "config", "grpc", "engine", "record", "store", "throttle"]),
 ];
 
-/// What may be said in one place only, and where.
+/// Texts that may occur in one place only, with the place.
 const PLACES: [(&str, &[&str]); 8] = [
     // It copies its payload with every clone; ours is in proto.rs.
     ("prost_types::Any", &[]),
@@ -67,12 +155,32 @@ fn dependencies_point_one_way() {
 }
 
 #[test]
+fn dependencies_inside_a_folder_point_one_way() {
+    let sources = sources();
+    let modules: BTreeSet<String> = sources.iter().map(|(path, _)| paths::module(path)).collect();
+    for (folder, rooms) in ROOMS {
+        let position = |room: &str| rooms.iter().position(|row| row.contains(&room));
+        for (path, text) in sources.iter().filter(|(path, _)| !path.contains("test")) {
+            let module = paths::module(path);
+            let Some(room) = paths::room(folder, &module, &modules) else { continue };
+            let above = position(&room);
+            assert!(above.is_some(), "{path}: {room} must have its place in ROOMS of {folder}");
+            for used in paths::used(&module, text) {
+                let Some(other) = paths::room(folder, &used, &modules) else { continue };
+                let below = position(&other) > above;
+                assert!(room == other || below, "{path}: {room} must not use {other} ({used})");
+            }
+        }
+    }
+}
+
+#[test]
 fn what_belongs_in_one_place_is_in_that_place() {
     for (path, text) in sources() {
         let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
         for line in code {
             for (said, places) in PLACES {
-                let allowed = path == "layers.rs"
+                let allowed = path.starts_with("layers")
                     || path.contains("test")
                     || places.iter().any(|place| path.starts_with(place));
                 assert!(

@@ -2,29 +2,29 @@
 
 use std::time::Duration;
 
-/// Operations on a page where the caller names no number.
+/// Operations on a page if the caller sets no page size.
 pub const DEFAULT_PAGE_SIZE: usize = 50;
-/// Operations on a page at most; larger requests are coerced.
+/// Largest number of operations on a page; larger page sizes are coerced.
 pub const MAX_PAGE_SIZE: usize = 1_000;
-/// Operations that have gone away and that one page passes over; it may be short, even empty (AIP-158).
+/// Deleted or expired operations that one page skips; the page may be short, even empty (AIP-158).
 pub const MAX_PASSED_OVER: usize = 5_000;
-/// Bytes of a reply at most: clients read 4 MiB by default.
+/// Largest reply in bytes; clients accept 4 MiB by default.
 pub const MAX_REPLY_BYTES: usize = 3 << 20;
-/// Bytes of a message that the server reads.
+/// Largest message in bytes that the server accepts.
 pub const MAX_MESSAGE_BYTES: usize = 9 << 20;
-/// Bytes of a JSON body that the server reads; base64 makes more of the same bytes.
+/// Largest JSON body in bytes that the server accepts; base64 makes more of the same bytes.
 pub const MAX_BODY_BYTES: usize = 12 << 20;
-/// How long a page token is good for (AIP-158).
+/// How long a page token is valid (AIP-158).
 pub const PAGE_TOKEN_LIFETIME: Duration = Duration::from_hours(72);
 
-/// `WaitOperation` at most; longer waits are coerced, which is an answer that is not done.
+/// Longest `WaitOperation`; longer waits are coerced and return the operation unfinished.
 pub const MAX_WAIT: Duration = Duration::from_mins(5);
-/// `Prefer: wait` over HTTP at most, and `WaitOperation` there; proxies end what is silent for longer.
+/// Longest `Prefer: wait` over HTTP, and longest `WaitOperation` there; proxies end what is silent for longer.
 pub const MAX_HTTP_WAIT: Duration = Duration::from_mins(1);
-/// How long before an RPC's deadline a waiting call answers.
+/// How long before its deadline a waiting call returns.
 pub const DEADLINE_MARGIN: Duration = Duration::from_millis(100);
 
-/// A lease where the worker names no duration.
+/// Duration of a lease if the worker sets none.
 pub const DEFAULT_LEASE: Duration = Duration::from_secs(30);
 /// The shortest lease; shorter ones are coerced.
 pub const MIN_LEASE: Duration = Duration::from_secs(1);
@@ -32,63 +32,63 @@ pub const MIN_LEASE: Duration = Duration::from_secs(1);
 pub const MAX_LEASE: Duration = Duration::from_hours(24);
 /// How long a worker may wait for work in one call; longer waits are coerced.
 pub const MAX_LEASE_WAIT: Duration = Duration::from_mins(1);
-/// Leases in one reply; a wish for more is coerced.
+/// Leases in one reply; larger requests are coerced.
 pub const MAX_LEASES: usize = 100;
 /// Renewals in one request.
 pub const MAX_RENEWALS: usize = 1_000;
-/// Leases in a row that no worker saw and that count as no attempt.
+/// Leases in a row that no worker saw and that do not count as attempts.
 pub const MAX_UNSEEN_LEASES: u32 = 3;
-/// After the store or the only server was away or stood still, no lease counts as lost for its duration, but at most this long.
+/// After an outage or standstill of the store or the only server, leases are not lost for their duration, but at most this long.
 pub const RETURN_GRACE: Duration = Duration::from_secs(30);
-/// The same, but at least this long, however short the lease: time for workers to come back.
+/// The same, at least this long even for shorter leases, so that workers have time to reconnect.
 pub const MIN_RETURN_GRACE: Duration = RECONNECT_PAUSE.saturating_mul(5);
-/// A worker that holds leases pauses about so long at most before it tries to reach the server again.
+/// Longest pause, approximately, before a worker that holds leases tries to reconnect.
 pub const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
-/// A watch or a wait whose store has not answered for this long ends with STORE_UNAVAILABLE.
+/// A watch or a wait ends with STORE_UNAVAILABLE if the store has not answered for this long.
 pub const STORE_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Slots of one stream of a worker; more are refused, and coerced by the worker SDK, as 0 is to 1.
+/// Slots of one worker stream; more are refused. The worker SDK coerces into 1 to this.
 pub const MAX_SLOTS: i32 = 10_000;
-/// Leases that a worker holds when it says Hello.
+/// Leases in a Hello.
 pub const MAX_HELD: usize = 10_000;
-/// How long the leases of a broken stream live on where the worker names no time; at most as long as a lease, and longer
-/// times are coerced.
+/// How long the leases of a broken stream last if the worker sets no time; at most the duration of a lease, longer times
+/// are coerced.
 pub const DEFAULT_RECONNECT_GRACE: Duration = Duration::from_secs(3);
-/// How long calls and streams may take to finish once the server drains.
+/// How long calls and streams may take to finish when the server drains.
 pub const DRAIN: Duration = Duration::from_secs(8);
-/// How long the store may then take to close: a server ends within both, whoever is connected.
+/// How long the store may then take to close. A server ends within both times, with connections open or not.
 pub const CLOSING: Duration = Duration::from_secs(2);
 
-/// Connections at most, where the limit of open files allows so many.
+/// Largest number of connections, if the limit of open files allows as many.
 pub const MAX_CONNECTIONS: usize = 10_000;
-/// Calls that one connection may have in flight.
+/// Calls in flight of one connection.
 pub const MAX_STREAMS: u32 = 2_000;
-/// Bytes of requests and answers that one connection may have in flight, each call counted with a share of its own.
+/// Bytes of requests and responses in flight of one connection; each call also counts a fixed share.
 pub const MAX_CONNECTION_BYTES: usize = 64 << 20;
-/// The same of all connections; beyond it the connection that holds most is closed.
+/// The same for all connections together; beyond it the connection that holds most is closed.
 pub const MAX_BYTES_IN_FLIGHT: usize = 256 << 20;
-/// Calls of one connection that read whole operations at the same time; others wait their turn.
+/// Calls of one connection that read whole operations at the same time; others wait.
 pub const READS_OF_CONNECTION: usize = 16;
-/// The same of all connections.
+/// The same for all connections together.
 pub const READS_AT_ONCE: usize = 64;
-/// A connection that has not said by then what it wants is closed.
+/// A new connection that sends neither a request nor the HTTP/2 preface within this time is closed.
 pub const SILENCE: Duration = Duration::from_secs(10);
 /// How long a request may take to arrive.
 pub const REQUEST_TIME: Duration = Duration::from_mins(1);
-/// A connection that was sent something and reads nothing for so long is closed.
+/// A connection that reads none of the data sent to it for this long is closed.
 pub const UNREAD_TIME: Duration = Duration::from_secs(30);
 
-/// Reports of progress of one operation are gathered into one commit in so long.
+/// Reports of progress of one operation within this time become one commit.
 pub const DEFAULT_PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
-/// What is leased and without progress for so long counts as stalled.
+/// A lease is marked as stalled after this long without progress.
 pub const DEFAULT_STALL_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// Starts in one batch.
 pub const MAX_BATCH: usize = 100;
-/// Bytes of all starts of a batch.
+/// Bytes of all starts in a batch.
 pub const MAX_BATCH_BYTES: usize = 8 << 20;
 
-/// Bytes of an operation's whole name.
+/// Bytes of an operation's full name.
 pub const MAX_NAME_BYTES: usize = 512;
 /// Characters of an operation's id.
 pub const MAX_ID_LENGTH: usize = 63;
@@ -111,20 +111,20 @@ pub const MAX_METADATA_BYTES: usize = 64 << 10;
 pub const MAX_CHECKPOINT_BYTES: usize = 256 << 10;
 /// Bytes of an error with its details.
 pub const MAX_ERROR_BYTES: usize = 16 << 10;
-/// Messages within messages that are looked into, those in an `Any` included; deeper ones are treated as unknown.
+/// Depth of nested messages, including those in an `Any`; deeper ones are treated as unknown.
 pub const MAX_MESSAGE_DEPTH: usize = 100;
 /// Bytes of one descriptor set.
 pub const MAX_DESCRIPTOR_SET_BYTES: usize = 4 << 20;
-/// Bytes of the JSON that a program of `longhaul work` prints as its response.
+/// Bytes of the JSON response of a program of `longhaul work`.
 pub const MAX_PROGRAM_RESPONSE_BYTES: usize = 2 << 20;
-/// Bytes that are kept of a line that a program of `longhaul work` prints on standard error.
+/// Bytes that are kept of a line on standard error of a program of `longhaul work`.
 pub const MAX_PROGRAM_LINE_BYTES: usize = 4 << 10;
-/// A payload above this is stored beside its record.
+/// A payload with more bytes is stored beside its record.
 pub const MAX_INLINE_BYTES: usize = 1 << 10;
 
 /// Attempts that a record keeps.
 pub const MAX_ATTEMPTS_KEPT: usize = 20;
-/// Ended leases that a record keeps, to answer repeats.
+/// Ended leases that a record keeps, to answer repeated calls.
 pub const MAX_ENDED_LEASES: usize = 3;
 /// Partial errors that a record keeps.
 pub const MAX_PARTIAL_ERRORS: usize = 64;
@@ -140,35 +140,35 @@ pub const MIN_TTL: Duration = Duration::from_hours(1);
 /// How long the name of an expired or deleted operation is remembered.
 pub const TOMBSTONE: Duration = Duration::from_hours(24);
 
-/// Attempts where the policy names no number.
+/// Attempts if the policy sets no number.
 pub const DEFAULT_MAX_ATTEMPTS: u32 = 3;
-/// Attempts at most.
+/// Largest number of attempts.
 pub const MAX_ATTEMPTS: u32 = 1_000;
 /// The first pause between attempts.
 pub const DEFAULT_INITIAL_BACKOFF: Duration = Duration::from_secs(1);
 /// The longest pause between attempts.
 pub const DEFAULT_MAX_BACKOFF: Duration = Duration::from_mins(5);
-/// What a pause grows by.
+/// Factor from one pause to the next.
 pub const DEFAULT_BACKOFF_MULTIPLIER: f64 = 2.0;
-/// What a pause may grow by; less than 1 is refused, too.
+/// Largest factor; less than 1 is refused, too.
 pub const MAX_BACKOFF_MULTIPLIER: f64 = 1_000.0;
-/// How far a pause is spread, to both sides.
+/// Fraction by which a pause varies, to both sides.
 pub const BACKOFF_JITTER: f64 = 0.2;
 
 /// How long a worker may take to stop after a cancel.
 pub const DEFAULT_CANCEL_GRACE: Duration = Duration::from_mins(1);
-/// A watch with nothing to say says so this often.
+/// A watch without changes sends a heartbeat after this long.
 pub const DEFAULT_WATCH_HEARTBEAT: Duration = Duration::from_secs(30);
-/// A watch may not ask for heartbeats more often; shorter intervals are coerced.
+/// Shortest heartbeat interval of a watch; shorter ones are coerced.
 pub const MIN_WATCH_HEARTBEAT: Duration = Duration::from_secs(1);
-/// The longest pause between heartbeats of a watch, and between its updates; longer ones are coerced.
+/// Longest heartbeat interval and longest `min_interval` of a watch; longer ones are coerced.
 pub const MAX_WATCH_INTERVAL: Duration = Duration::from_mins(5);
 
-/// Priorities go from minus this to this.
+/// Priorities range from minus this to this.
 pub const MAX_PRIORITY: i32 = 100;
-/// Waiting this long is worth one step of priority.
+/// Waiting this long counts as one step of priority.
 pub const AGING_INTERVAL: Duration = Duration::from_mins(1);
-/// Durations beyond this are refused: they are mistakes.
+/// Longer durations are refused as mistakes.
 pub const MAX_DURATION: Duration = Duration::from_hours(87840);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Keeps trouble that goes on from filling the log.
+//! Limits repeated log lines.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,25 +7,25 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 
-/// Lets one line of each kind through in [`INTERVAL`].
+/// Admits one line of each kind per [`INTERVAL`].
 pub struct Throttle {
     clock: Arc<dyn Clock>,
     kinds: Mutex<BTreeMap<&'static str, Last>>,
 }
 
-/// The last line of a kind.
+/// The last admitted line of a kind.
 struct Last {
     at: Duration,
     left_out: u64,
 }
 
 impl Throttle {
-    /// One that has let nothing through yet.
+    /// A throttle that has admitted nothing yet.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self { clock, kinds: Mutex::default() }
     }
 
-    /// Whether a line of that kind is due; if so, how many were left out since the last one.
+    /// Admits a line of this kind if one is due, and returns how many were left out since the last one.
     pub fn admit(&self, kind: &'static str) -> Option<u64> {
         let now = self.clock.elapsed();
         let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);

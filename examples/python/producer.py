@@ -1,4 +1,4 @@
-"""Starts an operation that greets somebody, and prints its name: producer.py [WHOM [SERVER]]."""
+"""Starts an operation that greets a person, and prints its name: producer.py [WHOM [SERVER]]."""
 
 import sys
 

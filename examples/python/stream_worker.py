@@ -18,9 +18,9 @@ from longhaul.v1 import operation_pb2, workers_pb2, workers_pb2_grpc
 
 STEPS = 5
 LEASE_SECONDS = 30
-# Leases outlive a stream by 3 s: time for several attempts.
+# Leases outlive a stream by 3 s, which is enough for several reconnects.
 RECONNECT_SECONDS = 0.3
-# Where a message is full. One call more, with a response of 1 MiB, keeps it under the 3 MiB that it may have.
+# A message with this many bytes is full: one more call, with a response of 1 MiB, stays below the limit of 3 MiB.
 FULL_BYTES = 1 << 20
 REFUSED = (
     grpc.StatusCode.INVALID_ARGUMENT,
@@ -33,7 +33,7 @@ Report = Callable[[float, str], None]
 
 
 async def greet(lease: workers_pb2.Lease, pause: float, report: Report) -> struct_pb2.Struct:
-    """Does the work of one operation; cancelled where it is to stop."""
+    """Does the work of one operation; cancelled when it must stop."""
     for step in range(1, STEPS + 1):
         await asyncio.sleep(pause)
         report(step / STEPS, f"step {step}")
@@ -44,24 +44,24 @@ async def greet(lease: workers_pb2.Lease, pause: float, report: Report) -> struc
 
 
 class Job:
-    """An operation in this worker's hands."""
+    """An operation that this worker holds."""
 
     def __init__(self, lease: workers_pb2.Lease) -> None:
         self.lease = lease
         self.owned = {"name": lease.operation, "lease_token": lease.lease_token}
         self.cancel_requested = lease.cancel_requested
         self.task: asyncio.Task | None = None
-        # What was said last, until the server has it.
+        # The final call, until the server has acknowledged it.
         self.last: Message | None = None
 
 
 class Worker:
-    """What outlives a stream: what is held, and what the server has not taken in."""
+    """The state that outlives a stream: held operations and unacknowledged calls."""
 
     def __init__(self, queue: str, slots: int, pause: float) -> None:
         self.queue, self.slots, self.pause = queue, slots, pause
         self.jobs: dict[str, Job] = {}
-        # By the list of the request and the lease: a newer report takes an older one's place.
+        # By the list of the request and the lease: a newer report replaces an older one.
         self.unsaid: dict[tuple[str, str], Message] = {}
         self.news = asyncio.Event()
         self.stopping = False
@@ -84,7 +84,7 @@ class Worker:
             await asyncio.sleep(RECONNECT_SECONDS)
 
     def stop(self) -> None:
-        """Stops all work; what is not done is given back by the end of this side of the stream."""
+        """Stops all work; closing this side of the stream releases unfinished operations."""
         self.stopping = True
         for job in self.jobs.values():
             if job.task:
@@ -107,7 +107,7 @@ class Worker:
             stream.cancel()
             writer.cancel()
             await asyncio.wait([writer])
-            # Nobody knows whether it was heard. To say it again changes nothing.
+            # The server may have handled it. A repeat does no harm.
             again = {key: call for _, calls in self.sent for key, call in calls.items()}
             self.unsaid = again | self.unsaid
 
@@ -129,7 +129,7 @@ class Worker:
                 self.sent.append((request.sequence, calls))
                 unbegun = [job for job in self.jobs.values() if not job.task and self.seen]
                 await stream.write(request)
-                # Only now, as the server would give what was never seen to somebody else.
+                # Only now: the server would lease an operation that was never seen to another worker.
                 for job in unbegun:
                     self.begin(job)
                 closing = self.stopping or (self.draining and not self.jobs)
@@ -185,7 +185,7 @@ class Worker:
         if outcome.sequence == 0:
             self.lose(outcome.name)
         elif job.last and outcome.call != outcome.REPORT and not gone(outcome.error):
-            # A response that is too large, say. The lease goes on until it is ended in another way.
+            # For example because the response is too large. The lease continues until another call ends it.
             self.fail(job, code_pb2.INTERNAL, outcome.error.message)
 
     def begin(self, job: Job) -> None:
@@ -228,7 +228,7 @@ class Worker:
         self.news.set()
 
     def lose(self, name: str) -> None:
-        """Stops work on what is somebody else's; of what was ended, the repeat tells."""
+        """Stops work on an operation that another worker has; for an ended one the repeated call tells."""
         if (job := self.jobs.get(name)) and not job.last:
             del self.jobs[name]
             if job.task:
@@ -251,7 +251,7 @@ async def main() -> None:
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
-        # A second one ends it at once.
+        # A second signal ends the process at once.
         loop.remove_signal_handler(signal.SIGTERM)
         worker.stop()
 

@@ -1,4 +1,4 @@
-"""Prints what becomes of an operation until it is done: watcher.py NAME [SERVER]."""
+"""Prints the states of an operation until it is done: watcher.py NAME [SERVER]."""
 
 import sys
 import time

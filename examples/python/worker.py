@@ -16,7 +16,7 @@ def greet(workers: workers_pb2_grpc.WorkersStub, lease: workers_pb2.Lease) -> No
     owned = {"name": lease.operation, "lease_token": lease.lease_token}
     for step in range(1, STEPS + 1):
         time.sleep(0.3)
-        # A report renews the lease too, and its answer says whether to stop.
+        # A report also renews the lease, and its response says whether to stop.
         progress = operation_pb2.Progress(fraction=step / STEPS, message=f"step {step}")
         report = workers_pb2.ReportProgressRequest(**owned, progress=progress)
         if workers.ReportProgress(report).directive.cancel_requested:
@@ -39,7 +39,7 @@ def main() -> None:
     with grpc.insecure_channel(server) as channel:
         workers = workers_pb2_grpc.WorkersStub(channel)
         while True:
-            # One lease at most; none where nothing came within the wait.
+            # At most one lease; none if no operation became ready within the wait.
             for lease in workers.LeaseOperations(ask).leases:
                 greet(workers, lease)
                 if once:

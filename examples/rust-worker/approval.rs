@@ -18,7 +18,7 @@ struct Payment {
     euros: f64,
 }
 
-/// What the checkpoint keeps while nobody works.
+/// The checkpoint while the operation is suspended.
 #[derive(Serialize, Deserialize)]
 struct Prepared {
     payment: Payment,
@@ -51,10 +51,10 @@ pub(crate) fn worker(connection: impl Into<Connection>) -> Worker {
     Worker::builder(connection).queue("payments").handler("pay", pay)
 }
 
-/// Runs once to prepare the payment, and once more when somebody has decided: the checkpoint tells which.
+/// Runs once to prepare the payment, and again after the decision: the checkpoint tells which.
 async fn pay(context: Context, Json(payment): Json<Payment>) -> Result<Json<Receipt>, Stop> {
     let Some(Json(prepared)) = context.checkpoint::<Json<Prepared>>()? else {
-        // Whatever is costly is done now and kept; the slot is free until somebody resumes the operation.
+        // Do costly work now and store it; the slot is free until a caller resumes the operation.
         let reference = format!("{} euros to {}", payment.euros, payment.to);
         return Err(ask(Prepared { payment, reference }));
     };

@@ -7,7 +7,7 @@
 //!     kill -STOP PID        # of the worker that says that it works, within ten seconds
 //!     kill -CONT PID        # once the other one has written: "refused: a newer lease has written"
 //!
-//! Any database can do it that compares and writes in one step. In SQL:
+//! Any database with an atomic compare and write can do it. In SQL:
 //!
 //!     UPDATE accounts SET balance = $1, fence = $2 WHERE id = $3 AND fence <= $2
 
@@ -53,7 +53,7 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes the balance, unless somebody with a newer lease has written.
+/// Writes the balance, unless a newer lease has written.
 pub(crate) async fn set(
     accounts: &Accounts,
     context: &Context,
@@ -78,7 +78,7 @@ impl Accounts {
         Ok(Self { redis: client.get_multiplexed_async_connection().await? })
     }
 
-    /// Whether the balance was written: not where the fence is newer.
+    /// Whether the balance was written; false if the fence is newer.
     pub(crate) async fn write(
         &self,
         account: &str,
@@ -95,7 +95,7 @@ impl Accounts {
     }
 }
 
-/// Compares and writes in one step, which nobody can come between.
+/// Compares and writes atomically.
 const WRITE: &str = "
 local newest = tonumber(redis.call('HGET', KEYS[1], 'fence') or '0')
 if tonumber(ARGV[1]) < newest then return 0 end

@@ -32,7 +32,7 @@ async fn greet(context: Context, Json(request): Json<Greeting>) -> Result<Json<G
     for step in 1..=STEPS {
         SystemClock::new().sleep(STEP).await;
         context.progress(Progress::units(step, STEPS, "steps").saying(format!("step {step}")));
-        // Somebody may have asked to stop.
+        // The operation may have been cancelled.
         context.check()?;
     }
     Ok(Json(Greeted { greeting: format!("hello {}", request.whom) }))

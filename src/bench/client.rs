@@ -24,9 +24,9 @@ pub(super) struct Client {
     workers: WorkersClient<Channel>,
 }
 
-/// Where operations of a run go.
+/// The parent and the queue of a run.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
+pub(super) struct Destination {
     pub(super) parent: String,
     pub(super) queue: String,
 }
@@ -58,13 +58,13 @@ impl Client {
         Ok(self.operations.clone().wait_operation(request).await?.into_inner())
     }
 
-    /// Starts an operation with a request of 200 bytes; its name.
-    pub(super) async fn start(&self, place: &Place) -> Result<String, Status> {
+    /// Starts an operation with a request of 200 bytes, and returns its name.
+    pub(super) async fn start(&self, place: &Destination) -> Result<String, Status> {
         Ok(self.producers.clone().start_operation(start(place)).await?.into_inner().name)
     }
 
     /// Starts many in one call.
-    pub(super) async fn start_many(&self, place: &Place, count: usize) -> Result<(), Status> {
+    pub(super) async fn start_many(&self, place: &Destination, count: usize) -> Result<(), Status> {
         let requests = (0..count).map(|_| start(place)).collect();
         let request = pb::BatchStartOperationsRequest { requests, ..Default::default() };
         let reply = self.producers.clone().batch_start_operations(request).await?.into_inner();
@@ -81,7 +81,11 @@ impl Client {
         Ok(self.workers.clone().serve_queue(requests).await?.into_inner())
     }
 
-    pub(super) async fn lease(&self, place: &Place, most: usize) -> Result<Vec<pb::Lease>, Status> {
+    pub(super) async fn lease(
+        &self,
+        place: &Destination,
+        most: usize,
+    ) -> Result<Vec<pb::Lease>, Status> {
         let request = pb::LeaseOperationsRequest {
             queue: place.queue.clone(),
             worker: "bench".to_owned(),
@@ -114,7 +118,7 @@ impl Client {
     }
 }
 
-fn start(place: &Place) -> pb::StartOperationRequest {
+fn start(place: &Destination) -> pb::StartOperationRequest {
     pb::StartOperationRequest {
         parent: place.parent.clone(),
         queue: place.queue.clone(),
@@ -128,7 +132,7 @@ fn start(place: &Place) -> pb::StartOperationRequest {
     }
 }
 
-/// A report of that number.
+/// A report with this number.
 pub(super) fn report(lease: &pb::Lease, number: i64) -> pb::ReportProgressRequest {
     let progress = pb::Progress { completed_units: number, ..pb::Progress::default() };
     pb::ReportProgressRequest {
@@ -161,7 +165,7 @@ pub(super) fn payload() -> Any {
 const WINDOW: u32 = 8 << 20;
 /// Longer than any measurement takes to end an operation.
 const LONG: Duration = Duration::from_mins(1);
-/// So long an idle worker may notice the end of a measurement late.
+/// How late an idle worker may notice the end of a measurement.
 const LEASE_WAIT: Duration = Duration::from_secs(1);
-/// The server refuses less.
+/// The shortest that the server accepts.
 const SHORTEST_TTL: prost_types::Duration = prost_types::Duration { seconds: 3_600, nanos: 0 };

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-/// The processes to look at: those that were named, and this one.
+/// The measured processes: the named ones and this one.
 #[derive(Clone, Debug)]
 pub(super) struct Watched {
     processes: Vec<(String, u32)>,
@@ -21,13 +21,13 @@ impl Watched {
         Self { processes }
     }
 
-    /// What each has used so far.
+    /// The CPU time of each so far.
     pub(super) fn read(&self) -> Vec<(String, Duration)> {
         self.processes.iter().map(|(name, pid)| (name.clone(), used(*pid))).collect()
     }
 }
 
-/// The sum over the threads that live. Precise to nanoseconds, which the ticks of `stat` are not.
+/// The sum over the live threads, in nanoseconds; `stat` only has ticks.
 fn used(pid: u32) -> Duration {
     let threads = fs::read_dir(Path::new("/proc").join(pid.to_string()).join("task"));
     let of_thread = |path: &Path| {

@@ -1,4 +1,4 @@
-//! A server that does nothing but answer: what tonic itself costs here.
+//! A server that only answers: the cost of tonic itself.
 
 use std::net::SocketAddr;
 
@@ -20,7 +20,7 @@ use crate::server::cores::Cores;
 
 struct Echo;
 
-/// On the same threads as `longhaul serve` by default, so that the difference is what longhaul does.
+/// On the same threads as `longhaul serve` by default, so that the difference is longhaul's own work.
 pub(super) fn serve(listen: SocketAddr) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {

@@ -1,4 +1,4 @@
-//! How soon somebody knows.
+//! Latencies: pickup, notification, fan-out.
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -7,27 +7,27 @@ use std::time::Duration;
 use futures_util::future::{join, join_all, join3};
 use tonic::Status;
 
-use super::client::{Client, Place};
+use super::client::{Client, Destination};
 use super::report::{CpuTime, Measured, Quantiles};
-use super::run::Session;
+use super::run::BenchRun;
 use super::streams::Worker;
 use crate::proto::longhaul::v1::watch_operation_response::Type;
 use crate::proto::longhaul::v1::{Lease, ServeQueueResponse};
 
-/// A worker that takes one at a time: by calls, or on a stream.
+/// A worker with one operation at a time, with calls or on a stream.
 enum Taker {
-    Calls(Box<Client>, Place),
+    Calls(Box<Client>, Destination),
     Stream(Box<Worker>),
 }
 
-/// What it took.
+/// The measured times.
 enum Taken {
     Lease(Box<Lease>),
     Pushed(Box<ServeQueueResponse>),
 }
 
 impl Taker {
-    async fn open(client: Client, place: &Place, stream: bool) -> Result<Self, Status> {
+    async fn open(client: Client, place: &Destination, stream: bool) -> Result<Self, Status> {
         Ok(if stream {
             Self::Stream(Box::new(Worker::open(&client, place, 1).await?))
         } else {
@@ -60,8 +60,8 @@ impl Taken {
     }
 }
 
-/// One operation at a time, nothing else going on: a worker waits for it, then a waiter for its result.
-pub(super) fn one_at_a_time(session: &Session, stream: bool) -> anyhow::Result<Measured> {
+/// One operation at a time without other load: a worker waits for it, then a waiter for its result.
+pub(super) fn one_at_a_time(session: &BenchRun, stream: bool) -> anyhow::Result<Measured> {
     let name = if stream { "stream-latency" } else { "latency" };
     let place = session.place(name);
     let clock = &session.clock;
@@ -118,7 +118,7 @@ pub(super) fn one_at_a_time(session: &Session, stream: bool) -> anyhow::Result<M
 }
 
 /// One operation with many watchers: how long after its report was sent each of them has the update.
-pub(super) fn fan_out(session: &Session) -> anyhow::Result<Measured> {
+pub(super) fn fan_out(session: &BenchRun) -> anyhow::Result<Measured> {
     let place = session.place("fan-out");
     let clock = &session.clock;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -175,7 +175,7 @@ pub(super) fn fan_out(session: &Session) -> anyhow::Result<Measured> {
     })
 }
 
-async fn lease_one(worker: &Client, place: &Place) -> Result<Lease, Status> {
+async fn lease_one(worker: &Client, place: &Destination) -> Result<Lease, Status> {
     loop {
         if let Some(lease) = worker.lease(place, 1).await?.pop() {
             return Ok(lease);
@@ -189,8 +189,8 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 const ROUNDS: usize = 400;
 const WARM_UP_ROUNDS: usize = 20;
-/// So long a call that waits needs at most to be waiting on the server.
+/// A waiting call has reached the server after this long.
 const SETTLE: Duration = Duration::from_millis(3);
 const REPORTS: usize = 20;
-/// Longer than the server gathers reports.
+/// Longer than the server's progress interval.
 const BETWEEN_REPORTS: Duration = Duration::from_millis(250);

@@ -1,4 +1,4 @@
-//! How much a server does in a second.
+//! Rates: calls and cycles per second.
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -8,11 +8,11 @@ use tonic::{Code, Status};
 
 use super::client::Client;
 use super::report::Measured;
-use super::run::{Arena, Part, Session};
+use super::run::{Arena, BenchRun, Part};
 use crate::proto::longhaul::v1::Lease;
 
 /// GetOperation, of some hundred operations that wait for a worker.
-pub(super) fn gets(session: &Session) -> anyhow::Result<Measured> {
+pub(super) fn gets(session: &BenchRun) -> anyhow::Result<Measured> {
     let arena = session.arena("gets", 0);
     let in_flight = session.options.in_flight;
     session.measure("gets", &arena, async |part, arena| {
@@ -32,7 +32,7 @@ pub(super) fn gets(session: &Session) -> anyhow::Result<Measured> {
 }
 
 /// StartOperation, for a queue without workers.
-pub(super) fn starts(session: &Session) -> anyhow::Result<Measured> {
+pub(super) fn starts(session: &BenchRun) -> anyhow::Result<Measured> {
     let arena = session.arena("starts", 0);
     let in_flight = session.options.in_flight;
     session.measure("starts", &arena, async |part, arena| {
@@ -42,7 +42,7 @@ pub(super) fn starts(session: &Session) -> anyhow::Result<Measured> {
 }
 
 /// Start, lease, one report, complete, read the result: producers on one side, workers on the other.
-pub(super) fn cycles(session: &Session) -> anyhow::Result<Measured> {
+pub(super) fn cycles(session: &BenchRun) -> anyhow::Result<Measured> {
     let arena = session.arena("cycles", BACKLOG);
     let (in_flight, workers) = (session.options.in_flight, session.options.workers);
     session.measure("cycles", &arena, async |part, arena| {
@@ -64,7 +64,7 @@ pub(super) fn cycles(session: &Session) -> anyhow::Result<Measured> {
 }
 
 /// Start, wait for the result, next.
-pub(super) fn round_trips(session: &Session) -> anyhow::Result<Measured> {
+pub(super) fn round_trips(session: &BenchRun) -> anyhow::Result<Measured> {
     let arena = session.arena("round-trips", 0);
     let (in_flight, workers) = (session.options.in_flight, session.options.workers);
     session.measure("round-trips", &arena, async |part, arena| {
@@ -106,6 +106,6 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Operations that wait for a worker at most.
+/// Largest number of operations that wait for a worker.
 const BACKLOG: usize = 512;
 const LEASES_AT_ONCE: usize = 16;

@@ -32,13 +32,13 @@ pub struct Options {
     pub duration: Duration,
     /// What to measure.
     pub scenarios: Vec<Scenario>,
-    /// Whose CPU time to attribute.
+    /// Processes whose CPU time is measured.
     pub pids: Vec<u32>,
     /// Connections of callers and producers.
     pub connections: usize,
-    /// Calls under way at once.
+    /// Calls in flight at the same time.
     pub in_flight: usize,
-    /// Leases that workers hold at once.
+    /// Leases that workers hold at the same time.
     pub workers: usize,
     /// Watchers of one operation.
     pub watchers: usize,
@@ -90,9 +90,9 @@ impl Scenario {
 /// Measures.
 ///
 /// # Errors
-/// Where the server cannot be reached or refuses a call.
+/// If the server cannot be reached or refuses a call.
 pub fn run(options: &Options) -> anyhow::Result<Report> {
-    let session = run::Session::new(options, SystemClock::new());
+    let session = run::BenchRun::new(options, SystemClock::new());
     let mut results = Vec::new();
     for scenario in &options.scenarios {
         results.push(match scenario {
@@ -114,12 +114,12 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
 /// Serves the echo that a server is compared with, until the process is ended.
 ///
 /// # Errors
-/// Where it cannot listen.
+/// If it cannot listen.
 pub fn serve_echo(listen: SocketAddr) -> anyhow::Result<()> {
     echo::serve(listen)
 }
 
-/// Tells runs apart on one server.
+/// A unique id of the run.
 fn run_id(clock: &Arc<dyn Clock>) -> String {
     format!("bench-{}", clock.now().as_micros())
 }

@@ -1,4 +1,4 @@
-//! What was measured, for people and for programs.
+//! The results as text and as JSON.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::Options;
 /// All results of a run, with the conditions that they hold under.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// What was asked.
+    /// The options.
     pub server: String,
     /// Seconds that each measurement of a rate counted.
     pub seconds: f64,
@@ -31,26 +31,26 @@ pub struct Report {
 pub struct Measured {
     /// What was measured.
     pub name: &'static str,
-    /// How often a second; not where one waits for the other.
+    /// Rate per second; none for latencies.
     pub per_second: Option<f64>,
-    /// How often in all.
+    /// Total number.
     pub count: u64,
-    /// How long it took.
+    /// Latencies.
     pub quantiles: Vec<Quantiles>,
-    /// What it cost.
+    /// CPU times.
     pub cpu: Vec<CpuTime>,
 }
 
 /// How long something took, in microseconds.
 #[derive(Clone, Debug, Serialize)]
 pub struct Quantiles {
-    /// What.
+    /// Name.
     pub of: &'static str,
-    /// Half took no longer.
+    /// Median.
     pub p50_us: u64,
-    /// 99 of 100 took no longer.
+    /// 99th percentile.
     pub p99_us: u64,
-    /// The longest.
+    /// Maximum.
     pub max_us: u64,
 }
 
@@ -102,15 +102,15 @@ impl Report {
         }
     }
 
-    /// For programs.
+    /// As JSON.
     ///
     /// # Errors
-    /// None that can happen: all of it is numbers and text.
+    /// Cannot fail: all values are numbers and text.
     pub fn json(&self) -> anyhow::Result<String> {
         Ok(serde_json::to_string_pretty(self)?)
     }
 
-    /// For people.
+    /// As text.
     pub fn text(&self) -> String {
         let mut text = format!(
             "{}: {} connections, {} calls in flight, {} leases at once, {} watchers\n",

@@ -1,4 +1,4 @@
-//! What all measurements share: threads, connections, the time that counts.
+//! Shared by all measurements: threads, connections, and the measured time.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,21 +8,21 @@ use futures_util::future::{join_all, try_join_all};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::client::{Client, Place};
+use super::client::{Client, Destination};
 use super::cpu::Watched;
 use super::report::{CpuTime, Measured, Quantiles};
 use super::{Options, run_id};
 use crate::clock::Clock;
 
 /// A run of the benchmark.
-pub(super) struct Session {
+pub(super) struct BenchRun {
     pub(super) options: Options,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) cpu: Watched,
     id: String,
 }
 
-/// What the tasks of one measurement see of each other.
+/// State shared by the tasks of one measurement.
 pub(super) struct Arena {
     clock: Arc<dyn Clock>,
     stop: CancellationToken,
@@ -30,10 +30,10 @@ pub(super) struct Arena {
     count: AtomicU64,
     samples: Mutex<Vec<Duration>>,
     trouble: Mutex<Option<anyhow::Error>>,
-    /// Bounds what producers may be ahead of workers.
+    /// Bounds how far producers may be ahead of workers.
     pub(super) room: Semaphore,
-    /// Where the operations of this measurement go.
-    pub(super) place: Place,
+    /// The parent and the queue of this measurement.
+    pub(super) place: Destination,
 }
 
 /// The part of a thread in a measurement: its connections, and which of how many threads it is.
@@ -49,20 +49,23 @@ impl Part {
         total / self.parts + usize::from(self.number < total % self.parts)
     }
 
-    /// A connection for the task of that number.
+    /// The connection of the task with this number.
     pub(super) fn client(&self, task: usize) -> &Client {
         &self.clients[task % self.clients.len()]
     }
 }
 
-impl Session {
+impl BenchRun {
     pub(super) fn new(options: &Options, clock: Arc<dyn Clock>) -> Self {
         let id = run_id(&clock);
         Self { options: options.clone(), cpu: Watched::new(&options.pids), id, clock }
     }
 
-    pub(super) fn place(&self, scenario: &str) -> Place {
-        Place { parent: format!("benches/{}", self.id), queue: format!("{}-{scenario}", self.id) }
+    pub(super) fn place(&self, scenario: &str) -> Destination {
+        Destination {
+            parent: format!("benches/{}", self.id),
+            queue: format!("{}-{scenario}", self.id),
+        }
     }
 
     pub(super) fn arena(&self, scenario: &str, room: usize) -> Arc<Arena> {
@@ -94,7 +97,7 @@ impl Session {
             }
             self.watch_the_clock(name, arena)
         });
-        // Tasks hand in what they saw when they end.
+        // Tasks hand in their results when they end.
         let samples = std::mem::take(&mut *arena.lock_samples());
         match arena.lock_trouble().take() {
             Some(error) => Err(error.context(name)),
@@ -139,7 +142,7 @@ impl Session {
         }
     }
 
-    /// Lets the measurement go on, unless it has failed.
+    /// Continues the measurement unless it has failed.
     fn pause(&self, arena: &Arena, duration: Duration) {
         let end = self.clock.elapsed() + duration;
         while self.clock.elapsed() < end && arena.goes_on() {
@@ -158,19 +161,19 @@ impl Arena {
         self.room.close();
     }
 
-    /// What `future` comes to, unless the measurement ends before.
+    /// Runs `future` unless the measurement ends first.
     pub(super) async fn until_stopped<T>(&self, future: impl Future<Output = T>) -> Option<T> {
         self.stop.run_until_cancelled(future).await
     }
 
-    /// So many were done.
+    /// Counts completed items.
     pub(super) fn count(&self, done: u64) {
         if self.counting.load(Ordering::Relaxed) {
             self.count.fetch_add(done, Ordering::Relaxed);
         }
     }
 
-    /// Keeps the first thing that went wrong, and ends the measurement.
+    /// Keeps the first error, and ends the measurement.
     pub(super) fn note<E: Into<anyhow::Error>>(&self, result: Result<(), E>) {
         if let Err(error) = result {
             self.lock_trouble().get_or_insert(error.into());
@@ -178,7 +181,7 @@ impl Arena {
         }
     }
 
-    /// Does something again and again in so many tasks, until the measurement ends.
+    /// Repeats an action in this many tasks until the measurement ends.
     pub(super) async fn repeat(
         &self,
         tasks: usize,
@@ -188,7 +191,7 @@ impl Arena {
             let mut samples = Vec::new();
             while self.goes_on() {
                 let began = self.clock.elapsed();
-                // At the end nobody waits for what nobody works on any more.
+                // At the end, drop waits for operations without a worker.
                 match self.stop.run_until_cancelled(once(number)).await {
                     Some(Ok(done)) => self.tally(done, began, &mut samples),
                     Some(Err(status)) => self.note(Err(anyhow::Error::from(status))),
@@ -216,6 +219,6 @@ impl Arena {
     }
 }
 
-/// Connections are made, caches filled, scripts known.
+/// Warm-up: connections are made, caches are filled, scripts are loaded.
 const WARM_UP: Duration = Duration::from_millis(700);
 const TICK: Duration = Duration::from_millis(20);

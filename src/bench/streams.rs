@@ -1,4 +1,4 @@
-//! The same work with a worker on a stream: what has gathered goes in one message.
+//! The same work with workers on streams, which send many calls in one message.
 
 use std::collections::VecDeque;
 
@@ -8,9 +8,9 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
 
-use super::client::{Client, Place, completion, report};
+use super::client::{Client, Destination, completion, report};
 use super::report::Measured;
-use super::run::{Arena, Part, Session};
+use super::run::{Arena, BenchRun, Part};
 use crate::proto::longhaul::v1::serve_queue_request::Hello;
 use crate::proto::longhaul::v1::{ServeQueueRequest, ServeQueueResponse};
 
@@ -19,13 +19,17 @@ pub(super) struct Worker {
     requests: mpsc::Sender<ServeQueueRequest>,
     replies: Streaming<ServeQueueResponse>,
     sequence: i64,
-    /// Of each request that is not acknowledged: its number, and how many completions it has.
+    /// Number and completions of each unacknowledged request.
     unacknowledged: VecDeque<(i64, u64)>,
 }
 
 impl Worker {
-    /// Opens a stream with so many slots.
-    pub(super) async fn open(client: &Client, place: &Place, slots: usize) -> Result<Self, Status> {
+    /// Opens a stream with this number of slots.
+    pub(super) async fn open(
+        client: &Client,
+        place: &Destination,
+        slots: usize,
+    ) -> Result<Self, Status> {
         let (requests, said) = mpsc::channel(4);
         let hello =
             Hello { queue: place.queue.clone(), worker: "bench".to_owned(), ..Hello::default() };
@@ -41,7 +45,7 @@ impl Worker {
         Ok(Self { requests, replies, sequence: 1, unacknowledged: VecDeque::new() })
     }
 
-    /// Waits for news and takes in all that are there; how many completions they acknowledge, and what was leased.
+    /// Waits for messages and reads all that are there. Returns the acknowledged completions and the new leases.
     async fn hear(&mut self) -> Result<(u64, ServeQueueResponse), Status> {
         let gone = || Status::unavailable("the server has closed the stream");
         let mut news = self.replies.message().await?.ok_or_else(gone)?;
@@ -65,7 +69,7 @@ impl Worker {
         Ok((done, news))
     }
 
-    /// Completes what was leased, all in one message; with a report of each where that is wanted.
+    /// Completes the leases in one message, with a report for each if wanted.
     async fn complete(&mut self, news: &ServeQueueResponse, reports: bool) -> Result<(), Status> {
         if news.leases.is_empty() {
             return Ok(());
@@ -102,7 +106,7 @@ impl Worker {
 
 /// Start, lease, one report, complete; counted when the worker has the acknowledgement. `batch` starts go in one call.
 pub(super) fn cycles(
-    session: &Session,
+    session: &BenchRun,
     name: &'static str,
     batch: usize,
 ) -> anyhow::Result<Measured> {
@@ -127,7 +131,7 @@ pub(super) fn cycles(
 }
 
 /// Start, wait for the result, next, with a worker on a stream.
-pub(super) fn round_trips(session: &Session) -> anyhow::Result<Measured> {
+pub(super) fn round_trips(session: &BenchRun) -> anyhow::Result<Measured> {
     let arena = session.arena("stream-round-trips", 0);
     let (in_flight, workers) = (session.options.in_flight, session.options.workers);
     session.measure("stream-round-trips", &arena, async |part, arena| {
@@ -136,7 +140,7 @@ pub(super) fn round_trips(session: &Session) -> anyhow::Result<Measured> {
             let name = client.start(&arena.place).await?;
             Ok(u64::from(client.wait(&name).await?.done))
         };
-        // Counted by whoever waits.
+        // The waiter counts it.
         join(arena.repeat(part.share(in_flight), round), serve(part, arena, workers, false)).await;
     })
 }

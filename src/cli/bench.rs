@@ -9,7 +9,7 @@ use super::calls::ServerArg;
 use super::output;
 use crate::bench::{self, Options, Scenario};
 
-/// Measures a server that runs; what is started expires after an hour.
+/// Measures a running server. The operations that it starts expire after an hour.
 #[derive(Debug, Args)]
 pub(super) struct BenchArgs {
     #[command(flatten)]
@@ -20,7 +20,7 @@ pub(super) struct BenchArgs {
     /// Processes on this machine (the server, Redis) to report CPU time per operation for
     #[arg(long = "pid", value_name = "PID", num_args = 1..)]
     pids: Vec<u32>,
-    /// How long each rate is measured
+    /// How long to measure each rate
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
     /// Measure only these
@@ -29,10 +29,10 @@ pub(super) struct BenchArgs {
     /// Connections to the server
     #[arg(long, value_name = "N", default_value_t = 8)]
     connections: usize,
-    /// Calls under way at once
+    /// Calls in flight at the same time
     #[arg(long, value_name = "N", default_value_t = 64)]
     in_flight: usize,
-    /// Operations that workers hold at once
+    /// Operations that workers hold at the same time
     #[arg(long, value_name = "N", default_value_t = 64)]
     workers: usize,
     /// Watchers of one operation
@@ -41,7 +41,7 @@ pub(super) struct BenchArgs {
     /// Threads of this client; by default one per core
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
-    /// Serve an echo to compare a server with
+    /// Serve an echo, to compare a server with it
     #[arg(long, value_name = "ADDRESS:PORT", hide = true)]
     serve_echo: Option<SocketAddr>,
 }

@@ -1,4 +1,4 @@
-//! The commands of callers that change nothing: get, record, list, wait, watch.
+//! The read-only commands of callers: get, record, list, wait, watch.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::proto::google::longrunning::ListOperationsRequest;
 use crate::proto::longhaul::v1::{ListOperationRecordsRequest, OperationView};
 use crate::types::Registry;
 
-/// Which server to talk to.
+/// The server to call.
 #[derive(Clone, Debug, Args)]
 pub(super) struct ServerArg {
     /// The server
@@ -28,11 +28,11 @@ pub(super) struct ServerArg {
     pub(super) address: String,
 }
 
-/// Which message types are known besides the built-in ones.
+/// Message types besides the built-in ones.
 #[derive(Clone, Debug, Args)]
 pub(super) struct TypesArg {
-    /// Descriptors of message types that payloads are of (protoc --include_imports --descriptor_set_out=FILE); may be
-    /// given several times
+    /// Descriptors of the message types of payloads (protoc --include_imports --descriptor_set_out=FILE); may be given
+    /// several times
     #[arg(long = "descriptor-set", value_name = "FILE")]
     pub(super) files: Vec<PathBuf>,
 }
@@ -43,7 +43,7 @@ impl TypesArg {
     }
 }
 
-/// Where the server is, and how to say what it answers.
+/// The server, and the format of the output.
 #[derive(Clone, Debug, Args)]
 pub(super) struct Connection {
     #[command(flatten)]
@@ -61,7 +61,7 @@ enum Output {
     Json,
 }
 
-/// One operation by its name.
+/// One operation.
 #[derive(Debug, Args)]
 pub(super) struct NameArgs {
     #[command(flatten)]
@@ -70,7 +70,7 @@ pub(super) struct NameArgs {
     name: String,
 }
 
-/// Operations to their end.
+/// Operations to follow to their end.
 #[derive(Debug, Args)]
 pub(super) struct FollowArgs {
     #[command(flatten)]
@@ -83,7 +83,7 @@ pub(super) struct FollowArgs {
     timeout: Option<Duration>,
 }
 
-/// Which page of which list.
+/// A page of a list.
 #[derive(Debug, Args)]
 pub(super) struct ListArgs {
     #[command(flatten)]
@@ -123,7 +123,7 @@ impl Connection {
         Ok(Client::connect(&self.server.address).await?)
     }
 
-    /// Connects as soon as there is a server, where there is a bound to the patience.
+    /// Connects, and waits for the server up to the timeout if there is one.
     async fn connect_within(&self, patience: Option<Duration>) -> Result<Client, Failure> {
         let Some(patience) = patience else { return self.connect().await };
         let clock = SystemClock::new();
@@ -240,7 +240,7 @@ pub(super) async fn watch(args: FollowArgs) -> Result<(), Failure> {
     args.follower().await?.with_steps(true).follow().await
 }
 
-/// Stands for every parent, however deep (AIP-159).
+/// Every parent at every depth (AIP-159).
 const EVERY_PARENT: &str = "-";
-/// Between two tries to connect.
+/// Pause between two tries to connect.
 const PAUSE: Duration = Duration::from_secs(1);

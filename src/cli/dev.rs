@@ -1,4 +1,4 @@
-//! `longhaul dev`: a server, a sample worker, and what to type next.
+//! `longhaul dev`: a server, a sample worker, and commands to try.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -36,7 +36,7 @@ pub(super) fn run(args: &DevArgs) -> anyhow::Result<()> {
     })
 }
 
-/// A directory of its own, so that `dev` never meets the data of a real server.
+/// A separate directory, so that `dev` never opens the data of a real server.
 fn data_directory() -> anyhow::Result<PathBuf> {
     let base = match (std::env::var_os("XDG_DATA_HOME"), std::env::var_os("HOME")) {
         (Some(data), _) if !data.is_empty() => PathBuf::from(data),
@@ -46,11 +46,11 @@ fn data_directory() -> anyhow::Result<PathBuf> {
         ),
     };
     let path = base.join("longhaul/dev");
-    std::fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
+    std::fs::create_dir_all(&path).with_context(|| format!("cannot create {}", path.display()))?;
     Ok(path)
 }
 
-/// No command names an id: each works on the second day too, when what it started is still there.
+/// No command has an id, so that each works again although the earlier operations still exist.
 fn welcome(address: SocketAddr, ephemeral: bool) -> String {
     let usual = address == SocketAddr::from((Ipv4Addr::LOCALHOST, 50051));
     let flag = if usual { String::new() } else { format!(" --server {address}") };
@@ -76,6 +76,12 @@ The same with grpcurl, as any gRPC client would:
   grpcurl -plaintext -d '{{"queue": "demo"}}' {address} longhaul.v1.Producers/StartOperation
   grpcurl -plaintext -d "{{\"name\": \"$NAME\"}}" {address} longhaul.v1.Callers/WatchOperation
   grpcurl -plaintext {address} google.longrunning.Operations/ListOperations
+
+The same with curl, as JSON over HTTP (docs/http.md):
+  curl -i --json '{{"queue": "demo"}}' http://{address}/v1/operations:start
+  curl -i -H 'Prefer: wait=30' http://{address}/v1/$NAME
+  curl -H 'Accept: text/event-stream' http://{address}/v1/$NAME:watch
+  curl http://{address}/v1/$NAME/result
 
 Ctrl-C stops the server; what was started is {data}.
 "#

@@ -1,15 +1,15 @@
-//! How a command ends: each way has an exit code of its own, and they are contract.
+//! Exit codes of the commands, which are contract.
 
 use tonic::{Code, Status};
 
 use crate::client::{Outage, cause, outage};
 
-/// Why a command did not end well.
+/// Why a command failed.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// 1: anything that has no code of its own.
+    /// 1: any other error.
     Other(anyhow::Error),
-    /// 2: the command line makes no sense.
+    /// 2: the command line is invalid.
     Usage(String),
     /// 3: the operation failed.
     OperationFailed(String),
@@ -21,9 +21,9 @@ pub(super) enum Failure {
     NoAnswer(String),
     /// 6: a call was not answered; [`Failure::of`] names the server.
     Unanswered(Box<Status>),
-    /// 130: Ctrl-C ended the command, and not the operations that it followed.
+    /// 130: Ctrl-C ended the command, but not the operations that it followed.
     Interrupted,
-    /// One of these, which has been told already.
+    /// One of these, which was printed already.
     Told(u8),
 }
 
@@ -42,7 +42,7 @@ impl Failure {
         }
     }
 
-    /// What to say.
+    /// The message.
     pub(super) fn message(&self) -> String {
         match self {
             Self::Other(error) => format!("{error:#}"),
@@ -53,13 +53,13 @@ impl Failure {
             | Self::NoAnswer(text) => text.clone(),
             Self::Unanswered(status) => cause(status),
             Self::Interrupted => {
-                "no longer watching; the work goes on unless it is cancelled".to_owned()
+                "stopped watching; the operation continues unless it is cancelled".to_owned()
             }
             Self::Told(_) => String::new(),
         }
     }
 
-    /// The same, which names the server that did not answer.
+    /// The same, with the name of the server that did not answer.
     pub(super) fn of(self, server: &str) -> Self {
         match self {
             Self::Unanswered(status) => {
@@ -70,15 +70,15 @@ impl Failure {
     }
 }
 
-/// Why there is no answer.
+/// Describes an outage.
 pub(super) fn no_answer(server: &str, status: &Status) -> String {
     match outage(status) {
         Some(Outage::NotGrpc) => {
-            format!("what answers at {server} is no gRPC server: {}", cause(status))
+            format!("{server} is not a gRPC server: {}", cause(status))
         }
         Some(Outage::Silent) => format!("the server at {server} did not answer in time"),
         Some(Outage::Broken) => format!(
-            "the connection to {server} broke: {}; where it always does, what is there is no gRPC server",
+            "the connection to {server} broke: {}; if it always does, {server} is not a gRPC server",
             cause(status)
         ),
         _ if !status.details().is_empty() => {
@@ -94,7 +94,7 @@ impl From<Status> for Failure {
             return Self::Unanswered(Box::new(status));
         }
         let text = match status.message() {
-            "" => format!("the server said no more than: {}", status.code()),
+            "" => format!("the server returned {} without a message", status.code()),
             message => message.to_owned(),
         };
         match status.code() {

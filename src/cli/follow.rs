@@ -1,4 +1,4 @@
-//! Follows operations to their ends, and shows the way: live bars on a terminal, plain lines where the output is piped.
+//! Follows operations to their ends: with live bars on a terminal, with plain lines if the output is piped.
 
 use std::cell::{Cell, RefCell};
 use std::io::IsTerminal;
@@ -22,7 +22,7 @@ use crate::proto::longhaul::v1::{
 };
 use crate::types::Registry;
 
-/// Follows operations, each until its end or for as long as is asked for.
+/// Follows operations to their ends or until the timeout.
 pub(super) struct Follower {
     client: Client,
     registry: Registry,
@@ -30,22 +30,22 @@ pub(super) struct Follower {
     names: Vec<String>,
     server: String,
     json: bool,
-    /// Every step as a line, rather than only the end.
+    /// Print every step as a line, not only the end.
     steps: bool,
     timeout: Option<Timeout>,
-    /// Whether the outage that goes on has been told.
+    /// Whether the current outage was reported.
     told: Cell<bool>,
 }
 
-/// How long to follow.
+/// The timeout.
 #[derive(Clone, Copy)]
 struct Timeout {
-    /// As it was asked for.
+    /// The timeout as given.
     whole: Duration,
     left: Duration,
 }
 
-/// What is in the way of one watch; nothing while the server answers.
+/// The outage of one watch; none while the server answers.
 type Away = RefCell<Option<String>>;
 
 impl Follower {
@@ -61,20 +61,19 @@ impl Follower {
         Ok(Self { client, registry, screen, names, server, json, steps, timeout, told })
     }
 
-    /// Shows every step: by bars where both outputs are the same terminal, else as a line each.
+    /// Shows every step: with bars if both outputs are the same terminal, else as lines.
     pub(super) fn with_steps(self, steps: bool) -> Self {
         let bars_do = self.screen.is_live() && std::io::stdout().is_terminal();
         Self { steps: steps && !bars_do, ..self }
     }
 
-    /// Gives up after `timeout`, of which so much is left.
+    /// Gives up after `timeout`, of which `left` remains.
     pub(super) fn with_timeout(self, timeout: Option<Duration>, left: Option<Duration>) -> Self {
         let timeout = timeout.zip(left).map(|(whole, left)| Timeout { whole, left });
         Self { timeout, ..self }
     }
 
-    /// Follows all at once. Each end is told when it comes; the first name that did not end well decides how the command
-    /// ends.
+    /// Follows all operations concurrently and reports each end. The first name that failed decides the exit code.
     pub(super) async fn follow(self) -> Result<(), Failure> {
         let ends = join_all(
             self.names.iter().enumerate().map(|(position, name)| self.follow_one(position, name)),
@@ -82,7 +81,7 @@ impl Follower {
         if !self.screen.is_live() {
             return ends.await.into_iter().collect();
         }
-        // Whoever looks on may turn away; that the work stops is another wish.
+        // Ctrl-C stops watching; it does not cancel.
         tokio::select! {
             ends = ends => ends.into_iter().collect(),
             _ = tokio::signal::ctrl_c() => Err(Failure::Interrupted),
@@ -128,7 +127,7 @@ impl Follower {
             if event.r#type() == Type::Deleted {
                 return Err(Failure::NotFound(format!("{name} was deleted")));
             }
-            // A heartbeat has none.
+            // A heartbeat has no operation.
             let Some(operation) = event.operation else { continue };
             let server = event.server_metadata.unwrap_or_default();
             let ahead = self.ahead(name, &server).await;
@@ -147,7 +146,7 @@ impl Follower {
         Err(Failure::NoAnswer(format!("the watch of {name} ended before the operation did")))
     }
 
-    /// The next event. The bar goes on while none comes: time passes there too. A server that is away is waited for.
+    /// The next event. The bar is redrawn meanwhile, since it shows the time. Waits for an unreachable server.
     async fn next(
         &self,
         watch: &mut Watch,
@@ -178,7 +177,7 @@ impl Follower {
         }
     }
 
-    /// Says that the server is away: on the bar as long as it lasts, else once.
+    /// Reports an outage: on the bar while it lasts, else once.
     fn lost(&self, status: &Status, bar: &Bar<'_>, away: &Away) {
         let server = &self.server;
         away.replace(Some(no_answer(server, status)));
@@ -188,7 +187,7 @@ impl Follower {
         }
     }
 
-    /// What it waits for, which no event says.
+    /// What the operation waits for, which events do not say.
     async fn ahead(&self, name: &str, server: &OperationMetadata) -> Ahead {
         let shown = self.screen.is_live() || (self.steps && !self.json);
         if !shown || server.state() != State::Pending {
@@ -196,7 +195,7 @@ impl Follower {
         }
         let record = tokio::select! {
             record = self.client.record(name, OperationView::Basic) => record.ok(),
-            // It is not worth waiting for a server that is away.
+            // Not worth waiting for an unreachable server.
             () = SystemClock::new().sleep(SECOND) => None,
         };
         record.as_ref().map(Ahead::of).unwrap_or_default()
@@ -214,7 +213,7 @@ impl Follower {
         format!("{:<width$}  {step}", plain::line(&operation.name))
     }
 
-    /// Says how it ended, and what came of it.
+    /// Reports the end and the result.
     fn close(&self, operation: &Operation, server: &OperationMetadata) -> Result<(), Failure> {
         match &operation.result {
             // Lines of JSON already end with the last state.
@@ -248,9 +247,9 @@ impl Follower {
 fn too_late(name: &str, timeout: Duration, away: &Away) -> Failure {
     let timeout = table::span(timeout);
     Failure::NoAnswer(match &*away.borrow() {
-        None => format!("{name} is not done after {timeout}; the operation itself goes on"),
+        None => format!("{name} is not done after {timeout}; the operation itself continues"),
         Some(outage) => format!(
-            "{name} is not known to be done after {timeout}: {outage}; the operation itself goes on"
+            "{name} is not known to be done after {timeout}: {outage}; the operation itself continues"
         ),
     })
 }

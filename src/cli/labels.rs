@@ -1,11 +1,11 @@
-//! The names in front of several bars: as short as they can be told from each other.
+//! Short, distinct labels for several bars.
 
 use std::collections::HashSet;
 
 use super::plain;
 
-/// A label for each name, at most `longest` characters wide. Where that is too narrow to tell them apart, they are
-/// numbered in the order of the names.
+/// A label for each name, at most `longest` characters wide. Numbered in the order of the names if they would not be
+/// distinct.
 pub(super) fn labels(names: &[String], longest: usize) -> Vec<String> {
     let names: Vec<String> = names.iter().map(|name| plain::escaped(name)).collect();
     let whole = distinguished(&names);
@@ -20,13 +20,13 @@ pub(super) fn labels(names: &[String], longest: usize) -> Vec<String> {
     whole.iter().enumerate().map(numbered).collect()
 }
 
-/// Names without the segments that all have in common, or, where some are deeper than others, without collections; the id
+/// Names without the segments that all have in common, or without collections if some are deeper than others; the id
 /// always stays.
 fn distinguished(names: &[String]) -> Vec<String> {
     let segments: Vec<Vec<&str>> = names.iter().map(|name| name.split('/').collect()).collect();
     let Some(first) = segments.first() else { return Vec::new() };
     if segments.iter().any(|other| other.len() != first.len()) {
-        // Collections tell least; two that are alike without them are numbered.
+        // Drop collections first; names that are equal without them are numbered.
         let ids = |name: &Vec<&str>| {
             name.iter().skip(1).step_by(2).copied().collect::<Vec<_>>().join("/")
         };
@@ -42,7 +42,7 @@ fn distinguished(names: &[String]) -> Vec<String> {
     segments.iter().map(of_kept).collect()
 }
 
-/// The start and the end of a name that is too long; the end tells more.
+/// Shortens a long name to its start and its end; the end is longer, since it differs more.
 fn shortened(name: &str, longest: usize) -> String {
     let letters: Vec<char> = name.chars().collect();
     if letters.len() <= longest {

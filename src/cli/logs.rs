@@ -1,4 +1,4 @@
-//! Logs on standard error: a line for each event, whatever texts from outside its fields hold.
+//! Logs on standard error, one line for each event. Control characters in fields are escaped.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use tracing_subscriber::fmt::format::Writer;
 
 use super::{output, plain};
 
-/// `LONGHAUL_LOG` filters them.
+/// Starts logging; `LONGHAUL_LOG` filters.
 pub(super) fn start(level: &str) {
     let filter = EnvFilter::try_from_env("LONGHAUL_LOG")
         .unwrap_or_else(|_| EnvFilter::new(format!("{level},fjall=warn,lsm_tree=warn")));
@@ -20,7 +20,7 @@ pub(super) fn start(level: &str) {
         .with_ansi(output::has_colours())
         .with_target(false)
         .fmt_fields(PlainFields);
-    // What reads the log may go away; a server must not fall over that.
+    // The reader of the log may go away; the server must continue.
     subscriber.log_internal_errors(false).init();
 }
 
@@ -43,7 +43,7 @@ struct PlainVisitor<'writer> {
 
 impl Visit for PlainVisitor<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        // Where an event of the crate `log` comes from, which its metadata says already.
+        // Fields of the crate `log` that repeat the event's metadata.
         if self.written.is_err() || field.name().starts_with("log.") {
             return;
         }

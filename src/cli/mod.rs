@@ -16,6 +16,7 @@ mod serve;
 mod start;
 mod steer;
 mod table;
+mod upgrade;
 mod work;
 
 use std::collections::BTreeMap;
@@ -46,10 +47,10 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Work on a queue: run a program for each operation
     Work(work::WorkArgs),
-    /// Ends the programs of `work` with it
+    /// Ends the programs of `work` when it ends
     #[command(name = GUARD, hide = true)]
     WorkGuard,
-    /// Becomes a program of `work`
+    /// Executes a program of `work`
     #[command(name = GATE, hide = true)]
     WorkGate {
         #[arg(last = true, required = true)]
@@ -73,13 +74,15 @@ enum Command {
     Pause(steer::PauseArgs),
     /// Resume paused operations, with input if their worker asked for it
     Resume(steer::ResumeArgs),
-    /// Show all that the server knows about an operation
+    /// Show everything that the server stores about an operation
     Record(calls::NameArgs),
-    /// Write the interface definitions, to make stubs from
+    /// Let the store hold what this version adds to its format, once every server is of this version
+    Upgrade(upgrade::UpgradeArgs),
+    /// Write the interface definitions, from which stubs are generated
     Proto(proto::ProtoArgs),
     /// Print a completion script
     Completions {
-        /// For which shell
+        /// The shell
         shell: clap_complete::Shell,
     },
 }
@@ -87,14 +90,14 @@ enum Command {
 #[derive(Debug, Args)]
 struct ServeArgs {
     #[command(flatten)]
-    place: Place,
+    place: PlaceArgs,
     /// Settings file (TOML); see default.toml for every setting
     #[arg(long, value_name = "FILE")]
     config: Option<String>,
     /// Serve plain text beyond loopback
     #[arg(long)]
     insecure: bool,
-    /// Where the store is away at start, wait and say NOT_SERVING
+    /// If the store is unreachable at start, wait and report NOT_SERVING
     #[arg(long)]
     wait_for_store: bool,
     /// Serve only this keyspace; its id is logged at start
@@ -103,7 +106,7 @@ struct ServeArgs {
     /// Open an embedded store although acknowledged writes are missing from it
     #[arg(long)]
     accept_loss: bool,
-    /// The durability that Redis must be set up for: memory or fsync
+    /// The durability that Redis must provide: memory or fsync
     #[arg(long, value_name = "LEVEL")]
     durability: Option<String>,
 }
@@ -111,29 +114,29 @@ struct ServeArgs {
 #[derive(Debug, Args)]
 struct DevArgs {
     #[command(flatten)]
-    place: Place,
-    /// Forget everything at the end
+    place: PlaceArgs,
+    /// Delete all data at the end
     #[arg(long, conflicts_with = "store")]
     ephemeral: bool,
 }
 
 #[derive(Debug, Args)]
-struct Place {
-    /// Where to listen: an address or a name of this machine [default: 127.0.0.1:50051]
+struct PlaceArgs {
+    /// The address to listen on: an address or a name of this machine [default: 127.0.0.1:50051]
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<String>,
-    /// Where operations are kept: embedded:PATH or redis://HOST:PORT
+    /// The store: embedded:PATH or redis://HOST:PORT
     #[arg(long, value_name = "STORE")]
     store: Option<String>,
     #[command(flatten)]
     types: calls::TypesArg,
 }
 
-/// Runs the command line of this process.
+/// Runs the command of this process.
 pub fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        // Help and usage errors: clap knows where to print what, and that a usage error is exit code 2.
+        // Help and usage errors: clap prints them, with exit code 2 for a usage error.
         Err(error) => error.exit(),
     };
     match dispatch(cli.command) {
@@ -159,6 +162,11 @@ fn dispatch(command: Command) -> Result<(), Failure> {
             logs::start("error");
             Ok(bench::run(&args)?)
         }
+        Command::Upgrade(args) => {
+            logs::start("warn");
+            let runtime = serve::runtime().map_err(anyhow::Error::from)?;
+            Ok(runtime.block_on(upgrade::run(args))?)
+        }
         Command::Proto(args) => Ok(proto::run(&args)?),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "longhaul", &mut std::io::stdout());
@@ -183,7 +191,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
     }
 }
 
-/// Which server a command calls.
+/// The server that a command calls.
 fn server(command: &Command) -> &str {
     match command {
         Command::Start(args) => args.server(),
@@ -199,6 +207,7 @@ fn server(command: &Command) -> &str {
         | Command::WorkGuard
         | Command::WorkGate { .. }
         | Command::Bench(_)
+        | Command::Upgrade(_)
         | Command::Proto(_)
         | Command::Completions { .. } => "",
     }
@@ -222,12 +231,13 @@ async fn call_server(command: Command) -> Result<(), Failure> {
         | Command::WorkGuard
         | Command::WorkGate { .. }
         | Command::Bench(_)
+        | Command::Upgrade(_)
         | Command::Proto(_)
         | Command::Completions { .. } => Ok(()),
     }
 }
 
-impl Place {
+impl PlaceArgs {
     fn overrides(&self) -> Overrides {
         Overrides {
             listen: self.listen.clone(),

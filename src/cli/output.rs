@@ -1,22 +1,22 @@
-//! The one place that prints: results on standard output, everything else on standard error.
+//! Printing, in one place: results on standard output, everything else on standard error.
 
 use std::io::{ErrorKind, IsTerminal, Write};
 
 use super::exit::Failure;
 use super::plain;
 
-/// Says what went wrong, unless that was done where it happened.
+/// Reports a failure, unless it was reported already.
 pub(super) fn failure(failure: &Failure) {
     match failure {
         Failure::Told(_) => {}
-        // On a terminal the ends of operations stand below each other, good and bad.
+        // On a terminal, successes and failures of operations are printed in one column.
         Failure::OperationFailed(text) if is_terminal() => note(&painted(text, RED)),
         Failure::OperationCancelled(text) if is_terminal() => note(&painted(text, YELLOW)),
         failure => note(&format!("longhaul: {}", plain::line(&failure.message()))),
     }
 }
 
-/// Says on a terminal what went well.
+/// Reports a success, on a terminal only.
 pub(super) fn success(message: &str) {
     note(&painted(message, GREEN));
 }
@@ -26,11 +26,11 @@ pub(super) fn line(line: &str) {
     text(&plain::line(line));
 }
 
-/// Prints a text as it is: from outside there must be nothing in it that is not escaped.
+/// Prints a text unchanged. Texts from outside must be escaped already.
 pub(super) fn text(text: &str) {
     let mut stdout = std::io::stdout().lock();
     if let Err(error) = writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
-        // Who reads has seen enough, as in `longhaul list | head`.
+        // The reader has seen enough, as in `longhaul list | head`.
         if error.kind() != ErrorKind::BrokenPipe {
             note(&format!("longhaul: cannot print: {error}"));
         }
@@ -43,14 +43,14 @@ pub(super) fn json(value: &serde_json::Value) {
     exact(&format!("{value:#}"));
 }
 
-/// Prints JSON byte for byte; on a terminal in other characters that mean the same.
+/// Prints JSON unchanged; on a terminal with unsafe characters escaped.
 pub(super) fn exact(json: &str) {
     if std::io::stdout().is_terminal() { text(&plain::json(json)) } else { text(json) }
 }
 
-/// Says something beside the result.
+/// Prints a message on standard error.
 pub(super) fn note(text: &str) {
-    // Where nobody listens, nothing is lost.
+    // A closed standard error is no failure.
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
@@ -59,7 +59,7 @@ pub(super) fn is_live() -> bool {
     is_terminal() && std::env::var_os("TERM").is_some_and(|kind| kind != "dumb" && !kind.is_empty())
 }
 
-/// Whether colours are welcome on standard error.
+/// Whether to use colours on standard error.
 pub(super) fn has_colours() -> bool {
     is_live() && std::env::var_os("NO_COLOR").is_none()
 }

@@ -1,25 +1,24 @@
-//! Texts from outside on their way to a terminal. What workers and callers send must not steer it: each command prints
-//! through here.
+//! Escapes texts for the terminal: texts from workers and callers must not control it. All commands print through here.
 
 use std::fmt::Write;
 
-/// One line of a text: control characters are shown and not sent, and what is too long is cut.
+/// A text as one line: control characters escaped, shortened if too long.
 pub(super) fn line(text: &str) -> String {
     escaped(&cut(text, LONGEST_LINE))
 }
 
-/// A text that shares a line with others, and leaves room for them.
+/// A text that shares a line with others; shortened more.
 pub(super) fn part(text: &str) -> String {
     cut(text, LONGEST_PART)
 }
 
-/// JSON that says the same, in characters that no terminal acts upon.
+/// Equivalent JSON without characters that control a terminal.
 pub(super) fn json(text: &str) -> String {
     // serde_json breaks lines between values only; within a text it escapes them.
     text.split('\n').map(escaped).collect::<Vec<_>>().join("\n")
 }
 
-/// A text with everything shown that a terminal would act upon or hide, as JSON writes it.
+/// A text with control and invisible characters escaped as in JSON.
 pub(super) fn escaped(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for letter in text.chars() {
@@ -29,7 +28,7 @@ pub(super) fn escaped(text: &str) -> String {
             '\t' => plain.push_str("\\t"),
             letter if is_unsafe(letter) => {
                 for unit in letter.encode_utf16(&mut [0; 2]) {
-                    // A String takes whatever is written.
+                    // Writing to a String cannot fail.
                     let _ = write!(plain, "\\u{unit:04x}");
                 }
             }
@@ -39,7 +38,7 @@ pub(super) fn escaped(text: &str) -> String {
     plain
 }
 
-/// Whether a terminal acts upon it, shows nothing for it, or shows its neighbours in another order.
+/// Whether a character controls the terminal, is invisible, or reorders its neighbours.
 pub(super) fn is_unsafe(letter: char) -> bool {
     letter.is_control()
         || matches!(letter,

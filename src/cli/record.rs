@@ -1,4 +1,4 @@
-//! One operation as text for people: in short, or with everything that the server knows.
+//! One operation as text: a summary, or the whole record.
 
 use super::plain;
 use super::table::{
@@ -17,7 +17,7 @@ pub(super) fn short(record: &OperationRecord, registry: &Registry, now: Timestam
     Lines::of(record, registry, now).text()
 }
 
-/// The same with everything that the server knows besides.
+/// The whole record.
 pub(super) fn full(record: &OperationRecord, registry: &Registry, now: Timestamp) -> String {
     let mut lines = Lines::of(record, registry, now);
     let server = record.server_metadata.clone().unwrap_or_default();
@@ -47,7 +47,7 @@ pub(super) fn full(record: &OperationRecord, registry: &Registry, now: Timestamp
     lines.text()
 }
 
-/// Titles and what stands behind them, a line for each.
+/// Lines of a title and a text.
 struct Lines(Vec<String>);
 
 impl Lines {
@@ -103,7 +103,7 @@ impl Lines {
         }
     }
 
-    /// How far a request to stop has come.
+    /// The steps of a requested cancellation.
     fn add_cancel(&mut self, server: &OperationMetadata, now: Timestamp) {
         let Some(trail) = &server.cancel_trail else { return };
         let step = |word: &str, time: Option<&prost_types::Timestamp>| {
@@ -159,7 +159,7 @@ impl Lines {
     }
 }
 
-/// How many there were, and how many there may be.
+/// The number of attempts and the limit.
 fn attempts(server: &OperationMetadata, options: &OperationOptions) -> String {
     let policy = options.retry_policy.as_ref().map_or(0, |policy| policy.max_attempts);
     let limit = if policy > 0 { i64::from(policy) } else { i64::from(DEFAULT_MAX_ATTEMPTS) };
@@ -174,7 +174,7 @@ fn types(record: &OperationRecord) -> String {
     joined([named("metadata", &record.metadata_type), named("response", &record.response_type)])
 }
 
-/// The metadata, where it is not the server's own, which the other lines tell.
+/// The metadata, unless it is the server's own, which the other lines show.
 fn metadata(record: &OperationRecord, registry: &Registry) -> String {
     let any = record.operation.as_ref().and_then(|operation| operation.metadata.as_ref());
     any.filter(|any| type_name(&any.type_url) != "longhaul.v1.OperationMetadata")

@@ -1,5 +1,5 @@
-//! Bars on the terminal, one for each operation that is followed and fits; where standard error is piped, or the terminal
-//! cannot move its cursor, there are none.
+//! Bars on the terminal, one for each followed operation as far as there is room. None if standard error is piped or the
+//! terminal cannot move its cursor.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -24,19 +24,19 @@ pub(super) struct Screen {
 struct Live {
     bars: MultiProgress,
     names: Vec<String>,
-    /// Of operations that are followed still, by their place among the names.
+    /// Operations still followed, by position among the names.
     open: RefCell<BTreeSet<usize>>,
-    /// Those of them that have a bar on the screen.
+    /// Operations with a bar on the screen.
     drawn: RefCell<BTreeSet<usize>>,
-    /// Those for which there was no room when they last looked.
+    /// Operations without room for a bar.
     hidden: RefCell<BTreeSet<usize>>,
-    /// Says how many these are.
+    /// The line with the number of hidden operations.
     more: RefCell<Option<ProgressBar>>,
-    /// What stands in front of the bars at that width.
+    /// The labels of the bars, for a width.
     labels: RefCell<(usize, Vec<String>)>,
 }
 
-/// The bar of one operation. It leaves the screen when it is dropped.
+/// The bar of one operation. Dropping it removes the bar.
 pub(super) struct Bar<'screen> {
     live: Option<&'screen Live>,
     position: usize,
@@ -48,7 +48,7 @@ pub(super) struct Bar<'screen> {
 struct Shown {
     server: OperationMetadata,
     ahead: Ahead,
-    /// What keeps the server from answering; empty while it does.
+    /// The current outage; empty if there is none.
     outage: String,
 }
 
@@ -58,7 +58,7 @@ impl Screen {
         Self { live: None }
     }
 
-    /// Room for the bars of these operations.
+    /// Bars for these operations.
     pub(super) fn of(names: &[String]) -> Self {
         if !output::is_live() {
             return Self::none();
@@ -81,7 +81,7 @@ impl Screen {
         self.live.is_some()
     }
 
-    /// The bar of the operation at that place among the names.
+    /// The bar of the operation at this position among the names.
     pub(super) fn bar(&self, position: usize) -> Bar<'_> {
         let bar = Bar {
             live: self.live.as_ref(),
@@ -93,7 +93,7 @@ impl Screen {
         bar
     }
 
-    /// Lets something print above the bars.
+    /// Prints above the bars.
     pub(super) fn print(&self, print: impl FnOnce()) {
         match &self.live {
             Some(live) => live.bars.suspend(print),
@@ -103,7 +103,7 @@ impl Screen {
 }
 
 impl Live {
-    /// Rows for bars: one is left to the cursor, and one says how many do not fit.
+    /// Rows for bars: one row is for the cursor, and one for the number of hidden operations.
     fn room(&self, rows: usize) -> usize {
         let open = self.open.borrow().len();
         if open < rows { open } else { rows.saturating_sub(2).max(1) }
@@ -145,20 +145,20 @@ impl Live {
 }
 
 impl Bar<'_> {
-    /// Shows a state, and what it waits for.
+    /// Shows a state, and what the operation waits for.
     pub(super) fn show(&self, server: &OperationMetadata, ahead: &Ahead) {
         let (server, ahead) = (server.clone(), ahead.clone());
         self.shown.replace(Shown { server, ahead, outage: String::new() });
         self.draw();
     }
 
-    /// Shows an outage instead; an empty text ends it.
+    /// Shows an outage instead; an empty text clears it.
     pub(super) fn show_outage(&self, outage: &str) {
         outage.clone_into(&mut self.shown.borrow_mut().outage);
         self.draw();
     }
 
-    /// Shows it again, as it looks by now on a screen of the size that it has by now.
+    /// Redraws the bar for the current time and screen size.
     pub(super) fn draw(&self) {
         let Some(live) = self.live else { return };
         let (rows, columns) = Term::stderr().size_checked().unwrap_or(USUAL_SIZE);
@@ -186,12 +186,12 @@ impl Bar<'_> {
         });
         let Shown { server, ahead, outage } = &*self.shown.borrow();
         if !outage.is_empty() {
-            // How far the operation is by now is not known.
+            // The current progress is unknown.
             bar.set_style(style("{wide_msg}"));
             bar.set_message(format!("{}{outage}", live.label(self.position, columns)));
             return;
         }
-        // What an attempt reported counts no more once it is over.
+        // Progress of an ended attempt does not count.
         let pending = matches!(server.state(), State::Pending | State::Unspecified);
         let fraction = table::fraction(server).filter(|_| !pending);
         // One line: a bar that wraps cannot be drawn over.
@@ -246,15 +246,15 @@ fn style(template: &str) -> ProgressStyle {
 const KNOWN: &str = "{prefix:.bold}[{bar:20.cyan}] {percent:>3}%  {wide_msg}";
 const UNKNOWN: &str = "{prefix:.bold}{spinner:.cyan}       {wide_msg}";
 const WAITING: &str = "{prefix:.bold}[                    ]       {wide_msg}";
-/// Of a bar, between its brackets.
+/// Width of a bar between its brackets.
 const WIDTH: usize = 20;
-/// Of a bar with its brackets, and of the percent behind it.
+/// Width of a bar with its brackets and the percentage.
 const FIXED_WIDTH: usize = WIDTH + 9;
-/// Where there would be less room for words, the bar itself goes.
+/// Minimum room for text; with less, the bar is left out.
 const LEAST_MESSAGE: usize = 20;
 /// The bar's length: fine enough for any terminal.
 const FULL: u64 = 1_000;
 const TICK: Duration = Duration::from_millis(100);
 const LONGEST_LABEL: usize = 20;
-/// Rows and columns of a terminal that does not say.
+/// Rows and columns of a terminal of unknown size.
 const USUAL_SIZE: (u16, u16) = (24, 80);

@@ -34,7 +34,7 @@ pub(super) fn run_server(
     connections::raise_open_files();
     let runtime = server_runtime(config)?;
     let result = runtime.block_on(server);
-    // A store that hangs, as on a broken disk, must not keep the process from ending.
+    // A store that hangs, for example on a broken disk, must not block the end of the process.
     runtime.shutdown_background();
     result
 }
@@ -43,7 +43,7 @@ pub(super) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()
 }
 
-/// Where each core has a runtime of its own, one thread is enough for the rest.
+/// If each core has its own runtime, one thread is enough for the rest.
 fn server_runtime(config: &Config) -> std::io::Result<tokio::runtime::Runtime> {
     match config.runtime {
         Runtime::PerCore => tokio::runtime::Builder::new_current_thread().enable_all().build(),
@@ -89,7 +89,7 @@ pub(super) async fn serve<F: Future<Output = anyhow::Result<()>>>(
             }
             Runtime::WorkStealing => server.serve(listener, until).await,
         };
-        // Whatever runs beside it has nothing left to run beside.
+        // The server has ended: stop the task beside it.
         shutdown.cancel();
         result
     };
@@ -123,7 +123,7 @@ fn listen(place: &Listen) -> anyhow::Result<TcpListener> {
     })
 }
 
-/// Opens the store as soon as it is there; until then whoever asks is told.
+/// Opens the store as soon as it is reachable; until then answers NOT_SERVING.
 async fn wait_and_say_so(
     config: &Config,
     clock: &Arc<dyn Clock>,
@@ -160,7 +160,7 @@ fn explain(error: anyhow::Error, config: &Config) -> anyhow::Error {
     error
 }
 
-/// Cancelled by the first SIGTERM or SIGINT; the second ends the process on the spot.
+/// Cancelled by the first SIGTERM or SIGINT; the second ends the process at once.
 pub(super) fn shutdown_signals() -> std::io::Result<CancellationToken> {
     let shutdown = CancellationToken::new();
     let (mut terminate, mut interrupt) =
@@ -178,7 +178,7 @@ pub(super) fn shutdown_signals() -> std::io::Result<CancellationToken> {
     Ok(shutdown)
 }
 
-/// The customary exit code of a process that a signal ended.
+/// The usual exit code of a process that a signal ended.
 const ABORTED: i32 = 130;
-/// How long calls may take to finish once the store is there.
+/// How long calls may take to finish once the store is open.
 const GRACE: Duration = Duration::from_secs(1);

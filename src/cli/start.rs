@@ -13,12 +13,12 @@ use crate::proto::longhaul::v1::operation_options::Expiration;
 use crate::proto::longhaul::v1::{OperationOptions, RetryPolicy, StartOperationRequest};
 use crate::types::Registry;
 
-/// What `start` takes: the fields of `StartOperationRequest` and of its options, under their own names.
+/// Arguments of `start`, named as the fields of `StartOperationRequest` and its options.
 #[derive(Debug, Args)]
 pub(super) struct StartArgs {
     #[command(flatten)]
     connection: Connection,
-    /// The queue where workers find it
+    /// The queue from which workers lease it
     #[arg(long, default_value = "default", value_name = "QUEUE")]
     queue: String,
     /// Parent resource, such as projects/P
@@ -116,7 +116,7 @@ fn request(args: StartArgs, registry: &Registry) -> Result<StartOperationRequest
         .as_deref()
         .map(|text| read_payload(registry, "--request", text))
         .transpose()?;
-    // One that protobuf cannot hold is refused by the server as too long.
+    // The server refuses a duration that protobuf cannot hold as too long.
     let duration = |duration: Option<Duration>| {
         let longest = prost_types::Duration { seconds: i64::MAX, nanos: 0 };
         duration.map(|duration| prost_types::Duration::try_from(duration).unwrap_or(longest))
@@ -178,5 +178,5 @@ fn key_value(text: &str) -> Result<(String, String), String> {
 }
 
 fn time(text: &str) -> Result<prost_types::Timestamp, String> {
-    text.parse().map_err(|_| format!("{text:?} is no time such as 2030-01-31T12:00:00Z"))
+    text.parse().map_err(|_| format!("{text:?} is not a time such as 2030-01-31T12:00:00Z"))
 }

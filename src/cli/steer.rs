@@ -1,4 +1,4 @@
-//! The commands of callers that change something: cancel, delete, pause, resume. Each says what came of it, name by name.
+//! The commands of callers that change operations: cancel, delete, pause, resume. Each reports a result for every name.
 
 use clap::Args;
 
@@ -13,7 +13,7 @@ use crate::proto::longhaul::v1::{
 };
 use crate::types::Registry;
 
-/// Operations by their names.
+/// Names of operations.
 #[derive(Debug, Args)]
 pub(super) struct NamesArgs {
     #[command(flatten)]
@@ -23,7 +23,7 @@ pub(super) struct NamesArgs {
     names: Vec<String>,
 }
 
-/// A pause.
+/// Arguments of `pause`.
 #[derive(Debug, Args)]
 pub(super) struct PauseArgs {
     #[command(flatten)]
@@ -36,7 +36,7 @@ pub(super) struct PauseArgs {
     etag: String,
 }
 
-/// The end of a pause.
+/// Arguments of `resume`.
 #[derive(Debug, Args)]
 pub(super) struct ResumeArgs {
     #[command(flatten)]
@@ -54,7 +54,7 @@ pub(super) async fn cancel(args: NamesArgs) -> Result<(), Failure> {
     args.each(async |name| {
         let before = state(&client, name).await?;
         client.cancel(name).await?;
-        // Deleted by now, perhaps: it was asked to stop all the same.
+        // It may be deleted by now; the cancel was accepted all the same.
         let after =
             if before.is_done() { before } else { state(&client, name).await.unwrap_or(before) };
         args.say(name, cancelled(before, after));
@@ -126,7 +126,7 @@ impl NamesArgs {
         self.connection.server()
     }
 
-    /// Goes through all names, also after one that fails. The largest exit code counts.
+    /// Handles all names, also after a failure. Returns the largest exit code.
     async fn each(&self, act: impl AsyncFn(&str) -> Result<(), Failure>) -> Result<(), Failure> {
         let mut worst = None;
         for name in &self.names {
@@ -140,7 +140,7 @@ impl NamesArgs {
 
     fn check_etag(&self, etag: &str) -> Result<(), Failure> {
         if self.names.len() > 1 && !etag.is_empty() {
-            let text = "--etag is that of one operation; name only this one";
+            let text = "--etag belongs to one operation; name only that one";
             return Err(Failure::Usage(text.to_owned()));
         }
         Ok(())
@@ -200,14 +200,14 @@ const fn deleted(before: State) -> &'static str {
 
 const fn paused(after: State) -> &'static str {
     match after {
-        State::Running => "was asked to pause, and runs until its worker lets go of it",
+        State::Running => "was asked to pause, and runs until its worker releases it",
         _ => "is suspended",
     }
 }
 
 const fn resumed(before: State) -> &'static str {
     match before {
-        State::Suspended => "goes on, and waits for a worker",
+        State::Suspended => "continues, and waits for a worker",
         _ => "was not suspended; if it was asked to pause, that no longer counts",
     }
 }

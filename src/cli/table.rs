@@ -17,12 +17,12 @@ use crate::types::Registry;
 pub(super) struct Ahead {
     /// Not to be leased before.
     schedule_time: Option<Timestamp>,
-    /// What the last attempt failed of.
+    /// The error of the last attempt.
     trouble: String,
 }
 
 impl Ahead {
-    /// What its record says about that; metadata does not.
+    /// From the record; metadata does not contain it.
     pub(super) fn of(record: &OperationRecord) -> Self {
         let options = record.options.as_ref();
         let failed = record.attempts.last().and_then(|attempt| attempt.error.as_ref());
@@ -34,7 +34,7 @@ impl Ahead {
         }
     }
 
-    /// When it may be leased, while that is still ahead.
+    /// When it may be leased, if that is in the future.
     pub(super) fn schedule(&self, server: &OperationMetadata, now: Timestamp) -> String {
         let waits = server.state() == State::Pending && server.attempt_count == 0;
         let time = self.schedule_time.filter(|time| waits && *time > now);
@@ -42,7 +42,7 @@ impl Ahead {
     }
 }
 
-/// A line for each operation: name, age, progress, queue, and where it stands.
+/// A line for each operation: name, age, progress, queue and state.
 pub(super) fn list(records: &[OperationRecord], now: Timestamp) -> Vec<String> {
     let widest = |text: fn(&OperationRecord) -> String| {
         records.iter().map(|record| text(record).chars().count()).max().unwrap_or_default()
@@ -91,7 +91,7 @@ pub(super) fn step(server: &OperationMetadata, ahead: &Ahead, now: Timestamp) ->
     plain::line(step.trim_end())
 }
 
-/// What to say behind a bar.
+/// The text behind a bar.
 pub(super) fn live(server: &OperationMetadata, ahead: &Ahead, now: Timestamp) -> String {
     let so_far = || {
         let since = now.since(server.create_time.as_ref().map(Timestamp::from)?);
@@ -142,18 +142,18 @@ pub(super) fn end(operation: &Operation, server: &OperationMetadata) -> String {
     plain::line(&text)
 }
 
-/// An error and its code, by the name that everybody knows it by.
+/// An error and the name of its code.
 pub(super) fn error(failure: &Status) -> String {
     let code = Code::try_from(failure.code).unwrap_or(Code::Unknown);
     format!("{} ({})", failure.message, code.as_str_name()).trim_start().to_owned()
 }
 
-/// Whether that is the end of what somebody cancelled.
+/// Whether the error is that of a cancelled operation.
 pub(super) fn is_cancelled(failure: &Status) -> bool {
     failure.code == Code::Cancelled as i32
 }
 
-/// What it is doing: its state, and what there is to say about that.
+/// The state and its details.
 pub(super) fn doing(server: &OperationMetadata) -> String {
     let word = server.state().as_str_name().to_owned();
     match server.state() {
@@ -165,12 +165,12 @@ pub(super) fn doing(server: &OperationMetadata) -> String {
     }
 }
 
-/// Whether it makes no headway.
+/// `stalled`, if it is.
 fn stalled(server: &OperationMetadata) -> String {
     if server.stalled { "stalled".to_owned() } else { String::new() }
 }
 
-/// The worker's last word.
+/// What the worker is doing, as last reported.
 fn detail(server: &OperationMetadata) -> String {
     if !matches!(server.state(), State::Running | State::Cancelling) {
         return String::new();
@@ -190,7 +190,7 @@ fn attempt(server: &OperationMetadata) -> String {
     }
 }
 
-/// How far it is, from 0 to 1; the units tell where no fraction is reported.
+/// The fraction that is done, from 0 to 1; from the units if no fraction is reported.
 pub(super) fn fraction(server: &OperationMetadata) -> Option<f64> {
     if server.state() == State::Succeeded {
         return Some(1.0);
@@ -205,7 +205,7 @@ pub(super) fn fraction(server: &OperationMetadata) -> Option<f64> {
         .map(|fraction| fraction.clamp(0.0, 1.0))
 }
 
-/// How many of how many.
+/// Units done and in total.
 pub(super) fn units(server: &OperationMetadata) -> String {
     let Some(progress) = &server.progress else { return String::new() };
     match (progress.completed_units, progress.total_units) {
@@ -217,20 +217,20 @@ pub(super) fn units(server: &OperationMetadata) -> String {
     }
 }
 
-/// How long it will still take, by the server's estimate or by the rate so far; nothing where that says nothing.
+/// The remaining time, by the server's estimate or by the rate so far; empty if unknown.
 pub(super) fn remaining(server: &OperationMetadata, now: Timestamp) -> String {
     if server.state() != State::Running {
         return String::new();
     }
     let estimated = server.estimated_end_time.as_ref().map(|end| Timestamp::from(end).since(now));
     let by_rate = || {
-        // Only the first attempt is known to have begun with the operation.
+        // Only the first attempt is known to begin with the operation.
         let start = server.start_time.as_ref().filter(|_| server.attempt_count < 2)?;
         let start = Timestamp::from(start);
         let reported = server.progress.as_ref()?.update_time.as_ref().map(Timestamp::from)?;
         let fraction = fraction(server).filter(|fraction| *fraction > 0.0)?;
         let whole = reported.since(start).as_secs_f64() / fraction;
-        // Of next to nothing, the whole may be longer than a Duration can be.
+        // For a tiny fraction, the estimate may exceed a Duration.
         Duration::try_from_secs_f64((whole - now.since(start).as_secs_f64()).max(0.0)).ok()
     };
     let left = estimated.or_else(by_rate);
@@ -255,7 +255,7 @@ pub(super) fn ago(time: Option<&prost_types::Timestamp>, now: Timestamp) -> Stri
     }
 }
 
-/// An instant, and how far it is from now.
+/// An instant and its distance from now.
 pub(super) fn when(time: Timestamp, now: Timestamp) -> String {
     let distance = match (now.since(time), time.since(now)) {
         (past, _) if past.as_secs() > 0 => format!("{} ago", about(past)),
@@ -275,7 +275,7 @@ fn about(time: Duration) -> String {
     }
 }
 
-/// A length of time, as exact as anybody wants to know it.
+/// A length of time in its two largest units.
 pub(super) fn span(span: Duration) -> String {
     match span.as_secs() {
         0 => format!("{} ms", span.as_millis()),
@@ -286,13 +286,13 @@ pub(super) fn span(span: Duration) -> String {
     }
 }
 
-/// What there is to say of several things.
+/// Joins the texts that are not empty.
 pub(super) fn joined<const N: usize>(parts: [String; N]) -> String {
     let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     parts.join("  ")
 }
 
-/// An estimate beyond this tells nothing.
+/// Longer estimates are not shown.
 const LONGEST_ESTIMATE: Duration = Duration::from_hours(366 * 24);
 
 #[cfg(test)]

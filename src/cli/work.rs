@@ -12,7 +12,7 @@ use super::serve::shutdown_signals;
 use crate::client::Client;
 use crate::worker::command::{Options, find_program, work};
 
-/// What `work` takes.
+/// Arguments of `work`.
 #[derive(Debug, Args)]
 #[command(after_long_help = CONTRACT)]
 pub(super) struct WorkArgs {
@@ -29,7 +29,7 @@ pub(super) struct WorkArgs {
     /// How many programs run at the same time, up to 10,000
     #[arg(long, default_value_t = 1, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=10_000))]
     concurrency: u16,
-    /// How long a lease lasts after this worker was last heard; values beyond 1 s to 24 h are clamped
+    /// How long a lease lasts after the last message of this worker; clamped to 1 s to 24 h
     #[arg(long, default_value = "30s", value_name = "DURATION", value_parser = humantime::parse_duration)]
     lease_duration: Duration,
     /// How long after SIGTERM a cancelled program is killed
@@ -41,7 +41,7 @@ pub(super) struct WorkArgs {
 }
 
 pub(super) async fn run(args: WorkArgs) -> Result<(), Failure> {
-    // What can be told now is told before an operation depends on it.
+    // Report errors now, before any operation is leased.
     if let Err(error) = find_program(&args.command[0]) {
         return Err(Failure::Usage(error.to_string()));
     }
@@ -62,13 +62,13 @@ pub(super) async fn run(args: WorkArgs) -> Result<(), Failure> {
     Ok(worked.map_err(anyhow::Error::from)?)
 }
 
-/// This very binary, also where an upgrade has put another one in its place.
+/// This binary, also if an upgrade has replaced its file.
 fn this_binary() -> anyhow::Result<PathBuf> {
     let running = Path::new("/proc/self/exe");
     if running.exists() { Ok(running.to_owned()) } else { Ok(std::env::current_exe()?) }
 }
 
-/// In short what `docs/work.md` says.
+/// A summary of `docs/work.md`.
 const CONTRACT: &str = "\
 What the program gets
   standard input  the request as one line of JSON, or nothing

@@ -1,4 +1,4 @@
-//! An operation in the caller's own types.
+//! A typed handle on an operation.
 
 use std::marker::PhantomData;
 
@@ -18,7 +18,7 @@ pub struct Handle<R, M> {
     types: PhantomData<fn() -> (R, M)>,
 }
 
-/// The operation ended in an error of its own.
+/// The operation ended with an error.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{name} ended with {:?}: {}", tonic::Code::from_i32(status.code), status.message)]
 pub struct OperationError {
@@ -31,10 +31,10 @@ pub struct OperationError {
 /// Why there is no response.
 #[derive(Debug, thiserror::Error)]
 pub enum ResultError {
-    /// The server did not answer well.
+    /// The call failed.
     #[error(transparent)]
     Call(#[from] Box<Status>),
-    /// The operation ended in an error.
+    /// The operation ended with an error.
     #[error(transparent)]
     Operation(#[from] OperationError),
     /// The response is of another type.
@@ -42,18 +42,18 @@ pub enum ResultError {
     Type {
         /// The operation.
         name: String,
-        /// What was asked for.
+        /// The expected type.
         wanted: String,
-        /// What came.
+        /// The type of the response.
         found: String,
     },
 }
 
 impl Client {
-    /// Starts an operation whose request, response and metadata types are known here.
+    /// Starts an operation with typed request, response and metadata.
     ///
     /// # Errors
-    /// What the server answers.
+    /// The server's error.
     pub async fn start<
         Q: Message + Name,
         R: Message + Name + Default,
@@ -76,7 +76,7 @@ impl Client {
         Ok(self.handle(self.start_operation(start).await?))
     }
 
-    /// A handle on an operation that somebody started.
+    /// A handle on an existing operation.
     pub fn handle<R, M>(&self, operation: Operation) -> Handle<R, M> {
         Handle { client: self.clone(), operation, types: PhantomData }
     }
@@ -88,7 +88,7 @@ impl<R: Message + Name + Default, M: Message + Name + Default> Handle<R, M> {
         &self.operation.name
     }
 
-    /// Waits for the end, as long as it takes.
+    /// Waits for the end, without a limit.
     ///
     /// # Errors
     /// [`ResultError`] says whether the operation or the call failed.
@@ -109,15 +109,15 @@ impl<R: Message + Name + Default, M: Message + Name + Default> Handle<R, M> {
         }
     }
 
-    /// The metadata now; `None` where it is of another type.
+    /// The current metadata; `None` if it has another type.
     ///
     /// # Errors
-    /// What the server answers.
+    /// The server's error.
     pub async fn metadata(&self) -> Result<Option<M>, Status> {
         Ok(self.client.get(self.name()).await?.metadata.as_ref().and_then(unpack))
     }
 
-    /// Watches to the end; re-attaches by itself.
+    /// Watches to the end; reconnects when the watch breaks.
     pub fn watch(&self) -> Watch {
         self.client.watch(pb::WatchOperationRequest {
             name: self.name().to_owned(),
@@ -125,16 +125,16 @@ impl<R: Message + Name + Default, M: Message + Name + Default> Handle<R, M> {
         })
     }
 
-    /// Asks for it to stop.
+    /// Cancels the operation.
     ///
     /// # Errors
-    /// What the server answers.
+    /// The server's error.
     pub async fn cancel(&self) -> Result<(), Status> {
         self.client.cancel(self.name()).await
     }
 }
 
-/// The message in a payload, if it is of that type.
+/// The message in a payload, if it has this type.
 fn unpack<T: Message + Name + Default>(any: &crate::proto::google::protobuf::Any) -> Option<T> {
     let name = any.type_url.rsplit('/').next().unwrap_or_default();
     (name == T::full_name()).then(|| T::decode(&any.value[..]).ok()).flatten()

@@ -1,4 +1,4 @@
-//! The Rust client: start, result, watch and cancel, typed. It sees only the protocol.
+//! The Rust client: typed starts, results, watches and cancels. It uses only the public protocol.
 
 mod handle;
 mod outage;
@@ -33,21 +33,21 @@ pub struct Client {
     endpoint: Option<Endpoint>,
 }
 
-/// Nobody answers there.
+/// No server answers.
 #[derive(Debug, thiserror::Error)]
 #[error("no server answers at {server}: {cause}")]
 pub struct ConnectError {
-    /// Where.
+    /// The address.
     pub server: String,
-    /// What is in the way.
+    /// The cause.
     pub cause: String,
 }
 
 impl Client {
-    /// Connects to `HOST:PORT`; the port is 50051 where there is none. See [`read_server`].
+    /// Connects to `HOST:PORT`; the default port is 50051. See [`read_server`].
     ///
     /// # Errors
-    /// Where no server answers within ten seconds, or the address makes no sense.
+    /// If no server answers within ten seconds, or the address is invalid.
     pub async fn connect(server: &str) -> Result<Self, ConnectError> {
         let endpoint = Self::endpoint_at(server)?;
         let channel = endpoint.connect().await.map_err(|error| ConnectError {
@@ -57,10 +57,10 @@ impl Client {
         Ok(Self { channel, endpoint: Some(endpoint) })
     }
 
-    /// The same without waiting for a server: it connects with the first call.
+    /// The same without waiting for a server: connects at the first call.
     ///
     /// # Errors
-    /// Where the address makes no sense.
+    /// If the address is invalid.
     pub fn lazy(server: &str) -> Result<Self, ConnectError> {
         let endpoint = Self::endpoint_at(server)?;
         Ok(Self { channel: endpoint.connect_lazy(), endpoint: Some(endpoint) })
@@ -80,26 +80,26 @@ impl Client {
             .keep_alive_timeout(KEEPALIVE_TIMEOUT))
     }
 
-    /// A client on a channel of your own.
+    /// A client on an existing channel.
     pub const fn new(channel: Channel) -> Self {
         Self { channel, endpoint: None }
     }
 
-    /// What its connection was made from, for another one; nothing where the channel is somebody else's.
+    /// The endpoint, to make another connection; `None` for a client on an existing channel.
     pub const fn endpoint(&self) -> Option<&Endpoint> {
         self.endpoint.as_ref()
     }
 
-    /// The channel, for generated stubs beside this client.
+    /// The channel, for generated stubs.
     pub fn channel(&self) -> Channel {
         self.channel.clone()
     }
 
-    /// Starts an operation. Without a `request_id` it gets one, so that a retry starts nothing twice, and finds what the
-    /// call before it started.
+    /// Starts an operation. Generates a `request_id` if there is none, so that a retry returns the operation that an earlier
+    /// try started.
     ///
     /// # Errors
-    /// What the server answers.
+    /// The server's error.
     pub async fn start_operation(
         &self,
         mut request: pb::StartOperationRequest,
@@ -118,7 +118,7 @@ impl Client {
     /// The operation now.
     ///
     /// # Errors
-    /// What the server answers.
+    /// The server's error.
     pub async fn get(&self, name: &str) -> Result<Operation, Status> {
         retried(|| {
             let (mut stub, request) =
@@ -131,7 +131,7 @@ impl Client {
     /// A page of operations.
     ///
     /// # Errors
-    /// What the server answers.
+    /// The server's error.
     pub async fn list(
         &self,
         request: ListOperationsRequest,
@@ -146,7 +146,7 @@ impl Client {
     /// A page of records.
     ///
     /// # Errors
-    /// What the server answers.
+    /// The server's error.
     pub async fn list_records(
         &self,
         request: pb::ListOperationRecordsRequest,
@@ -158,11 +158,11 @@ impl Client {
         .await
     }
 
-    /// The operation once it is done; asks again for as long as it takes, also while the server is away. Bound it with a
-    /// timeout of your own.
+    /// Waits until the operation is done, without a limit, also while the server is unreachable. Bound it with a timeout of
+    /// your own.
     ///
     /// # Errors
-    /// What the server answers, where trying again does not help.
+    /// The server's error, if a retry does not help.
     pub async fn wait(&self, name: &str) -> Result<Operation, Status> {
         let mut patience = Patience::new();
         loop {
@@ -180,10 +180,10 @@ impl Client {
         }
     }
 
-    /// Asks for it to stop.
+    /// Cancels an operation.
     ///
     /// # Errors
-    /// What the server answers.
+    /// The server's error.
     pub async fn cancel(&self, name: &str) -> Result<(), Status> {
         retried(|| {
             let (mut stub, request) =
@@ -193,10 +193,10 @@ impl Client {
         .await
     }
 
-    /// Is no longer interested in it.
+    /// Deletes an operation.
     ///
     /// # Errors
-    /// What the server answers.
+    /// The server's error.
     pub async fn delete(&self, name: &str) -> Result<(), Status> {
         retried(|| {
             let (mut stub, request) =
@@ -206,10 +206,10 @@ impl Client {
         .await
     }
 
-    /// The server's whole view of it.
+    /// The record of an operation.
     ///
     /// # Errors
-    /// What the server answers.
+    /// The server's error.
     pub async fn record(
         &self,
         name: &str,
@@ -224,10 +224,10 @@ impl Client {
         .await
     }
 
-    /// Parks it.
+    /// Pauses an operation.
     ///
     /// # Errors
-    /// What the server answers.
+    /// The server's error.
     pub async fn pause(
         &self,
         request: pb::PauseOperationRequest,
@@ -239,10 +239,10 @@ impl Client {
         .await
     }
 
-    /// Ends its suspension.
+    /// Resumes an operation.
     ///
     /// # Errors
-    /// What the server answers.
+    /// The server's error.
     pub async fn resume(
         &self,
         request: pb::ResumeOperationRequest,
@@ -254,7 +254,7 @@ impl Client {
         .await
     }
 
-    /// Watches it to its end; re-attaches by itself.
+    /// Watches an operation to its end; reconnects when the watch breaks.
     pub fn watch(&self, request: pb::WatchOperationRequest) -> Watch {
         Watch::new(self.callers(), request)
     }
@@ -268,7 +268,7 @@ impl Client {
     }
 }
 
-/// A request with the published timeout of the Operations methods.
+/// A request with the timeout from the published service configuration of Operations.
 fn timed<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(CALL_TIMEOUT);
@@ -288,6 +288,6 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 const WAIT_TIMEOUT: Duration = Duration::from_mins(1);
 const KEEPALIVE: Duration = Duration::from_secs(20);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-/// The largest message arrives without a pause.
+/// Large enough for the largest message.
 const WINDOW_BYTES: u32 = 4 << 20;
 const MAX_REPLY: usize = crate::limits::MAX_MESSAGE_BYTES;

@@ -1,4 +1,4 @@
-//! What an error of a call says of the server: whether it is away for a while, or is no such server at all.
+//! Classifies the error of a call: is the server unreachable for a while, or is it not a gRPC server at all?
 
 use std::error::Error;
 use std::time::Duration;
@@ -7,20 +7,20 @@ use tonic::{Code, Status, TimeoutExpired};
 
 use super::retry::{FIRST_PAUSE, asked_for};
 
-/// What keeps a server from answering.
+/// Why there is no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outage {
-    /// It is away, or has no store: in a while the same call may go well.
+    /// The server or its store is unreachable; a retry may succeed.
     Away,
-    /// The connection broke: as well, unless it always does.
+    /// The connection broke; a retry may succeed, unless it always breaks.
     Broken,
-    /// It is there and says nothing, for as long as the call may take.
+    /// The server did not answer within the timeout of the call.
     Silent,
-    /// What answers is no gRPC server; where there was one before, it may come back.
+    /// The answer is not gRPC. If there was a gRPC server before, it may come back.
     NotGrpc,
 }
 
-/// What keeps the server from answering; nothing where it did answer.
+/// The outage that an error means; `None` if the server answered.
 pub fn outage(status: &Status) -> Option<Outage> {
     if status.code() == Code::DeadlineExceeded || below::<TimeoutExpired>(status).is_some() {
         return Some(Outage::Silent);
@@ -33,7 +33,7 @@ pub fn outage(status: &Status) -> Option<Outage> {
     if below::<h2::Error>(status).is_some_and(is_another_protocol) {
         return Some(Outage::NotGrpc);
     }
-    // What broke below the protocol has no details.
+    // An error below gRPC has no details.
     let broken = matches!(status.code(), Code::Unknown | Code::Internal | Code::Cancelled)
         && status.details().is_empty();
     match status.code() {
@@ -42,17 +42,17 @@ pub fn outage(status: &Status) -> Option<Outage> {
     }
 }
 
-/// What happened, in the words of what is lowest.
+/// The innermost cause.
 pub fn cause(status: &Status) -> String {
     match http_status(status.message()) {
-        Some(code) => format!("what is there answers with HTTP status {code}"),
+        Some(code) => format!("the answer is HTTP status {code}, not gRPC"),
         None => std::iter::successors(status.source(), |&cause| cause.source())
             .last()
             .map_or_else(|| status.message().to_owned(), ToString::to_string),
     }
 }
 
-/// How long somebody tries again who has to go on: through every outage of a server that answered once.
+/// The retries of a long call: through every outage of a server that has answered once.
 #[derive(Debug)]
 pub(super) struct Patience {
     reached: bool,
@@ -70,7 +70,7 @@ impl Patience {
         *self = Self { reached: true, ..Self::new() };
     }
 
-    /// The pause before the next try; nothing where that is of no use.
+    /// The pause before the next try; `None` if a retry would not help.
     pub(super) fn after(&mut self, status: &Status) -> Option<Duration> {
         let outage = outage(status)?;
         self.failures += 1;
@@ -78,7 +78,7 @@ impl Patience {
             _ if self.reached => true,
             Outage::NotGrpc => false,
             Outage::Away => true,
-            // It was never there: the address may be wrong.
+            // No server has ever answered: the address may be wrong.
             Outage::Broken | Outage::Silent => self.failures < MAX_FAILURES,
         };
         let pause = self.pause.max(asked_for(status));
@@ -87,14 +87,14 @@ impl Patience {
     }
 }
 
-/// The HTTP status of an answer that has none of gRPC, which tonic tells in these words.
+/// The HTTP status of an answer without a gRPC status, parsed from tonic's message.
 fn http_status(message: &str) -> Option<u16> {
     let known = ["mapped from HTTP status code ", "while receiving response with status: "];
     let (_, rest) = known.iter().find_map(|words| message.split_once(words))?;
     rest.split(|letter: char| !letter.is_ascii_digit()).next()?.parse().ok()
 }
 
-/// So ends what does not speak HTTP/2.
+/// How a connection to a server without HTTP/2 ends.
 fn is_another_protocol(error: &h2::Error) -> bool {
     error.is_library()
         && matches!(error.reason(), Some(h2::Reason::FRAME_SIZE_ERROR | h2::Reason::PROTOCOL_ERROR))
@@ -106,7 +106,7 @@ fn below<E: Error + 'static>(status: &Status) -> Option<&E> {
 }
 
 const MAX_FAILURES: u32 = 5;
-/// Somebody waits for a server that is being restarted.
+/// A caller waits for a server that restarts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
 #[cfg(test)]
@@ -146,7 +146,7 @@ mod tests {
         assert_eq!(patience.after(&strange), None);
         let tries = (0..10).take_while(|_| patience.after(&broken).is_some()).count();
         assert!(tries < 5, "{tries}");
-        // UNAVAILABLE comes from a server, or from the client where none answers yet.
+        // UNAVAILABLE comes from a server, or from the client if no server answers yet.
         assert!((0..100).all(|_| patience.after(&Status::unavailable("")).is_some()));
 
         patience.reached();

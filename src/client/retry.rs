@@ -1,5 +1,5 @@
-//! Retries as the published service configuration has them: five attempts, 0.5 s doubling up to 10 s, where the server is
-//! away.
+//! Retries of the published service configuration: five attempts with pauses from 0.5 s, doubling up to 10 s, if the server is
+//! unreachable.
 
 use std::future::Future;
 use std::time::Duration;
@@ -27,7 +27,7 @@ pub(super) async fn retried<T, F: Future<Output = Result<Response<T>, Status>>>(
     call().await.map(Response::into_inner)
 }
 
-/// How long the server asks to be left alone.
+/// The retry delay that the server asks for.
 pub(super) fn asked_for(status: &Status) -> Duration {
     status.get_details_retry_info().and_then(|info| info.retry_delay).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! A watch that re-attaches by itself: to its reader it is one stream, from the state now to the last one.
+//! A watch that reconnects: to its reader it is one stream, from the current state to the last one.
 
 use std::time::Duration;
 
@@ -19,19 +19,19 @@ pub struct Watch {
     request: WatchOperationRequest,
     stream: Option<Streaming<WatchOperationResponse>>,
     patience: Patience,
-    /// Before the next try.
+    /// Pause before the next try.
     pause: Duration,
     ended: bool,
 }
 
-/// What a watch comes to next.
+/// One step of a watch.
 #[derive(Debug)]
 pub enum Step {
-    /// News of the operation.
+    /// An event.
     Event(Box<WatchOperationResponse>),
-    /// The server is away; the next step tries again after a pause.
+    /// The server is unreachable; the next step retries after a pause.
     Outage(Status),
-    /// There is no more.
+    /// The watch has ended.
     End,
 }
 
@@ -44,11 +44,11 @@ impl Watch {
         Self { callers, request, stream: None, patience, pause, ended: false }
     }
 
-    /// The next event; `None` after DONE or DELETED. A server that is away is waited for, as long as it takes, and what
-    /// happened meanwhile comes after it: bound it with a timeout of your own, or see outages with [`Watch::step`].
+    /// The next event; `None` after DONE or DELETED. Waits for an unreachable server without a limit, and then returns the
+    /// events that were missed. Bound it with a timeout of your own, or see outages with [`Watch::step`].
     ///
     /// # Errors
-    /// What the server answers, where trying again does not help.
+    /// The server's error, if a retry does not help.
     pub async fn next(&mut self) -> Result<Option<WatchOperationResponse>, Status> {
         loop {
             match self.step().await? {
@@ -59,17 +59,17 @@ impl Watch {
         }
     }
 
-    /// What comes next, each failed try to reach the server included.
+    /// The next event or failed try to reach the server.
     ///
     /// # Errors
-    /// What the server answers, where trying again does not help.
+    /// The server's error, if a retry does not help.
     pub async fn step(&mut self) -> Result<Step, Status> {
         while !self.ended {
             rest(self.pause).await;
             self.pause = Duration::ZERO;
             let event = match self.attached_next().await {
                 Ok(Some(event)) => event,
-                // The server ended the stream without a last state: attach again.
+                // The server ended the stream without a last state: reconnect.
                 Ok(None) => {
                     (self.stream, self.pause) = (None, FIRST_PAUSE);
                     continue;

@@ -1,6 +1,6 @@
 //! Settings from `LONGHAUL_*`: `LONGHAUL_REDIS__PREFIX=x` sets `prefix` in `[redis]`.
 //!
-//! Others set variables that begin so, too: Kubernetes for each service named `longhaul`, `longhaul work` for its programs.
+//! Other variables have the same prefix: Kubernetes sets some for a service named `longhaul`, `longhaul work` for its programs.
 
 use std::collections::BTreeMap;
 
@@ -8,18 +8,18 @@ use figment::value::{Dict, Value};
 
 use super::ConfigError;
 
-/// What the environment says.
+/// The settings in the environment.
 #[derive(Debug)]
 pub(super) struct Environment {
     pub(super) settings: BTreeMap<String, Value>,
-    /// Variables that are no settings.
+    /// Variables that are not settings.
     pub(super) ignored: Vec<String>,
 }
 
-/// Reads the settings among the variables; `known` are all that there are, with their defaults.
+/// Reads the settings among the variables; `known` are all settings with their defaults.
 ///
 /// # Errors
-/// Where a variable looks like a setting that is misspelt.
+/// If a variable looks like a misspelt setting.
 pub(super) fn read(
     environment: &BTreeMap<String, String>,
     known: &Dict,
@@ -56,7 +56,7 @@ fn insert(settings: &mut BTreeMap<String, Value>, name: &str, value: Value) {
     }
 }
 
-/// What follows the prefix, in lower case, for each setting.
+/// The variable of each setting, without the prefix and in lower case.
 fn names(known: &Dict) -> Vec<String> {
     let names = known.iter().flat_map(|(name, value)| match value {
         Value::Dict(_, section) => {
@@ -67,7 +67,7 @@ fn names(known: &Dict) -> Vec<String> {
     names.collect()
 }
 
-/// Refuses what somebody meant as a setting.
+/// Refuses a variable that is a misspelt setting.
 fn check_spelling(variable: &str, name: &str, names: &[String]) -> Result<(), ConfigError> {
     if is_of_a_service(variable) {
         return Ok(());
@@ -100,13 +100,13 @@ fn check_spelling(variable: &str, name: &str, names: &[String]) -> Result<(), Co
     }
 }
 
-/// How far two names are apart, however their words are joined.
+/// The edit distance of two names, ignoring underscores.
 fn distance(one: &str, other: &str) -> usize {
     let letters = |name: &str| name.replace('_', "");
     strsim::damerau_levenshtein(&letters(one), &letters(other))
 }
 
-/// Whether Kubernetes makes such a variable for a service, or Docker for a link.
+/// Whether Kubernetes sets such a variable for a service, or Docker for a link.
 fn is_of_a_service(variable: &str) -> bool {
     let address = |rest: &str| {
         let mut parts = rest.splitn(3, '_');
@@ -123,7 +123,7 @@ fn is_of_a_service(variable: &str) -> bool {
 
 const PREFIX: &str = "LONGHAUL_";
 const SEPARATOR: &str = "__";
-/// What the logs, the clients and the programs of `longhaul work` read.
+/// Variables of logs, clients and programs of `longhaul work`.
 const OTHERS: [&str; 7] =
     ["LOG", "SERVER", "OPERATION", "FENCING_NUMBER", "ATTEMPT", "METHOD", "TEST_REDIS"];
 
@@ -155,7 +155,7 @@ mod tests {
             ("LONGHAUL_PORT_50051_TCP_ADDR", "10.0.0.7"),
             ("LONGHAUL_PORT_50051_TCP_PORT", "50051"),
             ("LONGHAUL_PORT_50051_TCP_PROTO", "tcp"),
-            // Of services named longhaul-redis and longhaul-store.
+            // Variables of services named longhaul-redis and longhaul-store.
             ("LONGHAUL_REDIS_PORT", "tcp://10.0.0.8:6379"),
             ("LONGHAUL_STORE_SERVICE_HOST", "10.0.0.9"),
             ("LONGHAUL_TEAM", "blue"),

@@ -1,4 +1,4 @@
-//! Where to listen.
+//! The address to listen on.
 
 use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::address::with_port;
 
-/// One or more addresses of this machine, as a name has them. The first that can be listened on is.
+/// One or more addresses of this machine. The server listens on the first that it can bind.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Listen {
@@ -21,7 +21,7 @@ impl Listen {
         &self.addresses
     }
 
-    /// Whether only this machine reaches it.
+    /// Whether all are loopback addresses.
     pub fn is_loopback(&self) -> bool {
         self.addresses.iter().all(|address| address.ip().is_loopback())
     }
@@ -39,7 +39,7 @@ impl TryFrom<String> for Listen {
             .to_socket_addrs()
             .map_err(|error| format!("{error}; write ADDRESS:PORT, such as 127.0.0.1:50051"))?;
         let mut addresses: Vec<SocketAddr> = found.collect();
-        // A name such as localhost has both kinds, and clients try the older one first.
+        // A name such as localhost has IPv4 and IPv6 addresses, and clients try IPv4 first.
         addresses.sort_by_key(SocketAddr::is_ipv6);
         addresses.dedup();
         if addresses.is_empty() {

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::metrics::Metrics;
-use super::steady::Steady;
+use super::standstill::Standstill;
 use crate::clock::Timestamp;
 use crate::store::{
     BodyKey, CommitError, Committed, Durability, Entry, Feed, Key, Keyspace, Partition, Record,
@@ -19,7 +19,7 @@ pub(super) struct Metered {
     pub(super) store: Arc<dyn Store>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) throttle: Arc<Throttle>,
-    pub(super) steady: Arc<Steady>,
+    pub(super) standstill: Arc<Standstill>,
 }
 
 impl Metered {
@@ -52,7 +52,7 @@ impl Store for Metered {
     }
 
     async fn get(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, StoreError> {
-        let _under_way = self.steady.call();
+        let _under_way = self.standstill.call();
         self.noting(self.store.get(keys).await)
     }
 
@@ -61,7 +61,7 @@ impl Store for Metered {
     }
 
     async fn commit(&self, sets: Vec<WriteSet>) -> Vec<Result<Committed, CommitError>> {
-        let under_way = self.steady.call();
+        let under_way = self.standstill.call();
         let results = self.store.commit(sets).await;
         drop(under_way);
         results.iter().filter_map(|result| result.as_ref().err()).for_each(|error| {
@@ -99,6 +99,10 @@ impl Store for Metered {
 
     fn remark(&self) -> Option<String> {
         self.store.remark()
+    }
+
+    async fn raise_min_writer(&self, format: u32) -> Result<(), StoreError> {
+        self.noting(self.store.raise_min_writer(format).await)
     }
 
     async fn close(&self) {

@@ -10,7 +10,6 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::Engine;
 use crate::clock::Timestamp;
 use crate::operation::lease::{Call, EndedLease};
 use crate::operation::{Operation, Record, State};
@@ -97,6 +96,15 @@ impl Metrics {
             ),
             registry,
         }
+    }
+
+    /// What was counted so far, in the text format of OpenMetrics; `stream_leases` are held by streams now.
+    pub(super) fn text(&self, stream_leases: usize) -> String {
+        self.stream_leases.set(stream_leases as i64);
+        let mut text = String::new();
+        let written = encode(&mut text, &self.registry);
+        debug_assert!(written.is_ok(), "a String takes whatever is written to it");
+        text
     }
 
     /// Somebody started an operation.
@@ -246,18 +254,6 @@ fn gauge(registry: &mut Registry, name: &str, help: &str) -> Gauge {
     let gauge = Gauge::default();
     registry.register(name, help, gauge.clone());
     gauge
-}
-
-impl Engine {
-    /// What was counted so far, in the text format of OpenMetrics.
-    pub fn metrics(&self) -> String {
-        let metrics = &self.inner.metrics;
-        metrics.stream_leases.set(self.inner.held.count() as i64);
-        let mut text = String::new();
-        let written = encode(&mut text, &metrics.registry);
-        debug_assert!(written.is_ok(), "a String takes whatever is written to it");
-        text
-    }
 }
 
 /// From what a pushed signal takes to what a worker takes that only renews half-way through a long lease.

@@ -1,17 +1,26 @@
 //! The verbs: read, decide, commit, hint. One way in for callers, workers and background agents alike.
 //!
-//! The engine knows what an operation is and what a store is, and nothing of how requests arrive.
+//! The engine knows what an operation is and what a store is, and nothing of how requests arrive. It is made of rooms, each
+//! with a struct that holds what it needs; `rooms.rs` puts them together. A room uses only rooms below it: see `layers.rs`.
 
 mod caller;
+mod commands;
+mod context;
 mod dispatch;
 mod due;
 mod error;
+mod lately;
+mod leases;
+mod membership;
 mod metered;
 mod metrics;
+mod notify;
 mod operations;
-mod ranks;
+mod random;
+mod reading;
+mod rooms;
 mod settings;
-mod steady;
+mod standstill;
 pub mod tasks;
 #[cfg(test)]
 mod tests;
@@ -20,75 +29,48 @@ mod watching;
 pub mod workers;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
+use crate::operation::command::{Command, Renew};
+use crate::operation::name::Name;
+use crate::operation::{Operation, Start};
+use crate::proto::google::longrunning::Operation as Published;
+use crate::proto::google::protobuf::Any;
 pub use crate::record::due::Agent::{self, Janitor, Reaper, Scheduler};
-use crate::store::{Key, Partition, Store};
-use crate::throttle::Throttle;
+use crate::store::{Partition, Store};
 use crate::types::Registry;
 
 pub use self::caller::{Caller, Permission, Policy};
-pub use self::dispatch::batch::{LeaseBatch, Leased};
+pub use self::commands::apply::Done;
+pub use self::dispatch::batch::LeaseBatch;
 pub use self::due::agents::Sweep;
 pub use self::error::{Error, Reason, Result};
-pub use self::operations::commands::Done;
+pub use self::leases::leased::Leased;
+pub use self::membership::ranks::Heartbeat;
 pub use self::operations::pages::{ListPage, ListQuery, Listed};
 pub use self::operations::starts::Started;
-pub use self::operations::view::View;
-pub use self::ranks::Heartbeat;
+pub use self::reading::view::View;
 pub use self::settings::Settings;
 pub use self::watching::watch::{
     EventKind, ResumeToken, Watch, WatchEvent, WatchFrom, WatchOptions,
 };
-pub use self::workers::work::LeaseRequest;
+pub use self::workers::unary::LeaseRequest;
 
-use self::dispatch::dispatcher::Dispatchers;
-use self::due::DueEntries;
-use self::metered::Metered;
-use self::metrics::Metrics;
-use self::operations::reading::Unreadable;
-use self::ranks::Ranks;
-use self::steady::Steady;
-use self::tasks::Tasks;
-use self::watching::hub::Hub;
-use self::workers::held::Held;
-use self::workers::pace::Pace;
-use self::workers::recent::Recent;
+use self::rooms::Rooms;
+use self::workers::stream::{Incoming, Outgoing};
 
 /// The engine of one server. Clones are the same engine.
 #[derive(Clone)]
 pub struct Engine {
-    inner: Arc<Inner>,
-}
-
-struct Inner {
-    store: Arc<dyn Store>,
-    clock: Arc<dyn Clock>,
-    policy: Policy,
-    hub: Hub,
-    metrics: Arc<Metrics>,
-    throttle: Arc<Throttle>,
-    dispatchers: Dispatchers,
-    held: Held,
-    settings: Settings,
-    pace: Pace,
-    ranks: Arc<Ranks>,
-    due: DueEntries,
-    recent: Recent,
-    lately: operations::lately::Lately,
-    unreadable: Arc<Unreadable>,
-    steady: Arc<Steady>,
-    tasks: Tasks,
-    draining: tokio_util::sync::CancellationToken,
+    rooms: Arc<Rooms>,
 }
 
 impl Engine {
     /// An engine on `store`, its background agents running.
     pub fn start(store: Arc<dyn Store>, clock: Arc<dyn Clock>, settings: Settings) -> Self {
         let engine = Self::with(store, clock, settings);
-        engine.run_beat();
         engine.run_agents();
-        engine.run_heartbeat();
         engine
     }
 
@@ -98,114 +80,266 @@ impl Engine {
     }
 
     fn with(store: Arc<dyn Store>, clock: Arc<dyn Clock>, settings: Settings) -> Self {
-        let partitions = store.keyspace().partitions();
-        let hub = Hub::new(partitions);
-        let metrics = Arc::new(Metrics::new());
-        let throttle = Arc::new(Throttle::new(Arc::clone(&clock)));
-        let steady = Arc::new(Steady::new(Arc::clone(&clock), partitions));
-        let store: Arc<dyn Store> = Arc::new(Metered {
-            store,
-            metrics: metrics.clone(),
-            throttle: Arc::clone(&throttle),
-            steady: Arc::clone(&steady),
-        });
-        let (ranks, unreadable) = (Arc::new(Ranks::new(partitions)), Arc::<Unreadable>::default());
-        let due = DueEntries::new(
-            Arc::clone(&store),
-            Arc::clone(&ranks),
-            Arc::clone(&steady),
-            Arc::clone(&unreadable),
-        );
-        let engine = Self {
-            inner: Arc::new(Inner {
-                store,
-                clock,
-                policy: Policy::default(),
-                hub,
-                metrics,
-                throttle,
-                dispatchers: Dispatchers::default(),
-                held: Held::default(),
-                settings,
-                pace: Pace::default(),
-                ranks,
-                due,
-                recent: Recent::default(),
-                lately: operations::lately::Lately::default(),
-                unreadable,
-                steady,
-                tasks: Tasks::default(),
-                draining: tokio_util::sync::CancellationToken::new(),
-            }),
-        };
-        engine.follow_feed();
-        engine.run_pace();
-        engine
+        Self { rooms: Arc::new(Rooms::new(store, clock, settings)) }
     }
 
     /// The store below.
     pub fn store(&self) -> &Arc<dyn Store> {
-        &self.inner.store
+        &self.rooms.context.store
     }
 
     /// The clock that waits are counted by.
     pub fn clock(&self) -> &Arc<dyn Clock> {
-        &self.inner.clock
+        &self.rooms.context.clock
     }
 
     /// The message types that are known.
     pub fn types(&self) -> &Registry {
-        &self.inner.settings.types
+        &self.rooms.context.settings.types
+    }
+
+    /// What was counted so far, in the text format of OpenMetrics.
+    pub fn metrics(&self) -> String {
+        self.rooms.context.metrics.text(self.rooms.holders.count())
+    }
+
+    /// How many live servers come before this one in a partition; 0 where it is the first, or knows of no other.
+    pub fn rank(&self, partition: Partition) -> u32 {
+        self.rooms.membership.rank(partition)
+    }
+
+    /// Whether this server knows of no other.
+    pub fn is_alone(&self) -> bool {
+        self.rooms.membership.is_alone()
     }
 
     /// Stops leasing and ends waits and watches, politely; calls that run are finished.
     pub fn drain(&self) {
-        self.inner.draining.cancel();
+        self.rooms.context.drain();
     }
 
     /// Whether [`Self::drain`] was called.
     pub fn is_draining(&self) -> bool {
-        self.inner.draining.is_cancelled()
+        self.rooms.context.is_draining()
     }
 
     /// Resolves once [`Self::drain`] is called.
     pub async fn drained(&self) {
-        self.inner.draining.cancelled().await;
+        self.rooms.context.drained().await;
     }
 
     /// Ends the background work, then closes the store.
     pub async fn stop(&self) {
-        self.drain();
-        self.inner.tasks.stop().await;
-        self.flush_all_progress().await;
-        self.take_leave().await;
-        self.inner.store.close().await;
+        let Rooms { context, commands, membership, .. } = &*self.rooms;
+        context.drain();
+        context.tasks.stop().await;
+        commands.flush_all().await;
+        membership.take_leave().await;
+        context.store.close().await;
     }
 
-    /// Says that background work has failed. Where it is for the store, [`Metered`] says so for all.
-    fn hampered(&self, what: &'static str, error: &Error) {
-        if error.reason == Reason::StoreUnavailable {
-            tracing::debug!(%error, "{what}");
-        } else if let Some(left_out) = self.inner.throttle.admit(what) {
-            tracing::warn!(%error, left_out, "{what}");
+    /// Runs the beat that standstills are noticed by. An engine with agents does so by itself.
+    pub fn run_beat(&self) {
+        let context = &self.rooms.context;
+        context.tasks.spawn("beat", Arc::clone(&context.standstill).run());
+    }
+
+    fn run_agents(&self) {
+        let Rooms { context, due, membership, .. } = &*self.rooms;
+        self.run_beat();
+        for agent in [Reaper, Scheduler, Janitor] {
+            context.tasks.spawn(agent.name(), Arc::clone(due).run(agent));
         }
-    }
-
-    fn partition(&self, key: Key) -> Partition {
-        self.inner.store.keyspace().partition(key)
-    }
-
-    fn key(&self, name: &crate::operation::name::Name) -> Key {
-        self.inner.store.keyspace().key(name.as_str())
+        context.tasks.spawn("heartbeat", Arc::clone(membership).run());
     }
 }
 
-/// So many random bytes, for tokens and nonces.
-pub fn random<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    for chunk in bytes.chunks_mut(8) {
-        // A version-4 UUID fixes six of its first 80 bits; the last eight bytes hold 62 random ones.
-        chunk.copy_from_slice(&uuid::Uuid::new_v4().as_bytes()[16 - chunk.len()..]);
+/// The verbs of producers and callers.
+impl Engine {
+    /// Starts an operation, or finds the one that the same request started before. With `validate_only` it starts none.
+    pub async fn start_operation(&self, caller: &Caller, wanted: Start) -> Result<Started> {
+        self.rooms.starts.start_operation(caller, wanted).await
     }
-    bytes
+
+    /// Starts many, each on its own; results in their order.
+    pub async fn start_batch(
+        &self,
+        caller: &Caller,
+        wanted: Vec<Result<Start>>,
+    ) -> Vec<Result<Started>> {
+        self.rooms.starts.start_batch(caller, wanted).await
+    }
+
+    /// The operation now.
+    pub async fn get(&self, caller: &Caller, name: &Name) -> Result<Arc<View>> {
+        self.rooms.calls.get(caller, name).await
+    }
+
+    /// What callers poll for: the message alone.
+    pub async fn poll(&self, caller: &Caller, name: &Name) -> Result<Published> {
+        self.rooms.calls.poll(caller, name).await
+    }
+
+    /// The operation now and, if wanted, the request that it was started with.
+    pub async fn get_record(
+        &self,
+        caller: &Caller,
+        name: &Name,
+        with_request: bool,
+    ) -> Result<(Arc<View>, Option<Any>)> {
+        self.rooms.calls.get_record(caller, name, with_request).await
+    }
+
+    /// A page of operations, bounded by count and by bytes.
+    pub async fn list(&self, caller: &Caller, query: ListQuery) -> Result<ListPage> {
+        self.rooms.lists.list(caller, query).await
+    }
+
+    /// The operation once it is done, or as it is when the time is up: `timeout`, five minutes, or the server's end.
+    pub async fn wait(&self, caller: &Caller, name: &Name, timeout: Duration) -> Result<Arc<View>> {
+        self.rooms.hub.wait(caller, name, timeout).await
+    }
+
+    /// The same, once `is_there` holds.
+    pub async fn wait_until(
+        &self,
+        caller: &Caller,
+        name: &Name,
+        timeout: Duration,
+        is_there: impl Fn(&View) -> bool + Send + Sync,
+    ) -> Result<Arc<View>> {
+        self.rooms.hub.wait_until(caller, name, timeout, is_there).await
+    }
+
+    /// The operation now, without its large payloads.
+    pub async fn head(&self, caller: &Caller, name: &Name) -> Result<Box<Operation>> {
+        self.rooms.calls.head(caller, name).await
+    }
+
+    /// What callers see of an operation that [`Self::head`] has just read; its large payloads are read now.
+    pub async fn show(&self, operation: Operation) -> Result<Arc<View>> {
+        self.rooms.calls.show(operation).await
+    }
+
+    /// How long operations of that method took lately, as far as this server has seen any end.
+    pub fn took_lately(&self, method: &str) -> Option<Duration> {
+        self.rooms.context.lately.mean(method)
+    }
+
+    /// The store's time where that operation lies.
+    pub fn store_now(&self, name: &Name) -> Timestamp {
+        self.rooms.context.now(self.rooms.context.key(name))
+    }
+
+    /// Watches an operation.
+    pub async fn watch(
+        &self,
+        caller: &Caller,
+        name: &Name,
+        options: WatchOptions,
+    ) -> Result<Watch> {
+        self.rooms.hub.watch(caller, name, options).await
+    }
+
+    /// Asks for it to stop; that it does shows later.
+    pub async fn cancel(&self, caller: &Caller, name: &Name) -> Result<Done> {
+        self.cancel_if(caller, name, String::new()).await
+    }
+
+    /// The same, only if that is its etag; empty is any.
+    pub async fn cancel_if(&self, caller: &Caller, name: &Name, etag: String) -> Result<Done> {
+        self.rooms.calls.cancel(caller, name, etag).await
+    }
+
+    /// Is no longer interested in it.
+    pub async fn delete(&self, caller: &Caller, name: &Name) -> Result<Done> {
+        self.delete_if(caller, name, String::new()).await
+    }
+
+    /// The same, only if that is its etag; empty is any.
+    pub async fn delete_if(&self, caller: &Caller, name: &Name, etag: String) -> Result<Done> {
+        self.rooms.calls.delete(caller, name, etag).await
+    }
+
+    /// Parks it.
+    pub async fn pause(
+        &self,
+        caller: &Caller,
+        name: &Name,
+        etag: String,
+        reason: String,
+    ) -> Result<Arc<View>> {
+        self.rooms.calls.pause(caller, name, etag, reason).await
+    }
+
+    /// Ends its suspension.
+    pub async fn resume(
+        &self,
+        caller: &Caller,
+        name: &Name,
+        etag: String,
+        input: Option<Any>,
+    ) -> Result<Arc<View>> {
+        self.rooms.calls.resume(caller, name, etag, input).await
+    }
+}
+
+/// The verbs of workers.
+impl Engine {
+    /// Leases operations from a queue, and waits for some where there are none; then, at the end, there are none.
+    pub async fn lease(&self, caller: &Caller, request: LeaseRequest) -> Result<LeaseBatch> {
+        self.rooms.unary.lease(caller, request).await
+    }
+
+    /// Starts an operation that the caller works on itself. A repeat gets the same lease while it lives, afterwards none.
+    pub async fn start_leased(
+        &self,
+        caller: &Caller,
+        wanted: Start,
+        worker: String,
+        duration: Duration,
+    ) -> Result<(Started, Option<Leased>)> {
+        self.rooms.unary.start_leased(caller, wanted, worker, duration).await
+    }
+
+    /// Goes on holding leases; results in the order of the renewals.
+    pub async fn renew_each(
+        &self,
+        caller: &Caller,
+        renewals: Vec<Result<(Name, Renew)>>,
+    ) -> Vec<Result<Done>> {
+        self.rooms.unary.renew_each(caller, renewals).await
+    }
+
+    /// Goes on holding a lease.
+    pub async fn renew(&self, caller: &Caller, name: &Name, renew: Renew) -> Result<Done> {
+        self.rooms.unary.renew(caller, name, renew).await
+    }
+
+    /// A call of the worker that holds the operation.
+    pub async fn work(&self, caller: &Caller, name: &Name, command: Command) -> Result<Done> {
+        self.rooms.unary.work(caller, name, command).await
+    }
+
+    /// Serves a queue to a worker until either side ends it.
+    pub fn serve_queue(&self, caller: Caller, incoming: Incoming) -> Outgoing {
+        workers::stream::serve(&self.rooms.streams, caller, incoming)
+    }
+}
+
+impl Agent {
+    /// Does what is due now.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn run_once(self, engine: &Engine) -> Result<Sweep> {
+        engine.rooms.due.run_once(self).await
+    }
+}
+
+impl Heartbeat {
+    /// Gives a sign of life and looks for those of the others.
+    pub async fn run_once(self, engine: &Engine) -> Result<()> {
+        Ok(engine.rooms.membership.beat().await?)
+    }
 }

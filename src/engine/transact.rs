@@ -2,16 +2,25 @@
 //!
 //! Conflicts, patience with the store, and commits whose outcome is unknown are dealt with here and nowhere else.
 
-use super::Engine;
+use std::sync::Arc;
+
+use super::context::Context;
 use super::error::{Error, Result};
+use super::reading::reader::{Found, Reader};
 use crate::clock::Timestamp;
-use crate::engine::operations::reading::Found;
 use crate::record::{Before, Change, Kind, write_set};
 use crate::store::{CommitError, Committed, Key, StoreError, WriteSet};
 
+/// Runs transactions, and tells `O` of each change that the store took.
+pub(super) struct Transactor<O> {
+    context: Arc<Context>,
+    reader: Arc<Reader>,
+    observer: Arc<O>,
+}
+
 /// A decision about one record.
 pub(super) trait Transaction {
-    type Kind: Observed;
+    type Kind: Kind;
 
     /// Which record.
     fn key(&self) -> Key;
@@ -24,7 +33,6 @@ pub(super) trait Transaction {
     /// Decides. `certain`: the record was read just now, rather than assumed.
     fn decide(
         &mut self,
-        engine: &Engine,
         before: Option<&Before<Self::Kind>>,
         certain: bool,
         now: Timestamp,
@@ -44,10 +52,19 @@ pub(super) trait Transaction {
     }
 }
 
-/// A kind of record whose commits this engine observes.
-pub(super) trait Observed: Kind {
-    /// Stamps the committed record, and tells everybody on this server who wants to know.
-    fn observe(engine: &Engine, commit: Commit<Self>) -> Option<Self>;
+/// Who is told of each change that the store took.
+pub(super) trait Observer<K: Kind> {
+    /// Stamps the committed record, and tells whoever on this server must know.
+    fn committed(&self, commit: Commit<K>) -> Option<K>;
+}
+
+/// Tells no one: for kinds of record that only their own agent reads.
+pub(super) struct Unobserved;
+
+impl<K: Kind> Observer<K> for Unobserved {
+    fn committed(&self, commit: Commit<K>) -> Option<K> {
+        commit.change.main
+    }
 }
 
 /// What a transaction decides upon before anything is read.
@@ -117,9 +134,16 @@ struct Sending<K: Kind> {
     now: Timestamp,
 }
 
-impl Engine {
+impl<O> Transactor<O> {
+    pub(super) const fn new(context: Arc<Context>, reader: Arc<Reader>, observer: Arc<O>) -> Self {
+        Self { context, reader, observer }
+    }
+
     /// Runs one transaction to its end.
-    pub(super) async fn transact_one<T: Transaction>(&self, transaction: &mut T) -> Ended<T::Kind> {
+    pub(super) async fn transact_one<T: Transaction>(&self, transaction: &mut T) -> Ended<T::Kind>
+    where
+        O: Observer<T::Kind>,
+    {
         let mut ended = self.transact(std::slice::from_mut(transaction)).await;
         ended.pop().unwrap_or(Ended::Failed(CommitError::Conflict))
     }
@@ -128,7 +152,10 @@ impl Engine {
     pub(super) async fn transact<T: Transaction>(
         &self,
         transactions: &mut [T],
-    ) -> Vec<Ended<T::Kind>> {
+    ) -> Vec<Ended<T::Kind>>
+    where
+        O: Observer<T::Kind>,
+    {
         let mut ends: Vec<Option<Ended<T::Kind>>> = transactions.iter().map(|_| None).collect();
         let mut open: Vec<Open<T::Kind>> =
             transactions.iter_mut().enumerate().map(|(number, it)| Open::new(number, it)).collect();
@@ -145,7 +172,10 @@ impl Engine {
         open: Vec<Open<T::Kind>>,
         transactions: &mut [T],
         ends: &mut [Option<Ended<T::Kind>>],
-    ) -> Vec<Open<T::Kind>> {
+    ) -> Vec<Open<T::Kind>>
+    where
+        O: Observer<T::Kind>,
+    {
         let read = match self.read_missing(&open).await {
             Ok(read) => read,
             Err(error) => {
@@ -168,14 +198,14 @@ impl Engine {
                 (None, Assumed::Known(before) | Assumed::Read(before)) => Some(before),
                 (None, Assumed::Absent | Assumed::Nothing) => None,
             };
-            let now = self.inner.store.now(self.partition(open.key));
+            let now = self.context.now(open.key);
             if let Some(end) = open.find_out(before.as_ref(), now) {
                 ends[number] = Some(end);
                 continue;
             }
-            match transactions[number].decide(self, before.as_ref(), certain, now) {
+            match transactions[number].decide(before.as_ref(), certain, now) {
                 Decision::Commit(change) => {
-                    let generation = self.inner.hub.generation(self.partition(open.key));
+                    let generation = self.reader.generation(self.context.partition(open.key));
                     sending.push(Sending { open, before, change, generation, now });
                 }
                 Decision::Keep => ends[number] = Some(Ended::Kept { before, now }),
@@ -192,16 +222,19 @@ impl Engine {
         sending: Vec<Sending<T::Kind>>,
         transactions: &mut [T],
         ends: &mut [Option<Ended<T::Kind>>],
-    ) -> Vec<Open<T::Kind>> {
+    ) -> Vec<Open<T::Kind>>
+    where
+        O: Observer<T::Kind>,
+    {
         if sending.is_empty() {
             return Vec::new();
         }
-        let keyspace = self.inner.store.keyspace();
+        let keyspace = self.context.store.keyspace();
         let plan = |it: &Sending<T::Kind>| {
             write_set(keyspace, it.open.key, it.before.as_ref(), &it.change)
         };
         let sets: Vec<WriteSet> = sending.iter().map(plan).collect();
-        let results = self.inner.store.commit(sets).await;
+        let results = self.context.store.commit(sets).await;
         let mut again = Vec::new();
         for (it, result) in sending.into_iter().zip(results) {
             let Sending { mut open, before, change, generation, now } = it;
@@ -210,7 +243,7 @@ impl Engine {
                 Ok(committed) => {
                     let key = open.key;
                     let commit = Commit { key, before, change: *change, committed, generation };
-                    let record = T::Kind::observe(self, commit);
+                    let record = self.observer.committed(commit);
                     ends[number] = Some(Ended::Written { record, now });
                 }
                 Err(error) => {
@@ -233,13 +266,13 @@ impl Engine {
     }
 
     /// Reads the records of transactions that assume nothing: `None` for the others.
-    async fn read_missing<K: Observed>(
+    async fn read_missing<K: Kind>(
         &self,
         open: &[Open<K>],
     ) -> std::result::Result<Vec<Option<Found<Before<K>>>>, StoreError> {
         let missing = |open: &&Open<K>| matches!(open.assumed, Assumed::Nothing);
         let keys: Vec<Key> = open.iter().filter(missing).map(|open| open.key).collect();
-        let found = if keys.is_empty() { Vec::new() } else { self.read_each(&keys).await? };
+        let found = if keys.is_empty() { Vec::new() } else { self.reader.read_each(&keys).await? };
         let mut found = found.into_iter();
         let read = |open| if missing(&open) { found.next() } else { None };
         Ok(open.iter().map(read).collect())

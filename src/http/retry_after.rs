@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::engine::{Engine, random};
+use crate::engine::Engine;
 use crate::operation::{Operation, State};
 
 /// Seconds until it is worth asking again: until the estimated end if there is one, else as long as its method took lately,
@@ -11,7 +11,8 @@ use crate::operation::{Operation, State};
 pub(super) fn seconds(engine: &Engine, operation: &Operation) -> u64 {
     let now = engine.store_now(&operation.name);
     let wait = until_the_end(operation, now, engine.took_lately(&operation.spec.method));
-    let [spread] = random::<1>();
+    // The first byte of such an id is random.
+    let spread = uuid::Uuid::new_v4().as_bytes()[0];
     spread_out(wait, f64::from(spread) / 255.0)
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::entries::DueClass;
+use super::due_class::DueClass;
 use super::lease::{Fingerprint, Holder, Token};
 use crate::clock::Timestamp;
 use crate::proto::google::protobuf::Any;

@@ -1,15 +1,14 @@
 //! What callers do: cancel, delete, pause, resume.
 
+use super::change::{Applied, bookkeeping, bury, visible};
 use super::command::{Cancel, Delete, Pause, Resume};
 use super::lease::Answer;
 use super::payload::Payload;
 use super::published::cancelled_by_client;
-use super::transition::{bookkeeping, visible};
-use super::{
-    Applied, Deletion, Operation, Pending, Record, Rejection, State, Suspension, Tombstone,
-};
+use super::record::{Deletion, Operation, Pending, Record, State, Suspension};
+use super::rejection::Rejection;
 use crate::clock::Timestamp;
-use crate::limits::{DEFAULT_CANCEL_GRACE, TOMBSTONE};
+use crate::limits::DEFAULT_CANCEL_GRACE;
 use crate::proto::google::protobuf::Any;
 use crate::proto::longhaul::v1 as pb;
 
@@ -161,21 +160,6 @@ impl Operation {
             State::Cancelling(..) => Some("it is being cancelled"),
             State::Succeeded(_) | State::Failed(_) | State::Cancelled(_) => Some("it is done"),
         }
-    }
-}
-
-/// What is left of an operation, deleted or expired.
-pub(super) fn bury(operation: &Operation, deletion: Option<Deletion>, now: Timestamp) -> Tombstone {
-    Tombstone {
-        name: operation.name.clone(),
-        uid: operation.uid,
-        deleted: deletion.is_some(),
-        end_time: now,
-        forget_time: now + TOMBSTONE,
-        request_id: operation.spec.request_id.clone(),
-        fingerprint: operation.spec.fingerprint,
-        delete_nonce: deletion.map(|deletion| deletion.nonce),
-        ended_leases: operation.ended_leases.clone(),
     }
 }
 

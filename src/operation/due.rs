@@ -2,13 +2,14 @@
 
 use crate::code::Code;
 
+use super::change::{Applied, Change, bookkeeping, visible};
 use super::command::Due;
 use super::control::expire;
-use super::entries::{DueClass, times};
+use super::due_class::DueClass;
+use super::entries::times;
 use super::lease::{Answer, Call, EndedLease, Lease, remember};
 use super::published::{attempts_exhausted, cancelled_by_client, execution_timeout, worker_lost};
-use super::transition::{bookkeeping, visible};
-use super::{Applied, Change, Operation, Pending, State};
+use super::record::{Operation, Pending, State};
 use crate::clock::Timestamp;
 use crate::limits::{MIN_RETURN_GRACE, RETURN_GRACE};
 

@@ -9,7 +9,8 @@ use prost::Message;
 
 use super::name::Name;
 use super::payload::{EMPTY, Payload, type_url};
-use super::{Operation, Spec, State};
+use super::record::{Operation, State};
+use super::spec::Spec;
 use crate::clock::Timestamp;
 use crate::proto::google::longrunning::{Operation as Published, operation::Result as Outcome};
 use crate::proto::google::protobuf::Any;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::code::Code;
 
-use super::Operation;
 use super::options::RetryPolicy;
+use super::record::Operation;
 use crate::limits::{
     BACKOFF_JITTER, DEFAULT_BACKOFF_MULTIPLIER, DEFAULT_INITIAL_BACKOFF, DEFAULT_MAX_ATTEMPTS,
     DEFAULT_MAX_BACKOFF,

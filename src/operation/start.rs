@@ -2,14 +2,16 @@
 
 use uuid::Uuid;
 
+use super::change::{Change, visible};
 use super::command::Take;
 use super::lease::Lease;
 use super::name::{Id, Name, Parent};
 use super::options::{Expiration, Options};
 use super::payload::{Payload, type_name};
 use super::published::fraction;
-use super::transition::visible;
-use super::{Change, Operation, Pending, Places, Rejection, SharedSpec, Spec, Stamps, State};
+use super::record::{Operation, Pending, Places, Stamps, State};
+use super::rejection::Rejection;
+use super::spec::{SharedSpec, Spec};
 use crate::clock::Timestamp;
 use crate::proto::google::protobuf::Any;
 

@@ -1,9 +1,10 @@
 //! What becomes of leases when the stream that holds them changes.
 
+use super::change::{Applied, bookkeeping};
 use super::command::{Adopt, Disown};
 use super::lease::Answer;
-use super::transition::bookkeeping;
-use super::{Applied, Operation, Rejection};
+use super::record::Operation;
+use super::rejection::Rejection;
 use crate::clock::Timestamp;
 
 /// A worker says Hello, and that it holds this lease.

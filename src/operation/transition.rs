@@ -1,34 +1,13 @@
-//! The one way in: which function decides a command, and what a decision looks like.
+//! The one way in: which function decides a command.
 
+use super::change::{Applied, Change};
 use super::command::Command;
-use super::entries::{DueClass, settle};
+use super::due_class::DueClass;
 use super::lease::Answer;
-use super::{Operation, Record, Rejection, Tombstone, control, due, stream, work};
+use super::record::{Operation, Record, Tombstone};
+use super::rejection::Rejection;
+use super::{control, due, stream, work};
 use crate::clock::Timestamp;
-
-/// What becomes of a command.
-#[derive(Clone, Debug)]
-pub enum Applied {
-    /// There is something to write.
-    Changed(Box<Change>),
-    /// It was done before, or there is nothing to do.
-    Unchanged(Answer),
-}
-
-/// What to write.
-#[derive(Clone, Debug)]
-pub struct Change {
-    /// What the name holds from now on; nothing where it is free again.
-    pub record: Option<Record>,
-    /// Whether callers can tell it from before.
-    pub visible: bool,
-    /// Whether it makes a lease: its revision becomes the fencing number.
-    pub leases: bool,
-    /// Only if the store's clock has reached this.
-    pub not_before: Option<Timestamp>,
-    /// What the caller is told.
-    pub answer: Answer,
-}
 
 /// Decides a command.
 ///
@@ -43,7 +22,7 @@ pub fn apply(record: &Record, command: &Command, now: Timestamp) -> Result<Appli
 
 /// What becomes of several commands, one after the other.
 #[derive(Debug)]
-pub struct Turn {
+pub struct AppliedBatch {
     /// What to write for all of them.
     pub change: Option<Box<Change>>,
     /// What each is told.
@@ -51,19 +30,19 @@ pub struct Turn {
 }
 
 /// Decides commands one after the other, for one commit: what is refused changes nothing, the others count.
-pub fn apply_in_turn<'a>(
+pub fn apply_batch<'a>(
     record: &Record,
     commands: impl IntoIterator<Item = &'a Command>,
     now: Timestamp,
-) -> Turn {
-    let mut turn = Turn { change: None, answers: Vec::new() };
+) -> AppliedBatch {
+    let mut batch = AppliedBatch { change: None, answers: Vec::new() };
     for command in commands {
-        let reached = turn.change.as_ref().and_then(|change| change.record.as_ref());
+        let reached = batch.change.as_ref().and_then(|change| change.record.as_ref());
         let answer = match apply(reached.unwrap_or(record), command, now) {
             Ok(Applied::Unchanged(answer)) => Ok(answer),
             Ok(Applied::Changed(change)) => {
                 let answer = change.answer;
-                turn.change = Some(match turn.change.take() {
+                batch.change = Some(match batch.change.take() {
                     Some(earlier) => Box::new(change.after(&earlier)),
                     None => change,
                 });
@@ -71,9 +50,9 @@ pub fn apply_in_turn<'a>(
             }
             Err(rejection) => Err(rejection),
         };
-        turn.answers.push(answer);
+        batch.answers.push(answer);
     }
-    turn
+    batch
 }
 
 fn apply_to_operation(
@@ -128,77 +107,5 @@ fn apply_to_tombstone(
             None if tombstone.deleted => Err(Rejection::Deleted(tombstone.name.clone())),
             None => Err(Rejection::Expired(tombstone.name.clone())),
         },
-    }
-}
-
-/// A change that callers see, its entries put in place.
-pub(super) fn visible(mut operation: Operation, now: Timestamp) -> Change {
-    // A store whose clock went back must not make an operation change before it was made.
-    operation.update_time = now.max(operation.update_time);
-    bookkeeping(operation, now).into_visible()
-}
-
-/// A change that only the server sees.
-pub(super) fn bookkeeping(mut operation: Operation, now: Timestamp) -> Change {
-    if operation.state.is_done() {
-        shed(&mut operation);
-    }
-    settle(&mut operation, now);
-    let record = match operation.deletion {
-        Some(deletion) if operation.state.is_done() => {
-            Record::Tombstone(control::bury(&operation, Some(deletion), now))
-        }
-        _ => Record::Operation(Box::new(operation)),
-    };
-    Change {
-        record: Some(record),
-        visible: false,
-        leases: false,
-        not_before: None,
-        answer: Answer::default(),
-    }
-}
-
-/// Drops what only running work needs: finished operations are many and kept for long.
-fn shed(operation: &mut Operation) {
-    // A repeat of the call that ended it gets the same answer; earlier leases are lost.
-    let earlier = operation.ended_leases.len().saturating_sub(1);
-    operation.ended_leases.drain(..earlier);
-    (operation.checkpoint, operation.resume_input) = (None, None);
-    (operation.unseen_leases, operation.lost_leases) = (0, 0);
-    operation.last_error = None;
-}
-
-impl Change {
-    fn into_visible(self) -> Self {
-        Self { visible: true, ..self }
-    }
-
-    /// Both as one; this one came later.
-    fn after(self, earlier: &Self) -> Self {
-        Self {
-            visible: self.visible || earlier.visible,
-            leases: self.leases || earlier.leases,
-            not_before: self.not_before.max(earlier.not_before),
-            ..self
-        }
-    }
-
-    pub(super) fn answering(self, answer: Answer) -> Self {
-        Self { answer, ..self }
-    }
-
-    pub(super) fn at(self, not_before: Timestamp) -> Self {
-        Self { not_before: Some(not_before), ..self }
-    }
-
-    pub(super) fn leasing(self) -> Self {
-        Self { leases: true, ..self }
-    }
-}
-
-impl From<Change> for Applied {
-    fn from(change: Change) -> Self {
-        Self::Changed(Box::new(change))
     }
 }

@@ -2,12 +2,13 @@
 
 use crate::code::Code;
 
+use super::change::{Applied, bookkeeping, visible};
 use super::command::{Command, Complete, Fail, Proof, Release, Renew, Report, Suspend, Take};
 use super::lease::{Answer, Call, EndedLease, Lease, Token, remember};
 use super::payload::{EMPTY, Payload, empty, type_name};
 use super::published::{cancelled_by_client, fraction};
-use super::transition::{bookkeeping, visible};
-use super::{Applied, Operation, Pending, Rejection, State, Suspension, Tombstone};
+use super::record::{Operation, Pending, State, Suspension, Tombstone};
+use super::rejection::Rejection;
 use crate::clock::Timestamp;
 use crate::limits::{
     MAX_ATTEMPTS_KEPT, MAX_PARTIAL_ERROR_BYTES, MAX_PARTIAL_ERRORS, MAX_RELATED_RESOURCES,

@@ -1,6 +1,6 @@
-//! What is asked of a server over plain HTTP, on the port of the API: does it live, is it ready, how is it doing.
+//! Plain HTTP on the port of the API: `/healthz`, `/readyz` and `/metrics`.
 //!
-//! Answered before the HTTP face sees it, over HTTP/1.1 and HTTP/2.
+//! Handled before the HTTP face, over HTTP/1.1 and HTTP/2.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -10,13 +10,13 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use tower::Service;
 
-/// A server that is asked.
+/// A server that can be probed.
 pub(crate) trait Probed: Send + Sync + 'static {
-    /// Why it cannot do its work now, if so.
+    /// Why it is not ready, if it is not.
     fn unready(&self) -> Option<String>;
-    /// What operators must know though it can.
+    /// A warning for operators although it is ready.
     fn remark(&self) -> Option<String>;
-    /// What it has counted, in the text format of OpenMetrics; `None` before there is anything to count.
+    /// Its metrics in the OpenMetrics text format; `None` before the store is open.
     fn metrics(&self) -> Option<String>;
 }
 
@@ -43,7 +43,7 @@ impl Probes {
         Answering { inner, probes: self, body }
     }
 
-    /// The answer, unless it is for somebody else to give.
+    /// The response to a probe; `None` for other requests.
     fn answer(&self, method: &Method, path: &str) -> Option<Response<String>> {
         if !matches!(path, HEALTH | READINESS | METRICS) {
             return None;

@@ -23,26 +23,26 @@ fn lease_of(name: &str) -> pb::Lease {
 }
 
 /// Every call that names an operation.
-async fn all_calls(world: &World, name: &str) -> Vec<(&'static str, Result<(), Status>)> {
+async fn all_calls(fixture: &Fixture, name: &str) -> Vec<(&'static str, Result<(), Status>)> {
     let lease = lease_of(name);
     vec![
-        ("get", world.get(name).await.map(drop)),
-        ("cancel", world.cancel(name).await),
-        ("delete", world.delete(name).await),
-        ("wait", world.wait(name, seconds(0)).end().await.map(drop)),
-        ("watch", world.try_watch(watch(name)).await.map(drop)),
-        ("record", world.try_record(name).await.map(drop)),
-        ("pause", world.pause(name).await.map(drop)),
-        ("resume", world.resume(name, None).await.map(drop)),
-        ("report", world.report(report(&lease)).await.map(drop)),
-        ("complete", world.complete(completion(&lease)).await.map(drop)),
-        ("fail", world.fail(failure(&lease, Code::Internal)).await.map(drop)),
-        ("release", world.release(release(&lease)).await.map(drop)),
-        ("suspend", world.suspend(suspension(&lease)).await.map(drop)),
+        ("get", fixture.get(name).await.map(drop)),
+        ("cancel", fixture.cancel(name).await),
+        ("delete", fixture.delete(name).await),
+        ("wait", fixture.wait(name, seconds(0)).end().await.map(drop)),
+        ("watch", fixture.try_watch(watch(name)).await.map(drop)),
+        ("record", fixture.try_record(name).await.map(drop)),
+        ("pause", fixture.pause(name).await.map(drop)),
+        ("resume", fixture.resume(name, None).await.map(drop)),
+        ("report", fixture.report(report(&lease)).await.map(drop)),
+        ("complete", fixture.complete(completion(&lease)).await.map(drop)),
+        ("fail", fixture.fail(failure(&lease, Code::Internal)).await.map(drop)),
+        ("release", fixture.release(release(&lease)).await.map(drop)),
+        ("suspend", fixture.suspend(suspension(&lease)).await.map(drop)),
     ]
 }
 
-async fn unparsable_names_are_refused_by_every_method(world: &World) {
+async fn unparsable_names_are_refused_by_every_method(fixture: &Fixture) {
     let long = format!("operations/{}", "x".repeat(64));
     let longer = format!("{}operations/x", "projects/p/".repeat(50));
     let bad = [
@@ -63,21 +63,21 @@ async fn unparsable_names_are_refused_by_every_method(world: &World) {
         &longer,
     ];
     for name in bad {
-        for (verb, refusal) in all_calls(world, name).await {
+        for (verb, refusal) in all_calls(fixture, name).await {
             let status = refusal.clone().expect_err(verb);
             assert_eq!(status.code(), Code::InvalidArgument, "{verb} {name:?}: {status:?}");
             refusal.refused_field("INVALID_NAME", "name");
         }
         let lease = lease_of(name);
-        let result = world.renew(vec![renewal(&lease)]).await.granted().remove(0);
+        let result = fixture.renew(vec![renewal(&lease)]).await.granted().remove(0);
         let error = result.error.expect("an error");
         assert_eq!(error_info(&error).reason, "INVALID_NAME", "renew {name:?}");
     }
 }
 
-async fn unknown_names_are_not_found_by_every_method(world: &World) {
+async fn unknown_names_are_not_found_by_every_method(fixture: &Fixture) {
     for name in ["operations/unknown", "projects/p/locations/l/operations/unknown"] {
-        for (verb, refusal) in all_calls(world, name).await {
+        for (verb, refusal) in all_calls(fixture, name).await {
             assert!(refusal.is_err(), "{verb}");
             let metadata = refusal.refused(Code::NotFound, "OPERATION_NOT_FOUND");
             assert_eq!(metadata["name"], name, "{verb}");
@@ -85,17 +85,17 @@ async fn unknown_names_are_not_found_by_every_method(world: &World) {
     }
 }
 
-async fn lease_tokens_that_are_malformed_or_anothers_are_refused(world: &World) {
-    let lease = world.running(start("q")).await;
-    let other = world.running(start("q")).await;
-    let before = world.record(&lease.operation).await;
+async fn lease_tokens_that_are_malformed_or_anothers_are_refused(fixture: &Fixture) {
+    let lease = fixture.running(start("q")).await;
+    let other = fixture.running(start("q")).await;
+    let before = fixture.record(&lease.operation).await;
     let calls = async |lease: &pb::Lease| -> Vec<Result<(), Status>> {
         vec![
-            world.report(report(lease)).await.map(drop),
-            world.complete(completion(lease)).await.map(drop),
-            world.fail(failure(lease, Code::Internal)).await.map(drop),
-            world.release(release(lease)).await.map(drop),
-            world.suspend(suspension(lease)).await.map(drop),
+            fixture.report(report(lease)).await.map(drop),
+            fixture.complete(completion(lease)).await.map(drop),
+            fixture.fail(failure(lease, Code::Internal)).await.map(drop),
+            fixture.release(release(lease)).await.map(drop),
+            fixture.suspend(suspension(lease)).await.map(drop),
         ]
     };
     let with = |token: &str| pb::Lease { lease_token: token.to_owned(), ..lease.clone() };
@@ -116,21 +116,21 @@ async fn lease_tokens_that_are_malformed_or_anothers_are_refused(world: &World) 
             assert_eq!(metadata["attempt"], "1");
             assert_eq!(metadata["fencingNumber"], lease.fencing_number.to_string());
         }
-        let renewed = world.renew(vec![renewal(&with(token))]).await.granted().remove(0);
+        let renewed = fixture.renew(vec![renewal(&with(token))]).await.granted().remove(0);
         assert_eq!(error_info(&renewed.error.expect("an error")).reason, "LEASE_LOST");
     }
     // What nobody has leased is nobody's.
-    let pending = world.started("pending").await;
+    let pending = fixture.started("pending").await;
     for refusal in calls(&lease_of(&pending)).await {
         refusal.refused(Code::FailedPrecondition, "LEASE_LOST");
     }
-    assert_eq!(world.record(&lease.operation).await, before);
-    assert_eq!(world.state(&pending).await, State::Pending);
+    assert_eq!(fixture.record(&lease.operation).await, before);
+    assert_eq!(fixture.state(&pending).await, State::Pending);
 }
 
-async fn durations_and_times_out_of_bounds_are_refused(world: &World) {
-    let lease = world.running(start("q")).await;
-    let before = world.record(&lease.operation).await;
+async fn durations_and_times_out_of_bounds_are_refused(fixture: &Fixture) {
+    let lease = fixture.running(start("q")).await;
+    let before = fixture.record(&lease.operation).await;
     let nonsense = [
         prost_types::Duration { seconds: -1, nanos: 0 },
         prost_types::Duration { seconds: 0, nanos: -1 },
@@ -138,19 +138,19 @@ async fn durations_and_times_out_of_bounds_are_refused(world: &World) {
     ];
     for duration in nonsense.map(Some) {
         let request = pb::LeaseOperationsRequest { lease_duration: duration, ..leasing("q") };
-        world.leases(request).await.refused_field("INVALID_ARGUMENT", "lease_duration");
+        fixture.leases(request).await.refused_field("INVALID_ARGUMENT", "lease_duration");
         let request = pb::ReportProgressRequest { lease_duration: duration, ..report(&lease) };
-        world.report(request).await.refused_field("INVALID_ARGUMENT", "lease_duration");
+        fixture.report(request).await.refused_field("INVALID_ARGUMENT", "lease_duration");
         let request = pb::FailOperationRequest {
             retry_delay: duration,
             ..failure(&lease, Code::Unavailable)
         };
-        world.fail(request).await.refused_field("INVALID_ARGUMENT", "retry_delay");
+        fixture.fail(request).await.refused_field("INVALID_ARGUMENT", "retry_delay");
         let request = pb::ReleaseLeaseRequest { delay: duration, ..release(&lease) };
-        world.release(request).await.refused_field("INVALID_ARGUMENT", "delay");
+        fixture.release(request).await.refused_field("INVALID_ARGUMENT", "delay");
         let renewal =
             pb::renew_leases_request::Renewal { lease_duration: duration, ..renewal(&lease) };
-        let result = world.renew(vec![renewal]).await.granted().remove(0);
+        let result = fixture.renew(vec![renewal]).await.granted().remove(0);
         assert_eq!(
             error_info(&result.error.expect("an error")).metadata["field"],
             "lease_duration"
@@ -159,7 +159,7 @@ async fn durations_and_times_out_of_bounds_are_refused(world: &World) {
     for seconds in [-1, i64::MAX] {
         let resume_time = Some(prost_types::Timestamp { seconds, nanos: 0 });
         let request = pb::SuspendOperationRequest { resume_time, ..suspension(&lease) };
-        world.suspend(request).await.refused_field("INVALID_ARGUMENT", "resume_time");
+        fixture.suspend(request).await.refused_field("INVALID_ARGUMENT", "resume_time");
     }
     let progress = |progress: pb::Progress| pb::ReportProgressRequest {
         progress: Some(progress),
@@ -167,31 +167,31 @@ async fn durations_and_times_out_of_bounds_are_refused(world: &World) {
     };
     for fraction in [-0.1, 1.1, f64::NAN, f64::INFINITY] {
         let request = progress(pb::Progress { fraction: Some(fraction), ..Default::default() });
-        world.report(request).await.refused_field("INVALID_ARGUMENT", "progress.fraction");
+        fixture.report(request).await.refused_field("INVALID_ARGUMENT", "progress.fraction");
     }
     let request = progress(pb::Progress { completed_units: -1, ..Default::default() });
-    world.report(request).await.refused_field("INVALID_ARGUMENT", "progress.completed_units");
-    assert_eq!(world.record(&lease.operation).await, before);
+    fixture.report(request).await.refused_field("INVALID_ARGUMENT", "progress.completed_units");
+    assert_eq!(fixture.record(&lease.operation).await, before);
 }
 
-async fn errors_of_workers_have_a_code_from_1_to_16_and_a_message(world: &World) {
-    let lease = world.running(start("q")).await;
-    let before = world.record(&lease.operation).await;
+async fn errors_of_workers_have_a_code_from_1_to_16_and_a_message(fixture: &Fixture) {
+    let lease = fixture.running(start("q")).await;
+    let before = fixture.record(&lease.operation).await;
     let failing = |error: Option<RpcStatus>| pb::FailOperationRequest {
         error,
         ..failure(&lease, Code::Internal)
     };
     for code in [0, 17, -1, 404, i32::MAX] {
         let status = RpcStatus { code, ..error(Code::Internal) };
-        let refusal = world.fail(failing(Some(status))).await;
+        let refusal = fixture.fail(failing(Some(status))).await;
         refusal.refused_field("INVALID_ARGUMENT", "error.code");
     }
     let silent = RpcStatus { message: String::new(), ..error(Code::Internal) };
-    world.fail(failing(Some(silent))).await.refused_field("INVALID_ARGUMENT", "error.message");
-    world.fail(failing(None)).await.refused_field("INVALID_ARGUMENT", "error");
-    assert_eq!(world.record(&lease.operation).await, before);
+    fixture.fail(failing(Some(silent))).await.refused_field("INVALID_ARGUMENT", "error.message");
+    fixture.fail(failing(None)).await.refused_field("INVALID_ARGUMENT", "error");
+    assert_eq!(fixture.record(&lease.operation).await, before);
     for code in 1..=16 {
-        let lease = world.running(start("codes")).await;
+        let lease = fixture.running(start("codes")).await;
         let status = RpcStatus { code, ..error(Code::Internal) };
         let do_not = pb::fail_operation_request::RetryDecision::DoNotRetry.into();
         let request = pb::FailOperationRequest {
@@ -199,31 +199,31 @@ async fn errors_of_workers_have_a_code_from_1_to_16_and_a_message(world: &World)
             retry_decision: do_not,
             ..failure(&lease, Code::Internal)
         };
-        assert!(!world.fail(request).await.granted().will_retry);
-        let found = error_of(&world.get(&lease.operation).await.granted());
+        assert!(!fixture.fail(request).await.granted().will_retry);
+        let found = error_of(&fixture.get(&lease.operation).await.granted());
         // Nobody asked for a cancellation.
         let wanted = if code == 1 { Code::Aborted as i32 } else { code };
         assert_eq!((found.code, found.message), (wanted, status.message));
     }
 }
 
-async fn unknown_enum_values_are_refused(world: &World) {
-    let lease = world.running(start("q")).await;
-    let before = world.record(&lease.operation).await;
+async fn unknown_enum_values_are_refused(fixture: &Fixture) {
+    let lease = fixture.running(start("q")).await;
+    let before = fixture.record(&lease.operation).await;
     let request = pb::FailOperationRequest { retry_decision: 9, ..failure(&lease, Code::Internal) };
-    world.fail(request).await.refused_field("INVALID_ARGUMENT", "retry_decision");
+    fixture.fail(request).await.refused_field("INVALID_ARGUMENT", "retry_decision");
     let request = pb::GetOperationRecordRequest { name: lease.operation.clone(), view: 9 };
-    let mut callers = world.callers();
+    let mut callers = fixture.callers();
     let refusal = within("record", callers.get_operation_record(request)).await;
     refusal.refused_field("INVALID_ARGUMENT", "view");
     let options = pb::OperationOptions { metadata_policy: 9, ..Default::default() };
-    let refusal = world.start(start_with("q", options)).await;
+    let refusal = fixture.start(start_with("q", options)).await;
     refusal.refused_field("INVALID_ARGUMENT", "options.metadata_policy");
-    assert_eq!(world.record(&lease.operation).await, before);
+    assert_eq!(fixture.record(&lease.operation).await, before);
 }
 
 #[expect(clippy::too_many_lines, reason = "one table")]
-async fn starts_out_of_bounds_are_refused_by_field(world: &World) {
+async fn starts_out_of_bounds_are_refused_by_field(fixture: &Fixture) {
     use pb::operation_options::Expiration;
     let negative = Some(prost_types::Duration { seconds: -1, nanos: 0 });
     let never = Some(prost_types::Timestamp { seconds: i64::MAX, nanos: 0 });
@@ -303,15 +303,15 @@ async fn starts_out_of_bounds_are_refused_by_field(world: &World) {
         ),
     ];
     for (field, request) in table {
-        let refusal = world.start(request.clone()).await;
+        let refusal = fixture.start(request.clone()).await;
         let status = refusal.clone().expect_err(field);
         assert_eq!(status.code(), Code::InvalidArgument, "{field}: {status:?}");
         refusal.refused_field("INVALID_ARGUMENT", field);
-        let refusal = world.start_leased(request).await;
+        let refusal = fixture.start_leased(request).await;
         assert_eq!(refusal.expect_err(field).code(), Code::InvalidArgument, "{field}");
     }
-    assert!(world.list("", 10, "").await.granted().operations.is_empty());
-    world.expect_no_lease("q").await;
+    assert!(fixture.list("", 10, "").await.granted().operations.is_empty());
+    fixture.expect_no_lease("q").await;
     let at_their_bounds = pb::StartOperationRequest {
         operation_id: "x".repeat(63),
         method: "x".repeat(128),
@@ -322,43 +322,43 @@ async fn starts_out_of_bounds_are_refused_by_field(world: &World) {
             options.target = "x".repeat(4 << 10);
         })
     };
-    world.start(at_their_bounds).await.granted();
+    fixture.start(at_their_bounds).await.granted();
 }
 
-async fn fields_without_effect_are_refused_not_ignored(world: &World) {
+async fn fields_without_effect_are_refused_not_ignored(fixture: &Fixture) {
     let concurrency = pb::OperationOptions {
         concurrency: Some(pb::Concurrency { key: "k".to_owned(), ..Default::default() }),
         ..Default::default()
     };
-    let refusal = world.start(start_with("q", concurrency)).await;
+    let refusal = fixture.start(start_with("q", concurrency)).await;
     refusal.refused_field("UNIMPLEMENTED", "options.concurrency");
     let callbacks =
         pb::OperationOptions { callbacks: vec![pb::Callback::default()], ..Default::default() };
-    let refusal = world.start(start_with("q", callbacks)).await;
+    let refusal = fixture.start(start_with("q", callbacks)).await;
     refusal.refused_field("UNIMPLEMENTED", "options.callbacks");
-    assert!(world.list("", 10, "").await.granted().operations.is_empty());
+    assert!(fixture.list("", 10, "").await.granted().operations.is_empty());
 }
 
-async fn types_that_are_none_are_refused(world: &World) {
+async fn types_that_are_none_are_refused(fixture: &Fixture) {
     let url =
         |type_url: &str| Some(Any { type_url: type_url.to_owned(), value: Vec::new().into() });
-    let lease = world.running(start("q")).await;
-    let before = world.record(&lease.operation).await;
+    let lease = fixture.running(start("q")).await;
+    let before = fixture.record(&lease.operation).await;
     for bad in ["", "/", "a b", "type.googleapis.com/", "acme..Done", "acme.1"] {
         let request = pb::StartOperationRequest { request: url(bad), ..start("new") };
-        world.start(request).await.refused_field("INVALID_ARGUMENT", "request.type_url");
+        fixture.start(request).await.refused_field("INVALID_ARGUMENT", "request.type_url");
         let request = pb::CompleteOperationRequest { response: url(bad), ..completion(&lease) };
-        world.complete(request).await.refused_field("INVALID_ARGUMENT", "response.type_url");
+        fixture.complete(request).await.refused_field("INVALID_ARGUMENT", "response.type_url");
         let request = pb::ReportProgressRequest { checkpoint: url(bad), ..report(&lease) };
-        world.report(request).await.refused_field("INVALID_ARGUMENT", "checkpoint.type_url");
-        let refusal = world.resume(&lease.operation, url(bad)).await;
+        fixture.report(request).await.refused_field("INVALID_ARGUMENT", "checkpoint.type_url");
+        let refusal = fixture.resume(&lease.operation, url(bad)).await;
         refusal.refused_field("INVALID_ARGUMENT", "input.type_url");
         if !bad.is_empty() {
             let request =
                 pb::StartOperationRequest { response_type: bad.to_owned(), ..start("new") };
-            world.start(request).await.refused_field("INVALID_ARGUMENT", "response_type");
+            fixture.start(request).await.refused_field("INVALID_ARGUMENT", "response_type");
         }
     }
-    assert_eq!(world.record(&lease.operation).await, before);
-    world.expect_no_lease("new").await;
+    assert_eq!(fixture.record(&lease.operation).await, before);
+    fixture.expect_no_lease("new").await;
 }

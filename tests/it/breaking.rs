@@ -15,63 +15,63 @@ scenarios! {
     end_stream_gives_back_what_is_held_although_a_reset_follows,
 }
 
-async fn a_reset_with_no_error_leaves_the_leases_for_the_grace(world: &World) {
-    leaves_the_leases_for_the_grace(world, async |stream| stream.reset(Reason::NO_ERROR)).await;
+async fn a_reset_with_no_error_leaves_the_leases_for_the_grace(fixture: &Fixture) {
+    leaves_the_leases_for_the_grace(fixture, async |stream| stream.reset(Reason::NO_ERROR)).await;
 }
 
-async fn a_reset_with_cancel_leaves_the_leases_for_the_grace(world: &World) {
-    leaves_the_leases_for_the_grace(world, async |stream| stream.reset(Reason::CANCEL)).await;
+async fn a_reset_with_cancel_leaves_the_leases_for_the_grace(fixture: &Fixture) {
+    leaves_the_leases_for_the_grace(fixture, async |stream| stream.reset(Reason::CANCEL)).await;
 }
 
-async fn a_reset_right_after_a_message_leaves_the_leases_for_the_grace(world: &World) {
-    leaves_the_leases_for_the_grace(world, async |mut stream| {
+async fn a_reset_right_after_a_message_leaves_the_leases_for_the_grace(fixture: &Fixture) {
+    leaves_the_leases_for_the_grace(fixture, async |mut stream| {
         stream.say(slots(2));
         stream.reset(Reason::NO_ERROR);
     })
     .await;
 }
 
-async fn leaves_the_leases_for_the_grace(world: &World, reset: impl AsyncFnOnce(RawStream)) {
-    let name = world.started("q").await;
-    let http2 = Http2::to(world.address).await;
+async fn leaves_the_leases_for_the_grace(fixture: &Fixture, reset: impl AsyncFnOnce(RawStream)) {
+    let name = fixture.started("q").await;
+    let http2 = Http2::to(fixture.address).await;
     let stream = holding(&http2).await;
-    let before = world.clock.count(GRACE);
+    let before = fixture.clock.count(GRACE);
     reset(stream).await;
     // The grace is waited for only where something was left for it.
-    world.clock.asked_for(GRACE, before + 1).await;
-    let record = world.record(&name).await;
+    fixture.clock.asked_for(GRACE, before + 1).await;
+    let record = fixture.record(&name).await;
     assert_eq!(record.state(), State::Running, "{record:?}");
-    world.expect_no_lease("q").await;
-    world.pass(GRACE).await;
-    let record = world.record(&name).await;
+    fixture.expect_no_lease("q").await;
+    fixture.pass(GRACE).await;
+    let record = fixture.record(&name).await;
     let [lost] = &record.attempts[..] else { panic!("one attempt: {record:?}") };
     assert_eq!(error_info(lost.error.as_ref().expect("an error")).reason, "WORKER_LOST");
-    assert_eq!(world.lease("q").await.attempt, 2);
+    assert_eq!(fixture.lease("q").await.attempt, 2);
 }
 
 const GRACE: Duration = Duration::from_secs(3);
 
-async fn end_stream_gives_back_what_is_held(world: &World) {
-    let name = world.started("q").await;
-    let http2 = Http2::to(world.address).await;
+async fn end_stream_gives_back_what_is_held(fixture: &Fixture) {
+    let name = fixture.started("q").await;
+    let http2 = Http2::to(fixture.address).await;
     holding(&http2).await.end().await;
-    is_back(world, &name).await;
+    is_back(fixture, &name).await;
 }
 
-async fn end_stream_gives_back_what_is_held_although_a_reset_follows(world: &World) {
-    let name = world.started("q").await;
-    let http2 = Http2::to(world.address).await;
+async fn end_stream_gives_back_what_is_held_although_a_reset_follows(fixture: &Fixture) {
+    let name = fixture.started("q").await;
+    let http2 = Http2::to(fixture.address).await;
     holding(&http2).await.end_and_reset(Reason::CANCEL).await;
-    is_back(world, &name).await;
+    is_back(fixture, &name).await;
 }
 
 /// It was released, which is no attempt.
-async fn is_back(world: &World, name: &str) {
-    let back = async { while world.state(name).await != State::Pending {} };
+async fn is_back(fixture: &Fixture, name: &str) {
+    let back = async { while fixture.state(name).await != State::Pending {} };
     within("the lease to be given back", back).await;
-    let record = world.record(name).await;
+    let record = fixture.record(name).await;
     assert!(record.attempts.is_empty(), "{record:?}");
-    assert_eq!(world.lease("q").await.attempt, 1);
+    assert_eq!(fixture.lease("q").await.attempt, 1);
 }
 
 /// A stream that holds the one lease of the queue, and has said that it saw it.

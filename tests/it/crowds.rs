@@ -19,12 +19,12 @@ const AT_ONCE: usize = 1_000;
 const READ_AT_ONCE: u64 = 100;
 
 async fn a_list_over_tens_of_thousands_of_expired_operations_is_paged_by_bounded_calls(
-    world: &World,
+    fixture: &Fixture,
 ) {
-    let (kept, _) = crowded(world).await;
+    let (kept, _) = crowded(fixture).await;
     // A record of the crowd expires with the one that it is a copy of, and no janitor has come yet.
-    world.let_pass(Duration::from_hours(3));
-    let (found, pages) = walk(world).await;
+    fixture.let_pass(Duration::from_hours(3));
+    let (found, pages) = walk(fixture).await;
     assert_eq!(found, kept);
     assert!(
         pages >= CROWD / (MAX_PASSED_OVER as u64 + READ_AT_ONCE),
@@ -32,21 +32,21 @@ async fn a_list_over_tens_of_thousands_of_expired_operations_is_paged_by_bounded
     );
 }
 
-async fn a_list_over_tens_of_thousands_of_deleted_operations_is_paged(world: &World) {
-    let (kept, removals) = crowded(world).await;
+async fn a_list_over_tens_of_thousands_of_deleted_operations_is_paged(fixture: &Fixture) {
+    let (kept, removals) = crowded(fixture).await;
     for sets in removals.chunks(AT_ONCE) {
-        let outcomes = world.store.commit(sets.to_vec()).await;
+        let outcomes = fixture.store.commit(sets.to_vec()).await;
         assert!(outcomes.iter().all(Result::is_ok));
     }
-    world.let_pass(Duration::from_hours(3));
-    assert_eq!(walk(world).await.0, kept);
+    fixture.let_pass(Duration::from_hours(3));
+    assert_eq!(walk(fixture).await.0, kept);
 }
 
 /// Every page, small ones; what is on them, and how many there are.
-async fn walk(world: &World) -> (HashSet<String>, u64) {
+async fn walk(fixture: &Fixture) -> (HashSet<String>, u64) {
     let (mut found, mut token, mut pages) = (HashSet::new(), String::new(), 0);
     loop {
-        let page = world.list("", 3, &token).await.granted();
+        let page = fixture.list("", 3, &token).await.granted();
         pages += 1;
         for operation in page.operations {
             assert!(found.insert(operation.name), "listed twice");
@@ -59,13 +59,13 @@ async fn walk(world: &World) -> (HashSet<String>, u64) {
 }
 
 /// Some operations that stay, and between them many copies of one that expires after two hours; what removes those.
-async fn crowded(world: &World) -> (HashSet<String>, Vec<WriteSet>) {
-    let mut kept = HashSet::from([world.started("q").await]);
+async fn crowded(fixture: &Fixture) -> (HashSet<String>, Vec<WriteSet>) {
+    let mut kept = HashSet::from([fixture.started("q").await]);
     let expiration = pb::operation_options::Expiration::Ttl(seconds(7_200).expect("a ttl"));
     let options = pb::OperationOptions { expiration: Some(expiration), ..Default::default() };
-    let lease = world.running(start_with("short", options)).await;
-    world.complete(completion(&lease)).await.granted();
-    let store = &*world.store;
+    let lease = fixture.running(start_with("short", options)).await;
+    fixture.complete(completion(&lease)).await.granted();
+    let store = &*fixture.store;
     let key = store.keyspace().key(&lease.operation);
     let record = store.get(&[key]).await.expect("an answer").remove(0).expect("a record");
     let members = store.scan(Scan::first(Index::new("list"), 9)).await.expect("entries");
@@ -86,8 +86,8 @@ async fn crowded(world: &World) -> (HashSet<String>, Vec<WriteSet>) {
             removals.push(removal);
         }
     }
-    world.let_pass(Duration::from_secs(1));
-    kept.extend([world.started("q").await, world.started("q").await]);
+    fixture.let_pass(Duration::from_secs(1));
+    kept.extend([fixture.started("q").await, fixture.started("q").await]);
     (kept, removals)
 }
 

@@ -26,35 +26,35 @@ fn damages(stored: &[u8], other: &[u8]) -> [(&'static str, Vec<u8>); 5] {
     ]
 }
 
-fn key(world: &World, name: &str) -> Key {
-    world.store.keyspace().key(name)
+fn key(fixture: &Fixture, name: &str) -> Key {
+    fixture.store.keyspace().key(name)
 }
 
-fn partition(world: &World, name: &str) -> Partition {
-    world.store.keyspace().partition(key(world, name))
+fn partition(fixture: &Fixture, name: &str) -> Partition {
+    fixture.store.keyspace().partition(key(fixture, name))
 }
 
-async fn value(world: &World, name: &str) -> Option<Vec<u8>> {
-    let found = world.store.get(&[key(world, name)]).await.expect("the store answers");
+async fn value(fixture: &Fixture, name: &str) -> Option<Vec<u8>> {
+    let found = fixture.store.get(&[key(fixture, name)]).await.expect("the store answers");
     found.into_iter().next().flatten().map(|record| record.value.to_vec())
 }
 
-async fn put(world: &World, name: &str, value: Vec<u8>) {
-    let key = key(world, name);
-    let found = world.store.get(&[key]).await.expect("the store answers");
+async fn put(fixture: &Fixture, name: &str, value: Vec<u8>) {
+    let key = key(fixture, name);
+    let found = fixture.store.get(&[key]).await.expect("the store answers");
     let revision = found[0].as_ref().expect("a record").revision;
-    let mut set = WriteSet::new(partition(world, name), Check::At(key, revision));
+    let mut set = WriteSet::new(partition(fixture, name), Check::At(key, revision));
     set.puts.push(Put { key, visible: Mark::New, fencing: Mark::Keep(0), value: value.into() });
-    world.store.commit(vec![set]).await.remove(0).expect("damage");
+    fixture.store.commit(vec![set]).await.remove(0).expect("damage");
 }
 
-async fn entries(world: &World, index: &'static str) -> usize {
+async fn entries(fixture: &Fixture, index: &'static str) -> usize {
     let scan = Scan::first(Index::new(index), 1_000);
-    world.store.scan(scan).await.expect("the store answers").len()
+    fixture.store.scan(scan).await.expect("the store answers").len()
 }
 
 /// Three operations of one queue; the second is damaged.
-async fn three(world: &World, queue: &str) -> [String; 3] {
+async fn three(fixture: &Fixture, queue: &str) -> [String; 3] {
     let options = pb::OperationOptions { queue_timeout: seconds(100), ..Default::default() };
     let mut names = Vec::new();
     for _ in 0..3 {
@@ -62,124 +62,124 @@ async fn three(world: &World, queue: &str) -> [String; 3] {
             parent: "projects/p".to_owned(),
             ..start_with(queue, options.clone())
         };
-        names.push(world.start(request).await.granted().name);
-        world.let_pass(Duration::from_millis(1));
+        names.push(fixture.start(request).await.granted().name);
+        fixture.let_pass(Duration::from_millis(1));
     }
     names.try_into().expect("three")
 }
 
-async fn listed(world: &World, parent: &str) -> Vec<String> {
-    let page = world.list(parent, 100, "").await.granted();
+async fn listed(fixture: &Fixture, parent: &str) -> Vec<String> {
+    let page = fixture.list(parent, 100, "").await.granted();
     page.operations.into_iter().map(|operation| operation.name).collect()
 }
 
-async fn a_record_that_cannot_be_read_costs_only_itself(world: &World) {
-    let other = world.started("other").await;
-    let other = value(world, &other).await.expect("a record");
+async fn a_record_that_cannot_be_read_costs_only_itself(fixture: &Fixture) {
+    let other = fixture.started("other").await;
+    let other = value(fixture, &other).await.expect("a record");
     for kind in 0..5 {
-        let [first, damaged, last] = three(world, "q").await;
-        let stored = value(world, &damaged).await.expect("a record");
+        let [first, damaged, last] = three(fixture, "q").await;
+        let stored = value(fixture, &damaged).await.expect("a record");
         let (what, bytes) = damages(&stored, &other).into_iter().nth(kind).expect("a kind");
-        put(world, &damaged, bytes).await;
+        put(fixture, &damaged, bytes).await;
 
-        assert_eq!(listed(world, "projects/p").await, [last.clone(), first.clone()], "{what}");
-        assert_eq!(listed(world, "projects/-").await, [last.clone(), first.clone()], "{what}");
+        assert_eq!(listed(fixture, "projects/p").await, [last.clone(), first.clone()], "{what}");
+        assert_eq!(listed(fixture, "projects/-").await, [last.clone(), first.clone()], "{what}");
         for refused in [
-            world.get(&damaged).await.map(drop),
-            world.cancel(&damaged).await.map(drop),
-            world.pause(&damaged).await.map(drop),
+            fixture.get(&damaged).await.map(drop),
+            fixture.cancel(&damaged).await.map(drop),
+            fixture.pause(&damaged).await.map(drop),
         ] {
             refused.refused(Code::Internal, "INTERNAL");
         }
         for name in [&first, &last] {
-            let lease = world.lease("q").await;
+            let lease = fixture.lease("q").await;
             assert_eq!(&lease.operation, name, "{what}");
-            world.complete(completion(&lease)).await.granted();
+            fixture.complete(completion(&lease)).await.granted();
         }
-        world.expect_no_lease("q").await;
+        fixture.expect_no_lease("q").await;
 
-        world.delete(&damaged).await.granted();
-        world.get(&damaged).await.refused(Code::NotFound, "OPERATION_NOT_FOUND");
-        world.delete(&damaged).await.refused(Code::NotFound, "OPERATION_NOT_FOUND");
+        fixture.delete(&damaged).await.granted();
+        fixture.get(&damaged).await.refused(Code::NotFound, "OPERATION_NOT_FOUND");
+        fixture.delete(&damaged).await.refused(Code::NotFound, "OPERATION_NOT_FOUND");
         // Its entries go once somebody meets them.
-        listed(world, "projects/p").await;
-        world.expect_no_lease("q").await;
-        world.pass(Duration::from_secs(101)).await;
-        assert_eq!(entries(world, "ready/q").await, 0, "{what}");
-        assert_eq!(entries(world, "due/queue").await, 0, "{what}");
+        listed(fixture, "projects/p").await;
+        fixture.expect_no_lease("q").await;
+        fixture.pass(Duration::from_secs(101)).await;
+        assert_eq!(entries(fixture, "ready/q").await, 0, "{what}");
+        assert_eq!(entries(fixture, "due/queue").await, 0, "{what}");
         for name in [first, last] {
-            world.delete(&name).await.granted();
+            fixture.delete(&name).await.granted();
         }
-        assert!(listed(world, "projects/p").await.is_empty());
+        assert!(listed(fixture, "projects/p").await.is_empty());
     }
-    let answer = http::ask(world.address, "GET", "/metrics").await;
+    let answer = http::ask(fixture.address, "GET", "/metrics").await;
     assert!(answer.body.contains("longhaul_unreadable_records 0"), "{}", answer.body);
 }
 
-async fn a_record_that_cannot_be_read_is_left_alone_until_somebody_deletes_it(world: &World) {
-    let other = world.started("other").await;
-    let other = value(world, &other).await.expect("a record");
+async fn a_record_that_cannot_be_read_is_left_alone_until_somebody_deletes_it(fixture: &Fixture) {
+    let other = fixture.started("other").await;
+    let other = value(fixture, &other).await.expect("a record");
     let mut left = Vec::new();
     for kind in 0..5 {
-        let [first, damaged, last] = three(world, "q").await;
-        let stored = value(world, &damaged).await.expect("a record");
+        let [first, damaged, last] = three(fixture, "q").await;
+        let stored = value(fixture, &damaged).await.expect("a record");
         let (_, bytes) = damages(&stored, &other).into_iter().nth(kind).expect("a kind");
-        put(world, &damaged, bytes.clone()).await;
+        put(fixture, &damaged, bytes.clone()).await;
         left.push((first, damaged, last, bytes));
     }
-    let due = entries(world, "due/queue").await;
-    world.pass(Duration::from_secs(101)).await;
-    world.pass(Duration::from_secs(1)).await;
-    listed(world, "projects/p").await;
-    world.expect_no_lease("q").await;
+    let due = entries(fixture, "due/queue").await;
+    fixture.pass(Duration::from_secs(101)).await;
+    fixture.pass(Duration::from_secs(1)).await;
+    listed(fixture, "projects/p").await;
+    fixture.expect_no_lease("q").await;
     for (first, damaged, last, bytes) in &left {
         for name in [first, last] {
-            assert_eq!(world.state(name).await, State::Failed, "what is due behind it is done");
+            assert_eq!(fixture.state(name).await, State::Failed, "what is due behind it is done");
         }
-        assert_eq!(value(world, damaged).await.as_ref(), Some(bytes));
+        assert_eq!(value(fixture, damaged).await.as_ref(), Some(bytes));
     }
-    assert_eq!(entries(world, "due/queue").await, due - 10);
-    let answer = http::ask(world.address, "GET", "/metrics").await;
+    assert_eq!(entries(fixture, "due/queue").await, due - 10);
+    let answer = http::ask(fixture.address, "GET", "/metrics").await;
     assert!(answer.body.contains("longhaul_unreadable_records 5"), "{}", answer.body);
 }
 
-async fn a_payload_that_is_gone_costs_only_its_operation(world: &World) {
-    let [first, damaged, last] = three(world, "q").await;
+async fn a_payload_that_is_gone_costs_only_its_operation(fixture: &Fixture) {
+    let [first, damaged, last] = three(fixture, "q").await;
     for name in [&first, &damaged, &last] {
-        let lease = world.lease("q").await;
+        let lease = fixture.lease("q").await;
         assert_eq!(&lease.operation, name);
         let large = Some(any("acme.Large", &[7; 10_000]));
-        world
+        fixture
             .complete(pb::CompleteOperationRequest { response: large, ..completion(&lease) })
             .await
             .granted();
     }
-    let key = key(world, &damaged);
-    let record = world.store.get(&[key]).await.expect("there").remove(0).expect("a record");
-    let mut set = WriteSet::new(partition(world, &damaged), Check::At(key, record.revision));
+    let key = key(fixture, &damaged);
+    let record = fixture.store.get(&[key]).await.expect("there").remove(0).expect("a record");
+    let mut set = WriteSet::new(partition(fixture, &damaged), Check::At(key, record.revision));
     set.body_deletes = read::<Record>(&record).expect("a record").record.bodies(key);
     assert!(!set.body_deletes.is_empty());
-    world.store.commit(vec![set]).await.remove(0).expect("damage");
+    fixture.store.commit(vec![set]).await.remove(0).expect("damage");
 
-    assert_eq!(listed(world, "projects/p").await, [last.clone(), first.clone()]);
-    world.get(&damaged).await.refused(Code::Internal, "INTERNAL");
-    world.delete(&damaged).await.granted();
-    assert_eq!(listed(world, "projects/p").await, [last, first]);
+    assert_eq!(listed(fixture, "projects/p").await, [last.clone(), first.clone()]);
+    fixture.get(&damaged).await.refused(Code::Internal, "INTERNAL");
+    fixture.delete(&damaged).await.granted();
+    assert_eq!(listed(fixture, "projects/p").await, [last, first]);
 }
 
-async fn the_damaged_record_of_another_server_is_gone_past(world: &World) {
+async fn the_damaged_record_of_another_server_is_gone_past(fixture: &Fixture) {
     let ranks = longhaul::engine::Heartbeat;
-    ranks.run_once(world.server.engine()).await.expect("a sign of life");
+    ranks.run_once(fixture.server.engine()).await.expect("a sign of life");
     let scan = Scan::first(Index::new(SERVERS), 10);
-    let servers = world.store.scan(scan.clone()).await.expect("servers");
+    let servers = fixture.store.scan(scan.clone()).await.expect("servers");
     assert_eq!(servers.len(), 1);
     let id = ServerId([9; 8]);
-    let change = Change::of(Some(Server { id }));
-    let mut beat = write_set(world.store.keyspace(), id.key(), None, &change);
+    let change = Change::of(Some(Server::this(id)));
+    let mut beat = write_set(fixture.store.keyspace(), id.key(), None, &change);
     beat.puts[0].value = b"\xff\xfe?".as_slice().into();
-    world.store.commit(vec![beat]).await.remove(0).expect("damage");
-    ranks.run_once(world.server.engine()).await.expect("a sign of life");
-    world.let_pass(Duration::from_secs(7));
-    ranks.run_once(world.server.engine()).await.expect("a sign of life");
-    assert_eq!(world.store.scan(scan).await.expect("servers").len(), 1, "it counts as gone");
+    fixture.store.commit(vec![beat]).await.remove(0).expect("damage");
+    ranks.run_once(fixture.server.engine()).await.expect("a sign of life");
+    fixture.let_pass(Duration::from_secs(7));
+    ranks.run_once(fixture.server.engine()).await.expect("a sign of life");
+    assert_eq!(fixture.store.scan(scan).await.expect("servers").len(), 1, "it counts as gone");
 }

@@ -69,7 +69,7 @@ fn collect(message: &MessageDescriptor, seen: &mut BTreeMap<String, BTreeSet<Str
     }
 }
 
-async fn each_field_that_has_no_effect_is_refused_by_name(world: &World) {
+async fn each_field_that_has_no_effect_is_refused_by_name(fixture: &Fixture) {
     let with = |options: pb::OperationOptions| pb::StartOperationRequest {
         options: Some(options),
         ..start("q")
@@ -83,7 +83,7 @@ async fn each_field_that_has_no_effect_is_refused_by_name(world: &World) {
         ..pb::OperationOptions::default()
     };
     let list = async |request: ListOperationsRequest| {
-        world.operations().list_operations(request).await.map(drop)
+        fixture.operations().list_operations(request).await.map(drop)
     };
     let filter = ListOperationsRequest { filter: "done".to_owned(), ..Default::default() };
     let partial = ListOperationsRequest { return_partial_success: true, ..Default::default() };
@@ -93,7 +93,7 @@ async fn each_field_that_has_no_effect_is_refused_by_name(world: &World) {
         "google.longrunning.ListOperationsRequest.return_partial_success",
         vec![list(partial).await],
     );
-    refusals.extend(refusals_of_a_list_of_records(world).await);
+    refusals.extend(refusals_of_a_list_of_records(fixture).await);
     for (field, options) in [
         ("longhaul.v1.OperationOptions.concurrency", concurrency()),
         ("longhaul.v1.OperationOptions.callbacks", callbacks()),
@@ -102,8 +102,8 @@ async fn each_field_that_has_no_effect_is_refused_by_name(world: &World) {
             start: Some(with(options.clone())),
             ..pb::StartLeasedOperationRequest::default()
         };
-        let leased = world.workers().start_leased_operation(leased).await.map(drop);
-        refusals.insert(field, vec![world.start(with(options)).await.map(drop), leased]);
+        let leased = fixture.workers().start_leased_operation(leased).await.map(drop);
+        refusals.insert(field, vec![fixture.start(with(options)).await.map(drop), leased]);
     }
     assert_eq!(refusals.keys().copied().collect::<BTreeSet<_>>(), REFUSED.into());
     for (field, refusals) in refusals {
@@ -121,17 +121,18 @@ async fn each_field_that_has_no_effect_is_refused_by_name(world: &World) {
         start: Some(only_checked),
         ..pb::StartLeasedOperationRequest::default()
     };
-    let refusal = world.workers().start_leased_operation(leased).await;
+    let refusal = fixture.workers().start_leased_operation(leased).await;
     refusal.refused_field("UNIMPLEMENTED", "start.validate_only");
-    assert!(world.list("", 10, "").await.granted().operations.is_empty());
+    assert!(fixture.list("", 10, "").await.granted().operations.is_empty());
 }
 
 async fn refusals_of_a_list_of_records(
-    world: &World,
+    fixture: &Fixture,
 ) -> [(&'static str, Vec<Result<(), Status>>); 3] {
     use pb::ListOperationRecordsRequest as List;
-    let list =
-        async |request: List| vec![world.callers().list_operation_records(request).await.map(drop)];
+    let list = async |request: List| {
+        vec![fixture.callers().list_operation_records(request).await.map(drop)]
+    };
     let filter = List { filter: "done".to_owned(), ..List::default() };
     let order = List { order_by: "create_time".to_owned(), ..List::default() };
     let partial = List { return_partial_success: true, ..List::default() };
@@ -142,12 +143,12 @@ async fn refusals_of_a_list_of_records(
     ]
 }
 
-async fn each_method_that_is_served_works(world: &World) {
+async fn each_method_that_is_served_works(fixture: &Fixture) {
     for service in services() {
         for method in service.methods() {
             let path = format!("/{}/{}", service.full_name(), method.name());
             let path = PathAndQuery::try_from(path).expect("a path");
-            let mut grpc = Grpc::new(world.channel.clone());
+            let mut grpc = Grpc::new(fixture.channel.clone());
             grpc.ready().await.expect("a connection");
             // An empty message is one of every type.
             let codec = ProstCodec::<(), ()>::default();

@@ -35,17 +35,17 @@ impl<'a> MakeWriter<'a> for Log {
     }
 }
 
-async fn a_store_that_is_away_is_told_of_once_in_ten_seconds(world: &World) {
+async fn a_store_that_is_away_is_told_of_once_in_ten_seconds(fixture: &Fixture) {
     let log = Log::default();
     let format = tracing_subscriber::fmt().with_writer(log.clone()).with_ansi(false);
     let guard = tracing::subscriber::set_default(format.finish());
-    let server = world.with_agents().await;
+    let server = fixture.with_agents().await;
     let lease = server.running(start("q")).await;
     let stream = WorkerStream::serving(&server, hello("q"), 4).await;
     let mut watcher = server.watch(watch(&lease.operation)).await;
     watcher.expect(EventType::Snapshot).await;
 
-    world.store.set_away(true);
+    fixture.store.set_away(true);
     for _ in 0..136 {
         for _ in 0..3 {
             server.get(&lease.operation).await.refused(Code::Unavailable, "STORE_UNAVAILABLE");
@@ -53,7 +53,7 @@ async fn a_store_that_is_away_is_told_of_once_in_ten_seconds(world: &World) {
         server.report(report(&lease)).await.refused(Code::Unavailable, "STORE_UNAVAILABLE");
         server.clock.advance(Duration::from_millis(250));
     }
-    world.store.set_away(false);
+    fixture.store.set_away(false);
     let well = async { while server.get(&lease.operation).await.is_err() {} };
     server.passing("the store to answer", well).await;
     stream.cut().await;

@@ -4,6 +4,7 @@ mod support;
 #[path = "../../src/store/redis/test_server.rs"]
 mod test_server;
 
+mod attempts;
 mod bad_input;
 mod breaking;
 mod cancelling;
@@ -25,9 +26,12 @@ mod probing;
 mod processes;
 mod queueing;
 mod ranks;
+mod replaying;
 mod serving;
 mod standstill;
 mod starting;
+mod stream_ends;
+mod stream_signals;
 mod streams;
 mod watching;
 mod worker_examples;

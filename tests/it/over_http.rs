@@ -25,27 +25,27 @@ const TYPE: &str = "content-type";
 const JSON: &str = "application/json";
 
 /// Starts an operation by POST; its name.
-async fn started(world: &World, body: &Value) -> String {
-    let answer = post(world, "/v1/operations:start", &body.to_string()).await;
+async fn started(fixture: &Fixture, body: &Value) -> String {
+    let answer = post(fixture, "/v1/operations:start", &body.to_string()).await;
     assert!(matches!(answer.status, 200 | 202), "{answer:?}");
     answer.json()["name"].as_str().expect("a name").to_owned()
 }
 
-async fn post(world: &World, path: &str, body: &str) -> Answer {
-    ask_with(world.address, "POST", path, &[(TYPE, JSON)], body).await
+async fn post(fixture: &Fixture, path: &str, body: &str) -> Answer {
+    ask_with(fixture.address, "POST", path, &[(TYPE, JSON)], body).await
 }
 
-async fn get(world: &World, path: &str, headers: &[(&str, &str)]) -> Answer {
-    ask_with(world.address, "GET", path, headers, "").await
+async fn get(fixture: &Fixture, path: &str, headers: &[(&str, &str)]) -> Answer {
+    ask_with(fixture.address, "GET", path, headers, "").await
 }
 
-async fn both_versions_of_http_and_every_core_answer(world: &World) {
+async fn both_versions_of_http_and_every_core_answer(fixture: &Fixture) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let cores = listener.local_addr().expect("an address");
     let (shutdown, told) = oneshot::channel::<()>();
-    let serving = world.server.serve_on_cores(listener, 2, async move { drop(told.await) });
+    let serving = fixture.server.serve_on_cores(listener, 2, async move { drop(told.await) });
     let asking = async {
-        for (round, address) in [world.address, cores, cores, cores].into_iter().enumerate() {
+        for (round, address) in [fixture.address, cores, cores, cores].into_iter().enumerate() {
             let body = json!({ "operationId": format!("a{round}"), "queue": "q" }).to_string();
             let path = "/v1/projects/p/operations:start";
             let answer = ask_with(address, "POST", path, &[(TYPE, JSON)], &body).await;
@@ -67,9 +67,9 @@ async fn both_versions_of_http_and_every_core_answer(world: &World) {
     served.expect("an orderly end");
 }
 
-async fn what_is_no_request_is_refused_with_its_own_status(world: &World) {
+async fn what_is_no_request_is_refused_with_its_own_status(fixture: &Fixture) {
     let start = "/v1/operations:start";
-    let name = format!("/v1/{}", started(world, &json!({})).await);
+    let name = format!("/v1/{}", started(fixture, &json!({})).await);
     let large = format!("{{\"method\": \"{}\"}}", " ".repeat(13 << 20));
     for (method, path, headers, body, status, reason) in [
         ("GET", "/", &[][..], "", 404, "UNIMPLEMENTED"),
@@ -104,28 +104,28 @@ async fn what_is_no_request_is_refused_with_its_own_status(world: &World) {
         ("GET", &name, &[], "{\"name\": \"x\"}", 400, "INVALID_ARGUMENT"),
     ] {
         for answer in [
-            ask_with(world.address, method, path, headers, body).await,
-            Http2::to(world.address).await.ask_with(method, path, headers, body).await,
+            ask_with(fixture.address, method, path, headers, body).await,
+            Http2::to(fixture.address).await.ask_with(method, path, headers, body).await,
         ] {
             answer.refused(status, reason);
             assert_eq!(answer.header(TYPE), JSON);
         }
     }
     // The rest of such a body is not read.
-    let http2 = Http2::to(world.address).await;
+    let http2 = Http2::to(fixture.address).await;
     http2.ask_with("POST", start, &[], &large).await.refused(413, "PAYLOAD_TOO_LARGE");
-    let wrong = ask(world.address, "PUT", &name).await;
+    let wrong = ask(fixture.address, "PUT", &name).await;
     assert_eq!(wrong.header("allow"), "DELETE, GET, HEAD");
-    let bad = post(world, start, "{\n  \"queue\": x}").await.refused(400, "INVALID_ARGUMENT");
+    let bad = post(fixture, start, "{\n  \"queue\": x}").await.refused(400, "INVALID_ARGUMENT");
     assert!(bad["message"].as_str().expect("a message").contains("line 2 column 12"), "{bad}");
-    let bad = post(world, start, r#"{"options": {"ttl": "1 h"}}"#).await;
+    let bad = post(fixture, start, r#"{"options": {"ttl": "1 h"}}"#).await;
     let bad = bad.refused(400, "INVALID_ARGUMENT");
     assert_eq!(bad["details"][1]["fieldViolations"][0]["field"], "options.ttl", "{bad}");
 }
 
-async fn an_error_is_problem_details_for_those_who_ask(world: &World) {
+async fn an_error_is_problem_details_for_those_who_ask(fixture: &Fixture) {
     for accept in ["application/problem+json", "application/json, application/problem+json"] {
-        let problem = get(world, "/v1/operations/none", &[("accept", accept)]).await;
+        let problem = get(fixture, "/v1/operations/none", &[("accept", accept)]).await;
         problem.refused(404, "OPERATION_NOT_FOUND");
         assert_eq!(problem.header(TYPE), "application/problem+json");
         let body = problem.json();
@@ -134,24 +134,24 @@ async fn an_error_is_problem_details_for_those_who_ask(world: &World) {
         assert_eq!(body["type"], "https://longhaul.dev/reasons/OPERATION_NOT_FOUND");
         assert_eq!(body["detail"], body["error"]["message"]);
     }
-    let name = world.started("q").await;
+    let name = fixture.started("q").await;
     let granted =
-        get(world, &format!("/v1/{name}"), &[("accept", "application/problem+json")]).await;
+        get(fixture, &format!("/v1/{name}"), &[("accept", "application/problem+json")]).await;
     assert_eq!((granted.status, granted.header(TYPE)), (200, JSON));
 }
 
-async fn the_requests_of_stock_clients_are_taken(world: &World) {
+async fn the_requests_of_stock_clients_are_taken(fixture: &Fixture) {
     let java =
         [("accept", "text/html, image/gif, image/jpeg, */*; q=0.2"), ("x-goog-api-client", "java")];
     let form = [(TYPE, "application/x-www-form-urlencoded"), ("content-length", "0")];
     for headers in [&[(TYPE, JSON), ("content-length", "0")][..], &form, &[]] {
-        let name = world.started("q").await;
+        let name = fixture.started("q").await;
         let cancelled =
-            ask_with(world.address, "POST", &format!("/v1/{name}:cancel"), headers, "").await;
+            ask_with(fixture.address, "POST", &format!("/v1/{name}:cancel"), headers, "").await;
         assert_eq!((cancelled.status, cancelled.json()), (200, json!({})), "{headers:?}");
-        let done = get(world, &format!("/v1/{name}?$alt=json;enum-encoding%3Dint"), &java).await;
+        let done = get(fixture, &format!("/v1/{name}?$alt=json;enum-encoding%3Dint"), &java).await;
         assert_eq!(done.json()["error"]["code"], 1, "{done:?}");
-        let deleted = ask(world.address, "DELETE", &format!("/v1/{name}?%24alt=json&")).await;
+        let deleted = ask(fixture.address, "DELETE", &format!("/v1/{name}?%24alt=json&")).await;
         assert_eq!((deleted.status, deleted.json()), (200, json!({})));
     }
     for query in [
@@ -159,48 +159,48 @@ async fn the_requests_of_stock_clients_are_taken(world: &World) {
         "filter=&pageSize=0&pageToken=&returnPartialSuccess=false",
         "",
     ] {
-        let listed = get(world, &format!("/v1/operations?{query}"), &java).await;
+        let listed = get(fixture, &format!("/v1/operations?{query}"), &java).await;
         assert_eq!((listed.status, listed.json()), (200, json!({})), "{query}");
     }
 }
 
-async fn clients_that_read_strictly_get_no_type_that_they_may_not_know(world: &World) {
-    let name = started(world, &json!({ "queue": "q" })).await;
+async fn clients_that_read_strictly_get_no_type_that_they_may_not_know(fixture: &Fixture) {
+    let name = started(fixture, &json!({ "queue": "q" })).await;
     let path = format!("/v1/{name}");
     let strict = [("x-goog-api-client", "gax")];
-    assert!(get(world, &path, &[]).await.json()["metadata"].is_object());
-    assert_eq!(get(world, &path, &strict).await.json(), json!({ "name": name }));
-    let lease = world.lease("q").await;
+    assert!(get(fixture, &path, &[]).await.json()["metadata"].is_object());
+    assert_eq!(get(fixture, &path, &strict).await.json(), json!({ "name": name }));
+    let lease = fixture.lease("q").await;
     let detail = any("a.B", &[]);
     let error = RpcStatus { code: 9, message: "no".to_owned(), details: vec![detail] };
-    world
+    fixture
         .fail(pb::FailOperationRequest { error: Some(error), ..failure(&lease, Code::Ok) })
         .await
         .granted();
-    let failed = get(world, &path, &strict).await.json();
+    let failed = get(fixture, &path, &strict).await.json();
     assert_eq!(
         failed,
         json!({ "name": name, "done": true, "error": { "code": 9, "message": "no" } })
     );
-    let failed = get(world, &path, &[]).await.json();
+    let failed = get(fixture, &path, &[]).await.json();
     assert_eq!(failed["error"]["details"][0]["@type"], "type.googleapis.com/a.B");
 }
 
-async fn payloads_of_unknown_types_pass_as_bytes(world: &World) {
+async fn payloads_of_unknown_types_pass_as_bytes(fixture: &Fixture) {
     let unknown = json!({ "@type": "type.googleapis.com/a.B", "@value": "CAE=" });
     let name =
-        started(world, &json!({ "queue": "q", "request": unknown, "responseType": "a.B" })).await;
-    let lease = world.lease("q").await;
+        started(fixture, &json!({ "queue": "q", "request": unknown, "responseType": "a.B" })).await;
+    let lease = fixture.lease("q").await;
     assert_eq!(lease.request.as_ref().expect("a request").value[..], [8, 1]);
     let complete = json!({ "leaseToken": lease.lease_token, "response": unknown });
-    let completed = post(world, &format!("/v1/{name}:complete"), &complete.to_string()).await;
+    let completed = post(fixture, &format!("/v1/{name}:complete"), &complete.to_string()).await;
     assert_eq!(completed.status, 200, "{completed:?}");
-    assert_eq!(get(world, &format!("/v1/{name}"), &[]).await.json()["response"], unknown);
-    let strict = get(world, &format!("/v1/{name}"), &[("x-goog-api-client", "gax")]).await;
+    assert_eq!(get(fixture, &format!("/v1/{name}"), &[]).await.json()["response"], unknown);
+    let strict = get(fixture, &format!("/v1/{name}"), &[("x-goog-api-client", "gax")]).await;
     assert!(strict.status >= 400 && strict.body.contains("a.B"), "{strict:?}");
 }
 
-async fn requests_for_other_hosts_are_refused(world: &World) {
+async fn requests_for_other_hosts_are_refused(fixture: &Fixture) {
     let path = "/v1/operations";
     for headers in [
         &[("host", "example.com")][..],
@@ -208,32 +208,32 @@ async fn requests_for_other_hosts_are_refused(world: &World) {
         &[("origin", "https://example.com")],
         &[("origin", "null")],
     ] {
-        let answer = get(world, path, headers).await;
+        let answer = get(fixture, path, headers).await;
         assert_eq!(answer.status, 403, "{headers:?}: {answer:?}");
     }
     for headers in [&[("host", "127.0.0.1:1")][..], &[("origin", "http://localhost:3000")]] {
-        assert_eq!(get(world, path, headers).await.status, 200, "{headers:?}");
+        assert_eq!(get(fixture, path, headers).await.status, 200, "{headers:?}");
     }
 }
 
-async fn requests_have_ids(world: &World) {
-    let own = get(world, "/v1/operations", &[("x-request-id", "mine")]).await;
+async fn requests_have_ids(fixture: &Fixture) {
+    let own = get(fixture, "/v1/operations", &[("x-request-id", "mine")]).await;
     assert_eq!(own.header("x-request-id"), "mine");
-    let refused = get(world, "/v1/nothing", &[("x-request-id", "mine")]).await;
+    let refused = get(fixture, "/v1/nothing", &[("x-request-id", "mine")]).await;
     assert_eq!(refused.header("x-request-id"), "mine");
-    let [one, other] = [get(world, "/", &[]).await, get(world, "/", &[]).await];
+    let [one, other] = [get(fixture, "/", &[]).await, get(fixture, "/", &[]).await];
     assert_ne!(one.header("x-request-id"), other.header("x-request-id"));
     let traced =
         [("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"), (TYPE, JSON)];
-    let started = ask_with(world.address, "POST", "/v1/operations:start", &traced, "{}").await;
+    let started = ask_with(fixture.address, "POST", "/v1/operations:start", &traced, "{}").await;
     let name = started.json()["name"].as_str().expect("a name").to_owned();
-    assert_eq!(world.record(&name).await.trace_parent, traced[0].1);
+    assert_eq!(fixture.record(&name).await.trace_parent, traced[0].1);
 }
 
-async fn events_go_on_where_they_broke_off_and_end_for_good(world: &World) {
-    let name = world.started("q").await;
+async fn events_go_on_where_they_broke_off_and_end_for_good(fixture: &Fixture) {
+    let name = fixture.started("q").await;
     let path = format!("/v1/{name}:watch");
-    let http2 = Http2::to(world.address).await;
+    let http2 = Http2::to(fixture.address).await;
     let accept = ("accept", "text/event-stream");
     let mut events = Events::open(&http2, &path, &[accept]).await;
     assert_eq!(events.head.headers["content-type"], "text/event-stream");
@@ -242,7 +242,7 @@ async fn events_go_on_where_they_broke_off_and_end_for_good(world: &World) {
     let first = events.next().await.expect("an event");
     assert_eq!(first.json()["type"], "SNAPSHOT");
     assert_eq!(first.id, first.json()["resumeToken"].as_str().map(str::to_owned));
-    world.clock.advance(Duration::from_secs(30));
+    fixture.clock.advance(Duration::from_secs(30));
     assert_eq!(events.next().await.expect("a sign of life").comment.as_deref(), Some("heartbeat"));
     drop(events);
     // Nothing has happened since: a client that comes back hears of the next change only.
@@ -250,9 +250,9 @@ async fn events_go_on_where_they_broke_off_and_end_for_good(world: &World) {
     let begin = format!("{path}?resumeToken=now");
     let mut events = Events::open(&http2, &begin, &[accept, ("last-event-id", &token)]).await;
     events.next().await.expect("advice");
-    let lease = world.lease("q").await;
+    let lease = fixture.lease("q").await;
     assert_eq!(events.next().await.expect("an event").json()["type"], "UPDATE");
-    world.complete(completion(&lease)).await.granted();
+    fixture.complete(completion(&lease)).await.granted();
     let last = events.next().await.expect("an event");
     assert_eq!(last.json()["type"], "DONE");
     assert_eq!(last.json()["operation"]["done"], true);

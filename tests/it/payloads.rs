@@ -12,18 +12,18 @@ scenarios! {
     the_record_keeps_the_last_twenty_attempts,
 }
 
-async fn payloads_at_their_bounds_pass_byte_for_byte(world: &World) {
+async fn payloads_at_their_bounds_pass_byte_for_byte(fixture: &Fixture) {
     let request = pb::StartOperationRequest {
         metadata_type: "acme.Step".to_owned(),
         request: Some(large("acme.Resize", 1 << 20)),
         initial_metadata: Some(large("acme.Step", 64 << 10)),
         ..start("q")
     };
-    let started = world.start(request.clone()).await.granted();
+    let started = fixture.start(request.clone()).await.granted();
     assert_eq!(started.metadata, request.initial_metadata);
-    assert_eq!(world.get(&started.name).await.granted(), started);
-    assert_eq!(world.record(&started.name).await.request, request.request);
-    let lease = world.lease("q").await;
+    assert_eq!(fixture.get(&started.name).await.granted(), started);
+    assert_eq!(fixture.record(&started.name).await.request, request.request);
+    let lease = fixture.lease("q").await;
     assert_eq!((&lease.request, &lease.metadata), (&request.request, &request.initial_metadata));
 
     let checkpoint = Some(large("acme.Checkpoint", 256 << 10));
@@ -33,67 +33,67 @@ async fn payloads_at_their_bounds_pass_byte_for_byte(world: &World) {
         metadata: metadata.clone(),
         ..suspension(&lease)
     };
-    world.suspend(halfway).await.granted();
+    fixture.suspend(halfway).await.granted();
     let input = Some(large("acme.Input", 256 << 10));
-    world.resume(&lease.operation, input.clone()).await.granted();
-    let lease = world.lease("q").await;
+    fixture.resume(&lease.operation, input.clone()).await.granted();
+    let lease = fixture.lease("q").await;
     assert_eq!((&lease.checkpoint, &lease.resume_input), (&checkpoint, &input));
     assert_eq!((&lease.request, &lease.metadata), (&request.request, &metadata));
 
     let response = Some(large("acme.Done", 1 << 20));
     let done = pb::CompleteOperationRequest { response: response.clone(), ..completion(&lease) };
-    world.complete(done.clone()).await.granted();
-    world.complete(done).await.granted();
-    let done = world.get(&lease.operation).await.granted();
+    fixture.complete(done.clone()).await.granted();
+    fixture.complete(done).await.granted();
+    let done = fixture.get(&lease.operation).await.granted();
     assert_eq!((Some(response_of(&done)), &done.metadata), (response, &metadata));
-    assert_eq!(world.list("", 1, "").await.granted().operations, std::slice::from_ref(&done));
-    let mut watcher = world.watch(watch(&lease.operation)).await;
+    assert_eq!(fixture.list("", 1, "").await.granted().operations, std::slice::from_ref(&done));
+    let mut watcher = fixture.watch(watch(&lease.operation)).await;
     assert_eq!(watcher.expect(EventType::Done).await.operation, Some(done));
 }
 
-async fn payloads_over_their_bounds_are_refused(world: &World) {
+async fn payloads_over_their_bounds_are_refused(fixture: &Fixture) {
     let declared =
         pb::StartOperationRequest { metadata_type: "acme.Step".to_owned(), ..start("q") };
     let request = Some(large("acme.Resize", (1 << 20) + 1));
-    let refusal = world.start(pb::StartOperationRequest { request, ..declared.clone() }).await;
+    let refusal = fixture.start(pb::StartOperationRequest { request, ..declared.clone() }).await;
     let metadata = refusal.refused_field("PAYLOAD_TOO_LARGE", "request");
     assert_eq!((&metadata["limit"][..], &metadata["size"][..]), ("1048576", "1048577"));
     let metadata = Some(large("acme.Step", (64 << 10) + 1));
     let initial =
         pb::StartOperationRequest { initial_metadata: metadata.clone(), ..declared.clone() };
-    world.start(initial).await.refused_field("PAYLOAD_TOO_LARGE", "initial_metadata");
-    let lease = world.running(declared).await;
-    let before = world.record(&lease.operation).await;
+    fixture.start(initial).await.refused_field("PAYLOAD_TOO_LARGE", "initial_metadata");
+    let lease = fixture.running(declared).await;
+    let before = fixture.record(&lease.operation).await;
     let checkpoint = Some(large("acme.Checkpoint", (256 << 10) + 1));
     let too_large = |answer: Result<(), tonic::Status>, field: &str| {
         answer.refused_field("PAYLOAD_TOO_LARGE", field);
     };
     let request = pb::ReportProgressRequest { metadata: metadata.clone(), ..report(&lease) };
-    too_large(world.report(request).await.map(drop), "metadata");
+    too_large(fixture.report(request).await.map(drop), "metadata");
     let request = pb::ReportProgressRequest { checkpoint: checkpoint.clone(), ..report(&lease) };
-    too_large(world.report(request).await.map(drop), "checkpoint");
+    too_large(fixture.report(request).await.map(drop), "checkpoint");
     let request = pb::ReleaseLeaseRequest { checkpoint: checkpoint.clone(), ..release(&lease) };
-    too_large(world.release(request).await.map(drop), "checkpoint");
+    too_large(fixture.release(request).await.map(drop), "checkpoint");
     let request = pb::SuspendOperationRequest { checkpoint, ..suspension(&lease) };
-    too_large(world.suspend(request).await.map(drop), "checkpoint");
+    too_large(fixture.suspend(request).await.map(drop), "checkpoint");
     let message = "x".repeat(16 << 10);
     let status = Some(RpcStatus { message, ..error(Code::Internal) });
     let request = pb::FailOperationRequest { error: status, ..failure(&lease, Code::Internal) };
-    too_large(world.fail(request).await.map(drop), "error");
+    too_large(fixture.fail(request).await.map(drop), "error");
     let request = pb::CompleteOperationRequest { metadata, ..completion(&lease) };
-    too_large(world.complete(request).await.map(drop), "metadata");
+    too_large(fixture.complete(request).await.map(drop), "metadata");
     let input = Some(large("acme.Input", (256 << 10) + 1));
-    too_large(world.resume(&lease.operation, input).await.map(drop), "input");
+    too_large(fixture.resume(&lease.operation, input).await.map(drop), "input");
     let status_detail = "x".repeat((4 << 10) + 1);
     let request = pb::ReportProgressRequest { status_detail, ..report(&lease) };
-    world.report(request).await.refused_field("INVALID_ARGUMENT", "status_detail");
-    assert_eq!(world.record(&lease.operation).await, before);
+    fixture.report(request).await.refused_field("INVALID_ARGUMENT", "status_detail");
+    assert_eq!(fixture.record(&lease.operation).await, before);
 }
 
-async fn a_report_replaces_what_it_says_and_leaves_the_rest(world: &World) {
+async fn a_report_replaces_what_it_says_and_leaves_the_rest(fixture: &Fixture) {
     let declared =
         pb::StartOperationRequest { metadata_type: "acme.Step".to_owned(), ..start("q") };
-    let lease = world.running(declared).await;
+    let lease = fixture.running(declared).await;
     let progress = pb::Progress {
         fraction: Some(0.5),
         completed_units: 5,
@@ -109,24 +109,24 @@ async fn a_report_replaces_what_it_says_and_leaves_the_rest(world: &World) {
         lease_duration: seconds(60),
         ..report(&lease)
     };
-    let reply = world.report(first).await.granted();
-    assert_at(reply.expire_time, world.at(Duration::from_mins(1)));
+    let reply = fixture.report(first).await.granted();
+    assert_at(reply.expire_time, fixture.at(Duration::from_mins(1)));
     assert_eq!(reply.lease_duration, seconds(60));
-    let shown = async || world.record(&lease.operation).await.server_metadata.expect("metadata");
+    let shown = async || fixture.record(&lease.operation).await.server_metadata.expect("metadata");
     let metadata = shown().await;
     assert_eq!(metadata.status_detail, "copying");
     let found = metadata.progress.clone().expect("progress");
     assert!(found.update_time.is_some());
     assert_eq!(pb::Progress { update_time: None, ..found }, progress);
-    world.let_pass(Duration::from_secs(1));
-    world.report(report(&lease)).await.granted();
+    fixture.let_pass(Duration::from_secs(1));
+    fixture.report(report(&lease)).await.granted();
     let later = shown().await;
     assert_eq!((&later.progress, &later.status_detail[..]), (&metadata.progress, "copying"));
-    let operation = world.get(&lease.operation).await.granted();
+    let operation = fixture.get(&lease.operation).await.granted();
     assert_eq!(operation.metadata, Some(any("acme.Step", b"\x08\x01")));
     // Progress is replaced as a whole, and may go back.
     let less = Some(pb::Progress { completed_units: 1, ..Default::default() });
-    world.report(pb::ReportProgressRequest { progress: less, ..report(&lease) }).await.granted();
+    fixture.report(pb::ReportProgressRequest { progress: less, ..report(&lease) }).await.granted();
     let found = shown().await.progress.expect("progress");
     assert_eq!((found.fraction, found.completed_units, found.total_units), (None, 1, 0));
     // The last word is the completion's.
@@ -135,14 +135,14 @@ async fn a_report_replaces_what_it_says_and_leaves_the_rest(world: &World) {
         progress: Some(progress),
         ..completion(&lease)
     };
-    world.complete(done).await.granted();
+    fixture.complete(done).await.granted();
     assert_eq!(shown().await.progress.expect("progress").fraction, Some(0.5));
-    let operation = world.get(&lease.operation).await.granted();
+    let operation = fixture.get(&lease.operation).await.granted();
     assert_eq!(operation.metadata, Some(any("acme.Step", b"\x08\x09")));
 }
 
-async fn a_repeated_report_appends_nothing(world: &World) {
-    let lease = world.running(start("q")).await;
+async fn a_repeated_report_appends_nothing(fixture: &Fixture) {
+    let lease = fixture.running(start("q")).await;
     let resource = pb::RelatedResource { name: "disks/one".to_owned(), ..Default::default() };
     let numbered = |report_number: i64| pb::ReportProgressRequest {
         report_number,
@@ -151,34 +151,34 @@ async fn a_repeated_report_appends_nothing(world: &World) {
         ..report(&lease)
     };
     let counts = async || {
-        let record = world.record(&lease.operation).await;
+        let record = fixture.record(&lease.operation).await;
         let metadata = record.server_metadata.expect("metadata");
         (metadata.partial_errors.len(), record.related_resources.len())
     };
-    world.report(numbered(1)).await.granted();
-    world.report(numbered(1)).await.granted();
+    fixture.report(numbered(1)).await.granted();
+    fixture.report(numbered(1)).await.granted();
     assert_eq!(counts().await, (1, 1));
-    world.report(numbered(3)).await.granted();
-    world.report(numbered(2)).await.granted();
+    fixture.report(numbered(3)).await.granted();
+    fixture.report(numbered(2)).await.granted();
     assert_eq!(counts().await, (2, 2), "an older one came late");
-    world.report(numbered(0)).await.granted();
-    world.report(numbered(0)).await.granted();
+    fixture.report(numbered(0)).await.granted();
+    fixture.report(numbered(0)).await.granted();
     assert_eq!(counts().await, (4, 4), "without a number each counts");
     // A repeat renews all the same.
-    world.let_pass(Duration::from_secs(20));
-    let renewed = world.report(numbered(3)).await.granted();
-    assert_at(renewed.expire_time, world.at(Duration::from_secs(30)));
+    fixture.let_pass(Duration::from_secs(20));
+    let renewed = fixture.report(numbered(3)).await.granted();
+    assert_at(renewed.expire_time, fixture.at(Duration::from_secs(30)));
     // The next lease counts anew.
-    world.release(release(&lease)).await.granted();
-    let next = world.lease("q").await;
+    fixture.release(release(&lease)).await.granted();
+    let next = fixture.lease("q").await;
     let first = pb::ReportProgressRequest { lease_token: next.lease_token, ..numbered(1) };
-    world.report(first).await.granted();
+    fixture.report(first).await.granted();
     assert_eq!(counts().await, (5, 5));
-    world.report(numbered(-1)).await.refused_field("INVALID_ARGUMENT", "report_number");
+    fixture.report(numbered(-1)).await.refused_field("INVALID_ARGUMENT", "report_number");
 }
 
-async fn partial_errors_and_related_resources_are_kept_up_to_their_bounds(world: &World) {
-    let lease = world.running(start("q")).await;
+async fn partial_errors_and_related_resources_are_kept_up_to_their_bounds(fixture: &Fixture) {
+    let lease = fixture.running(start("q")).await;
     let resources: Vec<_> = (0..64)
         .map(|number| pb::RelatedResource {
             name: format!("disks/{number}"),
@@ -194,8 +194,8 @@ async fn partial_errors_and_related_resources_are_kept_up_to_their_bounds(world:
         related_resources: resources.clone(),
         ..report(&lease)
     };
-    world.report(request).await.granted();
-    let before = world.record(&lease.operation).await;
+    fixture.report(request).await.granted();
+    let before = fixture.record(&lease.operation).await;
     let found: Vec<_> = before
         .related_resources
         .iter()
@@ -207,43 +207,43 @@ async fn partial_errors_and_related_resources_are_kept_up_to_their_bounds(world:
 
     let one_more =
         pb::ReportProgressRequest { partial_errors: vec![error(Code::NotFound)], ..report(&lease) };
-    let refusal = world.report(one_more).await.refused(Code::InvalidArgument, "LIMIT_EXCEEDED");
+    let refusal = fixture.report(one_more).await.refused(Code::InvalidArgument, "LIMIT_EXCEEDED");
     assert_eq!(refusal["limit"], "64");
     let one_more = pb::CompleteOperationRequest {
         related_resources: vec![resources[0].clone()],
         ..completion(&lease)
     };
-    world.complete(one_more).await.refused(Code::InvalidArgument, "LIMIT_EXCEEDED");
+    fixture.complete(one_more).await.refused(Code::InvalidArgument, "LIMIT_EXCEEDED");
     let many = pb::ReportProgressRequest {
         partial_errors: vec![error(Code::NotFound); 65],
         ..report(&lease)
     };
-    world.report(many).await.refused_field("INVALID_ARGUMENT", "partial_errors");
+    fixture.report(many).await.refused_field("INVALID_ARGUMENT", "partial_errors");
     let coded = pb::ReportProgressRequest {
         partial_errors: vec![RpcStatus { code: 0, ..error(Code::NotFound) }],
         ..report(&lease)
     };
-    world.report(coded).await.refused_field("INVALID_ARGUMENT", "partial_errors.code");
-    assert_eq!(world.record(&lease.operation).await, before, "nothing half-written");
+    fixture.report(coded).await.refused_field("INVALID_ARGUMENT", "partial_errors.code");
+    assert_eq!(fixture.record(&lease.operation).await, before, "nothing half-written");
 }
 
-async fn the_record_keeps_the_last_twenty_attempts(world: &World) {
+async fn the_record_keeps_the_last_twenty_attempts(fixture: &Fixture) {
     let policy = pb::RetryPolicy { max_attempts: 25, ..Default::default() };
     let options = pb::OperationOptions { retry_policy: Some(policy), ..Default::default() };
-    let mut lease = world.running(start_with("q", options)).await;
+    let mut lease = fixture.running(start_with("q", options)).await;
     for attempt in 1..=25 {
         assert_eq!(lease.attempt, attempt);
         let request = pb::FailOperationRequest {
             retry_delay: seconds(0),
             ..failure(&lease, Code::Unavailable)
         };
-        let reply = world.fail(request).await.granted();
+        let reply = fixture.fail(request).await.granted();
         assert_eq!(reply.will_retry, attempt < 25);
         if reply.will_retry {
-            lease = world.lease("q").await;
+            lease = fixture.lease("q").await;
         }
     }
-    let record = world.record(&lease.operation).await;
+    let record = fixture.record(&lease.operation).await;
     let numbers: Vec<i32> = record.attempts.iter().map(|attempt| attempt.number).collect();
     assert_eq!(numbers, (6..=25).collect::<Vec<_>>());
     assert!(record.attempts.iter().all(|attempt| attempt.worker == "worker-1"));

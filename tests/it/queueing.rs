@@ -21,42 +21,42 @@ scenarios! {
     background_agents_do_on_their_own_what_is_due,
 }
 
-async fn higher_priority_comes_first_and_waiting_makes_up_for_it(world: &World) {
+async fn higher_priority_comes_first_and_waiting_makes_up_for_it(fixture: &Fixture) {
     let start = async |priority: i32| {
-        world.let_pass(Duration::from_millis(10));
+        fixture.let_pass(Duration::from_millis(10));
         let options = pb::OperationOptions { priority, ..Default::default() };
-        world.start(start_with("q", options)).await.granted().name
+        fixture.start(start_with("q", options)).await.granted().name
     };
     let (low, middle, also, high) =
         (start(-5).await, start(0).await, start(0).await, start(5).await);
     for name in [&high, &middle, &also, &low] {
-        assert_eq!(world.lease("q").await.operation, *name);
+        assert_eq!(fixture.lease("q").await.operation, *name);
     }
     // A step of priority is worth a minute.
     let old = start(0).await;
-    world.let_pass(Duration::from_secs(130));
+    fixture.let_pass(Duration::from_secs(130));
     let (two_steps, three_steps) = (start(2).await, start(3).await);
     for name in [three_steps, old, two_steps] {
-        assert_eq!(world.lease("q").await.operation, name);
+        assert_eq!(fixture.lease("q").await.operation, name);
     }
 }
 
-async fn a_scheduled_start_is_not_leased_before_its_time(world: &World) {
-    let schedule_time = Some(world.at(Duration::from_mins(1)));
+async fn a_scheduled_start_is_not_leased_before_its_time(fixture: &Fixture) {
+    let schedule_time = Some(fixture.at(Duration::from_mins(1)));
     let options = pb::OperationOptions { schedule_time, ..Default::default() };
-    let name = world.start(start_with("q", options)).await.granted().name;
-    assert_eq!(world.state(&name).await, State::Pending);
-    world.pass(Duration::from_secs(59)).await;
-    world.expect_no_lease("q").await;
-    world.pass(Duration::from_secs(1)).await;
-    assert_eq!(world.lease("q").await.operation, name);
+    let name = fixture.start(start_with("q", options)).await.granted().name;
+    assert_eq!(fixture.state(&name).await, State::Pending);
+    fixture.pass(Duration::from_secs(59)).await;
+    fixture.expect_no_lease("q").await;
+    fixture.pass(Duration::from_secs(1)).await;
+    assert_eq!(fixture.lease("q").await.operation, name);
     let schedule_time = Some(prost_types::Timestamp { seconds: 1, nanos: 0 });
     let past = pb::OperationOptions { schedule_time, ..Default::default() };
-    let name = world.start(start_with("q", past)).await.granted().name;
-    assert_eq!(world.lease("q").await.operation, name, "at once");
+    let name = fixture.start(start_with("q", past)).await.granted().name;
+    assert_eq!(fixture.lease("q").await.operation, name, "at once");
 }
 
-async fn retries_back_off_as_the_policy_says(world: &World) {
+async fn retries_back_off_as_the_policy_says(fixture: &Fixture) {
     let policy = pb::RetryPolicy {
         max_attempts: 5,
         initial_backoff: seconds(10),
@@ -65,54 +65,54 @@ async fn retries_back_off_as_the_policy_says(world: &World) {
         retryable_codes: vec![Code::Aborted as i32],
     };
     let options = pb::OperationOptions { retry_policy: Some(policy), ..Default::default() };
-    let mut lease = world.running(start_with("q", options)).await;
+    let mut lease = fixture.running(start_with("q", options)).await;
     for pause in [10.0, 20.0, 30.0_f64] {
-        let reply = world.fail(failure(&lease, Code::Aborted)).await.granted();
+        let reply = fixture.fail(failure(&lease, Code::Aborted)).await.granted();
         assert!(reply.will_retry);
         let due = reply.schedule_time.expect("a time");
-        let now = world.at(Duration::ZERO);
+        let now = fixture.at(Duration::ZERO);
         let seconds = (due.seconds - now.seconds) as f64 + f64::from(due.nanos - now.nanos) / 1e9;
         assert!((pause * 0.79..=pause * 1.21).contains(&seconds), "{seconds} s for {pause} s");
-        world.pass(Duration::from_secs_f64(seconds - 0.1)).await;
-        world.expect_no_lease("q").await;
-        world.pass(Duration::from_millis(100)).await;
-        lease = world.lease("q").await;
+        fixture.pass(Duration::from_secs_f64(seconds - 0.1)).await;
+        fixture.expect_no_lease("q").await;
+        fixture.pass(Duration::from_millis(100)).await;
+        lease = fixture.lease("q").await;
     }
     assert_eq!(lease.attempt, 4);
     // The worker's own wish goes before the policy's.
     let request =
         pb::FailOperationRequest { retry_delay: seconds(100), ..failure(&lease, Code::Aborted) };
-    let reply = world.fail(request).await.granted();
-    assert_at(reply.schedule_time, world.at(Duration::from_secs(100)));
-    world.pass(Duration::from_secs(99)).await;
-    world.expect_no_lease("q").await;
-    world.pass(Duration::from_secs(1)).await;
-    let last = world.lease("q").await;
+    let reply = fixture.fail(request).await.granted();
+    assert_at(reply.schedule_time, fixture.at(Duration::from_secs(100)));
+    fixture.pass(Duration::from_secs(99)).await;
+    fixture.expect_no_lease("q").await;
+    fixture.pass(Duration::from_secs(1)).await;
+    let last = fixture.lease("q").await;
     // A code that nobody named is final, and so is the worker's word; its RETRY is no more than a wish.
-    let final_code = world.running(start("final")).await;
-    assert!(!world.fail(failure(&final_code, Code::Aborted)).await.granted().will_retry);
-    let refused = world.running(start("refused")).await;
+    let final_code = fixture.running(start("final")).await;
+    assert!(!fixture.fail(failure(&final_code, Code::Aborted)).await.granted().will_retry);
+    let refused = fixture.running(start("refused")).await;
     let request = pb::FailOperationRequest {
         retry_decision: pb::fail_operation_request::RetryDecision::DoNotRetry.into(),
         ..failure(&refused, Code::Unavailable)
     };
-    assert!(!world.fail(request).await.granted().will_retry);
-    let wanted = world.running(start("wanted")).await;
+    assert!(!fixture.fail(request).await.granted().will_retry);
+    let wanted = fixture.running(start("wanted")).await;
     let request = |lease: &pb::Lease| pb::FailOperationRequest {
         retry_decision: pb::fail_operation_request::RetryDecision::Retry.into(),
         ..failure(lease, Code::InvalidArgument)
     };
-    assert!(world.fail(request(&wanted)).await.granted().will_retry);
-    assert!(!world.fail(request(&last)).await.granted().will_retry, "attempts are used up");
+    assert!(fixture.fail(request(&wanted)).await.granted().will_retry);
+    assert!(!fixture.fail(request(&last)).await.granted().will_retry, "attempts are used up");
 }
 
-async fn a_worker_that_waits_is_woken_by_a_start(world: &World) {
-    let other = world.with_agents().await;
-    for (workers, producers) in [(world, world), (world, &other), (&other, world)] {
+async fn a_worker_that_waits_is_woken_by_a_start(fixture: &Fixture) {
+    let other = fixture.with_agents().await;
+    for (workers, producers) in [(fixture, fixture), (fixture, &other), (&other, fixture)] {
         let request = pb::LeaseOperationsRequest { wait_duration: seconds(41), ..leasing("q") };
         let waiting = workers.leasing(request);
         let so_far = workers.clock.count(Duration::from_secs(41));
-        world.clock.asked_for(Duration::from_secs(41), so_far + 1).await;
+        fixture.clock.asked_for(Duration::from_secs(41), so_far + 1).await;
         // No time passes: a hint wakes it.
         let name = producers.started("q").await;
         let leases = waiting.end().await.granted();
@@ -121,60 +121,60 @@ async fn a_worker_that_waits_is_woken_by_a_start(world: &World) {
     }
 }
 
-async fn a_worker_that_waits_is_woken_by_whatever_makes_work_ready(world: &World) {
-    let lease = world.running(start("q")).await;
+async fn a_worker_that_waits_is_woken_by_whatever_makes_work_ready(fixture: &Fixture) {
+    let lease = fixture.running(start("q")).await;
     let wait = async |number: usize| {
         let request = pb::LeaseOperationsRequest { wait_duration: seconds(60), ..leasing("q") };
-        let waiting = world.leasing(request);
-        world.clock.asked_for(Duration::from_mins(1), number).await;
+        let waiting = fixture.leasing(request);
+        fixture.clock.asked_for(Duration::from_mins(1), number).await;
         waiting
     };
     let waiting = wait(1).await;
-    world.release(release(&lease)).await.granted();
+    fixture.release(release(&lease)).await.granted();
     let lease = waiting.end().await.granted().remove(0);
-    world.pause(&lease.operation).await.granted();
-    world.release(release(&lease)).await.granted();
+    fixture.pause(&lease.operation).await.granted();
+    fixture.release(release(&lease)).await.granted();
     let waiting = wait(2).await;
-    world.resume(&lease.operation, None).await.granted();
+    fixture.resume(&lease.operation, None).await.granted();
     let lease = waiting.end().await.granted().remove(0);
     let waiting = wait(3).await;
-    world.pass(Duration::from_secs(31)).await;
+    fixture.pass(Duration::from_secs(31)).await;
     let again = waiting.end().await.granted().remove(0);
     assert_eq!((again.operation, again.attempt), (lease.operation, 2));
 }
 
-async fn waiting_workers_are_served_in_the_order_in_which_they_came(world: &World) {
+async fn waiting_workers_are_served_in_the_order_in_which_they_came(fixture: &Fixture) {
     let mut waiting = Vec::new();
     for number in 0..4_u64 {
         let wait_duration = seconds(50 + number);
         let worker = format!("worker-{number}");
-        waiting.push(world.leasing(pb::LeaseOperationsRequest {
+        waiting.push(fixture.leasing(pb::LeaseOperationsRequest {
             worker,
             wait_duration,
             ..leasing("q")
         }));
-        world.clock.asked_for(Duration::from_secs(50 + number), 1).await;
+        fixture.clock.asked_for(Duration::from_secs(50 + number), 1).await;
     }
     let mut last = waiting.pop().expect("the last");
     for (number, waiting) in waiting.into_iter().enumerate() {
         // One by one: what is ready at the same instant, as time stands still here, has no order.
-        let name = world.started("q").await;
+        let name = fixture.started("q").await;
         let leases = waiting.end().await.granted();
         assert_eq!(leases[0].operation, name, "first come, first served");
-        let attempts = world.record(&name).await.attempts;
+        let attempts = fixture.record(&name).await.attempts;
         assert_eq!(attempts[0].worker, format!("worker-{number}"));
     }
     assert!(last.runs());
-    world.let_pass(Duration::from_secs(53));
+    fixture.let_pass(Duration::from_secs(53));
     assert!(last.end().await.granted().is_empty());
 }
 
-async fn max_operations_is_kept_and_brought_into_its_bounds(world: &World) {
+async fn max_operations_is_kept_and_brought_into_its_bounds(fixture: &Fixture) {
     for _ in 0..110 {
-        world.started("q").await;
+        fixture.started("q").await;
     }
     let lease = async |max_operations: i32| {
-        world.leases(pb::LeaseOperationsRequest { max_operations, ..leasing("q") }).await
+        fixture.leases(pb::LeaseOperationsRequest { max_operations, ..leasing("q") }).await
     };
     lease(-1).await.refused_field("INVALID_ARGUMENT", "max_operations");
     assert_eq!(lease(0).await.granted().len(), 1);
@@ -188,66 +188,66 @@ async fn max_operations_is_kept_and_brought_into_its_bounds(world: &World) {
     assert_eq!(lease(100).await.granted().len(), 4, "what is there");
 }
 
-async fn a_lease_reply_stays_under_its_bytes(world: &World) {
+async fn a_lease_reply_stays_under_its_bytes(fixture: &Fixture) {
     for _ in 0..5 {
         let request = Some(large("acme.Blob", 1 << 20));
-        world.start(pb::StartOperationRequest { request, ..start("q") }).await.granted();
+        fixture.start(pb::StartOperationRequest { request, ..start("q") }).await.granted();
     }
     let request = || pb::LeaseOperationsRequest { max_operations: 10, ..leasing("q") };
-    let first = world.leases(request()).await.granted();
+    let first = fixture.leases(request()).await.granted();
     assert_eq!(first.len(), 2);
     assert!(first.iter().all(|lease| lease.request == Some(large("acme.Blob", 1 << 20))));
     // The others went back and are no attempts.
     let mut left = 3;
     while left > 0 {
         let more = pb::LeaseOperationsRequest { wait_duration: seconds(60), ..request() };
-        let leases = world.leases(more).await.granted();
+        let leases = fixture.leases(more).await.granted();
         assert!(!leases.is_empty() && leases.iter().all(|lease| lease.attempt == 1));
         left -= leases.len();
     }
 }
 
-async fn a_wait_for_leases_ends_with_none(world: &World) {
+async fn a_wait_for_leases_ends_with_none(fixture: &Fixture) {
     let request = |wait| pb::LeaseOperationsRequest { wait_duration: wait, ..leasing("q") };
-    let waiting = world.leasing(request(seconds(20)));
-    world.clock.asked_for(Duration::from_secs(20), 1).await;
-    world.let_pass(Duration::from_secs(20));
+    let waiting = fixture.leasing(request(seconds(20)));
+    fixture.clock.asked_for(Duration::from_secs(20), 1).await;
+    fixture.let_pass(Duration::from_secs(20));
     assert!(waiting.end().await.granted().is_empty());
-    let coerced = world.leasing(request(seconds(100_000)));
-    world.clock.asked_for(Duration::from_mins(1), 1).await;
-    world.let_pass(Duration::from_mins(1));
+    let coerced = fixture.leasing(request(seconds(100_000)));
+    fixture.clock.asked_for(Duration::from_mins(1), 1).await;
+    fixture.let_pass(Duration::from_mins(1));
     assert!(coerced.end().await.granted().is_empty());
     let negative = Some(prost_types::Duration { seconds: -1, nanos: 0 });
-    world.leases(request(negative)).await.refused_field("INVALID_ARGUMENT", "wait_duration");
+    fixture.leases(request(negative)).await.refused_field("INVALID_ARGUMENT", "wait_duration");
     // Never to the call's own deadline.
     let mut deadline = Request::new(request(seconds(50)));
     deadline.set_timeout(Duration::from_secs(28));
-    let mut workers = world.workers();
+    let mut workers = fixture.workers();
     let waiting =
         Call::begin(
             "a lease with a deadline",
             async move { workers.lease_operations(deadline).await },
         );
-    world.clock.asked_for(Duration::from_millis(27_900), 1).await;
-    world.let_pass(Duration::from_millis(27_900));
+    fixture.clock.asked_for(Duration::from_millis(27_900), 1).await;
+    fixture.let_pass(Duration::from_millis(27_900));
     assert!(waiting.end().await.granted().into_inner().leases.is_empty());
 }
 
-async fn a_lease_that_its_worker_never_saw_goes_back_and_is_no_attempt(world: &World) {
+async fn a_lease_that_its_worker_never_saw_goes_back_and_is_no_attempt(fixture: &Fixture) {
     // A worker that goes away while it waits takes nothing with it.
     let wait_duration = seconds(43);
-    let gone = world.leasing(pb::LeaseOperationsRequest { wait_duration, ..leasing("q") });
-    world.clock.asked_for(Duration::from_secs(43), 1).await;
+    let gone = fixture.leasing(pb::LeaseOperationsRequest { wait_duration, ..leasing("q") });
+    fixture.clock.asked_for(Duration::from_secs(43), 1).await;
     gone.give_up().await;
-    let name = world.started("q").await;
+    let name = fixture.started("q").await;
     let waits = pb::LeaseOperationsRequest { wait_duration: seconds(60), ..leasing("q") };
-    let lease = world.leases(waits.clone()).await.granted().remove(0);
+    let lease = fixture.leases(waits.clone()).await.granted().remove(0);
     assert_eq!((&lease.operation, lease.attempt), (&name, 1));
-    world.release(release(&lease)).await.granted();
+    fixture.release(release(&lease)).await.granted();
 
     // Three that nobody saw are no attempts, a fourth in a row is one.
     for attempt in [1, 1, 1, 2] {
-        let engine = world.server.engine();
+        let engine = fixture.server.engine();
         let request = longhaul::engine::LeaseRequest {
             queue: longhaul::operation::name::Queue::parse("q").expect("a queue"),
             worker: "gone".to_owned(),
@@ -257,37 +257,37 @@ async fn a_lease_that_its_worker_never_saw_goes_back_and_is_no_attempt(world: &W
         };
         let caller = longhaul::engine::Caller::default();
         drop(within("leases", engine.lease(&caller, request)).await.expect("a batch"));
-        let mut watcher = world.watch(watch(&name)).await;
+        let mut watcher = fixture.watch(watch(&name)).await;
         loop {
             let event = watcher.message().await.granted().expect("an event");
             if event.server_metadata.expect("metadata").state() == State::Pending {
                 break;
             }
         }
-        let attempts = world.record(&name).await.attempts.len();
+        let attempts = fixture.record(&name).await.attempts.len();
         assert_eq!(attempts, usize::from(attempt == 2));
     }
-    let lease = world.leases(waits).await.granted().remove(0);
+    let lease = fixture.leases(waits).await.granted().remove(0);
     assert_eq!(lease.attempt, 2);
 }
 
-async fn queues_are_apart_and_named_in_two_ways(world: &World) {
-    let one = world.start(start("queues/one")).await.granted().name;
-    let two = world.started("two").await;
-    assert_eq!(world.record(&one).await.queue, "queues/one");
-    assert_eq!(world.record(&two).await.queue, "queues/two");
-    world.expect_no_lease("three").await;
-    assert_eq!(world.lease("queues/two").await.operation, two);
-    assert_eq!(world.lease("one").await.operation, one);
+async fn queues_are_apart_and_named_in_two_ways(fixture: &Fixture) {
+    let one = fixture.start(start("queues/one")).await.granted().name;
+    let two = fixture.started("two").await;
+    assert_eq!(fixture.record(&one).await.queue, "queues/one");
+    assert_eq!(fixture.record(&two).await.queue, "queues/two");
+    fixture.expect_no_lease("three").await;
+    assert_eq!(fixture.lease("queues/two").await.operation, two);
+    assert_eq!(fixture.lease("one").await.operation, one);
     for queue in ["queues/", "a/b", "a b", "queues/a/b"] {
-        world.leases(leasing(queue)).await.refused_field("INVALID_ARGUMENT", "queue");
-        world.start(start(queue)).await.refused_field("INVALID_ARGUMENT", "queue");
+        fixture.leases(leasing(queue)).await.refused_field("INVALID_ARGUMENT", "queue");
+        fixture.start(start(queue)).await.refused_field("INVALID_ARGUMENT", "queue");
     }
 }
 
-async fn a_lease_says_all_that_a_worker_needs(world: &World) {
+async fn a_lease_says_all_that_a_worker_needs(fixture: &Fixture) {
     let options = pb::OperationOptions {
-        deadline_time: Some(world.at(Duration::from_secs(500))),
+        deadline_time: Some(fixture.at(Duration::from_secs(500))),
         labels: [("team".to_owned(), "blue".to_owned())].into(),
         target: "vms/one".to_owned(),
         ..Default::default()
@@ -303,7 +303,7 @@ async fn a_lease_says_all_that_a_worker_needs(world: &World) {
         options: Some(options.clone()),
         ..start("q")
     };
-    let lease = world.running(request.clone()).await;
+    let lease = fixture.running(request.clone()).await;
     let wanted = pb::Lease {
         operation: "projects/p/operations/one".to_owned(),
         attempt: 1,
@@ -322,15 +322,15 @@ async fn a_lease_says_all_that_a_worker_needs(world: &World) {
         ..Default::default()
     };
     assert_eq!(lease, wanted);
-    assert_at(lease.expire_time, world.at(Duration::from_secs(30)));
+    assert_at(lease.expire_time, fixture.at(Duration::from_secs(30)));
     assert!(lease.lease_token.len() == 32 && lease.fencing_number > 0);
-    assert_eq!(world.record(&lease.operation).await.options, Some(options));
+    assert_eq!(fixture.record(&lease.operation).await.options, Some(options));
 }
 
-async fn background_agents_do_on_their_own_what_is_due(world: &World) {
-    let other = world.with_agents().await;
+async fn background_agents_do_on_their_own_what_is_due(fixture: &Fixture) {
+    let other = fixture.with_agents().await;
     let lease = other.running(start("q")).await;
-    let schedule_time = Some(world.at(Duration::from_secs(10)));
+    let schedule_time = Some(fixture.at(Duration::from_secs(10)));
     let options = pb::OperationOptions { schedule_time, ..Default::default() };
     let scheduled = other.start(start_with("later", options)).await.granted().name;
     let mut watcher = other.watch(watch(&lease.operation)).await;

@@ -9,9 +9,9 @@ scenarios! {
     servers_share_the_partitions_and_one_takes_over_what_the_other_leaves,
 }
 
-async fn servers_share_the_partitions_and_one_takes_over_what_the_other_leaves(world: &World) {
-    let here = world.server.engine();
-    let there = Engine::without_agents(world.store.clone(), world.clock.clone());
+async fn servers_share_the_partitions_and_one_takes_over_what_the_other_leaves(fixture: &Fixture) {
+    let here = fixture.server.engine();
+    let there = Engine::without_agents(fixture.store.clone(), fixture.clock.clone());
     let beat = async |engine: &Engine| Heartbeat.run_once(engine).await.expect("a sign of life");
     let meet = async || {
         for engine in [here, &there, here, &there, here] {
@@ -19,22 +19,22 @@ async fn servers_share_the_partitions_and_one_takes_over_what_the_other_leaves(w
         }
     };
     meet().await;
-    let partitions = || world.store.keyspace().all();
+    let partitions = || fixture.store.keyspace().all();
     for partition in partitions() {
         assert_eq!(here.rank(partition) + there.rank(partition), 1, "{partition:?}");
     }
 
     // What is due is done by one of them at once, and by the other after a second.
-    let name = world.running(start("q")).await.operation;
-    world.let_pass(Duration::from_millis(30_001));
+    let name = fixture.running(start("q")).await.operation;
+    fixture.let_pass(Duration::from_millis(30_001));
     meet().await;
-    let key = world.store.keyspace().key(&name);
-    let first_here = here.rank(world.store.keyspace().partition(key)) == 0;
+    let key = fixture.store.keyspace().key(&name);
+    let first_here = here.rank(fixture.store.keyspace().partition(key)) == 0;
     let (first, second) = if first_here { (here, &there) } else { (&there, here) };
     assert_eq!(Reaper.run_once(second).await.expect("a sweep").due, 0);
     assert_eq!(Reaper.run_once(first).await.expect("a sweep").changed, 1);
 
-    world.let_pass(Duration::from_secs(7));
+    fixture.let_pass(Duration::from_secs(7));
     beat(here).await;
     assert!(partitions().all(|partition| here.rank(partition) == 0));
 }

@@ -21,8 +21,8 @@ const SERVICES: [&str; 5] = [
     "longhaul.v1.Workers",
 ];
 
-async fn health_tells_of_the_server_and_each_service(world: &World) {
-    let mut health = HealthClient::new(world.channel.clone());
+async fn health_tells_of_the_server_and_each_service(fixture: &Fixture) {
+    let mut health = HealthClient::new(fixture.channel.clone());
     let asked = |service: &str| HealthCheckRequest { service: service.to_owned() };
     for service in SERVICES {
         let mut watch = within("health", health.watch(asked(service))).await.granted().into_inner();
@@ -46,63 +46,63 @@ async fn health_tells_of_the_server_and_each_service(world: &World) {
     assert_eq!(status.expect("a status").status(), ServingStatus::ServiceUnknown);
 }
 
-async fn health_follows_the_store(world: &World) {
-    let mut health = HealthClient::new(world.channel.clone());
+async fn health_follows_the_store(fixture: &Fixture) {
+    let mut health = HealthClient::new(fixture.channel.clone());
     let request = HealthCheckRequest::default();
     let mut watch = within("health", health.watch(request)).await.granted().into_inner();
     let mut until = async |wanted: ServingStatus| {
         let seen = async {
             while watch.message().await.granted().expect("a status").status() != wanted {}
         };
-        world.passing("the other status", seen).await;
+        fixture.passing("the other status", seen).await;
     };
     until(ServingStatus::Serving).await;
-    world.store.set_away(true);
+    fixture.store.set_away(true);
     until(ServingStatus::NotServing).await;
-    world.store.set_away(false);
+    fixture.store.set_away(false);
     until(ServingStatus::Serving).await;
 }
 
-async fn a_draining_server_refuses_starts_and_ends_waits_and_watches_politely(world: &World) {
-    let lease = world.running(start("q")).await;
-    world.started("q").await;
+async fn a_draining_server_refuses_starts_and_ends_waits_and_watches_politely(fixture: &Fixture) {
+    let lease = fixture.running(start("q")).await;
+    fixture.started("q").await;
     let name = &lease.operation;
-    let mut watcher = world.watch(watch(name)).await;
+    let mut watcher = fixture.watch(watch(name)).await;
     let snapshot = watcher.expect(EventType::Snapshot).await;
-    let wait = world.wait(name, seconds(55));
-    world.clock.asked_for(Duration::from_secs(55), 1).await;
+    let wait = fixture.wait(name, seconds(55));
+    fixture.clock.asked_for(Duration::from_secs(55), 1).await;
     let empty = pb::LeaseOperationsRequest { wait_duration: seconds(56), ..leasing("empty") };
-    let waiting = world.leasing(empty);
-    world.clock.asked_for(Duration::from_secs(56), 1).await;
+    let waiting = fixture.leasing(empty);
+    fixture.clock.asked_for(Duration::from_secs(56), 1).await;
 
-    world.server.drain();
+    fixture.server.drain();
     assert!(waiting.end().await.granted().is_empty());
-    assert_eq!(wait.end().await.granted(), world.get(name).await.granted(), "the state, early");
+    assert_eq!(wait.end().await.granted(), fixture.get(name).await.granted(), "the state, early");
     let reconnect = watcher.expect(EventType::Reconnect).await;
     assert!(reconnect.reconnect_delay.is_some());
     assert_eq!(reconnect.resume_token, snapshot.resume_token);
     watcher.expect_end().await;
-    world.start(start("q")).await.refused(Code::Unavailable, "SERVER_DRAINING");
-    world.start_leased(start("q")).await.refused(Code::Unavailable, "SERVER_DRAINING");
-    world.expect_no_lease("q").await;
-    let mut health = HealthClient::new(world.channel.clone());
+    fixture.start(start("q")).await.refused(Code::Unavailable, "SERVER_DRAINING");
+    fixture.start_leased(start("q")).await.refused(Code::Unavailable, "SERVER_DRAINING");
+    fixture.expect_no_lease("q").await;
+    let mut health = HealthClient::new(fixture.channel.clone());
     let checked = within("health", health.check(HealthCheckRequest::default())).await.granted();
     assert_eq!(checked.into_inner().status(), ServingStatus::NotServing);
 
     // What runs may end, and whoever asks is answered.
-    world.report(report(&lease)).await.granted();
-    world.complete(completion(&lease)).await.granted();
-    assert!(world.get(name).await.granted().done);
-    assert_eq!(world.list("", 10, "").await.granted().operations.len(), 2);
+    fixture.report(report(&lease)).await.granted();
+    fixture.complete(completion(&lease)).await.granted();
+    assert!(fixture.get(name).await.granted().done);
+    assert_eq!(fixture.list("", 10, "").await.granted().operations.len(), 2);
     // Another server takes over where the watch stopped.
-    let other = world.with_agents().await;
+    let other = fixture.with_agents().await;
     let resume_token = reconnect.resume_token;
     let mut watcher = other.watch(pb::WatchOperationRequest { resume_token, ..watch(name) }).await;
     watcher.expect(EventType::Done).await;
 }
 
-async fn a_server_that_shuts_down_lets_calls_finish_and_then_is_gone(world: &World) {
-    let mut other = world.with_agents().await;
+async fn a_server_that_shuts_down_lets_calls_finish_and_then_is_gone(fixture: &Fixture) {
+    let mut other = fixture.with_agents().await;
     let lease = other.running(start("q")).await;
     let wait = other.wait(&lease.operation, seconds(55));
     let mut watcher = other.watch(watch(&lease.operation)).await;

@@ -28,30 +28,32 @@ fn payment() -> pb::StartOperationRequest {
     }
 }
 
-async fn suspended(world: &World, name: &str) {
+async fn suspended(fixture: &Fixture, name: &str) {
     let what = format!("{name} to be suspended");
-    within(&what, async { while world.state(name).await != State::Suspended {} }).await;
+    within(&what, async { while fixture.state(name).await != State::Suspended {} }).await;
 }
 
-async fn a_payment_waits_for_a_decision_and_goes_on_with_it(world: &World) {
+async fn a_payment_waits_for_a_decision_and_goes_on_with_it(fixture: &Fixture) {
     let mut worker = Call::begin(
         "the worker",
-        approval::worker(world.channel.clone()).clock(world.clock.clone()).run(),
+        approval::worker(fixture.channel.clone()).clock(fixture.clock.clone()).run(),
     );
-    let (paid, declined) =
-        (world.start(payment()).await.granted().name, world.start(payment()).await.granted().name);
-    suspended(world, &paid).await;
+    let (paid, declined) = (
+        fixture.start(payment()).await.granted().name,
+        fixture.start(payment()).await.granted().name,
+    );
+    suspended(fixture, &paid).await;
     // The slot is free: the other one came as far.
-    suspended(world, &declined).await;
+    suspended(fixture, &declined).await;
     let decision = |approved: bool| Some(Json(json!({"approved": approved, "by": "Grace"})).pack());
-    world.resume(&declined, decision(false)).await.granted();
-    let error = error_of(&world.wait(&declined, None).end().await.granted());
+    fixture.resume(&declined, decision(false)).await.granted();
+    let error = error_of(&fixture.wait(&declined, None).end().await.granted());
     assert_eq!((error.code, &error.message[..]), (7, "declined by Grace"));
 
-    world.resume(&paid, None).await.granted();
-    suspended(world, &paid).await;
-    world.resume(&paid, decision(true)).await.granted();
-    let receipt = response_of(&world.wait(&paid, None).end().await.granted());
+    fixture.resume(&paid, None).await.granted();
+    suspended(fixture, &paid).await;
+    fixture.resume(&paid, decision(true)).await.granted();
+    let receipt = response_of(&fixture.wait(&paid, None).end().await.granted());
     let wanted = json!({"reference": "700 euros to Ada", "approved_by": "Grace"});
     assert_eq!(Json::<Value>::unpack(&receipt), Ok(Json(wanted)));
     assert!(worker.runs());
@@ -61,7 +63,7 @@ async fn a_payment_waits_for_a_decision_and_goes_on_with_it(world: &World) {
 /// A worker whose handler says when it begins, waits to be told, and then writes.
 fn writer(
     worker: Worker,
-    world: &World,
+    fixture: &Fixture,
     accounts: &Accounts,
 ) -> (Call<()>, mpsc::UnboundedReceiver<u32>, mpsc::UnboundedSender<()>) {
     let (began, begins) = mpsc::unbounded_channel();
@@ -79,34 +81,34 @@ fn writer(
             done
         }
     };
-    let run = worker.queue("balances").clock(world.clock.clone()).handler("set", handler).run();
+    let run = worker.queue("balances").clock(fixture.clock.clone()).handler("set", handler).run();
     (Call::begin("a worker", async { drop(run.await) }), begins, go)
 }
 
-async fn a_worker_that_comes_back_too_late_is_refused_by_the_database(world: &World) {
+async fn a_worker_that_comes_back_too_late_is_refused_by_the_database(fixture: &Fixture) {
     let accounts = Accounts::open(&stores::redis_url()).await.expect("a database");
-    let account = format!("account-{}", world.address);
-    let wire = Wire::to(world.address).await;
+    let account = format!("account-{}", fixture.address);
+    let wire = Wire::to(fixture.address).await;
     let endpoint = Endpoint::try_from(format!("http://{}", wire.address())).expect("an endpoint");
-    let (old, mut old_says, old_go) = writer(Worker::builder(endpoint), world, &accounts);
+    let (old, mut old_says, old_go) = writer(Worker::builder(endpoint), fixture, &accounts);
     let options = pb::OperationOptions { target: account.clone(), ..Default::default() };
     let start = pb::StartOperationRequest {
         method: "set".to_owned(),
         request: Some(Json(json!({"balance": 10})).pack()),
         ..start_with("balances", options)
     };
-    let name = world.start(start).await.granted().name;
+    let name = fixture.start(start).await.granted().name;
     assert_eq!(within("the first attempt", old_says.recv()).await, Some(1));
     // As if its process was stopped: it knows nothing of what follows.
     wire.cut();
     within("the lease to be lost", async {
-        while world.state(&name).await != State::Pending {
-            world.pass(Duration::from_millis(100)).await;
+        while fixture.state(&name).await != State::Pending {
+            fixture.pass(Duration::from_millis(100)).await;
         }
     })
     .await;
     let (new, mut new_says, new_go) =
-        writer(Worker::builder(world.channel.clone()), world, &accounts);
+        writer(Worker::builder(fixture.channel.clone()), fixture, &accounts);
     assert_eq!(within("the second attempt", new_says.recv()).await, Some(2));
     new_go.send(()).expect("a handler");
     assert_eq!(within("its write", new_says.recv()).await, Some(100));
@@ -114,7 +116,7 @@ async fn a_worker_that_comes_back_too_late_is_refused_by_the_database(world: &Wo
     assert_eq!(within("the refusal", old_says.recv()).await, Some(0));
     let balance = accounts.balance(&account).await.expect("a balance");
     assert!((balance - 12.0).abs() < f64::EPSILON, "{balance}");
-    let ended = world.wait(&name, None).end().await.granted();
+    let ended = fixture.wait(&name, None).end().await.granted();
     assert_eq!(Json::<Value>::unpack(&response_of(&ended)), Ok(Json(json!({"balance": 12}))));
     old.give_up().await;
     new.give_up().await;

@@ -21,8 +21,8 @@ scenarios! {
     many_operations_go_through_few_slots,
 }
 
-async fn a_typed_handler_gets_its_request_and_gives_the_response(world: &World) {
-    let worker = worker(world, "q")
+async fn a_typed_handler_gets_its_request_and_gives_the_response(fixture: &Fixture) {
+    let worker = worker(fixture, "q")
         .handler("later", async |_: Context, time: Timestamp| {
             Ok(Timestamp { seconds: time.seconds + 1, ..time })
         })
@@ -53,32 +53,32 @@ async fn a_typed_handler_gets_its_request_and_gives_the_response(world: &World) 
             response_type: wanted.type_url.replace("type.googleapis.com/", ""),
             ..start("q")
         };
-        let name = world.start(start).await.granted().name;
-        assert_eq!(response_of(&ended(world, &name).await), wanted, "{method}");
+        let name = fixture.start(start).await.granted().name;
+        assert_eq!(response_of(&ended(fixture, &name).await), wanted, "{method}");
     }
     running.finish().await;
 }
 
-async fn a_request_of_another_type_fails_its_operation_alone(world: &World) {
+async fn a_request_of_another_type_fails_its_operation_alone(fixture: &Fixture) {
     let running = Running::begin(
-        worker(world, "q").handler("m", async |_: Context, time: Timestamp| Ok(time)),
+        worker(fixture, "q").handler("m", async |_: Context, time: Timestamp| Ok(time)),
     );
     let wrong = pb::StartOperationRequest {
         method: "m".to_owned(),
         request: Some(any("acme.Other", b"")),
         ..start("q")
     };
-    let wrong = world.start(wrong).await.granted().name;
-    let error = error_of(&ended(world, &wrong).await);
+    let wrong = fixture.start(wrong).await.granted().name;
+    let error = error_of(&ended(fixture, &wrong).await);
     assert_eq!(error.code, Code::InvalidArgument as i32);
     assert!(error.message.contains("acme.Other"), "{}", error.message);
-    let right = started(world, "q", "m").await;
-    response_of(&ended(world, &right).await);
+    let right = started(fixture, "q", "m").await;
+    response_of(&ended(fixture, &right).await);
     running.finish().await;
 }
 
 async fn what_a_handler_reports_is_seen_and_the_next_attempt_goes_on_from_its_checkpoint(
-    world: &World,
+    fixture: &Fixture,
 ) {
     async fn handle(context: Context) -> Result<Json<String>, Stop> {
         if let Some(Json(saved)) = context.checkpoint::<Json<String>>()? {
@@ -99,15 +99,15 @@ async fn what_a_handler_reports_is_seen_and_the_next_attempt_goes_on_from_its_ch
         Err(Stop::fail(Code::Unavailable, "later").retry_after(Duration::from_secs(5)))
     }
     let worker =
-        worker(world, "q").handler("m", async |context: Context, (): ()| handle(context).await);
+        worker(fixture, "q").handler("m", async |context: Context, (): ()| handle(context).await);
     let running = Running::begin(worker);
     let start = pb::StartOperationRequest {
         method: "m".to_owned(),
         metadata_type: "google.protobuf.Struct".to_owned(),
         ..start("q")
     };
-    let name = world.start(start).await.granted().name;
-    let record = tried_before(world, &name).await;
+    let name = fixture.start(start).await.granted().name;
+    let record = tried_before(fixture, &name).await;
     let metadata = record.server_metadata.expect("metadata");
     let progress = metadata.progress.expect("progress");
     assert_eq!((progress.completed_units, &progress.unit[..]), (999, "steps"));
@@ -117,14 +117,14 @@ async fn what_a_handler_reports_is_seen_and_the_next_attempt_goes_on_from_its_ch
     );
     assert_eq!(metadata.partial_errors.len(), 1);
     assert_eq!(record.related_resources.len(), 1);
-    world.pass(Duration::from_secs(5)).await;
-    let response = response_of(&ended(world, &name).await);
+    fixture.pass(Duration::from_secs(5)).await;
+    let response = response_of(&ended(fixture, &name).await);
     assert_eq!(Json::unpack(&response), Ok(Json(r#"half, 2, Some("later")"#.to_owned())));
     running.finish().await;
 }
 
-async fn progress_alone_is_sent_in_its_time(world: &World) {
-    let worker = worker(world, "q").handler("m", async |context: Context, (): ()| {
+async fn progress_alone_is_sent_in_its_time(fixture: &Fixture) {
+    let worker = worker(fixture, "q").handler("m", async |context: Context, (): ()| {
         context.progress(0.1);
         context.flush().await?;
         context.progress(0.2);
@@ -132,46 +132,46 @@ async fn progress_alone_is_sent_in_its_time(world: &World) {
         context.check()
     });
     let running = Running::begin(worker);
-    let name = started(world, "q", "m").await;
+    let name = started(fixture, "q", "m").await;
     let arrives = async {
         loop {
-            let data = world.record(&name).await.server_metadata.expect("metadata");
+            let data = fixture.record(&name).await.server_metadata.expect("metadata");
             if data.progress.and_then(|progress| progress.fraction) == Some(0.2) {
                 return;
             }
         }
     };
-    world.passing("the second report", arrives).await;
-    world.cancel(&name).await.granted();
-    world.passing("the worker's end", running.finish()).await;
+    fixture.passing("the second report", arrives).await;
+    fixture.cancel(&name).await.granted();
+    fixture.passing("the worker's end", running.finish()).await;
 }
 
-async fn an_unknown_method_goes_back_to_the_queue_for_another_worker(world: &World) {
+async fn an_unknown_method_goes_back_to_the_queue_for_another_worker(fixture: &Fixture) {
     let running =
-        Running::begin(worker(world, "q").handler("m", async |_: Context, (): ()| Ok(())));
-    let name = started(world, "q", "new").await;
-    tried_before(world, &name).await;
+        Running::begin(worker(fixture, "q").handler("m", async |_: Context, (): ()| Ok(())));
+    let name = started(fixture, "q", "new").await;
+    tried_before(fixture, &name).await;
     running.finish().await;
-    world.expect_no_lease("q").await;
-    world.pass(Duration::from_secs(5)).await;
-    let newer = worker(world, "q").handler("new", async |context: Context, (): ()| {
+    fixture.expect_no_lease("q").await;
+    fixture.pass(Duration::from_secs(5)).await;
+    let newer = worker(fixture, "q").handler("new", async |context: Context, (): ()| {
         assert_eq!(context.attempt(), 1);
         Ok(())
     });
     let running = Running::begin(newer);
-    response_of(&ended(world, &name).await);
+    response_of(&ended(fixture, &name).await);
     running.finish().await;
 }
 
-async fn a_panic_fails_its_operation_and_the_worker_goes_on(world: &World) {
+async fn a_panic_fails_its_operation_and_the_worker_goes_on(fixture: &Fixture) {
     let worker =
-        worker(world, "q").handler("m", async |_: Context, Json(well): Json<Option<bool>>| {
+        worker(fixture, "q").handler("m", async |_: Context, Json(well): Json<Option<bool>>| {
             assert!(well.is_some(), "this is not well");
             Ok(())
         });
     let running = Running::begin(worker);
-    let bad = started(world, "q", "m").await;
-    let error = error_of(&ended(world, &bad).await);
+    let bad = started(fixture, "q", "m").await;
+    let error = error_of(&ended(fixture, &bad).await);
     assert_eq!(error.code, Code::Internal as i32);
     assert!(error.message.contains("this is not well"), "{}", error.message);
     let good = pb::StartOperationRequest {
@@ -179,14 +179,14 @@ async fn a_panic_fails_its_operation_and_the_worker_goes_on(world: &World) {
         request: Some(Json(true).pack()),
         ..start("q")
     };
-    let good = world.start(good).await.granted().name;
-    response_of(&ended(world, &good).await);
+    let good = fixture.start(good).await.granted().name;
+    response_of(&ended(fixture, &good).await);
     running.finish().await;
 }
 
-async fn a_cancel_reaches_the_handler_at_once_and_is_acknowledged(world: &World) {
+async fn a_cancel_reaches_the_handler_at_once_and_is_acknowledged(fixture: &Fixture) {
     let (talk, mut heard) = Talk::new();
-    let worker = worker(world, "q").handler("m", move |context: Context, (): ()| {
+    let worker = worker(fixture, "q").handler("m", move |context: Context, (): ()| {
         let talk = talk.clone();
         async move {
             talk.say("begun");
@@ -196,21 +196,21 @@ async fn a_cancel_reaches_the_handler_at_once_and_is_acknowledged(world: &World)
         }
     });
     let running = Running::begin(worker);
-    let name = started(world, "q", "m").await;
+    let name = started(fixture, "q", "m").await;
     hear(&mut heard, "begun").await;
-    world.cancel(&name).await.granted();
-    let error = error_of(&ended(world, &name).await);
+    fixture.cancel(&name).await.granted();
+    let error = error_of(&ended(fixture, &name).await);
     assert_eq!(error.code, Code::Cancelled as i32);
-    let record = world.record(&name).await;
+    let record = fixture.record(&name).await;
     assert_eq!(record.state(), State::Cancelled);
     let trail = record.server_metadata.and_then(|data| data.cancel_trail).expect("a trail");
     assert!(trail.deliver_time.is_some() && trail.acknowledge_time.is_some(), "{trail:?}");
     running.finish().await;
 }
 
-async fn a_pause_reaches_the_handler_and_releasing_parks_the_operation(world: &World) {
+async fn a_pause_reaches_the_handler_and_releasing_parks_the_operation(fixture: &Fixture) {
     let (talk, mut heard) = Talk::new();
-    let worker = worker(world, "q").handler("m", move |context: Context, (): ()| {
+    let worker = worker(fixture, "q").handler("m", move |context: Context, (): ()| {
         let talk = talk.clone();
         async move {
             talk.say("begun");
@@ -219,15 +219,15 @@ async fn a_pause_reaches_the_handler_and_releasing_parks_the_operation(world: &W
         }
     });
     let running = Running::begin(worker);
-    let name = started(world, "q", "m").await;
+    let name = started(fixture, "q", "m").await;
     hear(&mut heard, "begun").await;
-    world.pause(&name).await.granted();
-    becomes(world, &name, State::Suspended).await;
+    fixture.pause(&name).await.granted();
+    becomes(fixture, &name, State::Suspended).await;
     running.finish().await;
 }
 
-async fn a_suspended_operation_goes_on_with_checkpoint_and_input(world: &World) {
-    let worker = worker(world, "q").handler("m", async |context: Context, (): ()| {
+async fn a_suspended_operation_goes_on_with_checkpoint_and_input(fixture: &Fixture) {
+    let worker = worker(fixture, "q").handler("m", async |context: Context, (): ()| {
         let Some(Json(parts)) = context.checkpoint::<Json<Vec<String>>>()? else {
             return Err(Stop::suspend("a name").checkpoint(&Json(vec!["hello"])));
         };
@@ -236,36 +236,36 @@ async fn a_suspended_operation_goes_on_with_checkpoint_and_input(world: &World) 
         Ok(Json(format!("{} {input}, attempt {}", parts[0], context.attempt())))
     });
     let running = Running::begin(worker);
-    let name = started(world, "q", "m").await;
-    let record = becomes(world, &name, State::Suspended).await;
+    let name = started(fixture, "q", "m").await;
+    let record = becomes(fixture, &name, State::Suspended).await;
     assert_eq!(record.server_metadata.expect("metadata").suspend_reason, "a name");
     // Its slot is free meanwhile.
-    let other = started(world, "q", "m").await;
-    becomes(world, &other, State::Suspended).await;
-    world.resume(&name, Some(Json("Ada").pack())).await.granted();
-    let response = response_of(&ended(world, &name).await);
+    let other = started(fixture, "q", "m").await;
+    becomes(fixture, &other, State::Suspended).await;
+    fixture.resume(&name, Some(Json("Ada").pack())).await.granted();
+    let response = response_of(&ended(fixture, &name).await);
     assert_eq!(Json::unpack(&response), Ok(Json("hello Ada, attempt 1".to_owned())));
     running.finish().await;
 }
 
-async fn a_refused_completion_ends_as_internal(world: &World) {
-    let worker =
-        worker(world, "q").any_handler("m", async |_: Context, _| Ok(Some(any("acme.Other", b""))));
+async fn a_refused_completion_ends_as_internal(fixture: &Fixture) {
+    let worker = worker(fixture, "q")
+        .any_handler("m", async |_: Context, _| Ok(Some(any("acme.Other", b""))));
     let running = Running::begin(worker);
     let start = pb::StartOperationRequest {
         method: "m".to_owned(),
         response_type: "acme.Promised".to_owned(),
         ..start("q")
     };
-    let name = world.start(start).await.granted().name;
-    let error = error_of(&ended(world, &name).await);
+    let name = fixture.start(start).await.granted().name;
+    let error = error_of(&ended(fixture, &name).await);
     assert_eq!(error.code, Code::Internal as i32);
     assert!(error.message.contains("acme.Promised"), "{}", error.message);
     running.finish().await;
 }
 
-async fn many_operations_go_through_few_slots(world: &World) {
-    let worker = worker(world, "q")
+async fn many_operations_go_through_few_slots(fixture: &Fixture) {
+    let worker = worker(fixture, "q")
         .handler("m", async |_: Context, Json(number): Json<u32>| Ok(Json(number)))
         .concurrency(7);
     let running = Running::begin(worker);
@@ -276,10 +276,10 @@ async fn many_operations_go_through_few_slots(world: &World) {
             request: Some(Json(number).pack()),
             ..start("q")
         };
-        names.push(world.start(start).await.granted().name);
+        names.push(fixture.start(start).await.granted().name);
     }
     for (number, name) in names.iter().enumerate() {
-        let response = response_of(&ended(world, name).await);
+        let response = response_of(&ended(fixture, name).await);
         assert_eq!(Json::unpack(&response), Ok(Json(number)));
     }
     running.finish().await;

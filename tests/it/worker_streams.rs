@@ -17,13 +17,13 @@ scenarios! {
 }
 
 /// A worker behind a wire that can be cut, whose handler begins, waits to be told, and ends.
-async fn behind_a_wire(world: &World, talk: Talk) -> (Wire, Running) {
-    let wire = Wire::to(world.address).await;
+async fn behind_a_wire(fixture: &Fixture, talk: Talk) -> (Wire, Running) {
+    let wire = Wire::to(fixture.address).await;
     let endpoint = tonic::transport::Endpoint::try_from(format!("http://{}", wire.address()));
     let worker = Worker::builder(endpoint.expect("an endpoint"))
         .queue("q")
         .name("behind a wire")
-        .clock(world.clock.clone())
+        .clock(fixture.clock.clone())
         .handler("m", move |context: Context, (): ()| {
             let talk = talk.clone();
             async move {
@@ -44,51 +44,51 @@ async fn behind_a_wire(world: &World, talk: Talk) -> (Wire, Running) {
     (wire, running)
 }
 
-async fn a_cut_of_the_wire_costs_a_handler_nothing(world: &World) {
+async fn a_cut_of_the_wire_costs_a_handler_nothing(fixture: &Fixture) {
     let (talk, mut heard) = Talk::new();
-    let (wire, running) = behind_a_wire(world, talk.clone()).await;
-    let name = started(world, "q", "m").await;
+    let (wire, running) = behind_a_wire(fixture, talk.clone()).await;
+    let name = started(fixture, "q", "m").await;
     hear(&mut heard, "begun 1").await;
     wire.cut();
     talk.go.notify_one();
     wire.mend();
-    let ended = world.passing("the end", world.wait(&name, None).end()).await.granted();
+    let ended = fixture.passing("the end", fixture.wait(&name, None).end()).await.granted();
     hear(&mut heard, "None false").await;
     assert_eq!(Json::unpack(&response_of(&ended)), Ok(Json(1)));
     running.finish().await;
 }
 
-async fn a_cancel_during_a_cut_is_told_after_it(world: &World) {
+async fn a_cancel_during_a_cut_is_told_after_it(fixture: &Fixture) {
     let (talk, mut heard) = Talk::new();
-    let (wire, running) = behind_a_wire(world, talk.clone()).await;
-    let name = started(world, "q", "m").await;
+    let (wire, running) = behind_a_wire(fixture, talk.clone()).await;
+    let name = started(fixture, "q", "m").await;
     hear(&mut heard, "begun 1").await;
     wire.cut();
-    world.cancel(&name).await.granted();
+    fixture.cancel(&name).await.granted();
     wire.mend();
     let told = async {
         loop {
-            let data = world.record(&name).await.server_metadata.expect("metadata");
+            let data = fixture.record(&name).await.server_metadata.expect("metadata");
             if data.cancel_trail.is_some_and(|trail| trail.acknowledge_time.is_some()) {
                 return;
             }
         }
     };
-    world.passing("the worker to know", told).await;
+    fixture.passing("the worker to know", told).await;
     talk.go.notify_one();
     hear(&mut heard, "Some(Requested) false").await;
     // It ended well all the same, and that counts.
-    becomes(world, &name, State::Succeeded).await;
+    becomes(fixture, &name, State::Succeeded).await;
     running.finish().await;
 }
 
-async fn everything_ends_however_often_the_wire_is_cut(world: &World) {
-    let wire = Wire::to(world.address).await;
+async fn everything_ends_however_often_the_wire_is_cut(fixture: &Fixture) {
+    let wire = Wire::to(fixture.address).await;
     let endpoint = tonic::transport::Endpoint::try_from(format!("http://{}", wire.address()));
     let worker = Worker::builder(endpoint.expect("an endpoint"))
         .queue("q")
         .concurrency(20)
-        .clock(world.clock.clone())
+        .clock(fixture.clock.clone())
         .handler("m", async |context: Context, Json(number): Json<u32>| {
             context.progress(f64::from(number) / 200.0);
             if number % 3 == 0 {
@@ -102,7 +102,7 @@ async fn everything_ends_however_often_the_wire_is_cut(world: &World) {
     for number in 0..200_u32 {
         let request = Some(Json(number).pack());
         let start = pb::StartOperationRequest { method: "m".to_owned(), request, ..start("q") };
-        names.push(world.start(start).await.granted().name);
+        names.push(fixture.start(start).await.granted().name);
         if number % 10 == 0 {
             wire.cut();
             wire.mend();
@@ -113,37 +113,37 @@ async fn everything_ends_however_often_the_wire_is_cut(world: &World) {
             wire.cut();
             wire.mend();
         }
-        let ended = world.passing("an end", world.wait(name, None).end()).await.granted();
+        let ended = fixture.passing("an end", fixture.wait(name, None).end()).await.granted();
         assert_eq!(Json::unpack(&response_of(&ended)), Ok(Json(number)));
     }
-    world.passing("the worker's end", running.finish()).await;
+    fixture.passing("the worker's end", running.finish()).await;
 }
 
-async fn a_lease_lost_during_a_cut_is_told_and_the_late_result_does_not_count(world: &World) {
+async fn a_lease_lost_during_a_cut_is_told_and_the_late_result_does_not_count(fixture: &Fixture) {
     let (talk, mut heard) = Talk::new();
-    let (wire, running) = behind_a_wire(world, talk.clone()).await;
-    let name = started(world, "q", "m").await;
+    let (wire, running) = behind_a_wire(fixture, talk.clone()).await;
+    let name = started(fixture, "q", "m").await;
     hear(&mut heard, "begun 1").await;
     wire.cut();
     let lost = async {
-        while world.state(&name).await != State::Pending {
-            world.pass(Duration::from_millis(100)).await;
+        while fixture.state(&name).await != State::Pending {
+            fixture.pass(Duration::from_millis(100)).await;
         }
     };
     within("the lease to be lost", lost).await;
-    let lease = world.lease("q").await;
+    let lease = fixture.lease("q").await;
     assert_eq!((lease.attempt, &lease.operation), (2, &name));
     wire.mend();
     talk.go.notify_one();
-    world.passing("the handler to be told", hear(&mut heard, "Some(LeaseLost) true")).await;
+    fixture.passing("the handler to be told", hear(&mut heard, "Some(LeaseLost) true")).await;
     let mine =
         pb::CompleteOperationRequest { response: Some(Json(2).pack()), ..completion(&lease) };
-    world.complete(mine).await.granted();
-    assert_eq!(Json::unpack(&response_of(&ended(world, &name).await)), Ok(Json(2)));
+    fixture.complete(mine).await.granted();
+    assert_eq!(Json::unpack(&response_of(&ended(fixture, &name).await)), Ok(Json(2)));
     running.finish().await;
 }
 
-async fn a_drain_finishes_what_runs_and_takes_no_more(world: &World) {
+async fn a_drain_finishes_what_runs_and_takes_no_more(fixture: &Fixture) {
     let (talk, mut heard) = Talk::new();
     let handler = {
         let talk = talk.clone();
@@ -157,15 +157,15 @@ async fn a_drain_finishes_what_runs_and_takes_no_more(world: &World) {
             }
         }
     };
-    let mut running = Running::begin(worker(world, "q").handler("m", handler).concurrency(2));
-    let name = started(world, "q", "m").await;
+    let mut running = Running::begin(worker(fixture, "q").handler("m", handler).concurrency(2));
+    let name = started(fixture, "q", "m").await;
     hear(&mut heard, "begun").await;
     running.stop.cancel();
     // It has said so once the next operation is not taken.
     let next = within("an operation that stays", async {
         loop {
-            let next = started(world, "q", "m").await;
-            if !world.leases(leasing("q")).await.granted().is_empty() {
+            let next = started(fixture, "q", "m").await;
+            if !fixture.leases(leasing("q")).await.granted().is_empty() {
                 return next;
             }
             assert_eq!(heard.recv().await.as_deref(), Some("begun"));
@@ -173,32 +173,32 @@ async fn a_drain_finishes_what_runs_and_takes_no_more(world: &World) {
     })
     .await;
     assert!(running.ends.runs());
-    assert_eq!(world.state(&next).await, State::Running);
+    assert_eq!(fixture.state(&next).await, State::Running);
     talk.go.notify_one();
     talk.go.notify_waiters();
-    response_of(&ended(world, &name).await);
+    response_of(&ended(fixture, &name).await);
     running.finish().await;
 }
 
-async fn a_drain_that_takes_too_long_gives_back_what_is_left(world: &World) {
+async fn a_drain_that_takes_too_long_gives_back_what_is_left(fixture: &Fixture) {
     let (talk, mut heard) = Talk::new();
-    let worker = worker(world, "q")
+    let worker = worker(fixture, "q")
         .handler("m", move |_: Context, (): ()| {
             talk.say("begun");
             std::future::pending::<Result<(), Stop>>()
         })
         .drain_timeout(Duration::ZERO);
     let running = Running::begin(worker);
-    let name = started(world, "q", "m").await;
+    let name = started(fixture, "q", "m").await;
     hear(&mut heard, "begun").await;
     running.finish().await;
-    let lease = world.lease("q").await;
+    let lease = fixture.lease("q").await;
     assert_eq!((lease.attempt, lease.operation), (1, name));
 }
 
-async fn a_server_that_goes_away_lets_what_runs_finish_and_is_left(world: &World) {
+async fn a_server_that_goes_away_lets_what_runs_finish_and_is_left(fixture: &Fixture) {
     let (talk, mut heard) = Talk::new();
-    let worker = worker(world, "q").handler("m", move |context: Context, (): ()| {
+    let worker = worker(fixture, "q").handler("m", move |context: Context, (): ()| {
         let talk = talk.clone();
         async move {
             context.flush().await?;
@@ -209,20 +209,20 @@ async fn a_server_that_goes_away_lets_what_runs_finish_and_is_left(world: &World
         }
     });
     let running = Running::begin(worker);
-    let name = started(world, "q", "m").await;
+    let name = started(fixture, "q", "m").await;
     hear(&mut heard, "begun").await;
-    let next = started(world, "q", "m").await;
-    world.server.drain();
+    let next = started(fixture, "q", "m").await;
+    fixture.server.drain();
     hear(&mut heard, "draining").await;
-    becomes(world, &name, State::Succeeded).await;
+    becomes(fixture, &name, State::Succeeded).await;
     // Nobody serves it now; it tries again and again, and ends when it is asked to.
-    world.passing("its end", running.finish()).await;
-    assert_eq!(world.state(&next).await, State::Pending);
+    fixture.passing("its end", running.finish()).await;
+    assert_eq!(fixture.state(&next).await, State::Pending);
     assert!(heard.try_recv().is_err(), "a draining server leases no more");
 }
 
-async fn a_worker_that_the_server_will_not_have_is_told_why(world: &World) {
-    let refused = worker(world, "no queue!").run();
+async fn a_worker_that_the_server_will_not_have_is_told_why(fixture: &Fixture) {
+    let refused = worker(fixture, "no queue!").run();
     let error = within("a refusal", refused).await.expect_err("a refusal");
     assert!(matches!(&error, RunError::Refused(status) if status.code() == Code::InvalidArgument));
     assert!(error.to_string().contains("queue"), "{error}");

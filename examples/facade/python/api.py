@@ -20,7 +20,7 @@ class Library(library_pb2_grpc.LibraryServicer):
         self._producers = producers_pb2_grpc.ProducersStub(longhaul)
 
     async def ExportBooks(self, request, context):
-        # What cannot be done is refused now; only what goes wrong later is the operation's error.
+        # Refuse an invalid request now; only later failures are the operation's error.
         if not request.shelf.startswith("shelves/"):
             refusal = "shelf must look like shelves/SHELF"
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, refusal)
@@ -37,7 +37,7 @@ class Library(library_pb2_grpc.LibraryServicer):
 
 
 async def serve(listen: str, longhaul: str, forward_operations: bool) -> None:
-    """Serves until the process is asked to end."""
+    """Serves until the process is told to end."""
     async with grpc.aio.insecure_channel(longhaul) as channel:
         server = grpc.aio.server()
         library_pb2_grpc.add_LibraryServicer_to_server(Library(channel), server)

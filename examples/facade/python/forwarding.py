@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 async def pass_on(
     call: Callable[..., Awaitable[Message]], request: Message, context: grpc.aio.ServicerContext
 ) -> Message:
-    """Makes the call in its caller's stead: same deadline, same metadata, same answer.
+    """Makes the call for its caller: same deadline, same metadata, same response.
 
     It ends when the caller gives up, since the handler is cancelled then, and with it the call.
     """
@@ -27,7 +27,7 @@ async def pass_on(
 
 
 class ForwardedOperations(operations_pb2_grpc.OperationsServicer):
-    """Authorise here: whoever may see an operation of your API is your API's to say."""
+    """Authorise here: your API decides who may see its operations."""
 
     def __init__(self, longhaul: grpc.aio.Channel) -> None:
         self._longhaul = operations_pb2_grpc.OperationsStub(longhaul)

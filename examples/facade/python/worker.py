@@ -17,7 +17,7 @@ PAUSE_SECONDS = 1
 
 
 async def export(workers: workers_pb2_grpc.WorkersStub, lease: workers_pb2.Lease) -> None:
-    """Does one export, and tells longhaul how far it has come and how it ended."""
+    """Does one export, and reports its progress and its result."""
     owned = {"name": lease.operation, "lease_token": lease.lease_token}
 
     async def fail(code: int, message: str) -> None:
@@ -56,7 +56,7 @@ async def work(longhaul: str) -> None:
                 for lease in (await workers.LeaseOperations(request)).leases:
                     await export(workers, lease)
             except grpc.aio.AioRpcError as error:
-                # Nothing is lost: an export that nobody finished is leased again.
+                # Nothing is lost: an unfinished export is leased again.
                 logging.warning("trying again: %s", error.details())
                 await asyncio.sleep(PAUSE_SECONDS)
 

@@ -31,7 +31,7 @@ impl Library for Api {
         request: Request<ExportBooksRequest>,
     ) -> Result<Response<Operation>, Status> {
         let request = request.into_inner();
-        // What cannot be done is refused now; only what goes wrong later is the operation's error.
+        // Refuse an invalid request now; only later failures are the operation's error.
         if !request.shelf.starts_with("shelves/") {
             return Err(Status::invalid_argument("shelf must look like shelves/SHELF"));
         }

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::pb::library_server::LibraryServer;
 
-/// What the build makes of `library.proto`: see `example` in `build.rs`.
+/// The generated code of `library.proto`: see `example` in `build.rs`.
 #[expect(clippy::allow_attributes, clippy::pedantic, unreachable_pub, reason = "generated code")]
 mod pb {
     tonic::include_proto!("example.library.v1");
@@ -27,10 +27,10 @@ mod pb {
 
 #[derive(Parser)]
 struct Arguments {
-    /// Where callers find the API.
+    /// Address of the API.
     #[arg(long, default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// The directory of the operations; made where there is none.
+    /// Directory of the operations; created if missing.
     #[arg(long)]
     store: PathBuf,
 }
@@ -46,20 +46,20 @@ async fn main() -> anyhow::Result<()> {
     let clock = SystemClock::new();
     let options = EmbeddedOptions { clock: clock.clone(), ..EmbeddedOptions::new(arguments.store) };
     let longhaul = Server::new(EmbeddedStore::open(options)?, clock);
-    // Generated clients take all of longhaul as their channel: no socket, no connection that could break.
+    // Generated clients call longhaul in this process: no socket, no connection that could break.
     let inside = longhaul.routes()?;
 
     let stop = CancellationToken::new();
     let stopping = async {
         stopped().await;
         stop.cancel();
-        // Ends waits, which would hold up the server's end.
+        // Ends waits, which would delay the end of the server.
         longhaul.drain();
     };
     let serving = async {
         let served = tonic::transport::Server::builder()
             .add_service(LibraryServer::new(api::Api::new(ProducersClient::new(inside.clone()))))
-            // Not `add_routes(longhaul.routes()?)`: whoever can call this API could then take its work as well. Where
+            // Not `add_routes(longhaul.routes()?)`: every caller of this API could then also lease its work. If
             // workers run elsewhere too, `longhaul.serve` opens a port for them that callers do not reach.
             .add_service(longhaul.operations())
             .serve_with_shutdown(arguments.listen, stopping)
@@ -74,7 +74,7 @@ async fn main() -> anyhow::Result<()> {
     Ok(worked?)
 }
 
-/// Resolves once the process is asked to end.
+/// Resolves once the process is told to end.
 async fn stopped() {
     let Ok(mut terminate) = signal(SignalKind::terminate()) else { return };
     tokio::select! {

@@ -7,10 +7,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::pb::{ExportBooksMetadata, ExportBooksRequest, ExportBooksResponse};
 
-/// Where exports wait for a worker.
+/// The queue of exports.
 pub(crate) const QUEUE: &str = "exports";
 
-/// Works until `stop`, and finishes the export in hand.
+/// Works until `stop`, and finishes the current export.
 pub(crate) async fn work(
     longhaul: impl Into<Connection>,
     stop: &CancellationToken,

@@ -1,6 +1,6 @@
 // Waits for an operation with the stock client, google-gax: caller NAME [SERVER].
 //
-// This is what the users of an API do whose methods return operations. Only the types of metadata
+// This is how users of an API call methods that return operations. Only the types of metadata
 // and response are the API's; here they are longhaul's own metadata, and a Struct.
 
 import gax from "google-gax";

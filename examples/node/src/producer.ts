@@ -1,4 +1,4 @@
-// Starts an operation that greets somebody, and prints its name: producer [WHOM [SERVER]].
+// Starts an operation that greets a person, and prints its name: producer [WHOM [SERVER]].
 
 import { promisify } from "node:util";
 import { credentials } from "@grpc/grpc-js";

@@ -14,9 +14,9 @@ import { packed, text, v1 } from "./longhaul.js";
 
 const STEPS = 5;
 const LEASE_MS = 30_000;
-// Leases outlive a stream by 3 s: time for several attempts.
+// Leases outlive a stream by 3 s, which is enough for several reconnects.
 const RECONNECT_MS = 300;
-// Where a message is full. One call more, with a response of 1 MiB, keeps it under the 3 MiB that it may have.
+// A message with this many bytes is full: one more call, with a response of 1 MiB, stays below the limit of 3 MiB.
 const FULL_BYTES = 1 << 20;
 const REFUSED = [
   status.INVALID_ARGUMENT,
@@ -24,7 +24,7 @@ const REFUSED = [
   status.UNAUTHENTICATED,
   status.UNIMPLEMENTED,
 ];
-// With these a refusal says that the lease is over.
+// A refusal with one of these codes means that the lease has ended.
 const GONE = [status.FAILED_PRECONDITION, status.NOT_FOUND];
 
 type Report = (fraction: number, message: string) => void;
@@ -44,13 +44,13 @@ type Call = { name: string; leaseToken: string };
 /** What is said, by the list of the request and the lease. */
 type Said = Map<string, { list: List; call: Call }>;
 
-/** An operation in this worker's hands. */
+/** An operation that this worker holds. */
 class Job {
   readonly owned: Call;
   readonly stop = new AbortController();
   cancelRequested: boolean;
   begun = false;
-  /** What was said last, until the server has it. */
+  /** The final call, until the server has acknowledged it. */
   last?: Call;
 
   constructor(readonly lease: Lease__Output) {
@@ -59,7 +59,7 @@ class Job {
   }
 }
 
-/** What outlives a stream: what is held, and what the server has not taken in. */
+/** The state that outlives a stream: held operations and unacknowledged calls. */
 class Worker {
   private jobs = new Map<string, Job>();
   /** A newer report takes an older one's place. */
@@ -95,7 +95,7 @@ class Worker {
     }
   }
 
-  /** Stops all work; what is not done is given back by the end of this side of the stream. */
+  /** Stops all work; closing this side of the stream releases unfinished operations. */
   stop() {
     this.stopping = true;
     for (const job of this.jobs.values()) job.stop.abort();
@@ -109,7 +109,7 @@ class Worker {
     const ended = new AbortController();
     stream.on("error", () => {}); // Whoever reads gets it too.
     const writing = this.write(stream, ended.signal);
-    // A server that is silent for so long is not there.
+    // A server that sends nothing for this long is gone.
     const silence = setTimeout(() => stream.cancel(), LEASE_MS);
     try {
       for await (const response of stream as AsyncIterable<ServeQueueResponse__Output>) {
@@ -122,7 +122,7 @@ class Worker {
       ended.abort();
       this.news.abort();
       await writing;
-      // Nobody knows whether it was heard. To say it again changes nothing.
+      // The server may have handled it. A repeat does no harm.
       const again = [...this.sent.values()].flatMap((said) => [...said]);
       this.unsaid = new Map([...again, ...this.unsaid]);
     }
@@ -143,7 +143,7 @@ class Worker {
       const written = new Promise<void>((resolve) => stream.write(request, () => resolve()));
       await Promise.race([written, over]);
       if (ended.aborted) return;
-      // Only now, as the server would give what was never seen to somebody else.
+      // Only now: the server would lease an operation that was never seen to another worker.
       for (const job of unbegun) void this.work(job);
       const closing = this.stopping || (this.draining && this.jobs.size === 0);
       if (this.unsaid.size === 0) {
@@ -211,7 +211,7 @@ class Worker {
     if (sequence === 0) {
       this.lose(name);
     } else if (job.last && call !== "REPORT" && !GONE.includes(error.code)) {
-      // A response that is too large, say. The lease goes on until it is ended in another way.
+      // For example because the response is too large. The lease continues until another call ends it.
       this.end(job, "failures", { error: { code: status.INTERNAL, message: error.message } });
     }
   }
@@ -250,7 +250,7 @@ class Worker {
     this.news.abort();
   }
 
-  /** Stops work on what is somebody else's; of what was ended, the repeat tells. */
+  /** Stops work on an operation that another worker has; for an ended one the repeated call tells. */
   private lose(name: string) {
     const job = this.jobs.get(name);
     if (job && !job.last) {
@@ -274,7 +274,7 @@ const workers = new v1.Workers(server, credentials.createInsecure(), {
   "grpc.max_reconnect_backoff_ms": 1000,
 });
 const worker = new Worker(values.queue!, Number(values.slots), 1000 * Number(values.pause));
-// A second one ends it at once.
+// A second signal ends the process at once.
 process.once("SIGTERM", () => worker.stop());
 await worker.run(workers);
 workers.close();

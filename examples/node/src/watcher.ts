@@ -1,4 +1,4 @@
-// Prints what becomes of an operation until it is done: watcher NAME [SERVER].
+// Prints the states of an operation until it is done: watcher NAME [SERVER].
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { credentials, Metadata } from "@grpc/grpc-js";

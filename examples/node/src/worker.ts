@@ -24,7 +24,7 @@ async function greet(lease: Lease__Output) {
   const owned = { name: lease.operation, leaseToken: lease.leaseToken };
   for (let step = 1; step <= STEPS; step++) {
     await sleep(300);
-    // A report renews the lease too, and its answer says whether to stop.
+    // A report also renews the lease, and its response says whether to stop.
     const progress = { fraction: step / STEPS, message: `step ${step}` };
     const report = await reportProgress({ ...owned, progress });
     if (report?.directive?.cancelRequested) {
@@ -39,7 +39,7 @@ async function greet(lease: Lease__Output) {
 
 let worked = 0;
 while (!(values.once && worked > 0)) {
-  // One lease at most; none where nothing came within the wait.
+  // At most one lease; none if no operation became ready within the wait.
   const answer = await leaseOperations({
     queue: "hello",
     worker: "node",

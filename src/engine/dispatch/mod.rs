@@ -1,5 +1,8 @@
-//! Handing out work: the dispatcher of a queue, the workers that wait there, leases on their way.
+//! Handing out work: the queue of waiting workers, the dispatcher that serves it, and leases that go back.
 
 pub(in crate::engine) mod batch;
 pub(in crate::engine) mod dispatcher;
-pub(in crate::engine) mod seat;
+pub(in crate::engine) mod grants;
+pub(in crate::engine) mod poller;
+pub(in crate::engine) mod registration;
+pub(in crate::engine) mod waiters;

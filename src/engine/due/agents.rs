@@ -3,10 +3,17 @@
 //! Several servers may run them at once: compare-and-set makes that safe, and a server leaves the partitions where it does
 //! not rank first to the other servers for a while.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::Engine;
+use crate::engine::commands::apply::Commands;
+use crate::engine::context::Context;
+use crate::engine::due::entries::DueEntries;
+use crate::engine::due::kinds::Kinds;
 use crate::engine::error::Result;
+use crate::engine::membership::ranks::Membership;
+use crate::engine::notify::notifier::Notifier;
+use crate::engine::reading::reader::Reader;
 use crate::record::due::Agent;
 use crate::record::due_indexes;
 
@@ -20,7 +27,7 @@ pub struct Sweep {
 }
 
 impl Agent {
-    const fn name(self) -> &'static str {
+    pub(in crate::engine) const fn name(self) -> &'static str {
         match self {
             Self::Reaper => "reaper",
             Self::Scheduler => "scheduler",
@@ -35,62 +42,73 @@ impl Agent {
             Self::Janitor => 500,
         }
     }
+}
+
+/// Does what is due.
+pub(in crate::engine) struct Due {
+    context: Arc<Context>,
+    notifier: Arc<Notifier>,
+    entries: DueEntries,
+    kinds: Kinds,
+}
+
+impl Due {
+    pub(in crate::engine) fn new(
+        context: Arc<Context>,
+        reader: Arc<Reader>,
+        membership: Arc<Membership>,
+        notifier: Arc<Notifier>,
+        commands: Arc<Commands>,
+    ) -> Self {
+        let entries = DueEntries::new(context.clone(), reader.clone(), membership);
+        let kinds = Kinds::new(reader, commands);
+        Self { context, notifier, entries, kinds }
+    }
 
     /// Does what is due now.
-    ///
-    /// # Errors
-    /// When the store does not answer.
-    pub async fn run_once(self, engine: &Engine) -> Result<Sweep> {
-        let (due, mut sweep) = (&engine.inner.due, Sweep::default());
-        for index in due_indexes(self) {
-            for partition in due.partitions(index, self.batch()).await? {
-                let mut entries = due.within(partition, index, self.batch()).await?;
+    pub(in crate::engine) async fn run_once(&self, agent: Agent) -> Result<Sweep> {
+        let mut sweep = Sweep::default();
+        for index in due_indexes(agent) {
+            for partition in self.entries.partitions(index, agent.batch()).await? {
+                let mut entries = self.entries.within(partition, index, agent.batch()).await?;
                 sweep.due += entries.len();
                 while !entries.is_empty() {
                     let rest = entries.split_off(entries.len().min(AT_ONCE));
                     let some = std::mem::replace(&mut entries, rest);
-                    sweep.changed += engine.act_on(index, some).await;
+                    sweep.changed += self.kinds.act_on(index, some).await;
                 }
             }
         }
         Ok(sweep)
     }
 
-    async fn run(self, engine: Engine) {
+    /// Runs an agent, for ever.
+    pub(in crate::engine) async fn run(self: Arc<Self>, agent: Agent) {
         loop {
-            let stuck = match self.run_once(&engine).await {
+            let stuck = match self.run_once(agent).await {
                 // More is waiting than one run takes.
-                Ok(sweep) if sweep.changed >= self.batch() => continue,
+                Ok(sweep) if sweep.changed >= agent.batch() => continue,
                 Ok(sweep) => sweep.changed < sweep.due,
                 Err(error) => {
-                    engine.hampered("could not look for what is due", &error);
+                    self.context.log_failure("could not look for what is due", &error);
                     true
                 }
             };
-            self.rest(&engine, stuck).await;
+            self.rest(agent, stuck).await;
         }
     }
 
     /// Waits for the next poll: a second, or less where something of the scheduler's comes due sooner. What was due and could
     /// not be done is no reason to hurry.
-    async fn rest(self, engine: &Engine, stuck: bool) {
-        let due = &engine.inner.due;
-        if self != Self::Scheduler {
-            return engine.idle_for(INTERVAL).await;
+    async fn rest(&self, agent: Agent, stuck: bool) {
+        if agent != Agent::Scheduler {
+            return self.context.sleep(INTERVAL).await;
         }
-        let soonest = due.next(self, INTERVAL).await.unwrap_or(INTERVAL).max(MOMENT);
+        let soonest = self.entries.next(agent, INTERVAL).await.unwrap_or(INTERVAL).max(MOMENT);
         let pause = if stuck { soonest.max(STUCK) } else { soonest };
         tokio::select! {
-            () = engine.idle_for(pause) => {}
-            () = due.scheduler_woken() => {}
-        }
-    }
-}
-
-impl Engine {
-    pub(in crate::engine) fn run_agents(&self) {
-        for agent in [Agent::Reaper, Agent::Scheduler, Agent::Janitor] {
-            self.inner.tasks.spawn(agent.name(), agent.run(self.clone()));
+            () = self.context.sleep(pause) => {}
+            () = self.notifier.scheduler_woken() => {}
         }
     }
 }

@@ -1,11 +1,9 @@
 //! What comes due: agents poll the due indexes, read the records that the entries lead to, and hand each record to its kind.
 //!
-//! This room knows no kind: the indexes and their agents come from [`crate::record`], and what a record does when its time
-//! comes is said by its [`ComesDue`].
+//! The indexes and their agents come from [`crate::record`], and what a record does when its time
+//! comes is said by its [`ComesDue`](self::kinds::ComesDue).
 
-pub(super) mod agents;
-mod dispatch;
+pub(in crate::engine) mod agents;
 mod entries;
-
-pub(super) use self::dispatch::ComesDue;
-pub(super) use self::entries::DueEntries;
+pub(in crate::engine) mod kinds;
+pub(in crate::engine) mod operations;

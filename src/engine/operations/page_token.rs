@@ -7,7 +7,7 @@ use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 
 use crate::clock::Timestamp;
 use crate::engine::error::{Error, Reason, Result};
-use crate::engine::random;
+use crate::engine::random::random;
 use crate::limits::PAGE_TOKEN_LIFETIME;
 use crate::store::Keyspace;
 

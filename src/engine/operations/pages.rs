@@ -8,10 +8,11 @@ use bytes::Bytes;
 use prost::Message;
 
 use super::page_token;
-use crate::engine::Engine;
 use crate::engine::caller::{Caller, Permission};
+use crate::engine::context::Context;
 use crate::engine::error::{Reason, Result};
-use crate::engine::operations::view::View;
+use crate::engine::reading::reader::Reader;
+use crate::engine::reading::view::View;
 use crate::limits::{MAX_PASSED_OVER, MAX_REPLY_BYTES};
 use crate::operation::entries::{LIST, parent_prefix};
 use crate::operation::name::ParentPattern;
@@ -59,12 +60,26 @@ pub struct ListPage {
     pub next_page_token: String,
 }
 
-impl Engine {
+/// Lists operations.
+pub(in crate::engine) struct Lists {
+    context: Arc<Context>,
+    reader: Arc<Reader>,
+}
+
+impl Lists {
+    pub(in crate::engine) const fn new(context: Arc<Context>, reader: Arc<Reader>) -> Self {
+        Self { context, reader }
+    }
+
     /// A page of operations, bounded by count and by bytes.
-    pub async fn list(&self, caller: &Caller, query: ListQuery) -> Result<ListPage> {
-        self.inner.policy.authorise(caller, Permission::Read, query.parent.as_str())?;
-        let keyspace = self.inner.store.keyspace();
-        let now = self.inner.store.now(Partition(0));
+    pub(in crate::engine) async fn list(
+        &self,
+        caller: &Caller,
+        query: ListQuery,
+    ) -> Result<ListPage> {
+        self.context.policy.authorise(caller, Permission::Read, query.parent.as_str())?;
+        let keyspace = self.context.store.keyspace();
+        let now = self.context.store.now(Partition(0));
         let mut after = match query.page_token.as_str() {
             "" => None,
             token => {
@@ -170,7 +185,7 @@ impl Engine {
         if let Some(after) = after {
             scan.to = Bound::Excluded(after.clone());
         }
-        Ok(self.inner.store.scan(scan).await?)
+        Ok(self.context.store.scan(scan).await?)
     }
 
     /// The first parent with children after `former`, of those that begin as the pattern does.
@@ -184,17 +199,17 @@ impl Engine {
             // Members of `former` begin with it and a zero; the next parent is above all of them.
             scan.from = Bound::Included([&former[..], &[1]].concat().into());
         }
-        let first = self.inner.store.scan(scan).await?;
+        let first = self.context.store.scan(scan).await?;
         Ok(first.first().map(|entry| parent_of(&entry.member)))
     }
 
     /// The operation of each entry; nothing where callers see none.
     async fn operations(&self, entries: Vec<Entry>) -> Result<Vec<(Entry, Option<Operation>)>> {
         let keys: Vec<Key> = entries.iter().filter_map(Entry::key).collect();
-        let records = self.read_each(&keys).await?;
+        let records = self.reader.read_each(&keys).await?;
         let (mut operations, mut orphans) = (Vec::with_capacity(entries.len()), Vec::new());
         for (entry, record) in entries.into_iter().zip(records) {
-            let now = self.inner.store.now(entry.partition);
+            let now = self.context.store.now(entry.partition);
             if matches!(record, Ok(None)) {
                 orphans.push(entry.clone());
             }
@@ -205,22 +220,24 @@ impl Engine {
             };
             operations.push((entry, operation));
         }
-        self.drop_orphans(&Index::new(LIST), orphans).await;
+        self.reader.drop_orphans(&Index::new(LIST), orphans).await;
         Ok(operations)
     }
 
     /// What callers see of an operation; nothing where it went away meanwhile.
     async fn listed(&self, operation: Operation) -> Result<Option<Arc<View>>> {
         let name = operation.name.clone();
-        if let Some(view) = View::load(&*self.inner.store, self.key(&name), operation).await? {
+        if let Some(view) =
+            View::load(&*self.context.store, self.context.key(&name), operation).await?
+        {
             return Ok(Some(view));
         }
-        match self.view(&name).await {
+        match self.reader.view(&name).await {
             Ok(view) => Ok(Some(view)),
             Err(error) if error.reason.code() == Code::NotFound => Ok(None),
             // A payload is gone: it costs only its operation.
             Err(error) if error.reason == Reason::Internal => {
-                self.note_unreadable(self.key(&name), &error.message);
+                self.reader.note_unreadable(self.context.key(&name), &error.message);
                 Ok(None)
             }
             Err(error) => Err(error),

@@ -6,12 +6,16 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
-use crate::engine::Engine;
 use crate::engine::caller::{Caller, Permission};
-use crate::engine::dispatch::batch::Grant;
-use crate::engine::dispatch::seat::Offer;
+use crate::engine::context::Context;
+use crate::engine::dispatch::dispatcher::Dispatch;
+use crate::engine::dispatch::grants::Grants;
 use crate::engine::error::{Error, Reason, Result};
-use crate::engine::operations::view::View;
+use crate::engine::leases::grant::Grant;
+use crate::engine::leases::waiter::{Offer, Waiter};
+use crate::engine::notify::notifier::OperationTransactor;
+use crate::engine::reading::reader::Reader;
+use crate::engine::reading::view::View;
 use crate::engine::transact::{Assumed, Decision, Ended, Transaction};
 use crate::operation::command::Take;
 use crate::operation::lease::{Fingerprint, Token};
@@ -90,9 +94,32 @@ enum FirstLease {
     None,
 }
 
-impl Engine {
+/// Starts operations.
+pub(in crate::engine) struct Starts {
+    context: Arc<Context>,
+    reader: Arc<Reader>,
+    transactor: Arc<OperationTransactor>,
+    dispatch: Arc<Dispatch>,
+    grants: Arc<Grants>,
+}
+
+impl Starts {
+    pub(in crate::engine) const fn new(
+        context: Arc<Context>,
+        reader: Arc<Reader>,
+        transactor: Arc<OperationTransactor>,
+        dispatch: Arc<Dispatch>,
+        grants: Arc<Grants>,
+    ) -> Self {
+        Self { context, reader, transactor, dispatch, grants }
+    }
+
     /// Starts an operation, or finds the one that the same request started before. With `validate_only` it starts none.
-    pub async fn start_operation(&self, caller: &Caller, wanted: Start) -> Result<Started> {
+    pub(in crate::engine) async fn start_operation(
+        self: &Arc<Self>,
+        caller: &Caller,
+        wanted: Start,
+    ) -> Result<Started> {
         if wanted.validate_only {
             return self.validate_start(caller, wanted).await;
         }
@@ -101,17 +128,18 @@ impl Engine {
 
     /// Starts an operation that the caller works on itself.
     pub(in crate::engine) async fn start_for_caller(
-        &self,
+        self: &Arc<Self>,
         caller: &Caller,
         wanted: Start,
-        take: Take,
+        waiter: &Waiter,
     ) -> Result<Begun> {
+        let take = self.grants.take_for(waiter);
         self.start_with(caller, wanted, FirstLease::Starter(take)).await
     }
 
     /// Starts many, each on its own; results in their order.
-    pub async fn start_batch(
-        &self,
+    pub(in crate::engine) async fn start_batch(
+        self: &Arc<Self>,
         caller: &Caller,
         wanted: Vec<Result<Start>>,
     ) -> Vec<Result<Started>> {
@@ -120,8 +148,8 @@ impl Engine {
             .map(|wanted| self.prepare(caller, wanted?, FirstLease::Eager))
             .collect();
         let count = attempts.len();
-        let engine = self.clone();
-        let starting = async move { engine.commit_starts(attempts).await };
+        let starts = Arc::clone(self);
+        let starting = async move { starts.commit_starts(attempts).await };
         let gone = || (0..count).map(|_| Err(Error::draining())).collect();
         let begun = self.see_through(starting).await.unwrap_or_else(gone);
         begun.into_iter().map(|begun| begun.map(Into::into)).collect()
@@ -142,7 +170,7 @@ impl Engine {
                 Err(error) => others.push(Some(Err(error))),
             }
         }
-        let ends = self.transact(&mut ready).await;
+        let ends = self.transactor.transact(&mut ready).await;
         let mut ended = ready.into_iter().zip(ends);
         let mut started = Vec::with_capacity(others.len());
         for other in others {
@@ -164,7 +192,7 @@ impl Engine {
             Prepared::Ready(attempt) => (attempt.key, attempt.identity, None),
             Prepared::Late(key, identity, why) => (key, *identity, Some(why)),
         };
-        let name = match (self.read::<Record>(key).await?, late) {
+        let name = match (self.reader.read::<Record>(key).await?, late) {
             (Some(before), _) => {
                 let found = self.recognise(key, &identity, before.record).await?;
                 found.view.operation.name.clone()
@@ -176,7 +204,12 @@ impl Engine {
         Ok(Started { published, operation: None, replayed: false })
     }
 
-    async fn start_with(&self, caller: &Caller, wanted: Start, first: FirstLease) -> Result<Begun> {
+    async fn start_with(
+        self: &Arc<Self>,
+        caller: &Caller,
+        wanted: Start,
+        first: FirstLease,
+    ) -> Result<Begun> {
         let attempt = match self.prepare(caller, wanted, first)? {
             Prepared::Ready(attempt) => attempt,
             Prepared::Late(key, identity, why) => {
@@ -186,8 +219,8 @@ impl Engine {
         if attempt.offer.is_none() {
             return self.commit_start(*attempt).await;
         }
-        let engine = self.clone();
-        let starting = async move { engine.commit_start(*attempt).await };
+        let starts = Arc::clone(self);
+        let starting = async move { starts.commit_start(*attempt).await };
         self.see_through(starting).await.unwrap_or_else(|| Err(Error::draining()))
     }
 
@@ -198,14 +231,14 @@ impl Engine {
         identity: &Identity,
         why: Rejection,
     ) -> Result<Begun> {
-        match self.read::<Record>(key).await? {
+        match self.reader.read::<Record>(key).await? {
             Some(before) => self.recognise(key, identity, before.record).await,
             None => Err(why.into()),
         }
     }
 
     async fn commit_start(&self, mut attempt: Attempt) -> Result<Begun> {
-        let ended = self.transact_one(&mut attempt).await;
+        let ended = self.transactor.transact_one(&mut attempt).await;
         self.finish_start(attempt, ended).await
     }
 
@@ -215,7 +248,7 @@ impl Engine {
         starting: impl Future<Output = T> + Send + 'static,
     ) -> Option<T> {
         let (sender, receiver) = oneshot::channel();
-        self.inner.tasks.finish("start", async move {
+        self.context.tasks.finish("start", async move {
             // Fails if the caller has disconnected.
             let _ = sender.send(starting.await);
         });
@@ -229,22 +262,22 @@ impl Engine {
             return None;
         }
         // A worker holds the operation already, so this start is a replay.
-        if self.inner.held.contains(key) {
+        if self.grants.is_held(key) {
             return None;
         }
-        let offer = self.inner.dispatchers.eager(spec.queue.as_str(), 1).pop()?;
-        self.expect(key, &offer.seat);
+        let offer = self.dispatch.eager(spec.queue.as_str(), 1).pop()?;
+        self.grants.expect(key, &offer.waiter);
         Some(offer)
     }
 
     fn prepare(&self, caller: &Caller, wanted: Start, first: FirstLease) -> Result<Prepared> {
-        self.inner.policy.authorise(caller, Permission::Write, wanted.parent.as_str())?;
-        if self.is_draining() {
+        self.context.policy.authorise(caller, Permission::Write, wanted.parent.as_str())?;
+        if self.context.is_draining() {
             return Err(Error::draining());
         }
         let name = self.name_for(caller, &wanted)?;
-        let key = self.key(&name);
-        let partition = self.partition(key);
+        let key = self.context.key(&name);
+        let partition = self.context.partition(key);
         let uid = Uuid::new_v4();
         let offer = match first {
             FirstLease::Eager => self.eager(key, &wanted.spec),
@@ -253,7 +286,7 @@ impl Engine {
         let lease = match first {
             FirstLease::Starter(take) => Some(Take { token: self.starters_token(uid), ..take }),
             FirstLease::Eager | FirstLease::None => {
-                offer.as_ref().map(|offer| self.take_for(&offer.seat))
+                offer.as_ref().map(|offer| self.grants.take_for(&offer.waiter))
             }
         };
         let identity = Identity {
@@ -263,7 +296,7 @@ impl Engine {
             fingerprint: wanted.spec.fingerprint,
         };
         let birth = Birth { name, uid, lease };
-        let change = match start(wanted, birth, self.inner.store.now(partition)) {
+        let change = match start(wanted, birth, self.context.store.now(partition)) {
             Ok(change) => Some(Box::new(change.into())),
             Err(why) => {
                 self.forget_offer(key, offer.as_ref());
@@ -281,23 +314,23 @@ impl Engine {
     /// Releases the reserved worker.
     fn forget_offer(&self, key: Key, offer: Option<&Offer>) {
         if let Some(offer) = offer {
-            self.inner.held.leave(key, &offer.seat);
+            self.grants.forget(key, &offer.waiter);
         }
     }
 
     /// The token of the lease that an operation was started with. It tells a replay of the start whether the lease is its own.
     pub(in crate::engine) fn starters_token(&self, uid: Uuid) -> Token {
-        Token(self.inner.store.keyspace().hash("starter's lease", uid.as_bytes()))
+        Token(self.context.store.keyspace().hash("starter's lease", uid.as_bytes()))
     }
 
     /// The name with the given id, with an id derived from the request id, or with a new id that sorts by time.
     fn name_for(&self, caller: &Caller, wanted: &Start) -> Result<Name> {
-        let keyspace = self.inner.store.keyspace();
+        let keyspace = self.context.store.keyspace();
         let request_id = wanted.spec.request_id.as_str();
         let id = match &wanted.id {
             Some(id) => id.clone(),
             None if request_id.is_empty() => {
-                let micros = self.inner.clock.now().as_micros();
+                let micros = self.context.clock.now().as_micros();
                 let time = uuid::Timestamp::from_unix(
                     uuid::NoContext,
                     micros / 1_000_000,
@@ -340,7 +373,7 @@ impl Engine {
         let Some(offer) = attempt.offer.take() else { return };
         let record = attempt.change.take().and_then(|change| change.main);
         let lost = record.and_then(|record| Grant::new(attempt.key, record));
-        self.take_back(&offer.seat, lost.into_iter().collect());
+        self.grants.take_back(&offer.waiter, lost.into_iter().collect());
     }
 
     /// Hands the stored operation to the reserved worker if this start wrote it.
@@ -357,20 +390,20 @@ impl Engine {
     }
 
     fn hand_over(&self, key: Key, offer: &mut Offer, record: Record) {
-        let grant = Grant::new(key, record).and_then(|grant| self.in_time(grant));
+        let grant = Grant::new(key, record).and_then(|grant| self.grants.in_time(grant));
         match &grant {
-            Some(_) => self.inner.metrics.given.with_start(),
+            Some(_) => self.context.metrics.given.with_start(),
             None => self.forget_offer(key, Some(offer)),
         }
         let unheard = offer.fill(grant.into_iter().collect());
-        self.take_back(&offer.seat, unheard);
+        self.grants.take_back(&offer.waiter, unheard);
     }
 
     fn new_operation(&self, attempt: Attempt, record: Option<Record>) -> Result<Begun> {
         let Attempt { key, offer, .. } = attempt;
         match (offer, &record) {
             (Some(mut offer), Some(record)) => self.hand_over(key, &mut offer, record.clone()),
-            (None, Some(record)) if is_leased(record) => self.inner.metrics.given.to_starter(),
+            (None, Some(record)) if is_leased(record) => self.context.metrics.given.to_starter(),
             _ => {}
         }
         let view = match record {
@@ -383,7 +416,7 @@ impl Engine {
 
     /// The operation that has the name already, if this start or an earlier one of the same request made it.
     async fn recognise(&self, key: Key, wanted: &Identity, record: Record) -> Result<Begun> {
-        let gone = record.gone(self.inner.store.now(self.partition(key)));
+        let gone = record.gone(self.context.store.now(self.context.partition(key)));
         let operation = match (record, gone) {
             (Record::Operation(operation), None) => operation,
             (record, Some(Rejection::Deleted(_))) => {
@@ -400,13 +433,13 @@ impl Engine {
             return Err(reused(&operation, &wanted.request_id));
         }
         if ours {
-            self.inner.metrics.started();
+            self.context.metrics.started();
         }
         let name = operation.name.clone();
-        let view = View::load(&*self.inner.store, key, *operation).await?;
+        let view = View::load(&*self.context.store, key, *operation).await?;
         let view = match view {
             Some(view) => view,
-            None => self.view(&name).await?,
+            None => self.reader.view(&name).await?,
         };
         Ok(Begun { view, replayed: !ours })
     }
@@ -425,7 +458,6 @@ impl Transaction for Attempt {
 
     fn decide(
         &mut self,
-        _engine: &Engine,
         before: Option<&Before<Record>>,
         _certain: bool,
         now: Timestamp,

@@ -33,7 +33,9 @@ async fn deleting_what_is_unfinished_ends_its_watches_and_waits() {
 #[tokio::test]
 async fn a_new_operation_is_seen_although_somebody_looked_for_it_before() {
     let bench = Bench::new();
-    let early = bench.engine.follow(bench.engine.key(&name("a"))).await.expect("interest");
+    let rooms = &bench.engine.rooms;
+    let key = rooms.context.key(&name("a"));
+    let early = rooms.hub.follow(key).await.expect("interest");
     let name = bench.start("a").await;
     let view = bench.engine.wait(&caller(), &name, Duration::ZERO).await.expect("view");
     assert_eq!(view.operation.name, name);

@@ -5,7 +5,7 @@ use futures_util::FutureExt;
 use super::{Bench, LeaseRequest, caller, request, wish};
 use crate::clock::Clock;
 use crate::engine::Reason;
-use crate::engine::operations::commands::Job;
+use crate::engine::commands::apply::KeyedCommand;
 use crate::limits::MAX_REPLY_BYTES;
 use crate::operation::command::{Cancel, Command, Fail, Proof, Release, Suspend};
 use crate::operation::name::Name;
@@ -189,7 +189,7 @@ async fn a_lease_whose_deadline_passes_while_it_is_written_reaches_no_worker() {
     let waiting = LeaseRequest { wait: Duration::from_mins(1), ..wish(1) };
     let (engine, caller) = (bench.engine.clone(), caller());
     let mut leasing = std::pin::pin!(engine.lease(&caller, waiting));
-    while !engine.inner.dispatchers.is_quiet("q") {
+    while !engine.rooms.dispatch.is_quiet("q") {
         assert!(leasing.as_mut().now_or_never().is_none());
         tokio::task::yield_now().await;
     }
@@ -218,7 +218,7 @@ async fn what_was_given_to_a_worker_reaches_it_although_its_starter_has_hung_up(
     let mut leasing = std::pin::pin!(engine.lease(&caller, wish));
     assert!(leasing.as_mut().now_or_never().is_none());
     // The dispatcher has looked, and found nothing.
-    while !engine.inner.dispatchers.is_quiet("q") {
+    while !engine.rooms.dispatch.is_quiet("q") {
         tokio::task::yield_now().await;
     }
     let starting = engine.start_operation(&caller, request("a"));
@@ -258,11 +258,12 @@ async fn a_record_that_cannot_be_read_does_not_keep_others_of_its_batch_from_bei
     let bench = Bench::new();
     let (damaged, whole) = (bench.start("a").await, bench.start("b").await);
     damage(&bench, &damaged).await;
-    let cancel = |name: &Name| Job {
-        key: bench.engine.key(name),
+    let cancel = |name: &Name| KeyedCommand {
+        key: bench.engine.rooms.context.key(name),
         command: Command::Cancel(Cancel::default()),
     };
-    let mut outcomes = bench.engine.apply_jobs(vec![cancel(&damaged), cancel(&whole)]).await;
+    let mut outcomes =
+        bench.engine.rooms.commands.apply_all(vec![cancel(&damaged), cancel(&whole)]).await;
     assert!(outcomes.pop().expect("two").expect("written").expect("there").changed);
     assert_eq!(outcomes.pop().expect("one").expect_err("unreadable").reason, Reason::Internal);
 }
@@ -284,5 +285,5 @@ async fn a_queue_for_which_nobody_waits_any_more_is_forgotten() {
     for _ in 0..10 {
         tokio::task::yield_now().await;
     }
-    assert_eq!(bench.engine.inner.dispatchers.count(), 0);
+    assert_eq!(bench.engine.rooms.dispatch.count(), 0);
 }

@@ -45,7 +45,12 @@ impl Pair {
     /// The first-ranked for an operation, and the other.
     fn ranked(&self, name: &Name) -> [&Engine; 2] {
         let [one, other] = &self.servers;
-        if one.rank(one.partition(one.key(name))) == 0 { [one, other] } else { [other, one] }
+        let context = &one.rooms.context;
+        if one.rank(context.partition(context.key(name))) == 0 {
+            [one, other]
+        } else {
+            [other, one]
+        }
     }
 
     fn shares(&self) -> [usize; 2] {
@@ -69,12 +74,12 @@ async fn live_servers_share_the_partitions_and_a_silent_one_loses_its_share() {
     pair.clock.advance(Duration::from_millis(1_001));
     Heartbeat.run_once(one).await.expect("a beat");
     assert_eq!(pair.shares()[0], 16);
-    assert_eq!(one.servers().await.expect("servers").len(), 1);
+    assert_eq!(one.rooms.membership.servers().await.expect("servers").len(), 1);
 
     pair.meet().await;
     assert_eq!(pair.shares().iter().sum::<usize>(), 16);
     // Others need not miss the beats of one that says that it goes.
-    other.take_leave().await;
+    other.rooms.membership.take_leave().await;
     Heartbeat.run_once(one).await.expect("a beat");
     assert_eq!(pair.shares()[0], 16);
 }
@@ -90,7 +95,7 @@ async fn waiting(server: &Engine) -> JoinSet<Name> {
         batch.told();
         leased.pop().expect("a lease").operation.name.clone()
     });
-    while server.inner.dispatchers.eager("q", 1).is_empty() {
+    while server.rooms.dispatch.eager("q", 1).is_empty() {
         tokio::task::yield_now().await;
     }
     worker
@@ -160,7 +165,7 @@ async fn the_second_ranked_reaper_leaves_a_second_to_the_first() {
 async fn what_waits_for_its_time_is_let_go_by_the_first_ranked_server_in_time() {
     let pair = Pair::new().await;
     let [one, other] = &pair.servers;
-    let wakes = [one, other].map(|server| server.inner.due.scheduler_woken());
+    let wakes = [one, other].map(|server| server.rooms.notifier.scheduler_woken());
     let schedule_time = one.clock().now() + Duration::from_millis(100);
     let mut request = request("a");
     request.spec.options.schedule_time = Some(schedule_time);

@@ -6,8 +6,10 @@ use futures_util::FutureExt;
 
 use super::{caller, name, request};
 use crate::clock::Timestamp;
-use crate::engine::due::ComesDue;
-use crate::engine::transact::{Assumed, Commit, Decision, Ended, Observed, Transaction};
+use crate::engine::commands::apply::Commands;
+use crate::engine::due::kinds::ComesDue;
+use crate::engine::notify::notifier::Notifier;
+use crate::engine::transact::{Assumed, Commit, Decision, Ended, Observer, Transaction};
 use crate::engine::{Engine, Reaper, Scheduler, Sweep};
 use crate::operation::entries::DueClass;
 use crate::record::due::{DueIndex, due_member};
@@ -36,13 +38,7 @@ impl Transaction for Write {
         self.key
     }
 
-    fn decide(
-        &mut self,
-        _: &Engine,
-        _: Option<&Before<Sample>>,
-        _: bool,
-        _: Timestamp,
-    ) -> Decision<Sample> {
+    fn decide(&mut self, _: Option<&Before<Sample>>, _: bool, _: Timestamp) -> Decision<Sample> {
         Decision::Commit(Box::new(Change::of(Some(self.after.clone()))))
     }
 }
@@ -60,7 +56,6 @@ impl Transaction for Ring {
 
     fn decide(
         &mut self,
-        _: &Engine,
         before: Option<&Before<Sample>>,
         _: bool,
         now: Timestamp,
@@ -79,21 +74,21 @@ impl Transaction for Ring {
     }
 }
 
-impl Observed for Sample {
-    fn observe(_: &Engine, commit: Commit<Self>) -> Option<Self> {
+impl Observer<Sample> for Notifier {
+    fn committed(&self, commit: Commit<Sample>) -> Option<Sample> {
         commit.change.main
     }
 }
 
 impl ComesDue for Sample {
     async fn come_due(
-        engine: &Engine,
+        commands: &Commands,
         _: &'static DueIndex,
         found: Vec<(Key, Before<Self>)>,
     ) -> usize {
         let ring = |(key, before)| Ring { key, before: Some(before) };
         let mut rings: Vec<Ring> = found.into_iter().map(ring).collect();
-        let ends = engine.transact(&mut rings).await;
+        let ends = commands.transactor().transact(&mut rings).await;
         ends.iter().filter(|end| matches!(end, Ended::Written { .. })).count()
     }
 }
@@ -126,17 +121,26 @@ impl Fixture {
     }
 
     fn now(&self) -> Timestamp {
-        self.store().now(self.engine.partition(self.key))
+        self.store().now(self.engine.rooms.context.partition(self.key))
     }
 
     async fn write(&self, text: &'static str, due: Timestamp) {
         let mut write = Write { key: self.key, after: Sample::new(text, due) };
-        let ended = self.engine.transact_one(&mut write).await;
+        let ended = self.engine.rooms.commands.transactor().transact_one(&mut write).await;
         assert!(matches!(ended, Ended::Written { .. }), "{}", self.name);
     }
 
     async fn read(&self, key: Key) -> Option<Sample> {
-        match self.engine.read_any(&[key]).await.expect("an answer").remove(0).expect("readable") {
+        match self
+            .engine
+            .rooms
+            .reader
+            .read_any(&[key])
+            .await
+            .expect("an answer")
+            .remove(0)
+            .expect("readable")
+        {
             Some(AnyRecord::Sample(before)) => Some(before.record),
             Some(other) => panic!("{}: {other:?}", self.name),
             None => None,
@@ -152,7 +156,7 @@ impl Fixture {
     /// Adds an entry by hand.
     async fn add(&self, index: &'static str, member: Vec<u8>, key: Key) {
         let check = Check::TimeAtLeast(Timestamp::EPOCH);
-        let mut set = WriteSet::new(self.engine.partition(key), check);
+        let mut set = WriteSet::new(self.engine.rooms.context.partition(key), check);
         set.additions.push(IndexEntry { index: Index::new(index), member: member.into() });
         self.store().commit(vec![set]).await.remove(0).expect("added");
     }
@@ -207,7 +211,8 @@ async fn entries_that_lead_to_another_kind_or_a_newer_one_are_left_alone() {
         fixture.write("note", fixture.now() + HOUR).await;
         let before = fixture.read(fixture.key).await;
         let newer = store.keyspace().key("newer");
-        let mut set = WriteSet::new(fixture.engine.partition(newer), Check::Absent(newer));
+        let mut set =
+            WriteSet::new(fixture.engine.rooms.context.partition(newer), Check::Absent(newer));
         let value = b"\xa2\x7d\x01x".as_slice().into();
         set.puts.push(Put { key: newer, visible: Mark::New, fencing: Mark::Keep(0), value });
         store.commit(vec![set]).await.remove(0).expect("written");
@@ -231,9 +236,9 @@ async fn the_hint_of_a_further_kind_wakes_the_schedulers_of_other_servers() {
         let store = fixture.harness.store.clone();
         let other = Engine::without_agents(store, fixture.harness.clock.clone());
         // The gap with which a feed may begin wakes it, too.
-        while other.inner.due.scheduler_woken().now_or_never().is_some() {}
+        while other.rooms.notifier.scheduler_woken().now_or_never().is_some() {}
         fixture.write("note", fixture.now() + HOUR).await;
-        tokio::time::timeout(Duration::from_mins(1), other.inner.due.scheduler_woken())
+        tokio::time::timeout(Duration::from_mins(1), other.rooms.notifier.scheduler_woken())
             .await
             .unwrap_or_else(|_| panic!("{}: no hint", fixture.name));
     }

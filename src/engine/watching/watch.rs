@@ -8,12 +8,10 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use futures_util::Stream;
 
 use crate::clock::Timestamp;
-use crate::engine::Engine;
 use crate::engine::caller::{Caller, Permission};
 use crate::engine::error::{Error, Reason, Result};
-use crate::engine::operations::calls::named;
-use crate::engine::operations::view::View;
-use crate::engine::watching::hub::{Interest, Sighting};
+use crate::engine::reading::view::View;
+use crate::engine::watching::hub::{Hub, Interest, Sighting, named};
 use crate::operation::name::Name;
 
 /// What a watcher wants.
@@ -79,7 +77,7 @@ pub struct WatchEvent {
 
 /// A watch that runs.
 pub struct Watch {
-    engine: Engine,
+    hub: Arc<Hub>,
     name: Name,
     options: WatchOptions,
     interest: Interest,
@@ -92,7 +90,7 @@ pub struct Watch {
 }
 
 /// How it went to hold a state back.
-enum Held {
+enum HeldBack {
     /// Its time has come.
     Over,
     /// There is a newer one.
@@ -141,16 +139,16 @@ impl std::fmt::Display for ResumeToken {
     }
 }
 
-impl Engine {
+impl Hub {
     /// Watches an operation.
-    pub async fn watch(
-        &self,
+    pub(in crate::engine) async fn watch(
+        self: &Arc<Self>,
         caller: &Caller,
         name: &Name,
         options: WatchOptions,
     ) -> Result<Watch> {
-        self.inner.policy.authorise(caller, Permission::Read, name.parent())?;
-        let mut interest = self.follow(self.key(name)).await?;
+        self.context.policy.authorise(caller, Permission::Read, name.parent())?;
+        let mut interest = self.follow(self.context.key(name)).await?;
         // An operation whose payloads changed while they were read is read again; wait for that.
         let known =
             interest.newest.wait_for(Option::is_some).await.ok().and_then(|known| known.clone());
@@ -166,12 +164,12 @@ impl Engine {
         let told = skip.then(|| Told {
             generation: known.generation,
             revision: known.revision,
-            at: self.inner.clock.elapsed(),
+            at: self.context.clock.elapsed(),
         });
         let token = begin.to_string();
-        let said = self.inner.clock.elapsed();
+        let said = self.context.clock.elapsed();
         Ok(Watch {
-            engine: self.clone(),
+            hub: self.clone(),
             name: name.clone(),
             options,
             interest,
@@ -199,7 +197,7 @@ impl Watch {
             return None;
         }
         let event = self.next_event().await;
-        self.said = self.engine.inner.clock.elapsed();
+        self.said = self.elapsed();
         event
     }
 
@@ -212,21 +210,25 @@ impl Watch {
                 }
                 continue;
             }
-            let clock = self.engine.inner.clock.clone();
             let quiet = self.quiet();
-            let partition = self.engine.partition(self.engine.key(&self.name));
-            let lost = self.engine.store_lost(partition);
+            let context = Arc::clone(&self.hub.context);
+            let partition = context.partition(context.key(&self.name));
+            let lost = context.standstill.store_lost(partition);
             tokio::select! {
                 biased;
                 changed = self.interest.newest.changed() => if changed.is_err() { return Some(Ok(self.end(EventKind::Reconnect))) },
-                () = self.engine.drained() => return Some(Ok(self.end(EventKind::Reconnect))),
+                () = context.drained() => return Some(Ok(self.end(EventKind::Reconnect))),
                 error = lost => {
                     self.ended = true;
                     return Some(Err(error));
                 }
-                () = clock.sleep(quiet) => return Some(Ok(self.event(EventKind::Heartbeat, None))),
+                () = context.sleep(quiet) => return Some(Ok(self.event(EventKind::Heartbeat, None))),
             }
         }
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.hub.context.clock.elapsed()
     }
 
     fn is_news(&self, sighting: &Sighting) -> bool {
@@ -241,14 +243,12 @@ impl Watch {
             Err(error) => return Some(self.gone(error)),
         };
         if let Some(told) = self.told.filter(|_| !view.published.done) {
-            let pause = self
-                .options
-                .min_interval
-                .saturating_sub(self.engine.inner.clock.elapsed().saturating_sub(told.at));
-            match if pause.is_zero() { Held::Over } else { self.hold_back(pause).await } {
-                Held::Over => {}
-                Held::Superseded => return None,
-                Held::Silent => return Some(Ok(self.event(EventKind::Heartbeat, None))),
+            let pause =
+                self.options.min_interval.saturating_sub(self.elapsed().saturating_sub(told.at));
+            match if pause.is_zero() { HeldBack::Over } else { self.hold_back(pause).await } {
+                HeldBack::Over => {}
+                HeldBack::Superseded => return None,
+                HeldBack::Silent => return Some(Ok(self.event(EventKind::Heartbeat, None))),
             }
         }
         let went_back =
@@ -260,28 +260,26 @@ impl Watch {
             _ => EventKind::Update,
         };
         self.first = false;
-        self.told = Some(Told { generation, revision, at: self.engine.inner.clock.elapsed() });
+        self.told = Some(Told { generation, revision, at: self.elapsed() });
         self.token = ResumeToken::of(&view).to_string();
         self.ended = kind == EventKind::Done;
         Some(Ok(self.event(kind, Some(view))))
     }
 
-    async fn hold_back(&mut self, pause: Duration) -> Held {
-        let clock = self.engine.inner.clock.clone();
+    async fn hold_back(&mut self, pause: Duration) -> HeldBack {
+        let context = Arc::clone(&self.hub.context);
         let quiet = self.quiet();
         tokio::select! {
             biased;
-            changed = self.interest.newest.changed() => if changed.is_ok() { Held::Superseded } else { Held::Over },
-            () = self.engine.drained() => Held::Over,
-            () = clock.sleep(pause.min(quiet)) => if quiet < pause { Held::Silent } else { Held::Over },
+            changed = self.interest.newest.changed() => if changed.is_ok() { HeldBack::Superseded } else { HeldBack::Over },
+            () = context.drained() => HeldBack::Over,
+            () = context.sleep(pause.min(quiet)) => if quiet < pause { HeldBack::Silent } else { HeldBack::Over },
         }
     }
 
     /// How long it may still say nothing.
     fn quiet(&self) -> Duration {
-        self.options
-            .heartbeat
-            .saturating_sub(self.engine.inner.clock.elapsed().saturating_sub(self.said))
+        self.options.heartbeat.saturating_sub(self.elapsed().saturating_sub(self.said))
     }
 
     fn gone(&mut self, error: Box<Error>) -> Result<WatchEvent> {
@@ -300,13 +298,12 @@ impl Watch {
     }
 
     fn event(&self, kind: EventKind, view: Option<Arc<View>>) -> WatchEvent {
-        let keyspace = self.engine.inner.store.keyspace();
-        let partition = keyspace.partition(keyspace.key(self.name.as_str()));
+        let context = &self.hub.context;
         WatchEvent {
             kind,
             view,
             resume_token: self.token.clone(),
-            time: self.engine.inner.store.now(partition),
+            time: context.now(context.key(&self.name)),
         }
     }
 }

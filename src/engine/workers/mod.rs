@@ -1,7 +1,4 @@
-//! Workers: their calls, their streams, what they hold, and the progress that they report.
+//! Workers: their unary calls and their streams.
 
-pub(in crate::engine) mod held;
-pub(in crate::engine) mod pace;
-pub(in crate::engine) mod recent;
 pub mod stream;
-pub(in crate::engine) mod work;
+pub(in crate::engine) mod unary;

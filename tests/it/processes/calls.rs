@@ -270,7 +270,7 @@ async fn what_changes_operations_takes_several_says_what_happened_and_ends_with_
     assert_eq!(paused.code, 5, "{paused:?}");
     assert_eq!(
         paused.stdout,
-        "operations/running was asked to pause, and runs until its worker lets go of it: lunch\n\
+        "operations/running was asked to pause, and runs until its worker releases it: lunch\n\
          operations/waiting is suspended: lunch\n"
     );
     assert!(paused.stderr.contains("there is no operation operations/none"), "{paused:?}");
@@ -279,7 +279,7 @@ async fn what_changes_operations_takes_several_says_what_happened_and_ends_with_
     assert_eq!(
         resumed,
         "operations/running was not suspended; if it was asked to pause, that no longer counts\n\
-         operations/waiting goes on, and waits for a worker\n"
+         operations/waiting continues, and waits for a worker\n"
     );
     let vague = typist.types(&format!("pause {all} --etag x")).await;
     assert_eq!(vague.code, 2, "{vague:?}");

@@ -122,7 +122,7 @@ async fn who_waits_no_longer_is_told_where_the_server_was_and_that_the_operation
     let typist = Typist::at(&address.to_string());
     let ended = typist.types("wait operations/one --timeout 50ms").await;
     assert_eq!(ended.code, 6, "{ended:?}");
-    let said = "longhaul: operations/one is not done after 50 ms; the operation itself goes on\n";
+    let said = "longhaul: operations/one is not done after 50 ms; the operation itself continues\n";
     assert_eq!(ended.stderr, said);
 
     let mut waiting = typist.beside(&["watch", "operations/one", "--timeout", "5s"]);
@@ -130,7 +130,7 @@ async fn who_waits_no_longer_is_told_where_the_server_was_and_that_the_operation
     server.kill();
     assert_eq!(waiting.ended().await.code(), Some(6), "{}", waiting.output());
     let output = waiting.output().clone();
-    for part in [&address.to_string(), "operations/one", "the operation itself goes on"] {
+    for part in [&address.to_string(), "operations/one", "the operation itself continues"] {
         assert!(output.contains(part), "no {part:?} in {output}");
     }
     // The server was away all the time.
@@ -150,7 +150,7 @@ async fn what_is_no_server_is_named_with_what_to_do() {
         for line in ["list", "watch operations/x"] {
             let ended = Typist::at(&server.to_string()).types(line).await;
             assert_eq!(ended.code, 6, "{line}: {ended:?}");
-            for part in [&server.to_string(), "is no gRPC server", "--server HOST:PORT"] {
+            for part in [&server.to_string(), "is not a gRPC server", "--server HOST:PORT"] {
                 assert!(ended.stderr.contains(part), "{line}: no {part:?} in {ended:?}");
             }
         }

@@ -1,4 +1,4 @@
-//! The clock of a world: stands still until moved, and knows who sleeps on it.
+//! The clock of a fixture: stands still until moved, and knows who sleeps on it.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use super::rest::whole;
-use super::{World, within};
+use super::{Fixture, within};
 
 /// What somebody answered.
 #[derive(Debug)]
@@ -167,7 +167,7 @@ impl Http2 {
     }
 }
 
-impl World {
+impl Fixture {
     /// What this server has counted.
     pub(crate) async fn metrics(&self) -> Metrics {
         let answer = ask(self.address, "GET", "/metrics").await;

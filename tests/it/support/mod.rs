@@ -3,6 +3,7 @@
 pub(crate) mod answers;
 pub(crate) mod clock;
 pub(crate) mod cut;
+pub(crate) mod fixture;
 pub(crate) mod frames;
 pub(crate) mod http;
 pub(crate) mod requests;
@@ -11,14 +12,13 @@ pub(crate) mod stores;
 pub(crate) mod stream;
 pub(crate) mod waiting;
 pub(crate) mod worker;
-pub(crate) mod world;
 
 pub(crate) use self::answers::{Answer, assert_at, error_info, error_of, response_of};
 pub(crate) use self::cut::Wire;
+pub(crate) use self::fixture::Fixture;
 pub(crate) use self::requests::*;
 pub(crate) use self::stream::WorkerStream;
 pub(crate) use self::waiting::{Call, Watcher, within};
-pub(crate) use self::world::World;
 pub(crate) use longhaul::proto::google::longrunning::{Operation, operation::Result as Outcome};
 pub(crate) use longhaul::proto::google::protobuf::Any;
 pub(crate) use longhaul::proto::google::rpc::Status as RpcStatus;
@@ -37,9 +37,9 @@ macro_rules! scenarios {
             $(
                 #[tokio::test]
                 async fn $name() {
-                    let world = $crate::support::World::embedded().await.over_http().await;
-                    super::$name(&world).await;
-                    world.stop().await;
+                    let fixture = $crate::support::Fixture::embedded().await.over_http().await;
+                    super::$name(&fixture).await;
+                    fixture.stop().await;
                 }
             )+
         }
@@ -47,9 +47,9 @@ macro_rules! scenarios {
             $(
                 #[tokio::test]
                 async fn $name() {
-                    let world = $crate::support::World::redis().await.over_http().await;
-                    super::$name(&world).await;
-                    world.stop().await;
+                    let fixture = $crate::support::Fixture::redis().await.over_http().await;
+                    super::$name(&fixture).await;
+                    fixture.stop().await;
                 }
             )+
         }
@@ -59,9 +59,9 @@ macro_rules! scenarios {
             $(
                 #[tokio::test]
                 async fn $name() {
-                    let world = $crate::support::World::embedded().await;
-                    super::$name(&world).await;
-                    world.stop().await;
+                    let fixture = $crate::support::Fixture::embedded().await;
+                    super::$name(&fixture).await;
+                    fixture.stop().await;
                 }
             )+
         }
@@ -69,9 +69,9 @@ macro_rules! scenarios {
             $(
                 #[tokio::test]
                 async fn $name() {
-                    let world = $crate::support::World::redis().await;
-                    super::$name(&world).await;
-                    world.stop().await;
+                    let fixture = $crate::support::Fixture::redis().await;
+                    super::$name(&fixture).await;
+                    fixture.stop().await;
                 }
             )+
         }

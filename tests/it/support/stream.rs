@@ -1,4 +1,4 @@
-//! A worker on a stream, word by word.
+//! A worker on a stream, message by message.
 
 use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -10,27 +10,27 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Endpoint;
 use tonic::{Status, Streaming};
 
-use super::{World, pb, within};
+use super::{Duration, Fixture, completion, pb, within};
 pub(crate) use pb::serve_queue_request::{Held, Hello};
 pub(crate) use pb::{ServeQueueRequest as Request, ServeQueueResponse as Reply};
 
-/// One stream on a connection of its own, so that it can be cut.
+/// One stream on its own connection, so that the connection can be broken.
 pub(crate) struct WorkerStream {
     requests: Option<mpsc::Sender<Request>>,
     replies: Streaming<Reply>,
     socket: Option<TcpStream>,
-    /// Of the last request.
+    /// Sequence of the last request.
     pub(crate) sequence: i64,
-    /// Of the last reply that was read.
+    /// Sequence of the last reply that was read.
     pub(crate) read: i64,
 }
 
-/// Who serves that queue.
+/// A Hello of worker `worker-1`.
 pub(crate) fn hello(queue: &str) -> Hello {
     Hello { queue: queue.to_owned(), worker: "worker-1".to_owned(), ..Default::default() }
 }
 
-/// A request that opens so many slots.
+/// A request with this number of slots.
 pub(crate) fn slots(slots: i32) -> Request {
     Request { slots: Some(slots), ..Default::default() }
 }
@@ -39,11 +39,31 @@ pub(crate) fn held(lease: &pb::Lease) -> Held {
     Held { name: lease.operation.clone(), lease_token: lease.lease_token.clone() }
 }
 
+pub(crate) fn complete(lease: &pb::Lease) -> Request {
+    Request { completions: vec![completion(lease)], ..Default::default() }
+}
+
+/// A request with a call that is refused, so that it is acknowledged at once.
+pub(crate) fn complete_nothing() -> Request {
+    let nothing = pb::CompleteOperationRequest::default();
+    Request { completions: vec![nothing], ..Default::default() }
+}
+
+/// Breaks the stream and waits until the server has noticed, so that the grace of its leases runs.
+pub(crate) async fn cut(fixture: &Fixture, stream: WorkerStream) {
+    let before = fixture.clock.count(GRACE);
+    stream.cut().await;
+    fixture.clock.asked_for(GRACE, before + 1).await;
+}
+
+/// How long the leases of a broken stream last.
+pub(crate) const GRACE: Duration = Duration::from_secs(3);
+
 impl WorkerStream {
-    /// Opens a stream; nothing is said yet.
-    pub(crate) async fn open(world: &World) -> Self {
+    /// Opens a stream without sending a message.
+    pub(crate) async fn open(fixture: &Fixture) -> Self {
         let socket = Arc::new(Mutex::new(None));
-        let (address, kept) = (world.address, socket.clone());
+        let (address, kept) = (fixture.address, socket.clone());
         let connector = tower::service_fn(move |_| {
             let kept = kept.clone();
             async move {
@@ -65,8 +85,8 @@ impl WorkerStream {
     }
 
     /// A worker with so many slots, welcomed.
-    pub(crate) async fn serving(world: &World, hello: Hello, count: i32) -> Self {
-        let mut stream = Self::open(world).await;
+    pub(crate) async fn serving(fixture: &Fixture, hello: Hello, count: i32) -> Self {
+        let mut stream = Self::open(fixture).await;
         let welcome = stream.greet(hello, count).await;
         assert!(welcome.lost.is_empty(), "{welcome:?}");
         stream

@@ -6,7 +6,7 @@ use longhaul::worker::{RunError, Worker};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::{Answer, Call, Operation, State, World, pb, seconds, start, within};
+use super::{Answer, Call, Fixture, Operation, State, pb, seconds, start, within};
 
 /// A worker that runs beside the test.
 pub(crate) struct Running {
@@ -50,24 +50,24 @@ pub(crate) async fn hear(heard: &mut mpsc::UnboundedReceiver<String>, text: &str
     assert_eq!(said.as_deref(), Some(text));
 }
 
-pub(crate) fn worker(world: &World, queue: &str) -> Worker {
-    Worker::builder(world.channel.clone()).queue(queue).clock(world.clock.clone())
+pub(crate) fn worker(fixture: &Fixture, queue: &str) -> Worker {
+    Worker::builder(fixture.channel.clone()).queue(queue).clock(fixture.clock.clone())
 }
 
-pub(crate) async fn started(world: &World, queue: &str, method: &str) -> String {
+pub(crate) async fn started(fixture: &Fixture, queue: &str, method: &str) -> String {
     let start = pb::StartOperationRequest { method: method.to_owned(), ..start(queue) };
-    world.start(start).await.granted().name
+    fixture.start(start).await.granted().name
 }
 
-pub(crate) async fn ended(world: &World, name: &str) -> Operation {
-    world.wait(name, seconds(60)).end().await.granted()
+pub(crate) async fn ended(fixture: &Fixture, name: &str) -> Operation {
+    fixture.wait(name, seconds(60)).end().await.granted()
 }
 
 /// The record once it is in that state.
-pub(crate) async fn becomes(world: &World, name: &str, state: State) -> pb::OperationRecord {
+pub(crate) async fn becomes(fixture: &Fixture, name: &str, state: State) -> pb::OperationRecord {
     within(&format!("{name} to become {state:?}"), async {
         loop {
-            let record = world.record(name).await;
+            let record = fixture.record(name).await;
             if record.state() == state {
                 return record;
             }
@@ -77,10 +77,10 @@ pub(crate) async fn becomes(world: &World, name: &str, state: State) -> pb::Oper
 }
 
 /// The record once it waits for another lease.
-pub(crate) async fn tried_before(world: &World, name: &str) -> pb::OperationRecord {
+pub(crate) async fn tried_before(fixture: &Fixture, name: &str) -> pb::OperationRecord {
     within(&format!("{name} to be given back"), async {
         loop {
-            let record = world.record(name).await;
+            let record = fixture.record(name).await;
             let data = record.server_metadata.clone().expect("metadata");
             if record.state() == State::Pending && data.start_time.is_some() {
                 return record;

@@ -1,6 +1,6 @@
 // Caller waits for an operation with the stock client: caller [-rpc] NAME [SERVER].
 //
-// It knows nothing of longhaul: this is what the users of an API do whose methods return
+// It knows nothing of longhaul: it is how users of an API call methods that return
 // operations.
 package main
 

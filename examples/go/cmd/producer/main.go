@@ -1,4 +1,4 @@
-// Producer starts an operation that greets somebody, and prints its name: producer [WHOM [SERVER]].
+// Producer starts an operation that greets a person, and prints its name: producer [WHOM [SERVER]].
 package main
 
 import (

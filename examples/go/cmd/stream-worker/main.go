@@ -32,15 +32,15 @@ import (
 const (
 	steps = 5
 	lease = 30 * time.Second
-	// Leases outlive a stream by 3 s: time for several attempts.
+	// Leases outlive a stream by 3 s, which is enough for several reconnects.
 	reconnectPause = 300 * time.Millisecond
-	// Where a message is full. One call more, with a response of 1 MiB, keeps it under the 3 MiB that it may have.
+	// A message with this many bytes is full: one more call, with a response of 1 MiB, stays below the limit of 3 MiB.
 	fullBytes = 1 << 20
 )
 
 var (
 	refused = []codes.Code{codes.InvalidArgument, codes.PermissionDenied, codes.Unauthenticated, codes.Unimplemented}
-	// With these a refusal says that the lease is over.
+	// A refusal with one of these codes means that the lease has ended.
 	gone = []code.Code{code.Code_FAILED_PRECONDITION, code.Code_NOT_FOUND}
 )
 
@@ -66,36 +66,36 @@ func greet(ctx context.Context, lease *longhaulpb.Lease, pause time.Duration, re
 	return anypb.New(content)
 }
 
-// Call is what is said of an operation: one of the requests of the unary methods.
+// Call is a call about an operation: one of the requests of the unary methods.
 type call interface {
 	proto.Message
 	GetName() string
 	GetLeaseToken() string
 }
 
-// Job is an operation in this worker's hands.
+// Job is an operation that this worker holds.
 type job struct {
 	lease           *longhaulpb.Lease
 	ctx             context.Context
 	cancel          context.CancelFunc
 	cancelRequested bool
 	begun           bool
-	// What was said last, until the server has it.
+	// The final call, until the server has acknowledged it.
 	last call
 }
 
-// Message is what was said at once.
+// Message is the calls of one message.
 type message struct {
 	sequence int64
 	calls    []call
 }
 
-// Worker is what outlives a stream: what is held, and what the server has not taken in.
+// Worker is the state that outlives a stream: held operations and unacknowledged calls.
 type worker struct {
 	queue string
 	slots int32
 	pause time.Duration
-	// Holds a token once there is something to say.
+	// Holds a token once there is something to send.
 	news chan struct{}
 
 	mutex    sync.Mutex
@@ -130,7 +130,7 @@ func (w *worker) run(ctx context.Context, workers longhaulpb.WorkersClient) erro
 	}
 }
 
-// Stop stops all work; what is not done is given back by the end of this side of the stream.
+// Stop stops all work; closing this side of the stream releases unfinished operations.
 func (w *worker) stop() {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
@@ -157,7 +157,7 @@ func (w *worker) serve(workers longhaulpb.WorkersClient) error {
 		defer close(written)
 		w.write(ctx, stream)
 	}()
-	// A server that is silent for so long is not there.
+	// A server that sends nothing for this long is gone.
 	silence := time.AfterFunc(lease, cancel)
 	for err == nil {
 		var response *longhaulpb.ServeQueueResponse
@@ -171,7 +171,7 @@ func (w *worker) serve(workers longhaulpb.WorkersClient) error {
 	<-written
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
-	// Nobody knows whether it was heard. To say it again changes nothing.
+	// The server may have handled it. A repeat does no harm.
 	later := w.unsaid
 	w.unsaid = nil
 	for _, message := range w.sent {
@@ -184,7 +184,7 @@ func (w *worker) serve(workers longhaulpb.WorkersClient) error {
 	return err
 }
 
-// Write says what there is to say, or just that somebody is there.
+// Write sends the waiting calls, or an empty message as a heartbeat.
 func (w *worker) write(ctx context.Context, stream longhaulpb.Workers_ServeQueueClient) {
 	w.mutex.Lock()
 	hello := &longhaulpb.ServeQueueRequest_Hello{Queue: w.queue, Worker: "go", LeaseDuration: durationpb.New(lease)}
@@ -196,12 +196,12 @@ func (w *worker) write(ctx context.Context, stream longhaulpb.Workers_ServeQueue
 	request := &longhaulpb.ServeQueueRequest{Sequence: 1, Hello: hello, Slots: proto.Int32(w.slots)}
 	for {
 		unbegun := w.gather(request)
-		// Why it fails is known to who reads.
+		// The reader gets the cause.
 		if stream.Send(request) != nil {
 			return
 		}
 		w.mutex.Lock()
-		// Only now, as the server would give what was never seen to somebody else.
+		// Only now: the server would lease an operation that was never seen to another worker.
 		for _, job := range unbegun {
 			w.begin(job)
 		}
@@ -225,7 +225,7 @@ func (w *worker) write(ctx context.Context, stream longhaulpb.Workers_ServeQueue
 	}
 }
 
-// Gather moves what is to be said into a message, as far as it has room, and returns what may begin afterwards.
+// Gather moves waiting calls into a message as far as there is room, and returns the jobs that may begin afterwards.
 func (w *worker) gather(request *longhaulpb.ServeQueueRequest) []*job {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
@@ -254,7 +254,7 @@ func (w *worker) gather(request *longhaulpb.ServeQueueRequest) []*job {
 	return unbegun
 }
 
-// TakeIn does what the server says.
+// TakeIn handles a message of the server.
 func (w *worker) takeIn(response *longhaulpb.ServeQueueResponse) {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
@@ -293,7 +293,7 @@ func (w *worker) takeIn(response *longhaulpb.ServeQueueResponse) {
 	}
 }
 
-// Hear goes on after a refusal, or the loss of a lease.
+// Hear handles a refusal or a lost lease.
 func (w *worker) hear(outcome *longhaulpb.ServeQueueResponse_Outcome) {
 	job := w.jobs[outcome.GetName()]
 	if job == nil || outcome.GetError() == nil {
@@ -304,12 +304,12 @@ func (w *worker) hear(outcome *longhaulpb.ServeQueueResponse_Outcome) {
 	if outcome.GetSequence() == 0 {
 		w.lose(outcome.GetName())
 	} else if job.last != nil && !report && !slices.Contains(gone, code.Code(outcome.GetError().GetCode())) {
-		// A response that is too large, say. The lease goes on until it is ended in another way.
+		// For example because the response is too large. The lease continues until another call ends it.
 		w.fail(job, code.Code_INTERNAL, outcome.GetError().GetMessage())
 	}
 }
 
-// Begin begins the work on what was leased.
+// Begin starts the work on a lease.
 func (w *worker) begin(job *job) {
 	name, token := job.lease.GetOperation(), job.lease.GetLeaseToken()
 	fmt.Printf("%s: attempt %d\n", name, job.lease.GetAttempt())
@@ -330,7 +330,7 @@ func (w *worker) begin(job *job) {
 		defer w.mutex.Unlock()
 		switch {
 		case w.jobs[name] != job:
-			// It is no more this worker's.
+			// This worker no longer holds it.
 		case err == nil:
 			fmt.Printf("%s: done\n", name)
 			job.last = &longhaulpb.CompleteOperationRequest{Name: name, LeaseToken: token, Response: response}
@@ -353,7 +353,7 @@ func (w *worker) fail(job *job, code code.Code, message string) {
 	w.say(job.last)
 }
 
-// Say has it said with the next message. A newer report takes an older one's place.
+// Say adds a call to the next message. A newer report replaces an older one.
 func (w *worker) say(said call) {
 	if _, ok := said.(*longhaulpb.ReportProgressRequest); ok {
 		w.unsaid = slices.DeleteFunc(w.unsaid, func(older call) bool {
@@ -365,7 +365,7 @@ func (w *worker) say(said call) {
 	w.wake()
 }
 
-// Lose stops work on what is somebody else's; of what was ended, the repeat tells.
+// Lose stops work on an operation that another worker has; for an ended one the repeated call tells.
 func (w *worker) lose(name string) {
 	if job := w.jobs[name]; job != nil && job.last == nil {
 		delete(w.jobs, name)
@@ -401,7 +401,7 @@ func main() {
 	}
 	defer conn.Close()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-	// A second one ends it at once.
+	// A second signal ends the process at once.
 	context.AfterFunc(ctx, stop)
 	w := &worker{
 		queue: *queue,

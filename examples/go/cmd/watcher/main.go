@@ -1,4 +1,4 @@
-// Watcher prints what becomes of an operation until it is done: watcher NAME [SERVER].
+// Watcher prints the states of an operation until it is done: watcher NAME [SERVER].
 package main
 
 import (

@@ -41,7 +41,7 @@ func work(ctx context.Context, server string, once bool) error {
 	defer conn.Close()
 	workers := longhaulpb.NewWorkersClient(conn)
 	for {
-		// One lease at most; none where nothing came within the wait.
+		// At most one lease; none if no operation became ready within the wait.
 		answer, err := workers.LeaseOperations(ctx, &longhaulpb.LeaseOperationsRequest{
 			Queue:        "hello",
 			Worker:       "go",
@@ -62,7 +62,7 @@ func work(ctx context.Context, server string, once bool) error {
 func greet(ctx context.Context, workers longhaulpb.WorkersClient, lease *longhaulpb.Lease) error {
 	for step := 1; step <= steps; step++ {
 		time.Sleep(300 * time.Millisecond)
-		// A report renews the lease too, and its answer says whether to stop.
+		// A report also renews the lease, and its response says whether to stop.
 		report, err := workers.ReportProgress(ctx, &longhaulpb.ReportProgressRequest{
 			Name:       lease.GetOperation(),
 			LeaseToken: lease.GetLeaseToken(),

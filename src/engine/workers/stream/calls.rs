@@ -1,13 +1,15 @@
 //! The calls of a stream's messages: handled together, in order, until the store has taken them.
 
+use std::sync::Arc;
+
 use futures_util::future::BoxFuture;
 
 use super::messages::{Call, CallKind, CallOutcome};
 use super::patience::PAUSE;
+use super::rooms::Rooms;
 use crate::engine::caller::{Caller, Permission};
+use crate::engine::commands::apply::{Done, KeyedCommand};
 use crate::engine::error::{Error, Reason, Result};
-use crate::engine::operations::commands::Job;
-use crate::engine::{Done, Engine};
 use crate::operation::command::Command;
 use crate::operation::lease::Token;
 use crate::operation::name::Name;
@@ -32,18 +34,18 @@ pub(super) struct Numbered {
     pub(super) call: Call,
 }
 
-/// A call that waits for its job's outcome.
+/// A call that waits for its outcome.
 struct Waiting {
     sequence: i64,
     kind: CallKind,
     name: Name,
-    job: Job,
+    keyed: KeyedCommand,
 }
 
-impl Engine {
+impl Rooms {
     /// Handles all calls up to that message. Where the store is in trouble it goes on trying: whoever calls gives up.
     pub(super) async fn handle(
-        self,
+        self: Arc<Self>,
         caller: Caller,
         calls: Vec<Numbered>,
         sequence: i64,
@@ -52,15 +54,15 @@ impl Engine {
         let mut waiting = Vec::with_capacity(calls.len());
         for Numbered { sequence, call } in calls {
             let Call { kind, name: said, command } = call;
-            match command.and_then(|(name, command)| self.prepare_job(&caller, name, command)) {
+            match command.and_then(|(name, command)| self.prepare_call(&caller, name, command)) {
                 Ok(None) => {}
-                Ok(Some((name, job))) => waiting.push(Waiting { sequence, kind, name, job }),
+                Ok(Some((name, keyed))) => waiting.push(Waiting { sequence, kind, name, keyed }),
                 Err(error) => handled.outcomes.push(refusal(sequence, kind, said, error)),
             }
         }
         while !waiting.is_empty() {
-            let jobs = waiting.iter().map(|waiting| waiting.job.clone()).collect();
-            let outcomes = self.apply_jobs(jobs).await;
+            let commands = waiting.iter().map(|waiting| waiting.keyed.clone()).collect();
+            let outcomes = self.commands.apply_all(commands).await;
             let mut again = Vec::new();
             for (waiting, outcome) in waiting.into_iter().zip(outcomes) {
                 match outcome {
@@ -70,46 +72,46 @@ impl Engine {
             }
             waiting = again;
             if !waiting.is_empty() {
-                self.idle_for(PAUSE).await;
+                self.context.sleep(PAUSE).await;
             }
         }
         handled.outcomes.sort_by_key(|outcome| outcome.sequence);
         handled
     }
 
-    /// A job for the store; nothing where progress is held back.
-    fn prepare_job(
+    /// A command for the store; nothing where progress is held back.
+    fn prepare_call(
         &self,
         caller: &Caller,
         name: Name,
         command: Command,
-    ) -> Result<Option<(Name, Job)>> {
-        self.inner.policy.authorise(caller, Permission::Work, name.parent())?;
-        let key = self.key(&name);
+    ) -> Result<Option<(Name, KeyedCommand)>> {
+        self.context.policy.authorise(caller, Permission::Work, name.parent())?;
+        let key = self.context.key(&name);
         let command = match command {
-            Command::Report(report) => match self.hold_back(key, report) {
+            Command::Report(report) => match self.commands.hold_back(key, report) {
                 None => return Ok(None),
                 Some(report) => Command::Report(report),
             },
             other => other,
         };
-        Ok(Some((name, Job { key, command })))
+        Ok(Some((name, KeyedCommand { key, command })))
     }
 }
 
 impl Handled {
     fn take(&mut self, waiting: Waiting, outcome: Result<Option<Done>>) {
-        let Waiting { sequence, kind, name, job } = waiting;
+        let Waiting { sequence, kind, name, keyed } = waiting;
         let done = match outcome {
             Ok(Some(done)) => done,
             Ok(None) => {
                 let error = Error::not_found(&name);
-                self.end(&job);
+                self.end(&keyed);
                 return self.outcomes.push(refusal(sequence, kind, name.to_string(), error));
             }
             Err(error) => {
                 if error.reason != Reason::InvalidArgument && error.reason.ends_lease() {
-                    self.end(&job);
+                    self.end(&keyed);
                 }
                 return self.outcomes.push(refusal(sequence, kind, name.to_string(), error));
             }
@@ -119,8 +121,8 @@ impl Handled {
                 .and_then(|operation| operation.state.lease())
                 .is_some_and(|lease| lease.token == token)
         };
-        if job.command.token().is_some_and(|token| !holds(token)) {
-            self.end(&job);
+        if keyed.command.token().is_some_and(|token| !holds(token)) {
+            self.end(&keyed);
         }
         let answer = done.answer;
         if answer.discarded || answer.will_retry {
@@ -136,8 +138,8 @@ impl Handled {
         }
     }
 
-    fn end(&mut self, job: &Job) {
-        self.ended.extend(job.command.token().map(|token| (job.key, token)));
+    fn end(&mut self, keyed: &KeyedCommand) {
+        self.ended.extend(keyed.command.token().map(|token| (keyed.key, token)));
     }
 }
 

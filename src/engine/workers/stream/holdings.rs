@@ -2,16 +2,18 @@
 //! for the grace.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::messages::Signal;
+use super::rooms::Rooms;
 use crate::clock::Timestamp;
-use crate::engine::Engine;
-use crate::engine::dispatch::batch::Grant;
-use crate::engine::dispatch::seat::Place;
+use crate::engine::commands::apply::KeyedCommand;
+use crate::engine::dispatch::registration::Registration;
+use crate::engine::due::operations::expire_leases;
 use crate::engine::error::Reason;
-use crate::engine::operations::commands::Job;
-use crate::engine::workers::held::Standing;
+use crate::engine::leases::grant::Grant;
+use crate::engine::leases::news::Standing;
 use crate::operation::Operation;
 use crate::operation::command::{Command, Disown, Proof, Release};
 use crate::operation::lease::{Holder, Token};
@@ -20,8 +22,8 @@ use crate::store::Key;
 
 /// What a stream holds, by key.
 pub(super) struct Holdings {
-    engine: Engine,
-    pub(super) place: Place,
+    rooms: Arc<Rooms>,
+    pub(super) registration: Registration,
     holder: Holder,
     grace: Duration,
     /// How many the worker wants to hold.
@@ -58,14 +60,19 @@ pub(super) enum Verdict {
 }
 
 impl Holdings {
-    pub(super) fn new(engine: Engine, place: Place, holder: Holder, grace: Duration) -> Self {
+    pub(super) fn new(
+        rooms: Arc<Rooms>,
+        registration: Registration,
+        holder: Holder,
+        grace: Duration,
+    ) -> Self {
         let (held, claims) = (HashMap::new(), VecDeque::new());
-        Self { engine, place, holder, grace, slots: 0, held, claims, seen: 0 }
+        Self { rooms, registration, holder, grace, slots: 0, held, claims, seen: 0 }
     }
 
     /// How many leases the worker wants to hold from now on.
     pub(super) fn set_slots(&mut self, slots: i64) {
-        self.place.add_room(slots - self.slots);
+        self.registration.add_room(slots - self.slots);
         self.slots = slots;
     }
 
@@ -77,7 +84,7 @@ impl Holdings {
     /// The worker says that it holds this. From now on its stream hears of it; nothing else changes before the commit that
     /// proves it.
     pub(super) fn claim(&mut self, key: Key, token: Token) {
-        self.engine.inner.held.enter(key, &self.place.seat);
+        self.rooms.holders.enter(key, &self.registration.waiter);
         self.claims.push_back((key, token));
     }
 
@@ -85,7 +92,7 @@ impl Holdings {
     pub(super) fn add_adopted(&mut self, key: Key, operation: &Operation) {
         let Some(holding) = Holding::of(operation, Some(0)) else { return self.reject(key) };
         self.claims.pop_front();
-        self.place.add_room(-1);
+        self.registration.add_room(-1);
         // One that Hello names twice is held once.
         self.add(key, holding);
     }
@@ -93,13 +100,13 @@ impl Holdings {
     /// The oldest claim was refused: nothing is left of it.
     pub(super) fn reject(&mut self, key: Key) {
         self.claims.pop_front();
-        self.engine.inner.held.leave(key, &self.place.seat);
+        self.rooms.holders.leave(key, &self.registration.waiter);
     }
 
     fn add(&mut self, key: Key, holding: Holding) -> Option<Holding> {
         let earlier = self.held.insert(key, holding)?;
-        self.engine.inner.held.leave(key, &self.place.seat);
-        self.place.add_room(1);
+        self.rooms.holders.leave(key, &self.registration.waiter);
+        self.registration.add_room(1);
         Some(earlier)
     }
 
@@ -116,8 +123,8 @@ impl Holdings {
     /// The lease of that token has ended.
     pub(super) fn remove(&mut self, key: Key, token: Token) -> Option<Holding> {
         self.held.get(&key).filter(|holding| holding.token == token)?;
-        self.engine.inner.held.leave(key, &self.place.seat);
-        self.place.add_room(1);
+        self.rooms.holders.leave(key, &self.registration.waiter);
+        self.registration.add_room(1);
         self.held.remove(&key)
     }
 
@@ -151,12 +158,12 @@ impl Holdings {
 
     /// Whether the store does not answer for any of it; where nothing is held, for anything at all.
     pub(super) fn is_cut_off(&self) -> bool {
-        let store = &self.engine.inner.store;
+        let store = &self.rooms.context.store;
         let is_away = |partition| store.answering_since(partition).is_none();
         if self.held.is_empty() {
             return store.keyspace().all().all(is_away);
         }
-        self.held.keys().any(|key| is_away(self.engine.partition(*key)))
+        self.held.keys().any(|key| is_away(self.rooms.context.partition(*key)))
     }
 
     pub(super) const fn holder(&self) -> Holder {
@@ -165,9 +172,9 @@ impl Holdings {
 
     /// The leases to renew for a worker that has been silent for so long: less than half is left, and it has earned more.
     pub(super) fn renewals(&self, duration: Duration, silent: Duration) -> Vec<Key> {
-        let store = &self.engine.inner.store;
+        let store = &self.rooms.context.store;
         let due = |(key, holding): (&Key, &Holding)| {
-            let now = store.now(self.engine.partition(*key));
+            let now = store.now(self.rooms.context.partition(*key));
             let earned = now + duration.saturating_sub(silent);
             let due = holding.expire_time.since(now) < duration / 2 && holding.expire_time < earned;
             due.then_some(*key)
@@ -189,11 +196,11 @@ impl Holdings {
     }
 
     /// What gives everything back on the worker's own wish.
-    pub(super) fn releases(&mut self) -> Vec<Job> {
+    pub(super) fn releases(&mut self) -> Vec<KeyedCommand> {
         let (seen, holder) = (self.seen, self.holder);
         self.take_all()
             .into_iter()
-            .map(|(key, holding)| Job {
+            .map(|(key, holding)| KeyedCommand {
                 key,
                 command: holding.release(holding.is_seen(seen), holder),
             })
@@ -202,7 +209,7 @@ impl Holdings {
 
     fn take_all(&mut self) -> HashMap<Key, Holding> {
         for key in self.held.keys() {
-            self.engine.inner.held.leave(*key, &self.place.seat);
+            self.rooms.holders.leave(*key, &self.registration.waiter);
         }
         std::mem::take(&mut self.held)
     }
@@ -250,7 +257,7 @@ impl Drop for Holdings {
         }
         let mut disowned = Vec::new();
         let disown = |token| Command::Disown(Disown { token, holder, grace });
-        let mut jobs = Vec::with_capacity(held.len() + claims.len());
+        let mut commands = Vec::with_capacity(held.len() + claims.len());
         for (key, holding) in held {
             let command = if holding.is_seen(seen) {
                 disowned.push(key);
@@ -258,22 +265,22 @@ impl Drop for Holdings {
             } else {
                 holding.release(false, holder)
             };
-            jobs.push(Job { key, command });
+            commands.push(KeyedCommand { key, command });
         }
         // The store never said whether they hold: this touches only those that it gave to this stream.
         for (key, token) in claims {
-            self.engine.inner.held.leave(key, &self.place.seat);
+            self.rooms.holders.leave(key, &self.registration.waiter);
             disowned.push(key);
-            jobs.push(Job { key, command: disown(token) });
+            commands.push(KeyedCommand { key, command: disown(token) });
         }
-        let engine = self.engine.clone();
-        self.engine.inner.tasks.finish("disown", async move {
-            for outcome in engine.apply_jobs(jobs).await {
+        let rooms = Arc::clone(&self.rooms);
+        self.rooms.context.tasks.finish("disown", async move {
+            for outcome in rooms.commands.apply_all(commands).await {
                 // What has ended meanwhile needs no giving up.
                 if let Err(error) = outcome.map(drop)
                     && error.reason == Reason::StoreUnavailable
                 {
-                    engine.hampered(
+                    rooms.context.log_failure(
                         "cannot shorten a lease of a broken stream; it will expire",
                         &error,
                     );
@@ -282,10 +289,10 @@ impl Drop for Holdings {
             if disowned.is_empty() {
                 return;
             }
-            let reaper = engine.clone();
-            engine.inner.tasks.spawn("grace", async move {
-                reaper.idle_for(grace).await;
-                reaper.expire_leases(disowned).await;
+            let reaping = Arc::clone(&rooms);
+            rooms.context.tasks.spawn("grace", async move {
+                reaping.context.sleep(grace).await;
+                expire_leases(&reaping.commands, disowned).await;
             });
         });
     }

@@ -1,12 +1,22 @@
 //! What the two sides of a worker's stream say, in the engine's terms.
 
+use std::pin::Pin;
 use std::time::Duration;
 
+use futures_util::Stream;
+use tokio::sync::mpsc;
+
 use crate::clock::Timestamp;
-use crate::engine::{Error, Leased, Result};
+use crate::engine::error::{Error, Result};
+use crate::engine::leases::leased::Leased;
 use crate::operation::command::Command;
 use crate::operation::lease::Token;
 use crate::operation::name::{Name, Queue};
+
+/// What arrives, in order.
+pub type Incoming = Pin<Box<dyn Stream<Item = Input> + Send>>;
+/// What is sent; an error is the last.
+pub type Outgoing = mpsc::Receiver<Result<Response>>;
 
 /// What arrives on a stream.
 #[derive(Debug)]

@@ -8,41 +8,34 @@ mod holdings;
 mod messages;
 mod outgoing;
 mod patience;
+pub(in crate::engine) mod rooms;
 mod session;
 
-use std::pin::Pin;
+use std::sync::Arc;
 
-use futures_util::Stream;
 use tokio::sync::mpsc;
 
 pub use self::messages::{
-    Call, CallKind, CallOutcome, Hello, Input, Request, Response, Signal, Welcome,
+    Call, CallKind, CallOutcome, Hello, Incoming, Input, Outgoing, Request, Response, Signal,
+    Welcome,
 };
+use self::rooms::Rooms;
 use self::session::Session;
-use crate::engine::Engine;
 use crate::engine::caller::Caller;
-use crate::engine::error::Result;
 use crate::engine::metrics::Present;
 
-/// What arrives, in order.
-pub type Incoming = Pin<Box<dyn Stream<Item = Input> + Send>>;
-/// What is sent; an error is the last.
-pub type Outgoing = mpsc::Receiver<Result<Response>>;
-
-impl Engine {
-    /// Serves a queue to a worker until either side ends it.
-    pub fn serve_queue(&self, caller: Caller, incoming: Incoming) -> Outgoing {
-        // One message waits while another is written; whatever comes meanwhile gathers in the session.
-        let (sender, receiver) = mpsc::channel(1);
-        let engine = self.clone();
-        let open = Present::in_gauge(&self.inner.metrics.streams_open);
-        self.inner.tasks.spawn("stream", async move {
-            let _open = open;
-            if let Err(end) = Session::run(engine, caller, incoming, &sender).await {
-                // Nobody reads it where the worker is gone.
-                let _ = sender.send(Err(end)).await;
-            }
-        });
-        receiver
-    }
+/// Serves a queue to a worker until either side ends it.
+pub(in crate::engine) fn serve(rooms: &Arc<Rooms>, caller: Caller, incoming: Incoming) -> Outgoing {
+    // One message waits while another is written; whatever comes meanwhile gathers in the session.
+    let (sender, receiver) = mpsc::channel(1);
+    let open = Present::in_gauge(&rooms.context.metrics.streams_open);
+    let serving = Arc::clone(rooms);
+    rooms.context.tasks.spawn("stream", async move {
+        let _open = open;
+        if let Err(end) = Session::run(serving, caller, incoming, &sender).await {
+            // Nobody reads it where the worker is gone.
+            let _ = sender.send(Err(end)).await;
+        }
+    });
+    receiver
 }

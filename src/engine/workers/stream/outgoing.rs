@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::messages::{CallOutcome, Response, Signal, Welcome};
-use crate::engine::Leased;
+use crate::engine::leases::leased::Leased;
 use crate::limits::{MAX_LEASES, MAX_REPLY_BYTES};
 use crate::store::Key;
 

@@ -1,64 +1,66 @@
 //! What a stream asks of the store however long that takes: trouble of the store is no trouble of the worker's.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::dispatch::batch::Grant;
+use super::rooms::Rooms;
+use crate::engine::commands::apply::{KeyedCommand, Outcome};
 use crate::engine::error::{Error, Reason, Result};
-use crate::engine::operations::commands::{Job, Outcome};
-use crate::engine::workers::held::Standing;
-use crate::engine::{Engine, Leased};
+use crate::engine::leases::grant::Grant;
+use crate::engine::leases::leased::Leased;
+use crate::engine::leases::news::Standing;
 use crate::operation::Record;
 use crate::record;
 use crate::store::{Key, Record as Stored};
 
-impl Engine {
-    /// As [`Self::apply_jobs`], again and again while the store is away, for so long.
+impl Rooms {
+    /// As [`Commands::apply_all`](crate::engine::commands::apply::Commands::apply_all), again and again while the store is away, for so long.
     pub(super) async fn apply_patiently(
         &self,
-        jobs: Vec<Job>,
+        commands: Vec<KeyedCommand>,
         patience: Duration,
     ) -> Result<Vec<Outcome>> {
-        let begun = self.inner.clock.elapsed();
+        let begun = self.context.clock.elapsed();
         loop {
-            let outcomes = self.apply_jobs(jobs.clone()).await;
+            let outcomes = self.commands.apply_all(commands.clone()).await;
             let away = outcomes.iter().find_map(|outcome| {
                 outcome.as_ref().err().filter(|error| error.reason == Reason::StoreUnavailable)
             });
             let Some(error) = away else { return Ok(outcomes) };
-            if self.inner.clock.elapsed().saturating_sub(begun) >= patience {
+            if self.context.clock.elapsed().saturating_sub(begun) >= patience {
                 return Err(error.clone());
             }
-            self.idle_for(PAUSE).await;
+            self.context.sleep(PAUSE).await;
         }
     }
 
     /// Loads the payloads of a lease, however long the store takes.
-    pub(super) async fn load_in_time(self, grant: Grant) -> (Key, Option<Leased>) {
+    pub(super) async fn load_patiently(self: Arc<Self>, grant: Grant) -> (Key, Option<Leased>) {
         loop {
-            match self.load(&grant).await {
+            match Leased::load(&*self.context.store, &grant).await {
                 Ok(leased) => return (grant.key, leased),
                 Err(error) => {
-                    self.hampered(
+                    self.context.log_failure(
                         "cannot read the payloads of a lease; trying again",
                         &Box::<Error>::from(error),
                     );
-                    self.idle_for(PAUSE).await;
+                    self.context.sleep(PAUSE).await;
                 }
             }
         }
     }
 
     /// How operations stand with their holders, however long the store takes.
-    pub(super) async fn look_at(&self, keys: Vec<Key>) -> Vec<(Key, Standing)> {
+    pub(super) async fn read_standings(&self, keys: Vec<Key>) -> Vec<(Key, Standing)> {
         loop {
-            match self.inner.store.get(&keys).await {
+            match self.context.store.get(&keys).await {
                 Ok(found) => return keys.iter().zip(found).filter_map(standing).collect(),
                 Err(error) => {
-                    self.hampered(
+                    self.context.log_failure(
                         "cannot read what a worker holds; trying again",
                         &Box::<Error>::from(error),
                     );
-                    self.idle_for(PAUSE).await;
+                    self.context.sleep(PAUSE).await;
                 }
             }
         }

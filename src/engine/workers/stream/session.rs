@@ -3,6 +3,7 @@
 mod greeting;
 mod silence;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -10,17 +11,19 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 
-use super::Incoming;
 use super::calls::{Handled, Handling, Numbered};
 use super::holdings::{Holdings, Verdict};
-use super::messages::{CallOutcome, Hello, Input, Request, Response};
+use super::messages::{CallOutcome, Hello, Incoming, Input, Request, Response};
 use super::outgoing::Ready;
+use super::rooms::Rooms;
 use crate::engine::caller::{Caller, Permission};
-use crate::engine::dispatch::seat::{Inbox, Seat};
+use crate::engine::commands::apply::{KeyedCommand, Outcome};
+use crate::engine::dispatch::registration::Registration;
 use crate::engine::error::{Error, Result};
-use crate::engine::operations::commands::{Job, Outcome};
-use crate::engine::workers::held::{News, Standing};
-use crate::engine::{Engine, Leased, random};
+use crate::engine::leases::leased::Leased;
+use crate::engine::leases::news::{News, Standing};
+use crate::engine::leases::waiter::{Inbox, Waiter};
+use crate::engine::random::random;
 use crate::limits::{DRAIN, MAX_SLOTS};
 use crate::operation::Rejection;
 use crate::operation::command::{Command, Renew};
@@ -37,13 +40,13 @@ enum Came {
     /// A lease with its payloads; `None`: it changed meanwhile.
     Loaded(Key, Option<Leased>),
     /// How operations stand, as just read.
-    Looked(Vec<(Key, Standing)>),
+    Standings(Vec<(Key, Standing)>),
     /// Leases were renewed, or a request to cancel noted as delivered.
     Renewed(Vec<(Key, Outcome)>),
 }
 
 pub(super) struct Session<'a> {
-    engine: Engine,
+    rooms: Arc<Rooms>,
     caller: Caller,
     incoming: Incoming,
     sender: &'a Sender,
@@ -73,7 +76,7 @@ pub(super) struct Session<'a> {
 impl<'a> Session<'a> {
     /// Runs a stream to its end; an error is how it ends.
     pub(super) async fn run(
-        engine: Engine,
+        rooms: Arc<Rooms>,
         caller: Caller,
         mut incoming: Incoming,
         sender: &'a Sender,
@@ -86,27 +89,27 @@ impl<'a> Session<'a> {
         let hello = first.hello.clone().ok_or_else(|| {
             Error::field("hello", "hello must be set in the first message of a stream")
         })?;
-        engine.inner.policy.authorise(&caller, Permission::Work, hello.queue.as_str())?;
-        let mut session = Self::open(engine, caller, incoming, sender, hello);
+        rooms.context.policy.authorise(&caller, Permission::Work, hello.queue.as_str())?;
+        let mut session = Self::open(rooms, caller, incoming, sender, hello);
         session.take_request(first)?;
         session.greet().await?;
         session.serve().await
     }
 
     fn open(
-        engine: Engine,
+        rooms: Arc<Rooms>,
         caller: Caller,
         incoming: Incoming,
         sender: &'a Sender,
         hello: Hello,
     ) -> Self {
         let holder: Holder = random();
-        let seat = Seat::of_stream(hello.worker.clone(), hello.duration, holder);
-        let place = engine.queue_up(hello.queue.as_str(), seat);
-        let now = engine.inner.clock.elapsed();
-        let holdings = Holdings::new(engine.clone(), place, holder, hello.grace);
+        let waiter = Waiter::of_stream(hello.worker.clone(), hello.duration, holder);
+        let registration = Registration::enter(&rooms.dispatch, hello.queue.as_str(), waiter);
+        let now = rooms.context.clock.elapsed();
+        let holdings = Holdings::new(Arc::clone(&rooms), registration, holder, hello.grace);
         Self {
-            engine,
+            rooms,
             caller,
             incoming,
             sender,
@@ -130,7 +133,7 @@ impl<'a> Session<'a> {
     }
 
     async fn serve(&mut self) -> Result<()> {
-        let mut tick = self.engine.inner.clock.sleep(self.tick_length());
+        let mut tick = self.rooms.context.clock.sleep(self.tick_length());
         loop {
             self.start_handling();
             let handling = self.handling_since.is_some();
@@ -159,12 +162,12 @@ impl<'a> Session<'a> {
                         return Ok(());
                     }
                 }
-                () = self.holdings.place.seat.told() => self.fetch(),
+                () = self.holdings.registration.waiter.told() => self.fetch(),
                 () = &mut tick => {
                     self.tick()?;
-                    tick = self.engine.inner.clock.sleep(self.tick_length());
+                    tick = self.rooms.context.clock.sleep(self.tick_length());
                 }
-                () = self.engine.drained(), if !self.draining => self.drain(),
+                () = self.rooms.context.drained(), if !self.draining => self.drain(),
             }
         }
     }
@@ -199,7 +202,7 @@ impl<'a> Session<'a> {
     }
 
     fn take_request(&mut self, request: Request) -> Result<()> {
-        self.heard = self.engine.inner.clock.elapsed();
+        self.heard = self.rooms.context.clock.elapsed();
         let expected = self.received + 1;
         if request.sequence != expected {
             return Err(wrong(
@@ -249,9 +252,9 @@ impl<'a> Session<'a> {
             }
             return;
         }
-        self.handling_since = Some(self.engine.inner.clock.elapsed());
+        self.handling_since = Some(self.rooms.context.clock.elapsed());
         let handling: Handling =
-            self.engine.clone().handle(self.caller.clone(), calls, self.received).boxed();
+            Arc::clone(&self.rooms).handle(self.caller.clone(), calls, self.received).boxed();
         self.under_way.push(handling.map(Came::Handled).boxed());
     }
 
@@ -259,7 +262,7 @@ impl<'a> Session<'a> {
         match came {
             Came::Handled(handled) => {
                 self.handling_since = None;
-                self.heard = self.engine.inner.clock.elapsed();
+                self.heard = self.rooms.context.clock.elapsed();
                 for (key, token) in handled.ended {
                     self.holdings.remove(key, token);
                 }
@@ -270,7 +273,7 @@ impl<'a> Session<'a> {
             Came::Loaded(key, Some(leased)) => self.ready.leases.push_back((key, leased)),
             // It is somebody else's by now, which news will say.
             Came::Loaded(key, None) => self.news.push(News::Changed(key, u64::MAX)),
-            Came::Looked(standings) => {
+            Came::Standings(standings) => {
                 self.news.extend(
                     standings.into_iter().map(|(key, standing)| News::Stands(key, standing)),
                 );
@@ -289,27 +292,25 @@ impl<'a> Session<'a> {
 
     /// Takes in what the server has for this worker.
     fn fetch(&mut self) {
-        let inbox = self.holdings.place.seat.fetch();
+        let inbox = self.holdings.registration.waiter.fetch();
         self.unpack(inbox);
     }
 
     fn unpack(&mut self, inbox: Inbox) {
-        let now = self.engine.inner.clock.elapsed();
         for grant in inbox.grants {
             if let Some(earlier) = self.holdings.add_granted(&grant) {
                 let revision = grant.operation.stamps.revision;
                 let standing = Standing::of(Some(&grant.operation), revision);
                 self.ready.outcomes.push_back(lost(earlier.name, standing));
             }
-            self.engine.inner.pace.mark(grant.key, &grant.operation, now);
+            self.rooms.commands.expect_progress(grant.key, &grant.operation);
             // Somebody may have written it since.
-            let newest = self.engine.inner.held.newest(grant.key);
+            let newest = self.rooms.holders.newest(grant.key);
             self.news.push(News::Changed(grant.key, newest));
             match Leased::inline(grant) {
                 Ok((key, leased)) => self.ready.leases.push_back((key, leased)),
                 Err(grant) => {
-                    let engine = self.engine.clone();
-                    let loading = engine.load_in_time(grant);
+                    let loading = Arc::clone(&self.rooms).load_patiently(grant);
                     let loaded = loading.map(|(key, leased)| Came::Loaded(key, leased));
                     self.under_way.push(loaded.boxed());
                 }
@@ -335,39 +336,40 @@ impl<'a> Session<'a> {
             }
         }
         if !unknown.is_empty() {
-            let engine = self.engine.clone();
-            self.under_way.push(async move { Came::Looked(engine.look_at(unknown).await) }.boxed());
+            let rooms = Arc::clone(&self.rooms);
+            let reading = async move { Came::Standings(rooms.read_standings(unknown).await) };
+            self.under_way.push(reading.boxed());
         }
     }
 
     fn compose(&mut self) -> Response {
         self.sent += 1;
-        self.spoke = self.engine.inner.clock.elapsed();
+        self.spoke = self.rooms.context.clock.elapsed();
         let (sent, holdings) = (self.sent, &mut self.holdings);
         let token = |leased: &Leased| leased.lease().map(|lease| lease.token);
         let response =
             self.ready.compose(sent, |key, leased| holdings.sent(key, token(leased), sent));
         let told = response.signals.iter().filter(|signal| signal.cancel_requested);
-        let keys: Vec<Key> = told.map(|signal| self.engine.key(&signal.name)).collect();
+        let keys: Vec<Key> = told.map(|signal| self.rooms.context.key(&signal.name)).collect();
         self.renew(keys);
         response
     }
 
     /// Renews leases in the store, which also notes a request to cancel as delivered.
     fn renew(&mut self, keys: Vec<Key>) {
-        let command = |token| Renew { token, duration: None, cancel_acknowledged: false };
-        let jobs: Vec<Job> = keys
+        let renew = |token| Renew { token, duration: None, cancel_acknowledged: false };
+        let commands: Vec<KeyedCommand> = keys
             .into_iter()
             .filter_map(|key| Some((key, self.holdings.get(key)?.token)))
-            .map(|(key, token)| Job { key, command: Command::Renew(command(token)) })
+            .map(|(key, token)| KeyedCommand { key, command: Command::Renew(renew(token)) })
             .collect();
-        if jobs.is_empty() {
+        if commands.is_empty() {
             return;
         }
-        let engine = self.engine.clone();
+        let rooms = Arc::clone(&self.rooms);
         let renewing = async move {
-            let keys: Vec<Key> = jobs.iter().map(|job| job.key).collect();
-            let outcomes = engine.apply_jobs(jobs).await;
+            let keys: Vec<Key> = commands.iter().map(|keyed| keyed.key).collect();
+            let outcomes = rooms.commands.apply_all(commands).await;
             Came::Renewed(keys.into_iter().zip(outcomes).collect())
         };
         self.under_way.push(renewing.boxed());
@@ -381,12 +383,12 @@ impl<'a> Session<'a> {
 
     /// The worker has closed its side: what it still holds goes back, and it hears so.
     async fn close(&mut self) -> Result<()> {
-        // Out of the line first: with room left it would be given what it gives back.
-        let inbox = self.holdings.place.seat.close();
+        // Leave the queue first, or we may be leased what we are releasing.
+        let inbox = self.holdings.registration.waiter.close();
         self.unpack(inbox);
-        let jobs = self.holdings.releases();
-        if !jobs.is_empty() {
-            self.engine.apply_patiently(jobs, self.hello.duration).await?;
+        let commands = self.holdings.releases();
+        if !commands.is_empty() {
+            self.rooms.apply_patiently(commands, self.hello.duration).await?;
         }
         self.ready.leases.clear();
         self.ready.owes = true;

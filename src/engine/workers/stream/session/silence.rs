@@ -9,7 +9,7 @@ use crate::engine::workers::stream::patience::PAUSE;
 impl Session<'_> {
     /// What must be looked at now and then: silence on either side, and leases in the store.
     pub(super) fn tick(&mut self) -> Result<()> {
-        let now = self.engine.inner.clock.elapsed();
+        let now = self.rooms.context.clock.elapsed();
         let duration = self.hello.duration;
         self.cut_off_since = match self.cut_off_since {
             _ if !self.holdings.is_cut_off() => None,
@@ -38,7 +38,7 @@ impl Session<'_> {
     /// For how long the worker has said nothing, as far as this server could have heard it: not while it stood still, nor
     /// while it waited for the store, since then nothing is read.
     fn silent_for(&self, now: Duration) -> Duration {
-        let resumed = self.engine.inner.steady.resumed().unwrap_or_default();
+        let resumed = self.rooms.context.standstill.resumed().unwrap_or_default();
         let listened_until = self.handling_since.unwrap_or(now);
         listened_until.saturating_sub(self.heard.max(resumed))
     }

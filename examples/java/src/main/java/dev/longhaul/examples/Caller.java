@@ -12,7 +12,7 @@ import io.grpc.ManagedChannelBuilder;
  * Waits for an operation with the stock client, gax: Caller NAME [SERVER]. With --list in place of
  * the name, lists those without a parent.
  *
- * <p>It knows nothing of longhaul: this is what the users of an API do whose methods return
+ * <p>It knows nothing of longhaul: it is how users of an API call methods that return
  * operations.
  */
 public final class Caller {

@@ -8,7 +8,7 @@ import dev.longhaul.v1.StartOperationRequest;
 import io.grpc.Grpc;
 import io.grpc.InsecureChannelCredentials;
 
-/** Starts an operation that greets somebody, and prints its name: Producer [WHOM [SERVER]]. */
+/** Starts an operation that greets a person, and prints its name: Producer [WHOM [SERVER]]. */
 public final class Producer {
     public static void main(String[] args) {
         var whom = args.length > 0 ? args[0] : "world";

@@ -7,7 +7,7 @@ import dev.longhaul.v1.WatchOperationRequest;
 import io.grpc.Grpc;
 import io.grpc.InsecureChannelCredentials;
 
-/** Prints what becomes of an operation until it is done: Watcher NAME [SERVER]. */
+/** Prints the states of an operation until it is done: Watcher NAME [SERVER]. */
 public final class Watcher {
     private final CallersGrpc.CallersBlockingStub callers;
     private final WatchOperationRequest.Builder request = WatchOperationRequest.newBuilder();

@@ -37,7 +37,7 @@ public final class Worker {
                 .build();
         var worked = 0;
         while (!(once && worked > 0)) {
-            // One lease at most; none where nothing came within the wait.
+            // At most one lease; none if no operation became ready within the wait.
             for (var lease : workers.leaseOperations(ask).getLeasesList()) {
                 greet(workers, lease);
                 worked++;
@@ -51,7 +51,7 @@ public final class Worker {
             throws Exception {
         for (var step = 1; step <= STEPS; step++) {
             Thread.sleep(300);
-            // A report renews the lease too, and its answer says whether to stop.
+            // A report also renews the lease, and its response says whether to stop.
             var report = workers.reportProgress(ReportProgressRequest.newBuilder()
                     .setName(lease.getOperation())
                     .setLeaseToken(lease.getLeaseToken())

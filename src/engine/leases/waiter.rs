@@ -1,4 +1,4 @@
-//! A worker's place in the line of a queue, and what the server has for it.
+//! A worker that waits for leases, and what the server has for it.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,20 +6,19 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::engine::Engine;
-use crate::engine::dispatch::batch::Grant;
 use crate::engine::error::Result;
-use crate::engine::workers::held::News;
+use crate::engine::leases::grant::Grant;
+use crate::engine::leases::news::News;
 use crate::operation::lease::Holder;
 
 /// Who wants leases, on what terms, and how many more it can take.
-pub(in crate::engine) struct Seat {
+pub(in crate::engine) struct Waiter {
     pub(in crate::engine) worker: String,
     pub(in crate::engine) duration: Duration,
     /// The stream that will hold the leases; a unary worker has none, and leaves once it got something.
     pub(in crate::engine) holder: Option<Holder>,
     free: AtomicI64,
-    /// Wants an answer after the next look, even an empty one.
+    /// Wants an answer after the next poll of the queue, even an empty one.
     leaving: AtomicBool,
     inbox: Mutex<Inbox>,
     told: Notify,
@@ -39,24 +38,17 @@ pub(in crate::engine) struct Inbox {
 
 /// Room for leases that is set aside; what is left of it goes back.
 pub(in crate::engine) struct Offer {
-    pub(in crate::engine) seat: Arc<Seat>,
+    pub(in crate::engine) waiter: Arc<Waiter>,
     left: usize,
 }
 
-/// A seat in the line of a queue; dropped, it is given up.
-pub(in crate::engine) struct Place {
-    engine: Engine,
-    queue: String,
-    pub(in crate::engine) seat: Arc<Seat>,
-}
-
-impl Seat {
-    /// A seat of a unary worker that takes up to `max` leases at once.
+impl Waiter {
+    /// A unary worker that takes up to `max` leases at once.
     pub(in crate::engine) fn once(worker: String, duration: Duration, max: usize) -> Self {
         Self { free: AtomicI64::new(max as i64), ..Self::new(worker, duration, None) }
     }
 
-    /// A seat of a stream, without room yet.
+    /// A stream, without room yet.
     pub(in crate::engine) fn of_stream(worker: String, duration: Duration, holder: Holder) -> Self {
         Self::new(worker, duration, Some(holder))
     }
@@ -91,7 +83,7 @@ impl Seat {
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |free| Some(free - taken(free)))
             .unwrap_or(0);
         let left = taken(before) as usize;
-        (left > 0).then(|| Offer { seat: self.clone(), left })
+        (left > 0).then(|| Offer { waiter: self.clone(), left })
     }
 
     /// Hands leases over, unless the worker is gone.
@@ -156,12 +148,12 @@ impl Seat {
         inbox.closed || inbox.end.is_some()
     }
 
-    /// Whether a look at the queue is worth it: a unary worker that has something is about to leave with that.
+    /// Whether a poll of the queue is worth it: a unary worker that has something is about to leave with that.
     pub(in crate::engine) fn waits(&self) -> bool {
         self.has_room() && (self.holder.is_some() || self.inbox().grants.is_empty())
     }
 
-    /// Has the answer come after the next look, even an empty one.
+    /// Has the answer come after the next poll, even an empty one.
     pub(in crate::engine) fn leave(&self) {
         self.leaving.store(true, Ordering::Release);
     }
@@ -184,7 +176,7 @@ impl Offer {
     /// Hands leases over; those that the worker is no longer there for come back.
     pub(in crate::engine) fn fill(&mut self, grants: Vec<Grant>) -> Vec<Grant> {
         let count = grants.len().min(self.left);
-        match self.seat.give(grants) {
+        match self.waiter.give(grants) {
             Ok(()) => {
                 self.left -= count;
                 Vec::new()
@@ -196,43 +188,6 @@ impl Offer {
 
 impl Drop for Offer {
     fn drop(&mut self) {
-        self.seat.add_room(self.left as i64);
-    }
-}
-
-impl Place {
-    pub(in crate::engine) const fn new(engine: Engine, queue: String, seat: Arc<Seat>) -> Self {
-        Self { engine, queue, seat }
-    }
-
-    /// Has the answer come after the next look, even an empty one.
-    pub(in crate::engine) fn leave(&self) {
-        self.seat.leave();
-        self.engine.inner.dispatchers.wake(&self.queue);
-    }
-
-    /// Makes room for more leases, or takes it back.
-    pub(in crate::engine) fn add_room(&self, room: i64) {
-        self.seat.add_room(room);
-        if room > 0 {
-            self.engine.inner.dispatchers.room(&self.queue);
-        }
-    }
-
-    /// Gives the seat up, and takes what was handed over before.
-    pub(in crate::engine) fn close(&self) -> Result<Vec<Grant>> {
-        let inbox = self.seat.close();
-        match inbox.end {
-            Some(Err(error)) if inbox.grants.is_empty() => Err(error),
-            _ => Ok(inbox.grants),
-        }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.engine.take_back(&self.seat, self.seat.close().grants);
-        // A dispatcher for whom nobody waits any more goes too.
-        self.engine.inner.dispatchers.retire_soon(&self.queue);
+        self.waiter.add_room(self.left as i64);
     }
 }

@@ -1,7 +1,10 @@
 //! Handing due records to their kinds.
 
-use crate::engine::Engine;
+use std::sync::Arc;
+
+use crate::engine::commands::apply::Commands;
 use crate::engine::error::Error;
+use crate::engine::reading::reader::Reader;
 use crate::record::due::DueIndex;
 use crate::record::{AnyRecord, Before, Kind};
 use crate::store::{Entry, Index, Key};
@@ -12,21 +15,31 @@ pub(in crate::engine) trait ComesDue: Kind {
     ///
     /// An entry may be early, or left over from what another server has done: then it is moved or left alone.
     fn come_due(
-        engine: &Engine,
+        commands: &Commands,
         index: &'static DueIndex,
         found: Vec<(Key, Before<Self>)>,
     ) -> impl Future<Output = usize> + Send;
 }
 
-impl Engine {
+/// Reads due records and hands them to their kinds.
+pub(super) struct Kinds {
+    reader: Arc<Reader>,
+    commands: Arc<Commands>,
+}
+
+impl Kinds {
+    pub(super) const fn new(reader: Arc<Reader>, commands: Arc<Commands>) -> Self {
+        Self { reader, commands }
+    }
+
     /// Acts on due entries of one index; returns how many records changed or were gone.
     pub(super) async fn act_on(&self, index: &'static DueIndex, entries: Vec<Entry>) -> usize {
         let (keys, entries): (Vec<Key>, Vec<Entry>) =
             entries.into_iter().filter_map(|entry| Some((entry.key()?, entry))).unzip();
-        let records = match self.read_any(&keys).await {
+        let records = match self.reader.read_any(&keys).await {
             Ok(records) => records,
             Err(error) => {
-                self.hampered(
+                self.commands.context().log_failure(
                     "could not read what is due; trying again",
                     &Box::<Error>::from(error),
                 );
@@ -42,7 +55,7 @@ impl Engine {
                 Ok(Some(_)) => {
                     let cause =
                         format!("an entry of {} leads to a record of another kind", index.name);
-                    self.note_unreadable(key, &cause);
+                    self.reader.note_unreadable(key, &cause);
                 }
                 Ok(None) => orphans.push(entry),
                 // Noted where it was read.
@@ -50,7 +63,7 @@ impl Engine {
             }
         }
         let gone = orphans.len();
-        self.drop_orphans(&Index::new(index.name), orphans).await;
+        self.reader.drop_orphans(&Index::new(index.name), orphans).await;
         gone + self.act_by_kind(index, found).await
     }
 
@@ -68,17 +81,17 @@ impl Engine {
                 AnyRecord::Sample(before) => samples.push((key, before)),
             }
         }
-        let changed = act(self, index, operations).await;
+        let changed = act(&self.commands, index, operations).await;
         #[cfg(test)]
-        let changed = changed + act(self, index, samples).await;
+        let changed = changed + act(&self.commands, index, samples).await;
         changed
     }
 }
 
 async fn act<K: ComesDue>(
-    engine: &Engine,
+    commands: &Commands,
     index: &'static DueIndex,
     found: Vec<(Key, Before<K>)>,
 ) -> usize {
-    if found.is_empty() { 0 } else { K::come_due(engine, index, found).await }
+    if found.is_empty() { 0 } else { K::come_due(commands, index, found).await }
 }

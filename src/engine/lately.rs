@@ -4,13 +4,23 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::operation::{Operation, Record, State};
+
 /// Means by method, in which the newest counts for a fifth. Of this server alone.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Lately(Mutex<HashMap<String, f64>>);
 
 impl Lately {
+    /// A commit was made after which that operation is done.
+    pub(in crate::engine) fn ended(&self, before: Option<&Record>, ended: &Operation) {
+        let was_done = before.and_then(Record::operation).is_some_and(|it| it.state.is_done());
+        if let (false, State::Succeeded(_), Some(end)) = (was_done, &ended.state, ended.end_time) {
+            self.note(&ended.spec.method, end.since(ended.create_time));
+        }
+    }
+
     /// An operation took so long. It is left out where another thread is at it: nobody waits for a mean.
-    pub(in crate::engine) fn note(&self, method: &str, took: Duration) {
+    fn note(&self, method: &str, took: Duration) {
         let Ok(mut means) = self.0.try_lock() else { return };
         let took = took.as_secs_f64();
         let has_room = means.len() < MAX_METHODS;

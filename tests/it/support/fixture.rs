@@ -25,8 +25,8 @@ use super::clock::TestClock;
 use super::rest::{Line, Rest};
 use super::{Answer, Call, Operation, State, Watcher, pb, requests, stores, within};
 
-/// A server in this process. Its agents run when time passes by [`World::pass`], so that nothing happens at a bad moment.
-pub(crate) struct World {
+/// A server in this process. Its agents run when time passes by [`Fixture::pass`], so that nothing happens at a bad moment.
+pub(crate) struct Fixture {
     pub(crate) clock: Arc<TestClock>,
     pub(crate) store: Arc<Faulty>,
     pub(crate) server: Server,
@@ -38,7 +38,7 @@ pub(crate) struct World {
     _folder: Option<TempDir>,
 }
 
-impl World {
+impl Fixture {
     pub(crate) async fn embedded() -> Self {
         let clock = TestClock::new();
         let (store, folder) = stores::embedded(&clock);
@@ -173,7 +173,7 @@ impl World {
 }
 
 /// Callers.
-impl World {
+impl Fixture {
     pub(crate) async fn get(&self, name: &str) -> Result<Operation, Status> {
         let request = lro::GetOperationRequest { name: name.to_owned() };
         answer("get", self.operations().get_operation(request)).await
@@ -261,7 +261,7 @@ impl World {
 }
 
 /// Producers and workers.
-impl World {
+impl Fixture {
     pub(crate) async fn start(
         &self,
         request: pb::StartOperationRequest,

@@ -4,16 +4,17 @@
 //! only keep servers from meeting at the same entries: a server that knows of no other ranks first everywhere and holds
 //! nothing back, and where two believe that of themselves, compare-and-set lets one of them have it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::engine::Engine;
-use crate::engine::error::{Error, Result};
-use crate::engine::random;
-use crate::engine::transact::{Assumed, Commit, Decision, Ended, Observed, Transaction};
+use crate::engine::context::Context;
+use crate::engine::error::Error;
+use crate::engine::random::random;
+use crate::engine::transact::{Assumed, Decision, Ended, Transaction, Transactor, Unobserved};
 use crate::operation::Stamps;
-use crate::record::server::{self, Server, ServerId};
+use crate::record::server::{self, STALE, Server, ServerId};
 use crate::record::{self, Before, Change};
 use crate::store::{
     CommitError, Entry, Index, Key, Keyspace, Partition, Record as Stored, Scan, StoreError,
@@ -23,8 +24,15 @@ use crate::store::{
 #[derive(Clone, Copy, Debug)]
 pub struct Heartbeat;
 
+/// This server among those that run on the store.
+pub(in crate::engine) struct Membership {
+    context: Arc<Context>,
+    transactor: Transactor<Unobserved>,
+    ranks: Ranks,
+}
+
 /// What this server knows of its ranks.
-pub(super) struct Ranks {
+struct Ranks {
     id: ServerId,
     /// By partition; 0 is first.
     by_partition: Vec<AtomicU8>,
@@ -38,7 +46,7 @@ pub(super) struct Ranks {
 
 impl Ranks {
     /// Those of a server that knows of no other.
-    pub(super) fn new(partitions: u16) -> Self {
+    fn new(partitions: u16) -> Self {
         Self {
             id: ServerId(random()),
             by_partition: (0..partitions).map(|_| AtomicU8::new(0)).collect(),
@@ -48,15 +56,9 @@ impl Ranks {
         }
     }
 
-    /// How many live servers come before this one in a partition.
-    pub(super) fn of(&self, partition: Partition) -> u32 {
+    fn of(&self, partition: Partition) -> u32 {
         let rank = self.by_partition.get(usize::from(partition.0));
         rank.map_or(0, |rank| rank.load(Ordering::Relaxed).into())
-    }
-
-    /// Whether this server ranks first in every partition, as it does when it is alone.
-    pub(super) fn is_first_everywhere(&self) -> bool {
-        self.by_partition.iter().all(|rank| rank.load(Ordering::Relaxed) == 0)
     }
 
     /// Ranks this server among these others.
@@ -76,72 +78,54 @@ fn score(keyspace: &Keyspace, server: ServerId, partition: Partition) -> [u8; 8]
     keyspace.hash("rank", &[&server.0[..], &partition.0.to_be_bytes()].concat())
 }
 
-impl Heartbeat {
-    /// Gives a sign of life and looks for those of the others.
-    pub async fn run_once(self, engine: &Engine) -> Result<()> {
-        Ok(engine.beat().await?)
+impl Membership {
+    pub(in crate::engine) fn new(
+        context: Arc<Context>,
+        transactor: Transactor<Unobserved>,
+    ) -> Self {
+        let ranks = Ranks::new(context.store.keyspace().partitions());
+        Self { context, transactor, ranks }
     }
-}
 
-impl Engine {
     /// How many live servers come before this one in a partition; 0 where it is the first, or knows of no other.
-    pub fn rank(&self, partition: Partition) -> u32 {
-        self.inner.ranks.of(partition)
+    pub(in crate::engine) fn rank(&self, partition: Partition) -> u32 {
+        self.ranks.of(partition)
     }
 
     /// Whether this server knows of no other.
-    pub fn is_alone(&self) -> bool {
-        self.inner.ranks.alone.load(Ordering::Relaxed)
+    pub(in crate::engine) fn is_alone(&self) -> bool {
+        self.ranks.alone.load(Ordering::Relaxed)
     }
 
-    /// Something became ready in a queue. A server that does not rank first there leaves it a moment to those that do.
-    pub(super) fn wake_by_rank(&self, queue: &str, partition: Partition) {
-        let rank = self.rank(partition);
-        if rank == 0 {
-            self.inner.dispatchers.wake(queue);
-        } else if let Some(late) = self.inner.dispatchers.hold_back(queue) {
-            let engine = self.clone();
-            self.inner.tasks.spawn("held back", async move {
-                engine.idle_for(HOLD_BACK * rank).await;
-                late.wake();
-            });
-        }
+    /// Whether this server ranks first everywhere, as it does when it is alone.
+    pub(in crate::engine) fn is_first_everywhere(&self) -> bool {
+        self.ranks.by_partition.iter().all(|rank| rank.load(Ordering::Relaxed) == 0)
     }
 
-    /// Something comes due soon in a partition, as a hint says.
-    pub(super) fn schedule_by_rank(&self, partition: Partition) {
-        if self.rank(partition) == 0 {
-            self.inner.due.wake_scheduler();
-        }
-    }
-
-    pub(super) fn run_heartbeat(&self) {
-        let engine = self.clone();
-        self.inner.tasks.spawn("heartbeat", async move {
-            loop {
-                if let Err(error) = engine.beat().await {
-                    engine.hampered(
-                        "could not tell other servers of this one",
-                        &Box::<Error>::from(error),
-                    );
-                }
-                engine.idle_for(BEAT).await;
+    /// Gives signs of life, for ever.
+    pub(in crate::engine) async fn run(self: Arc<Self>) {
+        loop {
+            if let Err(error) = self.beat().await {
+                let error = Box::<Error>::from(error);
+                self.context.log_failure("could not tell other servers of this one", &error);
             }
-        });
+            self.context.sleep(BEAT).await;
+        }
     }
 
-    async fn beat(&self) -> std::result::Result<(), StoreError> {
-        let (ranks, now) = (&self.inner.ranks, self.inner.clock.elapsed().as_micros() as u64);
+    /// Gives a sign of life and looks for those of the others.
+    pub(in crate::engine) async fn beat(&self) -> std::result::Result<(), StoreError> {
+        let (ranks, now) = (&self.ranks, self.context.clock.elapsed().as_micros() as u64);
         match self.exchange().await {
             Ok(others) => {
                 ranks.known.store(now, Ordering::Relaxed);
-                ranks.set(self.inner.store.keyspace(), &others);
+                ranks.set(self.context.store.keyspace(), &others);
                 Ok(())
             }
             Err(error) => {
                 let unheard = now.saturating_sub(ranks.known.load(Ordering::Relaxed));
                 if Duration::from_micros(unheard) >= STALE {
-                    ranks.set(self.inner.store.keyspace(), &[]);
+                    ranks.set(self.context.store.keyspace(), &[]);
                 }
                 Err(error)
             }
@@ -150,9 +134,9 @@ impl Engine {
 
     /// Writes this server's sign of life and removes the records of servers that are gone; returns the others.
     async fn exchange(&self) -> std::result::Result<Vec<ServerId>, StoreError> {
-        let (store, ranks) = (&self.inner.store, &self.inner.ranks);
+        let (store, ranks) = (&self.context.store, &self.ranks);
         let now = store.now(server::PARTITION);
-        let mut beat = Sign::of(ranks.id.key(), Some(Server { id: ranks.id }));
+        let mut beat = Sign::of(ranks.id.key(), Some(Server::this(ranks.id)));
         let (mut others, mut signs) = (Vec::new(), Vec::new());
         for (key, before) in self.servers().await? {
             if key == ranks.id.key() {
@@ -167,17 +151,17 @@ impl Engine {
         ranks.announced.store(true, Ordering::Relaxed);
         signs.insert(0, beat);
         // A conflict means that another server removed a record, ours or a stale one: the next beat sees to it.
-        match self.transact(&mut signs).await.into_iter().next() {
+        match self.transactor.transact(&mut signs).await.into_iter().next() {
             Some(Ended::Failed(CommitError::Unavailable(error))) => Err(error),
             _ => Ok(others),
         }
     }
 
     /// The records of all servers. A damaged one still has a key and a revision, which is all that counts.
-    pub(super) async fn servers(
+    pub(in crate::engine) async fn servers(
         &self,
     ) -> std::result::Result<Vec<(Key, Before<Server>)>, StoreError> {
-        let store = &self.inner.store;
+        let store = &self.context.store;
         let scan = Scan::first(Index::new(server::SERVERS), AT_MOST).within(server::PARTITION);
         let keys: Vec<Key> = store.scan(scan).await?.iter().filter_map(Entry::key).collect();
         let records = store.get(&keys).await?;
@@ -188,7 +172,7 @@ impl Engine {
                 Err(StoreError::Newer(_)) => None,
                 Err(_) => {
                     let stamps = Stamps { revision: found.revision, ..Stamps::default() };
-                    Some((key, Before { record: Server { id: ServerId::of(key) }, stamps }))
+                    Some((key, Before { record: Server::unknown(key), stamps }))
                 }
             }
         };
@@ -196,11 +180,11 @@ impl Engine {
     }
 
     /// Takes leave of the other servers. Where that fails they notice by themselves.
-    pub(super) async fn take_leave(&self) {
-        let (store, ranks) = (&self.inner.store, &self.inner.ranks);
+    pub(in crate::engine) async fn take_leave(&self) {
+        let (store, ranks) = (&self.context.store, &self.ranks);
         let announced = ranks.announced.swap(false, Ordering::Relaxed);
         if announced && store.answering_since(server::PARTITION).is_some() {
-            drop(self.transact_one(&mut Sign::of(ranks.id.key(), None)).await);
+            drop(self.transactor.transact_one(&mut Sign::of(ranks.id.key(), None)).await);
         }
     }
 }
@@ -229,7 +213,7 @@ impl Transaction for Sign {
     }
 
     fn assume(&mut self) -> Assumed<Server> {
-        match (self.before.take(), self.after) {
+        match (self.before.take(), &self.after) {
             (Some(before), _) => Assumed::Known(before),
             (None, Some(_)) => Assumed::Absent,
             (None, None) => Assumed::Nothing,
@@ -238,7 +222,6 @@ impl Transaction for Sign {
 
     fn decide(
         &mut self,
-        _engine: &Engine,
         before: Option<&Before<Server>>,
         _certain: bool,
         _now: Timestamp,
@@ -248,7 +231,7 @@ impl Transaction for Sign {
         if gone || self.only.is_some_and(|only| revision != Some(only)) {
             return Decision::Keep;
         }
-        Decision::Commit(Box::new(Change { visible: true, ..Change::of(self.after) }))
+        Decision::Commit(Box::new(Change { visible: true, ..Change::of(self.after.clone()) }))
     }
 
     /// A server that has given a sign of life meanwhile is not removed.
@@ -257,17 +240,7 @@ impl Transaction for Sign {
     }
 }
 
-impl Observed for Server {
-    fn observe(_engine: &Engine, commit: Commit<Self>) -> Option<Self> {
-        commit.change.main
-    }
-}
-
-/// What each server that ranks higher adds to the time for which work is left to its workers.
-const HOLD_BACK: Duration = Duration::from_millis(2);
 /// How often a server gives a sign of life.
 const BEAT: Duration = Duration::from_secs(2);
-/// Three of them missing, and it counts as gone.
-const STALE: Duration = Duration::from_secs(6);
 /// More servers than anybody runs.
 const AT_MOST: usize = 1_000;

@@ -5,23 +5,23 @@
 //! ended by then. A unary worker's report is held back only by a server that knows of no other. Its worker was told that it arrived: where the store is away it waits, and nothing goes past it.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::engine::Engine;
-use crate::engine::error::Reason;
-use crate::engine::operations::commands::{Job, Outcome};
+use crate::clock::Clock;
 use crate::operation::Operation;
-use crate::operation::command::{Command, Report};
+use crate::operation::command::Report;
 use crate::operation::lease::Token;
 use crate::operation::payload::type_name;
 use crate::store::Key;
 
 /// What was committed lately, and what is held back, by operation.
-#[derive(Default)]
-pub(in crate::engine) struct Pace {
+pub(in crate::engine) struct Coalescer {
+    clock: Arc<dyn Clock>,
+    /// Reports of one operation are committed once in this time; zero: each at once.
+    interval: Duration,
     tracks: Mutex<HashMap<Key, Track>>,
     wake: Notify,
 }
@@ -37,12 +37,17 @@ struct Track {
     held: Option<Box<Report>>,
 }
 
-impl Pace {
+impl Coalescer {
+    pub(in crate::engine) fn new(clock: Arc<dyn Clock>, interval: Duration) -> Self {
+        Self { clock, interval, tracks: Mutex::default(), wake: Notify::new() }
+    }
+
     /// Progress was committed for the lease of that operation, or the lease itself.
-    pub(in crate::engine) fn mark(&self, key: Key, operation: &Operation, now: Duration) {
+    pub(in crate::engine) fn mark(&self, key: Key, operation: &Operation) {
         let Some(lease) = operation.state.lease() else { return };
         let (token, committed) = (lease.token, lease.report_number);
         let metadata_type = operation.spec.metadata_type.clone();
+        let now = self.clock.elapsed();
         let mut tracks = self.tracks();
         let known = tracks.remove(&key).filter(|track| track.token == token);
         let number = known.as_ref().map_or(0, |track| track.number).max(committed);
@@ -57,13 +62,12 @@ impl Pace {
         }
     }
 
-    /// Holds a report back unless the next one is due; then it comes back.
-    fn hold(
-        &self,
-        key: Key,
-        report: Box<Report>,
-        due: impl Fn(Duration) -> bool,
-    ) -> Option<Box<Report>> {
+    /// Holds a bare report back if another was committed a moment ago; else it comes back, to be committed.
+    pub(in crate::engine) fn hold(&self, key: Key, report: Box<Report>) -> Option<Box<Report>> {
+        if self.interval.is_zero() || !report.is_bare() || !report.shows() {
+            return Some(report);
+        }
+        let due = self.next_is_due();
         let mut tracks = self.tracks();
         let fits = |track: &&mut Track| {
             let metadata = report.metadata.as_ref();
@@ -92,7 +96,8 @@ impl Pace {
     }
 
     /// What could not be committed is held back again: it is older than what has come meanwhile.
-    pub(in crate::engine) fn put_back(&self, key: Key, mut report: Box<Report>, now: Duration) {
+    pub(in crate::engine) fn put_back(&self, key: Key, mut report: Box<Report>) {
+        let now = self.clock.elapsed();
         let mut tracks = self.tracks();
         let track = tracks.entry(key).or_insert_with(|| Track {
             token: report.renew.token,
@@ -118,8 +123,25 @@ impl Pace {
         self.tracks().remove(&key);
     }
 
-    /// What has been held back for long enough; what was idle for as long is forgotten.
-    fn ripe(&self, due: impl Fn(Duration) -> bool) -> Vec<(Key, Box<Report>)> {
+    /// Takes what has been held back for long enough; what was idle for as long is forgotten.
+    pub(in crate::engine) fn take_ripe(&self) -> Vec<(Key, Box<Report>)> {
+        self.take_where(self.next_is_due())
+    }
+
+    /// Takes all that is held back.
+    pub(in crate::engine) fn take_all(&self) -> Vec<(Key, Box<Report>)> {
+        self.take_where(|_| true)
+    }
+
+    /// Resolves when it is time to look for what is ripe; not before anything is held back.
+    pub(in crate::engine) async fn ripening(&self) {
+        if self.tracks().is_empty() {
+            self.wake.notified().await;
+        }
+        self.clock.sleep(self.interval / 4).await;
+    }
+
+    fn take_where(&self, due: impl Fn(Duration) -> bool) -> Vec<(Key, Box<Report>)> {
         let mut ripe = Vec::new();
         self.tracks().retain(|key, track| {
             let over = due(track.last);
@@ -131,83 +153,13 @@ impl Pace {
         ripe
     }
 
-    fn is_empty(&self) -> bool {
-        self.tracks().is_empty()
+    /// Whether progress may be committed again after that time.
+    fn next_is_due(&self) -> impl Fn(Duration) -> bool + use<> {
+        let (now, interval) = (self.clock.elapsed(), self.interval);
+        move |last| last + interval <= now
     }
 
     fn tracks(&self) -> MutexGuard<'_, HashMap<Key, Track>> {
         self.tracks.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Engine {
-    /// Holds a bare report back if another was committed a moment ago; else it comes back, to be committed.
-    pub(in crate::engine) fn hold_back(
-        &self,
-        key: Key,
-        report: Box<Report>,
-    ) -> Option<Box<Report>> {
-        let interval = self.inner.settings.progress_interval;
-        if interval.is_zero() || !report.is_bare() || !report.shows() {
-            return Some(report);
-        }
-        self.inner.pace.hold(key, report, self.next_is_due())
-    }
-
-    /// Whether progress may be committed again after that time.
-    fn next_is_due(&self) -> impl Fn(Duration) -> bool + use<> {
-        let (now, interval) = (self.inner.clock.elapsed(), self.inner.settings.progress_interval);
-        move |last| last + interval <= now
-    }
-
-    /// Commits what has been held back for long enough.
-    async fn flush_progress(&self) {
-        for (key, report) in self.flush_once(self.next_is_due()).await {
-            self.inner.pace.put_back(key, report, self.inner.clock.elapsed());
-        }
-    }
-
-    /// Commits all that is held back: this server goes away.
-    pub(in crate::engine) async fn flush_all_progress(&self) {
-        let lost = self.flush_once(|_| true).await.len();
-        if lost > 0 {
-            tracing::warn!(lost, "progress that was held back is lost, as the store is away");
-        }
-    }
-
-    /// Returns what the store did not take.
-    async fn flush_once(&self, due: impl Fn(Duration) -> bool) -> Vec<(Key, Box<Report>)> {
-        let ripe = self.inner.pace.ripe(due);
-        if ripe.is_empty() {
-            return Vec::new();
-        }
-        let job = |(key, report): &(Key, Box<Report>)| Job {
-            key: *key,
-            command: Command::Report(report.clone()),
-        };
-        let outcomes = self.apply_jobs(ripe.iter().map(job).collect()).await;
-        // Where the lease has ended meanwhile there is nobody to tell.
-        let away = |outcome: &Outcome| {
-            outcome.as_ref().is_err_and(|error| error.reason == Reason::StoreUnavailable)
-        };
-        ripe.into_iter()
-            .zip(outcomes)
-            .filter(|(_, outcome)| away(outcome))
-            .map(|(ripe, _)| ripe)
-            .collect()
-    }
-
-    /// Runs the pace: looks while anything is held back.
-    pub(in crate::engine) fn run_pace(&self) {
-        let engine = self.clone();
-        self.inner.tasks.spawn("progress", async move {
-            loop {
-                if engine.inner.pace.is_empty() {
-                    engine.inner.pace.wake.notified().await;
-                }
-                engine.idle_for(engine.inner.settings.progress_interval / 4).await;
-                engine.flush_progress().await;
-            }
-        });
     }
 }

@@ -1,0 +1,61 @@
+//! Commits the progress that was held back.
+
+use std::sync::Arc;
+
+use crate::engine::commands::apply::{Commands, KeyedCommand, Outcome};
+use crate::engine::error::Reason;
+use crate::operation::Operation;
+use crate::operation::command::{Command, Report};
+use crate::store::Key;
+
+impl Commands {
+    /// Holds a report back if another was committed a moment ago; else it comes back, to be committed.
+    pub(in crate::engine) fn hold_back(
+        &self,
+        key: Key,
+        report: Box<Report>,
+    ) -> Option<Box<Report>> {
+        self.coalescer.hold(key, report)
+    }
+
+    /// A stream was given that lease: what it reports from now on may be held back.
+    pub(in crate::engine) fn expect_progress(&self, key: Key, operation: &Operation) {
+        self.coalescer.mark(key, operation);
+    }
+
+    /// Commits what has been held back for long enough, for ever.
+    pub(in crate::engine) async fn run(self: Arc<Self>) {
+        loop {
+            self.coalescer.ripening().await;
+            for (key, report) in self.flush(self.coalescer.take_ripe()).await {
+                self.coalescer.put_back(key, report);
+            }
+        }
+    }
+
+    /// Commits all that is held back: this server goes away.
+    pub(in crate::engine) async fn flush_all(&self) {
+        let lost = self.flush(self.coalescer.take_all()).await.len();
+        if lost > 0 {
+            tracing::warn!(lost, "progress that was held back is lost, as the store is away");
+        }
+    }
+
+    /// Returns what the store did not take.
+    async fn flush(&self, reports: Vec<(Key, Box<Report>)>) -> Vec<(Key, Box<Report>)> {
+        if reports.is_empty() {
+            return reports;
+        }
+        let command = |(key, report): &(Key, Box<Report>)| KeyedCommand {
+            key: *key,
+            command: Command::Report(report.clone()),
+        };
+        let outcomes = self.apply_all(reports.iter().map(command).collect()).await;
+        // Where the lease has ended meanwhile there is nobody to tell.
+        let away = |outcome: &Outcome| {
+            outcome.as_ref().is_err_and(|error| error.reason == Reason::StoreUnavailable)
+        };
+        let results = reports.into_iter().zip(outcomes);
+        results.filter(|(_, outcome)| away(outcome)).map(|(report, _)| report).collect()
+    }
+}

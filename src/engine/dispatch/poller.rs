@@ -1,0 +1,252 @@
+//! One poll of a queue: reads what is ready, decides a lease for each waiter in turn, and commits the leases together.
+
+use std::sync::Arc;
+
+use crate::clock::Timestamp;
+use crate::engine::commands::apply::Commands;
+use crate::engine::context::Context;
+use crate::engine::dispatch::grants::Grants;
+use crate::engine::dispatch::waiters::{AT_A_POLL, Waiters};
+use crate::engine::due::operations::end_overdue;
+use crate::engine::leases::grant::Grant;
+use crate::engine::leases::leased::weight;
+use crate::engine::leases::waiter::Offer;
+use crate::engine::notify::notifier::OperationTransactor;
+use crate::engine::reading::reader::Reader;
+use crate::engine::transact::{Assumed, Decision, Ended, Transaction};
+use crate::limits::MAX_REPLY_BYTES;
+use crate::operation::command::Command;
+use crate::operation::entries::{DueClass, ready_index};
+use crate::operation::{Applied, Record, apply};
+use crate::record::{Before, Change};
+use crate::store::{CommitError, Entry, Index, Key, Scan, StoreError};
+
+/// Polls queues.
+pub(in crate::engine) struct Poller {
+    context: Arc<Context>,
+    reader: Arc<Reader>,
+    transactor: Arc<OperationTransactor>,
+    grants: Arc<Grants>,
+    commands: Arc<Commands>,
+}
+
+/// What came of one poll.
+#[derive(Clone, Copy)]
+pub(super) struct Polled {
+    /// Somebody got something.
+    pub(super) served: bool,
+    /// Something was there that could not be had: another poll makes sense.
+    pub(super) raced: bool,
+    /// How much of what was there cannot be taken by anybody now.
+    pub(super) unfit: usize,
+}
+
+/// A candidate: what is at the head of the queue, decided for one of those who wait.
+struct Candidate {
+    key: Key,
+    command: Command,
+    before: Option<Before<Record>>,
+    change: Option<Box<Change<Record>>>,
+    /// Which of the offers it is for.
+    offer: usize,
+    /// It turned out that it cannot be leased.
+    refused: bool,
+}
+
+/// What one poll makes of the head of the queue.
+struct Decided {
+    candidates: Vec<Candidate>,
+    /// How much of it nobody can take.
+    unfit: usize,
+    /// What ran out of time while it waited, and by which bound.
+    overdue: Vec<(DueClass, Key)>,
+    /// What has an entry but no record.
+    orphans: Vec<Key>,
+}
+
+/// What came of committing leases.
+struct Taken {
+    /// For each offer.
+    grants: Vec<Vec<Grant>>,
+    raced: bool,
+    outage: Option<StoreError>,
+}
+
+impl Taken {
+    fn of(offers: usize) -> Self {
+        Self { grants: (0..offers).map(|_| Vec::new()).collect(), raced: false, outage: None }
+    }
+}
+
+impl Poller {
+    pub(in crate::engine) const fn new(
+        context: Arc<Context>,
+        reader: Arc<Reader>,
+        transactor: Arc<OperationTransactor>,
+        grants: Arc<Grants>,
+        commands: Arc<Commands>,
+    ) -> Self {
+        Self { context, reader, transactor, grants, commands }
+    }
+
+    /// One poll of the queue, for all who wait, beyond `unfit` entries that nobody could take the last time.
+    pub(super) async fn poll(&self, waiters: &Waiters, unfit: usize) -> Result<Polled, StoreError> {
+        let mut offers = waiters.offers();
+        let wanted = offers.iter().map(Offer::room).sum::<usize>().min(AT_A_POLL) + unfit;
+        let index = Index::new(ready_index(&waiters.queue));
+        let entries = self.context.store.scan(Scan::first(index.clone(), wanted)).await?;
+        let keys: Vec<Key> = entries.iter().filter_map(Entry::key).collect();
+        waiters.set_quiet(keys.len() < wanted);
+        if keys.is_empty() {
+            waiters.end_poll(offers, &[]);
+            return Ok(Polled { served: false, raced: false, unfit: 0 });
+        }
+        let Decided { candidates, unfit, overdue, orphans } = self.decide(&offers, &keys).await?;
+        let taken = self.take_all(&offers, candidates).await;
+        let got: Vec<bool> = taken.grants.iter().map(|grants| !grants.is_empty()).collect();
+        let served = got.contains(&true);
+        for (offer, grants) in offers.iter_mut().zip(taken.grants) {
+            let unheard = offer.fill(grants);
+            self.grants.take_back(&offer.waiter, unheard);
+        }
+        waiters.end_poll(offers, &got);
+        end_overdue(&self.commands, overdue).await;
+        let orphan = |entry: &Entry| entry.key().is_some_and(|key| orphans.contains(&key));
+        let orphans = entries.into_iter().filter(orphan).collect();
+        self.reader.drop_orphans(&index, orphans).await;
+        let raced = unfit > 0 || taken.raced;
+        taken.outage.map_or(Ok(Polled { served, raced, unfit }), Err)
+    }
+
+    /// Reads what is at the head of the queue and gives it to those who wait, first come, first served, and to each no more than
+    /// a reply holds. What nobody can take is counted.
+    async fn decide(&self, offers: &[Offer], keys: &[Key]) -> Result<Decided, StoreError> {
+        let (mut waiting, mut given, mut bytes, mut unfit) = (0, 0, 0, 0);
+        let records = self.reader.read_each::<Record>(keys).await?;
+        let (mut candidates, mut overdue) = (Vec::with_capacity(keys.len()), Vec::new());
+        let mut orphans = Vec::new();
+        for (key, record) in keys.iter().zip(records) {
+            // What cannot be read must not keep everything behind it in the queue from being taken.
+            let before = match record {
+                Ok(Some(before)) => before,
+                nothing => {
+                    unfit += 1;
+                    orphans.extend(nothing.is_ok().then_some(*key));
+                    continue;
+                }
+            };
+            let size = before.record.operation().map_or(0, weight);
+            let room = offers.get(waiting).map_or(0, Offer::room);
+            if given > 0 && (given >= room || bytes + size > MAX_REPLY_BYTES) {
+                (waiting, given, bytes) = (waiting + 1, 0, 0);
+            }
+            let Some(offer) = offers.get(waiting) else { break };
+            let command = Command::Lease(self.grants.take_for(&offer.waiter));
+            let now = self.context.now(*key);
+            if let Ok(Applied::Changed(change)) = apply(&before.record, &command, now) {
+                candidates.push(Candidate {
+                    key: *key,
+                    command,
+                    before: Some(before),
+                    change: Some(Box::new((*change).into())),
+                    offer: waiting,
+                    refused: false,
+                });
+                (given, bytes) = (given + 1, bytes + size);
+            } else {
+                unfit += 1;
+                let late = before.record.operation().and_then(|operation| operation.overdue(now));
+                overdue.extend(late.map(|class| (class, *key)));
+            }
+        }
+        Ok(Decided { candidates, unfit, overdue, orphans })
+    }
+
+    /// Commits the leases.
+    async fn take_all(&self, offers: &[Offer], mut candidates: Vec<Candidate>) -> Taken {
+        let mut taken = Taken::of(offers.len());
+        for candidate in &candidates {
+            self.grants.expect(candidate.key, &offers[candidate.offer].waiter);
+        }
+        let ends = self.transactor.transact(&mut candidates).await;
+        for (candidate, ended) in candidates.into_iter().zip(ends) {
+            let (key, offer) = (candidate.key, candidate.offer);
+            let grant = self.granted(candidate, ended, &mut taken);
+            match &grant {
+                Some(_) => self.context.metrics.given.by_dispatcher(),
+                None => self.grants.forget(key, &offers[offer].waiter),
+            }
+            taken.grants[offer].extend(grant);
+        }
+        taken
+    }
+
+    fn granted(
+        &self,
+        candidate: Candidate,
+        ended: Ended<Record>,
+        taken: &mut Taken,
+    ) -> Option<Grant> {
+        let Candidate { key, change, refused, .. } = candidate;
+        let record = match ended {
+            Ended::Written { record, .. } => record,
+            // The store had taken it without saying so.
+            Ended::Kept { before: Some(before), .. } if !refused => Some(before.record),
+            Ended::Failed(CommitError::Unavailable(error)) => {
+                let lost = change.and_then(|change| change.main);
+                let lost = lost.and_then(|record| Grant::new(key, record));
+                self.grants.release_unseen(lost.into_iter().collect());
+                taken.outage = Some(error);
+                None
+            }
+            // Another worker has it.
+            Ended::Kept { .. } | Ended::Failed(_) | Ended::Unknown | Ended::Unreadable => {
+                taken.raced = true;
+                None
+            }
+        };
+        record
+            .and_then(|record| Grant::new(key, record))
+            .and_then(|grant| self.grants.in_time(grant))
+    }
+}
+
+impl Transaction for Candidate {
+    type Kind = Record;
+
+    fn key(&self) -> Key {
+        self.key
+    }
+
+    fn assume(&mut self) -> Assumed<Record> {
+        self.before.take().map_or(Assumed::Nothing, Assumed::Known)
+    }
+
+    fn decide(
+        &mut self,
+        before: Option<&Before<Record>>,
+        certain: bool,
+        now: Timestamp,
+    ) -> Decision<Record> {
+        if !certain && let Some(change) = self.change.take() {
+            return Decision::Commit(change);
+        }
+        // After an unknown outcome the token tells whether the lease was given.
+        match before.map(|before| apply(&before.record, &self.command, now)) {
+            Some(Ok(Applied::Changed(change))) => Decision::Commit(Box::new((*change).into())),
+            Some(Ok(Applied::Unchanged(_))) => Decision::Keep,
+            Some(Err(_)) | None => {
+                self.refused = true;
+                Decision::Keep
+            }
+        }
+    }
+
+    fn withdrawn(&mut self, change: Change<Record>) {
+        self.change = Some(Box::new(change));
+    }
+
+    fn competes(&self) -> bool {
+        false
+    }
+}

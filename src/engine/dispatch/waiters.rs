@@ -1,0 +1,143 @@
+//! The workers that wait for one queue, in the order in which they came.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::engine::leases::waiter::{Offer, Waiter};
+use crate::engine::notify::wakes::Wake;
+use crate::store::StoreError;
+
+/// The waiters of one queue, and what its dispatcher knows of the queue.
+pub(in crate::engine) struct Waiters {
+    pub(in crate::engine) queue: String,
+    pub(in crate::engine) wake: Arc<Wake>,
+    waiting: Mutex<VecDeque<Arc<Waiter>>>,
+    /// The last poll took all that was ready. What became so since has asked for another poll; until that comes, starts may be
+    /// given away before it. Where there is no room for another poll, it is not quiet.
+    quiet: AtomicBool,
+    /// A poll is under way: room of those who wait longest is set aside for what it finds.
+    polling: AtomicBool,
+}
+
+impl Waiters {
+    pub(super) fn new(queue: &str, wake: Arc<Wake>) -> Self {
+        Self {
+            queue: queue.to_owned(),
+            wake,
+            waiting: Mutex::default(),
+            quiet: AtomicBool::new(false),
+            polling: AtomicBool::new(false),
+        }
+    }
+
+    /// A waiter comes.
+    pub(super) fn push(&self, waiter: Arc<Waiter>) {
+        self.waiting().push_back(waiter);
+        self.wake.now();
+    }
+
+    /// A waiter has room again: worth a poll only where something may be ready.
+    pub(super) fn room(&self) {
+        if !self.is_quiet() {
+            self.wake.now();
+        }
+    }
+
+    /// Whether a start in this queue may be given away.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.quiet.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_quiet(&self, quiet: bool) {
+        self.quiet.store(quiet, Ordering::Release);
+    }
+
+    pub(super) fn set_polling(&self, polling: bool) {
+        self.polling.store(polling, Ordering::Release);
+    }
+
+    /// Whether anybody has room or wants an answer; those who left are forgotten.
+    pub(super) fn somebody_waits(&self) -> bool {
+        let mut waiting = self.waiting();
+        waiting.retain(|waiter| !waiter.is_over());
+        waiting.iter().any(|waiter| waiter.waits())
+    }
+
+    pub(super) fn is_deserted(&self) -> bool {
+        let mut waiting = self.waiting();
+        waiting.retain(|waiter| !waiter.is_over());
+        waiting.is_empty()
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.waiting().len()
+    }
+
+    /// Answers those of the first `present` who wanted just one more poll.
+    pub(super) fn dismiss(&self, present: usize) {
+        for waiter in self.waiting().iter().take(present).filter(|waiter| waiter.is_leaving()) {
+            waiter.dismiss(Ok(()));
+        }
+    }
+
+    /// Answers all unary workers with the store's refusal.
+    pub(super) fn refuse_all(&self, error: &StoreError) {
+        for waiter in self.waiting().iter().filter(|waiter| waiter.holder.is_none()) {
+            waiter.dismiss(Err(error.clone().into()));
+        }
+    }
+
+    /// Sets room aside for one poll, in the order of the waiters.
+    pub(super) fn offers(&self) -> Vec<Offer> {
+        let waiting = self.waiting();
+        let with_room = waiting.iter().filter(|waiter| waiter.waits());
+        with_room.filter_map(|waiter| waiter.offer(AT_A_POLL)).take(AT_A_POLL).collect()
+    }
+
+    /// Sets room aside for so many operations, spread over those who wait.
+    pub(super) fn single_offers(&self, most: usize) -> Vec<Offer> {
+        let polling = self.polling.load(Ordering::Acquire);
+        let mut waiting = self.waiting();
+        let mut offers = Vec::with_capacity(most.min(waiting.len()));
+        // Whoever has no room just now, as during a poll, keeps its position.
+        let mut position = 0;
+        while offers.len() < most && position < waiting.len() {
+            let waiter = &waiting[position];
+            // A unary worker that came during a poll must not be served before those who came earlier.
+            let passed_over = (polling && waiter.holder.is_none()) || waiter.is_over();
+            let offer = if passed_over { None } else { waiter.offer(1) };
+            let Some(offer) = offer else {
+                position += 1;
+                continue;
+            };
+            offers.push(offer);
+            let served = waiting.remove(position);
+            waiting.extend(served);
+        }
+        offers
+    }
+
+    /// Whoever got something goes to the end; what a poll set aside and nobody got is free again, for all at once, so that no
+    /// waiter is passed over for one behind it.
+    pub(super) fn end_poll(&self, offers: Vec<Offer>, got: &[bool]) {
+        let mut waiting = self.waiting();
+        let served = |waiter: &Arc<Waiter>| {
+            let mut offers = offers.iter().zip(got);
+            offers.any(|(offer, got)| *got && Arc::ptr_eq(&offer.waiter, waiter))
+        };
+        let (served, rest): (VecDeque<_>, VecDeque<_>) = waiting.drain(..).partition(served);
+        waiting.extend(rest.into_iter().chain(served));
+        drop(offers);
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, VecDeque<Arc<Waiter>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Leases that one poll gives at most.
+pub(super) const AT_A_POLL: usize = 256;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,57 @@
+//! What operations do when their time comes.
+
+use crate::clock::Timestamp;
+use crate::engine::commands::apply::{Commands, KeyedCommand, Outcome};
+use crate::engine::due::kinds::ComesDue;
+use crate::engine::error::Reason;
+use crate::operation::Record;
+use crate::operation::command::{Command, Due};
+use crate::operation::entries::DueClass;
+use crate::record::Before;
+use crate::record::due::DueIndex;
+use crate::store::Key;
+
+impl ComesDue for Record {
+    async fn come_due(
+        commands: &Commands,
+        index: &'static DueIndex,
+        found: Vec<(Key, Before<Self>)>,
+    ) -> usize {
+        let Some(class) = DueClass::of_index(index.name) else { return 0 };
+        let keyed = |(key, before)| (KeyedCommand { key, command: come_due(class) }, before);
+        let outcomes = commands.apply_to_read(found.into_iter().map(keyed).collect()).await;
+        count_changed(commands, &outcomes)
+    }
+}
+
+/// Ends operations that ran out of time.
+pub(in crate::engine) async fn end_overdue(commands: &Commands, overdue: Vec<(DueClass, Key)>) {
+    let keyed = |(class, key)| KeyedCommand { key, command: come_due(class) };
+    let outcomes = commands.apply_all(overdue.into_iter().map(keyed).collect()).await;
+    count_changed(commands, &outcomes);
+}
+
+/// Ends leases that expired by now.
+pub(in crate::engine) async fn expire_leases(commands: &Commands, keys: Vec<Key>) {
+    end_overdue(commands, keys.into_iter().map(|key| (DueClass::Lease, key)).collect()).await;
+}
+
+/// Counts the operations that changed, and logs why others could not.
+fn count_changed(commands: &Commands, outcomes: &[Outcome]) -> usize {
+    let changed = |outcome: &&Outcome| match outcome {
+        Ok(done) => done.as_ref().is_some_and(|done| done.changed),
+        Err(error) => {
+            // An unreadable record was noted where it was read.
+            if error.reason != Reason::Internal {
+                commands.context().log_failure("could not do what is due; trying again", error);
+            }
+            false
+        }
+    };
+    outcomes.iter().filter(changed).count()
+}
+
+/// Whether the store answers is asked when the command is decided.
+const fn come_due(class: DueClass) -> Command {
+    Command::Due(Due { class, answering_since: Timestamp::MAX })
+}

@@ -1,0 +1,3 @@
+//! The servers that run on one store.
+
+pub(in crate::engine) mod ranks;

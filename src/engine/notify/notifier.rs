@@ -1,0 +1,163 @@
+//! Tells the tasks of this server what changed: on a commit of its own, on a hint of another server's, on a gap in the hints.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::engine::context::Context;
+use crate::engine::leases::holders::Holders;
+use crate::engine::membership::ranks::Membership;
+use crate::engine::notify::wakes::Wakes;
+use crate::engine::reading::reader::Reader;
+use crate::engine::reading::view::View;
+use crate::engine::transact::{Commit, Observer, Transactor};
+use crate::engine::watching::hub::Hub;
+use crate::operation::{Record, Rejection, Stamps};
+use crate::record::operation::{becomes_ready, waits_for_time};
+use crate::record::{Change, Note};
+use crate::store::{Event, Feed, Key, Partition};
+
+/// Runs transactions on operations.
+pub(in crate::engine) type OperationTransactor = Transactor<Notifier>;
+
+/// Everybody on this server who is told.
+pub(in crate::engine) struct Notifier {
+    context: Arc<Context>,
+    reader: Arc<Reader>,
+    membership: Arc<Membership>,
+    hub: Arc<Hub>,
+    holders: Arc<Holders>,
+    wakes: Wakes,
+    scheduler: Notify,
+}
+
+impl Observer<Record> for Notifier {
+    fn committed(&self, commit: Commit<Record>) -> Option<Record> {
+        let Commit { key, before, change, committed, generation } = commit;
+        let Change { mut main, visible, leases, .. } = change;
+        if let Some(Record::Operation(operation)) = &mut main {
+            let old = before.as_ref().map(|before| before.stamps).unwrap_or_default();
+            operation.stamps = Stamps {
+                revision: committed.revision,
+                visible: if visible { committed.revision } else { old.visible },
+                fencing: if leases { committed.revision } else { old.fencing },
+            };
+        }
+        let operation = main.as_ref().and_then(Record::operation);
+        if let (Some(record), Some(operation)) = (&main, operation) {
+            self.reader.recent.keep(key, record, operation.stamps);
+        }
+        if let Some(ended) = operation.filter(|operation| operation.end_time.is_some()) {
+            self.context.lately.ended(before.as_ref().map(|before| &before.record), ended);
+        }
+        self.holders.written(key, committed.revision, operation);
+        if visible && self.hub.is_watched(key) {
+            let state = match operation {
+                // Work on it may go on, but callers see no more of it.
+                Some(operation) if operation.deletion.is_some() => {
+                    Some(Err(Rejection::Deleted(operation.name.clone()).into()))
+                }
+                // Payloads are still inline in the change, so the view needs no reading.
+                operation => operation.and_then(View::of_inline).map(Ok),
+            };
+            match state {
+                Some(state) => self.hub.offer(key, generation, committed.revision, state),
+                None => self.hub.refresh(key),
+            }
+        }
+        self.follow_up(key, before.as_ref().map(|before| &before.record), main.as_ref());
+        main
+    }
+}
+
+impl Notifier {
+    pub(in crate::engine) fn new(
+        context: Arc<Context>,
+        reader: Arc<Reader>,
+        membership: Arc<Membership>,
+        hub: Arc<Hub>,
+        holders: Arc<Holders>,
+    ) -> Self {
+        let (wakes, scheduler) = (Wakes::default(), Notify::new());
+        Self { context, reader, membership, hub, holders, wakes, scheduler }
+    }
+
+    /// What wakes the dispatchers.
+    pub(in crate::engine) const fn wakes(&self) -> &Wakes {
+        &self.wakes
+    }
+
+    /// Resolves once something may come due sooner than the scheduler knows.
+    pub(in crate::engine) async fn scheduler_woken(&self) {
+        self.scheduler.notified().await;
+    }
+
+    /// Counts a commit, and tells the scheduler and the dispatchers of this server what they would otherwise learn by hint.
+    fn follow_up(&self, key: Key, before: Option<&Record>, after: Option<&Record>) {
+        match before {
+            Some(Record::Operation(before)) => self.context.metrics.changed(before, after),
+            Some(Record::Tombstone(_)) => {}
+            None => self.context.metrics.started(),
+        }
+        let Some(operation) = after.and_then(Record::operation) else { return };
+        if becomes_ready(before, after) {
+            self.wake_by_rank(operation.spec.queue.as_str(), self.context.partition(key));
+        }
+        if waits_for_time(operation) {
+            self.scheduler.notify_one();
+        }
+    }
+
+    /// Takes in the hints of the store, until it is closed.
+    pub(in crate::engine) async fn run(self: Arc<Self>, mut feed: Feed) {
+        while let Some(event) = feed.next().await {
+            self.take_in(event);
+        }
+    }
+
+    fn take_in(&self, event: Event) {
+        match event {
+            Event::Hint(hint) => {
+                match Note::decode(&hint.note) {
+                    Note::Changed => {}
+                    Note::Scheduled => self.schedule_by_rank(hint.partition),
+                    Note::Ready(queue) => self.wake_by_rank(&queue, hint.partition),
+                }
+                self.holders.hint(hint.key, hint.revision);
+                self.hub.hint(hint.key, hint.revision);
+            }
+            Event::Gap(partitions) => {
+                self.reader.went_back(&partitions);
+                self.holders.gap(self.context.store.keyspace(), &partitions);
+                self.hub.gap(&partitions);
+                self.wakes.wake_all();
+                self.scheduler.notify_one();
+            }
+        }
+    }
+
+    /// Something became ready in a queue. A server that does not rank first there leaves it a moment to those that do.
+    fn wake_by_rank(&self, queue: &str, partition: Partition) {
+        let rank = self.membership.rank(partition);
+        if rank == 0 {
+            self.wakes.wake(queue);
+        } else if let Some(wake) = self.wakes.delay(queue) {
+            let clock = Arc::clone(&self.context.clock);
+            self.context.tasks.spawn("delayed wake", async move {
+                clock.sleep(HEAD_START * rank).await;
+                wake.after_delay();
+            });
+        }
+    }
+
+    /// Something comes due soon in a partition, as a hint says.
+    fn schedule_by_rank(&self, partition: Partition) {
+        if self.membership.rank(partition) == 0 {
+            self.scheduler.notify_one();
+        }
+    }
+}
+
+/// What each server that ranks higher adds to the time for which work is left to its workers.
+const HEAD_START: Duration = Duration::from_millis(2);

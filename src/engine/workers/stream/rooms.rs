@@ -1,0 +1,16 @@
+//! The rooms of the engine that a stream works with.
+
+use std::sync::Arc;
+
+use crate::engine::commands::apply::Commands;
+use crate::engine::context::Context;
+use crate::engine::dispatch::dispatcher::Dispatch;
+use crate::engine::leases::holders::Holders;
+
+/// The same for all streams.
+pub(in crate::engine) struct Rooms {
+    pub(in crate::engine) context: Arc<Context>,
+    pub(in crate::engine) commands: Arc<Commands>,
+    pub(in crate::engine) dispatch: Arc<Dispatch>,
+    pub(in crate::engine) holders: Arc<Holders>,
+}

@@ -1,0 +1,162 @@
+//! The verbs of workers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+
+use crate::engine::caller::{Caller, Permission};
+use crate::engine::commands::apply::{Commands, Done, KeyedCommand};
+use crate::engine::context::Context;
+use crate::engine::dispatch::batch::LeaseBatch;
+use crate::engine::dispatch::dispatcher::Dispatch;
+use crate::engine::dispatch::registration::Registration;
+use crate::engine::error::{Error, Result};
+use crate::engine::leases::grant::Grant;
+use crate::engine::leases::leased::Leased;
+use crate::engine::leases::waiter::Waiter;
+use crate::engine::membership::ranks::Membership;
+use crate::engine::operations::starts::{Started, Starts};
+use crate::engine::reading::view::View;
+use crate::operation::Start;
+use crate::operation::command::{Command, Renew};
+use crate::operation::name::{Name, Queue};
+
+/// A worker's wish for work.
+#[derive(Clone, Debug)]
+pub struct LeaseRequest {
+    /// From which queue.
+    pub queue: Queue,
+    /// What the worker calls itself.
+    pub worker: String,
+    /// How many at most.
+    pub max: usize,
+    /// How long each lease shall last.
+    pub duration: Duration,
+    /// How long to wait for the first.
+    pub wait: Duration,
+}
+
+/// The calls of workers without a stream.
+pub(in crate::engine) struct Unary {
+    context: Arc<Context>,
+    dispatch: Arc<Dispatch>,
+    commands: Arc<Commands>,
+    membership: Arc<Membership>,
+    starts: Arc<Starts>,
+}
+
+impl Unary {
+    pub(in crate::engine) const fn new(
+        context: Arc<Context>,
+        dispatch: Arc<Dispatch>,
+        commands: Arc<Commands>,
+        membership: Arc<Membership>,
+        starts: Arc<Starts>,
+    ) -> Self {
+        Self { context, dispatch, commands, membership, starts }
+    }
+
+    /// Leases operations from a queue, and waits for some where there are none; then, at the end, there are none.
+    pub(in crate::engine) async fn lease(
+        &self,
+        caller: &Caller,
+        request: LeaseRequest,
+    ) -> Result<LeaseBatch> {
+        self.context.policy.authorise(caller, Permission::Work, request.queue.as_str())?;
+        let wait = request.wait;
+        let waiter = Waiter::once(request.worker, request.duration, request.max);
+        let registration = Registration::enter(&self.dispatch, request.queue.as_str(), waiter);
+        tokio::select! {
+            biased;
+            () = registration.waiter.answered() => {}
+            () = self.context.sleep(wait) => {
+                // A poll of the queue that is under way is not cut short: a wait of nothing still takes what is there.
+                registration.leave();
+                tokio::select! {
+                    biased;
+                    () = registration.waiter.answered() => {}
+                    () = self.context.drained() => {}
+                }
+            }
+            () = self.context.drained() => {}
+        }
+        registration.into_batch()
+    }
+
+    /// Starts an operation that the caller works on itself. A repeat gets the same lease while it lives, afterwards none.
+    pub(in crate::engine) async fn start_leased(
+        &self,
+        caller: &Caller,
+        wanted: Start,
+        worker: String,
+        duration: Duration,
+    ) -> Result<(Started, Option<Leased>)> {
+        self.context.policy.authorise(caller, Permission::Work, wanted.spec.queue.as_str())?;
+        let waiter = Waiter::once(worker, duration, 1);
+        let begun = self.starts.start_for_caller(caller, wanted, &waiter).await?;
+        let View { operation, published, .. } = Arc::unwrap_or_clone(begun.view);
+        let started = Started { published, operation: None, replayed: begun.replayed };
+        let own = self.starts.starters_token(operation.uid);
+        let lives = operation.state.lease().is_some_and(|lease| lease.token == own);
+        let key = self.context.key(&operation.name);
+        if !lives {
+            return Ok((started, None));
+        }
+        let grant = Grant { key, operation: Box::new(operation) };
+        let leased = Leased::load(&*self.context.store, &grant).await?;
+        Ok((started, leased))
+    }
+
+    /// Goes on holding leases; results in the order of the renewals.
+    pub(in crate::engine) async fn renew_each(
+        &self,
+        caller: &Caller,
+        renewals: Vec<Result<(Name, Renew)>>,
+    ) -> Vec<Result<Done>> {
+        let renew = |renewal: Result<(Name, Renew)>| async move {
+            let (name, renew) = renewal?;
+            self.renew(caller, &name, renew).await
+        };
+        futures_util::stream::iter(renewals).map(renew).buffered(RENEWALS_AT_ONCE).collect().await
+    }
+
+    /// Goes on holding a lease.
+    pub(in crate::engine) async fn renew(
+        &self,
+        caller: &Caller,
+        name: &Name,
+        renew: Renew,
+    ) -> Result<Done> {
+        self.work(caller, name, Command::Renew(renew)).await
+    }
+
+    /// A call of the worker that holds the operation.
+    pub(in crate::engine) async fn work(
+        &self,
+        caller: &Caller,
+        name: &Name,
+        command: Command,
+    ) -> Result<Done> {
+        self.context.policy.authorise(caller, Permission::Work, name.parent())?;
+        let key = self.context.key(name);
+        let command = match command {
+            Command::Report(report) => {
+                let renew = report.renew;
+                // Another server may hear of the end before this one has written what it holds back.
+                let alone = self.membership.is_alone();
+                match if alone { self.commands.hold_back(key, report) } else { Some(report) } {
+                    Some(report) => Command::Report(report),
+                    // The progress waits; that the lease lives, and what is asked of its worker, is said now.
+                    None => return self.commands.apply(name, Command::Renew(renew)).await,
+                }
+            }
+            other => other,
+        };
+        let outcome = self.commands.apply_all(vec![KeyedCommand { key, command }]).await.pop();
+        outcome.unwrap_or(Ok(None))?.ok_or_else(|| Error::not_found(name))
+    }
+}
+
+/// Renewals of one request that run at the same time.
+const RENEWALS_AT_ONCE: usize = 32;

@@ -1,0 +1,118 @@
+//! What a decision looks like.
+
+use super::entries::settle;
+use super::lease::Answer;
+use super::record::{Deletion, Operation, Record, Tombstone};
+use crate::clock::Timestamp;
+use crate::limits::TOMBSTONE;
+
+/// What becomes of a command.
+#[derive(Clone, Debug)]
+pub enum Applied {
+    /// There is something to write.
+    Changed(Box<Change>),
+    /// It was done before, or there is nothing to do.
+    Unchanged(Answer),
+}
+
+/// What to write.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// What the name holds from now on; nothing where it is free again.
+    pub record: Option<Record>,
+    /// Whether callers can tell it from before.
+    pub visible: bool,
+    /// Whether it makes a lease: its revision becomes the fencing number.
+    pub leases: bool,
+    /// Only if the store's clock has reached this.
+    pub not_before: Option<Timestamp>,
+    /// What the caller is told.
+    pub answer: Answer,
+}
+
+/// A change that callers see, its entries put in place.
+pub(super) fn visible(mut operation: Operation, now: Timestamp) -> Change {
+    // A store whose clock went back must not make an operation change before it was made.
+    operation.update_time = now.max(operation.update_time);
+    bookkeeping(operation, now).into_visible()
+}
+
+/// A change that only the server sees.
+pub(super) fn bookkeeping(mut operation: Operation, now: Timestamp) -> Change {
+    if operation.state.is_done() {
+        shed(&mut operation);
+    }
+    settle(&mut operation, now);
+    let record = match operation.deletion {
+        Some(deletion) if operation.state.is_done() => {
+            Record::Tombstone(bury(&operation, Some(deletion), now))
+        }
+        _ => Record::Operation(Box::new(operation)),
+    };
+    Change {
+        record: Some(record),
+        visible: false,
+        leases: false,
+        not_before: None,
+        answer: Answer::default(),
+    }
+}
+
+/// What is left of an operation, deleted or expired.
+pub(super) fn bury(operation: &Operation, deletion: Option<Deletion>, now: Timestamp) -> Tombstone {
+    Tombstone {
+        name: operation.name.clone(),
+        uid: operation.uid,
+        deleted: deletion.is_some(),
+        end_time: now,
+        forget_time: now + TOMBSTONE,
+        request_id: operation.spec.request_id.clone(),
+        fingerprint: operation.spec.fingerprint,
+        delete_nonce: deletion.map(|deletion| deletion.nonce),
+        ended_leases: operation.ended_leases.clone(),
+    }
+}
+
+/// Drops what only running work needs: finished operations are many and kept for long.
+fn shed(operation: &mut Operation) {
+    // A repeat of the call that ended it gets the same answer; earlier leases are lost.
+    let earlier = operation.ended_leases.len().saturating_sub(1);
+    operation.ended_leases.drain(..earlier);
+    (operation.checkpoint, operation.resume_input) = (None, None);
+    (operation.unseen_leases, operation.lost_leases) = (0, 0);
+    operation.last_error = None;
+}
+
+impl Change {
+    fn into_visible(self) -> Self {
+        Self { visible: true, ..self }
+    }
+
+    /// Both as one; this one came later.
+    pub(super) fn after(self, earlier: &Self) -> Self {
+        Self {
+            visible: self.visible || earlier.visible,
+            leases: self.leases || earlier.leases,
+            not_before: self.not_before.max(earlier.not_before),
+            ..self
+        }
+    }
+
+    pub(super) fn answering(self, answer: Answer) -> Self {
+        Self { answer, ..self }
+    }
+
+    pub(super) fn at(self, not_before: Timestamp) -> Self {
+        Self { not_before: Some(not_before), ..self }
+    }
+
+    pub(super) fn leasing(self) -> Self {
+        Self { leases: true, ..self }
+    }
+}
+
+impl From<Change> for Applied {
+    fn from(change: Change) -> Self {
+        Self::Changed(Box::new(change))
+    }
+}

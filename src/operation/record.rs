@@ -1,0 +1,310 @@
+//! The record of an operation: its state and all that is kept of it.
+
+use uuid::Uuid;
+
+use super::due_class::DueClass;
+use super::lease::{EndedLease, Fingerprint, Lease};
+use super::name::Name;
+use super::payload::Payload;
+use super::rejection::Rejection;
+use super::spec::SharedSpec;
+use crate::clock::Timestamp;
+use crate::proto::google::rpc::Status;
+use crate::proto::longhaul::v1 as pb;
+
+/// What a store holds under an operation's name.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Record {
+    /// The operation.
+    Operation(Box<Operation>),
+    /// What is left of it.
+    Tombstone(Tombstone),
+}
+
+impl Record {
+    /// The operation's name.
+    pub const fn name(&self) -> &Name {
+        match self {
+            Self::Operation(operation) => &operation.name,
+            Self::Tombstone(tombstone) => &tombstone.name,
+        }
+    }
+
+    /// The operation, unless it is a tombstone.
+    pub fn operation(&self) -> Option<&Operation> {
+        match self {
+            Self::Operation(operation) => Some(operation),
+            Self::Tombstone(_) => None,
+        }
+    }
+
+    /// Why callers see nothing of it, where they do not: deleted, or kept as long as promised, whether cleared away yet or not.
+    pub fn gone(&self, now: Timestamp) -> Option<Rejection> {
+        match self {
+            Self::Operation(operation) if operation.deletion.is_some() => {
+                Some(Rejection::Deleted(operation.name.clone()))
+            }
+            Self::Operation(operation) => {
+                let expired = operation.state.is_done()
+                    && operation.expire_time.is_some_and(|time| time <= now);
+                expired.then(|| Rejection::Expired(operation.name.clone()))
+            }
+            Self::Tombstone(tombstone) if tombstone.deleted => {
+                Some(Rejection::Deleted(tombstone.name.clone()))
+            }
+            Self::Tombstone(tombstone) => Some(Rejection::Expired(tombstone.name.clone())),
+        }
+    }
+}
+
+/// What the store stamped on the record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stamps {
+    /// The commit that wrote it.
+    pub revision: u64,
+    /// The last commit that callers can see.
+    pub visible: u64,
+    /// The commit that made the newest lease; 0 before the first.
+    pub fencing: u64,
+}
+
+/// One operation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Operation {
+    /// Its full name.
+    pub name: Name,
+    /// Tells it from every other that ever had its name.
+    pub uid: Uuid,
+    /// What was asked for; never changes.
+    pub spec: SharedSpec,
+    /// Where it stands.
+    pub state: State,
+    /// When it was started.
+    pub create_time: Timestamp,
+    /// When it was first leased.
+    pub start_time: Option<Timestamp>,
+    /// When it ended.
+    pub end_time: Option<Timestamp>,
+    /// When callers last saw a change.
+    pub update_time: Timestamp,
+    /// Until when it is kept, at least.
+    pub expire_time: Option<Timestamp>,
+    /// The user's metadata, newest.
+    pub metadata: Option<Payload>,
+    /// How far it is.
+    pub progress: Option<pb::Progress>,
+    /// A line for people.
+    pub status_detail: String,
+    /// What went wrong on the way without ending it.
+    pub partial_errors: Vec<Status>,
+    /// What came into being on the way.
+    pub related_resources: Vec<pb::RelatedResource>,
+    /// Ended attempts, newest last.
+    pub attempts: Vec<pb::Attempt>,
+    /// How many ended leases counted as attempts.
+    pub attempts_used: u32,
+    /// How many leases in a row their workers never saw.
+    pub unseen_leases: u32,
+    /// How many leases were lost.
+    pub lost_leases: u32,
+    /// The trail of a requested cancellation.
+    pub cancel_trail: Option<pb::CancelTrail>,
+    /// A caller asked its worker to park it.
+    pub pause_requested: bool,
+    /// Why it is, or shall be, suspended.
+    pub suspend_reason: String,
+    /// Where the next attempt goes on.
+    pub checkpoint: Option<Payload>,
+    /// What the last resume brought.
+    pub resume_input: Option<Payload>,
+    /// What a repeat of the last pause or resume is known by.
+    pub control_nonce: Option<[u8; 8]>,
+    /// What ended the last attempt.
+    pub last_error: Option<Status>,
+    /// The last ended leases, newest last.
+    pub ended_leases: Vec<EndedLease>,
+    /// Deleted while unfinished: hidden from callers until the work ends.
+    pub deletion: Option<Deletion>,
+    /// Where its index entries lie.
+    pub places: Places,
+    /// What the store stamped on it; not part of what is put.
+    pub stamps: Stamps,
+}
+
+/// Where an operation stands.
+#[derive(Clone, Debug, PartialEq)]
+pub enum State {
+    /// Waits for its time, a worker, or its next attempt.
+    Pending(Pending),
+    /// Leased.
+    Running(Lease),
+    /// Leased, its worker asked to stop; forced at that time.
+    Cancelling(Lease, Timestamp),
+    /// Parked.
+    Suspended(Suspension),
+    /// Ended well, with this response.
+    Succeeded(Payload),
+    /// Ended badly.
+    Failed(Status),
+    /// Ended on request.
+    Cancelled(Status),
+}
+
+/// How it waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pending {
+    /// From when on a worker may take it.
+    pub ready_time: Timestamp,
+    /// For its next attempt rather than its first.
+    pub retrying: bool,
+}
+
+/// How it is parked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Suspension {
+    /// By its worker rather than by a caller.
+    pub by_worker: bool,
+    /// Goes on by itself then.
+    pub resume_time: Option<Timestamp>,
+}
+
+/// A deletion of what was not finished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deletion {
+    /// When.
+    pub time: Timestamp,
+    /// What a repeat is known by.
+    pub nonce: [u8; 8],
+}
+
+/// Where index entries lie.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Places {
+    /// In `list`.
+    pub listed: bool,
+    /// In `failed`.
+    pub failed: bool,
+    /// In its queue, at this rank.
+    pub ready: Option<i64>,
+    /// In `due`; may be early.
+    pub due: Vec<(DueClass, Timestamp)>,
+    /// In classes of `due` that a newer version wrote: left as they are.
+    pub foreign: Vec<(u32, Timestamp)>,
+}
+
+/// What is left of an operation for a day after it expired or was deleted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tombstone {
+    /// Its name, which cannot be used again so long.
+    pub name: Name,
+    /// Its uid.
+    pub uid: Uuid,
+    /// Deleted rather than expired.
+    pub deleted: bool,
+    /// When it became a tombstone.
+    pub end_time: Timestamp,
+    /// When the name is free again.
+    pub forget_time: Timestamp,
+    /// What replays of its start are known by.
+    pub request_id: String,
+    /// Of what a replay must repeat.
+    pub fingerprint: Fingerprint,
+    /// What a repeat of its deletion is known by.
+    pub delete_nonce: Option<[u8; 8]>,
+    /// For late calls of its workers.
+    pub ended_leases: Vec<EndedLease>,
+}
+
+impl State {
+    /// The state's name in the API.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Pending(_) => "PENDING",
+            Self::Running(_) => "RUNNING",
+            Self::Cancelling(..) => "CANCELLING",
+            Self::Suspended(_) => "SUSPENDED",
+            Self::Succeeded(_) => "SUCCEEDED",
+            Self::Failed(_) => "FAILED",
+            Self::Cancelled(_) => "CANCELLED",
+        }
+    }
+
+    /// The state in the API.
+    pub const fn published(&self) -> pb::operation_record::State {
+        use pb::operation_record::State as Published;
+        match self {
+            Self::Pending(_) => Published::Pending,
+            Self::Running(_) => Published::Running,
+            Self::Cancelling(..) => Published::Cancelling,
+            Self::Suspended(_) => Published::Suspended,
+            Self::Succeeded(_) => Published::Succeeded,
+            Self::Failed(_) => Published::Failed,
+            Self::Cancelled(_) => Published::Cancelled,
+        }
+    }
+
+    /// Whether nothing can change any more.
+    pub const fn is_done(&self) -> bool {
+        matches!(self, Self::Succeeded(_) | Self::Failed(_) | Self::Cancelled(_))
+    }
+
+    /// The lease that lives.
+    pub const fn lease(&self) -> Option<&Lease> {
+        match self {
+            Self::Running(lease) | Self::Cancelling(lease, _) => Some(lease),
+            _ => None,
+        }
+    }
+}
+
+impl Operation {
+    /// The etag of what callers see (AIP-154).
+    pub fn etag(&self) -> String {
+        format!("\"{:x}\"", self.stamps.visible)
+    }
+
+    /// The attempt that runs, or the last one.
+    pub fn attempt(&self) -> u32 {
+        self.state.lease().map_or(self.attempts_used, |lease| lease.attempt)
+    }
+
+    /// Whether a worker of it has been asked to stop.
+    pub const fn cancel_requested(&self) -> bool {
+        self.cancel_trail.is_some()
+    }
+
+    /// When an attempt has lasted too long.
+    pub(super) fn attempt_deadline(&self, lease: &Lease) -> Option<Timestamp> {
+        let timeout = self.spec.options.attempt_timeout?;
+        Some(lease.start_time + timeout)
+    }
+
+    /// When it will have made no headway for too long, unless that is known already.
+    pub(super) fn stall_time(&self, lease: &Lease) -> Option<Timestamp> {
+        let reported = self.progress.as_ref().and_then(|progress| progress.update_time.as_ref());
+        let last = reported.map_or(lease.start_time, Timestamp::from).max(lease.start_time);
+        (!lease.stalled && !lease.stall_timeout.is_zero()).then(|| last + lease.stall_timeout)
+    }
+
+    /// What has run out while it waits, if anything has: no worker gets it any more.
+    pub fn overdue(&self, now: Timestamp) -> Option<DueClass> {
+        let State::Pending(pending) = &self.state else { return None };
+        let waited_too_long = self.queue_deadline(pending).is_some_and(|time| time <= now);
+        if self.deadline_passed(now) {
+            Some(DueClass::Deadline)
+        } else {
+            waited_too_long.then_some(DueClass::Queue)
+        }
+    }
+
+    /// Whether its deadline has passed.
+    pub fn deadline_passed(&self, now: Timestamp) -> bool {
+        self.spec.options.deadline_time.is_some_and(|time| time <= now)
+    }
+
+    /// When it has waited too long for its first worker. While it is parked it waits for none.
+    pub(super) fn queue_deadline(&self, pending: &Pending) -> Option<Timestamp> {
+        let timeout = self.spec.options.queue_timeout?;
+        self.start_time.is_none().then(|| pending.ready_time + timeout)
+    }
+}
