@@ -235,6 +235,20 @@ impl Service<Request<Body>> for Face {
     }
 }
 
+/// The answer of a server that cannot answer now.
+pub(crate) fn refusal(error: Error) -> Response<Body> {
+    Failure::from(Box::new(error)).respond(&Accept::default(), "/", &Registry::builtin())
+}
+
+/// Whether a request only reads operations, with all their payloads, and at once.
+pub(crate) fn is_read<B>(request: &Request<B>) -> bool {
+    let path = request.uri().path();
+    request.method() == Method::GET
+        && path.starts_with("/v1/")
+        && !path.ends_with(":watch")
+        && !request.headers().contains_key("prefer")
+}
+
 /// The id that the client gave its request, or a new one. Methods get it as metadata.
 fn request_id(headers: &mut HeaderMap) -> HeaderValue {
     let given = headers.get(REQUEST_ID).filter(|id| (1..=MAX_REQUEST_ID).contains(&id.len()));

@@ -8,6 +8,7 @@ use tonic::body::Body;
 use tonic::service::Routes;
 use tower::{Layer, Service};
 
+use super::faces::is_grpc;
 use super::probes::{Probed, Probes};
 use crate::engine::Error;
 use crate::grpc::health::Health;
@@ -73,6 +74,12 @@ where
         if request.uri().path().starts_with("/grpc.health.v1.Health/") {
             return Either::Left(self.inner.call(request));
         }
-        Either::Right(ready(Ok(to_status(Error::waiting_for_store()).into_http())))
+        let error = Error::waiting_for_store();
+        let answer = if is_grpc(&request) {
+            to_status(error).into_http()
+        } else {
+            crate::http::refusal(*error).map(Body::new)
+        };
+        Either::Right(ready(Ok(answer)))
     }
 }

@@ -1,5 +1,6 @@
 //! The body of an answer on its way out: each piece counts until the connection has written it.
 
+use std::error::Error as _;
 use std::io::IoSlice;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,7 +13,8 @@ use tonic::Status;
 use tonic::body::Body;
 
 use super::account::{Call, Share};
-use crate::grpc::status::to_status;
+use super::request::refusal;
+use crate::engine::Error;
 
 /// What is answered to a call.
 pub(super) struct Leaving {
@@ -21,6 +23,14 @@ pub(super) struct Leaving {
     /// What was made before the head was sent, so that an answer for which there is no room is refused instead.
     first: Poll<Option<Result<Frame<Piece>, Status>>>,
     ended: bool,
+    face: Face,
+}
+
+/// Whose answer it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Face {
+    Grpc,
+    Http,
 }
 
 /// A piece of an answer.
@@ -35,12 +45,13 @@ struct Counted(Share);
 pub(super) fn leaving(
     answer: Response<Body>,
     call: Arc<Call>,
+    face: Face,
     context: &mut Context<'_>,
 ) -> Response<Leaving> {
     let (head, body) = answer.into_parts();
-    let mut leaving = Leaving { body, call: Some(call), first: Poll::Pending, ended: false };
+    let mut leaving = Leaving { body, call: Some(call), first: Poll::Pending, ended: false, face };
     match leaving.poll_body(context) {
-        Poll::Ready(Some(Err(refusal))) if leaving.ended => Leaving::refused(refusal),
+        Poll::Ready(Some(Err(refusal))) if leaving.ended => Leaving::refused(refusal, face),
         first => {
             leaving.first = first;
             Response::from_parts(head, leaving)
@@ -50,8 +61,13 @@ pub(super) fn leaving(
 
 impl Leaving {
     /// An answer that only says why there is none.
-    pub(super) fn refused(status: Status) -> Response<Self> {
-        status.into_http().map(|body| Self { body, call: None, first: Poll::Pending, ended: false })
+    pub(super) fn refused(status: Status, face: Face) -> Response<Self> {
+        let error = status.source().and_then(|source| source.downcast_ref::<Error>());
+        let answer = match (face, error) {
+            (Face::Http, Some(error)) => crate::http::refusal(error.clone()).map(Body::new),
+            _ => status.into_http(),
+        };
+        answer.map(|body| Self { body, call: None, first: Poll::Pending, ended: false, face })
     }
 
     fn poll_body(
@@ -76,7 +92,7 @@ impl Leaving {
             Ok(share) => Poll::Ready(Some(Ok(Frame::data(Piece::new(data, share))))),
             Err(error) => {
                 self.ended = true;
-                Poll::Ready(Some(Err(to_status(error))))
+                Poll::Ready(Some(Err(refusal(error))))
             }
         }
     }
@@ -97,7 +113,7 @@ impl http_body::Body for Leaving {
         let frame = std::task::ready!(self.poll_body(context));
         Poll::Ready(match frame {
             // The end of a stream of messages says why.
-            Some(Err(refusal)) if self.ended && !had_ended => {
+            Some(Err(refusal)) if self.ended && !had_ended && self.face == Face::Grpc => {
                 let mut trailers = HeaderMap::new();
                 match refusal.add_header(&mut trailers) {
                     Ok(()) => Some(Ok(Frame::trailers(trailers))),

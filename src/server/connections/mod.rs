@@ -32,12 +32,12 @@ use tower::{Service, ServiceExt};
 pub(crate) use self::account::Place;
 
 use self::account::{Account, Accounts};
-use self::answer::{Leaving, leaving};
-use self::request::Arriving;
+use self::answer::{Face, Leaving, leaving};
+use self::request::{Arriving, refusal};
+use super::faces::is_grpc;
 use crate::clock::{Clock, SystemClock};
 use crate::grpc::deadline;
 use crate::grpc::is_read;
-use crate::grpc::status::to_status;
 use crate::limits::{MAX_CONNECTIONS, MAX_STREAMS, SILENCE, UNREAD_TIME};
 use crate::throttle::Throttle;
 
@@ -175,14 +175,21 @@ async fn answer<S>(
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
 {
+    let face = if is_grpc(&request) { Face::Grpc } else { Face::Http };
     let call = match account.call(head_bytes(&request)) {
         Ok(call) => call,
-        Err(refusal) => return Ok(Leaving::refused(to_status(refusal))),
+        Err(error) => return Ok(Leaving::refused(refusal(error), face)),
     };
     let path = request.uri().path();
-    let many = MANY_REQUESTS.iter().any(|method| path.ends_with(method));
-    let turn = if is_read(path) { account.turn().await } else { None };
-    let time = deadline::of(request.headers());
+    let (is_read, many, time) = match face {
+        Face::Grpc => (
+            is_read(path),
+            MANY_REQUESTS.iter().any(|method| path.ends_with(method)),
+            deadline::of(request.headers()),
+        ),
+        Face::Http => (crate::http::is_read(&request), false, None),
+    };
+    let turn = if is_read { account.turn().await } else { None };
     let request = request
         .map(|body| Body::new(Arriving::new(body, Arc::clone(&call), Arc::clone(&clock), many)));
     let answer = faces.oneshot(request);
@@ -200,7 +207,7 @@ where
     let mut answer = Some(answer);
     let answer = poll_fn(|context| {
         let answer = answer.take().unwrap_or_default();
-        Poll::Ready(leaving(answer, Arc::clone(&call), context))
+        Poll::Ready(leaving(answer, Arc::clone(&call), face, context))
     })
     .await;
     drop(turn);

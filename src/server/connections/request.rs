@@ -13,6 +13,7 @@ use tonic::Status;
 
 use super::account::{Call, Share, too_much};
 use crate::clock::Clock;
+use crate::engine::Error;
 use crate::grpc::status::to_status;
 use crate::limits::REQUEST_TIME;
 
@@ -27,6 +28,13 @@ pub(super) struct Arriving<B> {
     /// Follows the messages where there may be many.
     messages: Option<Messages>,
     passed: Option<Passed>,
+}
+
+/// The status of a refusal. The error itself is its source, for the HTTP face to find.
+pub(super) fn refusal(error: Box<Error>) -> Status {
+    let mut status = to_status(error.clone());
+    status.set_source(Arc::new(*error));
+    status
 }
 
 /// A large message that was passed on: it is worked on for a while.
@@ -44,7 +52,7 @@ impl<B> Arriving<B> {
 
     fn arrived(&mut self, data: &Bytes) -> Result<(), Status> {
         let follows = self.messages.as_mut().is_some_and(|messages| messages.follow(data));
-        self.shares.push(self.call.account.take(data.len()).map_err(to_status)?);
+        self.shares.push(self.call.account.take(data.len()).map_err(refusal)?);
         if follows {
             self.patience = None;
             let shares = std::mem::take(&mut self.shares);
@@ -69,7 +77,7 @@ impl<B> Arriving<B> {
         }
         let seconds = REQUEST_TIME.as_secs();
         let late = format!("the request did not arrive within {seconds} s; send it again");
-        Err(to_status(too_much(&late)))
+        Err(refusal(too_much(&late)))
     }
 }
 
