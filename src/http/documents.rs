@@ -103,7 +103,7 @@ pub(super) fn bare_response(seen: Seen<'_>, types: &Registry) -> Option<Value> {
 }
 
 /// How an operation has failed.
-pub(super) fn failure<'a>(seen: Seen<'a>) -> Option<&'a Status> {
+pub(super) fn failure(seen: Seen<'_>) -> Option<&Status> {
     match &seen.published.result {
         Some(Outcome::Error(error)) => Some(error),
         _ => None,
@@ -212,7 +212,7 @@ fn related(resource: &pb::RelatedResource) -> Value {
         ("type", resource.r#type.clone()),
         ("relation", resource.relation.clone()),
     ];
-    Map::from_iter(present(texts)).into()
+    present(texts).collect::<Map<_, _>>().into()
 }
 
 fn present<const N: usize>(

@@ -23,7 +23,7 @@ fn until_the_end(operation: &Operation, now: Timestamp, lately: Option<Duration>
     match (&operation.state, operation.estimated_end(), lately) {
         (State::Pending(_), _, _) if scheduled.is_some() => scheduled.unwrap_or_default(),
         (_, Some(end), _) => end.since(now),
-        (_, None, Some(lately)) if lately > age => lately - age,
+        (_, None, Some(lately)) if lately > age => lately.saturating_sub(age),
         _ => age / 4,
     }
 }
