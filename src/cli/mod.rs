@@ -16,6 +16,7 @@ mod serve;
 mod start;
 mod steer;
 mod table;
+mod upgrade;
 mod work;
 
 use std::collections::BTreeMap;
@@ -75,6 +76,8 @@ enum Command {
     Resume(steer::ResumeArgs),
     /// Show everything that the server stores about an operation
     Record(calls::NameArgs),
+    /// Let the store hold what this version adds to its format, once every server is of this version
+    Upgrade(upgrade::UpgradeArgs),
     /// Write the interface definitions, from which stubs are generated
     Proto(proto::ProtoArgs),
     /// Print a completion script
@@ -159,6 +162,11 @@ fn dispatch(command: Command) -> Result<(), Failure> {
             logs::start("error");
             Ok(bench::run(&args)?)
         }
+        Command::Upgrade(args) => {
+            logs::start("warn");
+            let runtime = serve::runtime().map_err(anyhow::Error::from)?;
+            Ok(runtime.block_on(upgrade::run(args))?)
+        }
         Command::Proto(args) => Ok(proto::run(&args)?),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "longhaul", &mut std::io::stdout());
@@ -199,6 +207,7 @@ fn server(command: &Command) -> &str {
         | Command::WorkGuard
         | Command::WorkGate { .. }
         | Command::Bench(_)
+        | Command::Upgrade(_)
         | Command::Proto(_)
         | Command::Completions { .. } => "",
     }
@@ -222,6 +231,7 @@ async fn call_server(command: Command) -> Result<(), Failure> {
         | Command::WorkGuard
         | Command::WorkGate { .. }
         | Command::Bench(_)
+        | Command::Upgrade(_)
         | Command::Proto(_)
         | Command::Completions { .. } => Ok(()),
     }

@@ -221,6 +221,14 @@ impl Error {
         error
     }
 
+    /// A record that a newer longhaul wrote, and that this one must not change.
+    pub(super) fn newer() -> Box<Self> {
+        Self::new(
+            Reason::Internal,
+            "a newer longhaul wrote the record of this operation; ask a server of that version",
+        )
+    }
+
     /// A record that cannot be read; that was noted where it was found.
     pub fn unreadable() -> Box<Self> {
         Self::new(

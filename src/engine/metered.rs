@@ -101,6 +101,10 @@ impl Store for Metered {
         self.store.remark()
     }
 
+    async fn raise_min_writer(&self, format: u32) -> Result<(), StoreError> {
+        self.noting(self.store.raise_min_writer(format).await)
+    }
+
     async fn close(&self) {
         self.store.close().await;
     }

@@ -1,5 +1,6 @@
 //! The engine on a store in memory, under a clock that stands still.
 
+mod formats;
 mod hub;
 mod leases;
 mod lists;

@@ -68,7 +68,7 @@ fn the_golden_root_is_read_and_leads_to_the_same_places() {
 #[test]
 fn the_golden_server_is_read_and_written_as_the_same_bytes() {
     let server = stored(SERVER);
-    let expected = Server { id: ServerId(SERVER_ID) };
+    let expected = Server { id: ServerId(SERVER_ID), version: "0.1.0".to_owned(), format: 1 };
     assert_eq!(read::<Server>(&server).expect("a server of format 1").record, expected);
     assert_eq!(expected.encode(), server.value);
     let key = ServerId(SERVER_ID).key();
@@ -495,7 +495,9 @@ static WRITTEN: LazyLock<()> = LazyLock::new(|| {
     fs::create_dir_all(folder()).expect("the folder of golden files");
     let root = Keyspace::new(Uuid::from_u128(ID), 3, SECRET).encode();
     let values = records().into_iter().map(|(file, record)| (file, record.encode().to_vec()));
-    let server = Server { id: ServerId(SERVER_ID) }.encode().to_vec();
+    let server = Server { id: ServerId(SERVER_ID), version: "0.1.0".to_owned(), format: 1 }
+        .encode()
+        .to_vec();
     for (file, value) in values.chain([(ROOT, root), (SERVER, server)]) {
         if !path(file).exists() {
             fs::write(path(file), value).expect("a golden file written");

@@ -20,12 +20,12 @@ use std::fmt::Debug;
 
 use bytes::Bytes;
 use prost::Message;
-use prost::encoding::decode_key;
+use prost::encoding::{WireType, decode_key, decode_varint};
 
 use crate::clock::Timestamp;
 use crate::operation::Stamps;
 use crate::proto::longhaul::store::v1 as stored;
-use crate::store::{BodyKey, IndexEntry, Key, Keyspace, Record, StoreError};
+use crate::store::{BodyKey, FORMAT, IndexEntry, Key, Keyspace, Record, StoreError};
 
 use self::due::DueIndex;
 
@@ -117,7 +117,8 @@ impl<K> Change<K> {
 /// Reads a stored record of the kind `K`.
 ///
 /// # Errors
-/// [`StoreError::Newer`] for a kind that this version does not know, which must be left alone;
+/// [`StoreError::Newer`] for a kind that this version does not know, and for a record that was written in a newer format;
+/// both must be left alone.
 /// [`StoreError::Damaged`] for everything else that cannot be read.
 pub fn read<K: Kind>(record: &Record) -> Result<Before<K>, StoreError> {
     let stamps = Stamps {
@@ -125,9 +126,8 @@ pub fn read<K: Kind>(record: &Record) -> Result<Before<K>, StoreError> {
         visible: record.visible_revision,
         fencing: record.fencing_number,
     };
-    K::decode(&record.value, stamps)
-        .map(|record| Before { record, stamps })
-        .ok_or_else(|| refuse(K::NAME, record))
+    let known = (format(&record.value) <= FORMAT).then(|| K::decode(&record.value, stamps));
+    known.flatten().map(|record| Before { record, stamps }).ok_or_else(|| refuse(K::NAME, record))
 }
 
 /// Reads the record of the kind `K` that is stored under `key`.
@@ -153,10 +153,38 @@ fn refuse(wanted: &str, record: &Record) -> StoreError {
     if is_newer(&record.value) { StoreError::Newer(what) } else { StoreError::Damaged(what) }
 }
 
-/// Whether the value is a message of a kind that this version does not know.
+/// Whether the value is a message of a kind that this version does not know, or of a newer format.
 fn is_newer(value: &Bytes) -> bool {
-    let unknown = kind_number(value).is_some_and(|number| !any::is_known(number));
+    let Some(number) = kind_number(value) else { return false };
+    let unknown = !any::is_known(number) || format(value) > FORMAT;
     unknown && stored::Record::decode(value.clone()).is_ok()
+}
+
+/// The format in which a value was written. It stands behind the kind's message.
+fn format(value: &Bytes) -> u32 {
+    let mut rest = &value[..];
+    while let Ok((number, wire_type)) = decode_key(&mut rest) {
+        match (number, wire_type) {
+            (FORMAT_NUMBER, WireType::Varint) => {
+                return decode_varint(&mut rest).map_or(1, |format| format as u32);
+            }
+            (_, WireType::LengthDelimited) => match decode_varint(&mut rest) {
+                Ok(length) if length <= rest.len() as u64 => rest = &rest[length as usize..],
+                _ => return 1,
+            },
+            _ => return 1,
+        }
+    }
+    1
+}
+
+/// Marks a value as written in that format. Values of format 1 bear no mark.
+fn stamped(value: Bytes, format: u32) -> Bytes {
+    if format <= 1 {
+        return value;
+    }
+    let mark = stored::Record { kind: None, format };
+    [&value[..], &mark.encode_to_vec()].concat().into()
 }
 
 /// The number of the field that holds the kind's message.
@@ -171,5 +199,8 @@ fn unwrap(value: &Bytes) -> Option<stored::record::Kind> {
 
 /// The value that stores a kind's message.
 fn wrap(kind: stored::record::Kind) -> Bytes {
-    stored::Record { kind: Some(kind) }.encode_to_vec().into()
+    stored::Record { kind: Some(kind), format: 0 }.encode_to_vec().into()
 }
+
+/// The number of `longhaul.store.v1.Record.format`.
+const FORMAT_NUMBER: u32 = 15;

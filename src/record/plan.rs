@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use super::{Before, Change, Kind};
+use super::{Before, Change, Kind, stamped};
 use crate::store::{Check, Counter, Key, Keyspace, Mark, Put, WriteSet};
 
 /// A further record that a change writes, of whatever kind.
@@ -13,7 +13,7 @@ pub struct Also(Arc<dyn Planned>);
 
 /// One record that goes into a write set.
 trait Planned: Debug + Send + Sync {
-    fn add_to(&self, set: &mut WriteSet);
+    fn add_to(&self, set: &mut WriteSet, format: u32);
 }
 
 #[derive(Debug)]
@@ -36,9 +36,10 @@ impl Also {
 }
 
 impl<K: Kind> Planned for Step<K> {
-    fn add_to(&self, set: &mut WriteSet) {
+    fn add_to(&self, set: &mut WriteSet, format: u32) {
         set.checks.push(check(self.key, self.before.as_ref()));
-        add(set, self.key, self.before.as_ref(), self.after.as_ref(), (true, false));
+        let marks = Marks { visible: true, leases: false, format };
+        add(set, self.key, self.before.as_ref(), self.after.as_ref(), marks);
     }
 }
 
@@ -51,9 +52,12 @@ pub fn write_set<K: Kind>(
 ) -> WriteSet {
     let mut set = WriteSet::new(keyspace.partition(key), check(key, before));
     set.checks.extend(change.not_before.map(Check::TimeAtLeast));
-    add(&mut set, key, before, change.main.as_ref(), (change.visible, change.leases));
+    // The records that a keyspace allows to be of a newer format are marked, so that no older server rewrites them.
+    let format = keyspace.min_writer();
+    let marks = Marks { visible: change.visible, leases: change.leases, format };
+    add(&mut set, key, before, change.main.as_ref(), marks);
     for also in &change.also {
-        also.0.add_to(&mut set);
+        also.0.add_to(&mut set, format);
     }
     set.removals.sort_unstable();
     set.additions.sort_unstable();
@@ -67,13 +71,23 @@ fn check<K>(key: Key, before: Option<&Before<K>>) -> Check {
     before.map_or(Check::Absent(key), |before| Check::At(key, before.stamps.revision))
 }
 
-/// `marks`: whether the visible revision and the fencing number take the new revision.
+/// What a write marks a record with.
+#[derive(Clone, Copy)]
+struct Marks {
+    /// The visible revision becomes the new revision.
+    visible: bool,
+    /// The fencing number becomes the new revision.
+    leases: bool,
+    /// The format in which it is written.
+    format: u32,
+}
+
 fn add<K: Kind>(
     set: &mut WriteSet,
     key: Key,
     before: Option<&Before<K>>,
     after: Option<&K>,
-    (visible, leases): (bool, bool),
+    marks: Marks,
 ) {
     let mut after = after.map(Cow::Borrowed);
     let mut bodies = Vec::new();
@@ -103,9 +117,10 @@ fn add<K: Kind>(
         None => set.deletes.push(key),
         Some(record) => {
             let stamps = before.map(|before| before.stamps).unwrap_or_default();
-            let visible = if visible { Mark::New } else { Mark::Keep(stamps.visible) };
-            let fencing = if leases { Mark::New } else { Mark::Keep(stamps.fencing) };
-            set.puts.push(Put { key, visible, fencing, value: record.encode() });
+            let visible = if marks.visible { Mark::New } else { Mark::Keep(stamps.visible) };
+            let fencing = if marks.leases { Mark::New } else { Mark::Keep(stamps.fencing) };
+            let value = stamped(record.encode(), marks.format);
+            set.puts.push(Put { key, visible, fencing, value });
         }
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! A record's revision, which follows the store's clock, says when its server last gave a sign of life.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::due::DueIndex;
@@ -9,7 +11,7 @@ use super::{Kind, Note, unwrap, wrap};
 use crate::clock::Timestamp;
 use crate::operation::Stamps;
 use crate::proto::longhaul::store::v1 as stored;
-use crate::store::{Index, IndexEntry, Key, Keyspace, Partition};
+use crate::store::{FORMAT, Index, IndexEntry, Key, Keyspace, Partition};
 
 /// The index of all servers.
 pub const SERVERS: &str = "servers";
@@ -21,10 +23,26 @@ pub const PARTITION: Partition = Partition(0);
 pub struct ServerId(pub [u8; 8]);
 
 /// One server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
     /// Its id.
     pub id: ServerId,
+    /// The version of longhaul that it runs; empty where that is not known.
+    pub version: String,
+    /// The newest format that it writes; 0 where that is not known.
+    pub format: u32,
+}
+
+impl Server {
+    /// The server of that id that this process is.
+    pub fn this(id: ServerId) -> Self {
+        Self { id, version: env!("CARGO_PKG_VERSION").to_owned(), format: FORMAT }
+    }
+
+    /// The server of a record that cannot be read.
+    pub fn unknown(key: Key) -> Self {
+        Self { id: ServerId::of(key), version: String::new(), format: 0 }
+    }
 }
 
 impl ServerId {
@@ -56,14 +74,18 @@ impl Kind for Server {
         match unwrap(value)? {
             stored::record::Kind::Server(server) => {
                 let id = server.id.as_ref().try_into().ok().map(ServerId)?;
-                Some(Self { id })
+                Some(Self { id, version: server.version, format: server.format })
             }
             _ => None,
         }
     }
 
     fn encode(&self) -> Bytes {
-        wrap(stored::record::Kind::Server(stored::Server { id: self.id.0.to_vec().into() }))
+        wrap(stored::record::Kind::Server(stored::Server {
+            id: self.id.0.to_vec().into(),
+            version: self.version.clone(),
+            format: self.format,
+        }))
     }
 
     fn entries(&self, key: Key) -> Vec<IndexEntry> {
@@ -76,6 +98,9 @@ impl Kind for Server {
         None
     }
 }
+
+/// A server whose last sign of life is as old as this counts as gone: three of them are missing.
+pub const STALE: Duration = Duration::from_secs(6);
 
 /// When the server of that record gave its last sign of life.
 pub const fn last_beat(revision: u64) -> Timestamp {

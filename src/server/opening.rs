@@ -19,10 +19,30 @@ pub(crate) async fn open(
     config: &Config,
     clock: &Arc<dyn Clock>,
 ) -> Result<Arc<dyn Store>, OpenError> {
+    open_or_create(config, clock, true).await
+}
+
+/// Opens the store, if there is one.
+///
+/// # Errors
+/// Says what is in the way and what to do.
+pub(crate) async fn open_existing(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+) -> Result<Arc<dyn Store>, OpenError> {
+    open_or_create(config, clock, false).await
+}
+
+async fn open_or_create(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    create: bool,
+) -> Result<Arc<dyn Store>, OpenError> {
     match &config.store {
         StoreUrl::Embedded(path) => {
             let options = embedded::Options {
                 path: path.clone(),
+                create,
                 keyspace: config.keyspace,
                 accept_loss: config.embedded.accept_loss,
                 reserve_bytes: config.embedded.reserve_mib << 20,
@@ -34,6 +54,7 @@ pub(crate) async fn open(
         StoreUrl::Redis(url) => {
             let options = redis::Options {
                 prefix: config.redis.prefix.clone(),
+                create,
                 keyspace: config.keyspace,
                 durability: config.redis.durability,
                 response_timeout: config.redis.response_timeout,

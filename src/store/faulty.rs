@@ -257,6 +257,10 @@ impl Store for Faulty {
         self.inner.remark()
     }
 
+    async fn raise_min_writer(&self, format: u32) -> Result<(), StoreError> {
+        self.inner.raise_min_writer(format).await
+    }
+
     async fn close(&self) {
         self.inner.close().await;
     }

@@ -1,6 +1,8 @@
 //! What makes one store that store and no other: its root record.
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use prost::Message;
 use uuid::Uuid;
@@ -12,17 +14,26 @@ use crate::proto::longhaul::store::v1 as stored;
 pub const FORMAT: u32 = 1;
 
 /// The root record: made once where there is none, adopted by everybody after that.
-#[derive(Clone, PartialEq)]
+#[derive(Clone)]
 pub struct Keyspace {
     id: Uuid,
     tags: Vec<String>,
     secret: [u8; 32],
+    /// The oldest format whose writers may write; the clones of a keyspace share it.
+    min_writer: Arc<AtomicU32>,
+}
+
+impl PartialEq for Keyspace {
+    fn eq(&self, other: &Self) -> bool {
+        (self.id, &self.tags, self.secret, self.min_writer())
+            == (other.id, &other.tags, other.secret, other.min_writer())
+    }
 }
 
 impl Keyspace {
     /// A new keyspace of so many partitions; `secret` must be random.
     pub fn new(id: Uuid, partitions: u16, secret: [u8; 32]) -> Self {
-        Self { id, tags: spread_tags(partitions), secret }
+        Self { id, tags: spread_tags(partitions), secret, min_writer: minimum(FORMAT) }
     }
 
     /// A new keyspace with random identity.
@@ -38,6 +49,31 @@ impl Keyspace {
     /// Its identity, as `--keyspace` takes it.
     pub const fn id(&self) -> Uuid {
         self.id
+    }
+
+    /// The oldest format whose writers may write here. A field or a kind that came with format N is written only where this is
+    /// at least N: then every server knows it.
+    pub fn min_writer(&self) -> u32 {
+        self.min_writer.load(Ordering::Relaxed)
+    }
+
+    /// Why this longhaul must not write to `place`, if so: an upgrade has raised the minimum.
+    pub(super) fn outdated(&self, place: &str) -> Option<String> {
+        let min_writer = self.min_writer();
+        (min_writer > FORMAT).then(|| refusal(place, min_writer, min_writer))
+    }
+
+    /// Takes in the root record as it is now.
+    pub(super) fn observe(&self, root: &[u8]) {
+        let root = root.strip_prefix(MAGIC).and_then(|body| stored::Root::decode(body).ok());
+        if let Some(root) = root.filter(|root| root.keyspace_id == self.id.as_bytes()[..]) {
+            self.min_writer.fetch_max(root.min_writer.max(root.format), Ordering::Relaxed);
+        }
+    }
+
+    /// Its root record, with the minimum raised to `format`.
+    pub(super) fn encode_raised(&self, format: u32) -> Vec<u8> {
+        Self { min_writer: minimum(format.max(self.min_writer())), ..self.clone() }.encode()
     }
 
     /// How many partitions it has, fixed when it was made.
@@ -84,8 +120,8 @@ impl Keyspace {
     pub fn encode(&self) -> Vec<u8> {
         let root = stored::Root {
             keyspace_id: self.id.as_bytes().to_vec().into(),
-            format: FORMAT,
-            min_writer: FORMAT,
+            format: self.min_writer(),
+            min_writer: self.min_writer(),
             tags: self.tags.clone(),
             secret: self.secret.to_vec().into(),
         };
@@ -105,17 +141,15 @@ impl Keyspace {
         let body = bytes.strip_prefix(MAGIC).ok_or_else(foreign)?;
         let root = stored::Root::decode(body).map_err(|_| foreign())?;
         if root.format > FORMAT || root.min_writer > FORMAT {
-            return Err(OpenError::Format(format!(
-                "{place} is stored in format {} and asks for writers of at least format {}; this longhaul writes format {FORMAT}: run a newer one",
-                root.format, root.min_writer,
-            )));
+            return Err(OpenError::Format(refusal(place, root.format, root.min_writer)));
         }
         let id = Uuid::from_slice(&root.keyspace_id).map_err(|_| foreign())?;
         let secret = root.secret.as_ref().try_into().map_err(|_| foreign())?;
         if root.tags.is_empty() || root.tags.len() > usize::from(u16::MAX) {
             return Err(foreign());
         }
-        Ok(Self { id, tags: root.tags, secret })
+        let min_writer = minimum(root.min_writer.max(root.format));
+        Ok(Self { id, tags: root.tags, secret, min_writer })
     }
 
     /// Refuses a keyspace other than the one that the operator named.
@@ -140,6 +174,16 @@ impl fmt::Debug for Keyspace {
             .field("partitions", &self.partitions())
             .finish_non_exhaustive()
     }
+}
+
+fn minimum(format: u32) -> Arc<AtomicU32> {
+    Arc::new(AtomicU32::new(format))
+}
+
+fn refusal(place: &str, format: u32, min_writer: u32) -> String {
+    format!(
+        "{place} is stored in format {format} and asks for writers of at least format {min_writer}; this longhaul writes format {FORMAT}: run a newer one"
+    )
 }
 
 /// Hash tags whose Redis Cluster slots lie evenly over the slot space, so that a keyspace can move to a cluster.

@@ -95,6 +95,9 @@ impl Store for MemoryStore {
     }
 
     async fn commit(&self, sets: Vec<WriteSet>) -> Vec<Result<Committed, CommitError>> {
+        if let Some(why) = self.keyspace.outdated("the store in memory") {
+            return vec![Err(StoreError::Unfit(why).into()); sets.len()];
+        }
         let mut state = self.lock();
         let Some(State { parts, publisher }) = state.as_mut() else {
             return vec![Err(StoreError::Closed.into()); sets.len()];
@@ -155,6 +158,11 @@ impl Store for MemoryStore {
 
     async fn ping(&self) -> Result<(), StoreError> {
         self.read(|_| ())
+    }
+
+    async fn raise_min_writer(&self, format: u32) -> Result<(), StoreError> {
+        self.keyspace.observe(&self.keyspace.encode_raised(format));
+        Ok(())
     }
 
     async fn close(&self) {

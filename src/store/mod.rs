@@ -126,6 +126,13 @@ pub trait Store: Send + Sync + 'static {
         None
     }
 
+    /// Raises the oldest format whose writers may write here; lower ones change nothing. Servers that write only older
+    /// formats refuse writes within seconds, and do not start again.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the root record was not written, or not known to be.
+    async fn raise_min_writer(&self, format: u32) -> Result<(), StoreError>;
+
     /// Ends background work and makes everything acknowledged durable. Calls after this fail.
     async fn close(&self);
 }

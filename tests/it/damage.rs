@@ -174,7 +174,7 @@ async fn the_damaged_record_of_another_server_is_gone_past(fixture: &Fixture) {
     let servers = fixture.store.scan(scan.clone()).await.expect("servers");
     assert_eq!(servers.len(), 1);
     let id = ServerId([9; 8]);
-    let change = Change::of(Some(Server { id }));
+    let change = Change::of(Some(Server::this(id)));
     let mut beat = write_set(fixture.store.keyspace(), id.key(), None, &change);
     beat.puts[0].value = b"\xff\xfe?".as_slice().into();
     fixture.store.commit(vec![beat]).await.remove(0).expect("damage");

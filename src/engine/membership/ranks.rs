@@ -14,7 +14,7 @@ use crate::engine::error::Error;
 use crate::engine::random::random;
 use crate::engine::transact::{Assumed, Decision, Ended, Transaction, Transactor, Unobserved};
 use crate::operation::Stamps;
-use crate::record::server::{self, Server, ServerId};
+use crate::record::server::{self, STALE, Server, ServerId};
 use crate::record::{self, Before, Change};
 use crate::store::{
     CommitError, Entry, Index, Key, Keyspace, Partition, Record as Stored, Scan, StoreError,
@@ -136,7 +136,7 @@ impl Membership {
     async fn exchange(&self) -> std::result::Result<Vec<ServerId>, StoreError> {
         let (store, ranks) = (&self.context.store, &self.ranks);
         let now = store.now(server::PARTITION);
-        let mut beat = Sign::of(ranks.id.key(), Some(Server { id: ranks.id }));
+        let mut beat = Sign::of(ranks.id.key(), Some(Server::this(ranks.id)));
         let (mut others, mut signs) = (Vec::new(), Vec::new());
         for (key, before) in self.servers().await? {
             if key == ranks.id.key() {
@@ -172,7 +172,7 @@ impl Membership {
                 Err(StoreError::Newer(_)) => None,
                 Err(_) => {
                     let stamps = Stamps { revision: found.revision, ..Stamps::default() };
-                    Some((key, Before { record: Server { id: ServerId::of(key) }, stamps }))
+                    Some((key, Before { record: Server::unknown(key), stamps }))
                 }
             }
         };
@@ -213,7 +213,7 @@ impl Transaction for Sign {
     }
 
     fn assume(&mut self) -> Assumed<Server> {
-        match (self.before.take(), self.after) {
+        match (self.before.take(), &self.after) {
             (Some(before), _) => Assumed::Known(before),
             (None, Some(_)) => Assumed::Absent,
             (None, None) => Assumed::Nothing,
@@ -231,7 +231,7 @@ impl Transaction for Sign {
         if gone || self.only.is_some_and(|only| revision != Some(only)) {
             return Decision::Keep;
         }
-        Decision::Commit(Box::new(Change { visible: true, ..Change::of(self.after) }))
+        Decision::Commit(Box::new(Change { visible: true, ..Change::of(self.after.clone()) }))
     }
 
     /// A server that has given a sign of life meanwhile is not removed.
@@ -242,7 +242,5 @@ impl Transaction for Sign {
 
 /// How often a server gives a sign of life.
 const BEAT: Duration = Duration::from_secs(2);
-/// Three of them missing, and it counts as gone.
-const STALE: Duration = Duration::from_secs(6);
 /// More servers than anybody runs.
 const AT_MOST: usize = 1_000;

@@ -1,6 +1,6 @@
 //! Reading records. One that cannot be read costs only itself: it is noted here, and everybody else goes on without it.
 //!
-//! It is never removed because it cannot be read: a newer longhaul may have written it. Only `delete` removes it.
+//! It is never removed because it cannot be read. Only `delete` removes it, unless a newer longhaul wrote it.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -45,6 +45,8 @@ pub(in crate::engine) struct Damage {
     pub(in crate::engine) revision: u64,
     /// What it is compared by before it is removed.
     check: Check,
+    /// A newer longhaul wrote it: this one leaves it alone.
+    newer: bool,
 }
 
 /// What is stored under a key.
@@ -118,7 +120,7 @@ impl Reader {
                             self.note_unreadable(*key, &cause);
                             // Its revision cannot be compared. Nobody writes over what they cannot read.
                             let check = Check::TimeAtLeast(Timestamp::EPOCH);
-                            Err(Damage { revision: 0, check })
+                            Err(Damage { revision: 0, check, newer: false })
                         }
                         Err(away) => return Err(away),
                     });
@@ -168,7 +170,8 @@ impl Reader {
             Err(error) => {
                 self.note_unreadable(key, &error.to_string());
                 let check = Check::At(key, record.revision);
-                Err(Damage { revision: record.visible_revision, check })
+                let newer = matches!(error, StoreError::Newer(_));
+                Err(Damage { revision: record.visible_revision, check, newer })
             }
         }
     }
@@ -181,6 +184,9 @@ impl Reader {
         let Some(Err(damage)) = self.read_each::<Record>(&[key]).await?.pop() else {
             return Ok(false);
         };
+        if damage.newer {
+            return Err(Error::newer());
+        }
         let mut set = WriteSet::new(self.context.partition(key), damage.check);
         set.deletes.push(key);
         set.hint = Some((key, bytes::Bytes::new()));

@@ -47,6 +47,8 @@ use crate::clock::{Clock, SystemClock, Timestamp};
 pub struct Options {
     /// The directory; made where there is none.
     pub path: PathBuf,
+    /// Makes a store where there is none.
+    pub create: bool,
     /// The only keyspace that is acceptable; any, or a new one, where `None`.
     pub keyspace: Option<Uuid>,
     /// Opens a store that has lost acknowledged commits.
@@ -64,6 +66,7 @@ impl Options {
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
+            create: true,
             keyspace: None,
             accept_loss: false,
             reserve_bytes: DEFAULT_RESERVE,
@@ -76,6 +79,8 @@ impl Options {
 /// The store in one directory.
 pub struct EmbeddedStore {
     keyspace: Keyspace,
+    /// The directory, for messages.
+    place: String,
     stopwatch: Arc<dyn Clock>,
     time: Arc<StoreTime>,
     trouble: Arc<Trouble>,
@@ -110,6 +115,7 @@ impl EmbeddedStore {
         open: Open,
     ) -> std::io::Result<Arc<Self>> {
         let stopwatch = Arc::clone(&options.stopwatch);
+        let place = format!("the store in {}", options.path.display());
         let time = Arc::new(StoreTime::new(&options, opened.progress.revision));
         let (open, trouble) = (Arc::new(RwLock::new(Some(open))), Arc::<Trouble>::default());
         let publisher = Publisher::new(1);
@@ -130,6 +136,7 @@ impl EmbeddedStore {
         let writer = writer.start(queue)?;
         Ok(Arc::new(Self {
             keyspace: opened.keyspace,
+            place,
             stopwatch,
             time,
             trouble,
@@ -250,6 +257,9 @@ impl Store for EmbeddedStore {
 
     async fn commit(&self, sets: Vec<WriteSet>) -> Vec<Result<Committed, CommitError>> {
         let count = sets.len();
+        if let Some(why) = self.keyspace.outdated(&self.place) {
+            return vec![Err(StoreError::Unfit(why).into()); count];
+        }
         match self.submit(sets, PATIENCE).await {
             Ok(outcomes) => outcomes,
             Err(error) => vec![Err(error.into()); count],
@@ -293,6 +303,15 @@ impl Store for EmbeddedStore {
 
     fn remark(&self) -> Option<String> {
         self.time.remark()
+    }
+
+    async fn raise_min_writer(&self, format: u32) -> Result<(), StoreError> {
+        let root = self.keyspace.encode_raised(format);
+        let written = root.clone();
+        self.blocking(move |open| open.tables.put_root(&written).map_err(tables::unreadable))
+            .await?;
+        self.keyspace.observe(&root);
+        Ok(())
     }
 
     async fn close(&self) {

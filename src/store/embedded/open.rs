@@ -32,8 +32,11 @@ pub(super) struct Opened {
 pub(super) fn open(options: &Options) -> Result<(Directory, Opened, Open), OpenError> {
     let path = &options.path;
     let place = Place { path };
-    fs::create_dir_all(path).map_err(|error| place.unusable(&error))?;
     let database = path.join(DATABASE);
+    if !options.create && !database.exists() {
+        return Err(OpenError::Address(format!("there is no store in {}", path.display())));
+    }
+    fs::create_dir_all(path).map_err(|error| place.unusable(&error))?;
     if !database.exists() {
         place.refuse_foreign()?;
     }

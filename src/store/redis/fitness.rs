@@ -82,6 +82,8 @@ struct State {
     settings: Option<String>,
     /// Which permission is missing.
     permission: Option<String>,
+    /// Why this longhaul is too old to write.
+    outdated: Option<String>,
 }
 
 impl Fitness {
@@ -92,7 +94,8 @@ impl Fitness {
         asks: bool,
         durability: Durability,
     ) -> Self {
-        let state = Mutex::new(State { durability, settings: None, permission: None });
+        let state =
+            Mutex::new(State { durability, settings: None, permission: None, outdated: None });
         Self { place: place.to_owned(), wanted, asks, state }
     }
 
@@ -109,7 +112,8 @@ impl Fitness {
     /// Why nothing may be written now, if so: it could be lost, or be written in part.
     pub(super) fn refusal(&self) -> Option<StoreError> {
         let state = self.lock();
-        state.settings.as_ref().or(state.permission.as_ref()).cloned().map(StoreError::Unfit)
+        let why = state.outdated.as_ref().or(state.settings.as_ref()).or(state.permission.as_ref());
+        why.cloned().map(StoreError::Unfit)
     }
 
     /// Takes in the settings as they are now.
@@ -133,6 +137,12 @@ impl Fitness {
     pub(super) fn permission(&self, missing: Option<String>) {
         let before = std::mem::replace(&mut self.lock().permission, missing.clone());
         self.tell(before, missing);
+    }
+
+    /// Takes in why this longhaul is too old to write, if it is.
+    pub(super) fn outdated(&self, why: Option<String>) {
+        let before = std::mem::replace(&mut self.lock().outdated, why.clone());
+        self.tell(before, why);
     }
 
     fn tell(&self, before: Option<String>, now: Option<String>) {

@@ -35,6 +35,11 @@ impl Keys {
         Self { prefix: prefix.to_owned(), bases: keyspace.all().map(base).collect() }
     }
 
+    /// The key of the root record.
+    pub(super) fn root(&self) -> Vec<u8> {
+        root(&self.prefix)
+    }
+
     /// Identity, last revision and hint sequence of a partition: see [`Meta`].
     pub(super) fn meta(&self, partition: Partition) -> Vec<u8> {
         written(|bytes| self.write_meta(bytes, partition))

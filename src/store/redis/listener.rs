@@ -52,12 +52,15 @@ impl Subscription {
         let before = shared.hints.known();
         let sent = shared.time.clock().elapsed();
         let mut request = redis::pipe();
-        request.cmd("TIME").cmd("MGET");
+        request.cmd("TIME").cmd("GET").arg(shared.keys.root()).cmd("MGET");
         for meta in shared.keys.metas() {
             request.arg(meta);
         }
-        let ((seconds, micros), metas): ((u64, u64), Vec<Value>) =
+        let ((seconds, micros), root, metas): ((u64, u64), Value, Vec<Value>) =
             request.query_async(&mut self.connection).await?;
+        if let Value::BulkString(root) = &root {
+            shared.take_in_root(root);
+        }
         shared.time.observe(
             Timestamp::from_micros(seconds.saturating_mul(1_000_000).saturating_add(micros)),
             sent,

@@ -60,6 +60,8 @@ pub struct Options {
     pub url: String,
     /// What all keys begin with; without braces, which mark the part that decides a key's cluster slot.
     pub prefix: String,
+    /// Make a keyspace where there is none.
+    pub create: bool,
     /// Open this keyspace or none.
     pub keyspace: Option<Uuid>,
     /// The least durability to accept; where the server hides its settings, what the operator states.
@@ -84,6 +86,7 @@ impl Options {
         Self {
             url: url.into(),
             prefix: "lh:".to_owned(),
+            create: true,
             keyspace: None,
             durability: None,
             partitions: 16,
@@ -216,6 +219,12 @@ impl Shared {
         Err(self.foreign())
     }
 
+    /// Learns from the root record whether this longhaul may still write.
+    fn take_in_root(&self, root: &[u8]) {
+        self.keyspace.observe(root);
+        self.fitness.outdated(self.keyspace.outdated(self.dial.place()));
+    }
+
     fn foreign(&self) -> StoreError {
         StoreError::Foreign(format!(
             "{} no longer holds keyspace {}: it lost its data; restore it, or restart longhaul to begin a new keyspace",
@@ -295,6 +304,25 @@ impl Store for RedisStore {
         self.shared.time.remark()
     }
 
+    async fn raise_min_writer(&self, format: u32) -> Result<(), StoreError> {
+        let shared = self.open_shared()?;
+        let root = shared.keyspace.encode_raised(format);
+        let mut request = redis::cmd("EVAL");
+        request.arg(RAISE).arg(1).arg(shared.keys.root());
+        request.arg(shared.keyspace.encode()).arg(&root[..]);
+        match shared.link.command(&request).await.map_err(|error| shared.away(&error))? {
+            Value::Okay => {}
+            _ => {
+                return Err(StoreError::Unfit(format!(
+                    "the root record of {} has changed meanwhile; try again",
+                    shared.dial.place()
+                )));
+            }
+        }
+        shared.take_in_root(&root);
+        Ok(())
+    }
+
     async fn close(&self) {
         self.stop.cancel();
         self.tasks.wait().await;
@@ -303,3 +331,6 @@ impl Store for RedisStore {
         self.shared.bulk.close();
     }
 }
+
+/// Replaces the root record, if it still is as it was read.
+const RAISE: &str = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('SET', KEYS[1], ARGV[2]) end return false";

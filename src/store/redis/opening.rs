@@ -66,6 +66,12 @@ pub(super) async fn keyspace(
         let (place, found) = (place.to_owned(), "none".to_owned());
         return Err(OpenError::WrongKeyspace { place, found, wanted: wanted.to_string() });
     }
+    if !options.create {
+        return Err(OpenError::Address(format!(
+            "{place} holds no keyspace under the prefix {:?}",
+            options.prefix
+        )));
+    }
     let new = Keyspace::generate(options.partitions.max(1));
     let meta = Meta::new(new.id()).encode();
     let mut request = redis::cmd("MSETNX");

@@ -1,7 +1,7 @@
 //! Redis that answers but takes no writes, or may lose them.
 
 use super::*;
-use crate::store::Durability;
+use crate::store::{Durability, FORMAT};
 
 const USER: [&str; 6] = ["--user", "guest", "on", ">s3cret", "~*", "&*"];
 
@@ -186,4 +186,30 @@ async fn a_durability_that_is_lowered_while_the_server_runs_is_noticed() {
     seen("the level", || store.durability() == Durability::Fsync).await;
     seen("the level", || strict.answering_since(Partition(0)).is_some()).await;
     commit(&strict, creation(&strict, "two", "x").1).await.expect("a commit");
+}
+
+#[tokio::test]
+async fn a_running_store_notices_within_seconds_that_it_is_too_old_to_write() {
+    let options = options(&SHARED);
+    let (old, upgrading) = (open(&options).await, open(&options).await);
+    let (key, creation) = creation(&old, "one", "x");
+    let revision = commit(&old, creation).await.expect("a commit");
+    upgrading.raise_min_writer(FORMAT).await.expect("raised");
+    assert_eq!(upgrading.keyspace().min_writer(), FORMAT, "nothing to raise");
+    upgrading.raise_min_writer(FORMAT + 1).await.expect("raised");
+
+    seen("the minimum", || old.keyspace().min_writer() == FORMAT + 1).await;
+    seen("the refusal", || old.answering_since(Partition(0)).is_none()).await;
+    for store in [&old, &upgrading] {
+        let mut change = WriteSet::new(store.keyspace().partition(key), Check::At(key, revision));
+        change.deletes.push(key);
+        let why = match commit(store, change).await {
+            Err(CommitError::Unavailable(error)) => unfit::<()>(Err(error)),
+            other => panic!("{other:?}"),
+        };
+        assert!(why.contains("at least format 2") && why.contains("run a newer one"), "{why}");
+        assert!(unfit(store.ping().await).contains("format 2"));
+        assert_eq!(store.get(&[key]).await.expect("reads go on").len(), 1);
+    }
+    assert!(matches!(refusal(&options).await, OpenError::Format(_)));
 }
