@@ -43,7 +43,9 @@ async fn upgrade(store: &dyn Store, check: bool) -> anyhow::Result<()> {
     let keyspace = store.keyspace();
     output::line(&format!("keyspace {}", keyspace.id()));
     let plan = plan(keyspace.min_writer(), FORMAT, &live_servers(store).await?);
-    plan.iter().for_each(|line| output::line(line));
+    for line in &plan {
+        output::line(line);
+    }
     if !check && keyspace.min_writer() < FORMAT {
         store.raise_min_writer(FORMAT).await?;
         output::line(&format!("raised to format {FORMAT}"));
