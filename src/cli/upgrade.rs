@@ -7,9 +7,9 @@ use clap::Args;
 use super::{environment, output};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Overrides};
-use crate::server::opening;
 use crate::record::server::{self, Server};
 use crate::record::{self, Kind};
+use crate::server::opening;
 use crate::store::{Entry, FORMAT, Index, Key, OpenError, Scan, Store};
 
 #[derive(Debug, Args)]
