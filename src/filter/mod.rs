@@ -1,5 +1,5 @@
 //! The filter language of lists (AIP-160) and their order (AIP-132): pure, and without any knowledge of where operations are
-//! kept.
+//! kept. `docs/filters.md` is its reference.
 //!
 //! A text is parsed (`parse`), its names and values are checked (`check`), and the result is a tree of conditions that
 //! [`Filter::test`] asks of whatever can be seen as an operation ([`Seen`]). [`plan`] says which index holds what may match.

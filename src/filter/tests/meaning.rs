@@ -202,3 +202,13 @@ fn a_stored_operation_is_seen_as_callers_see_it() {
         assert_eq!(filter(text).test(operation), expected, "{text}");
     }
 }
+
+#[test]
+fn every_example_of_the_reference_is_a_filter() {
+    let reference = include_str!("../../../docs/filters.md");
+    let examples: Vec<_> = reference.lines().filter_map(|line| line.strip_prefix("    ")).collect();
+    assert!(examples.len() > 3);
+    for example in examples {
+        filter(example);
+    }
+}
