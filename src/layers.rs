@@ -15,7 +15,7 @@ const LAYERS: [&[&str]; 13] = [
     &["grpc"],
     &["wire"],
     &["engine"],
-    &["record"],
+    &["filter", "record"],
     &["types"],
     &["operation", "store"],
     &["throttle"],

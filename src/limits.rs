@@ -15,6 +15,15 @@ pub const MAX_MESSAGE_BYTES: usize = 9 << 20;
 /// How long a page token is valid (AIP-158).
 pub const PAGE_TOKEN_LIFETIME: Duration = Duration::from_hours(72);
 
+/// Largest filter in bytes.
+pub const MAX_FILTER_BYTES: usize = 4 << 10;
+/// Largest number of conditions in a filter; each value of a group counts.
+pub const MAX_FILTER_TERMS: usize = 64;
+/// Deepest nesting of parentheses in a filter.
+pub const MAX_FILTER_DEPTH: usize = 16;
+/// Largest number of names in a path of a filter; `metadata.owner.name` has three.
+pub const MAX_FILTER_PATH: usize = 16;
+
 /// Longest `WaitOperation`; longer waits are coerced and return the operation unfinished.
 pub const MAX_WAIT: Duration = Duration::from_mins(5);
 /// How long before its deadline a waiting call returns.

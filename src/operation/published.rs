@@ -46,8 +46,13 @@ impl Operation {
         }
     }
 
+    /// How much is done, from 0 to 1, where that is known.
+    pub fn fraction(&self) -> Option<f64> {
+        self.progress.as_ref().and_then(fraction)
+    }
+
     /// Declared metadata is there from the start, as an empty message: some clients fail without any.
-    fn published_metadata(&self) -> Option<Any> {
+    pub fn published_metadata(&self) -> Option<Any> {
         if self.spec.server_metadata {
             let value = self.server_metadata().encode_to_vec().into();
             return Some(Any { type_url: type_url(SERVER_METADATA), value });

@@ -151,11 +151,16 @@ impl Registry {
         self.decoded(type_name(&any.type_url), &any.value)
     }
 
+    /// Decodes a message that lies within one that [`Self::decode`] has decoded.
+    ///
+    /// # Errors
+    /// Says why its content cannot be read.
+    pub fn decode_within(&self, any: &Any) -> Result<DynamicMessage, Undecoded> {
+        self.shallow(type_name(&any.type_url), &any.value)
+    }
+
     fn decoded(&self, name: &str, bytes: &[u8]) -> Result<DynamicMessage, Undecoded> {
-        let descriptor =
-            self.message(name).ok_or_else(|| Undecoded::UnknownType(name.to_owned()))?;
-        let message = DynamicMessage::decode(descriptor, bytes)
-            .map_err(|_| Undecoded::Malformed(name.to_owned()))?;
+        let message = self.shallow(name, bytes)?;
         self.check_depth(&message, MAX_MESSAGE_DEPTH)?;
         Ok(message)
     }
@@ -168,6 +173,12 @@ impl Registry {
     /// Full names of the services that longhaul itself defines.
     pub fn builtin_services() -> Vec<String> {
         BUILTIN.pool.services().map(|service| service.full_name().to_owned()).collect()
+    }
+
+    fn shallow(&self, name: &str, bytes: &[u8]) -> Result<DynamicMessage, Undecoded> {
+        let descriptor =
+            self.message(name).ok_or_else(|| Undecoded::UnknownType(name.to_owned()))?;
+        DynamicMessage::decode(descriptor, bytes).map_err(|_| Undecoded::Malformed(name.to_owned()))
     }
 
     /// The decoder bounds the depth of one message, but each `Any` begins a new one.

@@ -162,8 +162,6 @@ fn a_payload_is_decoded_only_up_to_a_size_and_a_depth() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
-
     #[test]
     fn no_bytes_make_it_panic(
         noise in proptest::collection::vec(any::<u8>(), 0..200),
