@@ -14,7 +14,7 @@ use figment::providers::{Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::engine::Settings;
+use crate::engine::{Policy, Settings};
 use crate::store::Durability;
 use crate::types::Registry;
 
@@ -181,7 +181,7 @@ impl Config {
         let types = Registry::load(&self.descriptor_sets)
             .map_err(|error| ConfigError(error.to_string()))?;
         let (progress_interval, stall_timeout) = (self.progress_interval, self.stall_timeout);
-        Ok(Settings { progress_interval, stall_timeout, types })
+        Ok(Settings { progress_interval, stall_timeout, types, policy: Policy::AllowAll })
     }
 
     fn check(&self) -> Result<(), ConfigError> {

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::caller::Policy;
 use super::error::{Error, Reason};
 use super::metered::Metered;
 use super::metrics::Metrics;
@@ -23,7 +22,6 @@ pub(super) struct Context {
     pub(super) store: Arc<dyn Store>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) settings: Settings,
-    pub(super) policy: Policy,
     pub(super) metrics: Arc<Metrics>,
     pub(super) standstill: Arc<Standstill>,
     pub(super) tasks: Tasks,
@@ -46,7 +44,6 @@ impl Context {
             store,
             clock,
             settings,
-            policy: Policy::default(),
             metrics,
             standstill,
             tasks: Tasks::default(),

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::code::Code;
-
 use crate::operation::Rejection;
 use crate::operation::name::{Name, NameError};
 use crate::store::StoreError;
@@ -23,6 +22,7 @@ pub enum Reason {
     /// What is in flight takes as much memory as it may; known as LIMIT_EXCEEDED, and passes.
     Overloaded,
     ServerDraining,
+    PermissionDenied,
     Internal,
     OperationNotFound,
     OperationExpired,
@@ -50,7 +50,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, for the tests that hold documents and projections to this list.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::InvalidName,
         Self::InvalidArgument,
         Self::Unimplemented,
@@ -58,6 +58,7 @@ impl Reason {
         Self::LimitExceeded,
         Self::Overloaded,
         Self::ServerDraining,
+        Self::PermissionDenied,
         Self::Internal,
         Self::OperationNotFound,
         Self::OperationExpired,
@@ -87,6 +88,7 @@ impl Reason {
             Self::Unimplemented | Self::NotSupported => "UNIMPLEMENTED",
             Self::LimitExceeded | Self::Overloaded => "LIMIT_EXCEEDED",
             Self::ServerDraining => "SERVER_DRAINING",
+            Self::PermissionDenied => "PERMISSION_DENIED",
             Self::Internal => "INTERNAL",
             Self::OperationNotFound => "OPERATION_NOT_FOUND",
             Self::OperationExpired | Self::NameExpired => "OPERATION_EXPIRED",
@@ -123,6 +125,7 @@ impl Reason {
             | Self::PayloadTooLarge => Code::InvalidArgument,
             Self::NotSupported => Code::Unimplemented,
             Self::Overloaded | Self::ServerDraining | Self::StoreUnavailable | Self::WorkerLost => Code::Unavailable,
+            Self::PermissionDenied => Code::PermissionDenied,
             Self::Internal => Code::Internal,
             Self::OperationNotFound | Self::OperationExpired | Self::OperationDeleted | Self::ServiceNotFound => Code::NotFound,
             Self::OperationAlreadyExists | Self::NameExpired | Self::NameDeleted => Code::AlreadyExists,
@@ -183,7 +186,7 @@ impl Error {
         self
     }
 
-    /// There is no such operation, or none for this caller.
+    /// There is no such operation.
     pub fn not_found(name: &Name) -> Box<Self> {
         Self::about(Reason::OperationNotFound, name, format!("there is no operation {name}"))
     }

@@ -3,7 +3,7 @@
 //! The engine knows what an operation is and what a store is, and nothing of how requests arrive. It is made of rooms, each
 //! with a struct that holds what it needs; `rooms.rs` puts them together. A room uses only rooms below it: see `layers.rs`.
 
-mod caller;
+mod access;
 mod commands;
 mod context;
 mod dispatch;
@@ -40,7 +40,7 @@ pub use crate::record::due::Agent::{self, Janitor, Reaper, Scheduler};
 use crate::store::{Partition, Store};
 use crate::types::Registry;
 
-pub use self::caller::{Caller, Permission, Policy};
+pub use self::access::{Caller, Guard, Policy, Resource, Rules, Verb};
 pub use self::commands::apply::Done;
 pub use self::dispatch::batch::LeaseBatch;
 pub use self::due::agents::Sweep;
@@ -78,7 +78,8 @@ impl Engine {
         Self::with(store, clock, Settings::default())
     }
 
-    fn with(store: Arc<dyn Store>, clock: Arc<dyn Clock>, settings: Settings) -> Self {
+    /// An engine with settings, whose agents run only when a test calls them.
+    pub fn with(store: Arc<dyn Store>, clock: Arc<dyn Clock>, settings: Settings) -> Self {
         Self { rooms: Arc::new(Rooms::new(store, clock, settings)) }
     }
 
@@ -90,6 +91,11 @@ impl Engine {
     /// The clock that waits are counted by.
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.rooms.context.clock
+    }
+
+    /// The policy, for the calls of one caller.
+    pub fn guard<'a>(&'a self, caller: &'a Caller) -> Guard<'a> {
+        Guard::new(&self.rooms.context.settings.policy, caller)
     }
 
     /// The message types that are known.
@@ -170,83 +176,78 @@ impl Engine {
     }
 
     /// The operation now.
-    pub async fn get(&self, caller: &Caller, name: &Name) -> Result<Arc<View>> {
-        self.rooms.calls.get(caller, name).await
+    pub async fn get(&self, _: &Caller, name: &Name) -> Result<Arc<View>> {
+        self.rooms.calls.get(name).await
     }
 
     /// What callers poll for: the message alone.
-    pub async fn poll(&self, caller: &Caller, name: &Name) -> Result<Published> {
-        self.rooms.calls.poll(caller, name).await
+    pub async fn poll(&self, _: &Caller, name: &Name) -> Result<Published> {
+        self.rooms.calls.poll(name).await
     }
 
     /// The operation now and, if wanted, the request that it was started with.
     pub async fn get_record(
         &self,
-        caller: &Caller,
+        _: &Caller,
         name: &Name,
         with_request: bool,
     ) -> Result<(Arc<View>, Option<Any>)> {
-        self.rooms.calls.get_record(caller, name, with_request).await
+        self.rooms.calls.get_record(name, with_request).await
     }
 
     /// A page of operations, bounded by count and by bytes.
-    pub async fn list(&self, caller: &Caller, query: ListQuery) -> Result<ListPage> {
-        self.rooms.lists.list(caller, query).await
+    pub async fn list(&self, _: &Caller, query: ListQuery) -> Result<ListPage> {
+        self.rooms.lists.list(query).await
     }
 
     /// The operation once it is done, or as it is when the time is up: `timeout`, five minutes, or the server's end.
-    pub async fn wait(&self, caller: &Caller, name: &Name, timeout: Duration) -> Result<Arc<View>> {
-        self.rooms.hub.wait(caller, name, timeout).await
+    pub async fn wait(&self, _: &Caller, name: &Name, timeout: Duration) -> Result<Arc<View>> {
+        self.rooms.hub.wait(name, timeout).await
     }
 
     /// Watches an operation.
-    pub async fn watch(
-        &self,
-        caller: &Caller,
-        name: &Name,
-        options: WatchOptions,
-    ) -> Result<Watch> {
-        self.rooms.hub.watch(caller, name, options).await
+    pub async fn watch(&self, _: &Caller, name: &Name, options: WatchOptions) -> Result<Watch> {
+        self.rooms.hub.watch(name, options).await
     }
 
     /// Asks for it to stop; that it does shows later.
-    pub async fn cancel(&self, caller: &Caller, name: &Name) -> Result<Done> {
-        self.rooms.calls.cancel(caller, name).await
+    pub async fn cancel(&self, _: &Caller, name: &Name) -> Result<Done> {
+        self.rooms.calls.cancel(name).await
     }
 
     /// Is no longer interested in it.
-    pub async fn delete(&self, caller: &Caller, name: &Name) -> Result<Done> {
-        self.rooms.calls.delete(caller, name).await
+    pub async fn delete(&self, _: &Caller, name: &Name) -> Result<Done> {
+        self.rooms.calls.delete(name).await
     }
 
     /// Parks it.
     pub async fn pause(
         &self,
-        caller: &Caller,
+        _: &Caller,
         name: &Name,
         etag: String,
         reason: String,
     ) -> Result<Arc<View>> {
-        self.rooms.calls.pause(caller, name, etag, reason).await
+        self.rooms.calls.pause(name, etag, reason).await
     }
 
     /// Ends its suspension.
     pub async fn resume(
         &self,
-        caller: &Caller,
+        _: &Caller,
         name: &Name,
         etag: String,
         input: Option<Any>,
     ) -> Result<Arc<View>> {
-        self.rooms.calls.resume(caller, name, etag, input).await
+        self.rooms.calls.resume(name, etag, input).await
     }
 }
 
 /// The verbs of workers.
 impl Engine {
     /// Leases operations from a queue, and waits for some where there are none; then, at the end, there are none.
-    pub async fn lease(&self, caller: &Caller, request: LeaseRequest) -> Result<LeaseBatch> {
-        self.rooms.unary.lease(caller, request).await
+    pub async fn lease(&self, _: &Caller, request: LeaseRequest) -> Result<LeaseBatch> {
+        self.rooms.unary.lease(request).await
     }
 
     /// Starts an operation that the caller works on itself. A repeat gets the same lease while it lives, afterwards none.
@@ -263,25 +264,25 @@ impl Engine {
     /// Goes on holding leases; results in the order of the renewals.
     pub async fn renew_each(
         &self,
-        caller: &Caller,
+        _: &Caller,
         renewals: Vec<Result<(Name, Renew)>>,
     ) -> Vec<Result<Done>> {
-        self.rooms.unary.renew_each(caller, renewals).await
+        self.rooms.unary.renew_each(renewals).await
     }
 
     /// Goes on holding a lease.
-    pub async fn renew(&self, caller: &Caller, name: &Name, renew: Renew) -> Result<Done> {
-        self.rooms.unary.renew(caller, name, renew).await
+    pub async fn renew(&self, _: &Caller, name: &Name, renew: Renew) -> Result<Done> {
+        self.rooms.unary.renew(name, renew).await
     }
 
     /// A call of the worker that holds the operation.
-    pub async fn work(&self, caller: &Caller, name: &Name, command: Command) -> Result<Done> {
-        self.rooms.unary.work(caller, name, command).await
+    pub async fn work(&self, _: &Caller, name: &Name, command: Command) -> Result<Done> {
+        self.rooms.unary.work(name, command).await
     }
 
     /// Serves a queue to a worker until either side ends it.
-    pub fn serve_queue(&self, caller: Caller, incoming: Incoming) -> Outgoing {
-        workers::stream::serve(&self.rooms.streams, caller, incoming)
+    pub fn serve_queue(&self, incoming: Incoming) -> Outgoing {
+        workers::stream::serve(&self.rooms.streams, incoming)
     }
 }
 

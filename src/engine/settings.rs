@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::access::Policy;
 use crate::limits::{DEFAULT_PROGRESS_INTERVAL, DEFAULT_STALL_TIMEOUT};
 use crate::types::Registry;
 
@@ -14,6 +15,8 @@ pub struct Settings {
     pub stall_timeout: Duration,
     /// The message types that are known.
     pub types: Registry,
+    /// What callers may do.
+    pub policy: Policy,
 }
 
 impl Default for Settings {
@@ -22,6 +25,7 @@ impl Default for Settings {
             progress_interval: DEFAULT_PROGRESS_INTERVAL,
             stall_timeout: DEFAULT_STALL_TIMEOUT,
             types: Registry::builtin(),
+            policy: Policy::default(),
         }
     }
 }

@@ -3,6 +3,7 @@
 mod callers;
 pub(crate) mod deadline;
 pub mod explain;
+mod gate;
 mod half_close;
 pub mod health;
 mod operations;
@@ -24,6 +25,7 @@ use crate::proto::longhaul::v1::workers_server::WorkersServer;
 use crate::types::Registry;
 use crate::wire::starts;
 
+use self::gate::Gate;
 use self::half_close::Noting;
 use self::health::Health;
 
@@ -37,15 +39,15 @@ pub fn routes(engine: &Engine, health: Health) -> Result<Routes, tonic_reflectio
     routes
         .add_service(operations(engine))
         .add_service(
-            ProducersServer::new(producers::Service::new(engine))
+            ProducersServer::new(Gate::new(producers::Service::new(engine), engine))
                 .max_decoding_message_size(MAX_MESSAGE_BYTES),
         )
         .add_service(
-            CallersServer::new(callers::Service::new(engine))
+            CallersServer::new(Gate::new(callers::Service::new(engine), engine))
                 .max_decoding_message_size(MAX_MESSAGE_BYTES),
         )
         .add_service(Noting(
-            WorkersServer::new(workers::Service::new(engine))
+            WorkersServer::new(Gate::new(workers::Service::new(engine), engine))
                 .max_decoding_message_size(MAX_MESSAGE_BYTES),
         ))
         .add_service(HealthServer::new(health))
@@ -70,11 +72,11 @@ fn reflection<'a>(added: &'a [u8], own: &str) -> tonic_reflection::server::Build
 
 /// `google.longrunning.Operations` alone.
 pub fn operations(engine: &Engine) -> OperationsServer<impl Operations + use<>> {
-    OperationsServer::new(operations::Service::new(engine))
+    OperationsServer::new(Gate::new(operations::Service::new(engine), engine))
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
 }
 
-/// Who asks: nobody in particular, until there is authentication.
+/// Who makes the call: always the same caller, until there is authentication.
 fn caller<T>(_request: &Request<T>) -> Caller {
     Caller::default()
 }

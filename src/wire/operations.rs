@@ -39,6 +39,15 @@ fn whole(partial: bool) -> Result<()> {
     Ok(())
 }
 
+/// The parent in the text of a list, which may name the collection instead.
+pub(super) fn parent(text: &str) -> &str {
+    match text.strip_suffix("operations") {
+        Some("") => "",
+        Some(parent) if parent.len() > 1 && parent.ends_with('/') => &parent[..parent.len() - 1],
+        _ => text,
+    }
+}
+
 fn query(
     field: &str,
     parent: &str,
@@ -56,12 +65,7 @@ fn query(
             ));
         }
     };
-    let parent = match parent.strip_suffix("operations") {
-        Some("") => "",
-        Some(parent) if parent.len() > 1 && parent.ends_with('/') => &parent[..parent.len() - 1],
-        _ => parent,
-    };
-    let parent = ParentPattern::parse(parent)
+    let parent = ParentPattern::parse(self::parent(parent))
         .map_err(|error| Box::<Error>::from(error).with("field", field))?;
     Ok(ListQuery { parent, page_size, page_token, listed })
 }

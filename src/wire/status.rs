@@ -46,6 +46,7 @@ const fn http_status(reason: Reason) -> u16 {
         | Reason::LimitExceeded
         | Reason::Overloaded
         | Reason::ServerDraining
+        | Reason::PermissionDenied
         | Reason::Internal
         | Reason::OperationNotFound
         | Reason::OperationExpired

@@ -4,6 +4,7 @@ mod support;
 #[path = "../../src/store/redis/test_server.rs"]
 mod test_server;
 
+mod access;
 mod attempts;
 mod bad_input;
 mod breaking;

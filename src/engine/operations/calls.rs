@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::engine::caller::{Caller, Permission};
 use crate::engine::commands::apply::{Commands, Done};
 use crate::engine::context::Context;
 use crate::engine::error::{Error, Reason, Result};
@@ -37,14 +36,12 @@ impl Calls {
     }
 
     /// The operation now.
-    pub(in crate::engine) async fn get(&self, caller: &Caller, name: &Name) -> Result<Arc<View>> {
-        self.context.policy.authorise(caller, Permission::Read, name.parent())?;
+    pub(in crate::engine) async fn get(&self, name: &Name) -> Result<Arc<View>> {
         self.reader.view(name).await
     }
 
     /// What callers poll for: the message alone, which in most records needs no more than a glance.
-    pub(in crate::engine) async fn poll(&self, caller: &Caller, name: &Name) -> Result<Published> {
-        self.context.policy.authorise(caller, Permission::Read, name.parent())?;
+    pub(in crate::engine) async fn poll(&self, name: &Name) -> Result<Published> {
         let found = match self.context.store.get(&[self.context.key(name)]).await {
             // The longer way notes what is wrong with it.
             Err(StoreError::Damaged(_)) => None,
@@ -59,13 +56,12 @@ impl Calls {
     /// The operation now and, if wanted, the request that it was started with.
     pub(in crate::engine) async fn get_record(
         &self,
-        caller: &Caller,
         name: &Name,
         with_request: bool,
     ) -> Result<(Arc<View>, Option<Any>)> {
         let key = self.context.key(name);
         for _ in 0..READS {
-            let view = self.get(caller, name).await?;
+            let view = self.get(name).await?;
             if !with_request {
                 return Ok((view, None));
             }
@@ -80,14 +76,12 @@ impl Calls {
     }
 
     /// Asks for it to stop; that it does shows later.
-    pub(in crate::engine) async fn cancel(&self, caller: &Caller, name: &Name) -> Result<Done> {
-        self.context.policy.authorise(caller, Permission::Write, name.parent())?;
+    pub(in crate::engine) async fn cancel(&self, name: &Name) -> Result<Done> {
         self.commands.apply(name, Command::Cancel).await
     }
 
     /// Is no longer interested in it.
-    pub(in crate::engine) async fn delete(&self, caller: &Caller, name: &Name) -> Result<Done> {
-        self.context.policy.authorise(caller, Permission::Write, name.parent())?;
+    pub(in crate::engine) async fn delete(&self, name: &Name) -> Result<Done> {
         match self.commands.apply(name, Command::Delete(Delete { nonce: random() })).await {
             Err(error) if error.reason == Reason::Internal => {
                 if !self.reader.delete_unreadable(name).await? {
@@ -105,12 +99,10 @@ impl Calls {
     /// Parks it.
     pub(in crate::engine) async fn pause(
         &self,
-        caller: &Caller,
         name: &Name,
         etag: String,
         reason: String,
     ) -> Result<Arc<View>> {
-        self.context.policy.authorise(caller, Permission::Write, name.parent())?;
         let pause = Pause { etag, reason, nonce: random() };
         self.commands.apply(name, Command::Pause(pause)).await?;
         self.reader.view(name).await
@@ -119,12 +111,10 @@ impl Calls {
     /// Ends its suspension.
     pub(in crate::engine) async fn resume(
         &self,
-        caller: &Caller,
         name: &Name,
         etag: String,
         input: Option<Any>,
     ) -> Result<Arc<View>> {
-        self.context.policy.authorise(caller, Permission::Write, name.parent())?;
         let resume = Resume { etag, input, nonce: random() };
         self.commands.apply(name, Command::Resume(Box::new(resume))).await?;
         self.reader.view(name).await

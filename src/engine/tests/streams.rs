@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 
-use super::{Bench, caller};
+use super::Bench;
 use crate::engine::Error;
 use crate::engine::workers::stream::{Call, CallKind, Hello, Input, Request};
 use crate::operation::name::Queue;
@@ -20,7 +20,7 @@ async fn a_worker_that_does_not_read_is_not_listened_to_for_ever() {
         counter.fetch_add(1, Ordering::Relaxed);
         Input::Request(Ok(refused(sequence)))
     });
-    let mut answers = bench.engine.serve_queue(caller(), Box::pin(said.chain(stream::pending())));
+    let mut answers = bench.engine.serve_queue(Box::pin(said.chain(stream::pending())));
     for _ in 0..10_000 {
         tokio::task::yield_now().await;
     }

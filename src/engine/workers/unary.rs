@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 
-use crate::engine::caller::{Caller, Permission};
+use crate::engine::access::Caller;
 use crate::engine::commands::apply::{Commands, Done, KeyedCommand};
 use crate::engine::context::Context;
 use crate::engine::dispatch::batch::LeaseBatch;
@@ -58,12 +58,7 @@ impl Unary {
     }
 
     /// Leases operations from a queue, and waits for some where there are none; then, at the end, there are none.
-    pub(in crate::engine) async fn lease(
-        &self,
-        caller: &Caller,
-        request: LeaseRequest,
-    ) -> Result<LeaseBatch> {
-        self.context.policy.authorise(caller, Permission::Work, request.queue.as_str())?;
+    pub(in crate::engine) async fn lease(&self, request: LeaseRequest) -> Result<LeaseBatch> {
         let wait = request.wait;
         let waiter = Waiter::once(request.worker, request.duration, request.max);
         let registration = Registration::enter(&self.dispatch, request.queue.as_str(), waiter);
@@ -92,7 +87,6 @@ impl Unary {
         worker: String,
         duration: Duration,
     ) -> Result<(Started, Option<Leased>)> {
-        self.context.policy.authorise(caller, Permission::Work, wanted.spec.queue.as_str())?;
         let waiter = Waiter::once(worker, duration, 1);
         let begun = self.starts.start_for_caller(caller, wanted, &waiter).await?;
         let View { operation, published, .. } = Arc::unwrap_or_clone(begun.view);
@@ -111,34 +105,22 @@ impl Unary {
     /// Goes on holding leases; results in the order of the renewals.
     pub(in crate::engine) async fn renew_each(
         &self,
-        caller: &Caller,
         renewals: Vec<Result<(Name, Renew)>>,
     ) -> Vec<Result<Done>> {
         let renew = |renewal: Result<(Name, Renew)>| async move {
             let (name, renew) = renewal?;
-            self.renew(caller, &name, renew).await
+            self.renew(&name, renew).await
         };
         futures_util::stream::iter(renewals).map(renew).buffered(RENEWALS_AT_ONCE).collect().await
     }
 
     /// Goes on holding a lease.
-    pub(in crate::engine) async fn renew(
-        &self,
-        caller: &Caller,
-        name: &Name,
-        renew: Renew,
-    ) -> Result<Done> {
-        self.work(caller, name, Command::Renew(renew)).await
+    pub(in crate::engine) async fn renew(&self, name: &Name, renew: Renew) -> Result<Done> {
+        self.work(name, Command::Renew(renew)).await
     }
 
     /// A call of the worker that holds the operation.
-    pub(in crate::engine) async fn work(
-        &self,
-        caller: &Caller,
-        name: &Name,
-        command: Command,
-    ) -> Result<Done> {
-        self.context.policy.authorise(caller, Permission::Work, name.parent())?;
+    pub(in crate::engine) async fn work(&self, name: &Name, command: Command) -> Result<Done> {
         let key = self.context.key(name);
         let command = match command {
             Command::Report(report) => {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use longhaul::engine::{Engine, Janitor, Reaper, Scheduler};
+use longhaul::engine::{Engine, Janitor, Policy, Reaper, Rules, Scheduler, Settings};
 use longhaul::limits::MIN_RETURN_GRACE;
 use longhaul::proto::google::longrunning as lro;
 use longhaul::proto::google::longrunning::operations_client::OperationsClient;
@@ -59,6 +59,14 @@ impl Fixture {
     /// Another server on the same store, whose agents run only when it is told.
     pub(crate) async fn beside(&self) -> Self {
         Self::on(self.store.clone(), self.clock.clone(), None).await
+    }
+
+    /// Another server on the same store, with rules about what its callers may do.
+    pub(crate) async fn guarded_by(&self, rules: Arc<dyn Rules>) -> Self {
+        let (store, clock) = (self.store.clone(), self.clock.clone());
+        let settings = Settings { policy: Policy::Rules(rules), ..Settings::default() };
+        let engine = Engine::with(store.clone(), clock.clone(), settings);
+        Self::serve(Server::on(engine), store, clock, None).await
     }
 
     async fn on(store: Arc<Faulty>, clock: Arc<TestClock>, folder: Option<TempDir>) -> Self {

@@ -7,7 +7,6 @@ use futures_util::future::BoxFuture;
 use super::messages::{Call, CallKind, CallOutcome};
 use super::patience::PAUSE;
 use super::rooms::Rooms;
-use crate::engine::caller::{Caller, Permission};
 use crate::engine::commands::apply::{Done, KeyedCommand};
 use crate::engine::error::{Error, Reason, Result};
 use crate::operation::command::Command;
@@ -44,19 +43,16 @@ struct Waiting {
 
 impl Rooms {
     /// Handles all calls up to that message. Where the store is in trouble it goes on trying: whoever calls gives up.
-    pub(super) async fn handle(
-        self: Arc<Self>,
-        caller: Caller,
-        calls: Vec<Numbered>,
-        sequence: i64,
-    ) -> Handled {
+    pub(super) async fn handle(self: Arc<Self>, calls: Vec<Numbered>, sequence: i64) -> Handled {
         let mut handled = Handled { sequence, outcomes: Vec::new(), ended: Vec::new() };
         let mut waiting = Vec::with_capacity(calls.len());
         for Numbered { sequence, call } in calls {
             let Call { kind, name: said, command } = call;
-            match command.and_then(|(name, command)| self.prepare_call(&caller, name, command)) {
-                Ok(None) => {}
-                Ok(Some((name, keyed))) => waiting.push(Waiting { sequence, kind, name, keyed }),
+            match command {
+                Ok((name, command)) => {
+                    let keyed = self.prepare_call(&name, command);
+                    waiting.extend(keyed.map(|keyed| Waiting { sequence, kind, name, keyed }));
+                }
                 Err(error) => handled.outcomes.push(refusal(sequence, kind, said, error)),
             }
         }
@@ -79,23 +75,14 @@ impl Rooms {
         handled
     }
 
-    /// A command for the store; nothing where progress is held back.
-    fn prepare_call(
-        &self,
-        caller: &Caller,
-        name: Name,
-        command: Command,
-    ) -> Result<Option<(Name, KeyedCommand)>> {
-        self.context.policy.authorise(caller, Permission::Work, name.parent())?;
-        let key = self.context.key(&name);
+    /// A command for the store; `None` if progress is held back.
+    fn prepare_call(&self, name: &Name, command: Command) -> Option<KeyedCommand> {
+        let key = self.context.key(name);
         let command = match command {
-            Command::Report(report) => match self.commands.hold_back(key, report) {
-                None => return Ok(None),
-                Some(report) => Command::Report(report),
-            },
+            Command::Report(report) => Command::Report(self.commands.hold_back(key, report)?),
             other => other,
         };
-        Ok(Some((name, KeyedCommand { key, command })))
+        Some(KeyedCommand { key, command })
     }
 }
 

@@ -21,18 +21,17 @@ pub use self::messages::{
 };
 use self::rooms::Rooms;
 use self::session::Session;
-use crate::engine::caller::Caller;
 use crate::engine::metrics::Present;
 
 /// Serves a queue to a worker until either side ends it.
-pub(in crate::engine) fn serve(rooms: &Arc<Rooms>, caller: Caller, incoming: Incoming) -> Outgoing {
+pub(in crate::engine) fn serve(rooms: &Arc<Rooms>, incoming: Incoming) -> Outgoing {
     // One message waits while another is written; whatever comes meanwhile gathers in the session.
     let (sender, receiver) = mpsc::channel(1);
     let open = Present::in_gauge(&rooms.context.metrics.streams_open);
     let serving = Arc::clone(rooms);
     rooms.context.tasks.spawn("stream", async move {
         let _open = open;
-        if let Err(end) = Session::run(serving, caller, incoming, &sender).await {
+        if let Err(end) = Session::run(serving, incoming, &sender).await {
             // Nobody reads it where the worker is gone.
             let _ = sender.send(Err(end)).await;
         }

@@ -16,7 +16,6 @@ use super::holdings::{Holdings, Verdict};
 use super::messages::{CallOutcome, Hello, Incoming, Input, Request, Response};
 use super::outgoing::Ready;
 use super::rooms::Rooms;
-use crate::engine::caller::{Caller, Permission};
 use crate::engine::commands::apply::{KeyedCommand, Outcome};
 use crate::engine::dispatch::registration::Registration;
 use crate::engine::error::{Error, Result};
@@ -47,7 +46,6 @@ enum Came {
 
 pub(super) struct Session<'a> {
     rooms: Arc<Rooms>,
-    caller: Caller,
     incoming: Incoming,
     sender: &'a Sender,
     hello: Hello,
@@ -77,7 +75,6 @@ impl<'a> Session<'a> {
     /// Runs a stream to its end; an error is how it ends.
     pub(super) async fn run(
         rooms: Arc<Rooms>,
-        caller: Caller,
         mut incoming: Incoming,
         sender: &'a Sender,
     ) -> Result<()> {
@@ -89,20 +86,13 @@ impl<'a> Session<'a> {
         let hello = first.hello.clone().ok_or_else(|| {
             Error::field("hello", "hello must be set in the first message of a stream")
         })?;
-        rooms.context.policy.authorise(&caller, Permission::Work, hello.queue.as_str())?;
-        let mut session = Self::open(rooms, caller, incoming, sender, hello);
+        let mut session = Self::open(rooms, incoming, sender, hello);
         session.take_request(first)?;
         session.greet().await?;
         session.serve().await
     }
 
-    fn open(
-        rooms: Arc<Rooms>,
-        caller: Caller,
-        incoming: Incoming,
-        sender: &'a Sender,
-        hello: Hello,
-    ) -> Self {
+    fn open(rooms: Arc<Rooms>, incoming: Incoming, sender: &'a Sender, hello: Hello) -> Self {
         let holder: Holder = random();
         let waiter = Waiter::of_stream(hello.worker.clone(), hello.duration, holder);
         let registration = Registration::enter(&rooms.dispatch, hello.queue.as_str(), waiter);
@@ -110,7 +100,6 @@ impl<'a> Session<'a> {
         let holdings = Holdings::new(Arc::clone(&rooms), registration, holder, hello.grace);
         Self {
             rooms,
-            caller,
             incoming,
             sender,
             hello,
@@ -253,8 +242,7 @@ impl<'a> Session<'a> {
             return;
         }
         self.handling_since = Some(self.rooms.context.clock.elapsed());
-        let handling: Handling =
-            Arc::clone(&self.rooms).handle(self.caller.clone(), calls, self.received).boxed();
+        let handling: Handling = Arc::clone(&self.rooms).handle(calls, self.received).boxed();
         self.under_way.push(handling.map(Came::Handled).boxed());
     }
 
