@@ -34,6 +34,8 @@ struct Track {
     number: i64,
     /// When the last report was committed, as the engine's clock counts elapsed time.
     last: Duration,
+    /// What was held back is being committed since `last`: the interval begins then, however long the store takes.
+    committing: bool,
     held: Option<Box<Report>>,
 }
 
@@ -51,8 +53,10 @@ impl Coalescer {
         let mut tracks = self.tracks();
         let known = tracks.remove(&key).filter(|track| track.token == token);
         let number = known.as_ref().map_or(0, |track| track.number).max(committed);
+        let last = known.as_ref().filter(|track| track.committing).map_or(now, |track| track.last);
         let held = known.and_then(|track| track.held);
-        tracks.insert(key, Track { token, metadata_type, number, last: now, held });
+        let track = Track { token, metadata_type, number, last, committing: false, held };
+        tracks.insert(key, track);
         self.wake_for_first(&tracks);
     }
 
@@ -107,6 +111,7 @@ impl Coalescer {
                 .map_or_else(String::new, |any| type_name(&any.type_url).to_owned()),
             number: report.number,
             last: now,
+            committing: false,
             held: None,
         });
         if track.token == report.renew.token {
@@ -114,6 +119,7 @@ impl Coalescer {
                 report.gather(*later);
             }
             track.held = Some(report);
+            track.committing = false;
         }
         self.wake_for_first(&tracks);
     }
@@ -142,13 +148,17 @@ impl Coalescer {
     }
 
     fn take_where(&self, due: impl Fn(Duration) -> bool) -> Vec<(Key, Box<Report>)> {
+        let now = self.clock.elapsed();
         let mut ripe = Vec::new();
         self.tracks().retain(|key, track| {
-            let over = due(track.last);
-            if over {
-                ripe.extend(track.held.take().map(|report| (*key, report)));
+            if !due(track.last) {
+                return true;
             }
-            !over
+            let Some(report) = track.held.take() else { return false };
+            ripe.push((*key, report));
+            track.last = now;
+            track.committing = true;
+            true
         });
         ripe
     }
