@@ -1,7 +1,7 @@
-//! Where an operation lies in the indexes: one pure function of the record, so that index changes are always the difference
+//! The index entries of an operation: one pure function of the record, so that index changes are always the difference
 //! between before and after.
 //!
-//! Entries in `due` may be early. The record stores where its entries lie, not where they would lie best; whoever finds one
+//! Entries in `due` may be early. The record stores where its entries are, not where they should be; the agent that finds one
 //! early moves it. So a renewal need not touch an index.
 
 use std::borrow::Cow;

@@ -3,18 +3,18 @@
 use super::due::{Agent, DueIndex};
 #[cfg(test)]
 use super::sample::Sample;
-use super::server::Server;
+use super::server::ServerRecord;
 use super::{Before, Kind, kind_number, read_at, refuse};
 use crate::operation::Record as Operation;
 use crate::store::{Key, Keyspace, Record, StoreError};
 
-/// A record of one of the kinds that this version knows.
+/// A record of one of the known kinds.
 #[derive(Clone, Debug)]
 pub enum AnyRecord {
     /// An operation or its tombstone.
     Operation(Before<Operation>),
     /// A running server.
-    Server(Before<Server>),
+    Server(Before<ServerRecord>),
     /// The kind that only tests have.
     #[cfg(test)]
     Sample(Before<Sample>),
@@ -32,7 +32,7 @@ impl AnyRecord {
         if Operation::NUMBERS.contains(&number) {
             return read_at(keyspace, key, record).map(Self::Operation);
         }
-        if Server::NUMBERS.contains(&number) {
+        if ServerRecord::NUMBERS.contains(&number) {
             return read_at(keyspace, key, record).map(Self::Server);
         }
         #[cfg(test)]
@@ -46,7 +46,7 @@ impl AnyRecord {
     pub const fn due_indexes(&self) -> &'static [DueIndex] {
         match self {
             Self::Operation(_) => Operation::DUE,
-            Self::Server(_) => Server::DUE,
+            Self::Server(_) => ServerRecord::DUE,
             #[cfg(test)]
             Self::Sample(_) => Sample::DUE,
         }
@@ -67,7 +67,7 @@ pub(super) fn is_known(number: u32) -> bool {
     KINDS.iter().any(|kind| kind.numbers.contains(&number))
 }
 
-/// What can be said of a kind without a record.
+/// The properties of a kind that need no record.
 struct Known {
     numbers: &'static [u32],
     due: &'static [DueIndex],
@@ -82,7 +82,7 @@ impl Known {
 /// All kinds.
 const KINDS: &[Known] = &[
     Known::of::<Operation>(),
-    Known::of::<Server>(),
+    Known::of::<ServerRecord>(),
     #[cfg(test)]
     Known::of::<Sample>(),
 ];

@@ -1,6 +1,6 @@
-//! Kinds of record: what each stores, where it is indexed, and how a change of it becomes one write set.
+//! Kinds of record: the stored form and index entries of each, and the write set of a change.
 //!
-//! A kind is a handful of pure functions ([`Kind`]). What the kinds share exists once: reading ([`read`]) and the plan of a
+//! A kind is a few pure functions ([`Kind`]). The shared parts exist once: reading ([`read`]) and the plan of a
 //! write set ([`write_set`]). This module does no I/O.
 
 mod any;
@@ -42,7 +42,7 @@ pub trait Kind: Clone + Debug + Send + Sync + 'static {
     /// The due indexes in which it has entries.
     const DUE: &'static [DueIndex];
 
-    /// What it is the record of, for messages.
+    /// The kind's name in messages.
     fn name(&self) -> String;
 
     /// Whether it belongs under that key.
@@ -77,7 +77,7 @@ pub trait Kind: Clone + Debug + Send + Sync + 'static {
         Vec::new()
     }
 
-    /// What the hint of a change says; `None` sends no hint. `visible`: callers can see the change.
+    /// The note of a change's hint; `None` sends no hint. `visible`: callers can see the change.
     fn hint(_before: Option<&Self>, _after: Option<&Self>, visible: bool) -> Option<Note> {
         visible.then_some(Note::Changed)
     }
@@ -86,16 +86,16 @@ pub trait Kind: Clone + Debug + Send + Sync + 'static {
 /// A record as it was read, with the stamps that the store put on it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Before<K> {
-    /// What was decided upon.
+    /// The record that was read.
     pub record: K,
     /// Its stamps.
     pub stamps: Stamps,
 }
 
-/// What a decision writes.
+/// The result of a decision.
 #[derive(Clone, Debug)]
 pub struct Change<K> {
-    /// The record under the key that was asked for; `None` deletes it.
+    /// The record under the requested key; `None` deletes it.
     pub main: Option<K>,
     /// Further records of the same partition, written by the same commit; see [`Key::beside`].
     pub also: Vec<Also>,
@@ -117,8 +117,7 @@ impl<K> Change<K> {
 /// Reads a stored record of the kind `K`.
 ///
 /// # Errors
-/// [`StoreError::Newer`] for a kind that this version does not know, and for a record that was written in a newer format;
-/// both must be left alone.
+/// [`StoreError::Newer`] for an unknown kind, and for a record in a newer format; both must be left unchanged.
 /// [`StoreError::Damaged`] for everything else that cannot be read.
 pub fn read<K: Kind>(record: &Record) -> Result<Before<K>, StoreError> {
     let stamps = Stamps {
@@ -153,14 +152,14 @@ fn refuse(wanted: &str, record: &Record) -> StoreError {
     if is_newer(&record.value) { StoreError::Newer(what) } else { StoreError::Damaged(what) }
 }
 
-/// Whether the value is a message of a kind that this version does not know, or of a newer format.
+/// Whether the value is of an unknown kind or in a newer format.
 fn is_newer(value: &Bytes) -> bool {
     let Some(number) = kind_number(value) else { return false };
     let unknown = !any::is_known(number) || format(value) > FORMAT;
     unknown && stored::Record::decode(value.clone()).is_ok()
 }
 
-/// The format in which a value was written. It stands behind the kind's message.
+/// The format of a value. It follows the kind's message.
 fn format(value: &Bytes) -> u32 {
     let mut rest = &value[..];
     while let Ok((number, wire_type)) = decode_key(&mut rest) {

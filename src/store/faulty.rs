@@ -1,7 +1,7 @@
-//! A store that misbehaves on demand, for tests of everything above it.
+//! A store that fails on demand, for tests of the layers above.
 //!
-//! Wraps any store. What goes wrong comes from a queue that a test fills, and, where that is empty, from a seeded plan, so
-//! that a failing run can be run again. Truth stays in the wrapped store: a fault hides or refuses, it never invents.
+//! Wraps any store. Faults come from a queue that a test fills, and, if that is empty, from a seeded plan, so
+//! that a failing run can be repeated. The data stays in the wrapped store: a fault hides or refuses, it never invents.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,16 +17,16 @@ use super::{
 };
 use crate::clock::Timestamp;
 
-/// What can befall one write set.
+/// Faults for one write set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Nothing: lets one write set pass, to reach a later one.
+    /// None: lets one write set pass, to reach a later one.
     None,
     /// It is applied, but its acknowledgement is lost.
     AppliedUnknown,
-    /// It is lost on its way, and nobody is told.
+    /// It is lost on its way, and the caller gets no error before the timeout.
     LostUnknown,
-    /// Somebody else is said to have been faster.
+    /// It is refused as if another server had been faster.
     Conflict,
 }
 
@@ -41,7 +41,7 @@ pub enum Hang {
     Answers,
 }
 
-/// How often a seeded plan injects what, out of a thousand.
+/// How often a seeded plan injects each fault, per thousand.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Plan {
     /// Where the sequence of faults starts; the same seed gives the same faults for the same calls.
@@ -52,7 +52,7 @@ pub struct Plan {
     pub lost_unknown: u16,
     /// Write sets that meet a conflict that is none.
     pub conflicts: u16,
-    /// Reads that find the store away.
+    /// Reads fail as if the store was unavailable.
     pub reads_away: u16,
 }
 
@@ -71,11 +71,11 @@ pub struct Faulty {
     hanging: watch::Sender<usize>,
 }
 
-/// What a test lets happen while a commit is on its way.
+/// Called while a commit is on its way.
 type Meanwhile = Box<dyn FnOnce() + Send>;
 
 impl Faulty {
-    /// Wraps a store; without a fault planned or queued nothing changes.
+    /// Wraps a store; without a planned or queued fault it changes nothing.
     pub fn new(inner: Arc<dyn Store>, plan: Plan) -> Arc<Self> {
         Arc::new(Self {
             inner,
@@ -91,12 +91,12 @@ impl Faulty {
         })
     }
 
-    /// Queues what befalls the next write sets, one each, before the plan is asked again.
+    /// Queues faults for the next write sets, one each, used before the plan.
     pub fn inject(&self, faults: impl IntoIterator<Item = Fault>) {
         self.next.lock().unwrap_or_else(PoisonError::into_inner).extend(faults);
     }
 
-    /// Makes the whole store away, or back: nothing is read or applied meanwhile.
+    /// Makes the whole store unavailable, or available again: meanwhile nothing is read or applied.
     pub fn set_away(&self, away: bool) {
         if !away {
             *self.returned.lock().unwrap_or_else(PoisonError::into_inner) =
@@ -105,7 +105,7 @@ impl Faulty {
         self.away.store(away, Ordering::SeqCst);
     }
 
-    /// Makes commits lose their hints, or keep them again. Sequences of the lost ones are not used, so that nobody notices.
+    /// Makes commits lose their hints, or keep them again. Lost hints use no sequence number, so that no reader notices.
     pub fn set_hints_lost(&self, lost: bool) {
         self.hints_lost.store(lost, Ordering::SeqCst);
     }

@@ -1,13 +1,13 @@
 //! A small ordered record store, the same on every backend.
 //!
-//! Versioned records, ordered indexes, one atomic [`WriteSet`], a feed of hints. The store does not know what an operation
-//! is, nor any other kind of record: those belong to the layer above.
+//! Versioned records, ordered indexes, one atomic [`WriteSet`], a feed of hints. The store does not know operations
+//! or any other kind of record: those belong to the layer above.
 //!
-//! Promises, each of which the `conformance` suite shows on every backend:
+//! Promises, each tested by the `conformance` suite on every backend:
 //! - a write set is applied whole or not at all, and only if all its checks hold;
 //! - a revision is larger than every earlier one of its partition;
-//! - what `commit` acknowledged is what every later `get` and `scan` sees;
-//! - a hint follows the commit that it is about; a lost one is noticed as a gap within a second.
+//! - every later `get` and `scan` sees a commit that was acknowledged;
+//! - a hint follows its commit; a lost hint is noticed as a gap within a second.
 
 mod clocks;
 #[cfg(test)]
@@ -37,7 +37,7 @@ pub use self::key::{BodyKey, Key, Partition};
 pub use self::keyspace::{FORMAT, Keyspace};
 pub use self::write_set::{Check, Counter, IndexEntry, Mark, Put, WriteSet};
 
-/// A stored record: what its commit stamped on it, and its value as it was put.
+/// A stored record: the stamps of its commit, and its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// The commit that wrote it: the compare-and-set token.
@@ -50,7 +50,7 @@ pub struct Record {
     pub value: Bytes,
 }
 
-/// What an acknowledged commit says.
+/// The result of an acknowledged commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Committed {
     /// The revision that its puts carry.
@@ -79,7 +79,7 @@ impl Durability {
 /// The store. Every method may be called from any task, concurrently.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// The identity of what is stored here, and how names become keys and keys partitions.
+    /// The identity of the store, and the mapping from names to keys and from keys to partitions.
     fn keyspace(&self) -> &Keyspace;
 
     /// How far an acknowledged commit is safe.
@@ -88,8 +88,8 @@ pub trait Store: Send + Sync + 'static {
     /// Reads the newest records, in the order of `keys`. Keys of one call may lie in several partitions.
     ///
     /// # Errors
-    /// [`StoreError`] when a partition is away or does not belong to this keyspace: absence is never said by a store that
-    /// lost its data.
+    /// [`StoreError`] if a partition is unavailable or does not belong to this keyspace: a store that lost its data never
+    /// reports a record as absent.
     async fn get(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, StoreError>;
 
     /// Reads bodies, in the order of `keys`. A body that its record no longer names may be gone: re-read the record.
@@ -110,18 +110,18 @@ pub trait Store: Send + Sync + 'static {
     /// The store's clock, as this process last knew it.
     fn now(&self, partition: Partition) -> Timestamp;
 
-    /// Since when the partition has answered without a break or a step of its clock; `None` while it is away.
+    /// Since when the partition has responded without a break or a step of its clock; `None` while it is unavailable.
     ///
-    /// What expired before nobody could renew it must not count as expired at once when the store is back.
+    /// A lease that no worker could renew meanwhile must not expire as soon as the store is back.
     fn answering_since(&self, partition: Partition) -> Option<Timestamp>;
 
-    /// Whether reads and writes can succeed now, found out by trying; for health.
+    /// Whether reads and writes succeed now, found out by trying; for health.
     ///
     /// # Errors
-    /// The text says what is in the way and what to do: `/readyz`, the log and operators see it as it is.
+    /// The text has the cause and the remedy: `/readyz`, the log and operators see it unchanged.
     async fn ping(&self) -> Result<(), StoreError>;
 
-    /// What is odd while all works, and what to do about it; a line that `/readyz` shows as the log did.
+    /// A warning while everything works, with the remedy; `/readyz` shows the same line as the log.
     fn remark(&self) -> Option<String> {
         None
     }
@@ -130,7 +130,7 @@ pub trait Store: Send + Sync + 'static {
     /// formats refuse writes within seconds, and do not start again.
     ///
     /// # Errors
-    /// [`StoreError`] when the root record was not written, or not known to be.
+    /// [`StoreError`] if the root record was not written, or is not known to be.
     async fn raise_min_writer(&self, format: u32) -> Result<(), StoreError>;
 
     /// Ends background work and makes everything acknowledged durable. Calls after this fail.

@@ -1,4 +1,4 @@
-//! Page tokens: opaque, bound to their query, good for three days, and nothing that a client could make.
+//! Page tokens: opaque, bound to their query, valid for three days, and impossible for a client to forge.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;

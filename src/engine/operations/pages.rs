@@ -18,7 +18,7 @@ use crate::operation::name::ParentPattern;
 use crate::operation::{Operation, Record};
 use crate::store::{Entry, Index, Key, Partition, Scan};
 
-/// What to list.
+/// The query of a list.
 #[derive(Clone, Debug)]
 pub struct ListQuery {
     /// Of which parents.
@@ -27,11 +27,11 @@ pub struct ListQuery {
     pub page_size: usize,
     /// Where the last page ended; empty for the first.
     pub page_token: String,
-    /// What the reply carries of each.
+    /// The form of each element in the reply.
     pub listed: Listed,
 }
 
-/// What a list is of.
+/// The index of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Listed {
     /// Operations.
@@ -85,7 +85,7 @@ impl Lists {
         let seal =
             |position: &[u8]| page_token::seal(keyspace, query.parent.as_str(), position, now);
         loop {
-            // One more than asked for tells whether there is a next page.
+            // One more than requested shows whether there is a next page.
             let wanted = (query.page_size - page.views.len() + 1).min(AT_ONCE);
             let (entries, cut) = self.entries_after(&query.parent, after.as_ref(), wanted).await?;
             let exhausted = entries.len() < wanted;
@@ -125,7 +125,7 @@ impl Lists {
         }
     }
 
-    /// Entries after a position, and where to go on if there were too many parents to look at in one call.
+    /// Entries after a position, and where to continue if there were too many parents for one call.
     async fn entries_after(
         &self,
         parent: &ParentPattern,
@@ -158,7 +158,7 @@ impl Lists {
             after = None;
             parents += 1;
             if parents == MAX_PARENTS && entries.len() < wanted {
-                // Before all children of this parent there is nothing, so the next page goes on with the next one.
+                // No entry lies before the children of this parent, so the next page continues with the next one.
                 return Ok((entries, Some(parent_prefix(&String::from_utf8_lossy(&next)))));
             }
             current = Some(next);
@@ -197,7 +197,7 @@ impl Lists {
         Ok(first.first().map(|entry| parent_of(&entry.member)))
     }
 
-    /// The operation of each entry; nothing where callers see none.
+    /// The operation of each entry; `None` if callers must not see it.
     async fn operations(&self, entries: Vec<Entry>) -> Result<Vec<(Entry, Option<Operation>)>> {
         let keys: Vec<Key> = entries.iter().filter_map(Entry::key).collect();
         let records = self.reader.read_each(&keys).await?;
@@ -218,7 +218,7 @@ impl Lists {
         Ok(operations)
     }
 
-    /// What callers see of an operation; nothing where it went away meanwhile.
+    /// The published form of an operation; `None` if it was removed meanwhile.
     async fn listed(&self, operation: Operation) -> Result<Option<Arc<View>>> {
         let name = operation.name.clone();
         if let Some(view) =
@@ -239,14 +239,14 @@ impl Lists {
     }
 }
 
-/// The parent in a member of `list`: what stands before the first zero.
+/// The parent in a member of `list`: the bytes before the first zero.
 fn parent_of(member: &[u8]) -> Vec<u8> {
     member.split(|byte| *byte == 0).next().unwrap_or_default().to_vec()
 }
 
 /// Records that are read at a time.
 const AT_ONCE: usize = 100;
-/// Parents that one call looks at for a pattern: a page may be short, even empty (AIP-158).
+/// The most parents that one call scans for a pattern: a page may be short, even empty (AIP-158).
 const MAX_PARENTS: usize = 1_000;
-/// What an element costs in a reply besides itself.
+/// Size of an element in a reply besides its content.
 const FRAME: usize = 8;

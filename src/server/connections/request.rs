@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use http_body::{Body, Frame, SizeHint};
 use tonic::Status;
 
-use super::account::{Call, Share, too_much};
+use super::account::{OpenCall, Share, too_much};
 use crate::clock::Clock;
 use crate::grpc::status::to_status;
 use crate::limits::REQUEST_TIME;
@@ -19,7 +19,7 @@ use crate::limits::REQUEST_TIME;
 /// What arrives of a call.
 pub(super) struct Arriving<B> {
     body: B,
-    call: Arc<Call>,
+    call: Arc<OpenCall>,
     clock: Arc<dyn Clock>,
     /// What has arrived: of the whole request, or of the message of many that is not yet complete.
     shares: Vec<Share>,
@@ -37,7 +37,7 @@ struct Passed {
 
 impl<B> Arriving<B> {
     /// The body of a call with one request, or with many.
-    pub(super) fn new(body: B, call: Arc<Call>, clock: Arc<dyn Clock>, many: bool) -> Self {
+    pub(super) fn new(body: B, call: Arc<OpenCall>, clock: Arc<dyn Clock>, many: bool) -> Self {
         let messages = many.then(Messages::default);
         Self { body, call, clock, shares: Vec::new(), patience: None, messages, passed: None }
     }

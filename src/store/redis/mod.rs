@@ -1,12 +1,12 @@
 //! The store in Redis: records are strings, indexes are sorted sets, a commit is one script, hints are messages.
 //!
 //! Owns every key under its prefix (see `docs/redis.md`), its connections and the task that listens. Invariants:
-//! - every answer comes with a look at the partition's meta, so a Redis that lost its data never says "not there";
-//! - whatever goes wrong with Redis is [`StoreError::Away`], except what it refuses for a reason of its own,
-//!   [`StoreError::Unfit`], and that meta: [`StoreError::Foreign`];
-//! - nothing but the scripts writes, apart from the first opening;
+//! - every read includes the partition's meta, so a Redis that lost its data never reports a record as absent;
+//! - every problem with Redis is [`StoreError::Away`], except a refusal with a reason of its own,
+//!   [`StoreError::Unfit`], and a wrong meta: [`StoreError::Foreign`];
+//! - only the scripts write, except at the first opening;
 //! - nothing is written while a setting or a missing permission could lose it, or a part of it: [`StoreError::Unfit`];
-//! - a read that meets a lost connection is tried once more, a commit never: whoever asked for it knows how to repeat it.
+//! - a read on a lost connection is tried once more, a commit never: its caller knows how to repeat it.
 
 mod call;
 mod fitness;
@@ -44,7 +44,7 @@ use self::hints::Hints;
 use self::keys::{Keys, Meta};
 use self::link::{Dial, Link};
 use self::listener::Subscription;
-use self::queue::Queue;
+use self::queue::CommitQueue;
 use self::time::Timekeeper;
 use super::{BodyKey, CommitError, Committed, Durability, Entry, Feed, Key, Keyspace};
 use super::{OpenError, Partition, Record, Scan, Store, StoreError, WriteSet};
@@ -58,13 +58,13 @@ pub use self::time::StoreTime;
 pub struct Options {
     /// Where it is, with credentials: `redis://user:password@host:port/database`.
     pub url: String,
-    /// What all keys begin with; without braces, which mark the part that decides a key's cluster slot.
+    /// The prefix of all keys; without braces, which mark the part that decides a key's cluster slot.
     pub prefix: String,
-    /// Make a keyspace where there is none.
+    /// Creates a keyspace if there is none.
     pub create: bool,
     /// Open this keyspace or none.
     pub keyspace: Option<Uuid>,
-    /// The least durability to accept; where the server hides its settings, what the operator states.
+    /// The least durability to accept; if the server hides its settings, the operator states it.
     pub durability: Option<Durability>,
     /// Partitions of a keyspace that is yet to be made.
     pub partitions: u16,
@@ -72,7 +72,7 @@ pub struct Options {
     pub response_timeout: Duration,
     /// Counts elapsed time and sleeps; with [`StoreTime::Clock`] also the store's time.
     pub clock: Arc<dyn Clock>,
-    /// Whose clock is the store's time.
+    /// The clock of the store's time.
     pub time: StoreTime,
     /// Tells which of the process's runtimes the calling task runs on, as a small number. Each has connections and a queue of
     /// its own: a connection that is driven by the runtime that uses it wakes no other thread. Under
@@ -111,34 +111,34 @@ impl fmt::Debug for Options {
 
 /// The store in Redis.
 pub struct RedisStore {
-    shared: Arc<Shared>,
+    shared: Arc<SharedLink>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
 
-/// What requests and the listener have in common.
-struct Shared {
+/// The parts shared by requests and the listener.
+struct SharedLink {
     keyspace: Keyspace,
     keys: Keys,
     dial: Dial,
     link: Link,
-    /// For bodies, so that nothing small waits behind them.
+    /// For bodies, so that small requests do not wait behind them.
     bulk: Link,
     time: Timekeeper,
     hints: Arc<Hints>,
     fitness: Fitness,
     throttle: Throttle,
     /// Write sets on their way.
-    queue: Arc<Queue>,
+    queue: Arc<CommitQueue>,
     /// See [`Options::lane`].
     lane: fn() -> usize,
 }
 
 impl RedisStore {
-    /// Opens the keyspace under the prefix, or makes one where there is none. When it returns, hints are coming.
+    /// Opens the keyspace under the prefix, or creates one. When it returns, hints arrive.
     ///
     /// # Errors
-    /// [`OpenError`]; only [`OpenError::Unreachable`] may pass by waiting.
+    /// [`OpenError`]; only after [`OpenError::Unreachable`] can a later attempt succeed.
     pub async fn open(options: Options) -> Result<Arc<Self>, OpenError> {
         if options.prefix.contains(['{', '}']) {
             return Err(OpenError::Address(format!(
@@ -151,8 +151,8 @@ impl RedisStore {
         let fitness = opening::inspect(&link, &dial, &options).await?;
         let keyspace = opening::keyspace(&link, &dial, &options).await?;
         let calls_at_once = if fitness.durability() == Durability::Fsync { 2 } else { 1 };
-        let queue = Queue::new(calls_at_once);
-        let shared = Arc::new(Shared::new(keyspace, dial, link, (queue, fitness), &options));
+        let queue = CommitQueue::new(calls_at_once);
+        let shared = Arc::new(SharedLink::new(keyspace, dial, link, (queue, fitness), &options));
         opening::permissions(&shared.link, &shared.dial, &shared.keys).await?;
         let subscription = Subscription::open(&shared).await;
         let subscription =
@@ -164,7 +164,7 @@ impl RedisStore {
         Ok(Arc::new(Self { shared, tasks, stop }))
     }
 
-    fn open_shared(&self) -> Result<&Shared, StoreError> {
+    fn open_shared(&self) -> Result<&SharedLink, StoreError> {
         if self.stop.is_cancelled() { Err(StoreError::Closed) } else { Ok(&self.shared) }
     }
 }
@@ -175,12 +175,12 @@ impl Drop for RedisStore {
     }
 }
 
-impl Shared {
+impl SharedLink {
     fn new(
         keyspace: Keyspace,
         dial: Dial,
         link: Link,
-        (queue, fitness): (Arc<Queue>, Fitness),
+        (queue, fitness): (Arc<CommitQueue>, Fitness),
         options: &Options,
     ) -> Self {
         let partitions = keyspace.partitions();
@@ -210,7 +210,7 @@ impl Shared {
         Meta::decode(bytes).filter(|meta| meta.keyspace == self.keyspace.id())
     }
 
-    /// Refuses the answer of a partition whose meta is not this keyspace's.
+    /// Refuses the reply of a partition whose meta is not this keyspace's.
     fn check_meta(&self, partition: Partition, value: &Value) -> Result<(), StoreError> {
         if self.own_meta(value).is_some() {
             return Ok(());
@@ -233,7 +233,7 @@ impl Shared {
         ))
     }
 
-    /// What an error of the client means; nobody could have renewed anything meanwhile.
+    /// The store's error for one of the client; meanwhile no worker could renew a lease.
     fn away(&self, error: &redis::RedisError) -> StoreError {
         if self.time.all_away()
             && let Some(left_out) = self.throttle.admit("away")

@@ -5,13 +5,13 @@ use std::collections::HashMap;
 use redis::{RedisError, Value};
 
 use super::Options;
-use super::fitness::{self, Fitness, Settings};
+use super::fitness::{self, Fitness, RedisSettings};
 use super::keys::{self, Keys, Meta};
 use super::link::{self, Dial, Link};
 use super::trial::{self, Refusal};
 use crate::store::{Durability, Keyspace, OpenError, StoreError};
 
-/// Looks at the server and its settings.
+/// Checks the server and its settings.
 pub(super) async fn inspect(
     link: &Link,
     dial: &Dial,
@@ -22,7 +22,7 @@ pub(super) async fn inspect(
     let place = dial.place();
     let syncing = link.command(&fitness::asking()).await.ok();
     let syncing = syncing.and_then(|reply| redis::from_redis_value(reply).ok());
-    let settings = Settings::new(&info.text, syncing);
+    let settings = RedisSettings::new(&info.text, syncing);
     let stated = options.durability.unwrap_or(Durability::Memory);
     let level = settings.judge(place, options.durability, stated).map_err(OpenError::Unsafe)?;
     if !settings.are_told() {
@@ -49,10 +49,10 @@ pub(super) async fn permissions(link: &Link, dial: &Dial, keys: &Keys) -> Result
     }
 }
 
-/// Adopts the keyspace that is there, or makes one.
+/// Adopts the existing keyspace, or creates one.
 ///
-/// The root and all metas come into being in one MSETNX, so no crash and no race leaves a part of them. A part that is missing
-/// later was therefore lost, and with it perhaps records: then nothing is made up, and the operator decides.
+/// One MSETNX creates the root and all metas, so no crash and no race leaves a part of them. If a part is missing
+/// later, it was lost, and perhaps records with it: then nothing is created, and the operator decides.
 pub(super) async fn keyspace(
     link: &Link,
     dial: &Dial,
@@ -80,7 +80,7 @@ pub(super) async fn keyspace(
         request.arg(key).arg(&meta);
     }
     link.command(&request).await.map_err(|error| unreachable(dial, &error))?;
-    // The answer does not matter: whoever made a keyspace just now, it is adopted.
+    // The reply does not matter: the keyspace is adopted, whichever server created it.
     adopt(link, dial, options).await?.ok_or_else(|| {
         OpenError::Damaged(format!(
             "{place} holds partitions of a keyspace whose root record is gone: it lost data; restore it, or remove every key with this prefix to begin anew"
@@ -88,7 +88,7 @@ pub(super) async fn keyspace(
     })
 }
 
-/// The keyspace that is there, with all its metas.
+/// The existing keyspace, with all its metas.
 async fn adopt(link: &Link, dial: &Dial, options: &Options) -> Result<Option<Keyspace>, OpenError> {
     let place = dial.place();
     let mut request = redis::cmd("GET");
@@ -125,7 +125,7 @@ async fn adopt(link: &Link, dial: &Dial, options: &Options) -> Result<Option<Key
     Ok(Some(keyspace))
 }
 
-/// What INFO says about the server.
+/// The server's part of INFO.
 struct Info {
     text: String,
     fields: HashMap<String, String>,
@@ -166,7 +166,7 @@ impl Info {
     }
 }
 
-/// Whatever keeps the store from being opened now, unless it is the credentials, which waiting does not mend.
+/// Any reason why the store cannot be opened now, except wrong credentials, which waiting does not repair.
 pub(super) fn unreachable(dial: &Dial, error: &RedisError) -> OpenError {
     let place = dial.place().to_owned();
     let refused = error.kind() == redis::ErrorKind::AuthenticationFailed;

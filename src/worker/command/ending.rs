@@ -12,15 +12,15 @@ use crate::proto::google::protobuf::Any;
 
 /// Why an attempt failed.
 #[derive(Debug)]
-pub(super) struct Failure {
+pub(super) struct AttemptFailure {
     pub(super) code: Code,
     pub(super) message: String,
 }
 
 impl Runner {
     /// The result of the operation; `declared` is the response type, or empty.
-    pub(super) fn result(&self, ended: &Finished, declared: &str) -> Result<Any, Failure> {
-        let failure = |code, message: String| Err(Failure { code, message });
+    pub(super) fn result(&self, ended: &Finished, declared: &str) -> Result<Any, AttemptFailure> {
+        let failure = |code, message: String| Err(AttemptFailure { code, message });
         let status = match &ended.status {
             Ok(status) => status,
             Err(error) => {
@@ -45,14 +45,14 @@ impl Runner {
         match (ended.stderr_tail.as_str(), status.code()) {
             ("", _) => failure(code, how),
             (stderr_tail, Some(_)) => failure(code, stderr_tail.to_owned()),
-            // No stderr_tail explains a signal.
+            // Standard error does not name the signal.
             (stderr_tail, None) => failure(code, format!("{stderr_tail}\n{how}")),
         }
     }
 
     /// The response in the declared type, or by the type of its JSON.
-    fn response(&self, declared: &str, response: Option<&Value>) -> Result<Any, Failure> {
-        let fault = |message| Failure { code: Code::Internal, message };
+    fn response(&self, declared: &str, response: Option<&Value>) -> Result<Any, AttemptFailure> {
+        let fault = |message| AttemptFailure { code: Code::Internal, message };
         let Some(response) = response else {
             if matches!(declared, "" | EMPTY) {
                 return Ok(empty());
@@ -85,7 +85,7 @@ impl Runner {
 pub(super) fn log(
     context: &Context,
     ended: &Finished,
-    end: &Result<Any, Failure>,
+    end: &Result<Any, AttemptFailure>,
     duration: Duration,
 ) {
     let (operation, attempt) = (context.operation(), context.attempt());
@@ -100,10 +100,10 @@ pub(super) fn log(
         Ok(_) => {
             tracing::info!(operation, attempt, outcome = "succeeded", exit, ?duration, "ended");
         }
-        Err(Failure { code: Code::Cancelled, .. }) => {
+        Err(AttemptFailure { code: Code::Cancelled, .. }) => {
             tracing::info!(operation, attempt, outcome = "cancelled", exit, ?duration, "ended");
         }
-        Err(Failure { code, message }) => {
+        Err(AttemptFailure { code, message }) => {
             let error = cut(message.lines().next_back().unwrap_or_default(), MAX_LOGGED);
             let outcome = "failed";
             tracing::warn!(operation, attempt, outcome, exit, ?code, error, ?duration, "ended");

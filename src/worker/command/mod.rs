@@ -26,7 +26,7 @@ use rustix::process::Signal;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use self::guard::Guard;
-use self::lines::{Line, Lines};
+use self::lines::{Line, LineReader};
 use self::program::{Program, Streams};
 use self::response::Response;
 use super::{Cancelled, Context, RunError, Stop, Worker};
@@ -113,7 +113,7 @@ struct Finished {
 }
 
 /// The part of a program's output that is kept.
-struct Output<'a> {
+struct ProgramOutput<'a> {
     context: &'a Context,
     response: Response,
     /// The last lines on standard error.
@@ -160,10 +160,10 @@ impl Runner {
     ) -> Finished {
         let (stdin, stdout, stderr): Streams = program.streams();
         let (stdout, stderr) = (
-            &mut Lines::new(stdout, MAX_PROGRAM_RESPONSE_BYTES),
-            &mut Lines::new(stderr, MAX_PROGRAM_LINE_BYTES),
+            &mut LineReader::new(stdout, MAX_PROGRAM_RESPONSE_BYTES),
+            &mut LineReader::new(stderr, MAX_PROGRAM_LINE_BYTES),
         );
-        let output = &mut Output::new(context);
+        let output = &mut ProgramOutput::new(context);
         let stopped = {
             let mut listening = std::pin::pin!(maybe_done(output.listen(stdout, stderr)));
             let talking = async {
@@ -214,7 +214,7 @@ impl Runner {
     }
 }
 
-impl<'a> Output<'a> {
+impl<'a> ProgramOutput<'a> {
     fn new(context: &'a Context) -> Self {
         Self { context, response: Response::default(), stderr_tail: VecDeque::new() }
     }
@@ -222,8 +222,8 @@ impl<'a> Output<'a> {
     /// Reads both streams to their ends.
     async fn listen(
         &mut self,
-        stdout: &mut Lines<impl AsyncRead + Unpin>,
-        stderr: &mut Lines<impl AsyncRead + Unpin>,
+        stdout: &mut LineReader<impl AsyncRead + Unpin>,
+        stderr: &mut LineReader<impl AsyncRead + Unpin>,
     ) {
         let (mut stdout_open, mut stderr_open) = (true, true);
         while stdout_open || stderr_open {

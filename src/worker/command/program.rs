@@ -14,7 +14,7 @@ use super::{Context, GATE, Options};
 /// A running program, the leader of its own process group. Dropping it kills the group.
 pub(super) struct Program {
     child: Child,
-    pub(super) group: Group,
+    pub(super) group: ProcessGroup,
     guard: Arc<Guard>,
     ended: bool,
     children: tokio::signal::unix::Signal,
@@ -22,7 +22,7 @@ pub(super) struct Program {
 
 /// The process group: the program and its children, unless they leave the group.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Group(Pid);
+pub(super) struct ProcessGroup(Pid);
 
 /// Standard input, output and error of a program.
 pub(super) type Streams = (Option<ChildStdin>, Option<ChildStdout>, Option<ChildStderr>);
@@ -51,7 +51,8 @@ impl Program {
             .kill_on_drop(true)
             .spawn()?;
         let id = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
-        let group = Group(id.ok_or_else(|| io::Error::other("the program has no process id"))?);
+        let group =
+            ProcessGroup(id.ok_or_else(|| io::Error::other("the program has no process id"))?);
         let program = Self { child, group, guard: guard.clone(), ended: false, children };
         guard.keep(group.0)?;
         Ok(program)
@@ -82,7 +83,7 @@ impl Program {
     }
 }
 
-impl Group {
+impl ProcessGroup {
     pub(super) fn signal(self, signal: Signal) {
         // A group that has ended needs no signal.
         let _ = kill_process_group(self.0, signal);
