@@ -218,7 +218,7 @@ impl Error {
     pub fn busy(what: &dyn std::fmt::Display) -> Box<Self> {
         let mut error = Self::new(
             Reason::StoreUnavailable,
-            format!("{what} changes too fast just now; ask again"),
+            format!("{what} changes too fast just now; try again"),
         );
         error.retry_delay = Some(Duration::from_millis(100));
         error

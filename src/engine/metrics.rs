@@ -59,7 +59,7 @@ impl Metrics {
         let cancel_delivery = Histogram::new(CANCEL_DELIVERY_BUCKETS);
         its.register_with_unit(
             "cancel_delivery",
-            "Time from a request to cancel until its worker was told",
+            "Time from a request to cancel until its worker received it",
             Unit::Seconds,
             cancel_delivery.clone(),
         );

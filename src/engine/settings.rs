@@ -15,7 +15,7 @@ pub struct Settings {
     pub stall_timeout: Duration,
     /// The known message types.
     pub types: Registry,
-    /// What callers may do.
+    /// The policy for callers.
     pub policy: Policy,
 }
 

@@ -12,7 +12,7 @@ use crate::limits::AGING_INTERVAL;
 
 pub use super::due_class::DueClass;
 
-/// The index of what workers may take from a queue.
+/// The index of the operations that workers may lease from a queue.
 pub fn ready_index(queue: &str) -> String {
     ["ready/", queue].concat()
 }
@@ -22,7 +22,7 @@ pub const LIST: &str = "list";
 /// Failures of a parent, in order of their end.
 pub const FAILED: &str = "failed";
 
-/// What members of `list` and `failed` begin with for one parent.
+/// The prefix of members of `list` and `failed` for one parent.
 pub fn parent_prefix(parent: &str) -> Vec<u8> {
     [parent.as_bytes(), &[0]].concat()
 }
@@ -106,7 +106,7 @@ fn rank(ready_time: Timestamp, priority: i32) -> i64 {
     ready_time.as_micros() as i64 - i64::from(priority) * AGING_INTERVAL.as_micros() as i64
 }
 
-/// When each class truly comes due.
+/// The true due time of each class.
 pub(super) fn times(operation: &Operation, ready: bool) -> Vec<(DueClass, Timestamp)> {
     let options = &operation.spec.options;
     let mut times = Vec::new();

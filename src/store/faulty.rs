@@ -43,7 +43,7 @@ pub enum Hang {
 
 /// How often a seeded plan injects each fault, per thousand.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Plan {
+pub struct FaultPlan {
     /// Where the sequence of faults starts; the same seed gives the same faults for the same calls.
     pub seed: u64,
     /// Write sets that are applied without an acknowledgement.
@@ -59,7 +59,7 @@ pub struct Plan {
 /// The wrapper.
 pub struct Faulty {
     inner: Arc<dyn Store>,
-    plan: Plan,
+    plan: FaultPlan,
     drawn: AtomicU64,
     next: Mutex<VecDeque<Fault>>,
     away: AtomicBool,
@@ -76,7 +76,7 @@ type Meanwhile = Box<dyn FnOnce() + Send>;
 
 impl Faulty {
     /// Wraps a store; without a planned or queued fault it changes nothing.
-    pub fn new(inner: Arc<dyn Store>, plan: Plan) -> Arc<Self> {
+    pub fn new(inner: Arc<dyn Store>, plan: FaultPlan) -> Arc<Self> {
         Arc::new(Self {
             inner,
             plan,
@@ -139,7 +139,7 @@ impl Faulty {
     fn fault(&self) -> Fault {
         let queued = self.next.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         queued.unwrap_or_else(|| {
-            let Plan { applied_unknown, lost_unknown, conflicts, .. } = self.plan;
+            let FaultPlan { applied_unknown, lost_unknown, conflicts, .. } = self.plan;
             match self.draw() {
                 drawn if drawn < applied_unknown => Fault::AppliedUnknown,
                 drawn if drawn < applied_unknown + lost_unknown => Fault::LostUnknown,
@@ -290,7 +290,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_queued_fault_befalls_one_write_set() {
-        let store = store(Plan::default());
+        let store = store(FaultPlan::default());
         store.inject([Fault::None, Fault::AppliedUnknown, Fault::LostUnknown, Fault::Conflict]);
         let outcomes = store.commit((0..5).map(|number| set(&store, number)).collect()).await;
         assert!(outcomes[0].is_ok());
@@ -308,7 +308,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_store_that_is_away_neither_reads_nor_applies() {
-        let store = store(Plan::default());
+        let store = store(FaultPlan::default());
         store.set_away(true);
         assert!(store.get(&[]).await.is_err() && store.ping().await.is_err());
         assert_eq!(store.answering_since(Partition(0)), None);
@@ -320,7 +320,7 @@ mod tests {
     #[tokio::test]
     async fn lost_hints_are_not_seen_and_gaps_are() {
         let inner = MemoryStore::new(Keyspace::generate(1), SystemClock::new());
-        let store = Faulty::new(inner.clone(), Plan::default());
+        let store = Faulty::new(inner.clone(), FaultPlan::default());
         let mut feed = store.feed();
         store.set_hints_lost(true);
         store.commit(vec![set(&store, 0)]).await.remove(0).expect("applied");
@@ -334,7 +334,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_same_seed_gives_the_same_faults() {
-        let plan = Plan {
+        let plan = FaultPlan {
             seed: 7,
             applied_unknown: 200,
             lost_unknown: 200,
@@ -343,7 +343,7 @@ mod tests {
         };
         let mut runs = Vec::new();
         for seed in [7, 7, 8] {
-            let store = store(Plan { seed, ..plan });
+            let store = store(FaultPlan { seed, ..plan });
             let sets = (0..100).map(|number| set(&store, number)).collect();
             let acknowledged: Vec<bool> =
                 store.commit(sets).await.iter().map(Result::is_ok).collect();
@@ -356,7 +356,7 @@ mod tests {
         assert!(acknowledged < applied && applied < 100, "{acknowledged} of {applied}");
     }
 
-    fn store(plan: Plan) -> Arc<Faulty> {
+    fn store(plan: FaultPlan) -> Arc<Faulty> {
         Faulty::new(MemoryStore::new(Keyspace::generate(1), SystemClock::new()), plan)
     }
 
@@ -377,7 +377,7 @@ mod tests {
     fn faultless() -> std::future::Ready<Harness> {
         let clock = ManualClock::new(Timestamp::from_micros(1_700_000_000_000_000));
         let inner = MemoryStore::new(Keyspace::generate(4), clock.clone());
-        std::future::ready(Harness::new(Faulty::new(inner, Plan::default()), clock, None))
+        std::future::ready(Harness::new(Faulty::new(inner, FaultPlan::default()), clock, None))
     }
 
     suite!(faultless);

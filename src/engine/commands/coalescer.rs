@@ -34,7 +34,7 @@ struct Track {
     number: i64,
     /// When the last report was committed, as the engine's clock counts elapsed time.
     last: Duration,
-    /// What was held back is being committed since `last`: the interval begins then, however long the store takes.
+    /// The held-back report is being committed since `last`: the interval begins then, however long the store takes.
     committing: bool,
     held: Option<Box<Report>>,
 }

@@ -90,7 +90,7 @@ impl Due {
                 Ok(sweep) if sweep.changed >= agent.batch() => continue,
                 Ok(sweep) => sweep.changed < sweep.due,
                 Err(error) => {
-                    self.context.log_failure("could not look for what is due", &error);
+                    self.context.log_failure("could not poll for due records", &error);
                     true
                 }
             };

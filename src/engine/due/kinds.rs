@@ -40,7 +40,7 @@ impl Kinds {
             Ok(records) => records,
             Err(error) => {
                 self.commands.context().log_failure(
-                    "could not read what is due; trying again",
+                    "could not read due records; trying again",
                     &Box::<Error>::from(error),
                 );
                 return 0;

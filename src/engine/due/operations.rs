@@ -43,7 +43,9 @@ fn count_changed(commands: &Commands, outcomes: &[CommandOutcome]) -> usize {
         Err(error) => {
             // An unreadable record was noted where it was read.
             if error.reason != Reason::Internal {
-                commands.context().log_failure("could not do what is due; trying again", error);
+                commands
+                    .context()
+                    .log_failure("could not process a due operation; trying again", error);
             }
             false
         }

@@ -234,7 +234,7 @@ impl Reader {
             ?key,
             cause,
             count,
-            "a record cannot be read; everything else goes on without it, and deleting its operation removes it"
+            "a record cannot be read; all others still work, and deleting its operation removes it"
         );
     }
 

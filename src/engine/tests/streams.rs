@@ -1,4 +1,4 @@
-//! What a stream does to the server whose worker does not keep up.
+//! The cost for the server of a stream whose worker does not keep up.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -203,7 +203,7 @@ impl Hub {
             match self.sight(keys).await {
                 Ok(()) => {}
                 Err(error @ StoreError::Away(_)) => {
-                    tracing::debug!(%error, "cannot read what is being watched; trying again");
+                    tracing::debug!(%error, "cannot read a watched operation; trying again");
                     lock(&self.stale).extend(keys);
                     self.context.sleep(PAUSE).await;
                     self.wake.notify_one();

@@ -158,7 +158,7 @@ impl Account {
             ));
         }
         if total > MAX_BYTES_IN_FLIGHT && !all.relieve(self, bytes) {
-            return Err(too_much("this server has as much in flight as it may; ask again"));
+            return Err(too_much("this server has as much in flight as it may; try again"));
         }
         Ok(share)
     }

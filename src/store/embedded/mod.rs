@@ -35,7 +35,7 @@ use self::mirror::Mirror;
 use self::open::{Directory, Opened};
 use self::tables::Tables;
 use self::time::EmbeddedTime;
-use self::writer::{PendingCommit, Trouble, Writer};
+use self::writer::{GroupWriter, PendingCommit, Trouble};
 use super::{
     BodyKey, CommitError, Committed, Durability, Entry, Feed, Key, Keyspace, OpenError, Partition,
     Publisher, Record, Scan, Store, StoreError, WriteSet,
@@ -120,7 +120,7 @@ impl EmbeddedStore {
         let (open, trouble) = (Arc::new(RwLock::new(Some(open))), Arc::<Trouble>::default());
         let publisher = Publisher::new(1);
         let (jobs, queue) = mpsc::channel(QUEUE);
-        let writer = Writer {
+        let writer = GroupWriter {
             options,
             keyspace: opened.keyspace.clone(),
             open: Arc::clone(&open),

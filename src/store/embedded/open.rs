@@ -44,12 +44,12 @@ pub(super) fn open(options: &Options) -> Result<(Directory, Opened, OpenTables),
     let noted = HighWater::read(path).map_err(|error| place.unusable(&error))?;
     if !database.exists() {
         if let NotedRevision::Revision(1..) | NotedRevision::Unreadable = noted {
-            place.damage(options, "its database is gone, though something was stored")?;
+            place.damage(options, "its database is gone, although records were stored")?;
         }
         place.refuse_named(options)?;
         place.make()?;
     } else if noted == NotedRevision::Absent || noted == NotedRevision::Unreadable {
-        place.damage(options, "the file high-water is missing or unreadable, so nobody can tell whether the rest is whole")?;
+        place.damage(options, "the file high-water is missing or unreadable, so it is unknown whether the rest is complete")?;
     }
     let (opened, open) = place.open(options, noted)?;
     Ok((directory, opened, open))
@@ -243,7 +243,7 @@ impl OpenErrors<'_> {
             Ok(tables) => {
                 warn!(
                     place = %self, kept = %spare.display(),
-                    "the last batch of the journal was torn ({refusal}) and is cut off; the journal as it was is kept"
+                    "the last batch of the journal was torn ({refusal}) and is cut off; a copy of the journal is kept"
                 );
                 Ok(tables)
             }
@@ -278,7 +278,7 @@ impl OpenErrors<'_> {
             return Ok(lowest);
         }
         let missing = format!(
-            "it ends at revision {}, but had acknowledged revision {reached}: what was stored between them is missing, most likely because its journal is damaged",
+            "it ends at revision {}, but had acknowledged revision {reached}: the changes between them are missing, most likely because its journal is damaged",
             lowest.revision
         );
         self.damage(options, &missing)?;
@@ -292,11 +292,11 @@ impl OpenErrors<'_> {
     /// Refuses a damaged store, unless the operator takes it as it is.
     fn damage(&self, options: &Options, what: &str) -> Result<(), OpenError> {
         if options.accept_loss {
-            warn!(place = %self, "opened in spite of damage, because of --accept-loss: {what}");
+            warn!(place = %self, "opened despite damage, because of --accept-loss: {what}");
             return Ok(());
         }
         Err(OpenError::Damaged(format!(
-            "{self} is damaged: {what}; {RESTORE}, or start with --accept-loss to go on with what is left"
+            "{self} is damaged: {what}; {RESTORE}, or start with --accept-loss to continue with the remaining data"
         )))
     }
 

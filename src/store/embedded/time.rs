@@ -151,7 +151,7 @@ fn oddity(wall: Timestamp, last: Timestamp) -> Option<String> {
     }
     clocks::far_ahead(CLOCK, wall, last).map(|ahead| {
         format!(
-            "{ahead}; if it is wrong, stop the server at once and set it right: what has expired by this clock is deleted"
+            "{ahead}; if it is wrong, stop the server at once and correct it: operations that expire by this clock are deleted"
         )
     })
 }

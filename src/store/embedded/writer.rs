@@ -45,7 +45,10 @@ impl Trouble {
         // Numbers in it may change each time.
         let same = |before: &String| before.split(':').next() == cause.split(':').next();
         if !before.as_ref().is_some_and(same) {
-            error!(cause, "the store commits nothing; it goes on by itself once the cause is gone");
+            error!(
+                cause,
+                "the store commits nothing; it continues by itself once the cause is gone"
+            );
         }
     }
 
@@ -60,7 +63,7 @@ impl Trouble {
 }
 
 /// The parts of the writer.
-pub(super) struct Writer {
+pub(super) struct GroupWriter {
     pub(super) options: Options,
     pub(super) keyspace: Keyspace,
     pub(super) open: Arc<RwLock<Option<OpenTables>>>,
@@ -91,7 +94,7 @@ impl Broken {
     }
 }
 
-impl Writer {
+impl GroupWriter {
     /// Starts the thread. It ends when all senders of jobs are gone and their jobs done.
     pub(super) fn start(self, jobs: mpsc::Receiver<PendingCommit>) -> io::Result<JoinHandle<()>> {
         thread::Builder::new().name("longhaul-store".to_owned()).spawn(move || self.run(jobs))

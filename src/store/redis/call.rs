@@ -5,7 +5,7 @@ use redis::Cmd;
 
 use super::keys::Keys;
 use super::packed::Packed;
-use super::script::{DIGEST, Form, TEXT};
+use super::script::{DIGEST, ScriptForm, TEXT};
 use crate::store::{Check, Index, IndexEntry, Key, Mark, Partition, WriteSet};
 
 /// One call of the script: write sets with disjoint keys.
@@ -46,13 +46,13 @@ impl<'a> ScriptCall<'a> {
     }
 
     /// The call by the script's digest, or with its whole text for a server that does not have it yet.
-    pub(super) fn command(&self, form: Form) -> Cmd {
+    pub(super) fn command(&self, form: ScriptForm) -> Cmd {
         let values = self.values.iter().map(|value| value.len()).sum::<usize>();
         let bytes = 128 + self.key_bytes.len() + self.plan.len() + values;
         let mut command = Cmd::with_capacity(5 + self.key_ends.len() + self.values.len(), bytes);
         match form {
-            Form::Digest => command.arg("EVALSHA").arg(DIGEST.as_str()),
-            Form::Text => command.arg("EVAL").arg(TEXT),
+            ScriptForm::Digest => command.arg("EVALSHA").arg(DIGEST.as_str()),
+            ScriptForm::Text => command.arg("EVAL").arg(TEXT),
         };
         command.arg(self.key_ends.len());
         let mut begin = 0;

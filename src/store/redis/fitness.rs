@@ -155,10 +155,7 @@ impl Fitness {
                 tracing::error!("no writes are accepted: {why}");
             }
             (Some(_), None) => {
-                tracing::info!(
-                    store = self.place,
-                    "what kept writes from being accepted is mended"
-                );
+                tracing::info!(store = self.place, "writes are accepted again");
             }
             _ => {}
         }

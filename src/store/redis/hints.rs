@@ -21,13 +21,13 @@ pub(super) struct Hints {
 struct FeedState {
     /// Gone once the store is closed, which ends all feeds.
     publisher: Option<Publisher>,
-    seen: Vec<Seen>,
+    seen: Vec<PartitionSeen>,
     replication: Option<Replication>,
 }
 
 /// Knowledge about one partition.
 #[derive(Clone, Copy, Debug, Default)]
-struct Seen {
+struct PartitionSeen {
     /// The last hint heard on this subscription.
     heard: Option<u64>,
     /// At the last check the partition belonged to another keyspace.
@@ -53,7 +53,7 @@ impl PartitionProgress {
 impl Hints {
     /// No hints yet.
     pub(super) fn new(keyspace: Uuid, partitions: u16) -> Self {
-        let seen = vec![Seen::default(); usize::from(partitions)];
+        let seen = vec![PartitionSeen::default(); usize::from(partitions)];
         let state =
             FeedState { publisher: Some(Publisher::new(partitions)), seen, replication: None };
         Self { keyspace, partitions, state: Mutex::new(state) }
@@ -152,7 +152,7 @@ impl Hints {
     pub(super) fn follow(&self, replication: Replication) {
         let before = self.lock().replication.replace(replication.clone());
         if before.is_some_and(|before| before != replication) {
-            tracing::warn!("the store failed over; what was acknowledged last may be lost");
+            tracing::warn!("the store failed over; the last acknowledged changes may be lost");
             self.missed_everything();
         }
     }

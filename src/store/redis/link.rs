@@ -198,7 +198,7 @@ pub(super) fn refused(place: &str, text: &str) -> StoreError {
     if is_forbidden(text) {
         let what = forbidden(text);
         return StoreError::Unfit(format!(
-            "{place} does not let its user {what}; permit all that docs/redis.md lists"
+            "{place} does not let its user {what}; permit all commands that docs/redis.md lists"
         ));
     }
     if text.contains("MISCONF") {

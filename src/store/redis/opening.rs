@@ -83,7 +83,7 @@ pub(super) async fn keyspace(
     // The reply does not matter: the keyspace is adopted, whichever server created it.
     adopt(link, dial, options).await?.ok_or_else(|| {
         OpenError::Damaged(format!(
-            "{place} holds partitions of a keyspace whose root record is gone: it lost data; restore it, or remove every key with this prefix to begin anew"
+            "{place} holds partitions of a keyspace whose root record is gone: it lost data; restore it, or remove every key with this prefix to start empty"
         ))
     })
 }
@@ -117,7 +117,7 @@ async fn adopt(link: &Link, dial: &Dial, options: &Options) -> Result<Option<Key
     };
     if lost > 0 {
         return Err(OpenError::Damaged(format!(
-            "{place} lost {lost} of the {} partitions of keyspace {}; restore it, or remove every key with this prefix to begin anew",
+            "{place} lost {lost} of the {} partitions of keyspace {}; restore it, or remove every key with this prefix to start empty",
             keyspace.partitions(),
             keyspace.id(),
         )));

@@ -16,7 +16,7 @@ pub(super) static DIGEST: LazyLock<String> =
 
 /// How a call names the script.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum ScriptForm {
     /// By its SHA-1 digest.
     Digest,
     /// By its text, which the server then remembers.
@@ -40,7 +40,7 @@ pub(super) enum SetOutcome {
 
 /// The reply of the script.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Reply {
+pub(super) struct ScriptReply {
     /// The store's time in microseconds.
     pub(super) time: u64,
     /// The last hint of each partition of the call; 0 for one that is foreign.
@@ -49,7 +49,7 @@ pub(super) struct Reply {
     pub(super) outcomes: Vec<SetOutcome>,
 }
 
-impl Reply {
+impl ScriptReply {
     /// Parses the reply of a call with so many partitions and sets; `None` if it is malformed.
     pub(super) fn decode(value: &Value, partitions: usize, sets: usize) -> Option<Self> {
         let Value::BulkString(bytes) = value else { return None };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::call::ScriptCall;
 use super::hints::PartitionProgress;
 use super::queue::LaneDuty;
-use super::script::{Form, Reply, SetOutcome};
+use super::script::{ScriptForm, ScriptReply, SetOutcome};
 use super::{RedisStore, SharedLink, link};
 use crate::clock::Timestamp;
 use crate::store::{CommitError, Committed, Partition, StoreError, WriteSet};
@@ -31,7 +31,7 @@ impl RedisStore {
 }
 
 /// A call without a valid reply; its outcome is unknown.
-struct Lost {
+struct LostCall {
     error: StoreError,
     timed_out: bool,
 }
@@ -43,7 +43,7 @@ impl SharedLink {
             let sets: Vec<&WriteSet> = jobs.iter().map(|job| &job.set).collect();
             let results = match self.commit(&sets).await {
                 Ok(results) => results,
-                Err(Lost { error, timed_out }) => {
+                Err(LostCall { error, timed_out }) => {
                     if timed_out {
                         jobs.extend(service.rest());
                     }
@@ -60,9 +60,9 @@ impl SharedLink {
     /// Applies write sets with disjoint keys in one call; results in their order.
     ///
     /// A cluster would need one call for each partition.
-    async fn commit(&self, sets: &[&WriteSet]) -> Result<Results, Lost> {
+    async fn commit(&self, sets: &[&WriteSet]) -> Result<Results, LostCall> {
         if let Some(error) = self.fitness.refusal() {
-            return Err(Lost { error, timed_out: false });
+            return Err(LostCall { error, timed_out: false });
         }
         let call = ScriptCall::new(&self.keys, self.keyspace.id(), self.time.script_time(), sets);
         let reply = self.run(&call).await?;
@@ -71,23 +71,25 @@ impl SharedLink {
         Ok(outcomes.map(|(set, outcome)| self.result(set.partition, outcome)).collect())
     }
 
-    async fn run(&self, call: &ScriptCall<'_>) -> Result<Reply, Lost> {
+    async fn run(&self, call: &ScriptCall<'_>) -> Result<ScriptReply, LostCall> {
         let sent = self.time.clock().elapsed();
-        let mut value = self.link.command(&call.command(Form::Digest)).await;
+        let mut value = self.link.command(&call.command(ScriptForm::Digest)).await;
         // If the script is unknown there it did not run, so sending it again is safe.
         if value.as_ref().is_err_and(|error| error.code() == Some("NOSCRIPT")) {
-            value = self.link.command(&call.command(Form::Text)).await;
+            value = self.link.command(&call.command(ScriptForm::Text)).await;
         }
-        let value = value
-            .map_err(|error| Lost { timed_out: error.is_timeout(), error: self.away(&error) })?;
-        let reply = Reply::decode(&value, call.partitions.len(), call.sets);
-        let reply = reply.ok_or_else(|| Lost { timed_out: false, error: self.unexpected() })?;
+        let value = value.map_err(|error| LostCall {
+            timed_out: error.is_timeout(),
+            error: self.away(&error),
+        })?;
+        let reply = ScriptReply::decode(&value, call.partitions.len(), call.sets);
+        let reply = reply.ok_or_else(|| LostCall { timed_out: false, error: self.unexpected() })?;
         self.time.observe(Timestamp::from_micros(reply.time), sent);
         Ok(reply)
     }
 
     /// Takes the positions of the partitions from a reply.
-    fn heed(&self, call: &ScriptCall<'_>, reply: &Reply, sets: &[&WriteSet]) {
+    fn heed(&self, call: &ScriptCall<'_>, reply: &ScriptReply, sets: &[&WriteSet]) {
         let mut progress: Vec<_> = (call.partitions.iter().zip(&reply.sequences))
             .map(|(partition, sequence)| {
                 (*partition, PartitionProgress { revision: 0, sequence: *sequence })

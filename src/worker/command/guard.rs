@@ -19,7 +19,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{GUARD, TEMPORARY};
 
 /// The worker's side of its guard.
-pub(super) struct Guard {
+pub(super) struct ProgramGuard {
     longhaul: PathBuf,
     inner: Mutex<GuardInner>,
 }
@@ -29,7 +29,7 @@ struct GuardInner {
     groups: BTreeSet<i32>,
 }
 
-impl Guard {
+impl ProgramGuard {
     /// Starts a guard process of this binary.
     pub(super) fn start(longhaul: &Path) -> io::Result<Self> {
         let state = GuardInner { process: launch(longhaul)?, groups: BTreeSet::new() };

@@ -25,7 +25,7 @@ use futures_util::future::maybe_done;
 use rustix::process::Signal;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
-use self::guard::Guard;
+use self::guard::ProgramGuard;
 use self::lines::{Line, LineReader};
 use self::program::{Program, Streams};
 use self::response::Response;
@@ -85,7 +85,7 @@ pub async fn work(
         .name(&options.worker)
         .concurrency(options.concurrency)
         .lease_duration(options.lease);
-    let guard = Arc::new(Guard::start(&options.longhaul).map_err(WorkError::Guard)?);
+    let guard = Arc::new(ProgramGuard::start(&options.longhaul).map_err(WorkError::Guard)?);
     let runner = Arc::new(Runner { options, registry, guard, clock: SystemClock::new() });
     let worker = worker.fallback(move |context, request| {
         let runner = runner.clone();
@@ -98,7 +98,7 @@ pub async fn work(
 struct Runner {
     options: Options,
     registry: Registry,
-    guard: Arc<Guard>,
+    guard: Arc<ProgramGuard>,
     clock: Arc<dyn Clock>,
 }
 

@@ -8,14 +8,14 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, wa
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::guard::Guard;
+use super::guard::ProgramGuard;
 use super::{Context, GATE, Options};
 
 /// A running program, the leader of its own process group. Dropping it kills the group.
 pub(super) struct Program {
     child: Child,
     pub(super) group: ProcessGroup,
-    guard: Arc<Guard>,
+    guard: Arc<ProgramGuard>,
     ended: bool,
     children: tokio::signal::unix::Signal,
 }
@@ -31,7 +31,7 @@ impl Program {
     /// Starts the gate of the program; the first byte of its input starts the program.
     pub(super) fn start(
         options: &Options,
-        guard: &Arc<Guard>,
+        guard: &Arc<ProgramGuard>,
         context: &Context,
     ) -> io::Result<Self> {
         let children = signal(SignalKind::child())?;

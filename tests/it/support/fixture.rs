@@ -12,7 +12,7 @@ use longhaul::proto::longhaul::v1::callers_client::CallersClient;
 use longhaul::proto::longhaul::v1::producers_client::ProducersClient;
 use longhaul::proto::longhaul::v1::workers_client::WorkersClient;
 use longhaul::server::Server;
-use longhaul::store::faulty::{Faulty, Plan};
+use longhaul::store::faulty::{FaultPlan, Faulty};
 use longhaul::store::{Partition, Store};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -40,13 +40,13 @@ impl Fixture {
     pub(crate) async fn embedded() -> Self {
         let clock = TestClock::new();
         let (store, folder) = stores::embedded(&clock);
-        Self::on(Faulty::new(store, Plan::default()), clock, Some(folder)).await
+        Self::on(Faulty::new(store, FaultPlan::default()), clock, Some(folder)).await
     }
 
     pub(crate) async fn redis() -> Self {
         let clock = TestClock::new();
         let store = stores::redis(&clock).await;
-        Self::on(Faulty::new(store, Plan::default()), clock, None).await
+        Self::on(Faulty::new(store, FaultPlan::default()), clock, None).await
     }
 
     /// Another server on the same store, with agents that run by themselves.

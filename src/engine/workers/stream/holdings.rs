@@ -50,7 +50,7 @@ pub(super) struct Holding {
 }
 
 /// The meaning of a change for the worker.
-pub(super) enum Verdict {
+pub(super) enum NewsEffect {
     /// Nothing that the worker needs to know.
     Nothing,
     /// A request to the worker.
@@ -129,29 +129,29 @@ impl Holdings {
     }
 
     /// Compares a lease with the new standing.
-    pub(super) fn judge(&mut self, key: Key, standing: &Standing) -> Verdict {
+    pub(super) fn judge(&mut self, key: Key, standing: &Standing) -> NewsEffect {
         let Some(holding) =
             self.held.get_mut(&key).filter(|holding| holding.since <= standing.revision)
         else {
-            return Verdict::Nothing;
+            return NewsEffect::Nothing;
         };
         let token = holding.token;
         match standing.terms.filter(|terms| terms.token == token) {
-            None => {
-                self.remove(key, token).map_or(Verdict::Nothing, |lost| Verdict::Lost(lost.name))
-            }
+            None => self
+                .remove(key, token)
+                .map_or(NewsEffect::Nothing, |lost| NewsEffect::Lost(lost.name)),
             // Another stream of the same worker has taken over.
             Some(terms) if terms.holder != Some(self.holder) => {
                 self.remove(key, token);
-                Verdict::Nothing
+                NewsEffect::Nothing
             }
             Some(terms) => {
                 let asked = (terms.cancel_requested, terms.pause_requested);
                 if asked == (holding.cancel_requested, holding.pause_requested) {
-                    return Verdict::Nothing;
+                    return NewsEffect::Nothing;
                 }
                 (holding.cancel_requested, holding.pause_requested) = asked;
-                Verdict::Signal(holding.signal())
+                NewsEffect::Signal(holding.signal())
             }
         }
     }

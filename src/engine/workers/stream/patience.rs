@@ -57,7 +57,7 @@ impl Rooms {
                 Ok(found) => return keys.iter().zip(found).filter_map(standing).collect(),
                 Err(error) => {
                     self.context.log_failure(
-                        "cannot read what a worker holds; trying again",
+                        "cannot read the operations that a worker holds; trying again",
                         &Box::<Error>::from(error),
                     );
                     self.context.sleep(PAUSE).await;

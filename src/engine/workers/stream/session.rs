@@ -12,7 +12,7 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 
 use super::calls::{Handled, Handling, Numbered};
-use super::holdings::{Holdings, Verdict};
+use super::holdings::{Holdings, NewsEffect};
 use super::messages::{CallOutcome, Hello, Incoming, Input, StreamRequest, StreamResponse};
 use super::outgoing::Ready;
 use super::rooms::Rooms;
@@ -317,9 +317,9 @@ impl<'a> StreamSession<'a> {
                     unknown.extend(holding.filter(|held| held.since < revision).map(|_| key));
                 }
                 News::Stands(key, standing) => match self.holdings.judge(key, &standing) {
-                    Verdict::Nothing => {}
-                    Verdict::Signal(signal) => self.ready.signals.push_back(signal),
-                    Verdict::Lost(name) => self.ready.outcomes.push_back(lost(name, standing)),
+                    NewsEffect::Nothing => {}
+                    NewsEffect::Signal(signal) => self.ready.signals.push_back(signal),
+                    NewsEffect::Lost(name) => self.ready.outcomes.push_back(lost(name, standing)),
                 },
             }
         }

@@ -17,7 +17,7 @@ impl StreamSession<'_> {
         };
         let waits_since = [self.handling_since, self.cut_off_since].into_iter().flatten().min();
         if waits_since.is_some_and(|since| now.saturating_sub(since) >= duration) {
-            let text = "the store does not take what was said; say it again";
+            let text = "the store does not accept the calls; send them again on a new stream";
             return Err(Error::new(Reason::StoreUnavailable, text).retry_after(PAUSE));
         }
         let silent = self.silent_for(now);
