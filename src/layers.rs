@@ -27,6 +27,17 @@ const LAYERS: [&[&str]; 13] = [
 /// file that an item is in, not the folder.
 const ROOMS: &[(&str, &[&[&str]])] = &[
     (
+        "bench",
+        &[
+            &["mod"],
+            &["latency"],
+            &["load", "streams"],
+            &["run"],
+            &["echo", "report"],
+            &["client", "cpu", "options"],
+        ],
+    ),
+    (
         "engine",
         &[
             &["mod"],
@@ -77,21 +88,6 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         ],
     ),
     (
-        "record/operation",
-        &[
-            &["mod"],
-            &["decode"],
-            &["bodies", "encode", "glance"],
-            &["parts", "spec"],
-            &["payload", "times"],
-        ],
-    ),
-    (
-        "server",
-        &[&["mod"], &["opening", "waiting"], &["cores", "probes"], &["connections", "lane"]],
-    ),
-    ("server/connections", &[&["mod"], &["answer", "request"], &["account"]]),
-    (
         "operation",
         &[
             &["mod"],
@@ -107,6 +103,21 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["due_class", "name"],
         ],
     ),
+    (
+        "record/operation",
+        &[
+            &["mod"],
+            &["decode"],
+            &["bodies", "encode", "glance"],
+            &["parts", "spec"],
+            &["payload", "times"],
+        ],
+    ),
+    (
+        "server",
+        &[&["mod"], &["opening", "waiting"], &["cores", "probes"], &["connections", "lane"]],
+    ),
+    ("server/connections", &[&["mod"], &["answer", "request"], &["account"]]),
 ];
 
 /// Modules of the client's side, and the modules of the server's side that each must not use although they stand below it.
