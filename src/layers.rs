@@ -38,6 +38,18 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         ],
     ),
     (
+        "cli",
+        &[
+            &["mod"],
+            &["dev", "steer", "work"],
+            &["calls", "serve", "start", "upgrade"],
+            &["bench", "follow", "place"],
+            &["connection", "logs", "proto", "record", "screen"],
+            &["labels", "output", "table"],
+            &["exit", "plain"],
+        ],
+    ),
+    (
         "engine",
         &[
             &["mod"],
