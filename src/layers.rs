@@ -50,6 +50,18 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         ],
     ),
     (
+        "client",
+        &[
+            &["mod"],
+            &["handle"],
+            &["connection"],
+            &["watch"],
+            &["patience"],
+            &["retry"],
+            &["outage"],
+        ],
+    ),
+    (
         "engine",
         &[
             &["mod"],
