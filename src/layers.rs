@@ -61,6 +61,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["outage"],
         ],
     ),
+    ("config", &[&["mod"], &["environment"], &["error", "listen"]]),
     (
         "engine",
         &[
