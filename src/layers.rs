@@ -113,6 +113,15 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         ],
     ),
     (
+        "grpc",
+        &[
+            &["mod"],
+            &["operations", "workers"],
+            &["callers", "deadline", "explain", "gate", "health", "producers"],
+            &["call", "half_close", "status"],
+        ],
+    ),
+    (
         "operation",
         &[
             &["mod"],
