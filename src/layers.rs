@@ -152,6 +152,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         &[&["mod"], &["opening", "waiting"], &["cores", "probes"], &["connections", "lane"]],
     ),
     ("server/connections", &[&["mod"], &["answer", "request"], &["account"]]),
+    ("types", &[&["mod"], &["files", "json"], &["registry"]]),
 ];
 
 /// Modules of the client's side, and the modules of the server's side that each must not use although they stand below it.
