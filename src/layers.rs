@@ -97,8 +97,12 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
     ),
     ("engine/due", &[&["mod"], &["agents", "operations"], &["entries", "kinds"]]),
     ("engine/leases", &[&["mod"], &["holders", "leased"], &["waiter"], &["grant", "news"]]),
+    ("engine/membership", &[&["mod"], &["ranks"]]),
     ("engine/notify", &[&["mod"], &["notifier"], &["wakes"]]),
-    ("engine/operations", &[&["mod"], &["calls", "pages", "starts"], &["page_token"]]),
+    (
+        "engine/operations",
+        &[&["mod"], &["starts"], &["attempt", "pages"], &["calls", "identity", "page_token"]],
+    ),
     ("engine/reading", &[&["mod"], &["reader"], &["recent", "view"]]),
     ("engine/watching", &[&["mod"], &["wait", "watch"], &["hub"]]),
     ("engine/workers", &[&["mod"], &["stream", "unary"]]),
