@@ -142,6 +142,18 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         ],
     ),
     (
+        "record",
+        &[
+            &["mod"],
+            &["any", "golden", "histories"],
+            &["reading"],
+            &["kinds", "operation"],
+            &["plan", "sample", "server"],
+            &["kind"],
+            &["due", "note", "value"],
+        ],
+    ),
+    (
         "record/operation",
         &[
             &["mod"],
