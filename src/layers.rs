@@ -168,6 +168,57 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         &[&["mod"], &["opening", "waiting"], &["cores", "probes"], &["connections", "lane"]],
     ),
     ("server/connections", &[&["mod"], &["answer", "request"], &["account"]]),
+    (
+        "store",
+        &[
+            &["mod"],
+            &["differential"],
+            &["conformance", "embedded", "faulty", "memory", "redis"],
+            &["backend"],
+            &["write_set"],
+            &["feed", "index", "keyspace"],
+            &["clocks", "error", "key"],
+        ],
+    ),
+    (
+        "store/conformance",
+        &[
+            &["mod"],
+            &["lifetime"],
+            &[
+                "checks",
+                "concurrency",
+                "counters",
+                "feed",
+                "indexes",
+                "records",
+                "revisions",
+                "sets",
+                "volume",
+            ],
+            &["harness"],
+        ],
+    ),
+    (
+        "store/embedded",
+        &[
+            &["mod"],
+            &["writer"],
+            &["open"],
+            &["ground", "group", "mirror", "time"],
+            &["damage", "floor", "high_water", "options", "tables", "torn"],
+        ],
+    ),
+    (
+        "store/redis",
+        &[
+            &["mod"],
+            &["listener", "reading", "writing"],
+            &["call", "opening", "shared"],
+            &["hints", "options", "script", "trial"],
+            &["fitness", "keys", "link", "packed", "queue", "time"],
+        ],
+    ),
     ("types", &[&["mod"], &["files", "json"], &["registry"]]),
 ];
 
