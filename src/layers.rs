@@ -220,6 +220,31 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         ],
     ),
     ("types", &[&["mod"], &["files", "json"], &["registry"]]),
+    (
+        "worker",
+        &[
+            &["mod"],
+            &["command", "demo"],
+            &["builder"],
+            &["handlers", "serve"],
+            &["connection", "context"],
+            &["shared"],
+            &["session"],
+            &["stop"],
+            &["job", "payload"],
+        ],
+    ),
+    (
+        "worker/command",
+        &[
+            &["mod"],
+            &["runner"],
+            &["ending"],
+            &["output"],
+            &["program", "response"],
+            &["guard", "lines", "lookup", "options"],
+        ],
+    ),
 ];
 
 /// Modules of the client's side, and the modules of the server's side that each must not use although they stand below it.
