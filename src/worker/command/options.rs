@@ -19,6 +19,6 @@ pub struct Options {
     pub lease: Duration,
     /// How long after SIGTERM a cancelled program is killed.
     pub kill_after: Duration,
-    /// The longhaul binary, which also runs as [`guard`](super::guard) and [`gate`](super::gate) of the programs.
+    /// The longhaul binary, which also runs as [`guard`](super::guard()) and [`gate`](super::gate()) of the programs.
     pub longhaul: PathBuf,
 }
