@@ -5,7 +5,7 @@ use std::pin::Pin;
 use futures_util::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 
-use super::{Reply, caller};
+use super::call::{Reply, caller};
 use crate::engine::Engine;
 use crate::proto::encoded::Encoded;
 use crate::proto::longhaul::v1::callers_server::Callers;

@@ -2,8 +2,8 @@
 
 use tonic::{Request, Response};
 
+use super::call::{Reply, caller};
 use super::deadline::time_left;
-use super::{Reply, caller};
 use crate::engine::Engine;
 use crate::proto::google::longrunning::operations_server::Operations;
 use crate::proto::google::longrunning::{

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 
-use super::{BodyKey, Index, Key, Partition};
+use super::index::Index;
+use super::key::{BodyKey, Key, Partition};
 use crate::clock::Timestamp;
 
 /// A condition; all of a write set's conditions are looked at before its first write.

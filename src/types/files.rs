@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{BadSet, Registry};
+use super::registry::{BadSet, Registry};
 
 /// Why a file of descriptors is not loaded.
 #[derive(Debug, thiserror::Error)]

@@ -10,14 +10,22 @@ use tracing::warn;
 use super::ground::Ground;
 use super::high_water::{HighWater, Noted};
 use super::mirror::Mirror;
+use super::options::Options;
 use super::tables::{Progress, Tables};
-use super::{Open, Options, damage, torn};
-use crate::store::{Keyspace, OpenError};
+use super::{damage, torn};
+use crate::store::error::OpenError;
+use crate::store::keyspace::Keyspace;
 
 /// A directory that nothing else opens while this lives.
 #[derive(Debug)]
 pub(super) struct Directory {
     _lock: File,
+}
+
+/// What reads need.
+pub(super) struct Open {
+    pub(super) tables: Tables,
+    pub(super) mirror: Mirror,
 }
 
 /// What opening found out.

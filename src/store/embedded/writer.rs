@@ -9,16 +9,20 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info};
 
+use super::damage;
 use super::ground::Ground;
 use super::group::Group;
 use super::high_water::HighWater;
-use super::open::{self, Directory, Opened};
+use super::open::{self, Directory, Open, Opened};
+use super::options::Options;
 use super::tables::Progress;
 use super::time::StoreTime;
-use super::{Open, Options, damage};
-use crate::store::{
-    CommitError, Committed, Event, Keyspace, Partition, Publisher, StoreError, WriteSet,
-};
+use crate::store::backend::Committed;
+use crate::store::error::{CommitError, StoreError};
+use crate::store::feed::{Event, Publisher};
+use crate::store::key::Partition;
+use crate::store::keyspace::Keyspace;
+use crate::store::write_set::WriteSet;
 
 /// What `commit` was asked, and where its answer goes.
 pub(super) struct Job {
@@ -196,7 +200,7 @@ impl Writer {
         Ok(())
     }
 
-    fn reopen(&self) -> Result<Opened, crate::store::OpenError> {
+    fn reopen(&self) -> Result<Opened, crate::store::error::OpenError> {
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
         drop(open.take());
         let options = Options {

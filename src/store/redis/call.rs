@@ -6,7 +6,9 @@ use redis::Cmd;
 use super::keys::Keys;
 use super::packed::Packed;
 use super::script::{DIGEST, Form, TEXT};
-use crate::store::{Check, Index, IndexEntry, Key, Mark, Partition, WriteSet};
+use crate::store::index::Index;
+use crate::store::key::{Key, Partition};
+use crate::store::write_set::{Check, IndexEntry, Mark, WriteSet};
 
 /// One call: write sets of which no two touch the same thing.
 pub(super) struct Call<'a> {

@@ -1,0 +1,24 @@
+//! What every method needs of a call: its caller, its headers, and the type of its answer.
+
+use tonic::{Request, Response, Status};
+
+use crate::engine::Caller;
+use crate::wire::starts;
+
+/// The answer of a method.
+pub(super) type Reply<T> = Result<Response<T>, Status>;
+
+/// Who makes the call: always the same caller, until there is authentication.
+pub(super) fn caller<T>(_request: &Request<T>) -> Caller {
+    Caller::default()
+}
+
+/// The trace that a request belongs to; empty without one.
+pub(super) fn trace_parent<T>(request: &Request<T>) -> String {
+    starts::trace_parent(header(request, "traceparent")).to_owned()
+}
+
+/// The text of a header, if it is one.
+pub(super) fn header<'a, T>(request: &'a Request<T>, name: &str) -> Option<&'a str> {
+    request.metadata().get(name).and_then(|value| value.to_str().ok())
+}
