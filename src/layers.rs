@@ -62,7 +62,15 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
     ("engine/due", &[&["mod"], &["agents", "operations"], &["entries", "kinds"]]),
     ("engine/leases", &[&["mod"], &["holders", "leased"], &["waiter"], &["grant", "news"]]),
     ("engine/notify", &[&["mod"], &["notifier"], &["wakes"]]),
-    ("engine/operations", &[&["mod"], &["calls", "pages", "starts"], &["page_token"]]),
+    (
+        "engine/operations",
+        &[
+            &["mod"],
+            &["calls", "pages", "starts"],
+            &["matching", "sources"],
+            &["page_token", "query"],
+        ],
+    ),
     ("engine/reading", &[&["mod"], &["reader"], &["recent", "view"]]),
     ("engine/watching", &[&["mod"], &["wait", "watch"], &["hub"]]),
     ("engine/workers", &[&["mod"], &["stream", "unary"]]),

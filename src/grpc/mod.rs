@@ -11,8 +11,9 @@ mod producers;
 pub mod status;
 mod workers;
 
+use tonic::metadata::MetadataValue;
 use tonic::service::Routes;
-use tonic::{Request, Status};
+use tonic::{Request, Response, Status};
 
 use crate::engine::{Caller, Engine};
 use crate::limits::MAX_MESSAGE_BYTES;
@@ -86,6 +87,13 @@ fn trace_parent<T>(request: &Request<T>) -> String {
     starts::trace_parent(header(request, "traceparent")).to_owned()
 }
 
+/// Says in a header which index a list was read from.
+fn read_from<T>(index: &'static str, page: T) -> Response<T> {
+    let mut response = Response::new(page);
+    response.metadata_mut().insert("longhaul-index", MetadataValue::from_static(index));
+    response
+}
+
 /// Whether the method at this path only reads operations, with all their payloads.
 pub(crate) fn is_read(path: &str) -> bool {
     READS.iter().any(|method| path.ends_with(method))
@@ -96,6 +104,6 @@ fn header<'a, T>(request: &'a Request<T>, name: &str) -> Option<&'a str> {
     request.metadata().get(name).and_then(|value| value.to_str().ok())
 }
 
-type Reply<T> = Result<tonic::Response<T>, Status>;
+type Reply<T> = Result<Response<T>, Status>;
 
 const READS: [&str; 3] = ["/GetOperation", "/GetOperationRecord", "/ListOperations"];
