@@ -101,7 +101,13 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
     ("engine/notify", &[&["mod"], &["notifier"], &["wakes"]]),
     (
         "engine/operations",
-        &[&["mod"], &["starts"], &["attempt", "pages"], &["calls", "identity", "page_token"]],
+        &[
+            &["mod"],
+            &["starts"],
+            &["attempt", "calls", "pages"],
+            &["matching", "sources"],
+            &["identity", "page_token", "query"],
+        ],
     ),
     ("engine/reading", &[&["mod"], &["reader"], &["recent", "view"]]),
     ("engine/watching", &[&["mod"], &["wait", "watch"], &["hub"]]),

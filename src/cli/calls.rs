@@ -9,7 +9,7 @@ use super::exit::Failure;
 use super::follow::Follower;
 use super::{output, plain, record, table};
 use crate::clock::{Clock, SystemClock};
-use crate::proto::google::longrunning::ListOperationsRequest;
+use crate::proto::google::longrunning::ListOperationsResponse;
 use crate::proto::longhaul::v1::{ListOperationRecordsRequest, OperationView};
 
 /// One operation.
@@ -43,6 +43,13 @@ pub(super) struct ListArgs {
     /// (the root). By default operations of all parents are listed
     #[arg(long, default_value = EVERY_PARENT, hide_default_value = true, value_name = "PARENT")]
     parent: String,
+    /// List only what matches, such as 'state() = FAILED' or 'label("team") = red AND done = false'; docs/filters.md
+    /// describes the language
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "FILTER")]
+    filter: String,
+    /// create_time for the oldest first, 'create_time desc' for the newest first, which is the default
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "ORDER")]
+    order_by: String,
     /// Operations in one page, at most
     #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "NUMBER")]
     page_size: i32,
@@ -107,23 +114,35 @@ pub(super) async fn record(args: NameArgs) -> Result<(), Failure> {
 pub(super) async fn list(args: ListArgs) -> Result<(), Failure> {
     let registry = args.connection.types()?;
     let client = args.connection.connect().await?;
-    if args.connection.wants_json() {
-        let request = ListOperationsRequest {
-            name: args.parent,
-            page_size: args.page_size,
-            page_token: args.page_token,
-            ..ListOperationsRequest::default()
-        };
-        output::json(&registry.list(&client.list(request).await?));
-        return Ok(());
-    }
-    let request = ListOperationRecordsRequest {
+    let json = args.connection.wants_json();
+    let mut request = ListOperationRecordsRequest {
         parent: args.parent,
+        filter: args.filter,
+        order_by: args.order_by,
         page_size: args.page_size,
         page_token: args.page_token,
         ..ListOperationRecordsRequest::default()
     };
-    let page = client.list_records(request).await?;
+    let page = loop {
+        let page = client.list_records(request.clone()).await?;
+        // A page on which nothing matched says nothing yet.
+        if !page.operation_records.is_empty() || page.next_page_token.is_empty() {
+            break page;
+        }
+        request.page_token = page.next_page_token;
+    };
+    if json {
+        let records = page.operation_records.into_iter();
+        let operations = records.filter_map(|record| record.operation).collect();
+        let next_page_token = page.next_page_token;
+        let unreachable = page.unreachable;
+        output::json(&registry.list(&ListOperationsResponse {
+            operations,
+            next_page_token,
+            unreachable,
+        }));
+        return Ok(());
+    }
     for line in table::list(&page.operation_records, SystemClock::new().now()) {
         output::text(&line);
     }

@@ -1,5 +1,6 @@
 //! What every method needs of a call: its caller, its headers, and the type of its answer.
 
+use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status};
 
 use crate::engine::Caller;
@@ -16,6 +17,13 @@ pub(super) fn caller<T>(_request: &Request<T>) -> Caller {
 /// The trace that a request belongs to; empty without one.
 pub(super) fn trace_parent<T>(request: &Request<T>) -> String {
     starts::trace_parent(header(request, "traceparent")).to_owned()
+}
+
+/// Names the index that a list was read from in a header.
+pub(super) fn read_from<T>(index: &'static str, page: T) -> Response<T> {
+    let mut response = Response::new(page);
+    response.metadata_mut().insert("longhaul-index", MetadataValue::from_static(index));
+    response
 }
 
 /// The text of a header, if it is one.
