@@ -1,6 +1,7 @@
 //! Settings: `default.toml`, then a file, then `LONGHAUL_*`, then flags; each overrides the ones before.
 
 mod environment;
+mod error;
 mod listen;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use crate::engine::{Policy, Settings};
 use crate::store::Durability;
 use crate::types::Registry;
 
+pub use self::error::ConfigError;
 pub use self::listen::Listen;
 
 /// All settings, in their final types.
@@ -198,11 +200,6 @@ impl Config {
         )))
     }
 }
-
-/// Why the settings cannot be used.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct ConfigError(String);
 
 /// Names each invalid setting with what it must be, and with its value unless that may contain a password.
 fn explain(figment: &Figment, error: figment::Error) -> ConfigError {

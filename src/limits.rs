@@ -6,8 +6,12 @@ use std::time::Duration;
 pub const DEFAULT_PAGE_SIZE: usize = 50;
 /// Largest number of operations on a page; larger page sizes are coerced.
 pub const MAX_PAGE_SIZE: usize = 1_000;
-/// Deleted or expired operations that one page skips; the page may be short, even empty (AIP-158).
-pub const MAX_PASSED_OVER: usize = 5_000;
+/// Operations that one page reads from its index, roughly; a page may be short, even empty (AIP-158).
+pub const MAX_LIST_READS: usize = 5_000;
+/// Entries of an index other than `list` that a page sorts; where there are more, it reads `list`.
+pub const MAX_LIST_SORTED: usize = 5_000;
+/// Bytes of payloads kept beside their records that one page loads for its filter, and one operation more.
+pub const MAX_LIST_LOADED_BYTES: usize = 16 << 20;
 /// Largest reply in bytes; clients accept 4 MiB by default.
 pub const MAX_REPLY_BYTES: usize = 3 << 20;
 /// Largest message in bytes that the server accepts.

@@ -4,11 +4,22 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use anyhow::Context;
+use clap::Args;
 
+use super::output;
+use super::place::{PlaceArgs, environment};
 use super::serve::{run_server, serve, shutdown_signals};
-use super::{DevArgs, environment, output};
 use crate::config::{Config, Overrides};
 use crate::worker::demo;
+
+#[derive(Debug, Args)]
+pub(super) struct DevArgs {
+    #[command(flatten)]
+    place: PlaceArgs,
+    /// Delete all data at the end
+    #[arg(long, conflicts_with = "store")]
+    ephemeral: bool,
+}
 
 pub(super) fn run(args: &DevArgs) -> anyhow::Result<()> {
     let environment = environment();

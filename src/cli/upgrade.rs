@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::{environment, output};
+use super::output;
+use super::place::environment;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Overrides};
 use crate::record::server::{self, ServerRecord};

@@ -47,7 +47,8 @@ pub use self::due::agents::Sweep;
 pub use self::error::{Error, Reason, Result};
 pub use self::leases::leased::Leased;
 pub use self::membership::ranks::Heartbeat;
-pub use self::operations::pages::{ListPage, ListQuery, Listed};
+pub use self::operations::pages::ListPage;
+pub use self::operations::query::{ListQuery, Listed};
 pub use self::operations::starts::Started;
 pub use self::reading::view::View;
 pub use self::settings::Settings;
@@ -195,9 +196,9 @@ impl Engine {
         self.rooms.calls.get_record(name, with_request).await
     }
 
-    /// A page of operations, bounded by count and by bytes.
-    pub async fn list(&self, _: &Caller, query: ListQuery) -> Result<ListPage> {
-        self.rooms.lists.list(query).await
+    /// A page of operations, bounded by count, by bytes and by work.
+    pub async fn list(&self, caller: &Caller, query: ListQuery) -> Result<ListPage> {
+        self.rooms.lists.list(caller, query).await
     }
 
     /// The operation once it is done, or as it is when the time is up: `timeout`, five minutes, or the server's end.

@@ -21,7 +21,7 @@ use crate::operation::lease::Token;
 use crate::operation::name::{Id, Name, Queue};
 use crate::operation::{Spec, Start};
 use crate::store::embedded::{self, EmbeddedStore};
-use crate::store::faulty::{Faulty, Plan};
+use crate::store::faulty::{FaultPlan, Faulty};
 use crate::store::memory::MemoryStore;
 use crate::store::{Keyspace, Store};
 
@@ -51,7 +51,7 @@ impl Bench {
     }
 
     fn on(store: Arc<dyn Store>, clock: Arc<ManualClock>) -> Self {
-        let store = Faulty::new(store, Plan::default());
+        let store = Faulty::new(store, FaultPlan::default());
         let shared: Arc<dyn Store> = store.clone();
         Self { engine: Engine::without_agents(shared, clock.clone()), clock, store }
     }

@@ -19,7 +19,7 @@ mod typed;
 use std::fmt;
 
 pub use self::order::Order;
-pub use self::plan::{Access, Plan, plan};
+pub use self::plan::{Access, Plan, plan, plan_of_list};
 pub use self::seen::{Lookup, Payload, Seen};
 
 use self::literal::Literal;
@@ -94,6 +94,11 @@ impl Filter {
         self.canonical.is_empty()
     }
 
+    /// Whether it looks into that payload.
+    pub fn looks_into(&self, payload: Payload) -> bool {
+        self.condition.looks_into(payload)
+    }
+
     /// Whether the operation matches.
     pub fn test(&self, operation: &dyn Seen) -> Verdict {
         evaluate::evaluate(&self.condition, operation, &self.types)
@@ -107,6 +112,18 @@ enum Condition {
     Any(Vec<Self>),
     Not(Box<Self>),
     Test(Test),
+}
+
+impl Condition {
+    fn looks_into(&self, payload: Payload) -> bool {
+        match self {
+            Self::All(parts) | Self::Any(parts) => {
+                parts.iter().any(|part| part.looks_into(payload))
+            }
+            Self::Not(part) => part.looks_into(payload),
+            Self::Test(test) => matches!(&test.of, Of::Payload(of, _) if *of == payload),
+        }
+    }
 }
 
 /// A comparison.

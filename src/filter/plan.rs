@@ -54,7 +54,15 @@ impl Access {
 
 /// Chooses what to read for a filter.
 pub fn plan(filter: &Filter, order: Order) -> Plan {
-    let access = access(&filter.condition);
+    planned(filter, order, access(&filter.condition))
+}
+
+/// Reads the list, whatever else would do: for a filter whose index holds too much.
+pub fn plan_of_list(filter: &Filter, order: Order) -> Plan {
+    planned(filter, order, Access::List(times(&demanded(&filter.condition))))
+}
+
+fn planned(filter: &Filter, order: Order, access: Access) -> Plan {
     let condition = match &access {
         Access::List(_) => without_times(&filter.condition),
         _ => filter.condition.clone(),
@@ -73,7 +81,7 @@ fn access(condition: &Condition) -> Access {
             (test.of == *of && equal && !literal.is_pattern()).then(|| literal.plain.clone())
         })
     };
-    let times = demanded.iter().fold(ALWAYS, |times, test| narrowed(times, test));
+    let times = times(&demanded);
     if possible == 0 || times.is_empty() {
         return Access::Nothing;
     }
@@ -90,6 +98,11 @@ fn access(condition: &Condition) -> Access {
         Some(queue) if within(&[State::Pending]) => Access::Waiting(queue),
         _ => Access::List(times),
     }
+}
+
+/// The times of creation that pass all these tests.
+fn times(demanded: &[&Test]) -> RangeInclusive<Timestamp> {
+    demanded.iter().fold(ALWAYS, |times, test| narrowed(times, test))
 }
 
 /// The tests that every match passes.

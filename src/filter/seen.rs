@@ -94,24 +94,30 @@ impl Seen for Operation {
     }
 
     fn payload(&self, which: Payload) -> Lookup<'_> {
-        let stored = match which {
+        if which == Payload::Metadata && (self.metadata.is_none() || self.spec.server_metadata) {
             // What the server says of itself, and the empty message of what is declared, exist nowhere else.
-            Payload::Metadata if self.metadata.is_none() || self.spec.server_metadata => {
-                return self
-                    .published_metadata()
-                    .map_or(Lookup::Absent, |any| Lookup::Here(Cow::Owned(any)));
-            }
+            return self
+                .published_metadata()
+                .map_or(Lookup::Absent, |any| Lookup::Here(Cow::Owned(any)));
+        }
+        match self.stored_payload(which) {
+            None => Lookup::Absent,
+            Some(Stored::Inline(any)) => Lookup::Here(Cow::Borrowed(any)),
+            Some(Stored::Detached(detached)) => Lookup::Elsewhere { type_url: &detached.type_url },
+        }
+    }
+}
+
+impl Operation {
+    /// The payload as it is stored.
+    pub fn stored_payload(&self, which: Payload) -> Option<&Stored> {
+        match which {
             Payload::Metadata => self.metadata.as_ref(),
             Payload::Request => self.spec.request.as_ref(),
             Payload::Response => match &self.state {
                 Stage::Succeeded(response) => Some(response),
                 _ => None,
             },
-        };
-        match stored {
-            None => Lookup::Absent,
-            Some(Stored::Inline(any)) => Lookup::Here(Cow::Borrowed(any)),
-            Some(Stored::Detached(detached)) => Lookup::Elsewhere { type_url: &detached.type_url },
         }
     }
 }

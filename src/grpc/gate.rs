@@ -8,7 +8,7 @@ use std::pin::Pin;
 
 use tonic::{Request, Response, Status, Streaming};
 
-use super::caller;
+use super::call::caller;
 use crate::engine::Engine;
 use crate::grpc::status::to_status;
 use crate::proto::google::longrunning as lro;

@@ -1,5 +1,6 @@
 //! The gRPC face: parse, call, convert, nothing else.
 
+mod call;
 mod callers;
 pub(crate) mod deadline;
 pub mod explain;
@@ -12,9 +13,8 @@ pub mod status;
 mod workers;
 
 use tonic::service::Routes;
-use tonic::{Request, Status};
 
-use crate::engine::{Caller, Engine};
+use crate::engine::Engine;
 use crate::limits::MAX_MESSAGE_BYTES;
 use crate::proto::DESCRIPTORS;
 use crate::proto::google::longrunning::operations_server::{Operations, OperationsServer};
@@ -23,7 +23,6 @@ use crate::proto::longhaul::v1::callers_server::CallersServer;
 use crate::proto::longhaul::v1::producers_server::ProducersServer;
 use crate::proto::longhaul::v1::workers_server::WorkersServer;
 use crate::types::Registry;
-use crate::wire::starts;
 
 use self::gate::Gate;
 use self::half_close::Noting;
@@ -76,26 +75,9 @@ pub fn operations(engine: &Engine) -> OperationsServer<impl Operations + use<>> 
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
 }
 
-/// Who makes the call: always the same caller, until there is authentication.
-fn caller<T>(_request: &Request<T>) -> Caller {
-    Caller::default()
-}
-
-/// The trace that a request belongs to; empty without one.
-fn trace_parent<T>(request: &Request<T>) -> String {
-    starts::trace_parent(header(request, "traceparent")).to_owned()
-}
-
 /// Whether the method at this path only reads operations, with all their payloads.
 pub(crate) fn is_read(path: &str) -> bool {
     READS.iter().any(|method| path.ends_with(method))
 }
-
-/// The text of a header, if it is one.
-fn header<'a, T>(request: &'a Request<T>, name: &str) -> Option<&'a str> {
-    request.metadata().get(name).and_then(|value| value.to_str().ok())
-}
-
-type Reply<T> = Result<tonic::Response<T>, Status>;
 
 const READS: [&str; 3] = ["/GetOperation", "/GetOperationRecord", "/ListOperations"];

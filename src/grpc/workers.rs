@@ -9,11 +9,11 @@ use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
+use super::call::{Reply, caller, trace_parent};
 use super::deadline::time_left;
 use super::explain;
 use super::half_close::HalfClosed;
 use super::producers::replayed;
-use super::{Reply, caller, trace_parent};
 use crate::engine::Engine;
 use crate::engine::workers::stream::Input;
 use crate::grpc::status::to_status;

@@ -1,10 +1,12 @@
 //! A record of whichever kind, for readers that learn the kind by reading.
 
-use super::due::{Agent, DueIndex};
+use super::due::DueIndex;
+use super::kind::{Before, Kind};
+use super::reading::{read_at, refuse};
 #[cfg(test)]
 use super::sample::Sample;
 use super::server::ServerRecord;
-use super::{Before, Kind, kind_number, read_at, refuse};
+use super::value::kind_number;
 use crate::operation::Record as Operation;
 use crate::store::{Key, Keyspace, Record, StoreError};
 
@@ -50,56 +52,5 @@ impl AnyRecord {
             #[cfg(test)]
             Self::Sample(_) => Sample::DUE,
         }
-    }
-}
-
-/// The due indexes that an agent polls, in the order in which it polls them.
-pub fn due_indexes(agent: Agent) -> impl Iterator<Item = &'static DueIndex> {
-    all_due_indexes().filter(move |index| index.agent == agent)
-}
-
-fn all_due_indexes() -> impl Iterator<Item = &'static DueIndex> {
-    KINDS.iter().flat_map(|kind| kind.due)
-}
-
-/// Whether this version knows the kind whose message has that number.
-pub(super) fn is_known(number: u32) -> bool {
-    KINDS.iter().any(|kind| kind.numbers.contains(&number))
-}
-
-/// The properties of a kind that need no record.
-struct Known {
-    numbers: &'static [u32],
-    due: &'static [DueIndex],
-}
-
-impl Known {
-    const fn of<K: Kind>() -> Self {
-        Self { numbers: K::NUMBERS, due: K::DUE }
-    }
-}
-
-/// All kinds.
-const KINDS: &[Known] = &[
-    Known::of::<Operation>(),
-    Known::of::<ServerRecord>(),
-    #[cfg(test)]
-    Known::of::<Sample>(),
-];
-
-#[cfg(test)]
-mod tests {
-    use std::collections::HashSet;
-
-    use super::*;
-
-    #[test]
-    fn no_two_kinds_share_a_number_or_a_due_index() {
-        let (mut numbers, mut names) = (HashSet::new(), HashSet::new());
-        for kind in KINDS {
-            assert!(kind.numbers.iter().all(|number| numbers.insert(number)), "{:?}", kind.numbers);
-            assert!(kind.due.iter().all(|index| names.insert(index.name)), "{:?}", kind.due);
-        }
-        assert!(names.iter().all(|name| name.starts_with("due/")), "{names:?}");
     }
 }

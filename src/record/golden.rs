@@ -20,8 +20,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use uuid::Uuid;
 
+use super::kind::Kind;
+use super::reading::read;
 use super::server::{ServerId, ServerRecord};
-use super::{Kind, read};
 use crate::clock::Timestamp;
 use crate::code::Code;
 use crate::operation::entries::{DueClass, entries};

@@ -14,8 +14,10 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use uuid::Uuid;
 
+use super::kind::Kind;
 use super::operation::{Slot, attach, body_key};
-use super::{Change as Write, Kind, read, write_set};
+use super::plan::{Change as Write, write_set};
+use super::reading::read;
 
 use crate::clock::{Clock, ManualClock, Timestamp};
 use crate::code::Code;
@@ -38,7 +40,7 @@ use crate::proto::longhaul::v1 as pb;
 use crate::store::memory::MemoryStore;
 use crate::store::{BodyKey, Index, Key, Keyspace, Record as Stored, Scan, Store};
 
-type Before = super::Before<Record>;
+type Before = super::kind::Before<Record>;
 
 #[test]
 fn every_record_of_a_history_survives_being_stored() {

@@ -4,8 +4,32 @@ use std::borrow::Cow;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use super::{Before, Change, Kind, stamped};
+use super::kind::{Before, Kind};
+use super::value::stamped;
+use crate::clock::Timestamp;
 use crate::store::{Check, Counter, Key, Keyspace, Mark, Put, WriteSet};
+
+/// The result of a decision.
+#[derive(Clone, Debug)]
+pub struct Change<K> {
+    /// The record under the requested key; `None` deletes it.
+    pub main: Option<K>,
+    /// Further records of the same partition, written by the same commit; see [`Key::beside`].
+    pub also: Vec<Also>,
+    /// Whether callers can see the change: etag and watch position follow it.
+    pub visible: bool,
+    /// Whether it makes a lease: its revision becomes the fencing number.
+    pub leases: bool,
+    /// The commit is refused while the store's clock is before this.
+    pub not_before: Option<Timestamp>,
+}
+
+impl<K> Change<K> {
+    /// A change of one record that callers do not see.
+    pub const fn of(main: Option<K>) -> Self {
+        Self { main, also: Vec::new(), visible: false, leases: false, not_before: None }
+    }
+}
 
 /// A further record of a change, of any kind.
 #[derive(Clone, Debug)]

@@ -7,7 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::due::DueIndex;
-use super::{Kind, Note, unwrap, wrap};
+use super::kind::Kind;
+use super::note::Note;
+use super::value::{unwrap, wrap};
 use crate::clock::Timestamp;
 use crate::operation::Stamps;
 use crate::proto::longhaul::store::v1 as stored;

@@ -15,12 +15,13 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
+use super::backend::Store;
 use super::conformance::Harness;
+use super::feed::{Event, Hint};
+use super::index::{Index, Scan};
+use super::key::{BodyKey, Key, Partition};
 use super::memory::MemoryStore;
-use super::{
-    BodyKey, Check, Counter, Event, Hint, Index, IndexEntry, Key, Mark, Partition, Put, Scan,
-    Store, WriteSet,
-};
+use super::write_set::{Check, Counter, IndexEntry, Mark, Put, WriteSet};
 use crate::clock::{Clock, Timestamp};
 
 /// A way to an empty store.

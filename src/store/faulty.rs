@@ -11,10 +11,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use super::{
-    BodyKey, CommitError, Committed, Durability, Entry, Feed, Key, Keyspace, Partition, Record,
-    Scan, Store, StoreError, WriteSet,
-};
+use super::backend::{Committed, Durability, Record, Store};
+use super::error::{CommitError, StoreError};
+use super::feed::Feed;
+use super::index::{Entry, Scan};
+use super::key::{BodyKey, Key, Partition};
+use super::keyspace::Keyspace;
+use super::write_set::WriteSet;
 use crate::clock::Timestamp;
 
 /// Faults for one write set.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::broadcast;
 
-use super::{Key, Partition};
+use super::key::{Key, Partition};
 
 /// Word of one commit.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 
-use super::{Key, Partition};
+use super::key::{Key, Partition};
 
 /// The name of an index, for example `list` or `ready/default`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -119,6 +119,13 @@ fn end_of_prefix(prefix: &[u8]) -> Option<Bytes> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn entries_lead_to_their_records() {
+        let key = Key::from_bytes([7; 16]);
+        let member = [&b"prefix\0"[..], key.as_bytes()].concat().into();
+        assert_eq!(Entry { member, partition: Partition(0) }.key(), Some(key));
+    }
 
     #[test]
     fn the_end_of_a_prefix_is_above_all_that_begin_with_it() {

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use prost::Message;
 use uuid::Uuid;
 
-use super::{BodyKey, Key, OpenError, Partition};
+use super::error::OpenError;
+use super::key::{BodyKey, Key, Partition};
 use crate::proto::longhaul::store::v1 as stored;
 
 /// The version of the stored form that this longhaul writes, and the newest that it reads.

@@ -8,10 +8,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{
-    BodyKey, Check, CommitError, Committed, Durability, Entry, Event, Feed, Hint, Index, Key,
-    Keyspace, Partition, Publisher, Record, Scan, Store, StoreError, WriteSet,
-};
+use super::backend::{Committed, Durability, Record, Store};
+use super::error::{CommitError, StoreError};
+use super::feed::{Event, Feed, Hint, Publisher};
+use super::index::{Entry, Index, Scan};
+use super::key::{BodyKey, Key, Partition};
+use super::keyspace::Keyspace;
+use super::write_set::{Check, WriteSet};
 use crate::clock::{Clock, Timestamp};
 
 /// A store that lives as long as its process.

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 
-use super::{BodyKey, Index, Key, Partition};
+use super::index::Index;
+use super::key::{BodyKey, Key, Partition};
 use crate::clock::Timestamp;
 
 /// A condition; all conditions of a write set are checked before its first write.

@@ -122,8 +122,10 @@ def a_list_refuses_what_it_cannot_answer(api: Connection) -> None:
     refused(lambda: ask(name="projects/x", page_token=token), invalid, "INVALID_PAGE_TOKEN")
     error = refused(lambda: ask(name=parent, page_size=-1), invalid, "INVALID_ARGUMENT")
     assert violated_fields(error) == ["page_size"] and error.metadata["field"] == "page_size"
-    error = refused(lambda: ask(name=parent, filter="done=true"), invalid, "UNIMPLEMENTED")
-    assert error.metadata["field"] == "filter"
+    error = refused(lambda: ask(name=parent, filter="done=maybe"), invalid, "INVALID_FILTER")
+    assert violated_fields(error) == ["filter"] and error.metadata["position"] == "5"
+    assert len(ask(name=parent, filter="done=false").operations) == 2
+    assert not ask(name=parent, filter="done=true").operations
     refused(
         lambda: ask(name=parent, return_partial_success=True),
         exceptions.MethodNotImplemented,

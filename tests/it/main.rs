@@ -15,6 +15,7 @@ mod damage;
 mod deleting;
 mod effects;
 mod faults;
+mod filtering;
 mod leases;
 mod listing;
 mod logging;

@@ -55,6 +55,8 @@ async fn a_start_goes_to_a_waiting_worker_in_one_commit(fixture: &Fixture) {
         }
     };
     within("a start that is leased with its own commit", eager).await;
+    let metrics = fixture.metrics().await;
+    assert_eq!(metrics.count("leases_given_total{by=\"start\"}"), 1, "{}", metrics.0);
     // No slot is free now: it waits its turn.
     let waiting = fixture.started("q").await;
     assert_eq!(fixture.state(&waiting).await, State::Pending);

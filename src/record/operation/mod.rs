@@ -14,7 +14,10 @@ mod times;
 use bytes::Bytes;
 
 use super::due::{Agent, DueIndex};
-use super::{Change, Kind, Note, unwrap, wrap};
+use super::kind::Kind;
+use super::note::Note;
+use super::plan::Change;
+use super::value::{unwrap, wrap};
 use crate::operation::entries::{DueClass, counter, entries};
 use crate::operation::{self, Operation, Record, Stamps};
 use crate::proto::longhaul::store::v1::record::Kind as Stored;

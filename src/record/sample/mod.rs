@@ -6,7 +6,8 @@ use bytes::Bytes;
 use prost::Message;
 
 use super::due::{Agent, DueIndex, due_member};
-use super::{Kind, Note};
+use super::kind::Kind;
+use super::note::Note;
 use crate::clock::Timestamp;
 use crate::operation::Stamps;
 use crate::store::{BodyKey, Index, IndexEntry, Key, Keyspace};

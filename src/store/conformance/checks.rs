@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use super::{
+use super::harness::{
     Harness, all, commit, commit_ok, create, entry, get, key, members, put, replace, unconditional,
 };
 use crate::clock::Clock;
-use crate::store::{BodyKey, Check, CommitError, Counter, Partition, WriteSet};
+use crate::store::error::CommitError;
+use crate::store::key::{BodyKey, Partition};
+use crate::store::write_set::{Check, Counter, WriteSet};
 
 pub(crate) async fn a_refused_set_changes_nothing(harness: Harness) {
     let store = &*harness.store;

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use super::{
+use super::harness::{
     Harness, INDEXES, all, commit, commit_ok, create, entry, get, key, members, replace,
     unconditional,
 };
-use crate::store::{CommitError, Key, Partition, Store};
+use crate::store::backend::Store;
+use crate::store::error::CommitError;
+use crate::store::key::{Key, Partition};
 
 pub(crate) async fn compare_and_set_from_many_tasks_loses_nothing(harness: Harness) {
     let store = &harness.store;

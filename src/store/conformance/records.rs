@@ -2,8 +2,10 @@
 
 use bytes::Bytes;
 
-use super::{Harness, commit_ok, create, get, key, replace, unconditional};
-use crate::store::{BodyKey, Check, Mark, Partition, Record, WriteSet};
+use super::harness::{Harness, commit_ok, create, get, key, replace, unconditional};
+use crate::store::backend::Record;
+use crate::store::key::{BodyKey, Partition};
+use crate::store::write_set::{Check, Mark, WriteSet};
 
 pub(crate) async fn a_record_reads_back_as_it_was_put(harness: Harness) {
     let store = &*harness.store;
@@ -54,7 +56,7 @@ pub(crate) async fn a_deleted_record_is_gone_and_can_be_made_again(harness: Harn
     assert_eq!(get(store, key).await.expect("record").revision, again);
 
     let mut absent = unconditional(Partition(0));
-    absent.deletes.push(super::key(store, Partition(0), 1));
+    absent.deletes.push(super::harness::key(store, Partition(0), 1));
     commit_ok(store, absent).await;
 }
 

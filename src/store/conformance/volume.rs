@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-use super::{Harness, all, commit_ok, create, entry, get, key, members};
-use crate::store::{BodyKey, Partition};
+use super::harness::{Harness, all, commit_ok, create, entry, get, key, members};
+use crate::store::key::{BodyKey, Partition};
 
 pub(crate) async fn a_large_body_and_a_large_value_read_back(harness: Harness) {
     let store = &*harness.store;

@@ -12,9 +12,11 @@ use super::tables::{
     revision_of, split_index_key, unreadable,
 };
 use crate::clock::Timestamp;
-use crate::store::{
-    Check, CommitError, Committed, Counter, Hint, Key, Put, Record, StoreError, WriteSet,
-};
+use crate::store::backend::{Committed, Record};
+use crate::store::error::{CommitError, StoreError};
+use crate::store::feed::Hint;
+use crate::store::key::Key;
+use crate::store::write_set::{Check, Counter, Put, WriteSet};
 
 /// The changes of the group so far.
 pub(super) struct Group<'a> {

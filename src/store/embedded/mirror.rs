@@ -11,7 +11,8 @@ use bytes::Bytes;
 
 use super::floor::{Floor, Look};
 use super::tables::{KeyRange, Tables, end_of_index, index_key};
-use crate::store::{Entry, Partition, Scan};
+use crate::store::index::{Entry, Scan};
+use crate::store::key::Partition;
 
 /// Knowledge about indexes without reading the disk. Only the writer changes it, after each group is on disk.
 #[derive(Debug, Default)]

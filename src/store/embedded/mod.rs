@@ -15,13 +15,13 @@ mod group;
 mod high_water;
 mod mirror;
 mod open;
+mod options;
 mod tables;
 mod time;
 mod torn;
 mod writer;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, TryLockError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -29,52 +29,21 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
-use uuid::Uuid;
 
 use self::mirror::Mirror;
-use self::open::{Directory, Opened};
-use self::tables::Tables;
+use self::open::{Directory, OpenTables, Opened};
 use self::time::EmbeddedTime;
 use self::writer::{GroupWriter, PendingCommit, Trouble};
-use super::{
-    BodyKey, CommitError, Committed, Durability, Entry, Feed, Key, Keyspace, OpenError, Partition,
-    Publisher, Record, Scan, Store, StoreError, WriteSet,
-};
-use crate::clock::{Clock, SystemClock, Timestamp};
+use super::backend::{Committed, Durability, Record, Store};
+use super::error::{CommitError, OpenError, StoreError};
+use super::feed::{Feed, Publisher};
+use super::index::{Entry, Scan};
+use super::key::{BodyKey, Key, Partition};
+use super::keyspace::Keyspace;
+use super::write_set::WriteSet;
+use crate::clock::{Clock, Timestamp};
 
-/// How to open an embedded store.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The directory; created if missing.
-    pub path: PathBuf,
-    /// Creates a store if there is none.
-    pub create: bool,
-    /// The only keyspace that is acceptable; any, or a new one, where `None`.
-    pub keyspace: Option<Uuid>,
-    /// Opens a store that has lost acknowledged commits.
-    pub accept_loss: bool,
-    /// Bytes of free disk below which new records are refused, so that stored operations can be completed.
-    pub reserve_bytes: u64,
-    /// The source of the store's time.
-    pub clock: Arc<dyn Clock>,
-    /// The clock that measures waits for the disk: a disk does not wait for a clock that a test moves.
-    pub stopwatch: Arc<dyn Clock>,
-}
-
-impl Options {
-    /// The defaults for a store in the directory `path`.
-    pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self {
-            path: path.into(),
-            create: true,
-            keyspace: None,
-            accept_loss: false,
-            reserve_bytes: DEFAULT_RESERVE,
-            clock: SystemClock::new(),
-            stopwatch: SystemClock::new(),
-        }
-    }
-}
+pub use self::options::{DEFAULT_RESERVE, Options};
 
 /// The store in one directory.
 pub struct EmbeddedStore {
@@ -89,12 +58,6 @@ pub struct EmbeddedStore {
     /// Bounded: callers wait while it is full. `None` once the store is closed; the writer ends when it has no sender.
     jobs: RwLock<Option<(mpsc::Sender<PendingCommit>, Publisher)>>,
     writer: Mutex<Option<JoinHandle<()>>>,
-}
-
-/// The parts that reads use.
-struct OpenTables {
-    tables: Tables,
-    mirror: Mirror,
 }
 
 impl EmbeddedStore {
@@ -350,8 +313,5 @@ const QUEUE: usize = 1024;
 const INLINE_RECORDS: usize = 64;
 /// How long a commit may wait for the disk before its caller gets an unknown outcome.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Disk space that is kept free for completing stored operations.
-pub const DEFAULT_RESERVE: u64 = 256 << 20;
-
 #[cfg(test)]
 pub(crate) mod tests;

@@ -10,14 +10,22 @@ use tracing::warn;
 use super::ground::Ground;
 use super::high_water::{HighWater, NotedRevision};
 use super::mirror::Mirror;
+use super::options::Options;
 use super::tables::{HighestWritten, Tables};
-use super::{OpenTables, Options, damage, torn};
-use crate::store::{Keyspace, OpenError};
+use super::{damage, torn};
+use crate::store::error::OpenError;
+use crate::store::keyspace::Keyspace;
 
 /// A directory that is locked while this lives.
 #[derive(Debug)]
 pub(super) struct Directory {
     _lock: File,
+}
+
+/// The parts that reads use.
+pub(super) struct OpenTables {
+    pub(super) tables: Tables,
+    pub(super) mirror: Mirror,
 }
 
 /// The results of opening.

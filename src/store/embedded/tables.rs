@@ -8,7 +8,10 @@ use fjall::{
     Database, Guard, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable,
 };
 
-use crate::store::{BodyKey, Entry, Key, Partition, Record, Scan, StoreError};
+use crate::store::backend::Record;
+use crate::store::error::StoreError;
+use crate::store::index::{Entry, Scan};
+use crate::store::key::{BodyKey, Key, Partition};
 
 /// One of the keyspaces that write sets change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

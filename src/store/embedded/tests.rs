@@ -1,17 +1,19 @@
 use std::fs;
 use std::future::{Ready, ready};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use prost::Message;
 use tempfile::TempDir;
+use uuid::Uuid;
 
 mod clocks;
 mod flipped;
 mod trouble;
 
 use super::high_water::{HighWater, NotedRevision};
+use super::tables::Tables;
 use super::*;
 use crate::clock::ManualClock;
 use crate::proto::longhaul::store::v1 as stored;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use super::Options;
+use super::options::Options;
 use crate::clock::{Clock, Timestamp};
 use crate::store::clocks;
 

@@ -9,16 +9,20 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info};
 
+use super::damage;
 use super::ground::Ground;
 use super::group::Group;
 use super::high_water::HighWater;
-use super::open::{self, Directory, Opened};
+use super::open::{self, Directory, OpenTables, Opened};
+use super::options::Options;
 use super::tables::HighestWritten;
 use super::time::EmbeddedTime;
-use super::{OpenTables, Options, damage};
-use crate::store::{
-    CommitError, Committed, Event, Keyspace, Partition, Publisher, StoreError, WriteSet,
-};
+use crate::store::backend::Committed;
+use crate::store::error::{CommitError, StoreError};
+use crate::store::feed::{Event, Publisher};
+use crate::store::key::Partition;
+use crate::store::keyspace::Keyspace;
+use crate::store::write_set::WriteSet;
 
 /// Write sets of one `commit`, and the channel for their results.
 pub(super) struct PendingCommit {
@@ -199,7 +203,7 @@ impl GroupWriter {
         Ok(())
     }
 
-    fn reopen(&self) -> Result<Opened, crate::store::OpenError> {
+    fn reopen(&self) -> Result<Opened, crate::store::error::OpenError> {
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
         drop(open.take());
         let options = Options {

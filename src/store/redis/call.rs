@@ -6,7 +6,9 @@ use redis::Cmd;
 use super::keys::Keys;
 use super::packed::Packed;
 use super::script::{DIGEST, ScriptForm, TEXT};
-use crate::store::{Check, Index, IndexEntry, Key, Mark, Partition, WriteSet};
+use crate::store::index::Index;
+use crate::store::key::{Key, Partition};
+use crate::store::write_set::{Check, IndexEntry, Mark, WriteSet};
 
 /// One call of the script: write sets with disjoint keys.
 pub(super) struct ScriptCall<'a> {

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::store::{Durability, StoreError};
+use crate::store::backend::Durability;
+use crate::store::error::StoreError;
 
 /// The settings that decide when an acknowledged commit is lost.
 pub(super) struct RedisSettings {

@@ -7,7 +7,8 @@ use uuid::Uuid;
 
 use super::keys::Meta;
 use super::link::Replication;
-use crate::store::{Event, Feed, Hint, Key, Partition, Publisher};
+use crate::store::feed::{Event, Feed, Hint, Publisher};
+use crate::store::key::{Key, Partition};
 
 /// Turns messages and metas into events. A jump, a step back, a loss and a return each become a gap.
 #[derive(Debug)]

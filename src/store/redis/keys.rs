@@ -2,7 +2,9 @@
 
 use uuid::Uuid;
 
-use crate::store::{BodyKey, Index, Key, Keyspace, Partition};
+use crate::store::index::Index;
+use crate::store::key::{BodyKey, Key, Partition};
+use crate::store::keyspace::Keyspace;
 
 /// The form of each key; a test compares it with the documentation.
 #[cfg(test)]

@@ -11,7 +11,7 @@ use redis::{
 };
 use redis::{RedisError, RedisResult, Value};
 
-use crate::store::{OpenError, StoreError};
+use crate::store::error::{OpenError, StoreError};
 
 /// How to connect: address and credentials, which stay in here, and timeouts.
 #[derive(Clone, Debug)]

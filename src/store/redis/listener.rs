@@ -8,10 +8,10 @@ use redis::{PushInfo, PushKind, RedisError, RedisResult, Value};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::SharedLink;
 use super::fitness::{self, RedisSettings};
 use super::keys::Meta;
 use super::link::Replication;
+use super::shared::SharedLink;
 use crate::clock::Timestamp;
 
 /// One connection, subscribed to the hints of all partitions.

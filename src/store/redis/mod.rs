@@ -15,10 +15,12 @@ mod keys;
 mod link;
 mod listener;
 mod opening;
+mod options;
 mod packed;
 mod queue;
 mod reading;
 mod script;
+mod shared;
 mod time;
 mod trial;
 mod writing;
@@ -28,110 +30,35 @@ mod test_server;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use redis::Value;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use uuid::Uuid;
 
-use self::fitness::Fitness;
-use self::hints::Hints;
-use self::keys::{Keys, Meta};
 use self::link::{Dial, Link};
 use self::listener::Subscription;
 use self::queue::CommitQueue;
-use self::time::Timekeeper;
-use super::{BodyKey, CommitError, Committed, Durability, Entry, Feed, Key, Keyspace};
-use super::{OpenError, Partition, Record, Scan, Store, StoreError, WriteSet};
-use crate::clock::{Clock, SystemClock, Timestamp};
-use crate::throttle::Throttle;
+use self::shared::SharedLink;
+use super::backend::{Committed, Durability, Record, Store};
+use super::error::{CommitError, OpenError, StoreError};
+use super::feed::Feed;
+use super::index::{Entry, Scan};
+use super::key::{BodyKey, Key, Partition};
+use super::keyspace::Keyspace;
+use super::write_set::WriteSet;
+use crate::clock::Timestamp;
 
+pub use self::options::Options;
 pub use self::time::StoreTime;
-
-/// How to open the store.
-#[derive(Clone)]
-pub struct Options {
-    /// Where it is, with credentials: `redis://user:password@host:port/database`.
-    pub url: String,
-    /// The prefix of all keys; without braces, which mark the part that decides a key's cluster slot.
-    pub prefix: String,
-    /// Creates a keyspace if there is none.
-    pub create: bool,
-    /// Open this keyspace or none.
-    pub keyspace: Option<Uuid>,
-    /// The least durability to accept; if the server hides its settings, the operator states it.
-    pub durability: Option<Durability>,
-    /// Partitions of a keyspace that is yet to be made.
-    pub partitions: u16,
-    /// How long to wait for a connection or an answer.
-    pub response_timeout: Duration,
-    /// Counts elapsed time and sleeps; with [`StoreTime::Clock`] also the store's time.
-    pub clock: Arc<dyn Clock>,
-    /// The clock of the store's time.
-    pub time: StoreTime,
-    /// Tells which of the process's runtimes the calling task runs on, as a small number. Each has connections and a queue of
-    /// its own: a connection that is driven by the runtime that uses it wakes no other thread. Under
-    /// `Server::serve_on_cores` this is `server::lane::current`.
-    pub lane: fn() -> usize,
-}
-
-impl Options {
-    /// The defaults for a Redis at `url`, used from one runtime.
-    pub fn new(url: impl Into<String>) -> Self {
-        Self {
-            url: url.into(),
-            prefix: "lh:".to_owned(),
-            create: true,
-            keyspace: None,
-            durability: None,
-            partitions: 16,
-            response_timeout: Duration::from_secs(2),
-            clock: SystemClock::new(),
-            time: StoreTime::Server,
-            lane: || 0,
-        }
-    }
-}
-
-/// The URL may hold a password and stays out of logs.
-impl fmt::Debug for Options {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Options")
-            .field("prefix", &self.prefix)
-            .field("keyspace", &self.keyspace)
-            .finish_non_exhaustive()
-    }
-}
 
 /// The store in Redis.
 pub struct RedisStore {
     shared: Arc<SharedLink>,
     tasks: TaskTracker,
     stop: CancellationToken,
-}
-
-/// The parts shared by requests and the listener.
-struct SharedLink {
-    keyspace: Keyspace,
-    keys: Keys,
-    dial: Dial,
-    link: Link,
-    /// For bodies, so that small requests do not wait behind them.
-    bulk: Link,
-    time: Timekeeper,
-    hints: Arc<Hints>,
-    fitness: Fitness,
-    throttle: Throttle,
-    /// Write sets on their way.
-    queue: Arc<CommitQueue>,
-    /// See [`Options::lane`].
-    lane: fn() -> usize,
 }
 
 impl RedisStore {
@@ -175,82 +102,6 @@ impl Drop for RedisStore {
     }
 }
 
-impl SharedLink {
-    fn new(
-        keyspace: Keyspace,
-        dial: Dial,
-        link: Link,
-        (queue, fitness): (Arc<CommitQueue>, Fitness),
-        options: &Options,
-    ) -> Self {
-        let partitions = keyspace.partitions();
-        Self {
-            keys: Keys::new(&options.prefix, &keyspace),
-            bulk: Link::new(dial.clone(), options.lane),
-            time: Timekeeper::new(
-                Arc::clone(&options.clock),
-                options.time,
-                dial.place(),
-                partitions,
-            ),
-            hints: Arc::new(Hints::new(keyspace.id(), partitions)),
-            fitness,
-            throttle: Throttle::new(Arc::clone(&options.clock)),
-            queue,
-            lane: options.lane,
-            keyspace,
-            dial,
-            link,
-        }
-    }
-
-    /// The meta, if it is one of this keyspace.
-    fn own_meta(&self, value: &Value) -> Option<Meta> {
-        let Value::BulkString(bytes) = value else { return None };
-        Meta::decode(bytes).filter(|meta| meta.keyspace == self.keyspace.id())
-    }
-
-    /// Refuses the reply of a partition whose meta is not this keyspace's.
-    fn check_meta(&self, partition: Partition, value: &Value) -> Result<(), StoreError> {
-        if self.own_meta(value).is_some() {
-            return Ok(());
-        }
-        self.time.away(partition);
-        Err(self.foreign())
-    }
-
-    /// Learns from the root record whether this longhaul may still write.
-    fn take_in_root(&self, root: &[u8]) {
-        self.keyspace.observe(root);
-        self.fitness.outdated(self.keyspace.outdated(self.dial.place()));
-    }
-
-    fn foreign(&self) -> StoreError {
-        StoreError::Foreign(format!(
-            "{} no longer holds keyspace {}: it lost its data; restore it, or restart longhaul to begin a new keyspace",
-            self.dial.place(),
-            self.keyspace.id(),
-        ))
-    }
-
-    /// The store's error for one of the client; meanwhile no worker could renew a lease.
-    fn away(&self, error: &redis::RedisError) -> StoreError {
-        if self.time.all_away()
-            && let Some(left_out) = self.throttle.admit("away")
-        {
-            tracing::warn!(store = self.dial.place(), cause = %error, left_out, "the store does not answer");
-        }
-        link::away(self.dial.place(), error)
-    }
-
-    fn unexpected(&self) -> StoreError {
-        StoreError::Damaged(format!(
-            "{} holds a value of another kind than expected",
-            self.dial.place()
-        ))
-    }
-}
-
 #[async_trait]
 impl Store for RedisStore {
     fn keyspace(&self) -> &Keyspace {
@@ -271,7 +122,7 @@ impl Store for RedisStore {
 
     async fn commit(&self, sets: Vec<WriteSet>) -> Vec<Result<Committed, CommitError>> {
         match self.open_shared() {
-            Ok(_) => self.hand_in(sets).await,
+            Ok(_) => self.shared.hand_in(&self.tasks, sets).await,
             Err(closed) => vec![Err(closed.into()); sets.len()],
         }
     }

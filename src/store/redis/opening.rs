@@ -4,12 +4,14 @@ use std::collections::HashMap;
 
 use redis::{RedisError, Value};
 
-use super::Options;
 use super::fitness::{self, Fitness, RedisSettings};
 use super::keys::{self, Keys, Meta};
 use super::link::{self, Dial, Link};
+use super::options::Options;
 use super::trial::{self, Refusal};
-use crate::store::{Durability, Keyspace, OpenError, StoreError};
+use crate::store::backend::Durability;
+use crate::store::error::{OpenError, StoreError};
+use crate::store::keyspace::Keyspace;
 
 /// Checks the server and its settings.
 pub(super) async fn inspect(

@@ -10,7 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-use crate::store::{Check, CommitError, Committed, WriteSet};
+use crate::store::backend::Committed;
+use crate::store::error::CommitError;
+use crate::store::write_set::{Check, WriteSet};
 
 /// A write set, and where its result goes.
 pub(super) struct QueuedSet {

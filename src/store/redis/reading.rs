@@ -6,10 +6,13 @@ use std::ops::Bound;
 use bytes::Bytes;
 use redis::{Pipeline, Value};
 
-use super::SharedLink;
 use super::link::Link;
+use super::shared::SharedLink;
 use super::trial;
-use crate::store::{BodyKey, Entry, Key, Partition, Record, Scan, StoreError};
+use crate::store::backend::Record;
+use crate::store::error::StoreError;
+use crate::store::index::{Entry, Scan};
+use crate::store::key::{BodyKey, Key, Partition};
 
 impl SharedLink {
     /// Reads records.

@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
-use crate::store::{Partition, clocks};
+use crate::store::clocks;
+use crate::store::key::Partition;
 
 /// The clock of the store's time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

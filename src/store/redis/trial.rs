@@ -6,7 +6,9 @@ use redis::{Cmd, RedisError, Value};
 
 use super::keys::Keys;
 use super::link::{self, Link};
-use crate::store::{BodyKey, Index, Key, Partition, StoreError};
+use crate::store::error::StoreError;
+use crate::store::index::Index;
+use crate::store::key::{BodyKey, Key, Partition};
 
 /// The script of [`write`]; `docs/redis.md` shows it.
 pub(super) const TEXT: &str = include_str!("trial.lua");

@@ -2,33 +2,21 @@
 
 use std::sync::Arc;
 
+use tokio_util::task::TaskTracker;
+
 use super::call::ScriptCall;
 use super::hints::PartitionProgress;
+use super::link;
 use super::queue::LaneDuty;
 use super::script::{ScriptForm, ScriptReply, SetOutcome};
-use super::{RedisStore, SharedLink, link};
+use super::shared::SharedLink;
 use crate::clock::Timestamp;
-use crate::store::{CommitError, Committed, Partition, StoreError, WriteSet};
+use crate::store::backend::Committed;
+use crate::store::error::{CommitError, StoreError};
+use crate::store::key::Partition;
+use crate::store::write_set::WriteSet;
 
 type Results = Vec<Result<Committed, CommitError>>;
-
-impl RedisStore {
-    /// Applies write sets, each on its own; results in their order.
-    ///
-    /// A separate task makes the call, since callers may give up while others wait for the same reply.
-    pub(super) async fn hand_in(&self, sets: Vec<WriteSet>) -> Results {
-        let (answers, service) = self.shared.queue.push((self.shared.lane)(), sets);
-        if let Some(service) = service {
-            let shared = Arc::clone(&self.shared);
-            self.tasks.spawn(async move { shared.serve(service).await });
-        }
-        let mut results = Vec::with_capacity(answers.len());
-        for answer in answers {
-            results.push(answer.await.unwrap_or_else(|_| Err(cut_off().into())));
-        }
-        results
-    }
-}
 
 /// A call without a valid reply; its outcome is unknown.
 struct LostCall {
@@ -37,6 +25,26 @@ struct LostCall {
 }
 
 impl SharedLink {
+    /// Applies write sets, each on its own; results in their order.
+    ///
+    /// A separate task makes the call, since callers may give up while others wait for the same reply.
+    pub(super) async fn hand_in(
+        self: &Arc<Self>,
+        tasks: &TaskTracker,
+        sets: Vec<WriteSet>,
+    ) -> Results {
+        let (answers, service) = self.queue.push((self.lane)(), sets);
+        if let Some(service) = service {
+            let shared = Arc::clone(self);
+            tasks.spawn(async move { shared.serve(service).await });
+        }
+        let mut results = Vec::with_capacity(answers.len());
+        for answer in answers {
+            results.push(answer.await.unwrap_or_else(|_| Err(cut_off().into())));
+        }
+        results
+    }
+
     /// Makes calls until no set waits.
     async fn serve(&self, mut service: LaneDuty) {
         while let Some(mut jobs) = service.next() {

@@ -16,8 +16,6 @@ use std::sync::{Mutex, PoisonError};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{GUARD, TEMPORARY};
-
 /// The worker's side of its guard.
 pub(super) struct ProgramGuard {
     longhaul: PathBuf,
@@ -131,3 +129,10 @@ pub fn gate(command: &[OsString]) -> (u8, String) {
     let error = Command::new(program).args(args).exec();
     (TEMPORARY, format!("cannot run {}: {error}", program.display()))
 }
+
+/// The subcommand of longhaul that runs as a program's gate.
+pub const GATE: &str = "work-gate";
+/// The subcommand of longhaul that runs as a worker's guard.
+pub const GUARD: &str = "work-guard";
+/// EX_TEMPFAIL of sysexits(3).
+pub(super) const TEMPORARY: u8 = 75;

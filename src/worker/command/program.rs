@@ -8,8 +8,9 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, wa
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::guard::ProgramGuard;
-use super::{Context, GATE, Options};
+use super::guard::{GATE, ProgramGuard};
+use super::options::Options;
+use crate::worker::context::Context;
 
 /// A running program, the leader of its own process group. Dropping it kills the group.
 pub(super) struct Program {

@@ -113,6 +113,22 @@ async fn get_list_and_record_are_for_people_and_as_json_for_programs() {
     let page = typist.gets_json("list --page-size 2", LIST).await;
     assert_eq!(page["operations"][0]["name"], "operations/three");
     assert!(page["nextPageToken"].is_string());
+
+    let names = |lines: String| {
+        lines
+            .lines()
+            .map(|line| line.split(' ').next().expect("a name").to_owned())
+            .collect::<Vec<_>>()
+    };
+    let own = ["list", "--filter", "queue() = own"];
+    assert_eq!(names(typist.runs(&own, "").await.stdout), ["projects/p/operations/four"]);
+    let oldest = typist.gets("list --parent operations --order-by create_time").await;
+    assert_eq!(names(oldest), ["operations/one", "operations/two", "operations/three"]);
+    let line = "list --parent operations --order-by create_time --filter done=false";
+    let page = typist.gets_json(line, LIST).await;
+    assert_eq!(page["operations"][0]["name"], "operations/one");
+    let wrong = typist.types("list --filter done=maybe").await;
+    assert!(wrong.code == 1 && wrong.stderr.contains("at byte 5"), "{wrong:?}");
 }
 
 #[tokio::test]
