@@ -92,6 +92,7 @@ fn the_index_entries_of_golden_records_lie_where_they_lay() {
     for (file, expected) in [
         ("pending-retrying", [vec![listed.clone(), ready], four.to_vec()].concat()),
         ("failed", vec![listed, failed, due("retention", 30)]),
+        ("running-detached", beside(full(State::Running(lease(Some([9; 8])))))),
         ("running-deleted", vec![due("deadline", 30), due("lease", 31), due("attempt", 32)]),
         ("tombstone-expired", vec![due("tombstone", 23)]),
     ] {
@@ -172,6 +173,7 @@ fn records() -> Vec<(&'static str, Record)> {
         ("succeeded-inline", full(response())),
         ("succeeded-detached", beside(full(detached))),
         ("succeeded-server-metadata", with_server_metadata(full(response()))),
+        ("succeeded-other-forms", in_other_forms(full(response()))),
         ("failed", full(State::Failed(status(9, "does not work")))),
         ("cancelled", full(State::Cancelled(status(1, "was cancelled")))),
     ];
@@ -321,6 +323,22 @@ fn deleted(operation: Operation) -> Operation {
     let deletion = Some(Deletion { time: time(20), nonce: [21; 8] });
     let places = Places { listed: false, ..operation.places };
     Operation { deletion, places, ..operation }
+}
+
+/// A UUID as the id, a well-known type, a type of another host, and an expire time.
+fn in_other_forms(operation: Operation) -> Operation {
+    let name = "projects/p/operations/21222324-2526-4728-a92a-2b2c2d2e2f30";
+    let options =
+        Options { expiration: Some(Expiration::At(time(49))), ..operation.spec.options.clone() };
+    let response =
+        Any { type_url: "example.com/t.Response".to_owned(), value: Bytes::from_static(b"done\0") };
+    Operation {
+        name: Name::parse(name).expect("a name"),
+        spec: Spec { options, ..(*operation.spec).clone() }.into(),
+        metadata: Some(Payload::Inline(any("google.protobuf.Struct", b"\x0a\x01m"))),
+        state: State::Succeeded(Payload::Inline(response)),
+        ..operation
+    }
 }
 
 /// Every payload is stored beside it.
