@@ -150,7 +150,7 @@ impl Run {
         match step {
             HistoryStep::Commit(sets) => self.commit(&sets).await,
             HistoryStep::Advance(micros) => {
-                self.harness.clock.advance(Duration::from_micros(micros))
+                self.harness.clock.advance(Duration::from_micros(micros));
             }
             HistoryStep::Reopen => drop(self.harness.reopen().await),
             HistoryStep::Scan { index, from, to, descending, limit } => {
