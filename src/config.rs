@@ -281,13 +281,13 @@ fn empty_is_none<'de, D: serde::Deserializer<'de>>(
 fn paths<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBuf>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
-    enum Given {
+    enum ListOrText {
         List(Vec<PathBuf>),
         Text(String),
     }
-    Ok(match Given::deserialize(deserializer)? {
-        Given::List(paths) => paths,
-        Given::Text(text) => {
+    Ok(match ListOrText::deserialize(deserializer)? {
+        ListOrText::List(paths) => paths,
+        ListOrText::Text(text) => {
             text.split(',').filter(|path| !path.is_empty()).map(PathBuf::from).collect()
         }
     })
@@ -297,13 +297,13 @@ fn paths<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBu
 fn mebibytes<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
-    enum Given {
+    enum NumberOrText {
         Number(u64),
         Text(String),
     }
-    let (number, given) = match Given::deserialize(deserializer)? {
-        Given::Number(number) => (Some(number), number.to_string()),
-        Given::Text(text) => (text.parse().ok(), text),
+    let (number, given) = match NumberOrText::deserialize(deserializer)? {
+        NumberOrText::Number(number) => (Some(number), number.to_string()),
+        NumberOrText::Text(text) => (text.parse().ok(), text),
     };
     number.filter(|number| *number <= MAX_RESERVE_MIB).ok_or_else(|| {
         serde::de::Error::custom(format!(

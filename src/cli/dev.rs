@@ -65,7 +65,7 @@ fn data_directory() -> anyhow::Result<PathBuf> {
 fn welcome(address: SocketAddr, ephemeral: bool) -> String {
     let usual = address == SocketAddr::from((Ipv4Addr::LOCALHOST, 50051));
     let flag = if usual { String::new() } else { format!(" --server {address}") };
-    let data = if ephemeral { "forgotten" } else { "kept" };
+    let data = if ephemeral { "deletes" } else { "keeps" };
     format!(
         r#"
 longhaul is ready at {address}; a sample worker waits on queue "demo" and takes about five seconds.
@@ -88,7 +88,7 @@ The same with grpcurl, as any gRPC client would:
   grpcurl -plaintext -d "{{\"name\": \"$NAME\"}}" {address} longhaul.v1.Callers/WatchOperation
   grpcurl -plaintext {address} google.longrunning.Operations/ListOperations
 
-Ctrl-C stops the server; what was started is {data}.
+Ctrl-C stops the server and {data} its operations.
 "#
     )
 }

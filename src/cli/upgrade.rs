@@ -8,7 +8,7 @@ use super::output;
 use super::place::environment;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Overrides};
-use crate::record::server::{self, Server};
+use crate::record::server::{self, ServerRecord};
 use crate::record::{self, Kind};
 use crate::server::opening;
 use crate::store::{Entry, FORMAT, Index, Key, OpenError, Scan, Store};
@@ -55,7 +55,7 @@ async fn upgrade(store: &dyn Store, check: bool) -> anyhow::Result<()> {
 }
 
 /// What an upgrade to `target` means, line by line.
-fn plan(min_writer: u32, target: u32, servers: &[Server]) -> Vec<String> {
+fn plan(min_writer: u32, target: u32, servers: &[ServerRecord]) -> Vec<String> {
     let mut lines = vec![
         format!("the store asks for writers of at least format {min_writer}"),
         format!("this longhaul, {}, writes format {target}", env!("CARGO_PKG_VERSION")),
@@ -83,16 +83,16 @@ fn plan(min_writer: u32, target: u32, servers: &[Server]) -> Vec<String> {
     lines
 }
 
-async fn live_servers(store: &dyn Store) -> anyhow::Result<Vec<Server>> {
+async fn live_servers(store: &dyn Store) -> anyhow::Result<Vec<ServerRecord>> {
     let scan = Scan::first(Index::new(server::SERVERS), MOST).within(server::PARTITION);
     let keys: Vec<Key> = store.scan(scan).await?.iter().filter_map(Entry::key).collect();
     let now = store.now(server::PARTITION);
     let found = keys.iter().zip(store.get(&keys).await?).filter_map(|(key, record)| {
         let record = record?;
         let lives = now.since(server::last_beat(record.revision)) < server::STALE;
-        lives.then(|| match record::read::<Server>(&record) {
+        lives.then(|| match record::read::<ServerRecord>(&record) {
             Ok(before) => before.record,
-            Err(_) => Server::unknown(*key),
+            Err(_) => ServerRecord::unknown(*key),
         })
     });
     Ok(found.collect())
@@ -115,8 +115,8 @@ mod tests {
     use super::*;
     use crate::record::server::ServerId;
 
-    fn server(id: u8, format: u32) -> Server {
-        Server { id: ServerId([id; 8]), version: "0.1.0".to_owned(), format }
+    fn server(id: u8, format: u32) -> ServerRecord {
+        ServerRecord { id: ServerId([id; 8]), version: "0.1.0".to_owned(), format }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What every room of the engine works with: the store, the clock, background tasks, counters, and whether the server drains.
+//! What every room of the engine uses: store, clock, background tasks, counters, and the draining flag.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What every verb may answer instead: one closed list of reasons, each with its code.
+//! The errors of all verbs: one closed list of reasons, each with its code.
 #![deny(clippy::wildcard_enum_match_arm)]
 
 use std::collections::BTreeMap;
@@ -16,10 +16,10 @@ pub enum Reason {
     InvalidName,
     InvalidArgument,
     Unimplemented,
-    /// A whole feature that is not there; known as UNIMPLEMENTED, and its code is that too.
+    /// A whole feature that does not exist; its reason and its code are UNIMPLEMENTED.
     NotSupported,
     LimitExceeded,
-    /// What is in flight takes as much memory as it may; known as LIMIT_EXCEEDED, and passes.
+    /// Calls in flight use all the memory that they may. The reason is LIMIT_EXCEEDED; a retry can succeed.
     Overloaded,
     ServerDraining,
     PermissionDenied,
@@ -28,9 +28,9 @@ pub enum Reason {
     OperationExpired,
     OperationDeleted,
     OperationAlreadyExists,
-    /// A tombstone is in the way of a start; known by the tombstone's reason.
+    /// A tombstone blocks a start; the reason is that of the tombstone.
     NameExpired,
-    /// A tombstone is in the way of a start; known by the tombstone's reason.
+    /// A tombstone blocks a start; the reason is that of the tombstone.
     NameDeleted,
     RequestIdReused,
     InvalidPageToken,
@@ -44,7 +44,7 @@ pub enum Reason {
     StoreUnavailable,
     /// A worker's stream was silent for too long.
     WorkerLost,
-    /// Health knows no such service.
+    /// Health has no such service.
     ServiceNotFound,
 }
 
@@ -135,7 +135,7 @@ impl Reason {
     }
 }
 
-/// An error for the caller. What is only for operators was logged where it was found.
+/// An error for the caller. Details for operators were logged where it happened.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct Error {
@@ -143,11 +143,11 @@ pub struct Error {
     pub reason: Reason,
     /// For people.
     pub message: String,
-    /// For programs: what the message names.
+    /// For programs: the names and values in the message.
     pub metadata: BTreeMap<String, String>,
     /// The resource that it is about.
     pub resource: Option<String>,
-    /// When to ask again.
+    /// The time to wait before a retry.
     pub retry_delay: Option<Duration>,
 }
 
@@ -179,7 +179,7 @@ impl Error {
         self
     }
 
-    /// Says when to ask again.
+    /// Adds the time to wait before a retry.
     #[must_use]
     pub fn retry_after(mut self: Box<Self>, delay: Duration) -> Box<Self> {
         self.retry_delay = Some(delay);
@@ -218,7 +218,7 @@ impl Error {
     pub fn busy(what: &dyn std::fmt::Display) -> Box<Self> {
         let mut error = Self::new(
             Reason::StoreUnavailable,
-            format!("{what} changes too fast just now; ask again"),
+            format!("{what} changes too fast just now; try again"),
         );
         error.retry_delay = Some(Duration::from_millis(100));
         error
@@ -247,7 +247,7 @@ impl Error {
     }
 }
 
-/// Clients take 8 KiB of trailers, in which a message stands several times: what callers sent is not repeated at length.
+/// Clients accept 8 KiB of trailers, and a message occurs in them several times: long input is not repeated in full.
 fn cut(mut text: String, limit: usize) -> String {
     if text.len() > limit {
         text.truncate(text.floor_char_boundary(limit));
@@ -269,7 +269,7 @@ impl From<StoreError> for Box<Error> {
     fn from(error: StoreError) -> Self {
         match &error {
             StoreError::Damaged(_) | StoreError::Newer(_) => Error::internal(&error),
-            // The store says once that it has become so.
+            // The store logs this change itself.
             StoreError::Full(message) => unavailable(&error, message),
             StoreError::Foreign(_) => unavailable(
                 &error,

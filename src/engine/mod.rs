@@ -1,7 +1,7 @@
-//! The verbs: read, decide, commit, hint. One way in for callers, workers and background agents alike.
+//! The verbs: read, decide, commit, hint. The only entry for callers, workers and background agents.
 //!
-//! The engine knows what an operation is and what a store is, and nothing of how requests arrive. It is made of rooms, each
-//! with a struct that holds what it needs; `rooms.rs` puts them together. A room uses only rooms below it: see `layers.rs`.
+//! The engine knows operations and stores, but no protocol. It is made of rooms, each a struct with the parts that
+//! it needs; `rooms.rs` connects them. A room uses only rooms below it: see `layers.rs`.
 
 mod access;
 mod commands;
@@ -99,22 +99,22 @@ impl Engine {
         Guard::new(&self.rooms.context.settings.policy, caller)
     }
 
-    /// The message types that are known.
+    /// The known message types.
     pub fn types(&self) -> &Registry {
         &self.rooms.context.settings.types
     }
 
-    /// What was counted so far, in the text format of OpenMetrics.
+    /// All counters in the text format of OpenMetrics.
     pub fn metrics(&self) -> String {
         self.rooms.context.metrics.text(self.rooms.holders.count())
     }
 
-    /// How many live servers come before this one in a partition; 0 where it is the first, or knows of no other.
+    /// How many live servers rank before this one in a partition; 0 if it is the first, or knows no other.
     pub fn rank(&self, partition: Partition) -> u32 {
         self.rooms.membership.rank(partition)
     }
 
-    /// Whether this server knows of no other.
+    /// Whether this server knows no other.
     pub fn is_alone(&self) -> bool {
         self.rooms.membership.is_alone()
     }
@@ -181,7 +181,7 @@ impl Engine {
         self.rooms.calls.get(name).await
     }
 
-    /// What callers poll for: the message alone.
+    /// The published message alone, for callers that poll.
     pub async fn poll(&self, _: &Caller, name: &Name) -> Result<Published> {
         self.rooms.calls.poll(name).await
     }
@@ -211,7 +211,7 @@ impl Engine {
         self.rooms.hub.watch(name, options).await
     }
 
-    /// Asks for it to stop; that it does shows later.
+    /// Requests a cancel; the worker may confirm it later.
     pub async fn cancel(&self, _: &Caller, name: &Name) -> Result<Done> {
         self.rooms.calls.cancel(name).await
     }
@@ -246,7 +246,7 @@ impl Engine {
 
 /// The verbs of workers.
 impl Engine {
-    /// Leases operations from a queue, and waits for some where there are none; then, at the end, there are none.
+    /// Leases operations from a queue. If there are none, it waits for some; if the wait ends first, the result is empty.
     pub async fn lease(&self, _: &Caller, request: LeaseRequest) -> Result<LeaseBatch> {
         self.rooms.unary.lease(request).await
     }
@@ -288,7 +288,7 @@ impl Engine {
 }
 
 impl Agent {
-    /// Does what is due now.
+    /// Processes all due records.
     ///
     /// # Errors
     /// When the store does not answer.
@@ -298,7 +298,7 @@ impl Agent {
 }
 
 impl Heartbeat {
-    /// Gives a sign of life and looks for those of the others.
+    /// Refreshes this server's record and reads those of the others.
     pub async fn run_once(self, engine: &Engine) -> Result<()> {
         Ok(engine.rooms.membership.beat().await?)
     }

@@ -23,7 +23,7 @@ use super::workers::unary::Unary;
 use crate::clock::Clock;
 use crate::store::Store;
 
-/// What the verbs are forwarded to.
+/// The rooms that the verbs are forwarded to.
 pub(super) struct Rooms {
     pub(super) context: Arc<Context>,
     pub(super) membership: Arc<Membership>,
@@ -44,7 +44,7 @@ pub(super) struct Rooms {
     pub(super) notifier: Arc<Notifier>,
 }
 
-/// The rooms that nobody calls from outside, and those that they are built on.
+/// The rooms without verbs of their own, and those that others are built on.
 struct Lower {
     context: Arc<Context>,
     reader: Arc<Reader>,

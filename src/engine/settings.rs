@@ -1,4 +1,4 @@
-//! What an operator may set of the engine.
+//! The settings of an engine.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use crate::types::Registry;
 /// The settings of an engine.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Reports of progress are gathered, for each operation, into one commit in so long; zero commits each.
+    /// Progress reports of an operation are merged into one commit per interval; zero commits each.
     pub progress_interval: Duration,
-    /// What is leased and without progress for so long counts as stalled; zero: nothing does.
+    /// A lease without progress for this long counts as stalled; zero disables this.
     pub stall_timeout: Duration,
-    /// The message types that are known.
+    /// The known message types.
     pub types: Registry,
-    /// What callers may do.
+    /// The policy for callers.
     pub policy: Policy,
 }
 

@@ -5,18 +5,18 @@ use super::kind::{Before, Kind};
 use super::reading::{read_at, refuse};
 #[cfg(test)]
 use super::sample::Sample;
-use super::server::Server;
+use super::server::ServerRecord;
 use super::value::kind_number;
 use crate::operation::Record as Operation;
 use crate::store::{Key, Keyspace, Record, StoreError};
 
-/// A record of one of the kinds that this version knows.
+/// A record of one of the known kinds.
 #[derive(Clone, Debug)]
 pub enum AnyRecord {
     /// An operation or its tombstone.
     Operation(Before<Operation>),
     /// A running server.
-    Server(Before<Server>),
+    Server(Before<ServerRecord>),
     /// The kind that only tests have.
     #[cfg(test)]
     Sample(Before<Sample>),
@@ -34,7 +34,7 @@ impl AnyRecord {
         if Operation::NUMBERS.contains(&number) {
             return read_at(keyspace, key, record).map(Self::Operation);
         }
-        if Server::NUMBERS.contains(&number) {
+        if ServerRecord::NUMBERS.contains(&number) {
             return read_at(keyspace, key, record).map(Self::Server);
         }
         #[cfg(test)]
@@ -48,7 +48,7 @@ impl AnyRecord {
     pub const fn due_indexes(&self) -> &'static [DueIndex] {
         match self {
             Self::Operation(_) => Operation::DUE,
-            Self::Server(_) => Server::DUE,
+            Self::Server(_) => ServerRecord::DUE,
             #[cfg(test)]
             Self::Sample(_) => Sample::DUE,
         }

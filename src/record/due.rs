@@ -15,11 +15,11 @@ pub struct DueIndex {
 /// A background agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Agent {
-    /// Ends what took too long: leases, attempts, waits, deadlines, graces.
+    /// Ends leases, attempts, waits, deadlines and graces that took too long.
     Reaper,
-    /// Continues what waited for its time: starts, retries, suspensions. It polls when the next entry comes due.
+    /// Continues operations at their time: starts, retries, suspensions. It polls when the next entry is due.
     Scheduler,
-    /// Removes what was kept long enough: operations, then their tombstones. There is no hurry.
+    /// Removes operations at the end of their retention, then their tombstones. Not urgent.
     Janitor,
 }
 

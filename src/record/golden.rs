@@ -1,13 +1,15 @@
-//! Golden records: stored values of format 1 as bytes, and what each of them says.
+//! Golden records: stored values of format 1 as bytes, and their expected content.
 //!
 //! `tests/golden/format-1` holds one file for each record below, as a longhaul of format 1 stored it. Every longhaul reads
-//! all of them for ever. The expected values are built here field by field and not by the decoder, so that a decoder that
-//! reads something else, or nothing, is noticed.
+//! all of them, without end. The expected values are built here field by field and not by the decoder, so that a wrong
+//! decoder is noticed.
 //!
 //! To add a file, add a record to [`records`] and run
-//! `LONGHAUL_WRITE_GOLDEN=1 cargo test --lib record::golden`: it writes the files that are missing and touches no other. A file
-//! that was ever in a release is never made anew: a field that a newer longhaul adds gets a record of its own. With a next
+//! `LONGHAUL_WRITE_GOLDEN=1 cargo test --lib record::golden`: it writes the missing files and touches no other. A file
+//! that was ever in a release is never written again: a field that a newer longhaul adds gets a record of its own. With a next
 //! format this folder stays, and only the test that encodes moves on to the next one.
+
+mod fields;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -20,7 +22,7 @@ use uuid::Uuid;
 
 use super::kind::Kind;
 use super::reading::read;
-use super::server::{Server, ServerId};
+use super::server::{ServerId, ServerRecord};
 use crate::clock::Timestamp;
 use crate::code::Code;
 use crate::operation::entries::{DueClass, entries};
@@ -59,7 +61,7 @@ fn the_golden_root_is_read_and_leads_to_the_same_places() {
     assert_eq!(keyspace.id(), Uuid::from_u128(ID));
     let tags: Vec<&str> = keyspace.all().map(|partition| keyspace.tag(partition)).collect();
     assert_eq!(tags, ["p0.12", "p1.8", "p2.22"]);
-    // What a name leads to must not change either: the record lies there.
+    // The key of a name must not change either: the record lies there.
     let key = keyspace.key("projects/p/operations/golden");
     assert_eq!(format!("{key:?}"), "Key(adb62a534838728d0039558dcc22a33b)");
     assert_eq!(keyspace.partition(key), Partition(0));
@@ -69,14 +71,14 @@ fn the_golden_root_is_read_and_leads_to_the_same_places() {
 #[test]
 fn the_golden_server_is_read_and_written_as_the_same_bytes() {
     let server = stored(SERVER);
-    let expected = Server { id: ServerId(SERVER_ID), version: "0.1.0".to_owned(), format: 1 };
-    assert_eq!(read::<Server>(&server).expect("a server of format 1").record, expected);
+    let expected = ServerRecord { id: ServerId(SERVER_ID), version: "0.1.0".to_owned(), format: 1 };
+    assert_eq!(read::<ServerRecord>(&server).expect("a server of format 1").record, expected);
     assert_eq!(expected.encode(), server.value);
     let key = ServerId(SERVER_ID).key();
     assert_eq!(format!("{key:?}"), "Key(00000000000000004142434445464748)");
 }
 
-/// What is removed from an index is computed from the record, so an entry must be found where an older longhaul put it.
+/// Removed index entries are computed from the record, so an entry must be where an older longhaul put it.
 #[test]
 fn the_index_entries_of_golden_records_lie_where_they_lay() {
     let key = [0xee; 16];
@@ -118,7 +120,7 @@ fn every_golden_file_belongs_to_a_record() {
     assert!(without.is_empty(), "nothing says what these hold: {without:?}");
 }
 
-/// What the samples are good for: nothing that a record can hold is left out.
+/// The samples are complete: they have every field that a record can hold.
 #[test]
 fn the_golden_records_show_every_state_call_and_class() {
     let (mut states, mut calls, mut classes, mut slots) =
@@ -182,7 +184,7 @@ fn records() -> Vec<(&'static str, Record)> {
     records
 }
 
-/// As it is when it has just been started: nothing is there that need not be.
+/// A new operation: every optional field is missing.
 fn fresh(state: State) -> Operation {
     Operation {
         name: Name::parse("operations/a").expect("a name"),
@@ -234,7 +236,7 @@ fn fresh(state: State) -> Operation {
     }
 }
 
-/// Everything is there, and no two fields are alike.
+/// Every field is set, and no two fields are alike.
 fn full(state: State) -> Operation {
     Operation {
         name: Name::parse("projects/p/locations/l/operations/0-z").expect("a name"),
@@ -321,7 +323,7 @@ fn deleted(operation: Operation) -> Operation {
     Operation { deletion, places, ..operation }
 }
 
-/// Every payload lies beside it.
+/// Every payload is stored beside it.
 fn beside(operation: Operation) -> Operation {
     let request = Some(detached("t.Request", 1_025, 1));
     Operation {
@@ -357,7 +359,7 @@ fn tombstone(delete_nonce: Option<[u8; 8]>) -> Tombstone {
     }
 }
 
-/// Where something in that state may lie; between them, every class.
+/// Possible places of entries in that state; together they have every class.
 fn places(state: &State) -> Places {
     use DueClass::{Attempt, Deadline, Grace, Lease, Queue, Resume, Retention, Retry, Start};
     let classes: &[DueClass] = match state {
@@ -466,7 +468,7 @@ fn text_map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
-/// So many microseconds after some moment of 2023.
+/// So many microseconds after a moment of 2023.
 fn time(micros: u64) -> Timestamp {
     Timestamp::from_micros(1_700_000_000_000_000 + micros)
 }
@@ -488,7 +490,7 @@ fn golden(file: &str) -> Vec<u8> {
     fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// Writes what is missing, where that is asked for; once, before any test reads.
+/// Writes the missing files on request; once, before any test reads.
 static WRITTEN: LazyLock<()> = LazyLock::new(|| {
     if std::env::var_os("LONGHAUL_WRITE_GOLDEN").is_none() {
         return;
@@ -496,7 +498,7 @@ static WRITTEN: LazyLock<()> = LazyLock::new(|| {
     fs::create_dir_all(folder()).expect("the folder of golden files");
     let root = Keyspace::new(Uuid::from_u128(ID), 3, SECRET).encode();
     let values = records().into_iter().map(|(file, record)| (file, record.encode().to_vec()));
-    let server = Server { id: ServerId(SERVER_ID), version: "0.1.0".to_owned(), format: 1 }
+    let server = ServerRecord { id: ServerId(SERVER_ID), version: "0.1.0".to_owned(), format: 1 }
         .encode()
         .to_vec();
     for (file, value) in values.chain([(ROOT, root), (SERVER, server)]) {

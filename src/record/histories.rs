@@ -1,6 +1,6 @@
-//! Random histories of a few operations: whatever happens to them, they are stored as they are, and nothing else is.
+//! Random histories of a few operations: the store holds exactly their records, entries and bodies after each step.
 //!
-//! What is random is what is asked; what becomes of it, [`crate::operation`] decides as it does for the engine.
+//! The commands are random; [`crate::operation`] decides their results as it does for the engine.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -111,7 +111,7 @@ fn no_damage_to_a_stored_record_brings_the_decoder_down() {
     });
 }
 
-/// Reads what may be no record. What is read all the same can be used, and is stored as it was read.
+/// Reads bytes that may not be a record. If they can be read, the result can be used, and is stored as it was read.
 fn read_anything(bytes: &[u8]) {
     let stored_bytes = stored(Bytes::copy_from_slice(bytes), Stamps::default());
     let Ok(Before { record, .. }) = read(&stored_bytes) else {
@@ -140,7 +140,7 @@ fn there_and_back(record: Record, key: Key, stamps: Stamps) -> Record {
     read
 }
 
-/// What reading may change: the stamps, and metadata without content, which stands for none.
+/// Fields that reading may change: the stamps, and metadata without content, which means none.
 fn as_read(mut record: Record, stamps: Stamps) -> Record {
     if let Record::Operation(operation) = &mut record {
         operation.stamps = stamps;
@@ -192,11 +192,11 @@ impl Found {
         Self { store, bodies: BTreeMap::new() }
     }
 
-    /// Writes a change as the engine does. Returns what is stored then.
+    /// Writes a change as the engine does. Returns the stored record.
     fn commit(&mut self, key: Key, before: Option<&Before>, change: &Change) -> Option<Before> {
         let write: Write<Record> = change.clone().into();
         let set = write_set(self.store.keyspace(), key, before, &write);
-        // What the change itself brings, whether or not the set thinks that it must be put.
+        // The new bodies of the change, whether or not the set puts them.
         let bodies = change.record.clone().map(|mut record| record.detach(key));
         self.bodies.extend(bodies.unwrap_or_default());
         assert!(set.body_puts.iter().all(|(body, _)| self.bodies.contains_key(body)));
@@ -218,7 +218,7 @@ impl Found {
         Some(Before { record: read::<Record>(&record).expect("written just now").record, stamps })
     }
 
-    /// Everything that is there belongs to a record, and the other way round.
+    /// Everything stored belongs to a record, and the other way round.
     fn compare(&self, history: &History) {
         let (mut wanted, mut named, mut counts) =
             (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
@@ -256,12 +256,12 @@ impl Found {
     }
 }
 
-/// What there is of the operations, and the time.
+/// The operations, and the time.
 struct History {
     keyspace: Keyspace,
     clock: Arc<ManualClock>,
     records: BTreeMap<usize, Before>,
-    /// Of the step: what is made in it is made once.
+    /// The number of the step: ids made in it are unique.
     number: u64,
 }
 
@@ -272,7 +272,7 @@ impl History {
         Self { keyspace, clock, records: BTreeMap::new(), number: 0 }
     }
 
-    /// What a step changes, if anything.
+    /// The change of a step, if any.
     fn decide(&mut self, step: &Step) -> Option<(Key, Change)> {
         self.number += 1;
         self.clock.advance(step.passes);
@@ -468,7 +468,7 @@ fn proof(step: &Step, record: &Record) -> Proof {
     Proof { token: token(record, step), fingerprint: [step.amount % 2; 16] }
 }
 
-/// Whoever declared no metadata sends none.
+/// A worker sends no metadata if none was declared.
 fn metadata(step: &Step, record: &Record) -> Option<Any> {
     let declared = record.operation().map(|operation| operation.spec.metadata_type.as_str());
     step.first.clone().filter(|_| declared == Some(METADATA))
@@ -507,7 +507,7 @@ fn token(record: &Record, step: &Step) -> Token {
     }
 }
 
-/// One thing that is asked of one operation.
+/// One command for one operation.
 #[derive(Clone, Debug)]
 struct Step {
     name: usize,
@@ -582,7 +582,7 @@ fn step() -> impl Strategy<Value = Step> {
     )
 }
 
-/// Of a few contents, so that the same comes again; around the size that decides where it is stored.
+/// Of a few contents, so that they repeat; around the size that decides where it is stored.
 fn payload() -> impl Strategy<Value = Option<Any>> {
     let size =
         prop_oneof![Just(0), 1..40_usize, MAX_INLINE_BYTES - 1..MAX_INLINE_BYTES + 2, Just(3_000),];
@@ -594,7 +594,7 @@ fn payload() -> impl Strategy<Value = Option<Any>> {
     })
 }
 
-/// Notes what of all that there may be a record shows.
+/// Notes which optional parts a record has.
 fn note_kind(seen: &mut BTreeSet<String>, record: &Record) {
     let Record::Operation(operation) = record else {
         seen.insert("tombstone".to_owned());
@@ -609,7 +609,7 @@ fn note_kind(seen: &mut BTreeSet<String>, record: &Record) {
     seen.extend(bodies.iter().map(|(key, _)| format!("body {}", key.slot)));
 }
 
-/// Tries random cases. Seeded, so that a failure comes back with the next run.
+/// Runs random cases. Seeded, so that a failure repeats in the next run.
 fn check<S: Strategy>(strategy: S, case: impl Fn(S::Value)) {
     let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let config = Config { cases: CASES, failure_persistence: None, ..Config::default() };

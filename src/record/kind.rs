@@ -18,7 +18,7 @@ pub trait Kind: Clone + Debug + Send + Sync + 'static {
     /// The due indexes in which it has entries.
     const DUE: &'static [DueIndex];
 
-    /// What it is the record of, for messages.
+    /// The kind's name in messages.
     fn name(&self) -> String;
 
     /// Whether it belongs under that key.
@@ -53,7 +53,7 @@ pub trait Kind: Clone + Debug + Send + Sync + 'static {
         Vec::new()
     }
 
-    /// What the hint of a change says; `None` sends no hint. `visible`: callers can see the change.
+    /// The note of a change's hint; `None` sends no hint. `visible`: callers can see the change.
     fn hint(_before: Option<&Self>, _after: Option<&Self>, visible: bool) -> Option<Note> {
         visible.then_some(Note::Changed)
     }
@@ -62,7 +62,7 @@ pub trait Kind: Clone + Debug + Send + Sync + 'static {
 /// A record as it was read, with the stamps that the store put on it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Before<K> {
-    /// What was decided upon.
+    /// The record that was read.
     pub record: K,
     /// Its stamps.
     pub stamps: Stamps,

@@ -4,7 +4,7 @@ use super::due::{Agent, DueIndex};
 use super::kind::Kind;
 #[cfg(test)]
 use super::sample::Sample;
-use super::server::Server;
+use super::server::ServerRecord;
 use crate::operation::Record as Operation;
 
 /// The due indexes that an agent polls, in the order in which it polls them.
@@ -21,7 +21,7 @@ pub(super) fn is_known(number: u32) -> bool {
     KINDS.iter().any(|kind| kind.numbers.contains(&number))
 }
 
-/// What can be said of a kind without a record.
+/// The properties of a kind that need no record.
 struct Known {
     numbers: &'static [u32],
     due: &'static [DueIndex],
@@ -36,7 +36,7 @@ impl Known {
 /// All kinds.
 const KINDS: &[Known] = &[
     Known::of::<Operation>(),
-    Known::of::<Server>(),
+    Known::of::<ServerRecord>(),
     #[cfg(test)]
     Known::of::<Sample>(),
 ];

@@ -1,6 +1,6 @@
-//! Kinds of record: what each stores, where it is indexed, and how a change of it becomes one write set.
+//! Kinds of record: the stored form and index entries of each, and the write set of a change.
 //!
-//! A kind is a handful of pure functions ([`Kind`]). What the kinds share exists once: reading ([`read`]) and the plan of a
+//! A kind is a few pure functions ([`Kind`]). The shared parts exist once: reading ([`read`]) and the plan of a
 //! write set ([`write_set`]). This module does no I/O.
 
 mod any;

@@ -9,10 +9,10 @@ use super::value::stamped;
 use crate::clock::Timestamp;
 use crate::store::{Check, Counter, Key, Keyspace, Mark, Put, WriteSet};
 
-/// What a decision writes.
+/// The result of a decision.
 #[derive(Clone, Debug)]
 pub struct Change<K> {
-    /// The record under the key that was asked for; `None` deletes it.
+    /// The record under the requested key; `None` deletes it.
     pub main: Option<K>,
     /// Further records of the same partition, written by the same commit; see [`Key::beside`].
     pub also: Vec<Also>,
@@ -31,7 +31,7 @@ impl<K> Change<K> {
     }
 }
 
-/// A further record that a change writes, of whatever kind.
+/// A further record of a change, of any kind.
 #[derive(Clone, Debug)]
 pub struct Also(Arc<dyn Planned>);
 
@@ -41,7 +41,7 @@ trait Planned: Debug + Send + Sync {
 }
 
 #[derive(Debug)]
-struct Step<K> {
+struct PlannedRecord<K> {
     key: Key,
     before: Option<Before<K>>,
     after: Option<K>,
@@ -50,16 +50,16 @@ struct Step<K> {
 impl Also {
     /// A new record; the commit is refused if there is one.
     pub fn create<K: Kind>(key: Key, record: K) -> Self {
-        Self(Arc::new(Step { key, before: None, after: Some(record) }))
+        Self(Arc::new(PlannedRecord { key, before: None, after: Some(record) }))
     }
 
     /// A record that was read before; `None` deletes it. The commit is refused if it has changed since.
     pub fn replace<K: Kind>(key: Key, before: Before<K>, after: Option<K>) -> Self {
-        Self(Arc::new(Step { key, before: Some(before), after }))
+        Self(Arc::new(PlannedRecord { key, before: Some(before), after }))
     }
 }
 
-impl<K: Kind> Planned for Step<K> {
+impl<K: Kind> Planned for PlannedRecord<K> {
     fn add_to(&self, set: &mut WriteSet, format: u32) {
         set.checks.push(check(self.key, self.before.as_ref()));
         let marks = Marks { visible: true, leases: false, format };
@@ -95,7 +95,7 @@ fn check<K>(key: Key, before: Option<&Before<K>>) -> Check {
     before.map_or(Check::Absent(key), |before| Check::At(key, before.stamps.revision))
 }
 
-/// What a write marks a record with.
+/// The stamps of a write.
 #[derive(Clone, Copy)]
 struct Marks {
     /// The visible revision becomes the new revision.
@@ -149,7 +149,7 @@ fn add<K: Kind>(
     }
 }
 
-/// What is only in `old`, and what is only in `new`. Records have few of anything, so looking through all beats any set.
+/// The elements only in `old`, and those only in `new`. Records have few of each, so a linear search beats a set.
 fn difference<T: PartialEq>(mut old: Vec<T>, mut new: Vec<T>) -> (Vec<T>, Vec<T>) {
     old.retain(|item| {
         let Some(same) = new.iter().position(|other| other == item) else { return true };

@@ -49,7 +49,7 @@ pub(super) fn refuse(wanted: &str, record: &Record) -> StoreError {
     if is_newer(&record.value) { StoreError::Newer(what) } else { StoreError::Damaged(what) }
 }
 
-/// Whether the value is a message of a kind that this version does not know, or of a newer format.
+/// Whether the value is of an unknown kind or in a newer format.
 fn is_newer(value: &Bytes) -> bool {
     let Some(number) = kind_number(value) else { return false };
     let unknown = !is_known(number) || format(value) > FORMAT;

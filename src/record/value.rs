@@ -6,7 +6,7 @@ use prost::encoding::{WireType, decode_key, decode_varint};
 
 use crate::proto::longhaul::store::v1 as stored;
 
-/// The format in which a value was written. It stands behind the kind's message.
+/// The format of a value. It follows the kind's message.
 pub(super) fn format(value: &Bytes) -> u32 {
     let mut rest = &value[..];
     while let Ok((number, wire_type)) = decode_key(&mut rest) {

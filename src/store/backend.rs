@@ -11,7 +11,7 @@ use super::keyspace::Keyspace;
 use super::write_set::WriteSet;
 use crate::clock::Timestamp;
 
-/// A stored record: what its commit stamped on it, and its value as it was put.
+/// A stored record: the stamps of its commit, and its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// The commit that wrote it: the compare-and-set token.
@@ -24,7 +24,7 @@ pub struct Record {
     pub value: Bytes,
 }
 
-/// What an acknowledged commit says.
+/// The result of an acknowledged commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Committed {
     /// The revision that its puts carry.
@@ -53,7 +53,7 @@ impl Durability {
 /// The store. Every method may be called from any task, concurrently.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// The identity of what is stored here, and how names become keys and keys partitions.
+    /// The identity of the store, and the mapping from names to keys and from keys to partitions.
     fn keyspace(&self) -> &Keyspace;
 
     /// How far an acknowledged commit is safe.
@@ -62,8 +62,8 @@ pub trait Store: Send + Sync + 'static {
     /// Reads the newest records, in the order of `keys`. Keys of one call may lie in several partitions.
     ///
     /// # Errors
-    /// [`StoreError`] when a partition is away or does not belong to this keyspace: absence is never said by a store that
-    /// lost its data.
+    /// [`StoreError`] if a partition is unavailable or does not belong to this keyspace: a store that lost its data never
+    /// reports a record as absent.
     async fn get(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, StoreError>;
 
     /// Reads bodies, in the order of `keys`. A body that its record no longer names may be gone: re-read the record.
@@ -84,18 +84,18 @@ pub trait Store: Send + Sync + 'static {
     /// The store's clock, as this process last knew it.
     fn now(&self, partition: Partition) -> Timestamp;
 
-    /// Since when the partition has answered without a break or a step of its clock; `None` while it is away.
+    /// Since when the partition has responded without a break or a step of its clock; `None` while it is unavailable.
     ///
-    /// What expired before nobody could renew it must not count as expired at once when the store is back.
+    /// A lease that no worker could renew meanwhile must not expire as soon as the store is back.
     fn answering_since(&self, partition: Partition) -> Option<Timestamp>;
 
-    /// Whether reads and writes can succeed now, found out by trying; for health.
+    /// Whether reads and writes succeed now, found out by trying; for health.
     ///
     /// # Errors
-    /// The text says what is in the way and what to do: `/readyz`, the log and operators see it as it is.
+    /// The text has the cause and the remedy: `/readyz`, the log and operators see it unchanged.
     async fn ping(&self) -> Result<(), StoreError>;
 
-    /// What is odd while all works, and what to do about it; a line that `/readyz` shows as the log did.
+    /// A warning while everything works, with the remedy; `/readyz` shows the same line as the log.
     fn remark(&self) -> Option<String> {
         None
     }
@@ -104,7 +104,7 @@ pub trait Store: Send + Sync + 'static {
     /// formats refuse writes within seconds, and do not start again.
     ///
     /// # Errors
-    /// [`StoreError`] when the root record was not written, or not known to be.
+    /// [`StoreError`] if the root record was not written, or is not known to be.
     async fn raise_min_writer(&self, format: u32) -> Result<(), StoreError>;
 
     /// Ends background work and makes everything acknowledged durable. Calls after this fail.

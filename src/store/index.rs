@@ -28,7 +28,7 @@ impl Index {
 pub struct Entry {
     /// The whole member, in the order of which entries come.
     pub member: Bytes,
-    /// Where it lies.
+    /// The partition.
     pub partition: Partition,
 }
 
@@ -39,7 +39,7 @@ impl Entry {
     }
 }
 
-/// What to read of an index.
+/// A range of an index to read.
 #[derive(Clone, Debug)]
 pub struct Scan {
     /// Which index.
@@ -82,7 +82,7 @@ impl Scan {
         Self { from: Bound::Included(Bytes::copy_from_slice(prefix)), to, ..self }
     }
 
-    /// Whether a member lies in the range.
+    /// Whether the range contains a member.
     pub fn contains(&self, member: &[u8]) -> bool {
         let above = match &self.from {
             Bound::Included(from) => member >= &from[..],
@@ -97,7 +97,7 @@ impl Scan {
         above && below
     }
 
-    /// Merges what the partitions returned, each in order, into one answer.
+    /// Merges the results of the partitions, each in order, into one.
     pub fn merge(&self, mut entries: Vec<Entry>) -> Vec<Entry> {
         entries.sort_unstable();
         if self.descending {

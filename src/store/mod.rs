@@ -1,13 +1,13 @@
 //! A small ordered record store, the same on every backend.
 //!
-//! Versioned records, ordered indexes, one atomic [`WriteSet`], a feed of hints. The store does not know what an operation
-//! is, nor any other kind of record: those belong to the layer above.
+//! Versioned records, ordered indexes, one atomic [`WriteSet`], a feed of hints. The store does not know operations
+//! or any other kind of record: those belong to the layer above.
 //!
-//! Promises, each of which the `conformance` suite shows on every backend:
+//! Promises, each tested by the `conformance` suite on every backend:
 //! - a write set is applied whole or not at all, and only if all its checks hold;
 //! - a revision is larger than every earlier one of its partition;
-//! - what `commit` acknowledged is what every later `get` and `scan` sees;
-//! - a hint follows the commit that it is about; a lost one is noticed as a gap within a second.
+//! - every later `get` and `scan` sees a commit that was acknowledged;
+//! - a hint follows its commit; a lost hint is noticed as a gap within a second.
 
 mod backend;
 mod clocks;

@@ -18,7 +18,7 @@ pub enum UnreadableSet {
     /// What it holds.
     #[error("cannot use the descriptor set {}: {cause}", path.display())]
     Refused {
-        /// Where it lies.
+        /// The partition.
         path: PathBuf,
         /// Why.
         cause: BadSet,

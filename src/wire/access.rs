@@ -5,7 +5,7 @@
 
 use super::operations::parent;
 use super::stream;
-use crate::engine::workers::stream::{CallKind, Request};
+use crate::engine::workers::stream::{CallKind, StreamRequest};
 use crate::engine::{Caller, Engine, Guard, Resource, Result, Verb};
 use crate::proto::google::longrunning as lro;
 use crate::proto::longhaul::v1 as pb;
@@ -105,7 +105,7 @@ fn stream_request(
     guard: &Guard<'_>,
     is_first: bool,
     message: pb::ServeQueueRequest,
-) -> Result<Request> {
+) -> Result<StreamRequest> {
     if guard.allows_all() {
         return stream::request(message);
     }

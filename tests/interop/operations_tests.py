@@ -1,4 +1,4 @@
-"""What callers see through the stock client of google.longrunning.Operations, call by call."""
+"""Tests of each call of the stock client of google.longrunning.Operations."""
 
 import time
 
@@ -18,7 +18,7 @@ STRUCT_NAME = struct_pb2.Struct.DESCRIPTOR.full_name
 
 
 def violated_fields(error: exceptions.GoogleAPICallError) -> list[str]:
-    """Returns the fields that the error complains of."""
+    """Returns the invalid fields named by the error."""
     return [
         violation.field
         for detail in error.details
@@ -189,7 +189,7 @@ def wait(
 def wait_answers_with_the_state_shortly_before_its_deadline(api: Connection) -> None:
     name = api.start(queue=fresh("patient")).name
     began = time.monotonic()
-    # Past its deadline the stub would raise.
+    # After its deadline the stub would raise.
     waited = wait(api, name, None, deadline=1.0)
     assert time.monotonic() - began > 0.5, "it did not wait"
     assert waited == api.get(name) and not waited.done

@@ -1,4 +1,4 @@
-//! Lists over tens of thousands of operations that have just gone away.
+//! Lists over tens of thousands of operations that have just been removed.
 
 use std::collections::HashSet;
 
@@ -74,7 +74,7 @@ fn bare() -> ListOperationsRequest {
     ListOperationsRequest::default()
 }
 
-/// Every page, small ones; what is on them, and how many there are.
+/// Reads all pages, small ones; returns their operations and their number.
 async fn walk(fixture: &Fixture) -> (HashSet<String>, u64) {
     walk_by(fixture, "").await
 }
@@ -100,7 +100,7 @@ async fn walk_by(fixture: &Fixture, filter: &str) -> (HashSet<String>, u64) {
     }
 }
 
-/// Some operations that stay, and between them many copies of one that expires after two hours; what removes those.
+/// Some operations that stay, and between them many that expire after two hours; returns what removes those.
 async fn crowded(fixture: &Fixture) -> (HashSet<String>, Vec<WriteSet>) {
     let mut kept = HashSet::from([fixture.started("q").await]);
     let expiration = pb::operation_options::Expiration::Ttl(seconds(7_200).expect("a ttl"));

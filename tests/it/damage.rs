@@ -1,7 +1,7 @@
-//! Records that cannot be read: each costs only itself, whatever is wrong with it.
+//! Unreadable records: each affects only itself, for every kind of damage.
 
 use longhaul::operation::Record;
-use longhaul::record::server::{SERVERS, Server, ServerId};
+use longhaul::record::server::{SERVERS, ServerId, ServerRecord};
 use longhaul::record::{Change, Kind, read, write_set};
 use longhaul::store::{Check, Index, Key, Mark, Partition, Put, Scan, Store, WriteSet};
 
@@ -14,13 +14,13 @@ scenarios! {
     the_damaged_record_of_another_server_is_gone_past,
 }
 
-/// What can stand where a record should be, given what stood there and a whole record of another name.
+/// A replacement for a record, given its value and a valid record of another name.
 fn damages(stored: &[u8], other: &[u8]) -> [(&'static str, Vec<u8>); 5] {
     [
         ("garbage", b"\xff\xfe?".to_vec()),
         ("nothing", Vec::new()),
         ("half of it", stored[..stored.len() / 2].to_vec()),
-        // Field 99 holds an empty message: a kind that only a newer longhaul knows.
+        // Field 99 holds an empty message: a kind of a newer longhaul.
         ("an unknown kind", vec![0x9a, 0x06, 0x00]),
         ("the record of another name", other.to_vec()),
     ]
@@ -174,7 +174,7 @@ async fn the_damaged_record_of_another_server_is_gone_past(fixture: &Fixture) {
     let servers = fixture.store.scan(scan.clone()).await.expect("servers");
     assert_eq!(servers.len(), 1);
     let id = ServerId([9; 8]);
-    let change = Change::of(Some(Server::this(id)));
+    let change = Change::of(Some(ServerRecord::this(id)));
     let mut beat = write_set(fixture.store.keyspace(), id.key(), None, &change);
     beat.puts[0].value = b"\xff\xfe?".as_slice().into();
     fixture.store.commit(vec![beat]).await.remove(0).expect("damage");

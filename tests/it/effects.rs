@@ -1,4 +1,4 @@
-//! Nothing that a client can set is ignored: each field of a request has an effect or is refused, each method works.
+//! No field of a request is ignored: each has an effect or is refused, and each method works.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -48,7 +48,7 @@ fn each_field_of_each_request_is_in_the_table() {
     assert!(stale.is_empty(), "of no request any more: {stale:?}");
 }
 
-/// What a message that comes in may hold, down to what is refused and to payloads.
+/// All fields of incoming messages, including refused ones and those of payloads.
 fn collect(message: &MessageDescriptor, seen: &mut BTreeMap<String, BTreeSet<String>>) {
     let name = message.full_name().to_owned();
     let foreign =
@@ -146,7 +146,7 @@ async fn each_method_that_is_served_works(fixture: &Fixture) {
     }
 }
 
-/// What has no effect yet.
+/// Fields without an effect yet.
 const REFUSED: [&str; 4] = [
     "google.longrunning.ListOperationsRequest.return_partial_success",
     "longhaul.v1.ListOperationRecordsRequest.return_partial_success",
@@ -154,7 +154,7 @@ const REFUSED: [&str; 4] = [
     "longhaul.v1.OperationOptions.concurrency",
 ];
 
-/// The fields of each message that comes in: those of [`REFUSED`], those that only go out (`update_time` of progress,
+/// The fields of each incoming message: those of [`REFUSED`], output-only ones (`update_time` of progress,
 /// `create_time` of a resource), and those that have an effect.
 const FIELDS: &[(&str, &str)] = &[
     ("google.longrunning.CancelOperationRequest", "name"),

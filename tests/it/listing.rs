@@ -35,7 +35,7 @@ async fn pages_come_newest_first_and_may_change_their_size_midway(fixture: &Fixt
         .map(|operation| operation.name)
         .collect();
     assert_eq!(listed, names);
-    // A page is what Get says.
+    // A page has the same operations as Get.
     assert_eq!(
         fixture.get(&names[0]).await.granted(),
         fixture.list("", 1, "").await.granted().operations[0]
@@ -234,7 +234,7 @@ async fn concurrent_starts_and_deletes_neither_skip_nor_repeat(fixture: &Fixture
     for round in 0.. {
         let page = fixture.list("", 2, &token).await.granted();
         listed.extend(page.operations.into_iter().map(|operation| operation.name));
-        // One comes, and one that was listed already goes.
+        // One operation is added, and one that was listed already is removed.
         fixture.started("new").await;
         let gone = &before[before.len() - 1 - round.min(before.len() - 1)];
         fixture.complete(completion(gone)).await.granted();

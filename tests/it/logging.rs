@@ -1,4 +1,4 @@
-//! What the log says of trouble that goes on.
+//! Log lines during lasting trouble.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +12,7 @@ scenarios! {
     a_store_that_is_away_is_told_of_once_in_ten_seconds,
 }
 
-/// What was logged on this thread, which runs the whole server.
+/// The log of this thread, which runs the whole server.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -63,7 +63,7 @@ async fn a_store_that_is_away_is_told_of_once_in_ten_seconds(fixture: &Fixture) 
     let text = String::from_utf8(text).expect("text");
     let troubled: Vec<&str> =
         text.lines().filter(|line| line.contains(" WARN ") || line.contains("ERROR ")).collect();
-    // 34 seconds, two servers, and on each what is said of the store and of health.
+    // 34 seconds, two servers, and on each the lines of the store and of health.
     assert!(
         (2..=2 * 2 * 4).contains(&troubled.len()),
         "{}:\n{}",

@@ -1,4 +1,4 @@
-//! `ServeQueue`: what the server tells a worker about leases that it holds: cancel, pause, loss, drain.
+//! `ServeQueue`: signals of the server about held leases: cancel, pause, loss, drain.
 
 use crate::support::stream::{
     GRACE, Hello, Request, complete, complete_nothing, cut, held, hello, slots,

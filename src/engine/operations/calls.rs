@@ -40,10 +40,10 @@ impl Calls {
         self.reader.view(name).await
     }
 
-    /// What callers poll for: the message alone, which in most records needs no more than a glance.
+    /// The published message alone, for callers that poll. For most records it is copied without decoding the rest.
     pub(in crate::engine) async fn poll(&self, name: &Name) -> Result<Published> {
         let found = match self.context.store.get(&[self.context.key(name)]).await {
-            // The longer way notes what is wrong with it.
+            // The full read notes what is wrong with the record.
             Err(StoreError::Damaged(_)) => None,
             found => found?.pop().flatten(),
         };
@@ -75,7 +75,7 @@ impl Calls {
         Err(Error::internal(&format!("the request of {name} is missing")))
     }
 
-    /// Asks for it to stop; that it does shows later.
+    /// Requests a cancel; the worker may confirm it later.
     pub(in crate::engine) async fn cancel(&self, name: &Name) -> Result<Done> {
         self.commands.apply(name, Command::Cancel).await
     }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::matching::Matching;
 use super::page_token::{self, Binding};
 use super::query::ListQuery;
-use super::sources::{AT_ONCE, Batch, Source, Sources, Then};
+use super::sources::{AT_ONCE, EntryBatch, Source, Sources, Then};
 use crate::engine::access::Caller;
 use crate::engine::context::Context;
 use crate::engine::error::Result;
@@ -103,7 +103,7 @@ impl Lists {
     async fn fill(&self, page: &mut Filling<'_>) -> Result<Option<Bytes>> {
         loop {
             let wanted = page.wanted();
-            let Batch { entries, then } = self
+            let EntryBatch { entries, then } = self
                 .sources
                 .next(&mut page.source, page.query, page.after.as_ref(), wanted)
                 .await?;

@@ -6,7 +6,7 @@ use crate::engine::reading::view::View;
 use crate::filter::{Filter, Order};
 use crate::operation::name::ParentPattern;
 
-/// What to list.
+/// The query of a list.
 #[derive(Clone, Debug)]
 pub struct ListQuery {
     /// Of which parents.
@@ -19,11 +19,11 @@ pub struct ListQuery {
     pub page_size: usize,
     /// Where the last page ended; empty for the first.
     pub page_token: String,
-    /// What the reply carries of each.
+    /// The form of each element in the reply.
     pub listed: Listed,
 }
 
-/// What a list is of.
+/// The index of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Listed {
     /// Operations.
@@ -51,5 +51,5 @@ impl Listed {
     }
 }
 
-/// What an element costs in a reply besides itself.
+/// Size of an element in a reply besides its content.
 const FRAME: usize = 8;

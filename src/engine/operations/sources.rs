@@ -46,14 +46,14 @@ enum Entries {
 }
 
 /// Entries of an index other than the list.
-struct Found {
+struct IndexEntries {
     /// `None` where they were not read from an index.
     index: Option<Index>,
     entries: Vec<Entry>,
 }
 
 /// Some entries.
-pub(super) struct Batch {
+pub(super) struct EntryBatch {
     pub(super) entries: Vec<Entry>,
     pub(super) then: Then,
 }
@@ -99,12 +99,12 @@ impl Sources {
         query: &ListQuery,
         after: Option<&Bytes>,
         wanted: usize,
-    ) -> Result<Batch> {
+    ) -> Result<EntryBatch> {
         match &mut source.entries {
             Entries::Sorted(entries) => {
                 let batch = entries.drain(..wanted.min(entries.len())).collect();
                 let then = if entries.is_empty() { Then::End } else { Then::More };
-                Ok(Batch { entries: batch, then })
+                Ok(EntryBatch { entries: batch, then })
             }
             Entries::List(times) => {
                 let list = List { sources: self, times, order: query.order };
@@ -117,7 +117,11 @@ impl Sources {
     }
 
     /// The entries of indexes other than the list; `None` where there are too many to be sorted.
-    async fn found(&self, access: &Access, parent: &ParentPattern) -> Result<Option<Vec<Found>>> {
+    async fn found(
+        &self,
+        access: &Access,
+        parent: &ParentPattern,
+    ) -> Result<Option<Vec<IndexEntries>>> {
         let of_index = |index: Index| Scan::first(index, 0);
         let scans = match access {
             Access::Nothing | Access::List(_) => Vec::new(),
@@ -146,18 +150,18 @@ impl Sources {
             if count > MAX_LIST_SORTED {
                 return Ok(None);
             }
-            found.push(Found { index, entries });
+            found.push(IndexEntries { index, entries });
         }
         Ok(Some(found))
     }
 
-    fn named(&self, name: &str) -> Found {
+    fn named(&self, name: &str) -> IndexEntries {
         let key = Name::parse(name).ok().map(|name| self.context.key(&name));
         let entry = |key: Key| Entry {
             member: Bytes::copy_from_slice(key.as_bytes()),
             partition: self.context.partition(key),
         };
-        Found { index: None, entries: key.map(entry).into_iter().collect() }
+        IndexEntries { index: None, entries: key.map(entry).into_iter().collect() }
     }
 
     /// Everything in the range of a scan; `None` if that is too much. Each partition is read at one instant: an entry that
@@ -182,13 +186,13 @@ impl Sources {
     /// What may match and comes after a position, as entries of the list and in its order.
     async fn sorted(
         &self,
-        found: Vec<Found>,
+        found: Vec<IndexEntries>,
         filter: &Filter,
         query: &ListQuery,
         after: Option<&Bytes>,
     ) -> Result<VecDeque<Entry>> {
         let mut sorted = Vec::new();
-        for Found { index, entries } in found {
+        for IndexEntries { index, entries } in found {
             for some in entries.chunks(AT_ONCE) {
                 for (entry, operation) in self.operations(index.as_ref(), some.to_vec()).await? {
                     let (Some(operation), Some(key)) = (operation, entry.key()) else { continue };
@@ -252,10 +256,10 @@ impl List<'_> {
         parent: &[u8],
         after: Option<&Bytes>,
         wanted: usize,
-    ) -> Result<Batch> {
+    ) -> Result<EntryBatch> {
         let entries = self.children_after(parent, after, wanted).await?;
         let then = if entries.len() < wanted { Then::End } else { Then::More };
-        Ok(Batch { entries, then })
+        Ok(EntryBatch { entries, then })
     }
 
     /// Entries of all parents that match, by parent.
@@ -264,7 +268,7 @@ impl List<'_> {
         pattern: &ParentPattern,
         after: Option<&Bytes>,
         wanted: usize,
-    ) -> Result<Batch> {
+    ) -> Result<EntryBatch> {
         let mut parents = 0;
         let mut entries = Vec::new();
         let mut current = after.map(|member| parent_of(member).to_vec());
@@ -275,7 +279,7 @@ impl List<'_> {
                 Some(parent) if after.is_some() => Some(parent),
                 former => self.next_parent(pattern, former).await?,
             };
-            let Some(next) = next else { return Ok(Batch { entries, then: Then::End }) };
+            let Some(next) = next else { return Ok(EntryBatch { entries, then: Then::End }) };
             if pattern.matches(&String::from_utf8_lossy(&next)) {
                 let room = wanted - entries.len();
                 entries.extend(self.children_after(&next, after.as_ref(), room).await?);
@@ -284,11 +288,11 @@ impl List<'_> {
             parents += 1;
             if parents == MAX_PARENTS && entries.len() < wanted {
                 // This parent was read to its end, so the next page goes on with the next one.
-                return Ok(Batch { entries, then: Then::From(self.end_of(&next)) });
+                return Ok(EntryBatch { entries, then: Then::From(self.end_of(&next)) });
             }
             current = Some(next);
         }
-        Ok(Batch { entries, then: Then::More })
+        Ok(EntryBatch { entries, then: Then::More })
     }
 
     /// The entries of a parent, newest or oldest first: the index is in order of creation.
@@ -350,14 +354,14 @@ fn compare(order: Order, one: &[u8], other: &[u8]) -> Ordering {
     })
 }
 
-/// The parent in a member of `list`: what stands before the first zero.
+/// The parent in a member of `list`: the bytes before the first zero.
 fn parent_of(member: &[u8]) -> &[u8] {
     member.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
 /// Records that are read at a time.
 pub(super) const AT_ONCE: usize = 100;
-/// Parents that one call looks at for a pattern: a page may be short, even empty (AIP-158).
+/// The most parents that one call scans for a pattern: a page may be short, even empty (AIP-158).
 const MAX_PARENTS: usize = 1_000;
 const FIRST_KEY: [u8; Key::LENGTH] = [0; Key::LENGTH];
 const LAST_KEY: [u8; Key::LENGTH] = [u8::MAX; Key::LENGTH];

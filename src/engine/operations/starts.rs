@@ -28,7 +28,7 @@ use crate::store::Key;
 /// The answer to a start.
 #[derive(Clone, Debug)]
 pub struct Started {
-    /// What callers see.
+    /// The published form.
     pub published: Published,
     /// Whether the same request had started it before.
     pub replayed: bool,
@@ -43,7 +43,7 @@ pub(in crate::engine) struct Begun {
 
 impl From<Begun> for Started {
     fn from(begun: Begun) -> Self {
-        // There is no other reference to a view of what has just been started.
+        // There is no other reference to the view of a new operation.
         let published = Arc::unwrap_or_clone(begun.view).published;
         Self { published, replayed: begun.replayed }
     }

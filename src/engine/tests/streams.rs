@@ -1,4 +1,4 @@
-//! What a stream does to the server whose worker does not keep up.
+//! The cost for the server of a stream whose worker does not keep up.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,7 +8,7 @@ use futures_util::{StreamExt, stream};
 
 use super::Bench;
 use crate::engine::Error;
-use crate::engine::workers::stream::{Call, CallKind, Hello, Input, Request};
+use crate::engine::workers::stream::{CallKind, Hello, Input, StreamCall, StreamRequest};
 use crate::operation::name::Queue;
 
 #[tokio::test]
@@ -36,13 +36,13 @@ async fn a_worker_that_does_not_read_is_not_listened_to_for_ever() {
 }
 
 /// Nothing in it can be handled.
-fn refused(sequence: i64) -> Request {
-    let call = |_| Call {
+fn refused(sequence: i64) -> StreamRequest {
+    let call = |_| StreamCall {
         kind: CallKind::Completion,
         name: "nobody".to_owned(),
         command: Err(Error::field("name", "there is no such name")),
     };
-    Request {
+    StreamRequest {
         sequence,
         seen_sequence: 0,
         hello: (sequence == 1).then(hello),

@@ -22,16 +22,16 @@ use crate::operation::Start;
 use crate::operation::command::{Command, Renew};
 use crate::operation::name::{Name, Queue};
 
-/// A worker's wish for work.
+/// A worker's request for work.
 #[derive(Clone, Debug)]
 pub struct LeaseRequest {
     /// From which queue.
     pub queue: Queue,
-    /// What the worker calls itself.
+    /// The name that the worker gives itself.
     pub worker: String,
     /// How many at most.
     pub max: usize,
-    /// How long each lease shall last.
+    /// The duration of each lease.
     pub duration: Duration,
     /// How long to wait for the first.
     pub wait: Duration,
@@ -57,7 +57,7 @@ impl Unary {
         Self { context, dispatch, commands, membership, starts }
     }
 
-    /// Leases operations from a queue, and waits for some where there are none; then, at the end, there are none.
+    /// Leases operations from a queue. If there are none, it waits for some; if the wait ends first, the result is empty.
     pub(in crate::engine) async fn lease(&self, request: LeaseRequest) -> Result<LeaseBatch> {
         let wait = request.wait;
         let waiter = Waiter::once(request.worker, request.duration, request.max);
@@ -66,7 +66,7 @@ impl Unary {
             biased;
             () = registration.waiter.answered() => {}
             () = self.context.sleep(wait) => {
-                // A poll of the queue that is under way is not cut short: a wait of nothing still takes what is there.
+                // A running poll is not cut short: a call with zero wait still receives operations that are ready.
                 registration.leave();
                 tokio::select! {
                     biased;
@@ -125,11 +125,11 @@ impl Unary {
         let command = match command {
             Command::Report(report) => {
                 let renew = report.renew;
-                // Another server may hear of the end before this one has written what it holds back.
+                // Another server may see the end before this one has written its held-back report.
                 let alone = self.membership.is_alone();
                 match if alone { self.commands.hold_back(key, report) } else { Some(report) } {
                     Some(report) => Command::Report(report),
-                    // The progress waits; that the lease lives, and what is asked of its worker, is said now.
+                    // The progress waits, but the reply already renews the lease and carries the requests to the worker.
                     None => return self.commands.apply(name, Command::Renew(renew)).await,
                 }
             }

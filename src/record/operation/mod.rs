@@ -1,4 +1,4 @@
-//! Operations, and what is left of them: the kind of record that everything else is about.
+//! Operations and their tombstones, the main kind of record.
 
 mod bodies;
 mod decode;

@@ -1,4 +1,4 @@
-//! A small kind of record that exists in tests only: what every further kind can rely on.
+//! A small kind of record that exists in tests only: shows what every further kind can rely on.
 
 mod tests;
 
@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 use crate::operation::Stamps;
 use crate::store::{BodyKey, Index, IndexEntry, Key, Keyspace};
 
-/// A sticky note. A text of more than four bytes lies in a body.
+/// A sticky note. A text of more than four bytes is stored in a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sample {
     text: Text,

@@ -23,7 +23,7 @@ pub(crate) struct Harness {
 }
 
 impl Harness {
-    /// `reopen` also keeps alive what the data lies in; `None` for a store that keeps nothing.
+    /// `reopen` also keeps the directory or server of the data alive; `None` for a store without persistence.
     pub(crate) fn new(
         store: Arc<dyn Store>,
         clock: Arc<ManualClock>,
@@ -32,7 +32,7 @@ impl Harness {
         Self { store, clock, reopen }
     }
 
-    /// Closes the store and opens it again; false, and nothing happens, if the store keeps nothing.
+    /// Closes the store and opens it again; returns false and does nothing if the store is not persistent.
     pub(crate) async fn reopen(&mut self) -> bool {
         let Some(reopen) = &self.reopen else { return false };
         self.store.close().await;
@@ -51,7 +51,7 @@ pub(super) fn key(store: &dyn Store, partition: Partition, number: usize) -> Key
         .expect("endless names")
 }
 
-/// A set that makes a record where there is none.
+/// A set that creates a record.
 pub(super) fn create(store: &dyn Store, key: Key, value: impl Into<Bytes>) -> WriteSet {
     let mut set = WriteSet::new(store.keyspace().partition(key), Check::Absent(key));
     set.puts.push(put(key, value));
@@ -74,7 +74,7 @@ pub(super) fn put(key: Key, value: impl Into<Bytes>) -> Put {
     Put { key, visible: Mark::New, fencing: Mark::Keep(0), value: value.into() }
 }
 
-/// A set that is never refused and so far changes nothing.
+/// A set that is never refused and changes nothing yet.
 pub(super) fn unconditional(partition: Partition) -> WriteSet {
     WriteSet::new(partition, Check::TimeAtLeast(crate::clock::Timestamp::EPOCH))
 }
@@ -89,7 +89,7 @@ pub(super) async fn commit(store: &dyn Store, set: WriteSet) -> Result<Committed
     outcomes.remove(0)
 }
 
-/// Commits what must succeed, and returns its revision.
+/// Commits a set that must succeed, and returns its revision.
 pub(super) async fn commit_ok(store: &dyn Store, set: WriteSet) -> u64 {
     commit(store, set).await.expect("nothing stands against it").revision
 }
@@ -105,7 +105,7 @@ pub(super) async fn members(store: &dyn Store, scan: Scan) -> Vec<Bytes> {
     entries.into_iter().map(|entry| entry.member).collect()
 }
 
-/// All of an index, of whatever size the tests here make.
+/// All of an index, of any size used in these tests.
 pub(super) fn all(index: &'static str) -> Scan {
     Scan::first(Index::new(index), 100_000)
 }

@@ -88,7 +88,7 @@ pub(crate) async fn revisions_and_sequences_go_on_after_a_reopen(mut harness: Ha
     let mut revision = commit_ok(store, set).await;
     let mut sequence = next(&mut feed, 1).await[0].sequence;
     for _ in 0..3 {
-        // The clock stands, and a set that only checks takes a revision too.
+        // The clock stands still, and a set with only checks takes a revision too.
         let checked = commit_ok(&*harness.store, unconditional(Partition(0))).await;
         assert!(checked > revision);
         if !harness.reopen().await {

@@ -23,7 +23,7 @@ pub(crate) async fn stamps_are_made_new_or_kept(harness: Harness) {
     let store = &*harness.store;
     let key = key(store, Partition(0), 0);
     let mut revision = commit_ok(store, create(store, key, "")).await;
-    // (1 << 53) + 1 and the largest are what a script that counts in floating point would round.
+    // A script that counts in floating point would round (1 << 53) + 1 and the largest.
     let kept = [0, 1, (1 << 53) + 1, u64::MAX];
     let marks = kept.map(Mark::Keep).into_iter().chain([Mark::New]);
     let pairs: Vec<_> = marks

@@ -1,7 +1,7 @@
-//! Indexes in memory, because scanning them on disk meets the tombstones of all that was ever removed.
+//! Indexes in memory, because a scan on disk reads the tombstones of all removed entries.
 //!
-//! What workers and agents take from all the time (`ready/*`, `due/*`) is mirrored whole. Retention and tombstones may be
-//! as many as operations, so they stay on disk and only a [`Floor`] is kept, below which nothing is left.
+//! The indexes that workers and agents poll (`ready/*`, `due/*`) are mirrored whole. Retention and tombstones may have
+//! as many entries as there are operations, so they stay on disk; only a [`Floor`] is kept, below which there are none.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound;
@@ -14,7 +14,7 @@ use super::tables::{KeyRange, Tables, end_of_index, index_key};
 use crate::store::index::{Entry, Scan};
 use crate::store::key::Partition;
 
-/// What is known of indexes without asking the disk. Only the writer changes it, after each group is on disk.
+/// Knowledge about indexes without reading the disk. Only the writer changes it, after each group is on disk.
 #[derive(Debug, Default)]
 pub(super) struct Mirror {
     whole: RwLock<HashMap<Box<str>, BTreeSet<Bytes>>>,
@@ -22,12 +22,12 @@ pub(super) struct Mirror {
 }
 
 impl Mirror {
-    /// Whether an index lies in memory.
+    /// Whether an index is kept in memory.
     pub(super) fn holds(name: &str) -> bool {
         (name.starts_with("ready/") || name.starts_with("due/")) && !has_floor(name)
     }
 
-    /// Reads from disk what belongs in memory.
+    /// Reads the mirrored indexes from disk.
     pub(super) fn load(tables: &Tables) -> fjall::Result<Self> {
         let mut whole: HashMap<Box<str>, BTreeSet<Bytes>> = HashMap::new();
         for range in mirrored_ranges() {
@@ -36,7 +36,7 @@ impl Mirror {
         Ok(Self { whole: RwLock::new(whole), floors: Mutex::default() })
     }
 
-    /// Takes over index changes that are on disk: name, member, and whether it is there now.
+    /// Applies index changes that are on disk: name, member, and whether it exists now.
     pub(super) fn publish<'a>(&self, changes: impl Iterator<Item = (&'a str, &'a [u8], bool)>) {
         let mut whole = self.whole.write().unwrap_or_else(PoisonError::into_inner);
         for (name, member, present) in changes {
@@ -78,7 +78,7 @@ impl Mirror {
         let look = self.floors().entry(name.clone()).or_default().begin(&scan.from);
         let Some(Look { number, from }) = look else { return read(&scan) };
         let scan = Scan { from: Bound::Included(from), ..scan };
-        // The floor may lie above everything that was asked for.
+        // The floor may be above the whole range.
         let found = if is_empty(&scan) { Ok(Vec::new()) } else { read(&scan) };
         let reached = match (&found, &scan.to) {
             (Ok(entries), to) => entries.first().map(|entry| &entry.member).or(match to {
@@ -96,7 +96,7 @@ impl Mirror {
     }
 }
 
-/// Whether nothing can lie in the range; ordered sets do not take such a range.
+/// Whether the range is empty by its bounds; ordered sets panic on such a range.
 pub(super) fn is_empty(scan: &Scan) -> bool {
     let nothing = match (&scan.from, &scan.to) {
         (Bound::Included(from), Bound::Included(to)) => from > to,
@@ -132,7 +132,7 @@ fn remove(whole: &mut HashMap<Box<str>, BTreeSet<Bytes>>, name: &str, member: &[
     }
 }
 
-/// The ranges of index keys that hold what is mirrored, around those that are not.
+/// The ranges of index keys that are mirrored, around those that are not.
 fn mirrored_ranges() -> Vec<KeyRange> {
     let mut from = b"due/".to_vec();
     let mut ranges = Vec::new();

@@ -1,11 +1,11 @@
 //! The store in one directory: fjall below, one writer thread above it.
 //!
 //! Owns the directory while it is open. Commits queue for the writer, which decides and writes them in groups, one fsync
-//! each, and only then acknowledges them; reads go past it and see what is on disk and nothing else. There is one
-//! partition. Once a write has failed nothing is committed, because what a failed fsync left behind is unknown, until the
-//! writer has opened the database anew.
+//! each, and only then acknowledges them; reads bypass the queue and see only data that is on disk. There is one
+//! partition. After a failed write nothing is committed, because the result of a failed fsync is unknown, until the
+//! writer has opened the database again.
 //!
-//! Reads of records and counters run where they are called: they take a few microseconds, less than handing them to another
+//! Reads of records and counters run on the calling thread: they take a few microseconds, less than a move to another
 //! thread and back. Bodies, pages of an index on disk, and large batches of records run on tokio's blocking pool.
 
 mod damage;
@@ -31,9 +31,9 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 use self::mirror::Mirror;
-use self::open::{Directory, Open, Opened};
-use self::time::StoreTime;
-use self::writer::{Job, Trouble, Writer};
+use self::open::{Directory, OpenTables, Opened};
+use self::time::EmbeddedTime;
+use self::writer::{GroupWriter, PendingCommit, Trouble};
 use super::backend::{Committed, Durability, Record, Store};
 use super::error::{CommitError, OpenError, StoreError};
 use super::feed::{Feed, Publisher};
@@ -51,12 +51,12 @@ pub struct EmbeddedStore {
     /// The directory, for messages.
     place: String,
     stopwatch: Arc<dyn Clock>,
-    time: Arc<StoreTime>,
+    time: Arc<EmbeddedTime>,
     trouble: Arc<Trouble>,
     /// `None` while the writer opens it anew, and once the writer has ended.
-    open: Arc<RwLock<Option<Open>>>,
-    /// Bounded: who finds it full waits its turn. `None` once the store is closed; the writer ends when it has no sender.
-    jobs: RwLock<Option<(mpsc::Sender<Job>, Publisher)>>,
+    open: Arc<RwLock<Option<OpenTables>>>,
+    /// Bounded: callers wait while it is full. `None` once the store is closed; the writer ends when it has no sender.
+    jobs: RwLock<Option<(mpsc::Sender<PendingCommit>, Publisher)>>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -75,15 +75,15 @@ impl EmbeddedStore {
         options: Options,
         directory: Directory,
         opened: Opened,
-        open: Open,
+        open: OpenTables,
     ) -> std::io::Result<Arc<Self>> {
         let stopwatch = Arc::clone(&options.stopwatch);
         let place = format!("the store in {}", options.path.display());
-        let time = Arc::new(StoreTime::new(&options, opened.progress.revision));
+        let time = Arc::new(EmbeddedTime::new(&options, opened.progress.revision));
         let (open, trouble) = (Arc::new(RwLock::new(Some(open))), Arc::<Trouble>::default());
         let publisher = Publisher::new(1);
         let (jobs, queue) = mpsc::channel(QUEUE);
-        let writer = Writer {
+        let writer = GroupWriter {
             options,
             keyspace: opened.keyspace.clone(),
             open: Arc::clone(&open),
@@ -115,7 +115,7 @@ impl EmbeddedStore {
         jobs.as_ref().map(|_| ()).ok_or(StoreError::Closed)
     }
 
-    fn sender(&self) -> Result<mpsc::Sender<Job>, StoreError> {
+    fn sender(&self) -> Result<mpsc::Sender<PendingCommit>, StoreError> {
         let jobs = self.jobs.read().unwrap_or_else(PoisonError::into_inner);
         jobs.as_ref().map(|(sender, _)| sender.clone()).ok_or(StoreError::Closed)
     }
@@ -130,8 +130,8 @@ impl EmbeddedStore {
         let jobs = self.sender()?;
         let ended = || StoreError::Away("the writer has ended".to_owned());
         let answered = async {
-            let sent = jobs.send(Job { sets, reply }).await;
-            // Not held while waiting: closing waits for everybody who holds it.
+            let sent = jobs.send(PendingCommit { sets, reply }).await;
+            // Not held while waiting: closing waits for all readers.
             drop(jobs);
             sent.map_err(|_| ended())?;
             answer.await.map_err(|_| ended())?
@@ -146,8 +146,11 @@ impl EmbeddedStore {
         }
     }
 
-    /// Reads. Never waits for the writer: while it opens the database anew there is nothing to read.
-    fn read<T>(&self, read: impl FnOnce(&Open) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    /// Reads. Never waits for the writer: while it opens the database again there is nothing to read.
+    fn read<T>(
+        &self,
+        read: impl FnOnce(&OpenTables) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         self.living()?;
         read_from(&self.open, read)
     }
@@ -155,7 +158,7 @@ impl EmbeddedStore {
     /// Reads on a thread that may wait for the disk.
     async fn blocking<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&Open) -> Result<T, StoreError> + Send + 'static,
+        read: impl FnOnce(&OpenTables) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.living()?;
         let open = Arc::clone(&self.open);
@@ -177,8 +180,8 @@ impl EmbeddedStore {
 }
 
 fn read_from<T>(
-    open: &RwLock<Option<Open>>,
-    read: impl FnOnce(&Open) -> Result<T, StoreError>,
+    open: &RwLock<Option<OpenTables>>,
+    read: impl FnOnce(&OpenTables) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
     let open = match open.try_read() {
         Ok(open) => open,
@@ -186,7 +189,7 @@ fn read_from<T>(
         Err(TryLockError::WouldBlock) => return Err(reopening()),
     };
     let open = open.as_ref().ok_or_else(reopening)?;
-    // What a damaged file holds may also be too much for whoever reads it.
+    // Damaged data can also make a reader panic.
     let found = catch_unwind(AssertUnwindSafe(|| read(open)));
     found.unwrap_or_else(|panic| Err(StoreError::Damaged(damage::said(&*panic))))
 }
@@ -289,7 +292,7 @@ impl Store for EmbeddedStore {
 impl Drop for EmbeddedStore {
     fn drop(&mut self) {
         if let Some(writer) = self.take_writer() {
-            // A writer that panicked has said so.
+            // A writer that panicked has logged it.
             let _ = writer.join();
         }
     }
@@ -308,7 +311,7 @@ impl std::fmt::Debug for EmbeddedStore {
 const QUEUE: usize = 1024;
 /// Records that one `get` reads where it is called: a page of a list, some 0.3 ms at worst from a warm disk.
 const INLINE_RECORDS: usize = 64;
-/// How long a commit may wait for the disk before its caller is told that the outcome is unknown.
+/// How long a commit may wait for the disk before its caller gets an unknown outcome.
 const PATIENCE: Duration = Duration::from_secs(10);
 #[cfg(test)]
 pub(crate) mod tests;

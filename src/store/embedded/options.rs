@@ -10,19 +10,19 @@ use crate::clock::{Clock, SystemClock};
 /// How to open an embedded store.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The directory; made where there is none.
+    /// The directory; created if missing.
     pub path: PathBuf,
-    /// Makes a store where there is none.
+    /// Creates a store if there is none.
     pub create: bool,
     /// The only keyspace that is acceptable; any, or a new one, where `None`.
     pub keyspace: Option<Uuid>,
     /// Opens a store that has lost acknowledged commits.
     pub accept_loss: bool,
-    /// Bytes of disk below which nothing new is taken, so that what there is can be completed.
+    /// Bytes of free disk below which new records are refused, so that stored operations can be completed.
     pub reserve_bytes: u64,
-    /// Where the store's time comes from.
+    /// The source of the store's time.
     pub clock: Arc<dyn Clock>,
-    /// What waits for the disk are measured with: a disk does not wait for a clock that a test moves.
+    /// The clock that measures waits for the disk: a disk does not wait for a clock that a test moves.
     pub stopwatch: Arc<dyn Clock>,
 }
 
@@ -41,5 +41,5 @@ impl Options {
     }
 }
 
-/// Disk that is kept for completing what there is.
+/// Disk space that is kept free for completing stored operations.
 pub const DEFAULT_RESERVE: u64 = 256 << 20;

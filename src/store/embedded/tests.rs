@@ -12,7 +12,7 @@ mod clocks;
 mod flipped;
 mod trouble;
 
-use super::high_water::{HighWater, Noted};
+use super::high_water::{HighWater, NotedRevision};
 use super::tables::Tables;
 use super::*;
 use crate::clock::ManualClock;
@@ -71,7 +71,7 @@ async fn what_was_acknowledged_survives_the_process() {
     let store = open(directory.path()).expect("a new store");
     let id = store.keyspace().id();
     write(&store, 0..50).await;
-    // What a killed process leaves is what lies in the files at that moment.
+    // A killed process leaves the files as they are at that moment.
     let left = copy(directory.path());
     write(&store, 50..60).await;
     drop(store);
@@ -136,7 +136,7 @@ async fn no_single_flipped_byte_of_the_journal_goes_unnoticed() {
         let mut bytes = fs::read(&path).expect("journal");
         bytes[(end * step / 24) as usize] ^= 0x55;
         fs::write(&path, bytes).expect("written");
-        // Also the second time: trying must not make it look whole.
+        // Also the second time: an attempt must not make it look whole.
         for _ in 0..2 {
             let refusal = open(damaged.path()).expect_err("damaged");
             assert!(matches!(refusal, OpenError::Damaged(_)), "{refusal}");
@@ -176,7 +176,7 @@ async fn a_note_may_be_old_but_not_absent() {
     let store = open(directory.path()).expect("a new store");
     let last = write(&store, 0..3).await;
     store.close().await;
-    assert_eq!(HighWater::read(directory.path()).expect("read"), Noted::Revision(last));
+    assert_eq!(HighWater::read(directory.path()).expect("read"), NotedRevision::Revision(last));
 
     HighWater::create(directory.path(), last - 1).expect("written");
     open(directory.path()).expect("a crash after the fsync, before the note");
@@ -270,7 +270,7 @@ fn options(path: &Path, clock: &Arc<ManualClock>) -> Options {
     Options {
         reserve_bytes: 0,
         clock: clock.clone(),
-        // However busy the disk of the tests is, nothing follows from it.
+        // The result does not depend on how busy the disk of the tests is.
         stopwatch: ManualClock::new(Timestamp::EPOCH),
         ..Options::new(path)
     }

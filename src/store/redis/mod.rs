@@ -1,12 +1,12 @@
 //! The store in Redis: records are strings, indexes are sorted sets, a commit is one script, hints are messages.
 //!
 //! Owns every key under its prefix (see `docs/redis.md`), its connections and the task that listens. Invariants:
-//! - every answer comes with a look at the partition's meta, so a Redis that lost its data never says "not there";
-//! - whatever goes wrong with Redis is [`StoreError::Away`], except what it refuses for a reason of its own,
-//!   [`StoreError::Unfit`], and that meta: [`StoreError::Foreign`];
-//! - nothing but the scripts writes, apart from the first opening;
+//! - every read includes the partition's meta, so a Redis that lost its data never reports a record as absent;
+//! - every problem with Redis is [`StoreError::Away`], except a refusal with a reason of its own,
+//!   [`StoreError::Unfit`], and a wrong meta: [`StoreError::Foreign`];
+//! - only the scripts write, except at the first opening;
 //! - nothing is written while a setting or a missing permission could lose it, or a part of it: [`StoreError::Unfit`];
-//! - a read that meets a lost connection is tried once more, a commit never: whoever asked for it knows how to repeat it.
+//! - a read on a lost connection is tried once more, a commit never: its caller knows how to repeat it.
 
 mod call;
 mod fitness;
@@ -40,8 +40,8 @@ use tokio_util::task::TaskTracker;
 
 use self::link::{Dial, Link};
 use self::listener::Subscription;
-use self::queue::Queue;
-use self::shared::Shared;
+use self::queue::CommitQueue;
+use self::shared::SharedLink;
 use super::backend::{Committed, Durability, Record, Store};
 use super::error::{CommitError, OpenError, StoreError};
 use super::feed::Feed;
@@ -56,16 +56,16 @@ pub use self::time::StoreTime;
 
 /// The store in Redis.
 pub struct RedisStore {
-    shared: Arc<Shared>,
+    shared: Arc<SharedLink>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
 
 impl RedisStore {
-    /// Opens the keyspace under the prefix, or makes one where there is none. When it returns, hints are coming.
+    /// Opens the keyspace under the prefix, or creates one. When it returns, hints arrive.
     ///
     /// # Errors
-    /// [`OpenError`]; only [`OpenError::Unreachable`] may pass by waiting.
+    /// [`OpenError`]; only after [`OpenError::Unreachable`] can a later attempt succeed.
     pub async fn open(options: Options) -> Result<Arc<Self>, OpenError> {
         if options.prefix.contains(['{', '}']) {
             return Err(OpenError::Address(format!(
@@ -78,8 +78,8 @@ impl RedisStore {
         let fitness = opening::inspect(&link, &dial, &options).await?;
         let keyspace = opening::keyspace(&link, &dial, &options).await?;
         let calls_at_once = if fitness.durability() == Durability::Fsync { 2 } else { 1 };
-        let queue = Queue::new(calls_at_once);
-        let shared = Arc::new(Shared::new(keyspace, dial, link, (queue, fitness), &options));
+        let queue = CommitQueue::new(calls_at_once);
+        let shared = Arc::new(SharedLink::new(keyspace, dial, link, (queue, fitness), &options));
         opening::permissions(&shared.link, &shared.dial, &shared.keys).await?;
         let subscription = Subscription::open(&shared).await;
         let subscription =
@@ -91,7 +91,7 @@ impl RedisStore {
         Ok(Arc::new(Self { shared, tasks, stop }))
     }
 
-    fn open_shared(&self) -> Result<&Shared, StoreError> {
+    fn open_shared(&self) -> Result<&SharedLink, StoreError> {
         if self.stop.is_cancelled() { Err(StoreError::Closed) } else { Ok(&self.shared) }
     }
 }

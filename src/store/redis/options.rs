@@ -15,13 +15,13 @@ use crate::store::backend::Durability;
 pub struct Options {
     /// Where it is, with credentials: `redis://user:password@host:port/database`.
     pub url: String,
-    /// What all keys begin with; without braces, which mark the part that decides a key's cluster slot.
+    /// The prefix of all keys; without braces, which mark the part that decides a key's cluster slot.
     pub prefix: String,
-    /// Make a keyspace where there is none.
+    /// Creates a keyspace if there is none.
     pub create: bool,
     /// Open this keyspace or none.
     pub keyspace: Option<Uuid>,
-    /// The least durability to accept; where the server hides its settings, what the operator states.
+    /// The least durability to accept; if the server hides its settings, the operator states it.
     pub durability: Option<Durability>,
     /// Partitions of a keyspace that is yet to be made.
     pub partitions: u16,
@@ -29,7 +29,7 @@ pub struct Options {
     pub response_timeout: Duration,
     /// Counts elapsed time and sleeps; with [`StoreTime::Clock`] also the store's time.
     pub clock: Arc<dyn Clock>,
-    /// Whose clock is the store's time.
+    /// The clock of the store's time.
     pub time: StoreTime,
     /// Tells which of the process's runtimes the calling task runs on, as a small number. Each has connections and a queue of
     /// its own: a connection that is driven by the runtime that uses it wakes no other thread. Under

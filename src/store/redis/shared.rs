@@ -9,37 +9,37 @@ use super::hints::Hints;
 use super::keys::{Keys, Meta};
 use super::link::{self, Dial, Link};
 use super::options::Options;
-use super::queue::Queue;
+use super::queue::CommitQueue;
 use super::time::Timekeeper;
 use crate::store::error::StoreError;
 use crate::store::key::Partition;
 use crate::store::keyspace::Keyspace;
 use crate::throttle::Throttle;
 
-/// What requests and the listener have in common.
-pub(super) struct Shared {
+/// The parts shared by requests and the listener.
+pub(super) struct SharedLink {
     pub(super) keyspace: Keyspace,
     pub(super) keys: Keys,
     pub(super) dial: Dial,
     pub(super) link: Link,
-    /// For bodies, so that nothing small waits behind them.
+    /// For bodies, so that small requests do not wait behind them.
     pub(super) bulk: Link,
     pub(super) time: Timekeeper,
     pub(super) hints: Arc<Hints>,
     pub(super) fitness: Fitness,
     pub(super) throttle: Throttle,
     /// Write sets on their way.
-    pub(super) queue: Arc<Queue>,
+    pub(super) queue: Arc<CommitQueue>,
     /// See [`Options::lane`].
     pub(super) lane: fn() -> usize,
 }
 
-impl Shared {
+impl SharedLink {
     pub(super) fn new(
         keyspace: Keyspace,
         dial: Dial,
         link: Link,
-        (queue, fitness): (Arc<Queue>, Fitness),
+        (queue, fitness): (Arc<CommitQueue>, Fitness),
         options: &Options,
     ) -> Self {
         let partitions = keyspace.partitions();
@@ -69,7 +69,7 @@ impl Shared {
         Meta::decode(bytes).filter(|meta| meta.keyspace == self.keyspace.id())
     }
 
-    /// Refuses the answer of a partition whose meta is not this keyspace's.
+    /// Refuses the reply of a partition whose meta is not this keyspace's.
     pub(super) fn check_meta(&self, partition: Partition, value: &Value) -> Result<(), StoreError> {
         if self.own_meta(value).is_some() {
             return Ok(());
@@ -92,7 +92,7 @@ impl Shared {
         ))
     }
 
-    /// What an error of the client means; nobody could have renewed anything meanwhile.
+    /// The store's error for one of the client; meanwhile no worker could renew a lease.
     pub(super) fn away(&self, error: &redis::RedisError) -> StoreError {
         if self.time.all_away()
             && let Some(left_out) = self.throttle.admit("away")

@@ -29,7 +29,7 @@ pub(super) struct Finished {
 
 /// Why an attempt failed.
 #[derive(Debug)]
-pub(super) struct Failure {
+pub(super) struct AttemptFailure {
     pub(super) code: Code,
     pub(super) message: String,
 }
@@ -40,8 +40,8 @@ pub(super) fn result(
     declared: &str,
     program: &OsStr,
     registry: &Registry,
-) -> Result<Any, Failure> {
-    let failure = |code, message: String| Err(Failure { code, message });
+) -> Result<Any, AttemptFailure> {
+    let failure = |code, message: String| Err(AttemptFailure { code, message });
     let status = match &ended.status {
         Ok(status) => status,
         Err(error) => {
@@ -66,14 +66,18 @@ pub(super) fn result(
     match (ended.stderr_tail.as_str(), status.code()) {
         ("", _) => failure(code, how),
         (stderr_tail, Some(_)) => failure(code, stderr_tail.to_owned()),
-        // No stderr_tail explains a signal.
+        // Standard error does not name the signal.
         (stderr_tail, None) => failure(code, format!("{stderr_tail}\n{how}")),
     }
 }
 
 /// The response in the declared type, or by the type of its JSON.
-fn response(declared: &str, response: Option<&Value>, registry: &Registry) -> Result<Any, Failure> {
-    let fault = |message| Failure { code: Code::Internal, message };
+fn response(
+    declared: &str,
+    response: Option<&Value>,
+    registry: &Registry,
+) -> Result<Any, AttemptFailure> {
+    let fault = |message| AttemptFailure { code: Code::Internal, message };
     let Some(response) = response else {
         if matches!(declared, "" | EMPTY) {
             return Ok(empty());
@@ -103,7 +107,7 @@ fn response(declared: &str, response: Option<&Value>, registry: &Registry) -> Re
 pub(super) fn log(
     context: &Context,
     ended: &Finished,
-    end: &Result<Any, Failure>,
+    end: &Result<Any, AttemptFailure>,
     duration: Duration,
 ) {
     let (operation, attempt) = (context.operation(), context.attempt());
@@ -118,10 +122,10 @@ pub(super) fn log(
         Ok(_) => {
             tracing::info!(operation, attempt, outcome = "succeeded", exit, ?duration, "ended");
         }
-        Err(Failure { code: Code::Cancelled, .. }) => {
+        Err(AttemptFailure { code: Code::Cancelled, .. }) => {
             tracing::info!(operation, attempt, outcome = "cancelled", exit, ?duration, "ended");
         }
-        Err(Failure { code, message }) => {
+        Err(AttemptFailure { code, message }) => {
             let error = cut(message.lines().next_back().unwrap_or_default(), MAX_LOGGED);
             let outcome = "failed";
             tracing::warn!(operation, attempt, outcome, exit, ?code, error, ?duration, "ended");

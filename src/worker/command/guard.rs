@@ -17,20 +17,20 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The worker's side of its guard.
-pub(super) struct Guard {
+pub(super) struct ProgramGuard {
     longhaul: PathBuf,
-    inner: Mutex<Inner>,
+    inner: Mutex<GuardInner>,
 }
 
-struct Inner {
+struct GuardInner {
     process: Child,
     groups: BTreeSet<i32>,
 }
 
-impl Guard {
+impl ProgramGuard {
     /// Starts a guard process of this binary.
     pub(super) fn start(longhaul: &Path) -> io::Result<Self> {
-        let state = Inner { process: launch(longhaul)?, groups: BTreeSet::new() };
+        let state = GuardInner { process: launch(longhaul)?, groups: BTreeSet::new() };
         Ok(Self { longhaul: longhaul.to_owned(), inner: Mutex::new(state) })
     }
 
@@ -59,7 +59,7 @@ impl Guard {
     }
 }
 
-impl Inner {
+impl GuardInner {
     fn tell(&mut self, changes: &[(char, i32)]) -> io::Result<()> {
         let stdin = self.process.stdin.as_mut();
         let stdin = stdin.ok_or_else(|| io::Error::from(io::ErrorKind::BrokenPipe))?;
@@ -69,7 +69,7 @@ impl Inner {
     }
 }
 
-impl Drop for Inner {
+impl Drop for GuardInner {
     fn drop(&mut self) {
         // The guard ends at the end of its input.
         drop(self.process.stdin.take());

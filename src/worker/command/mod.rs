@@ -18,7 +18,7 @@ use std::future::Future;
 use std::io;
 use std::sync::Arc;
 
-use self::guard::Guard;
+use self::guard::ProgramGuard;
 use self::runner::Runner;
 use super::builder::Worker;
 use super::serve::RunError;
@@ -56,7 +56,7 @@ pub async fn work(
         .name(&options.worker)
         .concurrency(options.concurrency)
         .lease_duration(options.lease);
-    let guard = Arc::new(Guard::start(&options.longhaul).map_err(WorkError::Guard)?);
+    let guard = Arc::new(ProgramGuard::start(&options.longhaul).map_err(WorkError::Guard)?);
     let runner = Arc::new(Runner { options, registry, guard, clock: SystemClock::new() });
     let worker = worker.fallback(move |context, request| {
         let runner = runner.clone();

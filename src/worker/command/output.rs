@@ -4,21 +4,21 @@ use std::collections::VecDeque;
 
 use tokio::io::AsyncRead;
 
-use super::lines::{Line, Lines};
+use super::lines::{Line, LineReader};
 use super::response::Response;
 use crate::limits::MAX_TEXT_BYTES;
 use crate::proto::longhaul::v1::Progress;
 use crate::worker::context::Context;
 
 /// The part of a program's output that is kept.
-pub(super) struct Output<'a> {
+pub(super) struct ProgramOutput<'a> {
     context: &'a Context,
     response: Response,
     /// The last lines on standard error.
     stderr_tail: VecDeque<String>,
 }
 
-impl<'a> Output<'a> {
+impl<'a> ProgramOutput<'a> {
     pub(super) fn new(context: &'a Context) -> Self {
         Self { context, response: Response::default(), stderr_tail: VecDeque::new() }
     }
@@ -26,8 +26,8 @@ impl<'a> Output<'a> {
     /// Reads both streams to their ends.
     pub(super) async fn listen(
         &mut self,
-        stdout: &mut Lines<impl AsyncRead + Unpin>,
-        stderr: &mut Lines<impl AsyncRead + Unpin>,
+        stdout: &mut LineReader<impl AsyncRead + Unpin>,
+        stderr: &mut LineReader<impl AsyncRead + Unpin>,
     ) {
         let (mut stdout_open, mut stderr_open) = (true, true);
         while stdout_open || stderr_open {

@@ -9,8 +9,8 @@ use rustix::process::Signal;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::ending::{self, Finished};
-use super::guard::Guard;
-use super::lines::Lines;
+use super::guard::ProgramGuard;
+use super::lines::LineReader;
 use super::lookup::find_program;
 use super::options::Options;
 use super::output::Output;
@@ -27,7 +27,7 @@ use crate::worker::stop::Stop;
 pub(super) struct Runner {
     pub(super) options: Options,
     pub(super) registry: Registry,
-    pub(super) guard: Arc<Guard>,
+    pub(super) guard: Arc<ProgramGuard>,
     pub(super) clock: Arc<dyn Clock>,
 }
 
@@ -80,10 +80,10 @@ impl Runner {
     ) -> Finished {
         let (stdin, stdout, stderr): Streams = program.streams();
         let (stdout, stderr) = (
-            &mut Lines::new(stdout, MAX_PROGRAM_RESPONSE_BYTES),
-            &mut Lines::new(stderr, MAX_PROGRAM_LINE_BYTES),
+            &mut LineReader::new(stdout, MAX_PROGRAM_RESPONSE_BYTES),
+            &mut LineReader::new(stderr, MAX_PROGRAM_LINE_BYTES),
         );
-        let output = &mut Output::new(context);
+        let output = &mut ProgramOutput::new(context);
         let stopped = {
             let mut listening = std::pin::pin!(maybe_done(output.listen(stdout, stderr)));
             let talking = async {

@@ -1,4 +1,4 @@
-//! What the client commands do while the server is away, and where there never was one.
+//! The client commands while the server is away, and without any server.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
@@ -38,7 +38,7 @@ impl Nginx {
         Self { address, folder, _process: process }
     }
 
-    /// How often it asked in vain the server behind it.
+    /// How often it called the server behind it in vain.
     fn refusals(&self) -> usize {
         let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
         log.lines().filter(|line| line.contains("Connection refused")).count()

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use super::{Fixture, within};
 
-/// What somebody answered.
+/// A response.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -19,7 +19,7 @@ pub(crate) struct Answer {
     pub(crate) body: String,
 }
 
-/// Asks over HTTP/1.1.
+/// A request over HTTP/1.1.
 pub(crate) async fn ask(address: SocketAddr, method: &str, path: &str) -> Answer {
     let asked = format!("{method} {path} HTTP/1.1\r\nhost: longhaul\r\nconnection: close\r\n\r\n");
     let answered = async {
@@ -59,7 +59,7 @@ impl Http2 {
         Self { requests, _connection: tasks }
     }
 
-    /// Asks, and reads the answer whole.
+    /// Sends a request, and reads the whole response.
     pub(crate) async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
         let mut request = http::Request::builder().method(method).uri(uri(path));
         for (name, value) in headers {
@@ -88,7 +88,7 @@ impl Http2 {
 }
 
 impl Fixture {
-    /// What this server has counted.
+    /// The counters of this server.
     pub(crate) async fn metrics(&self) -> Metrics {
         let answer = ask(self.address, "GET", "/metrics").await;
         assert_eq!(answer.status, 200, "{answer:?}");
@@ -96,11 +96,11 @@ impl Fixture {
     }
 }
 
-/// What `/metrics` says.
+/// The text of `/metrics`.
 pub(crate) struct Metrics(pub(crate) String);
 
 impl Metrics {
-    /// The same where it counts whole things.
+    /// The same for counts.
     #[track_caller]
     pub(crate) fn count(&self, sample: &str) -> i64 {
         self.of(sample) as i64

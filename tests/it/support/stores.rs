@@ -15,7 +15,7 @@ use crate::test_server::TestServer;
 /// One server for all tests of this process; each has a prefix of its own.
 static REDIS: LazyLock<TestServer> = LazyLock::new(|| TestServer::start(&[]));
 
-/// Where that is, for what is no store of operations.
+/// Its URL, for tests that use Redis directly.
 pub(crate) fn redis_url() -> String {
     REDIS.url()
 }
@@ -26,7 +26,7 @@ pub(crate) fn embedded(clock: &Arc<TestClock>) -> (Arc<dyn Store>, TempDir) {
     let options = embedded::Options {
         reserve_bytes: 0,
         clock: clock.clone(),
-        // However busy the disk of the tests is, nothing follows from it.
+        // The result does not depend on how busy the disk of the tests is.
         stopwatch: ManualClock::new(Timestamp::EPOCH),
         ..embedded::Options::new(folder.path().join("store"))
     };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-use super::messages::{Call, CallKind, CallOutcome};
+use super::messages::{CallKind, CallOutcome, StreamCall};
 use super::patience::PAUSE;
 use super::rooms::Rooms;
 use crate::engine::commands::apply::{Done, KeyedCommand};
@@ -17,24 +17,24 @@ use crate::store::Key;
 /// The calls of one or more messages on their way.
 pub(super) type Handling = BoxFuture<'static, Handled>;
 
-/// What became of them.
+/// The outcomes.
 pub(super) struct Handled {
     /// All messages up to this one are handled.
     pub(super) sequence: i64,
-    /// What the worker is told.
+    /// The outcome for the worker.
     pub(super) outcomes: Vec<CallOutcome>,
     /// Leases that live no more.
     pub(super) ended: Vec<(Key, Token)>,
 }
 
-/// A call with the message that it came in.
+/// A call with the sequence of its message.
 pub(super) struct Numbered {
     pub(super) sequence: i64,
-    pub(super) call: Call,
+    pub(super) call: StreamCall,
 }
 
 /// A call that waits for its outcome.
-struct Waiting {
+struct PreparedCall {
     sequence: i64,
     kind: CallKind,
     name: Name,
@@ -42,16 +42,16 @@ struct Waiting {
 }
 
 impl Rooms {
-    /// Handles all calls up to that message. Where the store is in trouble it goes on trying: whoever calls gives up.
+    /// Handles all calls up to that message. If the store is in trouble it retries: the caller decides when to give up.
     pub(super) async fn handle(self: Arc<Self>, calls: Vec<Numbered>, sequence: i64) -> Handled {
         let mut handled = Handled { sequence, outcomes: Vec::new(), ended: Vec::new() };
         let mut waiting = Vec::with_capacity(calls.len());
         for Numbered { sequence, call } in calls {
-            let Call { kind, name: said, command } = call;
+            let StreamCall { kind, name: said, command } = call;
             match command {
                 Ok((name, command)) => {
                     let keyed = self.prepare_call(&name, command);
-                    waiting.extend(keyed.map(|keyed| Waiting { sequence, kind, name, keyed }));
+                    waiting.extend(keyed.map(|keyed| PreparedCall { sequence, kind, name, keyed }));
                 }
                 Err(error) => handled.outcomes.push(refusal(sequence, kind, said, error)),
             }
@@ -87,8 +87,8 @@ impl Rooms {
 }
 
 impl Handled {
-    fn take(&mut self, waiting: Waiting, outcome: Result<Option<Done>>) {
-        let Waiting { sequence, kind, name, keyed } = waiting;
+    fn take(&mut self, waiting: PreparedCall, outcome: Result<Option<Done>>) {
+        let PreparedCall { sequence, kind, name, keyed } = waiting;
         let done = match outcome {
             Ok(Some(done)) => done,
             Ok(None) => {
@@ -131,7 +131,7 @@ impl Handled {
 }
 
 impl Reason {
-    /// Whether a worker that is told so holds the operation no more.
+    /// Whether a worker that receives this error no longer holds the operation.
     const fn ends_lease(self) -> bool {
         matches!(
             self,

@@ -1,14 +1,14 @@
 //! The answer to Hello: which of the leases that the worker names it does hold.
 
-use super::Session;
+use super::StreamSession;
 use crate::engine::commands::apply::{Done, KeyedCommand};
 use crate::engine::error::Result;
 use crate::engine::leases::news::{News, Standing};
 use crate::engine::workers::stream::messages::Welcome;
 use crate::operation::command::{Adopt, Command};
 
-impl Session<'_> {
-    /// Takes over what the worker holds from before, and welcomes it. A claim that is refused leaves no trace.
+impl StreamSession<'_> {
+    /// Settles the claims of a worker's Hello, and sends the welcome. A refused claim leaves no trace.
     pub(super) async fn greet(&mut self) -> Result<()> {
         let mut lost = Vec::new();
         let (mut said, mut commands) = (Vec::new(), Vec::new());
