@@ -93,7 +93,7 @@ impl Guarded for pb::RenewLeasesRequest {
 pub fn stream_reader(
     engine: Engine,
     caller: Caller,
-) -> impl FnMut(pb::ServeQueueRequest) -> Result<Request> {
+) -> impl FnMut(pb::ServeQueueRequest) -> Result<StreamRequest> {
     let mut is_first = true;
     move |message| {
         let guard = engine.guard(&caller);
