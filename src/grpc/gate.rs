@@ -105,7 +105,7 @@ impl<S: Workers> Workers for Gate<S> {
         suspend_operation: pb::SuspendOperationRequest => pb::SuspendOperationResponse;
     }
 
-    /// Each message is asked about when it arrives, by `stream_request` in `wire/access.rs`.
+    /// Each message is asked about when it arrives, by `stream_reader` in `wire/access.rs`.
     fn serve_queue<'life0, 'async_trait>(
         &'life0 self,
         request: Request<Streaming<pb::ServeQueueRequest>>,

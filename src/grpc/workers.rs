@@ -128,13 +128,9 @@ impl Workers for Service {
         let caller = caller(&request);
         let half_closed = request.extensions().get::<HalfClosed>().cloned().unwrap_or_default();
         let messages = request.into_inner().map(Some).chain(once(ready(None)));
-        let (engine, mut is_first) = (self.engine.clone(), true);
+        let mut read = access::stream_reader(self.engine.clone(), caller);
         let incoming = messages.map(move |message| match message {
-            Some(Ok(message)) => {
-                let is_first = std::mem::take(&mut is_first);
-                let guard = engine.guard(&caller);
-                Input::Request(access::stream_request(&guard, is_first, message))
-            }
+            Some(Ok(message)) => Input::Request(read(message)),
             Some(Err(status)) => Input::Request(Err(explain::error(&status))),
             None if half_closed.is_set() => Input::HalfClosed,
             None => Input::Broken,

@@ -6,7 +6,7 @@
 use super::operations::parent;
 use super::stream;
 use crate::engine::workers::stream::{CallKind, StreamRequest};
-use crate::engine::{Guard, Resource, Result, Verb};
+use crate::engine::{Caller, Engine, Guard, Resource, Result, Verb};
 use crate::proto::google::longrunning as lro;
 use crate::proto::longhaul::v1 as pb;
 
@@ -88,12 +88,20 @@ impl Guarded for pb::RenewLeasesRequest {
     }
 }
 
-/// Reads a message of a worker's stream. The first one, and each with a Hello, asks to lease from the queue, and denial ends the
-/// stream. A call that is denied is refused by itself, and a lease that may not be renewed counts as lost.
-///
-/// # Errors
-/// Where the message cannot be one, or the queue is denied.
-pub fn stream_request(
+/// Reads the messages of one stream of a worker. The first, and each with a Hello, asks to lease from the queue, and denial ends
+/// the stream. A call that is denied is refused by itself, and a lease that may not be renewed counts as lost.
+pub fn stream_reader(
+    engine: Engine,
+    caller: Caller,
+) -> impl FnMut(pb::ServeQueueRequest) -> Result<StreamRequest> {
+    let mut is_first = true;
+    move |message| {
+        let guard = engine.guard(&caller);
+        stream_request(&guard, std::mem::take(&mut is_first), message)
+    }
+}
+
+fn stream_request(
     guard: &Guard<'_>,
     is_first: bool,
     message: pb::ServeQueueRequest,
