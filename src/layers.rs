@@ -184,7 +184,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["backend"],
             &["write_set"],
             &["feed", "index", "keyspace"],
-            &["clocks", "error", "key"],
+            &["clocks", "error", "key", "layout"],
         ],
     ),
     (

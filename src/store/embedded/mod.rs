@@ -236,8 +236,8 @@ impl Store for EmbeddedStore {
         if mirror::is_empty(&scan) || scan.partition.is_some_and(|partition| partition.0 != 0) {
             return self.living().map(|()| Vec::new());
         }
-        if Mirror::holds(scan.index.as_str()) {
-            return self.read(|open| Ok(open.mirror.scan(&scan)));
+        if let Some(found) = self.read(|open| Ok(open.mirror.scan(&scan)))? {
+            return Ok(found);
         }
         self.blocking(move |open| open.mirror.scan_on_disk(scan, |scan| open.tables.scan(scan)))
             .await
