@@ -7,7 +7,7 @@ use super::context::Context;
 use super::dispatch::dispatcher::Dispatch;
 use super::dispatch::grants::Grants;
 use super::dispatch::poller::Poller;
-use super::due::agents::Due;
+use super::due::agents::DueAgents;
 use super::leases::holders::Holders;
 use super::membership::ranks::Membership;
 use super::notify::notifier::{Notifier, OperationTransactor};
@@ -18,7 +18,7 @@ use super::reading::reader::Reader;
 use super::settings::Settings;
 use super::transact::{Transactor, Unobserved};
 use super::watching::hub::Hub;
-use super::workers::stream::rooms::Rooms as StreamRooms;
+use super::workers::stream::rooms::StreamRooms;
 use super::workers::unary::Unary;
 use crate::clock::Clock;
 use crate::store::Store;
@@ -30,7 +30,7 @@ pub(super) struct Rooms {
     pub(super) hub: Arc<Hub>,
     pub(super) holders: Arc<Holders>,
     pub(super) commands: Arc<Commands>,
-    pub(super) due: Arc<Due>,
+    pub(super) due: Arc<DueAgents>,
     pub(super) starts: Arc<Starts>,
     pub(super) calls: Calls,
     pub(super) lists: Lists,
@@ -91,7 +91,7 @@ impl Rooms {
         let lower = Lower::new(store, clock, settings);
         let Lower { context, reader, membership, hub, holders, notifier, transactor, commands } =
             lower;
-        let due = Arc::new(Due::new(
+        let due = Arc::new(DueAgents::new(
             context.clone(),
             reader.clone(),
             membership.clone(),

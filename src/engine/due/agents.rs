@@ -45,14 +45,14 @@ impl Agent {
 }
 
 /// Processes due records.
-pub(in crate::engine) struct Due {
+pub(in crate::engine) struct DueAgents {
     context: Arc<Context>,
     notifier: Arc<Notifier>,
     entries: DueEntries,
     kinds: Kinds,
 }
 
-impl Due {
+impl DueAgents {
     pub(in crate::engine) fn new(
         context: Arc<Context>,
         reader: Arc<Reader>,

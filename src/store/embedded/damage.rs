@@ -107,7 +107,7 @@ fn manifest(folder: &Path) -> Finding<Vec<Sorted>> {
 }
 
 fn pointer_parts(pointer: &[u8]) -> Option<(u64, u128, u8)> {
-    let mut reader = Reader(pointer);
+    let mut reader = FileReader(pointer);
     let parts = (
         u64::from_le_bytes(reader.take()?),
         u128::from_le_bytes(reader.take()?),
@@ -142,7 +142,7 @@ fn contents(path: &Path) -> Finding<()> {
 
 /// The checksum of a table of contents, and its place and length.
 fn trailer_parts(trailer: &[u8]) -> Option<(u128, (u64, u64))> {
-    let mut reader = Reader(trailer);
+    let mut reader = FileReader(trailer);
     if reader.take::<6>()? != *b"SFA!\x01\x00" {
         return None;
     }
@@ -153,7 +153,7 @@ fn trailer_parts(trailer: &[u8]) -> Option<(u128, (u64, u64))> {
 /// A part of an archive with a correct checksum.
 fn section<'a>(archive: &'a [u8], wanted: &[u8]) -> Option<&'a [u8]> {
     let (_, (at, length)) = trailer_parts(archive.get(archive.len().checked_sub(TRAILER)?..)?)?;
-    let mut reader = Reader(archive.get(at as usize..(at + length) as usize)?);
+    let mut reader = FileReader(archive.get(at as usize..(at + length) as usize)?);
     reader.take::<4>()?;
     for _ in 0..u32::from_le_bytes(reader.take()?) {
         let (at, length) = (u64::from_le_bytes(reader.take()?), u64::from_le_bytes(reader.take()?));
@@ -167,7 +167,7 @@ fn section<'a>(archive: &'a [u8], wanted: &[u8]) -> Option<&'a [u8]> {
 
 /// Number and checksum of the files that a manifest names: levels of runs of files.
 fn sorted_files(section: &[u8]) -> Option<Vec<(u64, u128)>> {
-    let (mut reader, mut files) = (Reader(section), Vec::new());
+    let (mut reader, mut files) = (FileReader(section), Vec::new());
     for _ in 0..reader.take::<1>()?[0] {
         for _ in 0..reader.take::<1>()?[0] {
             for _ in 0..u32::from_le_bytes(reader.take()?) {
@@ -193,9 +193,9 @@ fn checksum(path: &Path) -> io::Result<u128> {
 }
 
 /// Takes bytes off the front.
-struct Reader<'a>(&'a [u8]);
+struct FileReader<'a>(&'a [u8]);
 
-impl<'a> Reader<'a> {
+impl<'a> FileReader<'a> {
     fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (taken, rest) = self.0.split_first_chunk()?;
         self.0 = rest;

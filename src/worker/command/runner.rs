@@ -13,7 +13,7 @@ use super::guard::ProgramGuard;
 use super::lines::LineReader;
 use super::lookup::find_program;
 use super::options::Options;
-use super::output::Output;
+use super::output::ProgramOutput;
 use super::program::{Program, Streams};
 use crate::clock::Clock;
 use crate::limits::{MAX_PROGRAM_LINE_BYTES, MAX_PROGRAM_RESPONSE_BYTES};

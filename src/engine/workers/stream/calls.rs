@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 
 use super::messages::{CallKind, CallOutcome, StreamCall};
 use super::patience::PAUSE;
-use super::rooms::Rooms;
+use super::rooms::StreamRooms;
 use crate::engine::commands::apply::{Done, KeyedCommand};
 use crate::engine::error::{Error, Reason, Result};
 use crate::operation::command::Command;
@@ -41,7 +41,7 @@ struct PreparedCall {
     keyed: KeyedCommand,
 }
 
-impl Rooms {
+impl StreamRooms {
     /// Handles all calls up to that message. If the store is in trouble it retries: the caller decides when to give up.
     pub(super) async fn handle(self: Arc<Self>, calls: Vec<Numbered>, sequence: i64) -> Handled {
         let mut handled = Handled { sequence, outcomes: Vec::new(), ended: Vec::new() };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::messages::Signal;
-use super::rooms::Rooms;
+use super::rooms::StreamRooms;
 use crate::clock::Timestamp;
 use crate::engine::commands::apply::KeyedCommand;
 use crate::engine::dispatch::registration::Registration;
@@ -22,7 +22,7 @@ use crate::store::Key;
 
 /// The leases of a stream, by key.
 pub(super) struct Holdings {
-    rooms: Arc<Rooms>,
+    rooms: Arc<StreamRooms>,
     pub(super) registration: Registration,
     holder: Holder,
     grace: Duration,
@@ -61,7 +61,7 @@ pub(super) enum NewsEffect {
 
 impl Holdings {
     pub(super) fn new(
-        rooms: Arc<Rooms>,
+        rooms: Arc<StreamRooms>,
         registration: Registration,
         holder: Holder,
         grace: Duration,

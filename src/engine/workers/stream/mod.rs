@@ -19,12 +19,12 @@ pub use self::messages::{
     CallKind, CallOutcome, Hello, Incoming, Input, Outgoing, Signal, StreamCall, StreamRequest,
     StreamResponse, Welcome,
 };
-use self::rooms::Rooms;
+use self::rooms::StreamRooms;
 use self::session::StreamSession;
 use crate::engine::metrics::Present;
 
 /// Serves a queue to a worker until either side ends it.
-pub(in crate::engine) fn serve(rooms: &Arc<Rooms>, incoming: Incoming) -> Outgoing {
+pub(in crate::engine) fn serve(rooms: &Arc<StreamRooms>, incoming: Incoming) -> Outgoing {
     // One message waits while another is written; everything newer is gathered in the session.
     let (sender, receiver) = mpsc::channel(1);
     let open = Present::in_gauge(&rooms.context.metrics.streams_open);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::rooms::Rooms;
+use super::rooms::StreamRooms;
 use crate::engine::commands::apply::{CommandOutcome, KeyedCommand};
 use crate::engine::error::{Error, Reason, Result};
 use crate::engine::leases::grant::Grant;
@@ -13,7 +13,7 @@ use crate::operation::Record;
 use crate::record;
 use crate::store::{Key, Record as Stored};
 
-impl Rooms {
+impl StreamRooms {
     /// As [`Commands::apply_all`](crate::engine::commands::apply::Commands::apply_all), retried while the store is unavailable.
     pub(super) async fn apply_patiently(
         &self,

@@ -15,7 +15,7 @@ use super::calls::{Handled, Handling, Numbered};
 use super::holdings::{Holdings, NewsEffect};
 use super::messages::{CallOutcome, Hello, Incoming, Input, StreamRequest, StreamResponse};
 use super::outgoing::Ready;
-use super::rooms::Rooms;
+use super::rooms::StreamRooms;
 use crate::engine::commands::apply::{CommandOutcome, KeyedCommand};
 use crate::engine::dispatch::registration::Registration;
 use crate::engine::error::{Error, Result};
@@ -45,7 +45,7 @@ enum Came {
 }
 
 pub(super) struct StreamSession<'a> {
-    rooms: Arc<Rooms>,
+    rooms: Arc<StreamRooms>,
     incoming: Incoming,
     sender: &'a Sender,
     hello: Hello,
@@ -74,7 +74,7 @@ pub(super) struct StreamSession<'a> {
 impl<'a> StreamSession<'a> {
     /// Runs a stream to its end; an error is how it ends.
     pub(super) async fn run(
-        rooms: Arc<Rooms>,
+        rooms: Arc<StreamRooms>,
         mut incoming: Incoming,
         sender: &'a Sender,
     ) -> Result<()> {
@@ -92,7 +92,7 @@ impl<'a> StreamSession<'a> {
         session.serve().await
     }
 
-    fn open(rooms: Arc<Rooms>, incoming: Incoming, sender: &'a Sender, hello: Hello) -> Self {
+    fn open(rooms: Arc<StreamRooms>, incoming: Incoming, sender: &'a Sender, hello: Hello) -> Self {
         let holder: Holder = random();
         let waiter = Waiter::of_stream(hello.worker.clone(), hello.duration, holder);
         let registration = Registration::enter(&rooms.dispatch, hello.queue.as_str(), waiter);
