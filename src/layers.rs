@@ -132,6 +132,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["call", "half_close", "status"],
         ],
     ),
+    ("layers", &[&["mod"], &["names"], &["paths"]]),
     (
         "operation",
         &[
