@@ -161,6 +161,8 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["due", "note", "value"],
         ],
     ),
+    ("record/golden", &[&["mod"], &["fields"], &["files"], &["records"], &["values"]]),
+    ("record/histories", &[&["mod"], &["commands", "found"], &["history"], &["steps"]]),
     (
         "record/operation",
         &[

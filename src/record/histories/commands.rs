@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::history::{History, METADATA};
-use super::steps::{Step, Verb};
+use super::history::History;
+use super::steps::{METADATA, Step, Verb};
 use crate::clock::{Clock, Timestamp};
 use crate::operation::Record;
 use crate::operation::command::{

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::FutureExt;
 
-use super::Before;
-use super::history::{History, PARENTS, QUEUES};
+use super::history::{Before, History};
+use super::steps::{PARENTS, QUEUES};
 use crate::operation::entries::{
     DueClass, FAILED, LIST, counter, entries, live_counter, ready_index,
 };

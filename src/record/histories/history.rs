@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::Before;
-use super::steps::Step;
+use super::steps::{METADATA, NAMES, QUEUES, Step};
 use crate::clock::{Clock, ManualClock, Timestamp};
 use crate::code::Code;
 use crate::operation::command::Take;
@@ -15,8 +14,11 @@ use crate::operation::lease::Token;
 use crate::operation::name::{Name, Queue};
 use crate::operation::options::{Expiration, Options, RetryPolicy};
 use crate::operation::payload::Payload;
-use crate::operation::{Applied, Birth, Change, Spec, Stamps, Start, apply, start};
+use crate::operation::{Applied, Birth, Change, Record, Spec, Stamps, Start, apply, start};
+use crate::record::kind;
 use crate::store::{Key, Keyspace};
+
+pub(super) type Before = kind::Before<Record>;
 
 /// The operations, and the time.
 pub(super) struct History {
@@ -124,9 +126,3 @@ impl History {
         }
     }
 }
-
-pub(super) const NAMES: [&str; 4] =
-    ["operations/a", "operations/b", "projects/p/operations/a", "projects/p/operations/b"];
-pub(super) const PARENTS: [&str; 2] = ["", "projects/p"];
-pub(super) const QUEUES: [&str; 2] = ["default", "other"];
-pub(super) const METADATA: &str = "t.Metadata";

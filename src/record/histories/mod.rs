@@ -25,10 +25,8 @@ use crate::store::memory::MemoryStore;
 use crate::store::{BodyKey, Key, Record as Stored};
 
 use self::found::Found;
-use self::history::History;
+use self::history::{Before, History};
 use self::steps::step;
-
-type Before = super::kind::Before<Record>;
 
 #[test]
 fn every_record_of_a_history_survives_being_stored() {

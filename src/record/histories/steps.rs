@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::history::{METADATA, NAMES};
 use crate::limits::MAX_INLINE_BYTES;
 use crate::proto::google::protobuf::Any;
 
@@ -94,3 +93,9 @@ fn payload() -> impl Strategy<Value = Option<Any>> {
         })
     })
 }
+
+pub(super) const NAMES: [&str; 4] =
+    ["operations/a", "operations/b", "projects/p/operations/a", "projects/p/operations/b"];
+pub(super) const PARENTS: [&str; 2] = ["", "projects/p"];
+pub(super) const QUEUES: [&str; 2] = ["default", "other"];
+pub(super) const METADATA: &str = "t.Metadata";

@@ -30,7 +30,6 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
-use self::mirror::Mirror;
 use self::open::{Directory, OpenTables, Opened};
 use self::time::EmbeddedTime;
 use self::writer::{GroupWriter, PendingCommit, Trouble};
