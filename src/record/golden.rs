@@ -92,7 +92,6 @@ fn the_index_entries_of_golden_records_lie_where_they_lay() {
     for (file, expected) in [
         ("pending-retrying", [vec![listed.clone(), ready], four.to_vec()].concat()),
         ("failed", vec![listed, failed, due("retention", 30)]),
-        ("running-detached", beside(full(State::Running(lease(Some([9; 8])))))),
         ("running-deleted", vec![due("deadline", 30), due("lease", 31), due("attempt", 32)]),
         ("tombstone-expired", vec![due("tombstone", 23)]),
     ] {
@@ -166,6 +165,7 @@ fn records() -> Vec<(&'static str, Record)> {
         ("running", full(State::Running(lease(Some([9; 8]))))),
         ("running-stalled", full(State::Running(stalled))),
         ("running-unary", fresh(State::Running(lease(None)))),
+        ("running-detached", beside(full(State::Running(lease(Some([9; 8])))))),
         ("running-deleted", deleted(full(State::Running(lease(None))))),
         ("cancelling", full(State::Cancelling(lease(Some([8; 8])), grace_end))),
         ("suspended-by-worker", full(State::Suspended(by_worker))),
