@@ -25,7 +25,7 @@ FETCHED := .bin/.fetched
 export PYTHON := $(CURDIR)/$(VENV)/bin/python
 export PROTOC := $(PYTHON) -m grpc_tools.protoc
 
-.PHONY: help dev fmt lint test history interop $(INTEROP) interop-facade watch readme bench deny ci tools binary
+.PHONY: help dev fmt lint test fuzz history interop $(INTEROP) interop-facade watch readme bench deny ci tools binary
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,11 @@ lint: ## check format, lints and documentation
 
 test: tools ## run every Rust test, after installing what the tests need
 	cargo test --locked
+
+# Cases of each random test; a case takes less than a millisecond.
+fuzz: CASES := 20000
+fuzz: ## run the random tests of the parsers of filters and descriptor sets: CASES=20000
+	PROPTEST_CASES=$(CASES) cargo test --locked --lib -- filter::tests::random types::tests::no_bytes
 
 # Duration of the faults; SEED=... repeats the choices of a failed history.
 history: SECONDS := 600
@@ -104,7 +109,7 @@ deny: ## check licences, banned crates and sources
 	cargo deny --locked check licenses bans sources
 
 # The quickest to fail comes first.
-ci: lint $(if $(CARGO_DENY),deny) test watch readme interop ## run all checks, as CI does
+ci: lint $(if $(CARGO_DENY),deny) test fuzz watch readme interop ## run all checks, as CI does
 	@$(if $(CARGO_DENY),,echo "Not checked: licences, bans and sources, because cargo-deny is not installed.")
 	@echo "All checks passed."
 

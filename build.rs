@@ -22,6 +22,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     compiler.include_source_info(true).open_files(&files)?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("served.binpb"), encoded(root, &served)?)?;
+    fs::write(out.join("stored.binpb"), encoded(root, &[&stored.join("v1/store.proto")])?)?;
     fs::write(out.join("sources.rs"), sources(root, &served)?)?;
     tonic_prost_build::Config::new()
         .bytes([".longhaul.store.v1"])

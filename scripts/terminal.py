@@ -1,4 +1,4 @@
-"""A terminal without a window: runs a command on it, and knows what is on its screen."""
+"""A terminal without a window: runs a command on it, and keeps the content of its screen."""
 
 import fcntl
 import os
@@ -13,7 +13,7 @@ PATIENCE_SECONDS = 120
 
 
 class Screen:
-    """As much of a terminal as longhaul's bars need."""
+    """The subset of a terminal that longhaul's bars use."""
 
     SEQUENCE = re.compile(r"\x1b\[([0-9;?]*)([A-Za-z])")
     BEGUN = re.compile(r"\x1b(\[[0-9;?]*)?$")
@@ -81,12 +81,12 @@ class Terminal:
         fcntl.ioctl(self.device, termios.TIOCSWINSZ, size)
 
     def read(self, seconds=PATIENCE_SECONDS):
-        """Reads what it prints next; whether there was any."""
+        """Reads the next output; returns whether there was any."""
         try:
             ready = select.select([self.device], [], [], seconds)[0]
             read = os.read(self.device, 65536) if ready else b""
         except OSError:
-            # What the end of the last program looks like here.
+            # The error at the end of the last program.
             read = b""
         self.screen.feed(read.decode())
         return bool(read)

@@ -1,6 +1,7 @@
 //! Settings: `default.toml`, then a file, then `LONGHAUL_*`, then flags; each overrides the ones before.
 
 mod environment;
+mod error;
 mod listen;
 
 use std::collections::BTreeMap;
@@ -14,10 +15,11 @@ use figment::providers::{Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::engine::Settings;
+use crate::engine::{Policy, Settings};
 use crate::store::Durability;
 use crate::types::Registry;
 
+pub use self::error::ConfigError;
 pub use self::listen::Listen;
 
 /// All settings, in their final types.
@@ -181,7 +183,7 @@ impl Config {
         let types = Registry::load(&self.descriptor_sets)
             .map_err(|error| ConfigError(error.to_string()))?;
         let (progress_interval, stall_timeout) = (self.progress_interval, self.stall_timeout);
-        Ok(Settings { progress_interval, stall_timeout, types })
+        Ok(Settings { progress_interval, stall_timeout, types, policy: Policy::AllowAll })
     }
 
     fn check(&self) -> Result<(), ConfigError> {
@@ -198,11 +200,6 @@ impl Config {
         )))
     }
 }
-
-/// Why the settings cannot be used.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct ConfigError(String);
 
 /// Names each invalid setting with what it must be, and with its value unless that may contain a password.
 fn explain(figment: &Figment, error: figment::Error) -> ConfigError {
@@ -284,13 +281,13 @@ fn empty_is_none<'de, D: serde::Deserializer<'de>>(
 fn paths<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBuf>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
-    enum Given {
+    enum ListOrText {
         List(Vec<PathBuf>),
         Text(String),
     }
-    Ok(match Given::deserialize(deserializer)? {
-        Given::List(paths) => paths,
-        Given::Text(text) => {
+    Ok(match ListOrText::deserialize(deserializer)? {
+        ListOrText::List(paths) => paths,
+        ListOrText::Text(text) => {
             text.split(',').filter(|path| !path.is_empty()).map(PathBuf::from).collect()
         }
     })
@@ -300,13 +297,13 @@ fn paths<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBu
 fn mebibytes<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
-    enum Given {
+    enum NumberOrText {
         Number(u64),
         Text(String),
     }
-    let (number, given) = match Given::deserialize(deserializer)? {
-        Given::Number(number) => (Some(number), number.to_string()),
-        Given::Text(text) => (text.parse().ok(), text),
+    let (number, given) = match NumberOrText::deserialize(deserializer)? {
+        NumberOrText::Number(number) => (Some(number), number.to_string()),
+        NumberOrText::Text(text) => (text.parse().ok(), text),
     };
     number.filter(|number| *number <= MAX_RESERVE_MIB).ok_or_else(|| {
         serde::de::Error::custom(format!(

@@ -1,8 +1,9 @@
 //! Tests that dependencies point one way, and that some names occur in one place only.
 
+mod names;
 mod paths;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -15,7 +16,7 @@ const LAYERS: [&[&str]; 13] = [
     &["grpc", "http"],
     &["wire"],
     &["engine"],
-    &["record"],
+    &["filter", "record"],
     &["types"],
     &["operation", "store"],
     &["throttle"],
@@ -26,6 +27,42 @@ const LAYERS: [&[&str]; 13] = [
 /// The same inside folders, for their files and folders. `mod` is the folder's own file: what stands below it must name the
 /// file that an item is in, not the folder.
 const ROOMS: &[(&str, &[&[&str]])] = &[
+    (
+        "bench",
+        &[
+            &["mod"],
+            &["latency"],
+            &["load", "streams"],
+            &["run"],
+            &["echo", "report"],
+            &["client", "cpu", "options"],
+        ],
+    ),
+    (
+        "cli",
+        &[
+            &["mod"],
+            &["dev", "steer", "work"],
+            &["calls", "serve", "start", "upgrade"],
+            &["bench", "follow", "place"],
+            &["connection", "logs", "proto", "record", "screen"],
+            &["labels", "output", "table"],
+            &["exit", "plain"],
+        ],
+    ),
+    (
+        "client",
+        &[
+            &["mod"],
+            &["handle"],
+            &["connection"],
+            &["watch"],
+            &["patience"],
+            &["retry"],
+            &["outage"],
+        ],
+    ),
+    ("config", &[&["mod"], &["environment"], &["error", "listen"]]),
     (
         "engine",
         &[
@@ -43,8 +80,9 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["context"],
             &["metered"],
             &["metrics", "standstill"],
-            &["caller"],
-            &["error", "lately", "random", "settings", "tasks"],
+            &["settings"],
+            &["access"],
+            &["error", "lately", "random", "tasks"],
         ],
     ),
     ("engine/commands", &[&["mod"], &["progress"], &["apply"], &["coalescer"]]),
@@ -60,8 +98,18 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
     ),
     ("engine/due", &[&["mod"], &["agents", "operations"], &["entries", "kinds"]]),
     ("engine/leases", &[&["mod"], &["holders", "leased"], &["waiter"], &["grant", "news"]]),
+    ("engine/membership", &[&["mod"], &["ranks"]]),
     ("engine/notify", &[&["mod"], &["notifier"], &["wakes"]]),
-    ("engine/operations", &[&["mod"], &["calls", "pages", "starts"], &["page_token"]]),
+    (
+        "engine/operations",
+        &[
+            &["mod"],
+            &["starts"],
+            &["attempt", "calls", "pages"],
+            &["matching", "sources"],
+            &["identity", "page_token", "query"],
+        ],
+    ),
     ("engine/reading", &[&["mod"], &["reader"], &["recent", "view"]]),
     ("engine/watching", &[&["mod"], &["wait", "watch"], &["hub"]]),
     ("engine/workers", &[&["mod"], &["stream", "unary"]]),
@@ -76,20 +124,27 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         ],
     ),
     (
-        "record/operation",
+        "grpc",
         &[
             &["mod"],
-            &["decode"],
-            &["bodies", "encode", "glance"],
-            &["parts", "spec"],
-            &["payload", "times"],
+            &["operations", "workers"],
+            &["callers", "deadline", "explain", "gate", "health", "producers"],
+            &["call", "half_close", "status"],
         ],
     ),
     (
-        "server",
-        &[&["mod"], &["opening", "waiting"], &["cores", "probes"], &["connections", "lane"]],
+        "http",
+        &[
+            &["mod"],
+            &["status"],
+            &["shared", "stream"],
+            &["body", "hosts", "methods", "query", "strict"],
+            &["error", "routes"],
+            &["documents", "template"],
+            &["accept", "etag", "prefer", "retry_after"],
+        ],
     ),
-    ("server/connections", &[&["mod"], &["answer", "request"], &["account"]]),
+    ("layers", &[&["mod"], &["names"], &["paths"]]),
     (
         "operation",
         &[
@@ -106,7 +161,135 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["due_class", "name"],
         ],
     ),
+    (
+        "record",
+        &[
+            &["mod"],
+            &["any", "golden", "histories"],
+            &["reading"],
+            &["kinds", "operation"],
+            &["plan", "sample", "server"],
+            &["kind"],
+            &["due", "note", "value"],
+        ],
+    ),
+    ("record/golden", &[&["mod"], &["fields"], &["files"], &["records"], &["values"]]),
+    ("record/histories", &[&["mod"], &["commands", "found"], &["history"], &["steps"]]),
+    (
+        "record/operation",
+        &[
+            &["mod"],
+            &["decode"],
+            &["bodies", "encode", "glance"],
+            &["parts", "spec"],
+            &["payload", "times"],
+        ],
+    ),
+    (
+        "server",
+        &[
+            &["mod"],
+            &["opening", "waiting"],
+            &["cores", "probes"],
+            &["connections", "lane"],
+            &["faces"],
+        ],
+    ),
+    ("server/connections", &[&["mod"], &["answer", "request"], &["account"]]),
+    (
+        "store",
+        &[
+            &["mod"],
+            &["differential"],
+            &["conformance", "embedded", "faulty", "memory", "redis"],
+            &["backend"],
+            &["write_set"],
+            &["feed", "index", "keyspace"],
+            &["clocks", "error", "key", "layout"],
+        ],
+    ),
+    (
+        "store/conformance",
+        &[
+            &["mod"],
+            &["lifetime"],
+            &[
+                "checks",
+                "concurrency",
+                "counters",
+                "feed",
+                "indexes",
+                "records",
+                "revisions",
+                "sets",
+                "volume",
+            ],
+            &["harness"],
+        ],
+    ),
+    (
+        "store/embedded",
+        &[
+            &["mod"],
+            &["writer"],
+            &["open"],
+            &["ground", "group", "mirror", "time"],
+            &["damage", "floor", "high_water", "options", "tables", "torn"],
+        ],
+    ),
+    (
+        "store/redis",
+        &[
+            &["mod"],
+            &["listener", "reading", "writing"],
+            &["call", "opening", "shared"],
+            &["hints", "options", "script", "trial"],
+            &["fitness", "keys", "link", "packed", "queue", "time"],
+        ],
+    ),
+    ("types", &[&["mod"], &["files", "json"], &["registry"]]),
+    (
+        "wire",
+        &[
+            &["mod"],
+            &["access"],
+            &["starts", "stream"],
+            &["work"],
+            &["operations"],
+            &["options", "views"],
+            &["fields", "status", "transcode"],
+        ],
+    ),
+    ("wire/transcode", &[&["mod"], &["read", "write"]]),
+    (
+        "worker",
+        &[
+            &["mod"],
+            &["command", "demo"],
+            &["builder"],
+            &["handlers", "serve"],
+            &["connection", "context"],
+            &["shared"],
+            &["session"],
+            &["stop"],
+            &["job", "payload"],
+        ],
+    ),
+    (
+        "worker/command",
+        &[
+            &["mod"],
+            &["runner"],
+            &["ending"],
+            &["output"],
+            &["program", "response"],
+            &["guard", "lines", "lookup", "options"],
+        ],
+    ),
 ];
+
+/// Folders without an order. In those of sessions, each file adds methods to the one type of its folder.
+const PARTS: [&str; 3] = ["engine/workers/stream/session", "filter", "worker/session"];
 
 /// Modules of the client's side, and the modules of the server's side that each must not use although they stand below it.
 const CLIENTS: [(&str, &[&str]); 2] = [
@@ -129,6 +312,58 @@ const PLACES: [(&str, &[&str]); 8] = [
 
 /// What must not be said in a place where its like may be.
 const NOT_IN: [(&str, &str); 1] = [("server/probes.rs", "tonic::")];
+
+/// Names that several types may have, with the reason. All others mean one thing.
+const SHARED_NAMES: &[(&str, &str)] = &[
+    ("Change", "an operation's becomes a record's"),
+    ("Client", "that of bench has all services, also those without a public client"),
+    ("Command", "the command line's, and a command on an operation"),
+    ("Connection", "the public one of the worker SDK, and that of the command line"),
+    ("Context", "the public one of handlers, and that of the engine's rooms"),
+    ("Kind", "of a record, and of a filter's value"),
+    ("Options", "always with the name of its module"),
+    ("Output", "of a client command, and of bench"),
+    ("Payload", "stored, and as a filter sees it"),
+    ("Record", "the stored bytes, and an operation's content"),
+    ("Report", "of progress, and of bench"),
+    ("Service", "one for each file of grpc/"),
+    ("Test", "of a filter's text, and of a checked filter"),
+    ("Watch", "the engine's, and that of the client"),
+    ("Worker", "the public one of the SDK, and that of bench"),
+];
+
+#[test]
+fn every_type_has_a_name_of_its_own() {
+    let sources = sources();
+    let types = names::types(&sources);
+    assert!(types.contains_key("Engine"), "{types:?}");
+    for (name, files) in &types {
+        let is_shared = SHARED_NAMES.iter().any(|(shared, _)| shared == name);
+        assert!(files.len() == 1 || is_shared, "{name} is defined in each of {files:?}");
+    }
+    for (name, _) in SHARED_NAMES {
+        let files = types.get(*name).map_or(0, BTreeSet::len);
+        assert!(files > 1, "{name} is defined {files} times: take it off SHARED_NAMES");
+    }
+}
+
+#[test]
+fn every_path_in_the_architecture_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("ARCHITECTURE.md")).expect("ARCHITECTURE.md");
+    let mut paths = 0;
+    for path in page.split('`').skip(1).step_by(2) {
+        let is_path = path.contains('/')
+            || Path::new(path).extension().is_some_and(|it| it == "rs" || it == "md");
+        if !is_path || path.starts_with('/') || path.contains([' ', '*', ':', '\n']) {
+            continue;
+        }
+        let exists = root.join(path).exists() || root.join("src").join(path).exists();
+        assert!(exists, "ARCHITECTURE.md names {path}, which does not exist");
+        paths += 1;
+    }
+    assert!(paths > 80, "{paths}");
+}
 
 #[test]
 fn dependencies_point_one_way() {
@@ -171,6 +406,19 @@ fn dependencies_inside_a_folder_point_one_way() {
                 assert!(room == other || below, "{path}: {room} must not use {other} ({used})");
             }
         }
+    }
+}
+
+#[test]
+fn every_folder_has_its_order() {
+    let mut folders: BTreeMap<String, usize> = BTreeMap::new();
+    for (path, _) in sources().iter().filter(|(path, _)| !path.contains("test")) {
+        let Some((folder, _)) = path.rsplit_once('/') else { continue };
+        *folders.entry(folder.to_owned()).or_default() += 1;
+    }
+    for (folder, files) in folders {
+        let placed = ROOMS.iter().any(|(room, _)| *room == folder) || PARTS.contains(&&*folder);
+        assert!(placed || files == 1, "{folder} must have its place in ROOMS");
     }
 }
 

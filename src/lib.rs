@@ -11,6 +11,7 @@ pub mod clock;
 pub mod code;
 pub mod config;
 pub mod engine;
+pub mod filter;
 pub mod grpc;
 mod http;
 #[cfg(test)]

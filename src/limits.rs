@@ -6,8 +6,12 @@ use std::time::Duration;
 pub const DEFAULT_PAGE_SIZE: usize = 50;
 /// Largest number of operations on a page; larger page sizes are coerced.
 pub const MAX_PAGE_SIZE: usize = 1_000;
-/// Deleted or expired operations that one page skips; the page may be short, even empty (AIP-158).
-pub const MAX_PASSED_OVER: usize = 5_000;
+/// Operations that one page reads from its index, roughly; a page may be short, even empty (AIP-158).
+pub const MAX_LIST_READS: usize = 5_000;
+/// Entries of an index other than `list` that a page sorts; where there are more, it reads `list`.
+pub const MAX_LIST_SORTED: usize = 5_000;
+/// Bytes of payloads kept beside their records that one page loads for its filter, and one operation more.
+pub const MAX_LIST_LOADED_BYTES: usize = 16 << 20;
 /// Largest reply in bytes; clients accept 4 MiB by default.
 pub const MAX_REPLY_BYTES: usize = 3 << 20;
 /// Largest message in bytes that the server accepts.
@@ -16,6 +20,15 @@ pub const MAX_MESSAGE_BYTES: usize = 9 << 20;
 pub const MAX_BODY_BYTES: usize = 12 << 20;
 /// How long a page token is valid (AIP-158).
 pub const PAGE_TOKEN_LIFETIME: Duration = Duration::from_hours(72);
+
+/// Largest filter in bytes.
+pub const MAX_FILTER_BYTES: usize = 4 << 10;
+/// Largest number of conditions in a filter; each value of a group counts.
+pub const MAX_FILTER_TERMS: usize = 64;
+/// Deepest nesting of parentheses in a filter.
+pub const MAX_FILTER_DEPTH: usize = 16;
+/// Largest number of names in a path of a filter; `metadata.owner.name` has three.
+pub const MAX_FILTER_PATH: usize = 16;
 
 /// Longest `WaitOperation`; longer waits are coerced and return the operation unfinished.
 pub const MAX_WAIT: Duration = Duration::from_mins(5);

@@ -39,7 +39,7 @@ async def greet(lease: workers_pb2.Lease, pause: float, report: Report) -> struc
         report(step / STEPS, f"step {step}")
     request, response = struct_pb2.Struct(), struct_pb2.Struct()
     lease.request.Unpack(request)
-    response.update({"greeting": f"hello {request['whom']}"})
+    response.update({"greeting": f"hello {request['name']}"})
     return response
 
 

@@ -25,7 +25,7 @@ def greet(workers: workers_pb2_grpc.WorkersStub, lease: workers_pb2.Lease) -> No
             return
     request, response = struct_pb2.Struct(), struct_pb2.Struct()
     lease.request.Unpack(request)
-    response.update({"greeting": f"hello {request['whom']}"})
+    response.update({"greeting": f"hello {request['name']}"})
     complete = workers_pb2.CompleteOperationRequest(**owned)
     complete.response.Pack(response)
     workers.CompleteOperation(complete)

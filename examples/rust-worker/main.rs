@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 #[derive(Deserialize)]
 struct Greeting {
-    whom: String,
+    name: String,
 }
 
 #[derive(Serialize)]
@@ -35,7 +35,7 @@ async fn greet(context: Context, Json(request): Json<Greeting>) -> Result<Json<G
         // The operation may have been cancelled.
         context.check()?;
     }
-    Ok(Json(Greeted { greeting: format!("hello {}", request.whom) }))
+    Ok(Json(Greeted { greeting: format!("hello {}", request.name) }))
 }
 
 const STEPS: i64 = 5;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::Options;
+use super::options::Options;
 
 /// All results of a run, with the conditions that they hold under.
 #[derive(Clone, Debug, Serialize)]

@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::client::{Client, Destination};
 use super::cpu::Watched;
+use super::options::Options;
 use super::report::{CpuTime, Measured, Quantiles};
-use super::{Options, run_id};
 use crate::clock::Clock;
 
 /// A run of the benchmark.
@@ -222,3 +222,8 @@ impl Arena {
 /// Warm-up: connections are made, caches are filled, scripts are loaded.
 const WARM_UP: Duration = Duration::from_millis(700);
 const TICK: Duration = Duration::from_millis(20);
+
+/// A unique id of the run.
+fn run_id(clock: &Arc<dyn Clock>) -> String {
+    format!("bench-{}", clock.now().as_micros())
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::calls::ServerArg;
+use super::connection::ServerArg;
 use super::output;
 use crate::bench::{self, Options, Scenario};
 

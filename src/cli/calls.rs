@@ -1,65 +1,16 @@
 //! The read-only commands of callers: get, record, list, wait, watch.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
+use super::connection::Connection;
 use super::exit::Failure;
 use super::follow::Follower;
 use super::{output, plain, record, table};
-use crate::client::{Client, read_server};
 use crate::clock::{Clock, SystemClock};
-use crate::proto::google::longrunning::ListOperationsRequest;
+use crate::proto::google::longrunning::ListOperationsResponse;
 use crate::proto::longhaul::v1::{ListOperationRecordsRequest, OperationView};
-use crate::types::Registry;
-
-/// The server to call.
-#[derive(Clone, Debug, Args)]
-pub(super) struct ServerArg {
-    /// The server
-    #[arg(
-        long = "server",
-        default_value = "127.0.0.1:50051",
-        env = "LONGHAUL_SERVER",
-        value_name = "HOST:PORT",
-        value_parser = read_server
-    )]
-    pub(super) address: String,
-}
-
-/// Message types besides the built-in ones.
-#[derive(Clone, Debug, Args)]
-pub(super) struct TypesArg {
-    /// Descriptors of the message types of payloads (protoc --include_imports --descriptor_set_out=FILE); may be given
-    /// several times
-    #[arg(long = "descriptor-set", value_name = "FILE")]
-    pub(super) files: Vec<PathBuf>,
-}
-
-impl TypesArg {
-    pub(super) fn registry(&self) -> Result<Registry, Failure> {
-        Registry::load(&self.files).map_err(|error| Failure::Usage(error.to_string()))
-    }
-}
-
-/// The server, and the format of the output.
-#[derive(Clone, Debug, Args)]
-pub(super) struct Connection {
-    #[command(flatten)]
-    server: ServerArg,
-    #[command(flatten)]
-    types: TypesArg,
-    /// Text is for people, proto3 JSON for programs
-    #[arg(long, value_enum, default_value_t = Output::Text)]
-    output: Output,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Output {
-    Text,
-    Json,
-}
 
 /// One operation.
 #[derive(Debug, Args)]
@@ -92,6 +43,13 @@ pub(super) struct ListArgs {
     /// (the root). By default operations of all parents are listed
     #[arg(long, default_value = EVERY_PARENT, hide_default_value = true, value_name = "PARENT")]
     parent: String,
+    /// List only what matches, such as 'state() = FAILED' or 'label("team") = red AND done = false'; docs/filters.md
+    /// describes the language
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "FILTER")]
+    filter: String,
+    /// create_time for the oldest first, 'create_time desc' for the newest first, which is the default
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "ORDER")]
+    order_by: String,
     /// Operations in one page, at most
     #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "NUMBER")]
     page_size: i32,
@@ -115,52 +73,6 @@ impl FollowArgs {
 impl ListArgs {
     pub(super) fn server(&self) -> &str {
         self.connection.server()
-    }
-}
-
-impl Connection {
-    pub(super) async fn connect(&self) -> Result<Client, Failure> {
-        Ok(Client::connect(&self.server.address).await?)
-    }
-
-    /// Connects, and waits for the server up to the timeout if there is one.
-    async fn connect_within(&self, patience: Option<Duration>) -> Result<Client, Failure> {
-        let Some(patience) = patience else { return self.connect().await };
-        let clock = SystemClock::new();
-        let connected = async {
-            let mut said = false;
-            loop {
-                match self.connect().await {
-                    Ok(client) => return client,
-                    Err(failure) if !said => {
-                        output::note(&format!("longhaul: {}; trying again", failure.message()));
-                        said = true;
-                    }
-                    Err(_) => {}
-                }
-                clock.sleep(PAUSE).await;
-            }
-        };
-        tokio::select! {
-            client = connected => Ok(client),
-            () = clock.sleep(patience) => {
-                let (server, patience) = (self.server(), table::span(patience));
-                Err(Failure::NoAnswer(format!("no server answered at {server} within {patience}")))
-            }
-        }
-    }
-
-    pub(super) fn server(&self) -> &str {
-        &self.server.address
-    }
-
-    /// The types that payloads are shown and read by.
-    pub(super) fn types(&self) -> Result<Registry, Failure> {
-        self.types.registry()
-    }
-
-    pub(super) fn wants_json(&self) -> bool {
-        self.output == Output::Json
     }
 }
 
@@ -202,23 +114,35 @@ pub(super) async fn record(args: NameArgs) -> Result<(), Failure> {
 pub(super) async fn list(args: ListArgs) -> Result<(), Failure> {
     let registry = args.connection.types()?;
     let client = args.connection.connect().await?;
-    if args.connection.wants_json() {
-        let request = ListOperationsRequest {
-            name: args.parent,
-            page_size: args.page_size,
-            page_token: args.page_token,
-            ..ListOperationsRequest::default()
-        };
-        output::json(&registry.list(&client.list(request).await?));
-        return Ok(());
-    }
-    let request = ListOperationRecordsRequest {
+    let json = args.connection.wants_json();
+    let mut request = ListOperationRecordsRequest {
         parent: args.parent,
+        filter: args.filter,
+        order_by: args.order_by,
         page_size: args.page_size,
         page_token: args.page_token,
         ..ListOperationRecordsRequest::default()
     };
-    let page = client.list_records(request).await?;
+    let page = loop {
+        let page = client.list_records(request.clone()).await?;
+        // A page on which nothing matched says nothing yet.
+        if !page.operation_records.is_empty() || page.next_page_token.is_empty() {
+            break page;
+        }
+        request.page_token = page.next_page_token;
+    };
+    if json {
+        let records = page.operation_records.into_iter();
+        let operations = records.filter_map(|record| record.operation).collect();
+        let next_page_token = page.next_page_token;
+        let unreachable = page.unreachable;
+        output::json(&registry.list(&ListOperationsResponse {
+            operations,
+            next_page_token,
+            unreachable,
+        }));
+        return Ok(());
+    }
     for line in table::list(&page.operation_records, SystemClock::new().now()) {
         output::text(&line);
     }
@@ -242,5 +166,3 @@ pub(super) async fn watch(args: FollowArgs) -> Result<(), Failure> {
 
 /// Every parent at every depth (AIP-159).
 const EVERY_PARENT: &str = "-";
-/// Pause between two tries to connect.
-const PAUSE: Duration = Duration::from_secs(1);

@@ -4,11 +4,22 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use anyhow::Context;
+use clap::Args;
 
+use super::output;
+use super::place::{PlaceArgs, environment};
 use super::serve::{run_server, serve, shutdown_signals};
-use super::{DevArgs, environment, output};
 use crate::config::{Config, Overrides};
 use crate::worker::demo;
+
+#[derive(Debug, Args)]
+pub(super) struct DevArgs {
+    #[command(flatten)]
+    place: PlaceArgs,
+    /// Delete all data at the end
+    #[arg(long, conflicts_with = "store")]
+    ephemeral: bool,
+}
 
 pub(super) fn run(args: &DevArgs) -> anyhow::Result<()> {
     let environment = environment();
@@ -54,7 +65,7 @@ fn data_directory() -> anyhow::Result<PathBuf> {
 fn welcome(address: SocketAddr, ephemeral: bool) -> String {
     let usual = address == SocketAddr::from((Ipv4Addr::LOCALHOST, 50051));
     let flag = if usual { String::new() } else { format!(" --server {address}") };
-    let data = if ephemeral { "forgotten" } else { "kept" };
+    let data = if ephemeral { "deletes" } else { "keeps" };
     format!(
         r#"
 longhaul is ready at {address}; a sample worker waits on queue "demo" and takes about five seconds.
@@ -83,7 +94,7 @@ The same with curl, as JSON over HTTP (docs/http.md):
   curl -H 'Accept: text/event-stream' http://{address}/v1/$NAME:watch
   curl http://{address}/v1/$NAME/result
 
-Ctrl-C stops the server; what was started is {data}.
+Ctrl-C stops the server and {data} its operations.
 "#
     )
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::{join_all, pending};
 use tonic::Status;
 
-use super::calls::Connection;
+use super::connection::Connection;
 use super::exit::{Failure, no_answer};
 use super::screen::{Bar, Screen};
 use super::table::Ahead;

@@ -2,12 +2,14 @@
 
 mod bench;
 mod calls;
+mod connection;
 mod dev;
 mod exit;
 mod follow;
 mod labels;
 mod logs;
 mod output;
+mod place;
 mod plain;
 mod proto;
 mod record;
@@ -19,14 +21,12 @@ mod table;
 mod upgrade;
 mod work;
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use self::exit::Failure;
-use crate::config::{Config, EmbeddedOverrides, Overrides, RedisOverrides};
 use crate::worker::command::{GATE, GUARD, gate, guard};
 
 /// A server for long-running operations.
@@ -40,9 +40,9 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve operations
-    Serve(ServeArgs),
+    Serve(serve::ServeArgs),
     /// Serve operations with a sample worker, to try things out
-    Dev(DevArgs),
+    Dev(dev::DevArgs),
     /// Measure a running server
     Bench(bench::BenchArgs),
     /// Work on a queue: run a program for each operation
@@ -76,7 +76,7 @@ enum Command {
     Resume(steer::ResumeArgs),
     /// Show everything that the server stores about an operation
     Record(calls::NameArgs),
-    /// Let the store hold what this version adds to its format, once every server is of this version
+    /// Raise the format of a store, once every server runs this version
     Upgrade(upgrade::UpgradeArgs),
     /// Write the interface definitions, from which stubs are generated
     Proto(proto::ProtoArgs),
@@ -85,51 +85,6 @@ enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
-}
-
-#[derive(Debug, Args)]
-struct ServeArgs {
-    #[command(flatten)]
-    place: PlaceArgs,
-    /// Settings file (TOML); see default.toml for every setting
-    #[arg(long, value_name = "FILE")]
-    config: Option<String>,
-    /// Serve plain text beyond loopback
-    #[arg(long)]
-    insecure: bool,
-    /// If the store is unreachable at start, wait and report NOT_SERVING
-    #[arg(long)]
-    wait_for_store: bool,
-    /// Serve only this keyspace; its id is logged at start
-    #[arg(long, value_name = "ID")]
-    keyspace: Option<String>,
-    /// Open an embedded store although acknowledged writes are missing from it
-    #[arg(long)]
-    accept_loss: bool,
-    /// The durability that Redis must provide: memory or fsync
-    #[arg(long, value_name = "LEVEL")]
-    durability: Option<String>,
-}
-
-#[derive(Debug, Args)]
-struct DevArgs {
-    #[command(flatten)]
-    place: PlaceArgs,
-    /// Delete all data at the end
-    #[arg(long, conflicts_with = "store")]
-    ephemeral: bool,
-}
-
-#[derive(Debug, Args)]
-struct PlaceArgs {
-    /// The address to listen on: an address or a name of this machine [default: 127.0.0.1:50051]
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    listen: Option<String>,
-    /// The store: embedded:PATH or redis://HOST:PORT
-    #[arg(long, value_name = "STORE")]
-    store: Option<String>,
-    #[command(flatten)]
-    types: calls::TypesArg,
 }
 
 /// Runs the command of this process.
@@ -235,35 +190,4 @@ async fn call_server(command: Command) -> Result<(), Failure> {
         | Command::Proto(_)
         | Command::Completions { .. } => Ok(()),
     }
-}
-
-impl PlaceArgs {
-    fn overrides(&self) -> Overrides {
-        Overrides {
-            listen: self.listen.clone(),
-            store: self.store.clone(),
-            descriptor_sets: self.types.files.clone(),
-            ..Overrides::default()
-        }
-    }
-}
-
-impl ServeArgs {
-    fn config(&self) -> anyhow::Result<Config> {
-        let overrides = Overrides {
-            insecure: self.insecure.then_some(true),
-            wait_for_store: self.wait_for_store.then_some(true),
-            keyspace: self.keyspace.clone(),
-            embedded: self.accept_loss.then_some(EmbeddedOverrides { accept_loss: true }),
-            redis: self.durability.clone().map(|durability| RedisOverrides { durability }),
-            ..self.place.overrides()
-        };
-        Ok(Config::load(self.config.as_deref(), &environment(), &overrides)?)
-    }
-}
-
-fn environment() -> BTreeMap<String, String> {
-    std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect()
 }

@@ -5,18 +5,57 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::ServeArgs;
+use super::place::{PlaceArgs, environment};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, Listen, Runtime};
+use crate::config::{Config, EmbeddedOverrides, Listen, Overrides, RedisOverrides, Runtime};
 use crate::grpc::health::Health;
 use crate::server::Server;
 use crate::server::connections::{self, Connections};
 use crate::server::opening;
 use crate::server::waiting;
 use crate::store::Store;
+
+#[derive(Debug, Args)]
+pub(super) struct ServeArgs {
+    #[command(flatten)]
+    place: PlaceArgs,
+    /// Settings file (TOML); see default.toml for every setting
+    #[arg(long, value_name = "FILE")]
+    config: Option<String>,
+    /// Serve plain text beyond loopback
+    #[arg(long)]
+    insecure: bool,
+    /// If the store is unreachable at start, wait and report NOT_SERVING
+    #[arg(long)]
+    wait_for_store: bool,
+    /// Serve only this keyspace; its id is logged at start
+    #[arg(long, value_name = "ID")]
+    keyspace: Option<String>,
+    /// Open an embedded store although acknowledged writes are missing from it
+    #[arg(long)]
+    accept_loss: bool,
+    /// The durability that Redis must provide: memory or fsync
+    #[arg(long, value_name = "LEVEL")]
+    durability: Option<String>,
+}
+
+impl ServeArgs {
+    fn config(&self) -> anyhow::Result<Config> {
+        let overrides = Overrides {
+            insecure: self.insecure.then_some(true),
+            wait_for_store: self.wait_for_store.then_some(true),
+            keyspace: self.keyspace.clone(),
+            embedded: self.accept_loss.then_some(EmbeddedOverrides { accept_loss: true }),
+            redis: self.durability.clone().map(|durability| RedisOverrides { durability }),
+            ..self.place.overrides()
+        };
+        Ok(Config::load(self.config.as_deref(), &environment(), &overrides)?)
+    }
+}
 
 pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let config = args.config()?;

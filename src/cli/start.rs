@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::calls::Connection;
+use super::connection::Connection;
 use super::exit::Failure;
 use super::follow::Follower;
 use super::output;

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::calls::Connection;
+use super::connection::Connection;
 use super::exit::Failure;
 use super::output;
 use super::start::read_payload;

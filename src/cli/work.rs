@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::calls::{ServerArg, TypesArg};
+use super::connection::{ServerArg, TypesArg};
 use super::exit::Failure;
 use super::serve::shutdown_signals;
 use crate::client::Client;

@@ -5,7 +5,8 @@ use std::marker::PhantomData;
 use prost::{Message, Name};
 use tonic::Status;
 
-use super::{Client, Watch};
+use super::connection::Client;
+use super::watch::Watch;
 use crate::proto::google::longrunning::{Operation, operation};
 use crate::proto::google::rpc;
 use crate::proto::longhaul::v1 as pb;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 
-use super::outage::Patience;
+use super::patience::Patience;
 use super::retry::{FIRST_PAUSE, rest};
 use crate::clock::length;
 use crate::proto::longhaul::v1::callers_client::CallersClient;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use figment::value::{Dict, Value};
 
-use super::ConfigError;
+use super::error::ConfigError;
 
 /// The settings in the environment.
 #[derive(Debug)]

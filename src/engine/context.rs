@@ -1,11 +1,10 @@
-//! What every room of the engine works with: the store, the clock, background tasks, counters, and whether the server drains.
+//! What every room of the engine uses: store, clock, background tasks, counters, and the draining flag.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::caller::Policy;
 use super::error::{Error, Reason};
 use super::lately::Lately;
 use super::metered::Metered;
@@ -24,7 +23,6 @@ pub(super) struct Context {
     pub(super) store: Arc<dyn Store>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) settings: Settings,
-    pub(super) policy: Policy,
     pub(super) metrics: Arc<Metrics>,
     pub(super) standstill: Arc<Standstill>,
     pub(super) tasks: Tasks,
@@ -48,7 +46,6 @@ impl Context {
             store,
             clock,
             settings,
-            policy: Policy::default(),
             metrics,
             standstill,
             tasks: Tasks::default(),

@@ -1,11 +1,10 @@
-//! What every verb may answer instead: one closed list of reasons, each with its code.
+//! The errors of all verbs: one closed list of reasons, each with its code.
 #![deny(clippy::wildcard_enum_match_arm)]
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::code::Code;
-
 use crate::operation::Rejection;
 use crate::operation::name::{Name, NameError};
 use crate::store::StoreError;
@@ -17,20 +16,21 @@ pub enum Reason {
     InvalidName,
     InvalidArgument,
     Unimplemented,
-    /// A whole feature that is not there; known as UNIMPLEMENTED, and its code is that too.
+    /// A whole feature that does not exist; its reason and its code are UNIMPLEMENTED.
     NotSupported,
     LimitExceeded,
-    /// What is in flight takes as much memory as it may; known as LIMIT_EXCEEDED, and passes.
+    /// Calls in flight use all the memory that they may. The reason is LIMIT_EXCEEDED; a retry can succeed.
     Overloaded,
     ServerDraining,
+    PermissionDenied,
     Internal,
     OperationNotFound,
     OperationExpired,
     OperationDeleted,
     OperationAlreadyExists,
-    /// A tombstone is in the way of a start; known by the tombstone's reason.
+    /// A tombstone blocks a start; the reason is that of the tombstone.
     NameExpired,
-    /// A tombstone is in the way of a start; known by the tombstone's reason.
+    /// A tombstone blocks a start; the reason is that of the tombstone.
     NameDeleted,
     RequestIdReused,
     InvalidPageToken,
@@ -44,13 +44,13 @@ pub enum Reason {
     StoreUnavailable,
     /// A worker's stream was silent for too long.
     WorkerLost,
-    /// Health knows no such service.
+    /// Health has no such service.
     ServiceNotFound,
 }
 
 impl Reason {
     /// All of them, for the tests that hold documents and projections to this list.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::InvalidName,
         Self::InvalidArgument,
         Self::Unimplemented,
@@ -58,6 +58,7 @@ impl Reason {
         Self::LimitExceeded,
         Self::Overloaded,
         Self::ServerDraining,
+        Self::PermissionDenied,
         Self::Internal,
         Self::OperationNotFound,
         Self::OperationExpired,
@@ -87,6 +88,7 @@ impl Reason {
             Self::Unimplemented | Self::NotSupported => "UNIMPLEMENTED",
             Self::LimitExceeded | Self::Overloaded => "LIMIT_EXCEEDED",
             Self::ServerDraining => "SERVER_DRAINING",
+            Self::PermissionDenied => "PERMISSION_DENIED",
             Self::Internal => "INTERNAL",
             Self::OperationNotFound => "OPERATION_NOT_FOUND",
             Self::OperationExpired | Self::NameExpired => "OPERATION_EXPIRED",
@@ -123,6 +125,7 @@ impl Reason {
             | Self::PayloadTooLarge => Code::InvalidArgument,
             Self::NotSupported => Code::Unimplemented,
             Self::Overloaded | Self::ServerDraining | Self::StoreUnavailable | Self::WorkerLost => Code::Unavailable,
+            Self::PermissionDenied => Code::PermissionDenied,
             Self::Internal => Code::Internal,
             Self::OperationNotFound | Self::OperationExpired | Self::OperationDeleted | Self::ServiceNotFound => Code::NotFound,
             Self::OperationAlreadyExists | Self::NameExpired | Self::NameDeleted => Code::AlreadyExists,
@@ -132,7 +135,7 @@ impl Reason {
     }
 }
 
-/// An error for the caller. What is only for operators was logged where it was found.
+/// An error for the caller. Details for operators were logged where it happened.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct Error {
@@ -140,11 +143,11 @@ pub struct Error {
     pub reason: Reason,
     /// For people.
     pub message: String,
-    /// For programs: what the message names.
+    /// For programs: the names and values in the message.
     pub metadata: BTreeMap<String, String>,
     /// The resource that it is about.
     pub resource: Option<String>,
-    /// When to ask again.
+    /// The time to wait before a retry.
     pub retry_delay: Option<Duration>,
 }
 
@@ -176,14 +179,14 @@ impl Error {
         self
     }
 
-    /// Says when to ask again.
+    /// Adds the time to wait before a retry.
     #[must_use]
     pub fn retry_after(mut self: Box<Self>, delay: Duration) -> Box<Self> {
         self.retry_delay = Some(delay);
         self
     }
 
-    /// There is no such operation, or none for this caller.
+    /// There is no such operation.
     pub fn not_found(name: &Name) -> Box<Self> {
         Self::about(Reason::OperationNotFound, name, format!("there is no operation {name}"))
     }
@@ -215,7 +218,7 @@ impl Error {
     pub fn busy(what: &dyn std::fmt::Display) -> Box<Self> {
         let mut error = Self::new(
             Reason::StoreUnavailable,
-            format!("{what} changes too fast just now; ask again"),
+            format!("{what} changes too fast just now; try again"),
         );
         error.retry_delay = Some(Duration::from_millis(100));
         error
@@ -225,7 +228,7 @@ impl Error {
     pub(super) fn newer() -> Box<Self> {
         Self::new(
             Reason::Internal,
-            "a newer longhaul wrote the record of this operation; ask a server of that version",
+            "the record of this operation was written by a newer longhaul; ask a server of that version",
         )
     }
 
@@ -244,7 +247,7 @@ impl Error {
     }
 }
 
-/// Clients take 8 KiB of trailers, in which a message stands several times: what callers sent is not repeated at length.
+/// Clients accept 8 KiB of trailers, and a message occurs in them several times: long input is not repeated in full.
 fn cut(mut text: String, limit: usize) -> String {
     if text.len() > limit {
         text.truncate(text.floor_char_boundary(limit));
@@ -265,8 +268,9 @@ impl From<NameError> for Box<Error> {
 impl From<StoreError> for Box<Error> {
     fn from(error: StoreError) -> Self {
         match &error {
-            StoreError::Damaged(_) | StoreError::Newer(_) => Error::internal(&error),
-            // The store says once that it has become so.
+            StoreError::Damaged(_) => Error::internal(&error),
+            StoreError::Newer(_) => Error::newer(),
+            // The store logs this change itself.
             StoreError::Full(message) => unavailable(&error, message),
             StoreError::Foreign(_) => unavailable(
                 &error,

@@ -1,4 +1,4 @@
-//! The store as the engine sees it: what goes wrong in it is counted and logged, and what takes long is noticed, in one place.
+//! The store as the engine uses it: one place counts and logs its errors, and notices slow calls.
 
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ impl Metered {
         })
     }
 
-    /// The one place where trouble with the store is logged: whatever meets it would say the same again and again.
+    /// The only place that logs trouble with the store: every caller would log the same again.
     fn tell(&self, error: &StoreError) {
         if matches!(error, StoreError::Damaged(_) | StoreError::Newer(_)) {
             return;

@@ -1,7 +1,7 @@
-//! What an operator asks at night, counted as it happens.
+//! Prometheus metrics of one engine.
 //!
-//! Every counter is one atomic number that is known before the first call: counting looks nothing up, and allocates nothing.
-//! Each server counts what it did itself. `docs/metrics.md` explains each; a test holds the two together.
+//! Every counter is one atomic number that exists before the first call: counting needs no lookup and no allocation.
+//! Each server counts its own work. `docs/metrics.md` explains each metric; a test compares the two.
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -20,8 +20,8 @@ pub(super) struct Metrics {
     registry: Registry,
     cancel_delivery: Histogram,
     started: Counter,
-    ended: Ended,
-    pub(super) given: Given,
+    ended: EndCounters,
+    pub(super) given: LeaseCounters,
     lost: Counter,
     released_unseen: Counter,
     pub(super) streams_open: Gauge,
@@ -33,7 +33,7 @@ pub(super) struct Metrics {
 }
 
 /// Operations that ended, by how.
-struct Ended {
+struct EndCounters {
     succeeded: Counter,
     failed: Counter,
     cancelled: Counter,
@@ -41,7 +41,7 @@ struct Ended {
 }
 
 /// Leases, by how they were given.
-pub(super) struct Given {
+pub(super) struct LeaseCounters {
     start: Counter,
     dispatcher: Counter,
     starter: Counter,
@@ -59,7 +59,7 @@ impl Metrics {
         let cancel_delivery = Histogram::new(CANCEL_DELIVERY_BUCKETS);
         its.register_with_unit(
             "cancel_delivery",
-            "Time from a request to cancel until its worker was told",
+            "Time from a request to cancel until its worker received it",
             Unit::Seconds,
             cancel_delivery.clone(),
         );
@@ -68,8 +68,8 @@ impl Metrics {
         Self {
             cancel_delivery,
             started: counter(its, "operations_started", "Operations started"),
-            ended: Ended::of(its),
-            given: Given::of(its),
+            ended: EndCounters::of(its),
+            given: LeaseCounters::of(its),
             lost: counter(its, "leases_lost", lost),
             released_unseen: counter(
                 its,
@@ -98,7 +98,7 @@ impl Metrics {
         }
     }
 
-    /// What was counted so far, in the text format of OpenMetrics; `stream_leases` are held by streams now.
+    /// All counters in the text format of OpenMetrics; `stream_leases` is the number of leases held by streams.
     pub(super) fn text(&self, stream_leases: usize) -> String {
         self.stream_leases.set(stream_leases as i64);
         let mut text = String::new();
@@ -112,7 +112,7 @@ impl Metrics {
         self.started.inc();
     }
 
-    /// A record was changed; it is known from what to what.
+    /// A record changed from one state to another.
     pub(super) fn changed(&self, before: &Operation, after: Option<&Record>) {
         match after {
             Some(Record::Operation(after)) => {
@@ -178,7 +178,7 @@ impl Metrics {
             | StoreError::Closed => {
                 self.unavailable.inc();
             }
-            // One record cannot be read; the store is there.
+            // One record cannot be read, although the store is available.
             StoreError::Damaged(_) | StoreError::Newer(_) => {}
         }
     }
@@ -192,7 +192,7 @@ fn cancel_delivery(before: &Operation, after: &Operation) -> Option<std::time::D
     Some(Timestamp::from(delivered).since(Timestamp::from(trail.request_time.as_ref()?)))
 }
 
-impl Ended {
+impl EndCounters {
     fn of(registry: &mut Registry) -> Self {
         let family = Labelled::default();
         let help = "Operations ended, by the state they ended in";
@@ -207,7 +207,7 @@ impl Ended {
     }
 }
 
-impl Given {
+impl LeaseCounters {
     fn of(registry: &mut Registry) -> Self {
         let family = Labelled::default();
         registry.register("leases_given", "Leases given, by how", family.clone());
@@ -225,7 +225,7 @@ impl Given {
         self.dispatcher.inc();
     }
 
-    /// To whoever started the operation.
+    /// Attributed to the caller that started the operation.
     pub(super) fn to_starter(&self) {
         self.starter.inc();
     }
@@ -256,7 +256,7 @@ fn gauge(registry: &mut Registry, name: &str, help: &str) -> Gauge {
     gauge
 }
 
-/// From what a pushed signal takes to what a worker takes that only renews half-way through a long lease.
+/// From the latency of a pushed signal to that of a worker that only renews half-way through a long lease.
 const CANCEL_DELIVERY_BUCKETS: [f64; 14] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0];
 

@@ -1,9 +1,9 @@
-//! The verbs: read, decide, commit, hint. One way in for callers, workers and background agents alike.
+//! The verbs: read, decide, commit, hint. The only entry for callers, workers and background agents.
 //!
-//! The engine knows what an operation is and what a store is, and nothing of how requests arrive. It is made of rooms, each
-//! with a struct that holds what it needs; `rooms.rs` puts them together. A room uses only rooms below it: see `layers.rs`.
+//! The engine knows operations and stores, but no protocol. It is made of rooms, each a struct with the parts that
+//! it needs; `rooms.rs` connects them. A room uses only rooms below it: see `layers.rs`.
 
-mod caller;
+mod access;
 mod commands;
 mod context;
 mod dispatch;
@@ -41,14 +41,15 @@ pub use crate::record::due::Agent::{self, Janitor, Reaper, Scheduler};
 use crate::store::{Partition, Store};
 use crate::types::Registry;
 
-pub use self::caller::{Caller, Permission, Policy};
+pub use self::access::{Caller, Guard, Policy, Resource, Rules, Verb};
 pub use self::commands::apply::Done;
 pub use self::dispatch::batch::LeaseBatch;
 pub use self::due::agents::Sweep;
 pub use self::error::{Error, Reason, Result};
 pub use self::leases::leased::Leased;
 pub use self::membership::ranks::Heartbeat;
-pub use self::operations::pages::{ListPage, ListQuery, Listed};
+pub use self::operations::pages::ListPage;
+pub use self::operations::query::{ListQuery, Listed};
 pub use self::operations::starts::Started;
 pub use self::reading::view::View;
 pub use self::settings::Settings;
@@ -79,7 +80,8 @@ impl Engine {
         Self::with(store, clock, Settings::default())
     }
 
-    fn with(store: Arc<dyn Store>, clock: Arc<dyn Clock>, settings: Settings) -> Self {
+    /// An engine with settings, whose agents run only when a test calls them.
+    pub fn with(store: Arc<dyn Store>, clock: Arc<dyn Clock>, settings: Settings) -> Self {
         Self { rooms: Arc::new(Rooms::new(store, clock, settings)) }
     }
 
@@ -93,22 +95,27 @@ impl Engine {
         &self.rooms.context.clock
     }
 
-    /// The message types that are known.
+    /// The policy, for the calls of one caller.
+    pub fn guard<'a>(&'a self, caller: &'a Caller) -> Guard<'a> {
+        Guard::new(&self.rooms.context.settings.policy, caller)
+    }
+
+    /// The known message types.
     pub fn types(&self) -> &Registry {
         &self.rooms.context.settings.types
     }
 
-    /// What was counted so far, in the text format of OpenMetrics.
+    /// All counters in the text format of OpenMetrics.
     pub fn metrics(&self) -> String {
         self.rooms.context.metrics.text(self.rooms.holders.count())
     }
 
-    /// How many live servers come before this one in a partition; 0 where it is the first, or knows of no other.
+    /// How many live servers rank before this one in a partition; 0 if it is the first, or knows no other.
     pub fn rank(&self, partition: Partition) -> u32 {
         self.rooms.membership.rank(partition)
     }
 
-    /// Whether this server knows of no other.
+    /// Whether this server knows no other.
     pub fn is_alone(&self) -> bool {
         self.rooms.membership.is_alone()
     }
@@ -171,49 +178,49 @@ impl Engine {
     }
 
     /// The operation now.
-    pub async fn get(&self, caller: &Caller, name: &Name) -> Result<Arc<View>> {
-        self.rooms.calls.get(caller, name).await
+    pub async fn get(&self, _: &Caller, name: &Name) -> Result<Arc<View>> {
+        self.rooms.calls.get(name).await
     }
 
-    /// What callers poll for: the message alone.
-    pub async fn poll(&self, caller: &Caller, name: &Name) -> Result<Published> {
-        self.rooms.calls.poll(caller, name).await
+    /// The published message alone, for callers that poll.
+    pub async fn poll(&self, _: &Caller, name: &Name) -> Result<Published> {
+        self.rooms.calls.poll(name).await
     }
 
     /// The operation now and, if wanted, the request that it was started with.
     pub async fn get_record(
         &self,
-        caller: &Caller,
+        _: &Caller,
         name: &Name,
         with_request: bool,
     ) -> Result<(Arc<View>, Option<Any>)> {
-        self.rooms.calls.get_record(caller, name, with_request).await
+        self.rooms.calls.get_record(name, with_request).await
     }
 
-    /// A page of operations, bounded by count and by bytes.
+    /// A page of operations, bounded by count, by bytes and by work.
     pub async fn list(&self, caller: &Caller, query: ListQuery) -> Result<ListPage> {
         self.rooms.lists.list(caller, query).await
     }
 
     /// The operation once it is done, or as it is when the time is up: `timeout`, five minutes, or the server's end.
-    pub async fn wait(&self, caller: &Caller, name: &Name, timeout: Duration) -> Result<Arc<View>> {
-        self.rooms.hub.wait(caller, name, timeout).await
+    pub async fn wait(&self, _: &Caller, name: &Name, timeout: Duration) -> Result<Arc<View>> {
+        self.rooms.hub.wait(name, timeout).await
     }
 
     /// The same, once `is_there` holds.
     pub async fn wait_until(
         &self,
-        caller: &Caller,
+        _: &Caller,
         name: &Name,
         timeout: Duration,
         is_there: impl Fn(&View) -> bool + Send + Sync,
     ) -> Result<Arc<View>> {
-        self.rooms.hub.wait_until(caller, name, timeout, is_there).await
+        self.rooms.hub.wait_until(name, timeout, is_there).await
     }
 
     /// The operation now, without its large payloads.
-    pub async fn head(&self, caller: &Caller, name: &Name) -> Result<Box<Operation>> {
-        self.rooms.calls.head(caller, name).await
+    pub async fn head(&self, _: &Caller, name: &Name) -> Result<Box<Operation>> {
+        self.rooms.calls.head(name).await
     }
 
     /// What callers see of an operation that [`Self::head`] has just read; its large payloads are read now.
@@ -232,23 +239,18 @@ impl Engine {
     }
 
     /// Watches an operation.
-    pub async fn watch(
-        &self,
-        caller: &Caller,
-        name: &Name,
-        options: WatchOptions,
-    ) -> Result<Watch> {
-        self.rooms.hub.watch(caller, name, options).await
+    pub async fn watch(&self, _: &Caller, name: &Name, options: WatchOptions) -> Result<Watch> {
+        self.rooms.hub.watch(name, options).await
     }
 
-    /// Asks for it to stop; that it does shows later.
+    /// Requests a cancel; the worker may confirm it later.
     pub async fn cancel(&self, caller: &Caller, name: &Name) -> Result<Done> {
         self.cancel_if(caller, name, String::new()).await
     }
 
-    /// The same, only if that is its etag; empty is any.
-    pub async fn cancel_if(&self, caller: &Caller, name: &Name, etag: String) -> Result<Done> {
-        self.rooms.calls.cancel(caller, name, etag).await
+    /// The same, only if the operation has that etag; an empty one fits all.
+    pub async fn cancel_if(&self, _: &Caller, name: &Name, etag: String) -> Result<Done> {
+        self.rooms.calls.cancel(name, etag).await
     }
 
     /// Is no longer interested in it.
@@ -256,39 +258,39 @@ impl Engine {
         self.delete_if(caller, name, String::new()).await
     }
 
-    /// The same, only if that is its etag; empty is any.
-    pub async fn delete_if(&self, caller: &Caller, name: &Name, etag: String) -> Result<Done> {
-        self.rooms.calls.delete(caller, name, etag).await
+    /// The same, only if the operation has that etag; an empty one fits all.
+    pub async fn delete_if(&self, _: &Caller, name: &Name, etag: String) -> Result<Done> {
+        self.rooms.calls.delete(name, etag).await
     }
 
     /// Parks it.
     pub async fn pause(
         &self,
-        caller: &Caller,
+        _: &Caller,
         name: &Name,
         etag: String,
         reason: String,
     ) -> Result<Arc<View>> {
-        self.rooms.calls.pause(caller, name, etag, reason).await
+        self.rooms.calls.pause(name, etag, reason).await
     }
 
     /// Ends its suspension.
     pub async fn resume(
         &self,
-        caller: &Caller,
+        _: &Caller,
         name: &Name,
         etag: String,
         input: Option<Any>,
     ) -> Result<Arc<View>> {
-        self.rooms.calls.resume(caller, name, etag, input).await
+        self.rooms.calls.resume(name, etag, input).await
     }
 }
 
 /// The verbs of workers.
 impl Engine {
-    /// Leases operations from a queue, and waits for some where there are none; then, at the end, there are none.
-    pub async fn lease(&self, caller: &Caller, request: LeaseRequest) -> Result<LeaseBatch> {
-        self.rooms.unary.lease(caller, request).await
+    /// Leases operations from a queue. If there are none, it waits for some; if the wait ends first, the result is empty.
+    pub async fn lease(&self, _: &Caller, request: LeaseRequest) -> Result<LeaseBatch> {
+        self.rooms.unary.lease(request).await
     }
 
     /// Starts an operation that the caller works on itself. A repeat gets the same lease while it lives, afterwards none.
@@ -305,30 +307,30 @@ impl Engine {
     /// Goes on holding leases; results in the order of the renewals.
     pub async fn renew_each(
         &self,
-        caller: &Caller,
+        _: &Caller,
         renewals: Vec<Result<(Name, Renew)>>,
     ) -> Vec<Result<Done>> {
-        self.rooms.unary.renew_each(caller, renewals).await
+        self.rooms.unary.renew_each(renewals).await
     }
 
     /// Goes on holding a lease.
-    pub async fn renew(&self, caller: &Caller, name: &Name, renew: Renew) -> Result<Done> {
-        self.rooms.unary.renew(caller, name, renew).await
+    pub async fn renew(&self, _: &Caller, name: &Name, renew: Renew) -> Result<Done> {
+        self.rooms.unary.renew(name, renew).await
     }
 
     /// A call of the worker that holds the operation.
-    pub async fn work(&self, caller: &Caller, name: &Name, command: Command) -> Result<Done> {
-        self.rooms.unary.work(caller, name, command).await
+    pub async fn work(&self, _: &Caller, name: &Name, command: Command) -> Result<Done> {
+        self.rooms.unary.work(name, command).await
     }
 
     /// Serves a queue to a worker until either side ends it.
-    pub fn serve_queue(&self, caller: Caller, incoming: Incoming) -> Outgoing {
-        workers::stream::serve(&self.rooms.streams, caller, incoming)
+    pub fn serve_queue(&self, incoming: Incoming) -> Outgoing {
+        workers::stream::serve(&self.rooms.streams, incoming)
     }
 }
 
 impl Agent {
-    /// Does what is due now.
+    /// Processes all due records.
     ///
     /// # Errors
     /// When the store does not answer.
@@ -338,7 +340,7 @@ impl Agent {
 }
 
 impl Heartbeat {
-    /// Gives a sign of life and looks for those of the others.
+    /// Refreshes this server's record and reads those of the others.
     pub async fn run_once(self, engine: &Engine) -> Result<()> {
         Ok(engine.rooms.membership.beat().await?)
     }

@@ -1,6 +1,6 @@
 //! Random bytes, for tokens and nonces.
 
-/// So many random bytes.
+/// `N` random bytes.
 pub(super) fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     for chunk in bytes.chunks_mut(8) {

@@ -7,7 +7,7 @@ use super::context::Context;
 use super::dispatch::dispatcher::Dispatch;
 use super::dispatch::grants::Grants;
 use super::dispatch::poller::Poller;
-use super::due::agents::Due;
+use super::due::agents::DueAgents;
 use super::leases::holders::Holders;
 use super::membership::ranks::Membership;
 use super::notify::notifier::{Notifier, OperationTransactor};
@@ -18,19 +18,19 @@ use super::reading::reader::Reader;
 use super::settings::Settings;
 use super::transact::{Transactor, Unobserved};
 use super::watching::hub::Hub;
-use super::workers::stream::rooms::Rooms as StreamRooms;
+use super::workers::stream::rooms::StreamRooms;
 use super::workers::unary::Unary;
 use crate::clock::Clock;
 use crate::store::Store;
 
-/// What the verbs are forwarded to.
+/// The rooms that the verbs are forwarded to.
 pub(super) struct Rooms {
     pub(super) context: Arc<Context>,
     pub(super) membership: Arc<Membership>,
     pub(super) hub: Arc<Hub>,
     pub(super) holders: Arc<Holders>,
     pub(super) commands: Arc<Commands>,
-    pub(super) due: Arc<Due>,
+    pub(super) due: Arc<DueAgents>,
     pub(super) starts: Arc<Starts>,
     pub(super) calls: Calls,
     pub(super) lists: Lists,
@@ -44,7 +44,7 @@ pub(super) struct Rooms {
     pub(super) notifier: Arc<Notifier>,
 }
 
-/// The rooms that nobody calls from outside, and those that they are built on.
+/// The rooms without verbs of their own, and those that others are built on.
 struct Lower {
     context: Arc<Context>,
     reader: Arc<Reader>,
@@ -91,7 +91,7 @@ impl Rooms {
         let lower = Lower::new(store, clock, settings);
         let Lower { context, reader, membership, hub, holders, notifier, transactor, commands } =
             lower;
-        let due = Arc::new(Due::new(
+        let due = Arc::new(DueAgents::new(
             context.clone(),
             reader.clone(),
             membership.clone(),

@@ -1,19 +1,22 @@
-//! What an operator may set of the engine.
+//! The settings of an engine.
 
 use std::time::Duration;
 
+use super::access::Policy;
 use crate::limits::{DEFAULT_PROGRESS_INTERVAL, DEFAULT_STALL_TIMEOUT};
 use crate::types::Registry;
 
 /// The settings of an engine.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Reports of progress are gathered, for each operation, into one commit in so long; zero commits each.
+    /// Progress reports of an operation are merged into one commit per interval; zero commits each.
     pub progress_interval: Duration,
-    /// What is leased and without progress for so long counts as stalled; zero: nothing does.
+    /// A lease without progress for this long counts as stalled; zero disables this.
     pub stall_timeout: Duration,
-    /// The message types that are known.
+    /// The known message types.
     pub types: Registry,
+    /// The policy for callers.
+    pub policy: Policy,
 }
 
 impl Default for Settings {
@@ -22,6 +25,7 @@ impl Default for Settings {
             progress_interval: DEFAULT_PROGRESS_INTERVAL,
             stall_timeout: DEFAULT_STALL_TIMEOUT,
             types: Registry::builtin(),
+            policy: Policy::default(),
         }
     }
 }

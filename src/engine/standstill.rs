@@ -1,8 +1,8 @@
-//! Whether time that has passed may count against workers: not the time for which this server stood still, as a process that
-//! was stopped or a virtual machine that was moved does, nor that for which the store left its calls unanswered.
+//! Whether elapsed time counts against workers: not while this server stood still, for example as a stopped process or a
+//! moved virtual machine, and not while the store did not respond.
 //!
-//! A task gives a beat many times a second. A beat that is late means that everything here stood still. Both are noticed by
-//! whoever asks, as the task may not have run again yet.
+//! A task beats many times a second. A late beat means that the whole process stood still. The check is made by
+//! the code that asks, since the task may not have run again yet.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,13 +19,13 @@ pub(super) struct Standstill {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     noticed: Mutex<Noticed>,
-    /// Which partitions have not answered for so long that whoever watches them must be told.
+    /// Partitions that have not responded for so long that their watchers must receive an error.
     lost: watch::Sender<Vec<bool>>,
 }
 
 #[derive(Default)]
 struct Noticed {
-    /// When the last beat was. Without beats nothing is noticed.
+    /// Time of the last beat. Without beats no standstill is noticed.
     beat: Option<Duration>,
     /// When this server went on, or the store answered, the last time that it had stood still.
     resumed: Option<Duration>,
@@ -72,7 +72,7 @@ impl Standstill {
         oldest.map_or(Duration::ZERO, |(_, begun)| now.saturating_sub(*begun))
     }
 
-    /// Since when workers could have renewed what lies in that partition: the store answers, and this server runs.
+    /// Time since which workers could renew leases in that partition: the store responds, and this server runs.
     pub(super) fn answering_since(&self, partition: Partition) -> Option<Timestamp> {
         let since = self.store.answering_since(partition)?;
         if self.unanswered() > TOLERANCE {
@@ -83,19 +83,19 @@ impl Standstill {
         Some(since.max(self.store.now(partition) - ago))
     }
 
-    /// Resolves once the store has not answered for so long that whoever watches what lies in that partition must be told.
+    /// Resolves once the store has not responded for so long that watchers of that partition must receive an error.
     pub(super) async fn store_lost(&self, partition: Partition) -> Box<Error> {
         let mut lost = self.lost.subscribe();
         let is_lost = |lost: &Vec<bool>| lost.get(usize::from(partition.0)) == Some(&true);
         if lost.wait_for(is_lost).await.is_err() {
-            // The engine is gone, and with it whoever watches.
+            // The engine is gone, and so are its watchers.
             std::future::pending::<()>().await;
         }
         Error::new(Reason::StoreUnavailable, "the store does not answer; try again")
             .retry_after(RETRY)
     }
 
-    /// Gives the beat, for ever.
+    /// Runs the beat until the engine is dropped.
     pub(super) async fn run(self: Arc<Self>) {
         let mut away = Away::new();
         loop {
@@ -168,7 +168,7 @@ impl Drop for UnderWay<'_> {
 /// Since when partitions have not answered.
 type Away = Vec<Option<Duration>>;
 
-/// When whoever was told that the store is away may ask again.
+/// Retry delay for callers after the store was unavailable.
 const RETRY: Duration = Duration::from_secs(1);
 /// How often a beat is given.
 const BEAT: Duration = Duration::from_millis(100);

@@ -29,7 +29,7 @@ impl Tasks {
         self.tracker.spawn(future.instrument(tracing::info_span!("task", name)));
     }
 
-    /// Ends what was spawned, and waits for all of it.
+    /// Aborts all spawned tasks and waits for their end.
     pub async fn stop(&self) {
         self.stop.cancel();
         self.tracker.close();

@@ -1,4 +1,4 @@
-//! The engine on a store in memory, under a clock that stands still.
+//! The engine on a memory store, under a clock that the test moves.
 
 mod formats;
 mod hub;
@@ -21,7 +21,7 @@ use crate::operation::lease::Token;
 use crate::operation::name::{Id, Name, Queue};
 use crate::operation::{Spec, Start};
 use crate::store::embedded::{self, EmbeddedStore};
-use crate::store::faulty::{Faulty, Plan};
+use crate::store::faulty::{FaultPlan, Faulty};
 use crate::store::memory::MemoryStore;
 use crate::store::{Keyspace, Store};
 
@@ -38,20 +38,20 @@ impl Bench {
         Self::on(MemoryStore::new(Keyspace::generate(1), clock.clone()), clock)
     }
 
-    /// What is there again after the engine has stopped.
+    /// The parts that survive a stop of the engine.
     fn embedded(path: &Path) -> Self {
         let clock = clock();
         let options = embedded::Options {
             reserve_bytes: 0,
             clock: clock.clone(),
             stopwatch: ManualClock::new(Timestamp::EPOCH),
-            ..embedded::Options::new(path)
+            ..embedded::Options::new(path, crate::record::layout())
         };
         Self::on(EmbeddedStore::open(options).expect("a store"), clock)
     }
 
     fn on(store: Arc<dyn Store>, clock: Arc<ManualClock>) -> Self {
-        let store = Faulty::new(store, Plan::default());
+        let store = Faulty::new(store, FaultPlan::default());
         let shared: Arc<dyn Store> = store.clone();
         Self { engine: Engine::without_agents(shared, clock.clone()), clock, store }
     }
@@ -90,7 +90,7 @@ fn request(id: &str) -> Start {
     }
 }
 
-/// A wish for so many leases of what is there now.
+/// A request for `max` leases of operations that are ready now.
 fn wish(max: usize) -> LeaseRequest {
     LeaseRequest {
         queue: Queue::parse("q").expect("queue"),
@@ -101,7 +101,7 @@ fn wish(max: usize) -> LeaseRequest {
     }
 }
 
-/// A report of that lease that says nothing yet.
+/// A first report of that lease, without content.
 fn report(token: Token) -> Report {
     Report {
         renew: Renew { token, duration: None, cancel_acknowledged: false },

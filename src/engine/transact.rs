@@ -1,12 +1,12 @@
 //! The only loop that reads, decides and commits: for one record or many, of every kind.
 //!
-//! Conflicts, patience with the store, and commits whose outcome is unknown are dealt with here and nowhere else.
+//! Only this file handles conflicts, waiting for the store, and commits with unknown outcome.
 
 use std::sync::Arc;
 
 use super::context::Context;
 use super::error::{Error, Result};
-use super::reading::reader::{Found, Reader};
+use super::reading::reader::{Damage, Lookup, Reader};
 use crate::clock::Timestamp;
 use crate::record::{Before, Change, Kind, write_set};
 use crate::store::{CommitError, Committed, Key, StoreError, WriteSet};
@@ -25,7 +25,7 @@ pub(super) trait Transaction {
     /// Which record.
     fn key(&self) -> Key;
 
-    /// The record to decide upon first without reading it, if there is one to assume.
+    /// The record to decide on first without a read, if one is assumed.
     fn assume(&mut self) -> Assumed<Self::Kind> {
         Assumed::Nothing
     }
@@ -46,15 +46,15 @@ pub(super) trait Transaction {
         true
     }
 
-    /// Whether deciding again would recognise what an earlier commit of this very transaction wrote.
+    /// Whether another decision would recognise the write of an earlier commit of this transaction.
     fn recognises_itself(&self) -> bool {
         true
     }
 }
 
-/// Who is told of each change that the store took.
+/// Receives each change that the store has committed.
 pub(super) trait Observer<K: Kind> {
-    /// Stamps the committed record, and tells whoever on this server must know.
+    /// Stamps the committed record, and informs the tasks of this server.
     fn committed(&self, commit: Commit<K>) -> Option<K>;
 }
 
@@ -67,9 +67,9 @@ impl<K: Kind> Observer<K> for Unobserved {
     }
 }
 
-/// What a transaction decides upon before anything is read.
+/// The input of a first decision, before any read.
 pub(super) enum Assumed<K> {
-    /// Nothing: read the record.
+    /// None: read the record.
     Nothing,
     /// That there is no record.
     Absent,
@@ -79,11 +79,11 @@ pub(super) enum Assumed<K> {
     Read(Before<K>),
 }
 
-/// What a transaction decided.
+/// The result of a decision.
 pub(super) enum Decision<K> {
     /// Write this.
     Commit(Box<Change<K>>),
-    /// There is nothing to write.
+    /// Nothing to write.
     Keep,
     /// The record must be read first.
     Read,
@@ -103,23 +103,23 @@ pub(super) struct Commit<K> {
 pub(super) enum Ended<K> {
     /// Its change was written; this is the record now.
     Written { record: Option<K>, now: Timestamp },
-    /// It decided to write nothing upon this record.
+    /// It decided to write nothing, given this record.
     Kept { before: Option<Before<K>>, now: Timestamp },
-    /// It was not written, as far as is known.
+    /// It was not written, as far as this server knows.
     Failed(CommitError),
     /// Its record cannot be read.
-    Unreadable,
-    /// The store did not say whether it was written, and since then another commit has been.
+    Unreadable(Damage),
+    /// The store did not say whether it was written, and another commit has followed.
     Unknown,
 }
 
 /// A transaction that has not ended.
-struct Open<K: Kind> {
+struct OpenTransaction<K: Kind> {
     /// Which one.
     number: usize,
     key: Key,
     assumed: Assumed<K>,
-    /// What may have been written: the revision that it was decided upon, and the value.
+    /// A possible write: the revision that it was based on, and the value.
     sent: Option<(u64, Option<K>)>,
     conflicts: u32,
     outages: u32,
@@ -127,7 +127,7 @@ struct Open<K: Kind> {
 
 /// A decided change on its way to the store.
 struct Sending<K: Kind> {
-    open: Open<K>,
+    open: OpenTransaction<K>,
     before: Option<Before<K>>,
     change: Box<Change<K>>,
     generation: u64,
@@ -148,7 +148,7 @@ impl<O> Transactor<O> {
         ended.pop().unwrap_or(Ended::Failed(CommitError::Conflict))
     }
 
-    /// Runs transactions to their ends; each is atomic on its own. What can be written together is.
+    /// Runs transactions to their ends; each is atomic on its own. They share commits of the store where possible.
     pub(super) async fn transact<T: Transaction>(
         &self,
         transactions: &mut [T],
@@ -157,8 +157,11 @@ impl<O> Transactor<O> {
         O: Observer<T::Kind>,
     {
         let mut ends: Vec<Option<Ended<T::Kind>>> = transactions.iter().map(|_| None).collect();
-        let mut open: Vec<Open<T::Kind>> =
-            transactions.iter_mut().enumerate().map(|(number, it)| Open::new(number, it)).collect();
+        let mut open: Vec<OpenTransaction<T::Kind>> = transactions
+            .iter_mut()
+            .enumerate()
+            .map(|(number, it)| OpenTransaction::new(number, it))
+            .collect();
         while !open.is_empty() {
             open = self.round(open, transactions, &mut ends).await;
         }
@@ -166,13 +169,13 @@ impl<O> Transactor<O> {
         ends.into_iter().map(|end| end.unwrap_or_else(cut)).collect()
     }
 
-    /// Reads what must be read, decides, commits. Returns the transactions that must decide again.
+    /// One round: reads, decides, commits. Returns the transactions that must decide again.
     async fn round<T: Transaction>(
         &self,
-        open: Vec<Open<T::Kind>>,
+        open: Vec<OpenTransaction<T::Kind>>,
         transactions: &mut [T],
         ends: &mut [Option<Ended<T::Kind>>],
-    ) -> Vec<Open<T::Kind>>
+    ) -> Vec<OpenTransaction<T::Kind>>
     where
         O: Observer<T::Kind>,
     {
@@ -191,8 +194,8 @@ impl<O> Transactor<O> {
             let certain = read.is_some() || matches!(open.assumed, Assumed::Read(_));
             let before = match (read, std::mem::replace(&mut open.assumed, Assumed::Nothing)) {
                 (Some(Ok(before)), _) => before,
-                (Some(Err(_)), _) => {
-                    ends[number] = Some(Ended::Unreadable);
+                (Some(Err(damage)), _) => {
+                    ends[number] = Some(Ended::Unreadable(damage));
                     continue;
                 }
                 (None, Assumed::Known(before) | Assumed::Read(before)) => Some(before),
@@ -216,13 +219,13 @@ impl<O> Transactor<O> {
         again
     }
 
-    /// Commits what was decided. Returns the transactions that must decide again.
+    /// Commits the decisions. Returns the transactions that must decide again.
     async fn send<T: Transaction>(
         &self,
         sending: Vec<Sending<T::Kind>>,
         transactions: &mut [T],
         ends: &mut [Option<Ended<T::Kind>>],
-    ) -> Vec<Open<T::Kind>>
+    ) -> Vec<OpenTransaction<T::Kind>>
     where
         O: Observer<T::Kind>,
     {
@@ -265,12 +268,12 @@ impl<O> Transactor<O> {
         again
     }
 
-    /// Reads the records of transactions that assume nothing: `None` for the others.
+    /// Reads the records of transactions that assume nothing; `None` for the others.
     async fn read_missing<K: Kind>(
         &self,
-        open: &[Open<K>],
-    ) -> std::result::Result<Vec<Option<Found<Before<K>>>>, StoreError> {
-        let missing = |open: &&Open<K>| matches!(open.assumed, Assumed::Nothing);
+        open: &[OpenTransaction<K>],
+    ) -> std::result::Result<Vec<Option<Lookup<Before<K>>>>, StoreError> {
+        let missing = |open: &&OpenTransaction<K>| matches!(open.assumed, Assumed::Nothing);
         let keys: Vec<Key> = open.iter().filter(missing).map(|open| open.key).collect();
         let found = if keys.is_empty() { Vec::new() } else { self.reader.read_each(&keys).await? };
         let mut found = found.into_iter();
@@ -279,7 +282,7 @@ impl<O> Transactor<O> {
     }
 }
 
-impl<K: Kind> Open<K> {
+impl<K: Kind> OpenTransaction<K> {
     fn new<T: Transaction<Kind = K>>(number: usize, transaction: &mut T) -> Self {
         let (key, assumed) = (transaction.key(), transaction.assume());
         Self { number, key, assumed, sent: None, conflicts: 0, outages: 0 }
@@ -332,7 +335,7 @@ impl<K> Ended<K> {
             Self::Failed(CommitError::Conflict) | Self::Unknown => {
                 Err(Error::busy(&"the operation"))
             }
-            Self::Unreadable => Err(Error::unreadable()),
+            Self::Unreadable(damage) => Err(damage.error()),
             Self::Failed(CommitError::Early) => Err(Error::busy(&"the store's clock")),
             Self::Failed(CommitError::Unavailable(error)) => Err(error.into()),
             ended => Ok(ended),

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use futures_util::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 
-use super::{Reply, caller};
+use super::call::{Reply, caller, read_from};
 use crate::engine::Engine;
 use crate::proto::encoded::Encoded;
 use crate::proto::longhaul::v1::callers_server::Callers;
@@ -58,9 +58,10 @@ impl Callers for Service {
         request: Request<ListOperationRecordsRequest>,
     ) -> Reply<ListOperationRecordsResponse> {
         let caller = caller(&request);
-        let query = operations::list_records(request.into_inner())?;
+        let query = operations::list_records(request.into_inner(), self.engine.types())?;
         let page = self.engine.list(&caller, query).await?;
-        Ok(Response::new(operations::list_records_reply(page)))
+        let index = page.index;
+        Ok(read_from(index, operations::list_records_reply(page)))
     }
 
     async fn pause_operation(

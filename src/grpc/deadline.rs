@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use tonic::Request;
 
-use super::header;
+use super::call::header;
 
 /// How long the client waits for the reply; `None` without a deadline.
 pub(super) fn time_left<T>(request: &Request<T>) -> Option<Duration> {

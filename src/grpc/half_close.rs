@@ -49,16 +49,16 @@ impl<S: Service<http::Request<Body>>> Service<http::Request<Body>> for Noting<S>
         }
         let half_closed = HalfClosed::default();
         request.extensions_mut().insert(half_closed.clone());
-        self.0.call(request.map(|body| Body::new(Noted { body, half_closed })))
+        self.0.call(request.map(|body| Body::new(HalfCloseBody { body, half_closed })))
     }
 }
 
-struct Noted {
+struct HalfCloseBody {
     body: Body,
     half_closed: HalfClosed,
 }
 
-impl http_body::Body for Noted {
+impl http_body::Body for HalfCloseBody {
     type Data = Bytes;
     type Error = Status;
 

@@ -10,7 +10,7 @@ use tokio_stream::{Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use super::Reply;
+use super::call::Reply;
 use crate::engine::{Error, Reason};
 use crate::grpc::status::to_status;
 use crate::proto::grpc::health::v1::health_check_response::ServingStatus;

@@ -1,8 +1,10 @@
 //! The gRPC face: parse, call, convert, nothing else.
 
+mod call;
 mod callers;
 pub(crate) mod deadline;
 pub mod explain;
+mod gate;
 mod half_close;
 pub mod health;
 mod operations;
@@ -11,9 +13,8 @@ pub mod status;
 mod workers;
 
 use tonic::service::Routes;
-use tonic::{Request, Status};
 
-use crate::engine::{Caller, Engine};
+use crate::engine::Engine;
 use crate::limits::MAX_MESSAGE_BYTES;
 use crate::proto::DESCRIPTORS;
 use crate::proto::google::longrunning::operations_server::{Operations, OperationsServer};
@@ -22,8 +23,8 @@ use crate::proto::longhaul::v1::callers_server::CallersServer;
 use crate::proto::longhaul::v1::producers_server::ProducersServer;
 use crate::proto::longhaul::v1::workers_server::WorkersServer;
 use crate::types::Registry;
-use crate::wire::starts;
 
+use self::gate::Gate;
 use self::half_close::Noting;
 use self::health::Health;
 
@@ -37,15 +38,15 @@ pub fn routes(engine: &Engine, health: Health) -> Result<Routes, tonic_reflectio
     routes
         .add_service(operations(engine))
         .add_service(
-            ProducersServer::new(producers::Service::new(engine))
+            ProducersServer::new(Gate::new(producers::Service::new(engine), engine))
                 .max_decoding_message_size(MAX_MESSAGE_BYTES),
         )
         .add_service(
-            CallersServer::new(callers::Service::new(engine))
+            CallersServer::new(Gate::new(callers::Service::new(engine), engine))
                 .max_decoding_message_size(MAX_MESSAGE_BYTES),
         )
         .add_service(Noting(
-            WorkersServer::new(workers::Service::new(engine))
+            WorkersServer::new(Gate::new(workers::Service::new(engine), engine))
                 .max_decoding_message_size(MAX_MESSAGE_BYTES),
         ))
         .add_service(HealthServer::new(health))
@@ -70,30 +71,13 @@ fn reflection<'a>(added: &'a [u8], own: &str) -> tonic_reflection::server::Build
 
 /// `google.longrunning.Operations` alone.
 pub fn operations(engine: &Engine) -> OperationsServer<impl Operations + use<>> {
-    OperationsServer::new(operations::Service::new(engine))
+    OperationsServer::new(Gate::new(operations::Service::new(engine), engine))
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
-}
-
-/// Who asks: nobody in particular, until there is authentication.
-fn caller<T>(_request: &Request<T>) -> Caller {
-    Caller::default()
-}
-
-/// The trace that a request belongs to; empty without one.
-fn trace_parent<T>(request: &Request<T>) -> String {
-    starts::trace_parent(header(request, "traceparent")).to_owned()
 }
 
 /// Whether the method at this path only reads operations, with all their payloads.
 pub(crate) fn is_read(path: &str) -> bool {
     READS.iter().any(|method| path.ends_with(method))
 }
-
-/// The text of a header, if it is one.
-fn header<'a, T>(request: &'a Request<T>, name: &str) -> Option<&'a str> {
-    request.metadata().get(name).and_then(|value| value.to_str().ok())
-}
-
-type Reply<T> = Result<tonic::Response<T>, Status>;
 
 const READS: [&str; 3] = ["/GetOperation", "/GetOperationRecord", "/ListOperations"];

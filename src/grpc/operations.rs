@@ -2,8 +2,8 @@
 
 use tonic::{Request, Response};
 
+use super::call::{Reply, caller, read_from};
 use super::deadline::time_left;
-use super::{Reply, caller};
 use crate::engine::Engine;
 use crate::proto::google::longrunning::operations_server::Operations;
 use crate::proto::google::longrunning::{
@@ -29,9 +29,10 @@ impl Operations for Service {
         request: Request<ListOperationsRequest>,
     ) -> Reply<ListOperationsResponse> {
         let caller = caller(&request);
-        let query = operations::list(request.into_inner())?;
+        let query = operations::list(request.into_inner(), self.engine.types())?;
         let page = self.engine.list(&caller, query).await?;
-        Ok(Response::new(operations::list_reply(page)))
+        let index = page.index;
+        Ok(read_from(index, operations::list_reply(page)))
     }
 
     async fn get_operation(&self, request: Request<GetOperationRequest>) -> Reply<Operation> {

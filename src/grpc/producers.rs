@@ -3,7 +3,7 @@
 use tonic::metadata::MetadataValue;
 use tonic::{Request, Response};
 
-use super::{Reply, caller, trace_parent};
+use super::call::{Reply, caller, trace_parent};
 use crate::engine::Engine;
 use crate::proto::google::longrunning::Operation;
 use crate::proto::longhaul::v1::producers_server::Producers;

@@ -9,18 +9,18 @@ use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
+use super::call::{Reply, caller, trace_parent};
 use super::deadline::time_left;
 use super::explain;
 use super::half_close::HalfClosed;
 use super::producers::replayed;
-use super::{Reply, caller, trace_parent};
 use crate::engine::Engine;
 use crate::engine::workers::stream::Input;
 use crate::grpc::status::to_status;
 use crate::proto::longhaul::v1 as pb;
 use crate::proto::longhaul::v1::workers_server::Workers;
 use crate::wire::starts::LeasedStart;
-use crate::wire::{starts, stream, work};
+use crate::wire::{access, starts, stream, work};
 
 pub(super) struct Service {
     engine: Engine,
@@ -128,13 +128,14 @@ impl Workers for Service {
         let caller = caller(&request);
         let half_closed = request.extensions().get::<HalfClosed>().cloned().unwrap_or_default();
         let messages = request.into_inner().map(Some).chain(once(ready(None)));
+        let mut read = access::stream_reader(self.engine.clone(), caller);
         let incoming = messages.map(move |message| match message {
-            Some(Ok(message)) => Input::Request(stream::request(message)),
+            Some(Ok(message)) => Input::Request(read(message)),
             Some(Err(status)) => Input::Request(Err(explain::error(&status))),
             None if half_closed.is_set() => Input::HalfClosed,
             None => Input::Broken,
         });
-        let outgoing = ReceiverStream::new(self.engine.serve_queue(caller, Box::pin(incoming)));
+        let outgoing = ReceiverStream::new(self.engine.serve_queue(Box::pin(incoming)));
         let replies = outgoing.map(|said| said.map(stream::response).map_err(to_status));
         Ok(Response::new(Box::pin(replies)))
     }

@@ -15,6 +15,7 @@ mod prefer;
 mod query;
 mod retry_after;
 mod routes;
+mod shared;
 mod status;
 mod stream;
 mod strict;
@@ -29,20 +30,18 @@ use futures_util::future::BoxFuture;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, VARY};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
-use prost::Message;
 use prost_reflect::DynamicMessage;
-use serde_json::{Map, Value};
 use tower::Service;
 
 use self::accept::{Accept, EVENTS, JSON, PROBLEM};
 use self::error::Failure;
 use self::methods::{Call, Methods};
-use self::routes::{Answer, BadTable, Lost, Route, Routes};
+use self::routes::{Answer, BadTable, Lost, Routes};
+use self::shared::{Asked, Shared, not_acceptable};
 use self::stream::Form;
 use crate::engine::{Engine, Error, Reason};
 use crate::limits::MAX_HTTP_WAIT;
 use crate::types::Registry;
-use crate::wire::transcode::read;
 use crate::wire::transcode::write::Json;
 
 pub(crate) use self::hosts::Hosts;
@@ -52,24 +51,6 @@ pub(crate) use self::hosts::Hosts;
 pub(crate) struct Face {
     shared: Arc<Shared>,
     hosts: Hosts,
-}
-
-struct Shared {
-    engine: Engine,
-    methods: Methods,
-    routes: Routes,
-    types: Registry,
-}
-
-/// A request on its way to its method.
-struct Asked<'a> {
-    route: &'a Route,
-    fields: Vec<(&'a str, String)>,
-    /// Fields that headers give.
-    given: Vec<(&'static str, String)>,
-    head: Parts,
-    body: Body,
-    accept: &'a Accept,
 }
 
 impl Face {
@@ -197,27 +178,6 @@ impl Shared {
         let message = self.message(asked).await?;
         Ok(Call { path, headers, extensions, message })
     }
-
-    /// The request that path, query, body and headers make, encoded.
-    async fn message(&self, asked: Asked<'_>) -> Result<Vec<u8>, Failure> {
-        let Asked { route, fields, given: by_headers, head, body, .. } = asked;
-        let input = route.rpc.method.input();
-        let given = body::read(&head.headers, body).await?;
-        let mut object = match (&route.body, given) {
-            (routes::Body::Whole, given) => body::fields(&head.headers, body::object(given)?)?,
-            (routes::Body::Field(field), Some(given)) => Map::from_iter([(field.clone(), given)]),
-            (routes::Body::Field(_) | routes::Body::None, None) => Map::new(),
-            (routes::Body::None, Some(given)) => no_body(given)?,
-        };
-        for (field, text) in fields {
-            query::bind_path(&mut object, &input, field, &text)?;
-        }
-        query::bind(&mut object, &input, head.uri.query().unwrap_or_default())?;
-        for (field, text) in by_headers {
-            query::bind_header(&mut object, &input, field, &text)?;
-        }
-        Ok(read::message(&self.types, input, object)?.encode_to_vec())
-    }
 }
 
 impl Service<Request<Body>> for Face {
@@ -273,20 +233,6 @@ fn no_route(lost: &Lost, method: &Method, path: &str) -> Failure {
             ),
         ),
         Lost::NoText => Error::new(Reason::InvalidName, template::NoText.to_string()).into(),
-    }
-}
-
-fn not_acceptable(offered: &str) -> Failure {
-    let message = format!("nothing of what Accept names can be had here; {offered} can");
-    Failure::of_http(StatusCode::NOT_ACCEPTABLE, Reason::InvalidArgument, message)
-}
-
-/// Requests that are all in path and query take a body that says nothing.
-fn no_body(given: Value) -> Result<Map<String, Value>, Failure> {
-    match body::object(Some(given))? {
-        object if object.is_empty() => Ok(object),
-        _ => Err(Error::field("body", "this request takes no body; put its fields into the query")
-            .into()),
     }
 }
 

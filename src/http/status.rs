@@ -1,7 +1,8 @@
 //! The routes of one operation: start it, ask how it is, wait for it, stop it. They have more over HTTP than the messages of
 //! their methods: statuses, locations, tags, advice when to ask again, and the documents that others have published.
 //!
-//! They call the engine's verbs themselves, as the services do, since a message has no room for a record's etag.
+//! They call the engine's verbs themselves, as the services do, since a message has no room for a record's etag. So they ask
+//! the policy themselves, before they look at a name.
 
 use axum::body::Body;
 use http::header::{
@@ -16,14 +17,16 @@ use super::accept::JSON;
 use super::documents::{self, Document, Seen};
 use super::error::Failure;
 use super::prefer::{Location, Prefer};
-use super::{Asked, Shared, etag, not_acceptable, retry_after, strict};
+use super::shared::{Asked, Shared, not_acceptable};
+use super::{etag, retry_after, strict};
 use crate::engine::{Caller, Error, Reason, Started, View};
 use crate::operation::name::Name;
 use crate::operation::{Operation, State};
 use crate::proto::google::longrunning::{
-    CancelOperationRequest, DeleteOperationRequest, GetOperationRequest,
+    CancelOperationRequest, DeleteOperationRequest, GetOperationRequest, WaitOperationRequest,
 };
 use crate::proto::longhaul::v1::StartOperationRequest;
+use crate::wire::access::Guarded;
 use crate::wire::{fields, starts};
 
 /// What all of these routes look at.
@@ -44,13 +47,16 @@ impl Shared {
         let wishes = Wishes::of(&asked, Document::Operation)?;
         let request = StartOperationRequest::decode(&self.message(asked).await?[..]);
         let request = request.map_err(|error| Error::internal(&error))?;
+        self.ask(&wishes, &request)?;
         let header = wishes.headers.get("traceparent").and_then(|value| value.to_str().ok());
         let wanted = starts::start(request, starts::trace_parent(header).to_owned())?;
         let started = self.engine.start_operation(&wishes.caller, wanted).await?;
         let Started { published, operation: Some(operation), replayed } = started else {
             return Ok(respond(StatusCode::OK, JSON, &self.types.operation(&started.published)));
         };
-        let waits = wishes.prefer.wait.filter(|_| !published.done);
+        // It has started: who may not wait for it gets the answer of those who do not wait.
+        let may_wait = || self.ask(&wishes, &waiting_for(operation.name.as_str())).is_ok();
+        let waits = wishes.prefer.wait.filter(|_| !published.done && may_wait());
         let mut response = if let Some(wait) = waits {
             let view = self.engine.wait(&wishes.caller, &operation.name, wait).await?;
             self.started(&wishes, seen(&view))?
@@ -100,7 +106,7 @@ impl Shared {
     /// Says how an operation is.
     pub(super) async fn poll(&self, asked: Asked<'_>) -> Result<Response<Body>, Failure> {
         let wishes = Wishes::of(&asked, Document::Operation)?;
-        let name = self.name(asked).await?;
+        let name = self.name(&wishes, asked).await?;
         match self.look(&wishes, &name, wishes.suffix()).await? {
             Looked::Known(operation) => Ok(self.unchanged(&wishes, &operation)),
             Looked::New(view) => {
@@ -121,7 +127,7 @@ impl Shared {
     /// The bare response, once there is one.
     pub(super) async fn result(&self, asked: Asked<'_>) -> Result<Response<Body>, Failure> {
         let wishes = Wishes::of(&asked, Document::Operation)?;
-        let name = self.name(asked).await?;
+        let name = self.name(&wishes, asked).await?;
         let view = match self.look(&wishes, &name, "r").await? {
             Looked::Known(operation) => return Ok(self.unchanged(&wishes, &operation)),
             Looked::New(view) => view,
@@ -154,7 +160,7 @@ impl Shared {
     /// The pattern of two steps: the status while it goes on, then where the result is.
     pub(super) async fn monitor(&self, asked: Asked<'_>) -> Result<Response<Body>, Failure> {
         let wishes = Wishes::of(&asked, Document::Status)?;
-        let name = self.name(asked).await?;
+        let name = self.name(&wishes, asked).await?;
         let view = match self.look(&wishes, &name, wishes.suffix()).await? {
             Looked::Known(operation) => return Ok(self.unchanged(&wishes, &operation)),
             Looked::New(view) => view,
@@ -178,12 +184,18 @@ impl Shared {
     pub(super) async fn cancel(&self, asked: Asked<'_>) -> Result<Response<Body>, Failure> {
         let wishes = Wishes::of(&asked, Document::Operation)?;
         let request = CancelOperationRequest::decode(&self.message(asked).await?[..]);
-        let name = fields::name(&request.map_err(|error| Error::internal(&error))?.name)?;
+        let request = request.map_err(|error| Error::internal(&error))?;
+        self.ask(&wishes, &request)?;
+        // Stock clients want an empty object; others may have what has become of it.
+        let shows = wishes.prefer.wait.is_some() || wishes.document != Document::Operation;
+        if shows {
+            self.ask_to_see(&wishes, &request.name)?;
+        }
+        let name = fields::name(&request.name)?;
         let etag = etag::required(&wishes.headers).map(|required| required.0).unwrap_or_default();
         let cancelled = self.engine.cancel_if(&wishes.caller, &name, etag).await;
         cancelled.map_err(Failure::of_precondition)?;
-        // Stock clients want an empty object; others may have what has become of it.
-        if wishes.prefer.wait.is_none() && wishes.document == Document::Operation {
+        if !shows {
             return Ok(respond(StatusCode::OK, JSON, &json!({})));
         }
         let wait = wishes.prefer.wait.unwrap_or_default();
@@ -197,16 +209,34 @@ impl Shared {
     pub(super) async fn delete(&self, asked: Asked<'_>) -> Result<Response<Body>, Failure> {
         let wishes = Wishes::of(&asked, Document::Operation)?;
         let request = DeleteOperationRequest::decode(&self.message(asked).await?[..]);
-        let name = fields::name(&request.map_err(|error| Error::internal(&error))?.name)?;
+        let request = request.map_err(|error| Error::internal(&error))?;
+        self.ask(&wishes, &request)?;
+        let name = fields::name(&request.name)?;
         let etag = etag::required(&wishes.headers).map(|required| required.0).unwrap_or_default();
         let deleted = self.engine.delete_if(&wishes.caller, &name, etag).await;
         deleted.map_err(Failure::of_precondition)?;
         Ok(respond(StatusCode::OK, JSON, &json!({})))
     }
 
-    async fn name(&self, asked: Asked<'_>) -> Result<Name, Failure> {
+    async fn name(&self, wishes: &Wishes, asked: Asked<'_>) -> Result<Name, Failure> {
         let request = GetOperationRequest::decode(&self.message(asked).await?[..]);
-        Ok(fields::name(&request.map_err(|error| Error::internal(&error))?.name)?)
+        let request = request.map_err(|error| Error::internal(&error))?;
+        self.ask_to_see(wishes, &request.name)?;
+        Ok(fields::name(&request.name)?)
+    }
+
+    /// Asks the policy about a request.
+    fn ask(&self, wishes: &Wishes, request: &impl Guarded) -> Result<(), Failure> {
+        Ok(request.ask(&self.engine.guard(&wishes.caller))?)
+    }
+
+    /// Asks to read an operation, and to wait for it if the client would like to.
+    fn ask_to_see(&self, wishes: &Wishes, name: &str) -> Result<(), Failure> {
+        self.ask(wishes, &GetOperationRequest { name: name.to_owned() })?;
+        match wishes.prefer.wait {
+            Some(_) => self.ask(wishes, &waiting_for(name)),
+            None => Ok(()),
+        }
     }
 
     /// Looks at an operation, after the wait that the client would like: until it is done, or until it is another than the
@@ -327,6 +357,10 @@ impl Wishes {
             put(response.headers_mut(), APPLIED, &applied);
         }
     }
+}
+
+fn waiting_for(name: &str) -> WaitOperationRequest {
+    WaitOperationRequest { name: name.to_owned(), timeout: None }
 }
 
 fn seen(view: &View) -> Seen<'_> {

@@ -22,7 +22,9 @@ pub(super) fn room(folder: &str, path: &str, modules: &BTreeSet<String>) -> Opti
 /// The paths that a module uses, as if they were files.
 pub(super) fn used(module: &str, text: &str) -> Vec<String> {
     // Tests at the end of a file may use anything.
-    let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    let tests = ["#[cfg(test)]\nmod tests {", "#[cfg(test)]\npub(crate) mod tests {"];
+    let end = tests.iter().filter_map(|tests| text.find(tests)).min().unwrap_or(text.len());
+    let text = &text[..end];
     let code: Vec<&str> =
         text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
     let code = code.join("\n").replace("pub(in ", "pub(");
@@ -83,9 +85,14 @@ fn is_word(it: char) -> bool {
     it.is_alphanumeric() || it == '_'
 }
 
-#[test]
-fn paths_are_read_out_of_a_source() {
-    let text = "use super::b::{C, d::{self, E}};\npub(in crate::x) fn f() { crate::y::g() }\n";
-    let found = used("x/a", text);
-    assert_eq!(found, ["x/b/C", "x/b/d", "x/b/d/E", "y/g"]);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_read_out_of_a_source() {
+        let text = "use super::b::{C, d::{self, E}};\npub(in crate::x) fn f() { crate::y::g() }\n";
+        let found = used("x/a", text);
+        assert_eq!(found, ["x/b/C", "x/b/d", "x/b/d/E", "y/g"]);
+    }
 }

@@ -1,4 +1,4 @@
-//! What a decision looks like.
+//! The result of a decision.
 
 use super::entries::settle;
 use super::lease::Answer;
@@ -6,19 +6,19 @@ use super::record::{Deletion, Operation, Record, Tombstone};
 use crate::clock::Timestamp;
 use crate::limits::TOMBSTONE;
 
-/// What becomes of a command.
+/// The result of a command.
 #[derive(Clone, Debug)]
 pub enum Applied {
     /// There is something to write.
     Changed(Box<Change>),
-    /// It was done before, or there is nothing to do.
+    /// It was done before, or changes nothing.
     Unchanged(Answer),
 }
 
-/// What to write.
+/// The change to write.
 #[derive(Clone, Debug)]
 pub struct Change {
-    /// What the name holds from now on; nothing where it is free again.
+    /// The new record; `None` frees the name.
     pub record: Option<Record>,
     /// Whether callers can tell it from before.
     pub visible: bool,
@@ -26,13 +26,13 @@ pub struct Change {
     pub leases: bool,
     /// Only if the store's clock has reached this.
     pub not_before: Option<Timestamp>,
-    /// What the caller is told.
+    /// The answer to the caller.
     pub answer: Answer,
 }
 
 /// A change that callers see, its entries put in place.
 pub(super) fn visible(mut operation: Operation, now: Timestamp) -> Change {
-    // A store whose clock went back must not make an operation change before it was made.
+    // If the store's clock went back, an operation must still not change before it was created.
     operation.update_time = now.max(operation.update_time);
     bookkeeping(operation, now).into_visible()
 }
@@ -58,7 +58,7 @@ pub(super) fn bookkeeping(mut operation: Operation, now: Timestamp) -> Change {
     }
 }
 
-/// What is left of an operation, deleted or expired.
+/// The tombstone of a deleted or expired operation.
 pub(super) fn bury(operation: &Operation, deletion: Option<Deletion>, now: Timestamp) -> Tombstone {
     Tombstone {
         name: operation.name.clone(),
@@ -73,7 +73,7 @@ pub(super) fn bury(operation: &Operation, deletion: Option<Deletion>, now: Times
     }
 }
 
-/// Drops what only running work needs: finished operations are many and kept for long.
+/// Drops the fields that only running work needs: finished operations are many and kept for long.
 fn shed(operation: &mut Operation) {
     // A repeat of the call that ended it gets the same answer; earlier leases are lost.
     let earlier = operation.ended_leases.len().saturating_sub(1);
@@ -88,7 +88,7 @@ impl Change {
         Self { visible: true, ..self }
     }
 
-    /// Both as one; this one came later.
+    /// Merges two changes; `self` came second.
     pub(super) fn after(self, earlier: &Self) -> Self {
         Self {
             visible: self.visible || earlier.visible,

@@ -1,4 +1,4 @@
-//! What can be asked of an operation. Every command carries what makes a repeat of it recognisable.
+//! Commands on an operation. Every command carries the data that identifies a repeat of it.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ pub enum Command {
     Adopt(Adopt),
     /// The stream that holds it is broken.
     Disown(Disown),
-    /// A worker says how far it is.
+    /// A worker reports progress.
     Report(Box<Report>),
     /// A worker has done it.
     Complete(Box<Complete>),
@@ -43,7 +43,7 @@ pub enum Command {
 }
 
 impl Command {
-    /// The token of the lease that it is about, for what a worker says.
+    /// The lease token of a worker's command.
     pub fn token(&self) -> Option<Token> {
         match self {
             Self::Lease(take) => Some(take.token),
@@ -73,18 +73,18 @@ impl Command {
     }
 }
 
-/// A worker's wish for a lease.
+/// A worker's request for a lease.
 #[derive(Clone, Debug)]
 pub struct Take {
-    /// The token that the lease shall have: also what a repeat is known by.
+    /// The token of the new lease. Also identifies a repeat.
     pub token: Token,
-    /// What the worker calls itself.
+    /// The name that the worker gives itself.
     pub worker: String,
-    /// How long the lease shall last.
+    /// The duration of the lease.
     pub duration: Duration,
     /// The stream that will hold it.
     pub holder: Option<Holder>,
-    /// Without progress for so long it counts as stalled; zero is never.
+    /// Without progress for this long it counts as stalled; zero is never.
     pub stall_timeout: Duration,
 }
 
@@ -115,7 +115,7 @@ pub struct Adopt {
 pub struct Disown {
     /// Which lease.
     pub token: Token,
-    /// The stream: nothing happens where another holds it by now.
+    /// The stream: nothing happens if another one holds the lease by now.
     pub holder: Holder,
     /// How long the lease lives on.
     pub grace: Duration,
@@ -126,7 +126,7 @@ pub struct Disown {
 pub struct Report {
     /// The renewal that it also is.
     pub renew: Renew,
-    /// Known by: rises from 1 within a lease; 0 is never known.
+    /// Identifies a repeat: rises from 1 within a lease; 0 never counts as a repeat.
     pub number: i64,
     /// Replaces the last.
     pub progress: Option<pb::Progress>,
@@ -143,7 +143,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Whether it may be gathered with later ones: nothing in it must be kept by itself.
+    /// Whether it may be merged with later ones: nothing in it must be stored on its own.
     pub fn is_bare(&self) -> bool {
         self.checkpoint.is_none()
             && self.partial_errors.is_empty()
@@ -151,7 +151,7 @@ impl Report {
             && !self.renew.cancel_acknowledged
     }
 
-    /// Takes in what a later report of the same lease says.
+    /// Merges a later report of the same lease into this one.
     pub fn gather(&mut self, later: Self) {
         self.renew.duration = later.renew.duration.or(self.renew.duration);
         self.number = self.number.max(later.number);
@@ -162,7 +162,7 @@ impl Report {
         }
     }
 
-    /// Whether it says anything that callers see: what does not must not look to them like a change.
+    /// Whether it has content that callers see; otherwise it must not look like a change to them.
     pub fn shows(&self) -> bool {
         let appends = !self.partial_errors.is_empty() || !self.related_resources.is_empty();
         self.progress.is_some()
@@ -172,19 +172,19 @@ impl Report {
     }
 }
 
-/// Proof of a lease together with what a repeat of the call is known by.
+/// Proof of a lease together with the fingerprint that identifies a repeat of the call.
 #[derive(Clone, Copy, Debug)]
 pub struct Proof {
     /// Proves the lease.
     pub token: Token,
-    /// Of all that the call says.
+    /// Of the whole call.
     pub fingerprint: Fingerprint,
 }
 
 /// The end of a success.
 #[derive(Clone, Debug)]
 pub struct Complete {
-    /// Whose call it is.
+    /// The lease.
     pub proof: Proof,
     /// The result; `Empty` where unset and allowed.
     pub response: Option<Any>,
@@ -199,11 +199,11 @@ pub struct Complete {
 /// The end of an attempt that did not succeed.
 #[derive(Clone, Debug)]
 pub struct Fail {
-    /// Whose call it is.
+    /// The lease.
     pub proof: Proof,
-    /// What went wrong; its code is 1 to 16.
+    /// The error; its code is 1 to 16.
     pub error: Status,
-    /// Whether there shall be another attempt; `None` leaves that to the policy.
+    /// Whether to make another attempt; `None` leaves that to the policy.
     pub retry: Option<bool>,
     /// When, if there is one.
     pub retry_delay: Option<Duration>,
@@ -216,22 +216,22 @@ pub struct Fail {
 /// A lease given back.
 #[derive(Clone, Debug)]
 pub struct Release {
-    /// Whose call it is.
+    /// The lease.
     pub proof: Proof,
     /// Replaces the last.
     pub checkpoint: Option<Any>,
-    /// Not before so long.
+    /// The least pause before the next attempt.
     pub delay: Duration,
     /// Whether the worker knew of the lease at all.
     pub seen: bool,
-    /// Only if this stream holds it; `None`: whoever does.
+    /// Only if this stream holds it; `None`: any holder.
     pub holder: Option<Holder>,
 }
 
 /// An operation parked by its worker.
 #[derive(Clone, Debug)]
 pub struct Suspend {
-    /// Whose call it is.
+    /// The lease.
     pub proof: Proof,
     /// For people.
     pub reason: String,
@@ -255,7 +255,7 @@ pub struct Cancel {
 pub struct Delete {
     /// Only if this is its etag; empty is any.
     pub etag: String,
-    /// What a repeat is known by.
+    /// Identifies a repeat.
     pub nonce: [u8; 8],
 }
 
@@ -266,7 +266,7 @@ pub struct Pause {
     pub etag: String,
     /// For people.
     pub reason: String,
-    /// What a repeat is known by.
+    /// Identifies a repeat.
     pub nonce: [u8; 8],
 }
 
@@ -275,9 +275,9 @@ pub struct Pause {
 pub struct Resume {
     /// Only if this is its etag; empty is any.
     pub etag: String,
-    /// For the worker that asked.
+    /// For the worker that requested it.
     pub input: Option<Any>,
-    /// What a repeat is known by.
+    /// Identifies a repeat.
     pub nonce: [u8; 8],
 }
 
@@ -286,6 +286,6 @@ pub struct Resume {
 pub struct Due {
     /// Which entry.
     pub class: DueClass,
-    /// Since when the store has answered: leases that nobody could renew before that are not lost yet.
+    /// Since when the store has responded: leases that no worker could renew before that are not lost yet.
     pub answering_since: Timestamp,
 }

@@ -1,4 +1,4 @@
-//! What callers do: cancel, delete, pause, resume.
+//! Commands of callers: cancel, delete, pause, resume.
 
 use super::change::{Applied, bookkeeping, bury, visible};
 use super::command::{Cancel, Delete, Pause, Resume};
@@ -55,7 +55,7 @@ pub(super) fn delete(
     check_etag(operation, &delete.etag)?;
     let deletion = Deletion { time: now, nonce: delete.nonce };
     let mut next = operation.clone();
-    // Nobody can end a suspension that nobody can see: there is no work left to wait for.
+    // No caller can resume an operation that none can see: there is no work to wait for.
     let parked = matches!(operation.state, State::Suspended(Suspension { resume_time: None, .. }));
     if !operation.state.is_done() && !parked {
         next.deletion = Some(deletion);
@@ -111,7 +111,7 @@ pub(super) fn resume(
     let suspended = matches!(operation.state, State::Suspended(_));
     let new_input = operation.new_input(resume.input.as_ref());
     if !suspended && resume.input.is_some() && new_input.is_none() {
-        // Said again, because the reply to the first call was lost: the next lease carries it.
+        // A repeat, because the reply to the first call was lost: the next lease carries the payload.
         return Ok(Applied::Unchanged(Answer::default()));
     }
     check_etag(operation, &resume.etag)?;

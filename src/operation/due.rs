@@ -1,4 +1,4 @@
-//! What time does: expiries, timeouts, and the end of pauses.
+//! Effects of time: expiries, timeouts, and the end of pauses.
 
 use crate::code::Code;
 
@@ -13,7 +13,7 @@ use super::record::{Operation, Pending, State};
 use crate::clock::Timestamp;
 use crate::limits::{MIN_RETURN_GRACE, RETURN_GRACE};
 
-/// Does what is due, or moves the entry to where it truly is.
+/// Processes the due entry, or moves it to its true time.
 pub(super) fn due(operation: &Operation, due: Due, now: Timestamp) -> Applied {
     let is_ready = operation.places.ready.is_some();
     let time = times(operation, is_ready)
@@ -37,7 +37,7 @@ pub(super) fn due(operation: &Operation, due: Due, now: Timestamp) -> Applied {
             }
             _ => act(operation, due.class, time, now),
         },
-        // Not yet, or no more, and its entry says so: somebody else was here.
+        // Not due yet or no longer, and the entry says so: another server was here.
         time if time == lies => Applied::Unchanged(Answer::default()),
         _ => {
             let mut next = operation.clone();
@@ -47,7 +47,7 @@ pub(super) fn due(operation: &Operation, due: Due, now: Timestamp) -> Applied {
     }
 }
 
-/// Until when a lease is not lost although it has expired: while the store was away nobody could renew it.
+/// Until when an expired lease is not lost: no worker could renew it while the store was unavailable.
 fn patience(lease: &Lease, answering_since: Timestamp) -> Timestamp {
     answering_since + lease.duration.clamp(MIN_RETURN_GRACE, RETURN_GRACE)
 }
@@ -117,7 +117,7 @@ fn time_out_attempt(mut operation: Operation, now: Timestamp) -> Change {
     visible(operation, now)
 }
 
-/// A timeout of the whole operation: final, whatever the policy says.
+/// A timeout of the whole operation: final, whatever the retry policy says.
 fn end_in_error(mut operation: Operation, bound: &'static str, now: Timestamp) -> Change {
     let error = execution_timeout(&operation.name, bound);
     operation.end_lease(error.clone(), now);

@@ -1,14 +1,14 @@
-//! What can come due.
+//! Classes of due times.
 
-/// What can come due, each in an index of its own.
+/// The classes of due times, each with an index of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum DueClass {
     /// A lease expires.
     Lease = 1,
-    /// The time of its first attempt comes.
+    /// The time of its first attempt.
     Start = 2,
-    /// The pause after an attempt is over.
+    /// The end of the pause after an attempt.
     Retry = 3,
     /// An attempt has lasted too long.
     Attempt = 4,
@@ -62,7 +62,7 @@ impl DueClass {
         }
     }
 
-    /// The class whose entries lie in that index.
+    /// The class of an index.
     pub fn of_index(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|class| class.index() == name)
     }

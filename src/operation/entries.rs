@@ -1,7 +1,7 @@
-//! Where an operation lies in the indexes: one pure function of the record, so that index changes are always the difference
+//! The index entries of an operation: one pure function of the record, so that index changes are always the difference
 //! between before and after.
 //!
-//! Entries in `due` may be early. The record stores where its entries lie, not where they would lie best; whoever finds one
+//! Entries in `due` may be early. The record stores where its entries are, not where they should be; the agent that finds one
 //! early moves it. So a renewal need not touch an index.
 
 use std::borrow::Cow;
@@ -12,17 +12,20 @@ use crate::limits::AGING_INTERVAL;
 
 pub use super::due_class::DueClass;
 
-/// The index of what workers may take from a queue.
+/// The index of the operations that workers may lease from a queue.
 pub fn ready_index(queue: &str) -> String {
-    ["ready/", queue].concat()
+    [READY, queue].concat()
 }
+
+/// What the names of these indexes begin with.
+pub const READY: &str = "ready/";
 
 /// Every operation of a parent, in order of creation.
 pub const LIST: &str = "list";
 /// Failures of a parent, in order of their end.
 pub const FAILED: &str = "failed";
 
-/// What members of `list` and `failed` begin with for one parent.
+/// The prefix of members of `list` and `failed` for one parent.
 pub fn parent_prefix(parent: &str) -> Vec<u8> {
     [parent.as_bytes(), &[0]].concat()
 }
@@ -106,7 +109,7 @@ fn rank(ready_time: Timestamp, priority: i32) -> i64 {
     ready_time.as_micros() as i64 - i64::from(priority) * AGING_INTERVAL.as_micros() as i64
 }
 
-/// When each class truly comes due.
+/// The true due time of each class.
 pub(super) fn times(operation: &Operation, ready: bool) -> Vec<(DueClass, Timestamp)> {
     let options = &operation.spec.options;
     let mut times = Vec::new();

@@ -1,11 +1,11 @@
-//! A worker's right to work on an operation, and what is remembered of such rights.
+//! A worker's right to work on an operation, and the memory of ended leases.
 
 use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::limits::MAX_ENDED_LEASES;
 
-/// What a worker shows to prove that an operation is its own: 16 random bytes.
+/// A worker's proof that it holds an operation: 16 random bytes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Token(pub [u8; 16]);
 
@@ -16,7 +16,7 @@ impl std::fmt::Debug for Token {
     }
 }
 
-/// The fingerprint of what a call said.
+/// The fingerprint of a call.
 pub type Fingerprint = [u8; 16];
 
 /// Names the stream that holds a lease: 8 random bytes.
@@ -29,7 +29,7 @@ pub struct Lease {
     pub token: Token,
     /// Which attempt this is, from 1.
     pub attempt: u32,
-    /// What the worker calls itself.
+    /// The name that the worker gives itself.
     pub worker: String,
     /// When it was given.
     pub start_time: Timestamp,
@@ -41,16 +41,16 @@ pub struct Lease {
     pub report_number: i64,
     /// The stream that holds it; `None` for unary workers.
     pub holder: Option<Holder>,
-    /// The fraction that was done before it, as far as is known: what an estimate of the end leaves out.
+    /// The fraction done before it, if known: the estimate of the end excludes it.
     pub first_fraction: f64,
-    /// Without progress for so long it counts as stalled; zero is never.
+    /// Without progress for this long it counts as stalled; zero is never.
     pub stall_timeout: Duration,
     /// Without progress for too long.
     pub stalled: bool,
 }
 
 impl Lease {
-    /// Renews it as of `now`. What was promised is never shortened.
+    /// Renews it as of `now`. A promised duration is never shortened.
     pub fn renew(&mut self, duration: Option<Duration>, now: Timestamp) {
         self.duration = duration.unwrap_or(self.duration);
         self.expire_time = self.expire_time.max(now + self.duration);
@@ -78,7 +78,7 @@ pub enum Call {
     Suspend,
 }
 
-/// What the call that ended a lease was told.
+/// The answer to the call that ended a lease.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
     /// The operation had been deleted.
@@ -92,17 +92,17 @@ pub struct Answer {
 /// A lease that has ended, kept to answer repeats of the call that ended it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EndedLease {
-    /// What proved it.
+    /// Its token.
     pub token: Token,
     /// How it ended.
     pub call: Call,
-    /// What the call said.
+    /// The fingerprint of the call.
     pub fingerprint: Fingerprint,
-    /// What it was told.
+    /// The answer to the call.
     pub answer: Answer,
 }
 
-/// Remembers `ended`, and forgets the oldest where there are too many.
+/// Remembers `ended`, and forgets the oldest if there are too many.
 pub fn remember(leases: &mut Vec<EndedLease>, ended: EndedLease) {
     if leases.len() >= MAX_ENDED_LEASES {
         leases.remove(0);

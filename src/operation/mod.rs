@@ -1,6 +1,6 @@
-//! What an operation is and what may happen to it: pure, without I/O, without a clock.
+//! The state machine of an operation: pure, without I/O or clock.
 //!
-//! [`apply`] takes an operation, a command and the time, and returns what becomes of it, or why not. Every pair of state and
+//! [`apply`] takes an operation, a command and the time, and returns the change or a rejection. Every pair of state and
 //! command is printed into `docs/state-machine.md` by a test.
 
 mod change;

@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use crate::limits::{MAX_ID_LENGTH, MAX_LABEL_NAME_BYTES, MAX_NAME_BYTES};
 
-/// Why a text is no name. Each says what is wrong with which part.
+/// Why a text is not a valid name. Each variant names the invalid part.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not {wanted}: {fault}")]
 pub struct NameError {
     /// The text, cut to a readable length.
     pub text: String,
-    /// What it should have been.
+    /// The expected kind of name.
     pub wanted: &'static str,
-    /// What is wrong.
+    /// The reason.
     pub fault: String,
 }
 
@@ -81,7 +81,7 @@ impl Name {
         &self.text
     }
 
-    /// The id: what follows the last slash.
+    /// The id: the part after the last slash.
     pub fn id(&self) -> &str {
         self.as_str().rsplit('/').next().unwrap_or_default()
     }
@@ -104,7 +104,7 @@ impl fmt::Debug for Name {
     }
 }
 
-/// What operations lie below: empty, or a chain of collection/id pairs.
+/// The parent of operations: empty, or a chain of collection/id pairs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Parent(String);
 
@@ -125,7 +125,7 @@ impl Parent {
     }
 }
 
-/// A parent in which `-` may stand for every id (AIP-159); `-` alone is every parent, the root included.
+/// A parent in which `-` stands for every id (AIP-159); `-` alone is every parent, the root included.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParentPattern {
     text: String,
@@ -176,7 +176,7 @@ impl ParentPattern {
         &self.text
     }
 
-    /// Whether it stands for more than one parent.
+    /// Whether it matches more than one parent.
     pub const fn is_wildcard(&self) -> bool {
         self.wildcard
     }
@@ -289,7 +289,7 @@ fn check_segment(text: &str, segment: &str) -> Result<(), NameError> {
     Ok(())
 }
 
-/// What needs no escaping in a URL (RFC 3986 section 2.3).
+/// Characters that need no escaping in a URL (RFC 3986 section 2.3).
 fn is_segment_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~')
 }

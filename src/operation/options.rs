@@ -35,7 +35,7 @@ pub struct Options {
     pub labels: BTreeMap<String, String>,
     /// The resource that it works on.
     pub target: String,
-    /// Who writes the published metadata.
+    /// The writer of the published metadata.
     pub metadata_policy: MetadataPolicy,
 }
 
@@ -48,7 +48,7 @@ pub struct RetryPolicy {
     pub initial_backoff: Option<Duration>,
     /// The longest pause.
     pub max_backoff: Option<Duration>,
-    /// What a pause grows by.
+    /// The factor by which a pause grows.
     pub backoff_multiplier: Option<f64>,
     /// Errors after which there is another attempt, besides UNAVAILABLE.
     pub retryable_codes: Vec<Code>,
@@ -71,7 +71,7 @@ impl Options {
         self.target.len() + labels.sum::<usize>()
     }
 
-    /// The options as callers see them. What is only for input is left out: the expire time follows from `ttl`.
+    /// The options as callers see them. Fields that are only for input are left out: the expire time follows from `ttl`.
     pub fn published(&self) -> pb::OperationOptions {
         use pb::operation_options::Expiration as Published;
         let expiration = match self.expiration {

@@ -1,10 +1,10 @@
-//! Messages of the user's own types: carried byte for byte, never looked into.
+//! Messages of the user's own types: stored byte for byte, never decoded.
 
 use bytes::Bytes;
 
 use crate::proto::google::protobuf::Any;
 
-/// What every type URL that leaves longhaul begins with: some clients compare the whole URL.
+/// The prefix of every type URL that longhaul sends: some clients compare the whole URL.
 pub const TYPE_URL_PREFIX: &str = "type.googleapis.com/";
 
 /// A message of the user's, in its record or in a body beside it.
@@ -12,11 +12,11 @@ pub const TYPE_URL_PREFIX: &str = "type.googleapis.com/";
 pub enum Payload {
     /// Here.
     Inline(Any),
-    /// Beside the record; whoever needs it loads it.
+    /// Stored beside the record and loaded when needed.
     Detached(Detached),
 }
 
-/// The name of a payload that lies beside its record.
+/// The name of a payload that is stored beside its record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Detached {
     /// The message's type URL.

@@ -17,7 +17,7 @@ use crate::proto::google::protobuf::Any;
 use crate::proto::google::rpc::{ErrorInfo, Status};
 use crate::proto::longhaul::v1 as pb;
 
-/// How much is done, from 0 to 1, where that is known.
+/// The fraction done, from 0 to 1, if known.
 pub(super) fn fraction(progress: &pb::Progress) -> Option<f64> {
     let units = (progress.total_units > 0)
         .then(|| progress.completed_units as f64 / progress.total_units as f64);
@@ -30,7 +30,7 @@ const SERVER_METADATA: &str = "longhaul.v1.OperationMetadata";
 pub const DOMAIN: &str = "longhaul.dev";
 
 impl Operation {
-    /// The Operation for callers; detached payloads are left out, for whoever holds them to fill in.
+    /// The Operation for callers; detached payloads are left out, and the caller of this function adds them.
     pub fn published(&self) -> Published {
         let inline = |payload: &Payload| payload.inline().cloned();
         let outcome = match &self.state {
@@ -46,8 +46,13 @@ impl Operation {
         }
     }
 
-    /// Declared metadata is there from the start, as an empty message: some clients fail without any.
-    fn published_metadata(&self) -> Option<Any> {
+    /// The fraction done, from 0 to 1, if known.
+    pub fn fraction(&self) -> Option<f64> {
+        self.progress.as_ref().and_then(fraction)
+    }
+
+    /// Declared metadata is present from the start, as an empty message: some clients fail without it.
+    pub fn published_metadata(&self) -> Option<Any> {
         if self.spec.server_metadata {
             let value = self.server_metadata().encode_to_vec().into();
             return Some(Any { type_url: type_url(SERVER_METADATA), value });
@@ -59,7 +64,7 @@ impl Operation {
         }
     }
 
-    /// What the server itself knows.
+    /// The metadata that the server itself can fill in.
     pub fn server_metadata(&self) -> pb::OperationMetadata {
         pb::OperationMetadata {
             create_time: Some(self.create_time.into()),
@@ -83,12 +88,12 @@ impl Operation {
         }
     }
 
-    /// How much of it is done, from 0 to 1, as last reported.
+    /// The finished part as last reported, from 0 to 1.
     pub fn fraction_done(&self) -> Option<f64> {
         self.progress.as_ref().and_then(fraction)
     }
 
-    /// When it will be done if it goes on as fast as in this attempt so far; never said of what makes no headway.
+    /// The estimated end at the speed of this attempt so far; none without progress.
     pub fn estimated_end(&self) -> Option<Timestamp> {
         let State::Running(lease) = &self.state else { return None };
         let progress = self.progress.as_ref()?;
@@ -137,7 +142,7 @@ impl Operation {
 }
 
 impl Spec {
-    /// What callers get of a start that was only checked: done, with an empty response (AIP-163, AIP-151), and empty metadata,
+    /// The reply to a start that was only validated: done, with an empty response (AIP-163, AIP-151), and empty metadata,
     /// without which some clients fail. Its name is left empty.
     pub fn validated(&self) -> Published {
         let empty = |name: &str| Any { type_url: type_url(name), value: Bytes::new() };

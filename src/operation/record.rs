@@ -12,12 +12,12 @@ use crate::clock::Timestamp;
 use crate::proto::google::rpc::Status;
 use crate::proto::longhaul::v1 as pb;
 
-/// What a store holds under an operation's name.
+/// The content of a store under an operation's name.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Record {
     /// The operation.
     Operation(Box<Operation>),
-    /// What is left of it.
+    /// Its tombstone.
     Tombstone(Tombstone),
 }
 
@@ -38,7 +38,7 @@ impl Record {
         }
     }
 
-    /// Why callers see nothing of it, where they do not: deleted, or kept as long as promised, whether cleared away yet or not.
+    /// Why callers do not see it, if they do not: deleted, or expired, whether removed yet or not.
     pub fn gone(&self, now: Timestamp) -> Option<Rejection> {
         match self {
             Self::Operation(operation) if operation.deletion.is_some() => {
@@ -57,7 +57,7 @@ impl Record {
     }
 }
 
-/// What the store stamped on the record.
+/// The stamps that the store set on the record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stamps {
     /// The commit that wrote it.
@@ -75,9 +75,9 @@ pub struct Operation {
     pub name: Name,
     /// Tells it from every other that ever had its name.
     pub uid: Uuid,
-    /// What was asked for; never changes.
+    /// The fields of the start; never changes.
     pub spec: SharedSpec,
-    /// Where it stands.
+    /// Its present state.
     pub state: State,
     /// When it was started.
     pub create_time: Timestamp,
@@ -95,9 +95,9 @@ pub struct Operation {
     pub progress: Option<pb::Progress>,
     /// A line for people.
     pub status_detail: String,
-    /// What went wrong on the way without ending it.
+    /// Errors that did not end it.
     pub partial_errors: Vec<Status>,
-    /// What came into being on the way.
+    /// Resources that it created.
     pub related_resources: Vec<pb::RelatedResource>,
     /// Ended attempts, newest last.
     pub attempts: Vec<pb::Attempt>,
@@ -109,36 +109,36 @@ pub struct Operation {
     pub lost_leases: u32,
     /// The trail of a requested cancellation.
     pub cancel_trail: Option<pb::CancelTrail>,
-    /// A caller asked its worker to park it.
+    /// A caller requested a pause.
     pub pause_requested: bool,
-    /// Why it is, or shall be, suspended.
+    /// Why it is suspended, or is to be.
     pub suspend_reason: String,
     /// Where the next attempt goes on.
     pub checkpoint: Option<Payload>,
-    /// What the last resume brought.
+    /// The payload of the last resume.
     pub resume_input: Option<Payload>,
-    /// What a repeat of the last pause or resume is known by.
+    /// Identifies a repeat of the last pause or resume.
     pub control_nonce: Option<[u8; 8]>,
-    /// What ended the last attempt.
+    /// The end of the last attempt.
     pub last_error: Option<Status>,
     /// The last ended leases, newest last.
     pub ended_leases: Vec<EndedLease>,
     /// Deleted while unfinished: hidden from callers until the work ends.
     pub deletion: Option<Deletion>,
-    /// Where its index entries lie.
+    /// The places of its index entries.
     pub places: Places,
-    /// What the store stamped on it; not part of what is put.
+    /// The stamps that the store set; not part of the stored value.
     pub stamps: Stamps,
 }
 
-/// Where an operation stands.
+/// The state of an operation.
 #[derive(Clone, Debug, PartialEq)]
 pub enum State {
     /// Waits for its time, a worker, or its next attempt.
     Pending(Pending),
     /// Leased.
     Running(Lease),
-    /// Leased, its worker asked to stop; forced at that time.
+    /// Leased, with a request to its worker to stop; the stop is forced at that time.
     Cancelling(Lease, Timestamp),
     /// Parked.
     Suspended(Suspension),
@@ -168,16 +168,16 @@ pub struct Suspension {
     pub resume_time: Option<Timestamp>,
 }
 
-/// A deletion of what was not finished.
+/// The deletion of an unfinished operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deletion {
     /// When.
     pub time: Timestamp,
-    /// What a repeat is known by.
+    /// Identifies a repeat.
     pub nonce: [u8; 8],
 }
 
-/// Where index entries lie.
+/// The places of index entries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Places {
     /// In `list`.
@@ -192,10 +192,10 @@ pub struct Places {
     pub foreign: Vec<(u32, Timestamp)>,
 }
 
-/// What is left of an operation for a day after it expired or was deleted.
+/// The remains of an operation, kept for a day after it expired or was deleted.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tombstone {
-    /// Its name, which cannot be used again so long.
+    /// Its name, which is reserved until then.
     pub name: Name,
     /// Its uid.
     pub uid: Uuid,
@@ -205,11 +205,11 @@ pub struct Tombstone {
     pub end_time: Timestamp,
     /// When the name is free again.
     pub forget_time: Timestamp,
-    /// What replays of its start are known by.
+    /// Identifies replays of its start.
     pub request_id: String,
-    /// Of what a replay must repeat.
+    /// The fields that a replay must repeat.
     pub fingerprint: Fingerprint,
-    /// What a repeat of its deletion is known by.
+    /// Identifies a repeat of its deletion.
     pub delete_nonce: Option<[u8; 8]>,
     /// For late calls of its workers.
     pub ended_leases: Vec<EndedLease>,
@@ -243,7 +243,7 @@ impl State {
         }
     }
 
-    /// Whether nothing can change any more.
+    /// Whether it is final.
     pub const fn is_done(&self) -> bool {
         matches!(self, Self::Succeeded(_) | Self::Failed(_) | Self::Cancelled(_))
     }
@@ -258,7 +258,7 @@ impl State {
 }
 
 impl Operation {
-    /// The etag of what callers see (AIP-154).
+    /// The etag of the published form (AIP-154).
     pub fn etag(&self) -> String {
         format!("\"{:x}\"", self.stamps.visible)
     }
@@ -268,7 +268,7 @@ impl Operation {
         self.state.lease().map_or(self.attempts_used, |lease| lease.attempt)
     }
 
-    /// Whether a worker of it has been asked to stop.
+    /// Whether a worker of it has been requested to stop.
     pub const fn cancel_requested(&self) -> bool {
         self.cancel_trail.is_some()
     }
@@ -279,14 +279,14 @@ impl Operation {
         Some(lease.start_time + timeout)
     }
 
-    /// When it will have made no headway for too long, unless that is known already.
+    /// When it will have made no progress for too long, unless it is marked already.
     pub(super) fn stall_time(&self, lease: &Lease) -> Option<Timestamp> {
         let reported = self.progress.as_ref().and_then(|progress| progress.update_time.as_ref());
         let last = reported.map_or(lease.start_time, Timestamp::from).max(lease.start_time);
         (!lease.stalled && !lease.stall_timeout.is_zero()).then(|| last + lease.stall_timeout)
     }
 
-    /// What has run out while it waits, if anything has: no worker gets it any more.
+    /// The bound that was exceeded while it waited, if any: no worker can lease it any more.
     pub fn overdue(&self, now: Timestamp) -> Option<DueClass> {
         let State::Pending(pending) = &self.state else { return None };
         let waited_too_long = self.queue_deadline(pending).is_some_and(|time| time <= now);

@@ -1,4 +1,4 @@
-//! Why a command was refused: decided purely, said in the user's terms.
+//! Why a command was refused, in the user's terms.
 
 use super::name::Name;
 
@@ -11,7 +11,7 @@ pub enum Rejection {
     /// It finished, was kept as long as promised, and is gone.
     #[error("{0} expired")]
     Expired(Name),
-    /// Somebody else has the lease, or nobody.
+    /// Another worker has the lease, or none has.
     #[error("the lease of {name} is lost; its current attempt is {attempt}")]
     LeaseLost {
         /// The operation.
@@ -26,9 +26,9 @@ pub enum Rejection {
     InvalidState {
         /// The operation.
         name: Name,
-        /// What was tried.
+        /// The refused command.
         verb: &'static str,
-        /// What is in the way.
+        /// The state that prevents it.
         why: String,
     },
     /// A payload is not of the type that was declared at start.
@@ -38,9 +38,9 @@ pub enum Rejection {
         name: Name,
         /// Which field of the request.
         field: &'static str,
-        /// What was declared; empty where nothing was.
+        /// The declared type; empty if none was declared.
         declared: String,
-        /// What came; empty where nothing did.
+        /// The received type; empty if there was none.
         found: String,
     },
     /// The etag names another state.
@@ -48,7 +48,7 @@ pub enum Rejection {
     EtagMismatch {
         /// The operation.
         name: Name,
-        /// What it is now.
+        /// The present value.
         current: String,
     },
     /// A list that only grows is full.
@@ -56,7 +56,7 @@ pub enum Rejection {
     LimitExceeded {
         /// The operation.
         name: Name,
-        /// What there would be too many of.
+        /// The list that would grow too long.
         what: &'static str,
         /// The bound.
         limit: usize,
@@ -64,12 +64,12 @@ pub enum Rejection {
     /// Its deadline leaves no time to work on it.
     #[error("cannot start {name}: {why}")]
     DeadlinePassed {
-        /// What it would be called.
+        /// The name of the new operation.
         name: Name,
-        /// Which times, and what to do.
+        /// The conflicting times, and the remedy.
         why: String,
     },
-    /// A worker cannot take it: it waits for its time, or somebody has it. Not an error of anybody's.
+    /// A worker cannot lease it: it waits for its time, or is leased. Not a caller's error.
     #[error("{0} is not ready")]
     NotReady(Name),
 }

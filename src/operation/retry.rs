@@ -25,12 +25,12 @@ impl Operation {
         policy.and_then(|policy| policy.max_attempts).unwrap_or(DEFAULT_MAX_ATTEMPTS)
     }
 
-    /// The pause before the next attempt, after so many.
+    /// The pause before the next attempt, after so many attempts.
     pub(super) fn backoff(&self) -> Duration {
         backoff(self.spec.options.retry_policy.as_ref(), self.attempts_used, self.jitter())
     }
 
-    /// Between -1 and 1, the same whenever asked: deciding is pure.
+    /// Between -1 and 1, always the same for the same input: the decision is pure.
     fn jitter(&self) -> f64 {
         let mut hasher = blake3::Hasher::new();
         hasher.update(self.uid.as_bytes()).update(&self.attempts_used.to_be_bytes());
@@ -43,7 +43,7 @@ impl Operation {
 fn backoff(policy: Option<&RetryPolicy>, attempts: u32, jitter: f64) -> Duration {
     let initial =
         policy.and_then(|policy| policy.initial_backoff).unwrap_or(DEFAULT_INITIAL_BACKOFF);
-    // A first pause that was asked for is not cut by a bound that was not.
+    // An explicit first pause is not cut by a default maximum.
     let longest = policy
         .and_then(|policy| policy.max_backoff)
         .unwrap_or_else(|| DEFAULT_MAX_BACKOFF.max(initial));

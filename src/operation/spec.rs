@@ -10,7 +10,7 @@ use super::name::Queue;
 use super::options::Options;
 use super::payload::Payload;
 
-/// What a producer asked for. A face reads it from the request, and the record holds the same value.
+/// The fields of a start. A face parses them from the request, and the record holds the same value.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Spec {
     /// The queue that workers lease it from.
@@ -58,7 +58,7 @@ impl SharedSpec {
         &mut changing.spec
     }
 
-    /// A spec whose stored form is known.
+    /// A spec with its stored form.
     pub fn with_stored(spec: Spec, stored: Bytes) -> Self {
         Self(Arc::new(Shared { spec, stored: OnceLock::from(stored) }))
     }

@@ -22,7 +22,7 @@ pub struct Start {
     pub parent: Parent,
     /// Its id; the server makes one if there is none.
     pub id: Option<Id>,
-    /// What to do.
+    /// The start.
     pub spec: Spec,
     /// Metadata before the first report.
     pub initial_metadata: Option<Any>,
@@ -30,7 +30,7 @@ pub struct Start {
     pub validate_only: bool,
 }
 
-/// What the server gives a new operation.
+/// The values that the server gives a new operation.
 #[derive(Clone, Debug)]
 pub struct Birth {
     /// Its name.

@@ -1,4 +1,4 @@
-//! What becomes of leases when the stream that holds them changes.
+//! Leases when the stream that holds them changes.
 
 use super::change::{Applied, bookkeeping};
 use super::command::{Adopt, Disown};
@@ -25,7 +25,7 @@ pub(super) fn adopt(
     Ok(bookkeeping(next, now).into())
 }
 
-/// The stream is broken: its worker has so long to come back.
+/// The stream is broken: its worker has this long to come back.
 pub(super) fn disown(operation: &Operation, disown: &Disown, now: Timestamp) -> Applied {
     let held = operation
         .state

@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 /// Decides a command.
 ///
 /// # Errors
-/// [`Rejection`] says why the record refuses it; nothing changes then.
+/// [`Rejection`] says why the record refuses it; then nothing changes.
 pub fn apply(record: &Record, command: &Command, now: Timestamp) -> Result<Applied, Rejection> {
     match record {
         Record::Operation(operation) => apply_to_operation(operation, command, now),
@@ -20,16 +20,16 @@ pub fn apply(record: &Record, command: &Command, now: Timestamp) -> Result<Appli
     }
 }
 
-/// What becomes of several commands, one after the other.
+/// The result of several commands, one after the other.
 #[derive(Debug)]
 pub struct AppliedBatch {
-    /// What to write for all of them.
+    /// The change of all of them together.
     pub change: Option<Box<Change>>,
-    /// What each is told.
+    /// The answer to each.
     pub answers: Vec<Result<Answer, Rejection>>,
 }
 
-/// Decides commands one after the other, for one commit: what is refused changes nothing, the others count.
+/// Decides commands one after the other, for one commit: a refused command changes nothing, the others count.
 pub fn apply_batch<'a>(
     record: &Record,
     commands: impl IntoIterator<Item = &'a Command>,

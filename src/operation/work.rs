@@ -1,4 +1,4 @@
-//! What workers do: lease, renew, report, complete, fail, release, suspend.
+//! Commands of workers: lease, renew, report, complete, fail, release, suspend.
 
 use crate::code::Code;
 
@@ -185,13 +185,13 @@ pub(super) fn suspend(
     let mut next = operation.clone();
     next.take_metadata(suspend.metadata.as_ref());
     next.take_checkpoint(suspend.checkpoint.as_ref());
-    // Nobody could end the suspension of what a caller deleted.
+    // No caller could resume a deleted operation.
     let parked_for_ever = next.deletion.is_some() && suspend.resume_time.is_none();
     if matches!(next.state, State::Cancelling(..)) || parked_for_ever {
         let status = cancelled_by_client(&next.name);
         next.end(State::Cancelled(status), now);
     } else {
-        // A caller who asked for the pause decides when it ends.
+        // If a caller requested the pause, the caller decides when it ends.
         let resume_time =
             suspend.resume_time.filter(|_| !next.pause_requested).map(|time| time.max(now));
         next.state = State::Suspended(Suspension { by_worker: !next.pause_requested, resume_time });
@@ -222,7 +222,7 @@ impl Operation {
         }
     }
 
-    /// What a call that ended this lease before was told, if this is that call again.
+    /// The answer of an earlier call that ended this lease, if this is a repeat of it.
     fn repeated(
         &self,
         proof: &Proof,
@@ -358,7 +358,7 @@ impl Operation {
     fn judge(&self, fail: &Fail) -> (Status, bool) {
         let mut error = fail.error.clone();
         let mut retryable = self.retries_code(Code::from_number(error.code));
-        // Handlers answer CANCELLED on their own shutdown: nobody asked for it, so it is just a failed attempt.
+        // Handlers return CANCELLED on their own shutdown: if no caller requested a cancel, it is a failed attempt.
         if error.code == Code::Cancelled as i32 && !self.cancel_requested() {
             error.code = Code::Aborted as i32;
             retryable = true;
@@ -405,7 +405,7 @@ impl Operation {
         self.pause_requested = false;
     }
 
-    /// The end, from which nothing returns.
+    /// The final transition.
     pub(super) fn end(&mut self, state: State, now: Timestamp) {
         self.state = state;
         self.end_time = Some(now);
@@ -416,7 +416,7 @@ impl Operation {
     }
 }
 
-/// What a call was told that ended a lease before; the way the lease ended otherwise where that was another call.
+/// The answer to a call that ended a lease before; otherwise the way the lease ended.
 pub(super) fn repeated(
     ended_leases: &[EndedLease],
     proof: &Proof,
@@ -443,7 +443,7 @@ impl Call {
     }
 }
 
-/// What a worker's call to a tombstone gets.
+/// The answer of a tombstone to a worker's call.
 pub(super) fn after_death(tombstone: &Tombstone, command: &Command) -> Option<Answer> {
     let (proof, call) = match command {
         Command::Complete(complete) => (&complete.proof, Call::Complete),

@@ -10,16 +10,30 @@ pub struct DueIndex {
     pub name: &'static str,
     /// Which agent polls it.
     pub agent: Agent,
+    /// Whether it fits in memory, where a store that scans disks mirrors it.
+    pub in_memory: bool,
+}
+
+impl DueIndex {
+    /// An index of what is going on, which fits in memory.
+    pub const fn new(name: &'static str, agent: Agent) -> Self {
+        Self { name, agent, in_memory: true }
+    }
+
+    /// The same index, where it may have an entry for each record and so stays on disk.
+    pub const fn on_disk(self) -> Self {
+        Self { in_memory: false, ..self }
+    }
 }
 
 /// A background agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Agent {
-    /// Ends what took too long: leases, attempts, waits, deadlines, graces.
+    /// Ends leases, attempts, waits, deadlines and graces that took too long.
     Reaper,
-    /// Continues what waited for its time: starts, retries, suspensions. It polls when the next entry comes due.
+    /// Continues operations at their time: starts, retries, suspensions. It polls when the next entry is due.
     Scheduler,
-    /// Removes what was kept long enough: operations, then their tombstones. There is no hurry.
+    /// Removes operations at the end of their retention, then their tombstones. Not urgent.
     Janitor,
 }
 

@@ -1,13 +1,13 @@
-//! What a hint says beside which record changed.
+//! The note of a hint, besides the changed record.
 
 use bytes::Bytes;
 
-/// What a hint says. A reader that does not know a note takes it for [`Note::Changed`].
+/// The note of a hint. A reader that does not know a note treats it as [`Note::Changed`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Note {
     /// The record changed.
     Changed,
-    /// It waits for its time: the scheduler looks when the next one is due.
+    /// It waits for its time: the scheduler checks when the next one is due.
     Scheduled,
     /// Workers of that queue may take it now.
     Ready(String),
@@ -23,7 +23,7 @@ impl Note {
         }
     }
 
-    /// Reads what another server wrote.
+    /// Parses the note of another server.
     pub fn decode(bytes: &[u8]) -> Self {
         match bytes {
             [SCHEDULED] => Self::Scheduled,

@@ -4,10 +4,34 @@ use std::borrow::Cow;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use super::{Before, Change, Kind, stamped};
+use super::kind::{Before, Kind};
+use super::value::stamped;
+use crate::clock::Timestamp;
 use crate::store::{Check, Counter, Key, Keyspace, Mark, Put, WriteSet};
 
-/// A further record that a change writes, of whatever kind.
+/// The result of a decision.
+#[derive(Clone, Debug)]
+pub struct Change<K> {
+    /// The record under the requested key; `None` deletes it.
+    pub main: Option<K>,
+    /// Further records of the same partition, written by the same commit; see [`Key::beside`].
+    pub also: Vec<Also>,
+    /// Whether callers can see the change: etag and watch position follow it.
+    pub visible: bool,
+    /// Whether it makes a lease: its revision becomes the fencing number.
+    pub leases: bool,
+    /// The commit is refused while the store's clock is before this.
+    pub not_before: Option<Timestamp>,
+}
+
+impl<K> Change<K> {
+    /// A change of one record that callers do not see.
+    pub const fn of(main: Option<K>) -> Self {
+        Self { main, also: Vec::new(), visible: false, leases: false, not_before: None }
+    }
+}
+
+/// A further record of a change, of any kind.
 #[derive(Clone, Debug)]
 pub struct Also(Arc<dyn Planned>);
 
@@ -17,7 +41,7 @@ trait Planned: Debug + Send + Sync {
 }
 
 #[derive(Debug)]
-struct Step<K> {
+struct PlannedRecord<K> {
     key: Key,
     before: Option<Before<K>>,
     after: Option<K>,
@@ -26,16 +50,16 @@ struct Step<K> {
 impl Also {
     /// A new record; the commit is refused if there is one.
     pub fn create<K: Kind>(key: Key, record: K) -> Self {
-        Self(Arc::new(Step { key, before: None, after: Some(record) }))
+        Self(Arc::new(PlannedRecord { key, before: None, after: Some(record) }))
     }
 
     /// A record that was read before; `None` deletes it. The commit is refused if it has changed since.
     pub fn replace<K: Kind>(key: Key, before: Before<K>, after: Option<K>) -> Self {
-        Self(Arc::new(Step { key, before: Some(before), after }))
+        Self(Arc::new(PlannedRecord { key, before: Some(before), after }))
     }
 }
 
-impl<K: Kind> Planned for Step<K> {
+impl<K: Kind> Planned for PlannedRecord<K> {
     fn add_to(&self, set: &mut WriteSet, format: u32) {
         set.checks.push(check(self.key, self.before.as_ref()));
         let marks = Marks { visible: true, leases: false, format };
@@ -71,7 +95,7 @@ fn check<K>(key: Key, before: Option<&Before<K>>) -> Check {
     before.map_or(Check::Absent(key), |before| Check::At(key, before.stamps.revision))
 }
 
-/// What a write marks a record with.
+/// The stamps of a write.
 #[derive(Clone, Copy)]
 struct Marks {
     /// The visible revision becomes the new revision.
@@ -125,7 +149,7 @@ fn add<K: Kind>(
     }
 }
 
-/// What is only in `old`, and what is only in `new`. Records have few of anything, so looking through all beats any set.
+/// The elements only in `old`, and those only in `new`. Records have few of each, so a linear search beats a set.
 fn difference<T: PartialEq>(mut old: Vec<T>, mut new: Vec<T>) -> (Vec<T>, Vec<T>) {
     old.retain(|item| {
         let Some(same) = new.iter().position(|other| other == item) else { return true };

@@ -1,13 +1,15 @@
 //! Running servers: a record each, all in one partition, listed by an index.
 //!
-//! A record's revision, which follows the store's clock, says when its server last gave a sign of life.
+//! A record's revision, which follows the store's clock, is the time of its server's last refresh.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::due::DueIndex;
-use super::{Kind, Note, unwrap, wrap};
+use super::kind::Kind;
+use super::note::Note;
+use super::value::{unwrap, wrap};
 use crate::clock::Timestamp;
 use crate::operation::Stamps;
 use crate::proto::longhaul::store::v1 as stored;
@@ -15,7 +17,7 @@ use crate::store::{FORMAT, Index, IndexEntry, Key, Keyspace, Partition};
 
 /// The index of all servers.
 pub const SERVERS: &str = "servers";
-/// Where their records lie, whatever the keyspace.
+/// The partition of their records, in every keyspace.
 pub const PARTITION: Partition = Partition(0);
 
 /// A server's random id.
@@ -24,16 +26,16 @@ pub struct ServerId(pub [u8; 8]);
 
 /// One server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Server {
+pub struct ServerRecord {
     /// Its id.
     pub id: ServerId,
-    /// The version of longhaul that it runs; empty where that is not known.
+    /// The version of longhaul that it runs; empty if unknown.
     pub version: String,
-    /// The newest format that it writes; 0 where that is not known.
+    /// The newest format that it writes; 0 if unknown.
     pub format: u32,
 }
 
-impl Server {
+impl ServerRecord {
     /// The server of that id that this process is.
     pub fn this(id: ServerId) -> Self {
         Self { id, version: env!("CARGO_PKG_VERSION").to_owned(), format: FORMAT }
@@ -57,7 +59,7 @@ impl ServerId {
     }
 }
 
-impl Kind for Server {
+impl Kind for ServerRecord {
     const NAME: &'static str = "a server";
     const NUMBERS: &'static [u32] = &[3];
     const DUE: &'static [DueIndex] = &[];
@@ -99,7 +101,7 @@ impl Kind for Server {
     }
 }
 
-/// A server whose last sign of life is as old as this counts as gone: three of them are missing.
+/// A server whose last refresh is this old counts as gone: it missed three.
 pub const STALE: Duration = Duration::from_secs(6);
 
 /// When the server of that record gave its last sign of life.

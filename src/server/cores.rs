@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::connections::{Accepted, Connections, Place};
+use super::connections::{Accepted, Admission, Connections};
 use super::lane;
 
 /// The threads, from start to end.
@@ -36,12 +36,12 @@ struct Core {
 /// A connection on its way to its thread.
 struct Handed {
     stream: std::net::TcpStream,
-    place: Place,
-    counted: Counted,
+    place: Admission,
+    counted: ThreadLoad,
 }
 
 /// Counts as load of a thread while it lives.
-struct Counted(Arc<AtomicUsize>);
+struct ThreadLoad(Arc<AtomicUsize>);
 
 impl Cores {
     /// Starts so many threads; each does `serve` with its connections, and stays for its tasks until [`Self::end`].
@@ -80,7 +80,7 @@ impl Cores {
         let Some(connections) = &core.connections else { return };
         let Accepted { stream, place } = accepted;
         let Ok(stream) = stream.into_std() else { return };
-        let counted = Counted::new(&core.load);
+        let counted = ThreadLoad::new(&core.load);
         if connections.send(Handed { stream, place, counted }).await.is_err() {
             tracing::error!("a thread that serves connections is gone");
         }
@@ -150,14 +150,14 @@ where
     tasks.wait().await;
 }
 
-impl Counted {
+impl ThreadLoad {
     fn new(load: &Arc<AtomicUsize>) -> Self {
         load.fetch_add(1, Ordering::Relaxed);
         Self(load.clone())
     }
 }
 
-impl Drop for Counted {
+impl Drop for ThreadLoad {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

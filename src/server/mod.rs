@@ -161,7 +161,7 @@ impl Server {
         tokio::select! {
             () = self.stop() => {}
             () = clock.sleep(CLOSING) => {
-                tracing::warn!("the store did not close in time; what it has acknowledged is safe");
+                tracing::warn!("the store did not close in time; acknowledged changes are safe");
             }
         }
         result

@@ -46,19 +46,19 @@ impl Probed for Waiting {
 struct OnlyHealth;
 
 #[derive(Clone)]
-struct Gate<S> {
+struct HealthGate<S> {
     inner: S,
 }
 
 impl<S> Layer<S> for OnlyHealth {
-    type Service = Gate<S>;
+    type Service = HealthGate<S>;
 
-    fn layer(&self, inner: S) -> Gate<S> {
-        Gate { inner }
+    fn layer(&self, inner: S) -> HealthGate<S> {
+        HealthGate { inner }
     }
 }
 
-impl<S> Service<http::Request<Body>> for Gate<S>
+impl<S> Service<http::Request<Body>> for HealthGate<S>
 where
     S: Service<http::Request<Body>, Response = http::Response<Body>>,
 {

@@ -1,4 +1,4 @@
-//! What is odd about a clock beside what is stored.
+//! Warnings about a clock that disagrees with the stored times.
 
 use std::time::Duration;
 
@@ -26,5 +26,5 @@ fn rounded(duration: Duration) -> String {
 
 /// Revisions may run ahead of the clock by as many microseconds as there were commits in one of them.
 const TOLERATED: Duration = Duration::from_secs(1);
-/// A store that was left alone for longer is more likely one whose machine has a wrong clock.
+/// If a store seems unused for longer than this, the machine's clock is more likely wrong.
 const LONG_AWAY: Duration = Duration::from_hours(24 * 30);

@@ -1,8 +1,8 @@
-//! Random histories, told to every backend and to the reference: no result may differ, and nothing that is left.
+//! Runs random histories on every backend and on the reference: all results and the final contents must be equal.
 //!
 //! A backend takes part with one line in [`backends`]. All stores of a run share the wall clock, so that revisions are
-//! equal to the number, and the keys of each lie wherever its keyspace puts them: histories name keys by number and
-//! partitions not at all, so a backend is compared with a reference of the same partitions and secret.
+//! equal; the keys lie in the partitions of each keyspace. Histories name keys by number and
+//! never name partitions, so a backend is compared with a reference of the same partitions and secret.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -15,12 +15,13 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
+use super::backend::Store;
 use super::conformance::Harness;
+use super::feed::{Event, Hint};
+use super::index::{Index, Scan};
+use super::key::{BodyKey, Key, Partition};
 use super::memory::MemoryStore;
-use super::{
-    BodyKey, Check, Counter, Event, Hint, Index, IndexEntry, Key, Mark, Partition, Put, Scan,
-    Store, WriteSet,
-};
+use super::write_set::{Check, Counter, IndexEntry, Mark, Put, WriteSet};
 use crate::clock::{Clock, Timestamp};
 
 /// A way to an empty store.
@@ -38,7 +39,7 @@ pub(crate) fn backends() -> Vec<(&'static str, Factory)> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_backend_tells_the_same_story() {
     for (name, factory) in backends() {
-        // Seeded, so that a failure comes back with the next run.
+        // Seeded, so that a failure repeats in the next run.
         let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
         let mut runner = TestRunner::new_with_rng(Config::default(), rng);
         for round in 0..ROUNDS {
@@ -51,7 +52,7 @@ async fn every_backend_tells_the_same_story() {
 
 /// One step of a history. Numbers name keys, members and so on, few enough to meet again.
 #[derive(Clone, Debug)]
-enum Step {
+enum HistoryStep {
     Commit(Vec<Set>),
     Scan { index: usize, from: Edge, to: Edge, descending: bool, limit: usize },
     Advance(u64),
@@ -61,7 +62,7 @@ enum Step {
 #[derive(Clone, Debug)]
 struct Set {
     checks: Vec<Condition>,
-    changes: Vec<Change>,
+    changes: Vec<Edit>,
     hint: bool,
 }
 
@@ -71,12 +72,12 @@ enum Condition {
     AsItIs(usize),
     At(usize, u64),
     Absent(usize),
-    /// So many seconds before or after now.
+    /// Seconds before or after now.
     Time(i64),
 }
 
 #[derive(Clone, Debug)]
-enum Change {
+enum Edit {
     Put(usize, bool, bool, u8),
     Delete(usize),
     PutBody(usize, u8, u8),
@@ -88,14 +89,14 @@ enum Change {
 
 type Edge = Option<(u8, bool)>;
 
-fn step() -> impl Strategy<Value = Step> {
+fn step() -> impl Strategy<Value = HistoryStep> {
     let edge = || prop::option::of((any::<u8>(), any::<bool>()));
     let scan = (0..INDEXES.len(), edge(), edge(), any::<bool>(), 0..40_usize);
     prop_oneof![
-        12 => prop::collection::vec(set(), 1..6).prop_map(Step::Commit),
-        6 => scan.prop_map(|(index, from, to, descending, limit)| Step::Scan { index, from, to, descending, limit }),
-        2 => (0..5_000_000_u64).prop_map(Step::Advance),
-        1 => Just(Step::Reopen),
+        12 => prop::collection::vec(set(), 1..6).prop_map(HistoryStep::Commit),
+        6 => scan.prop_map(|(index, from, to, descending, limit)| HistoryStep::Scan { index, from, to, descending, limit }),
+        2 => (0..5_000_000_u64).prop_map(HistoryStep::Advance),
+        1 => Just(HistoryStep::Reopen),
     ]
 }
 
@@ -108,13 +109,13 @@ fn set() -> impl Strategy<Value = Set> {
         1 => (-10..2_i64).prop_map(Condition::Time),
     ];
     let change = prop_oneof![
-        6 => (key(), any::<bool>(), any::<bool>(), any::<u8>()).prop_map(|(key, visible, fencing, value)| Change::Put(key, visible, fencing, value)),
-        2 => key().prop_map(Change::Delete),
-        2 => (key(), 0..3_u8, any::<u8>()).prop_map(|(key, slot, value)| Change::PutBody(key, slot, value)),
-        1 => (key(), 0..3_u8).prop_map(|(key, slot)| Change::DeleteBody(key, slot)),
-        6 => (0..INDEXES.len(), any::<u8>()).prop_map(|(index, member)| Change::Add(index, member)),
-        5 => (0..INDEXES.len(), any::<u8>()).prop_map(|(index, member)| Change::Remove(index, member)),
-        2 => (0..COUNTERS, -3..4_i64).prop_map(|(counter, change)| Change::Count(counter, change)),
+        6 => (key(), any::<bool>(), any::<bool>(), any::<u8>()).prop_map(|(key, visible, fencing, value)| Edit::Put(key, visible, fencing, value)),
+        2 => key().prop_map(Edit::Delete),
+        2 => (key(), 0..3_u8, any::<u8>()).prop_map(|(key, slot, value)| Edit::PutBody(key, slot, value)),
+        1 => (key(), 0..3_u8).prop_map(|(key, slot)| Edit::DeleteBody(key, slot)),
+        6 => (0..INDEXES.len(), any::<u8>()).prop_map(|(index, member)| Edit::Add(index, member)),
+        5 => (0..INDEXES.len(), any::<u8>()).prop_map(|(index, member)| Edit::Remove(index, member)),
+        2 => (0..COUNTERS, -3..4_i64).prop_map(|(counter, change)| Edit::Count(counter, change)),
     ];
     let checks = prop::collection::vec(condition, 1..3);
     (checks, prop::collection::vec(change, 0..8), any::<bool>())
@@ -129,7 +130,7 @@ struct Run {
     keys: Vec<Key>,
 }
 
-async fn run(place: &str, harness: Harness, history: Vec<Step>) {
+async fn run(place: &str, harness: Harness, history: Vec<HistoryStep>) {
     let reference = MemoryStore::new(harness.store.keyspace().clone(), harness.clock.clone());
     let keys =
         (0..KEYS as u64).map(|number| reference.keyspace().key(&number.to_string())).collect();
@@ -145,12 +146,14 @@ async fn run(place: &str, harness: Harness, history: Vec<Step>) {
 }
 
 impl Run {
-    async fn step(&mut self, step: Step) {
+    async fn step(&mut self, step: HistoryStep) {
         match step {
-            Step::Commit(sets) => self.commit(&sets).await,
-            Step::Advance(micros) => self.harness.clock.advance(Duration::from_micros(micros)),
-            Step::Reopen => drop(self.harness.reopen().await),
-            Step::Scan { index, from, to, descending, limit } => {
+            HistoryStep::Commit(sets) => self.commit(&sets).await,
+            HistoryStep::Advance(micros) => {
+                self.harness.clock.advance(Duration::from_micros(micros));
+            }
+            HistoryStep::Reopen => drop(self.harness.reopen().await),
+            HistoryStep::Scan { index, from, to, descending, limit } => {
                 let index = Index::new(INDEXES[index]);
                 let (from, to) = (bound(from), bound(to));
                 let scan = Scan { index, partition: None, from, to, descending, limit };
@@ -257,30 +260,30 @@ impl Run {
     }
 }
 
-/// Leaves out what lies in another partition.
-fn add_change(set: &mut WriteSet, change: &Change, here: impl Fn(&usize) -> Option<Key>) {
+/// Removes members of other partitions.
+fn add_change(set: &mut WriteSet, change: &Edit, here: impl Fn(&usize) -> Option<Key>) {
     let mark = |new: bool, number: u8| if new { Mark::New } else { Mark::Keep(u64::from(number)) };
     let entry = |index: usize, member: u8| IndexEntry {
         index: Index::new(INDEXES[index]),
         member: self::member(member),
     };
     match change {
-        Change::Put(key, visible, fencing, value) => set.puts.extend(here(key).map(|key| Put {
+        Edit::Put(key, visible, fencing, value) => set.puts.extend(here(key).map(|key| Put {
             key,
             visible: mark(*visible, *value),
             fencing: mark(*fencing, *value),
             value: vec![*value; usize::from(*value)].into(),
         })),
-        Change::Delete(key) => set.deletes.extend(here(key)),
-        Change::PutBody(key, slot, value) => {
+        Edit::Delete(key) => set.deletes.extend(here(key)),
+        Edit::PutBody(key, slot, value) => {
             set.body_puts.extend(here(key).map(|key| (body(key, *slot), vec![*value; 9].into())));
         }
-        Change::DeleteBody(key, slot) => {
+        Edit::DeleteBody(key, slot) => {
             set.body_deletes.extend(here(key).map(|key| body(key, *slot)));
         }
-        Change::Add(index, member) => set.additions.push(entry(*index, *member)),
-        Change::Remove(index, member) => set.removals.push(entry(*index, *member)),
-        Change::Count(counter, change) => {
+        Edit::Add(index, member) => set.additions.push(entry(*index, *member)),
+        Edit::Remove(index, member) => set.removals.push(entry(*index, *member)),
+        Edit::Count(counter, change) => {
             set.counters.push(Counter { name: counter.to_string().into(), change: *change });
         }
     }

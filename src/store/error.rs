@@ -1,21 +1,21 @@
-//! What can go wrong in a store, in the few kinds that a caller acts on.
+//! Errors of a store, grouped by what a caller can do.
 
 use std::time::Duration;
 
-/// The store did not answer, or is not what it was. Nothing is known about what was asked of it.
+/// The store did not respond, or has lost data. The outcome of the call is unknown.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// Trouble that passes: connection refused, timeout, loading, out of memory, read-only replica.
     #[error("the store does not answer: {0}")]
     Away(String),
-    /// The disk below the store is nearly full: nothing new is stored, what is there can be read and changed.
+    /// The disk of the store is nearly full: new records are refused, stored ones can be read and changed.
     #[error("{0}")]
     Full(String),
     /// The store lost its data or is another one. It stays so until an operator acts.
     #[error("{0}")]
     Foreign(String),
-    /// It answers, but nothing can be written to it, or what is written may be lost: no permission, a setting, no room.
-    /// The text names the store, the cause and what to do.
+    /// It responds, but writes fail or could be lost: a missing permission, a setting, or no space.
+    /// The text names the store, the cause and the remedy.
     #[error("{0}")]
     Unfit(String),
     /// The store was closed.
@@ -44,16 +44,16 @@ impl StoreError {
     }
 }
 
-/// Why a write set was not applied, or not known to be.
+/// Why a write set was not applied, or is not known to be.
 ///
-/// Where both [`Self::Conflict`] and [`Self::Early`] hold, it is a conflict, in whatever order the checks stand: waiting
-/// would not help, and [`Self::Early`] alone promises that all records still are as they were checked.
+/// If both [`Self::Conflict`] and [`Self::Early`] apply, it is a conflict, in any order of the checks: waiting
+/// would not help, and [`Self::Early`] promises that all records still are as they were checked.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum CommitError {
     /// A key was not as checked: read again, decide again.
     #[error("the record has changed meanwhile")]
     Conflict,
-    /// The store's time is before the one that the write set asks for, and nothing else stands against it.
+    /// The store's time is before the one in the write set, and all other checks hold.
     #[error("the store's clock is not there yet")]
     Early,
     /// The write set may or may not have been applied: read before trying again.
@@ -61,7 +61,7 @@ pub enum CommitError {
     Unavailable(#[from] StoreError),
 }
 
-/// Why a store could not be opened. Each says what to do.
+/// Why a store could not be opened. Each text has the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Not reachable now; `--wait-for-store` keeps trying.
@@ -69,22 +69,22 @@ pub enum OpenError {
     Unreachable {
         /// The store's address, without credentials.
         place: String,
-        /// What the client said.
+        /// The client's message.
         cause: String,
     },
     /// Made by a version that this one does not read, or that forbids this one to write.
     #[error("{0}")]
     Format(String),
-    /// Another keyspace than the one that was asked for.
+    /// A different keyspace than requested.
     #[error(
         "{place} holds keyspace {found}, not {wanted}; point --store at the right one, or leave --keyspace out"
     )]
     WrongKeyspace {
         /// The store's address, without credentials.
         place: String,
-        /// What is there.
+        /// The keyspace found.
         found: String,
-        /// What `--keyspace` named.
+        /// The keyspace of `--keyspace`.
         wanted: String,
     },
     /// A setting of the store that would lose acknowledged data.

@@ -1,7 +1,7 @@
-//! A store that misbehaves on demand, for tests of everything above it.
+//! A store that fails on demand, for tests of the layers above.
 //!
-//! Wraps any store. What goes wrong comes from a queue that a test fills, and, where that is empty, from a seeded plan, so
-//! that a failing run can be run again. Truth stays in the wrapped store: a fault hides or refuses, it never invents.
+//! Wraps any store. Faults come from a queue that a test fills, and, if that is empty, from a seeded plan, so
+//! that a failing run can be repeated. The data stays in the wrapped store: a fault hides or refuses, it never invents.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,22 +11,25 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use super::{
-    BodyKey, CommitError, Committed, Durability, Entry, Feed, Key, Keyspace, Partition, Record,
-    Scan, Store, StoreError, WriteSet,
-};
+use super::backend::{Committed, Durability, Record, Store};
+use super::error::{CommitError, StoreError};
+use super::feed::Feed;
+use super::index::{Entry, Scan};
+use super::key::{BodyKey, Key, Partition};
+use super::keyspace::Keyspace;
+use super::write_set::WriteSet;
 use crate::clock::Timestamp;
 
-/// What can befall one write set.
+/// Faults for one write set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Nothing: lets one write set pass, to reach a later one.
+    /// None: lets one write set pass, to reach a later one.
     None,
     /// It is applied, but its acknowledgement is lost.
     AppliedUnknown,
-    /// It is lost on its way, and nobody is told.
+    /// It is lost on its way, and the caller gets no error before the timeout.
     LostUnknown,
-    /// Somebody else is said to have been faster.
+    /// It is refused as if another server had been faster.
     Conflict,
 }
 
@@ -41,9 +44,9 @@ pub enum Hang {
     Answers,
 }
 
-/// How often a seeded plan injects what, out of a thousand.
+/// How often a seeded plan injects each fault, per thousand.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Plan {
+pub struct FaultPlan {
     /// Where the sequence of faults starts; the same seed gives the same faults for the same calls.
     pub seed: u64,
     /// Write sets that are applied without an acknowledgement.
@@ -52,14 +55,14 @@ pub struct Plan {
     pub lost_unknown: u16,
     /// Write sets that meet a conflict that is none.
     pub conflicts: u16,
-    /// Reads that find the store away.
+    /// Reads fail as if the store was unavailable.
     pub reads_away: u16,
 }
 
 /// The wrapper.
 pub struct Faulty {
     inner: Arc<dyn Store>,
-    plan: Plan,
+    plan: FaultPlan,
     drawn: AtomicU64,
     next: Mutex<VecDeque<Fault>>,
     away: AtomicBool,
@@ -71,12 +74,12 @@ pub struct Faulty {
     hanging: watch::Sender<usize>,
 }
 
-/// What a test lets happen while a commit is on its way.
+/// Called while a commit is on its way.
 type Meanwhile = Box<dyn FnOnce() + Send>;
 
 impl Faulty {
-    /// Wraps a store; without a fault planned or queued nothing changes.
-    pub fn new(inner: Arc<dyn Store>, plan: Plan) -> Arc<Self> {
+    /// Wraps a store; without a planned or queued fault it changes nothing.
+    pub fn new(inner: Arc<dyn Store>, plan: FaultPlan) -> Arc<Self> {
         Arc::new(Self {
             inner,
             plan,
@@ -91,12 +94,12 @@ impl Faulty {
         })
     }
 
-    /// Queues what befalls the next write sets, one each, before the plan is asked again.
+    /// Queues faults for the next write sets, one each, used before the plan.
     pub fn inject(&self, faults: impl IntoIterator<Item = Fault>) {
         self.next.lock().unwrap_or_else(PoisonError::into_inner).extend(faults);
     }
 
-    /// Makes the whole store away, or back: nothing is read or applied meanwhile.
+    /// Makes the whole store unavailable, or available again: meanwhile nothing is read or applied.
     pub fn set_away(&self, away: bool) {
         if !away {
             *self.returned.lock().unwrap_or_else(PoisonError::into_inner) =
@@ -105,7 +108,7 @@ impl Faulty {
         self.away.store(away, Ordering::SeqCst);
     }
 
-    /// Makes commits lose their hints, or keep them again. Sequences of the lost ones are not used, so that nobody notices.
+    /// Makes commits lose their hints, or keep them again. Lost hints use no sequence number, so that no reader notices.
     pub fn set_hints_lost(&self, lost: bool) {
         self.hints_lost.store(lost, Ordering::SeqCst);
     }
@@ -139,7 +142,7 @@ impl Faulty {
     fn fault(&self) -> Fault {
         let queued = self.next.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         queued.unwrap_or_else(|| {
-            let Plan { applied_unknown, lost_unknown, conflicts, .. } = self.plan;
+            let FaultPlan { applied_unknown, lost_unknown, conflicts, .. } = self.plan;
             match self.draw() {
                 drawn if drawn < applied_unknown => Fault::AppliedUnknown,
                 drawn if drawn < applied_unknown + lost_unknown => Fault::LostUnknown,
@@ -290,7 +293,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_queued_fault_befalls_one_write_set() {
-        let store = store(Plan::default());
+        let store = store(FaultPlan::default());
         store.inject([Fault::None, Fault::AppliedUnknown, Fault::LostUnknown, Fault::Conflict]);
         let outcomes = store.commit((0..5).map(|number| set(&store, number)).collect()).await;
         assert!(outcomes[0].is_ok());
@@ -308,7 +311,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_store_that_is_away_neither_reads_nor_applies() {
-        let store = store(Plan::default());
+        let store = store(FaultPlan::default());
         store.set_away(true);
         assert!(store.get(&[]).await.is_err() && store.ping().await.is_err());
         assert_eq!(store.answering_since(Partition(0)), None);
@@ -320,7 +323,7 @@ mod tests {
     #[tokio::test]
     async fn lost_hints_are_not_seen_and_gaps_are() {
         let inner = MemoryStore::new(Keyspace::generate(1), SystemClock::new());
-        let store = Faulty::new(inner.clone(), Plan::default());
+        let store = Faulty::new(inner.clone(), FaultPlan::default());
         let mut feed = store.feed();
         store.set_hints_lost(true);
         store.commit(vec![set(&store, 0)]).await.remove(0).expect("applied");
@@ -334,7 +337,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_same_seed_gives_the_same_faults() {
-        let plan = Plan {
+        let plan = FaultPlan {
             seed: 7,
             applied_unknown: 200,
             lost_unknown: 200,
@@ -343,7 +346,7 @@ mod tests {
         };
         let mut runs = Vec::new();
         for seed in [7, 7, 8] {
-            let store = store(Plan { seed, ..plan });
+            let store = store(FaultPlan { seed, ..plan });
             let sets = (0..100).map(|number| set(&store, number)).collect();
             let acknowledged: Vec<bool> =
                 store.commit(sets).await.iter().map(Result::is_ok).collect();
@@ -356,7 +359,7 @@ mod tests {
         assert!(acknowledged < applied && applied < 100, "{acknowledged} of {applied}");
     }
 
-    fn store(plan: Plan) -> Arc<Faulty> {
+    fn store(plan: FaultPlan) -> Arc<Faulty> {
         Faulty::new(MemoryStore::new(Keyspace::generate(1), SystemClock::new()), plan)
     }
 
@@ -377,7 +380,7 @@ mod tests {
     fn faultless() -> std::future::Ready<Harness> {
         let clock = ManualClock::new(Timestamp::from_micros(1_700_000_000_000_000));
         let inner = MemoryStore::new(Keyspace::generate(4), clock.clone());
-        std::future::ready(Harness::new(Faulty::new(inner, Plan::default()), clock, None))
+        std::future::ready(Harness::new(Faulty::new(inner, FaultPlan::default()), clock, None))
     }
 
     suite!(faultless);

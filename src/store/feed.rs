@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::broadcast;
 
-use super::{Key, Partition};
+use super::key::{Key, Partition};
 
 /// Word of one commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,18 +17,18 @@ pub struct Hint {
     pub sequence: u64,
     /// The commit's revision.
     pub revision: u64,
-    /// What changed.
+    /// The changed record.
     pub key: Key,
-    /// What the writer wanted said.
+    /// The note of the writer.
     pub note: Bytes,
 }
 
-/// What a feed brings.
+/// Events of a feed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// Something changed.
     Hint(Hint),
-    /// Hints of these partitions may be missing, or the partitions may have gone back: read again whatever matters.
+    /// Hints of these partitions may be missing, or the partitions may have gone back: read their records again.
     Gap(Vec<Partition>),
 }
 
@@ -53,12 +53,12 @@ impl Publisher {
     /// Tells every feed of several events, which wakes a reader once.
     pub fn send_all(&self, events: Vec<Event>) {
         if !events.is_empty() {
-            // An error only says that nobody listens.
+            // An error only means that there is no listener.
             let _ = self.sender.send(events.into());
         }
     }
 
-    /// A feed of what is sent from now on.
+    /// A feed of all hints from now on.
     pub fn subscribe(&self) -> Feed {
         let (receiver, partitions) = (self.sender.subscribe(), self.partitions);
         Feed { receiver, partitions, waiting: VecDeque::new() }
@@ -70,7 +70,7 @@ impl Publisher {
 pub struct Feed {
     receiver: broadcast::Receiver<Arc<[Event]>>,
     partitions: u16,
-    /// What came together with the last event.
+    /// Hints that arrived together with the last event.
     waiting: VecDeque<Event>,
 }
 
@@ -93,5 +93,5 @@ impl Feed {
     }
 }
 
-/// Groups of hints that a reader may lag behind before it is told of a gap.
+/// Groups of hints that a reader may lag behind before it gets a gap.
 const CAPACITY: usize = 16_384;

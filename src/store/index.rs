@@ -5,7 +5,7 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 
-use super::{Key, Partition};
+use super::key::{Key, Partition};
 
 /// The name of an index, for example `list` or `ready/default`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,7 +28,7 @@ impl Index {
 pub struct Entry {
     /// The whole member, in the order of which entries come.
     pub member: Bytes,
-    /// Where it lies.
+    /// The partition.
     pub partition: Partition,
 }
 
@@ -39,7 +39,7 @@ impl Entry {
     }
 }
 
-/// What to read of an index.
+/// A range of an index to read.
 #[derive(Clone, Debug)]
 pub struct Scan {
     /// Which index.
@@ -82,7 +82,7 @@ impl Scan {
         Self { from: Bound::Included(Bytes::copy_from_slice(prefix)), to, ..self }
     }
 
-    /// Whether a member lies in the range.
+    /// Whether the range contains a member.
     pub fn contains(&self, member: &[u8]) -> bool {
         let above = match &self.from {
             Bound::Included(from) => member >= &from[..],
@@ -97,7 +97,7 @@ impl Scan {
         above && below
     }
 
-    /// Merges what the partitions returned, each in order, into one answer.
+    /// Merges the results of the partitions, each in order, into one.
     pub fn merge(&self, mut entries: Vec<Entry>) -> Vec<Entry> {
         entries.sort_unstable();
         if self.descending {
@@ -119,6 +119,13 @@ fn end_of_prefix(prefix: &[u8]) -> Option<Bytes> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn entries_lead_to_their_records() {
+        let key = Key::from_bytes([7; 16]);
+        let member = [&b"prefix\0"[..], key.as_bytes()].concat().into();
+        assert_eq!(Entry { member, partition: Partition(0) }.key(), Some(key));
+    }
 
     #[test]
     fn the_end_of_a_prefix_is_above_all_that_begin_with_it() {

@@ -1,4 +1,4 @@
-//! Keys of records and of their bodies, and the partition that both lie in.
+//! Keys of records and of their bodies, and their partitions.
 
 use std::fmt;
 
@@ -20,7 +20,7 @@ impl Key {
         member.last_chunk().copied().map(Self)
     }
 
-    /// The key of a further record, which lies in the same partition as this one.
+    /// The key of a further record in the same partition.
     ///
     /// Records that must be written by one commit have keys beside each other.
     #[must_use]
@@ -72,6 +72,6 @@ impl BodyKey {
     }
 }
 
-/// A part of the keyspace: what one write set can span, and one Redis hash tag.
+/// A part of the keyspace: the scope of one write set, and one Redis hash tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Partition(pub u16);

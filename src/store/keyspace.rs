@@ -1,4 +1,4 @@
-//! What makes one store that store and no other: its root record.
+//! The identity of a store: its root record.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use prost::Message;
 use uuid::Uuid;
 
-use super::{BodyKey, Key, OpenError, Partition};
+use super::error::OpenError;
+use super::key::{BodyKey, Key, Partition};
 use crate::proto::longhaul::store::v1 as stored;
 
 /// The version of the stored form that this longhaul writes, and the newest that it reads.
 pub const FORMAT: u32 = 1;
 
-/// The root record: made once where there is none, adopted by everybody after that.
+/// The root record: created once, then adopted by every server.
 #[derive(Clone)]
 pub struct Keyspace {
     id: Uuid,
@@ -51,7 +52,7 @@ impl Keyspace {
         self.id
     }
 
-    /// The oldest format whose writers may write here. A field or a kind that came with format N is written only where this is
+    /// The oldest format whose writers may write here. A field or a kind of format N is written only if this is
     /// at least N: then every server knows it.
     pub fn min_writer(&self) -> u32 {
         self.min_writer.load(Ordering::Relaxed)
@@ -96,18 +97,18 @@ impl Keyspace {
         Key::from_bytes(self.hash("record key", name.as_bytes()))
     }
 
-    /// Where a record, its bodies and its index entries lie.
+    /// The partition of a record, its bodies and its index entries.
     pub fn partition(&self, key: Key) -> Partition {
         let prefix = key.as_bytes().first_chunk().copied().map_or(0, u32::from_be_bytes);
         Partition((prefix % u32::from(self.partitions())) as u16)
     }
 
-    /// Where a body lies: with its record.
+    /// The partition of a body: that of its record.
     pub fn partition_of_body(&self, key: BodyKey) -> Partition {
         self.partition(key.record)
     }
 
-    /// A keyed hash that nobody without the root record can compute, one family for each purpose.
+    /// A keyed hash that needs the root record to compute, one family for each purpose.
     pub fn hash<const N: usize>(&self, purpose: &str, content: &[u8]) -> [u8; N] {
         let mut hasher = blake3::Hasher::new_keyed(&self.secret);
         hasher.update(purpose.as_bytes()).update(&[0]).update(content);
@@ -131,7 +132,7 @@ impl Keyspace {
     /// Reads a root record.
     ///
     /// # Errors
-    /// [`OpenError::Format`] for what is no root record, or one that this version must not touch.
+    /// [`OpenError::Format`] if it is not a root record, or one that this version must not use.
     pub fn decode(place: &str, bytes: &[u8]) -> Result<Self, OpenError> {
         let foreign = || {
             OpenError::Format(format!(
@@ -186,7 +187,7 @@ fn refusal(place: &str, format: u32, min_writer: u32) -> String {
     )
 }
 
-/// Hash tags whose Redis Cluster slots lie evenly over the slot space, so that a keyspace can move to a cluster.
+/// Hash tags whose Redis Cluster slots are spread evenly over the slot space, so that a keyspace can move to a cluster.
 fn spread_tags(partitions: u16) -> Vec<String> {
     let width = SLOTS / u32::from(partitions.max(1));
     (0..u32::from(partitions.max(1)))

@@ -1,6 +1,6 @@
-//! The reference that the other stores are compared with; keeps nothing.
+//! The reference implementation for tests; not persistent.
 //!
-//! As plain as can be, so that reading it is enough to believe it: one lock, ordered maps, no background work.
+//! As simple as possible, so that it can be checked by reading: one lock, ordered maps, no background work.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,10 +8,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{
-    BodyKey, Check, CommitError, Committed, Durability, Entry, Event, Feed, Hint, Index, Key,
-    Keyspace, Partition, Publisher, Record, Scan, Store, StoreError, WriteSet,
-};
+use super::backend::{Committed, Durability, Record, Store};
+use super::error::{CommitError, StoreError};
+use super::feed::{Event, Feed, Hint, Publisher};
+use super::index::{Entry, Index, Scan};
+use super::key::{BodyKey, Key, Partition};
+use super::keyspace::Keyspace;
+use super::write_set::{Check, WriteSet};
 use crate::clock::{Clock, Timestamp};
 
 /// A store that lives as long as its process.
@@ -21,18 +24,18 @@ pub struct MemoryStore {
     clock: Arc<dyn Clock>,
     opened: Timestamp,
     /// `None` once closed.
-    state: Mutex<Option<State>>,
+    state: Mutex<Option<Contents>>,
 }
 
 #[derive(Debug)]
-struct State {
-    parts: Vec<Part>,
+struct Contents {
+    parts: Vec<MemoryPartition>,
     publisher: Publisher,
 }
 
 /// One partition.
 #[derive(Debug, Default)]
-struct Part {
+struct MemoryPartition {
     revision: u64,
     sequence: u64,
     records: BTreeMap<Key, Record>,
@@ -44,9 +47,9 @@ struct Part {
 impl MemoryStore {
     /// An empty store of that keyspace.
     pub fn new(keyspace: Keyspace, clock: Arc<dyn Clock>) -> Arc<Self> {
-        let parts = keyspace.all().map(|_| Part::default()).collect();
+        let parts = keyspace.all().map(|_| MemoryPartition::default()).collect();
         let publisher = Publisher::new(keyspace.partitions());
-        let state = Mutex::new(Some(State { parts, publisher }));
+        let state = Mutex::new(Some(Contents { parts, publisher }));
         Arc::new(Self { opened: clock.now(), keyspace, clock, state })
     }
 
@@ -57,11 +60,11 @@ impl MemoryStore {
         }
     }
 
-    fn read<T>(&self, read: impl FnOnce(&[Part]) -> T) -> Result<T, StoreError> {
+    fn read<T>(&self, read: impl FnOnce(&[MemoryPartition]) -> T) -> Result<T, StoreError> {
         self.lock().as_ref().map(|state| read(&state.parts)).ok_or(StoreError::Closed)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<State>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Contents>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -99,7 +102,7 @@ impl Store for MemoryStore {
             return vec![Err(StoreError::Unfit(why).into()); sets.len()];
         }
         let mut state = self.lock();
-        let Some(State { parts, publisher }) = state.as_mut() else {
+        let Some(Contents { parts, publisher }) = state.as_mut() else {
             return vec![Err(StoreError::Closed.into()); sets.len()];
         };
         sets.into_iter()
@@ -170,7 +173,7 @@ impl Store for MemoryStore {
     }
 }
 
-impl Part {
+impl MemoryPartition {
     /// Never before the last revision.
     fn now(&self, wall: Timestamp) -> Timestamp {
         wall.max(Timestamp::from_micros(self.revision))

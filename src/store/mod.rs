@@ -1,14 +1,15 @@
 //! A small ordered record store, the same on every backend.
 //!
-//! Versioned records, ordered indexes, one atomic [`WriteSet`], a feed of hints. The store does not know what an operation
-//! is, nor any other kind of record: those belong to the layer above.
+//! Versioned records, ordered indexes, one atomic [`WriteSet`], a feed of hints. The store does not know operations
+//! or any other kind of record: those belong to the layer above.
 //!
-//! Promises, each of which the `conformance` suite shows on every backend:
+//! Promises, each tested by the `conformance` suite on every backend:
 //! - a write set is applied whole or not at all, and only if all its checks hold;
 //! - a revision is larger than every earlier one of its partition;
-//! - what `commit` acknowledged is what every later `get` and `scan` sees;
-//! - a hint follows the commit that it is about; a lost one is noticed as a gap within a second.
+//! - every later `get` and `scan` sees a commit that was acknowledged;
+//! - a hint follows its commit; a lost hint is noticed as a gap within a second.
 
+mod backend;
 mod clocks;
 #[cfg(test)]
 pub(crate) mod conformance;
@@ -21,118 +22,16 @@ mod feed;
 mod index;
 mod key;
 mod keyspace;
+mod layout;
 pub mod memory;
 pub mod redis;
 mod write_set;
 
-use async_trait::async_trait;
-use bytes::Bytes;
-
-use crate::clock::Timestamp;
-
+pub use self::backend::{Committed, Durability, Record, Store};
 pub use self::error::{CommitError, OpenError, StoreError};
 pub use self::feed::{Event, Feed, Hint, Publisher};
 pub use self::index::{Entry, Index, Scan};
 pub use self::key::{BodyKey, Key, Partition};
 pub use self::keyspace::{FORMAT, Keyspace};
+pub use self::layout::Layout;
 pub use self::write_set::{Check, Counter, IndexEntry, Mark, Put, WriteSet};
-
-/// A stored record: what its commit stamped on it, and its value as it was put.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record {
-    /// The commit that wrote it: the compare-and-set token.
-    pub revision: u64,
-    /// The last commit that callers can tell from the one before it.
-    pub visible_revision: u64,
-    /// The last commit that made a lease; 0 before the first.
-    pub fencing_number: u64,
-    /// The value.
-    pub value: Bytes,
-}
-
-/// What an acknowledged commit says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Committed {
-    /// The revision that its puts carry.
-    pub revision: u64,
-}
-
-/// How far an acknowledged commit is safe.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Durability {
-    /// In the store's memory, on disk some time later.
-    Memory,
-    /// On disk before the acknowledgement.
-    Fsync,
-}
-
-impl Durability {
-    /// The word that the configuration and the logs use.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Memory => "memory",
-            Self::Fsync => "fsync",
-        }
-    }
-}
-
-/// The store. Every method may be called from any task, concurrently.
-#[async_trait]
-pub trait Store: Send + Sync + 'static {
-    /// The identity of what is stored here, and how names become keys and keys partitions.
-    fn keyspace(&self) -> &Keyspace;
-
-    /// How far an acknowledged commit is safe.
-    fn durability(&self) -> Durability;
-
-    /// Reads the newest records, in the order of `keys`. Keys of one call may lie in several partitions.
-    ///
-    /// # Errors
-    /// [`StoreError`] when a partition is away or does not belong to this keyspace: absence is never said by a store that
-    /// lost its data.
-    async fn get(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, StoreError>;
-
-    /// Reads bodies, in the order of `keys`. A body that its record no longer names may be gone: re-read the record.
-    async fn bodies(&self, keys: &[BodyKey]) -> Result<Vec<Option<Bytes>>, StoreError>;
-
-    /// Applies write sets, each atomic on its own and independent of the others; results in their order.
-    async fn commit(&self, sets: Vec<WriteSet>) -> Vec<Result<Committed, CommitError>>;
-
-    /// Reads index entries in the order of their members, the partitions merged.
-    async fn scan(&self, scan: Scan) -> Result<Vec<Entry>, StoreError>;
-
-    /// The sum of a counter over all partitions; 0 if it was never added to.
-    async fn counter(&self, name: &[u8]) -> Result<i64, StoreError>;
-
-    /// Hints from now on.
-    fn feed(&self) -> Feed;
-
-    /// The store's clock, as this process last knew it.
-    fn now(&self, partition: Partition) -> Timestamp;
-
-    /// Since when the partition has answered without a break or a step of its clock; `None` while it is away.
-    ///
-    /// What expired before nobody could renew it must not count as expired at once when the store is back.
-    fn answering_since(&self, partition: Partition) -> Option<Timestamp>;
-
-    /// Whether reads and writes can succeed now, found out by trying; for health.
-    ///
-    /// # Errors
-    /// The text says what is in the way and what to do: `/readyz`, the log and operators see it as it is.
-    async fn ping(&self) -> Result<(), StoreError>;
-
-    /// What is odd while all works, and what to do about it; a line that `/readyz` shows as the log did.
-    fn remark(&self) -> Option<String> {
-        None
-    }
-
-    /// Raises the oldest format whose writers may write here; lower ones change nothing. Servers that write only older
-    /// formats refuse writes within seconds, and do not start again.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the root record was not written, or not known to be.
-    async fn raise_min_writer(&self, format: u32) -> Result<(), StoreError>;
-
-    /// Ends background work and makes everything acknowledged durable. Calls after this fail.
-    async fn close(&self);
-}

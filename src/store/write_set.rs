@@ -2,26 +2,27 @@
 
 use bytes::Bytes;
 
-use super::{BodyKey, Index, Key, Partition};
+use super::index::Index;
+use super::key::{BodyKey, Key, Partition};
 use crate::clock::Timestamp;
 
-/// A condition; all of a write set's conditions are looked at before its first write.
+/// A condition; all conditions of a write set are checked before its first write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Check {
-    /// The record is there and has this revision.
+    /// The record exists and has this revision.
     At(Key, u64),
-    /// There is no such record.
+    /// The record does not exist.
     Absent(Key),
     /// The store's clock has reached this.
     TimeAtLeast(Timestamp),
 }
 
-/// What a stamp becomes with this commit.
+/// A stamp in the new record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mark {
     /// The revision of this commit.
     New,
-    /// What it was.
+    /// Unchanged.
     Keep(u64),
 }
 
@@ -40,11 +41,11 @@ impl Mark {
 pub struct Put {
     /// Where.
     pub key: Key,
-    /// The visible revision that it shall carry.
+    /// The new visible revision.
     pub visible: Mark,
-    /// The fencing number that it shall carry.
+    /// The new fencing number.
     pub fencing: Mark,
-    /// What.
+    /// The value.
     pub value: Bytes,
 }
 
@@ -62,7 +63,7 @@ pub struct IndexEntry {
 pub struct Counter {
     /// Its name.
     pub name: Bytes,
-    /// What to add.
+    /// The amount to add.
     pub change: i64,
 }
 
@@ -71,7 +72,7 @@ pub struct Counter {
 pub struct WriteSet {
     /// The partition of every key below.
     pub partition: Partition,
-    /// Never empty: a write set that checks nothing could undo somebody else's. Their order does not matter.
+    /// Never empty: a write set without a check could undo another writer's. Their order does not matter.
     pub checks: Vec<Check>,
     /// Index entries that go; one that is not there is no error.
     pub removals: Vec<IndexEntry>,
@@ -83,11 +84,11 @@ pub struct WriteSet {
     pub puts: Vec<Put>,
     /// Bodies to write.
     pub body_puts: Vec<(BodyKey, Bytes)>,
-    /// Index entries to add; one that is there stays.
+    /// Index entries to add; an existing one stays.
     pub additions: Vec<IndexEntry>,
     /// Counters to change.
     pub counters: Vec<Counter>,
-    /// The record to tell everybody about, with a note that the store passes on unread.
+    /// The record to send a hint about, with a note that the store passes on unread.
     pub hint: Option<(Key, Bytes)>,
 }
 

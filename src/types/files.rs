@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{BadSet, Registry};
+use super::registry::{BadSet, Registry};
 
 /// Why a file of descriptors is not loaded.
 #[derive(Debug, thiserror::Error)]
@@ -18,7 +18,7 @@ pub enum UnreadableSet {
     /// What it holds.
     #[error("cannot use the descriptor set {}: {cause}", path.display())]
     Refused {
-        /// Where it lies.
+        /// The partition.
         path: PathBuf,
         /// Why.
         cause: BadSet,

@@ -12,7 +12,7 @@ use prost_reflect::{DeserializeOptions, DynamicMessage, SerializeOptions};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use super::Registry;
+use super::registry::Registry;
 use crate::operation::payload::{EMPTY, type_name, type_url};
 use crate::proto::google::longrunning::{ListOperationsResponse, Operation, operation};
 use crate::proto::google::protobuf::Any;

@@ -1,10 +1,13 @@
+use bytes::Bytes;
 use proptest::prelude::*;
 use prost::Message;
 use prost_types::field_descriptor_proto::{Label, Type};
-use prost_types::{DescriptorProto, FieldDescriptorProto};
+use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet};
 
 use super::*;
+use crate::limits::{MAX_DESCRIPTOR_SET_BYTES, MAX_PAYLOAD_BYTES};
 use crate::operation::payload::type_url;
+use crate::proto::google::protobuf::Any;
 
 /// A file with one message, whose fields are strings, except those named as a type.
 pub(crate) fn file(
@@ -162,8 +165,6 @@ fn a_payload_is_decoded_only_up_to_a_size_and_a_depth() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
-
     #[test]
     fn no_bytes_make_it_panic(
         noise in proptest::collection::vec(any::<u8>(), 0..200),

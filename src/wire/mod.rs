@@ -1,5 +1,6 @@
 //! Conversions between messages and the engine's types. Requests are checked here, once for every face.
 
+pub mod access;
 pub mod fields;
 pub mod operations;
 pub mod options;

@@ -5,27 +5,55 @@ use std::time::Duration;
 use super::fields::{duration, not_yet};
 use super::views::{is_full, published, record};
 use crate::engine::{Error, ListPage, ListQuery, Listed, Reason, Result};
+use crate::filter::{Filter, Order};
 use crate::limits::{DEADLINE_MARGIN, DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, MAX_WAIT};
 use crate::operation::name::ParentPattern;
 use crate::proto::google::longrunning::{
     ListOperationsRequest, ListOperationsResponse, WaitOperationRequest,
 };
 use crate::proto::longhaul::v1::{ListOperationRecordsRequest, ListOperationRecordsResponse};
+use crate::types::Registry;
 
 /// Reads a list; its `name` is the parent, with or without the collection (A12).
-pub fn list(request: ListOperationsRequest) -> Result<ListQuery> {
-    not_yet("filter", !request.filter.is_empty())?;
+pub fn list(request: ListOperationsRequest, types: &Registry) -> Result<ListQuery> {
     whole(request.return_partial_success)?;
-    query("name", &request.name, request.page_size, request.page_token, Listed::Operations)
+    Ok(ListQuery {
+        page_size: page_size(request.page_size)?,
+        parent: pattern("name", &request.name)?,
+        filter: filter(&request.filter, types)?,
+        order: Order::default(),
+        page_token: request.page_token,
+        listed: Listed::Operations,
+    })
 }
 
 /// Reads a list of records.
-pub fn list_records(request: ListOperationRecordsRequest) -> Result<ListQuery> {
-    not_yet("filter", !request.filter.is_empty())?;
-    not_yet("order_by", !request.order_by.is_empty())?;
+pub fn list_records(request: ListOperationRecordsRequest, types: &Registry) -> Result<ListQuery> {
     not_yet("view", is_full(request.view)?)?;
     whole(request.return_partial_success)?;
-    query("parent", &request.parent, request.page_size, request.page_token, Listed::Records)
+    Ok(ListQuery {
+        page_size: page_size(request.page_size)?,
+        parent: pattern("parent", &request.parent)?,
+        filter: filter(&request.filter, types)?,
+        order: order(&request.order_by)?,
+        page_token: request.page_token,
+        listed: Listed::Records,
+    })
+}
+
+fn filter(text: &str, types: &Registry) -> Result<Filter> {
+    Filter::parse(text, types).map_err(|error| {
+        Error::new(Reason::InvalidFilter, format!("filter is wrong {error}"))
+            .with("field", "filter")
+            .with("position", error.position)
+    })
+}
+
+fn order(text: &str) -> Result<Order> {
+    Order::parse(text).map_err(|error| {
+        Error::field("order_by", format!("order_by is wrong {error}"))
+            .with("position", error.position)
+    })
 }
 
 fn whole(partial: bool) -> Result<()> {
@@ -39,31 +67,29 @@ fn whole(partial: bool) -> Result<()> {
     Ok(())
 }
 
-fn query(
-    field: &str,
-    parent: &str,
-    page_size: i32,
-    page_token: String,
-    listed: Listed,
-) -> Result<ListQuery> {
-    let page_size = match usize::try_from(page_size) {
-        Ok(0) => DEFAULT_PAGE_SIZE,
-        Ok(size) => size.min(MAX_PAGE_SIZE),
-        Err(_) => {
-            return Err(Error::field(
-                "page_size",
-                format!("page_size is {page_size}; it must not be negative"),
-            ));
-        }
-    };
-    let parent = match parent.strip_suffix("operations") {
+/// The parent in the text of a list, which may name the collection instead.
+pub(super) fn parent(text: &str) -> &str {
+    match text.strip_suffix("operations") {
         Some("") => "",
         Some(parent) if parent.len() > 1 && parent.ends_with('/') => &parent[..parent.len() - 1],
-        _ => parent,
-    };
-    let parent = ParentPattern::parse(parent)
-        .map_err(|error| Box::<Error>::from(error).with("field", field))?;
-    Ok(ListQuery { parent, page_size, page_token, listed })
+        _ => text,
+    }
+}
+
+fn page_size(page_size: i32) -> Result<usize> {
+    match usize::try_from(page_size) {
+        Ok(0) => Ok(DEFAULT_PAGE_SIZE),
+        Ok(size) => Ok(size.min(MAX_PAGE_SIZE)),
+        Err(_) => Err(Error::field(
+            "page_size",
+            format!("page_size is {page_size}; it must not be negative"),
+        )),
+    }
+}
+
+fn pattern(field: &str, text: &str) -> Result<ParentPattern> {
+    ParentPattern::parse(parent(text))
+        .map_err(|error| Box::<Error>::from(error).with("field", field))
 }
 
 /// A page of a list.

@@ -81,7 +81,7 @@ pub fn start_leased(
     let wanted = request.start.ok_or_else(|| Error::field("start", "start must be set"))?;
     not_yet("start.validate_only", wanted.validate_only)?;
     if wanted.options.as_ref().is_some_and(|options| options.schedule_time.is_some()) {
-        let message = "start.options.schedule_time cannot be set: whoever starts an operation leased works on it now";
+        let message = "start.options.schedule_time cannot be set: an operation that is started leased is worked on now";
         return Err(Error::field("start.options.schedule_time", message));
     }
     Ok(LeasedStart {

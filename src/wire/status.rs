@@ -55,6 +55,7 @@ const fn http_status(reason: Reason) -> u16 {
         | Reason::LimitExceeded
         | Reason::Overloaded
         | Reason::ServerDraining
+        | Reason::PermissionDenied
         | Reason::Internal
         | Reason::OperationNotFound
         | Reason::OperationExpired

@@ -3,7 +3,9 @@
 use super::fields::{duration, name, text, token};
 use super::status::to_message;
 use super::work;
-use crate::engine::workers::stream::{Call, CallKind, CallOutcome, Hello, Request, Response};
+use crate::engine::workers::stream::{
+    CallKind, CallOutcome, Hello, StreamCall, StreamRequest, StreamResponse,
+};
 use crate::engine::{Error, Result};
 use crate::limits::{DEFAULT_LEASE, DEFAULT_RECONNECT_GRACE, MAX_HELD, MAX_LABEL_NAME_BYTES};
 use crate::operation::command::Command;
@@ -11,7 +13,7 @@ use crate::operation::name::{Name, Queue};
 use crate::proto::longhaul::v1 as pb;
 
 /// Reads a message of a worker. An error in one of its calls is an error of that call alone.
-pub fn request(message: pb::ServeQueueRequest) -> Result<Request> {
+pub fn request(message: pb::ServeQueueRequest) -> Result<StreamRequest> {
     let mut calls = Vec::new();
     calls.extend(
         message.reports.into_iter().map(|said| {
@@ -42,7 +44,7 @@ pub fn request(message: pb::ServeQueueRequest) -> Result<Request> {
             .into_iter()
             .map(|said| call(CallKind::Suspension, said.name.clone(), work::suspend(said))),
     );
-    Ok(Request {
+    Ok(StreamRequest {
         sequence: message.sequence,
         seen_sequence: message.seen_sequence,
         hello: message.hello.map(hello).transpose()?,
@@ -51,8 +53,8 @@ pub fn request(message: pb::ServeQueueRequest) -> Result<Request> {
     })
 }
 
-const fn call(kind: CallKind, name: String, command: Result<(Name, Command)>) -> Call {
-    Call { kind, name, command }
+const fn call(kind: CallKind, name: String, command: Result<(Name, Command)>) -> StreamCall {
+    StreamCall { kind, name, command }
 }
 
 /// The duration of the leases was named in Hello, and holds for the whole stream.
@@ -87,7 +89,7 @@ fn hello(hello: pb::serve_queue_request::Hello) -> Result<Hello> {
 }
 
 /// A message for a worker.
-pub fn response(response: Response) -> pb::ServeQueueResponse {
+pub fn response(response: StreamResponse) -> pb::ServeQueueResponse {
     use pb::serve_queue_response as reply;
     let span = |span| prost_types::Duration::try_from(span).ok();
     pb::ServeQueueResponse {

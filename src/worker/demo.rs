@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Context, Stop, Worker};
+use super::builder::Worker;
+use super::context::Context;
+use super::stop::Stop;
 use crate::client::{Client, ConnectError};
 use crate::clock::{Clock, SystemClock};
 use crate::proto::google::protobuf::Any;

@@ -39,8 +39,14 @@ impl Handlers {
         self.fallback = Some(handler);
     }
 
+    /// Begins the work on a job.
+    pub(super) fn begin(&self, shared: &Arc<SharedSession>, start: NewJob) {
+        let handler = self.of(&start.job.lease.method);
+        shared.spawn(work_on(shared.clone(), handler, start));
+    }
+
     /// The handler of a method.
-    pub(super) fn of(&self, method: &str) -> Option<Handler> {
+    fn of(&self, method: &str) -> Option<Handler> {
         self.by_method.get(method).or(self.fallback.as_ref()).cloned()
     }
 }
@@ -83,7 +89,7 @@ fn write(response: &impl Pack) -> Result<Any, Stop> {
 }
 
 /// Runs a handler to its end and reports the result. A panic fails the operation, not the worker.
-pub(super) async fn work_on(shared: Arc<SharedSession>, handler: Option<Handler>, start: NewJob) {
+async fn work_on(shared: Arc<SharedSession>, handler: Option<Handler>, start: NewJob) {
     let job = start.job;
     let end = match handler {
         None => {

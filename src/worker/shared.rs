@@ -11,17 +11,19 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::handlers::{Handlers, work_on};
 use super::job::NewJob;
 use super::session::{Next, Session};
 use crate::clock::Clock;
 use crate::proto::longhaul::v1 as pb;
 
+/// Begins the work on a job.
+pub(super) type Begin = Box<dyn Fn(&Arc<SharedSession>, NewJob) + Send + Sync>;
+
 /// A session and the wakers of its tasks.
 pub(super) struct SharedSession {
     inner: Mutex<Inner>,
     pub(super) clock: Arc<dyn Clock>,
-    handlers: Handlers,
+    begin: Begin,
     tasks: TaskTracker,
     /// The runtime of the worker; the connection may run on another one.
     runtime: Handle,
@@ -43,11 +45,11 @@ struct Inner {
 }
 
 impl SharedSession {
-    pub(super) fn new(session: Session, handlers: Handlers, clock: Arc<dyn Clock>) -> Arc<Self> {
+    pub(super) fn new(session: Session, begin: Begin, clock: Arc<dyn Clock>) -> Arc<Self> {
         Arc::new(Self {
             inner: Mutex::new(Inner { session, writer: None, stream: 0 }),
             clock,
-            handlers,
+            begin,
             tasks: TaskTracker::new(),
             runtime: Handle::current(),
             abort: CancellationToken::new(),
@@ -100,8 +102,8 @@ impl SharedSession {
         self.tasks.wait().await;
     }
 
-    fn begin(self: &Arc<Self>, start: NewJob) {
-        let work = work_on(self.clone(), self.handlers.of(&start.job.lease.method), start);
+    /// Runs a handler in a task of the worker's runtime.
+    pub(super) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn_on(work, &self.runtime);
     }
 
@@ -143,7 +145,7 @@ impl Stream for Outgoing {
             Next::Send(request, starts) => {
                 drop(inner);
                 for start in starts {
-                    shared.begin(start);
+                    (shared.begin)(&shared, start);
                 }
                 Poll::Ready(Some(*request))
             }

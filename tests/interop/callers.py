@@ -13,7 +13,7 @@ import operations_tests  # noqa: F401
 import suite
 from connection import Connection
 
-# All tests take seconds; where one hangs, the stacks say which.
+# All tests take seconds; if one hangs, the stack traces show which.
 LIMIT_SECONDS = 300
 
 

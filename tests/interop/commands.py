@@ -11,7 +11,7 @@ from connection import Connection, fresh
 from suite import test
 from worker import TIMEOUT_SECONDS
 
-# All tests take seconds; where one hangs, the stacks say which.
+# All tests take seconds; if one hangs, the stack traces show which.
 LIMIT_SECONDS = 300
 SERVICES = (
     "google.longrunning.Operations",
@@ -23,7 +23,7 @@ SERVICES = (
 
 
 def grpcurl(api: Connection, *arguments: str, data: object = None) -> str:
-    """Runs grpcurl as the README writes it, and returns what it printed."""
+    """Runs grpcurl as in the README, and returns its output."""
     given = () if data is None else ("-d", json.dumps(data))
     ended = subprocess.run(
         ("grpcurl", "-plaintext", *given, api.server, *arguments),

@@ -1,4 +1,4 @@
-"""One server as its users see it: the stock client of callers, and stubs for the rest."""
+"""Clients of one server: the stock client for callers, and stubs for the rest."""
 
 import uuid
 
@@ -24,7 +24,7 @@ QUICK_POLLING = polling.DEFAULT_POLLING.with_delay(initial=0.02, maximum=0.2).wi
 
 
 class Connection:
-    """A channel to the server, and what speaks over it."""
+    """A channel to the server, and the clients on it."""
 
     def __init__(self, server: str) -> None:
         self.server = server
@@ -51,13 +51,13 @@ class Connection:
         result_type: type[Message],
         metadata_type: type[Message] | None = None,
     ) -> operation.Operation:
-        """Returns what a generated client library hands to its caller."""
+        """Returns the future that a generated client library gives to its caller."""
         return operation.from_gapic(
             started, self.client, result_type, metadata_type=metadata_type, polling=QUICK_POLLING
         )
 
     def lease(self, queue: str) -> Task:
-        """Takes one operation from a queue into this thread's hands."""
+        """Leases one operation from a queue."""
         request = workers_pb2.LeaseOperationsRequest(queue=queue, worker="interop")
         request.wait_duration.FromSeconds(10)
         leases = self.workers.LeaseOperations(request, timeout=TIMEOUT_SECONDS).leases
@@ -70,5 +70,5 @@ class Connection:
 
 
 def fresh(prefix: str) -> str:
-    """Returns an id that no other test has, so that all may share one server."""
+    """Returns a unique id, so that all tests can share one server."""
     return f"{prefix}-{uuid.uuid4().hex[:12]}"

@@ -67,11 +67,11 @@ SERVICES = (
 
 
 class Refused(Exception):
-    """The server does not hand out what it was asked for."""
+    """The server did not return the requested descriptor."""
 
 
 class Reflection(Protocol):
-    """What both versions of the reflection service answer."""
+    """The replies of both versions of the reflection service."""
 
     version: str
 
@@ -140,7 +140,7 @@ class Report:
         self.failed = 0
 
     def check(self, title: str, check: Callable[[], str | None]) -> None:
-        """Runs a check, which returns what is wrong, or None."""
+        """Runs a check, which returns the problem, or None."""
         try:
             fault = check()
         except (Refused, grpc.RpcError) as error:
@@ -164,7 +164,7 @@ def published_files() -> dict[str, FileDescriptorProto]:
 
 
 def without_json_names(message: DescriptorProto) -> None:
-    """Clears the JSON names in a message, and in those within it."""
+    """Clears the JSON names in a message and its nested messages."""
     for field in (*message.field, *message.extension):
         field.ClearField("json_name")
     for nested in message.nested_type:
@@ -172,7 +172,7 @@ def without_json_names(message: DescriptorProto) -> None:
 
 
 def normalised(file: FileDescriptorProto) -> FileDescriptorProto:
-    """Returns a copy without what compilers add or leave out as they like."""
+    """Returns a copy without the optional parts that differ between compilers."""
     copy = FileDescriptorProto()
     copy.CopyFrom(file)
     copy.ClearField("source_code_info")
@@ -203,7 +203,7 @@ def difference(published: FileDescriptorProto, served: FileDescriptorProto) -> s
 
 
 def well_known_fault(reflection: Reflection, name: str) -> str | None:
-    """Returns what is wrong with a well-known file, or None."""
+    """Returns the problem of a well-known file, or None."""
     served = reflection.file(name)
     if served.package != "google.protobuf":
         return f"its package is {served.package!r}"

@@ -15,7 +15,7 @@ from examples_tests import (
 from languages import LANGUAGES
 from stock_tests import STOCK_TESTS
 
-# All tests take seconds; where one hangs, the stacks say which.
+# All tests take seconds; if one hangs, the stack traces show which.
 LIMIT_SECONDS = 300
 
 

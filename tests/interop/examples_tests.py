@@ -1,4 +1,4 @@
-"""What the examples of one language do, run as their README tells people to run them."""
+"""Tests of the examples of one language, run as their README describes."""
 
 from concurrent import futures
 
@@ -25,9 +25,9 @@ class Examples(Connection):
         super().__init__(server)
         self.language = language
 
-    def produced(self, whom: str) -> str:
+    def produced(self, person: str) -> str:
         """Runs the producer and returns the name that it printed."""
-        lines = output(self.language.producer, whom, self.server)
+        lines = output(self.language.producer, person, self.server)
         assert len(lines) == 1 and lines[0].startswith("operations/"), lines
         return lines[0]
 
@@ -52,7 +52,7 @@ def greeting(text: str) -> struct_pb2.Struct:
 
 
 def leased(api: Examples) -> Task:
-    """Starts an operation of which the callers know the response type, and leases it."""
+    """Starts an operation with a response type that callers know, and leases it."""
     queue = fresh("held")
     api.start(queue=queue, response_type=STRUCT_NAME)
     return api.lease(queue)
@@ -60,8 +60,8 @@ def leased(api: Examples) -> Task:
 
 @test
 def an_operation_goes_from_its_producer_through_its_worker_to_its_watcher(api: Examples) -> None:
-    whom = fresh("earth")
-    name = api.produced(whom)
+    person = fresh("earth")
+    name = api.produced(person)
     with api.watcher_program(name) as watcher:
         assert watcher.line().split() == ["PENDING", "0%"]
         with api.worker_program("--once") as worker:
@@ -69,15 +69,15 @@ def an_operation_goes_from_its_producer_through_its_worker_to_its_watcher(api: E
             *_, last, response = watcher.rest()
             worker.rest()
     assert last == "SUCCEEDED 100% step 5"
-    assert response == f"response hello {whom}"
+    assert response == f"response hello {person}"
     future = api.future(api.get(name), struct_pb2.Struct, operation_pb2.OperationMetadata)
-    assert future.result() == greeting(f"hello {whom}")
+    assert future.result() == greeting(f"hello {person}")
     assert future.metadata.progress.fraction == 1
 
 
 @test
 def a_worker_goes_on_until_it_is_stopped(api: Examples) -> None:
-    names = [api.produced(whom) for whom in ("one", "two")]
+    names = [api.produced(person) for person in ("one", "two")]
     with api.worker_program() as worker:
         for name in names:
             waited = operations_pb2.WaitOperationRequest(name=name)
@@ -101,7 +101,7 @@ def a_watcher_attaches_again_where_the_server_asks_it_to(api: Examples) -> None:
     requests = []
 
     class Restarting(callers_pb2_grpc.CallersServicer):
-        """Stands for a server that is about to go, and then for the one after it."""
+        """Imitates a server that is about to stop, and then the next one."""
 
         def WatchOperation(self, request, context):
             requests.append(request)
@@ -140,7 +140,7 @@ def a_watcher_attaches_again_where_the_server_asks_it_to(api: Examples) -> None:
 def a_stock_client_gets_the_response_that_it_waits_for(api: Examples) -> None:
     task = leased(api)
     with api.caller_program(task.lease.operation) as caller:
-        # Whether it asks before or after, it must come to the same.
+        # The result must not depend on whether it polls before or after.
         task.complete(greeting("hello stock"))
         assert caller.rest()[-1] == "response hello stock"
 

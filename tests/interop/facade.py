@@ -18,7 +18,7 @@ from servers import ROOT, Failure, free_port, make_stubs, running, server
 
 HERE = Path(__file__).resolve().parent
 FACADE = ROOT / "examples/facade"
-# Debian keeps it where only root looks.
+# Debian keeps it in a directory that is only on the path of root.
 PROGRAMS = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin"))
 
 
@@ -27,7 +27,7 @@ def fresh_address() -> str:
 
 
 class Facade:
-    """What the three ways have in common. Each yields the address that callers are told."""
+    """The common part of the three ways. Each yields the address for callers."""
 
     def __init__(self, binaries: Path, folder: Path) -> None:
         self.folder = folder
@@ -119,7 +119,7 @@ def main() -> int:
     if not (binaries / "examples/facade").exists():
         parser.error(f"there is no {binaries}/examples/facade: run make interop-facade")
 
-    # A proxy set for the outside world must not come between the tests and their own server.
+    # The tests must not reach their own server through a configured proxy.
     os.environ["no_grpc_proxy"] = "127.0.0.1"
     failures = []
     with tempfile.TemporaryDirectory(prefix="longhaul-facade-") as temporary:

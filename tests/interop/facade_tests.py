@@ -1,4 +1,4 @@
-"""What the callers of examples/facade see on its one host, however it serves operations there."""
+"""Tests of examples/facade from the view of its callers, the same for all ways."""
 
 import argparse
 import faulthandler
@@ -14,12 +14,12 @@ from google.longrunning import operations_pb2, operations_pb2_grpc
 from suite import refused, test
 
 TIMEOUT_SECONDS = 30.0
-# All tests take seconds; where one hangs, the stacks say which.
+# All tests take seconds; if one hangs, the stack traces show which.
 LIMIT_SECONDS = 120
 
 
 class Library:
-    """The API, of which its callers know nothing but the host."""
+    """The API; its callers know only the host."""
 
     def __init__(self, address: str) -> None:
         self.channel = grpc.insecure_channel(address)
@@ -28,7 +28,7 @@ class Library:
         self._stub = library_pb2_grpc.LibraryStub(self.channel)
 
     def start(self, shelf: str, request_id: str = "") -> operations_pb2.Operation:
-        """Calls the API's method, as it is."""
+        """Calls the API's method."""
         request = library_pb2.ExportBooksRequest(shelf=shelf, request_id=request_id)
         return self._stub.ExportBooks(request, timeout=TIMEOUT_SECONDS)
 
@@ -82,7 +82,7 @@ def an_unknown_operation_is_not_found_whatever_is_asked_of_it(api: Library) -> N
         lambda: api.client.delete_operation(name, timeout=TIMEOUT_SECONDS),
         lambda: api.wait(name, TIMEOUT_SECONDS),
     ):
-        # The details have come along, or there would be no reason.
+        # The reason is in the details, so they were forwarded.
         refused(call, exceptions.NotFound, "OPERATION_NOT_FOUND")
 
 

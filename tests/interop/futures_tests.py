@@ -1,4 +1,4 @@
-"""What callers see through the futures of google-api-core."""
+"""Tests of the futures of google-api-core."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ from connection import Connection, fresh
 from suite import test
 from worker import TIMEOUT_SECONDS, Task, packed
 
-# Neither type is known to the server: it goes by their names alone.
+# The server does not know either type: it compares their names alone.
 Price = money_pb2.Money
 Share = fraction_pb2.Fraction
 PRICE_NAME = Price.DESCRIPTOR.full_name

@@ -1,4 +1,4 @@
-"""The examples, language by language: each program as a command that lacks its arguments."""
+"""The example programs of each language, as commands without arguments."""
 
 import sys
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ Command = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Language:
-    """Where the four programs are; all take the same arguments and print the same."""
+    """The commands of the four programs; all take the same arguments and print the same."""
 
     producer: Command
     worker: Command
@@ -33,7 +33,7 @@ def node(program: str) -> Command:
 
 def java(program: str) -> Command:
     target = EXAMPLES / "java/target"
-    # Small programs start faster with one compiler.
+    # Small programs start faster with one JIT compiler.
     quick = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
     main = f"dev.longhaul.examples.{program.title()}"
     return ("java", *quick, "-cp", f"{target / 'classes'}:{target / 'lib'}/*", main)
@@ -49,5 +49,5 @@ STREAM_WORKERS = {
     "go": go("stream-worker"),
     "node": node("stream-worker"),
 }
-# Each of another language.
+# Each in another language.
 LANGUAGES["mixed"] = Language(go("producer"), node("worker"), java("watcher"), python("caller"))

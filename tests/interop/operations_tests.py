@@ -1,4 +1,4 @@
-"""What callers see through the stock client of google.longrunning.Operations, call by call."""
+"""Tests of each call of the stock client of google.longrunning.Operations."""
 
 import time
 
@@ -18,7 +18,7 @@ STRUCT_NAME = struct_pb2.Struct.DESCRIPTOR.full_name
 
 
 def violated_fields(error: exceptions.GoogleAPICallError) -> list[str]:
-    """Returns the fields that the error complains of."""
+    """Returns the invalid fields named by the error."""
     return [
         violation.field
         for detail in error.details
@@ -122,8 +122,10 @@ def a_list_refuses_what_it_cannot_answer(api: Connection) -> None:
     refused(lambda: ask(name="projects/x", page_token=token), invalid, "INVALID_PAGE_TOKEN")
     error = refused(lambda: ask(name=parent, page_size=-1), invalid, "INVALID_ARGUMENT")
     assert violated_fields(error) == ["page_size"] and error.metadata["field"] == "page_size"
-    error = refused(lambda: ask(name=parent, filter="done=true"), invalid, "UNIMPLEMENTED")
-    assert error.metadata["field"] == "filter"
+    error = refused(lambda: ask(name=parent, filter="done=maybe"), invalid, "INVALID_FILTER")
+    assert violated_fields(error) == ["filter"] and error.metadata["position"] == "5"
+    assert len(ask(name=parent, filter="done=false").operations) == 2
+    assert not ask(name=parent, filter="done=true").operations
     refused(
         lambda: ask(name=parent, return_partial_success=True),
         exceptions.MethodNotImplemented,
@@ -187,7 +189,7 @@ def wait(
 def wait_answers_with_the_state_shortly_before_its_deadline(api: Connection) -> None:
     name = api.start(queue=fresh("patient")).name
     began = time.monotonic()
-    # Past its deadline the stub would raise.
+    # After its deadline the stub would raise.
     waited = wait(api, name, None, deadline=1.0)
     assert time.monotonic() - began > 0.5, "it did not wait"
     assert waited == api.get(name) and not waited.done

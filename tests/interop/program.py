@@ -10,13 +10,13 @@ from types import TracebackType
 from languages import Command
 from worker import TIMEOUT_SECONDS
 
-# How long what a stopped program had printed may take to arrive, and after what silence it has.
+# How long output of a stopped program may take to arrive, and the silence that ends it.
 DRAINED_SECONDS = 2.0
 QUIET_SECONDS = 0.3
 
 
 class Program:
-    """Runs a command while the `with` block runs, and hands over what it prints line by line."""
+    """Runs a command while the `with` block runs, and returns its output line by line."""
 
     def __init__(self, *command: str) -> None:
         self._command = command
@@ -69,7 +69,7 @@ class Program:
         return lines
 
     def is_silent(self, seconds: float) -> bool:
-        """Tells whether it prints nothing for so long."""
+        """Returns whether it prints nothing for this long."""
         try:
             line = self._lines.get(timeout=seconds)
         except queue.Empty:
@@ -77,18 +77,18 @@ class Program:
         raise AssertionError(f"{self._command} printed {line!r}")
 
     def is_silent_at_last(self, seconds: float) -> bool:
-        """Tells whether it prints nothing for so long, once what it had printed is read."""
+        """Returns whether it prints nothing for this long, after earlier output was read."""
         end = time.monotonic() + DRAINED_SECONDS
         while time.monotonic() < end:
             try:
-                # What is still in the pipe takes its reader a moment.
+                # The reader needs a moment for output that is still in the pipe.
                 self._lines.get(timeout=QUIET_SECONDS)
             except queue.Empty:
                 break
         return self.is_silent(seconds)
 
     def stop(self) -> None:
-        """Asks it to go, which it must do in time."""
+        """Stops it; it must end in time."""
         assert self._process.poll() is None, f"{self._command} had ended already"
         self._process.terminate()
         self._process.wait(timeout=TIMEOUT_SECONDS)

@@ -1,4 +1,4 @@
-"""Starts what the tests talk to, waits until it answers, and sees to it that it ends."""
+"""Starts the servers of the tests, waits until they respond, and stops them."""
 
 import os
 import shutil
@@ -22,11 +22,11 @@ STOP_SECONDS = 30.0
 
 
 class Failure(Exception):
-    """Why the tests could not run, or how the server misbehaved around them."""
+    """The tests could not run, or a server failed at its start or end."""
 
 
 def make_stubs(folder: Path, *more: Path) -> None:
-    """Generates Python for longhaul.v1 and more; Google's modules come from their own package."""
+    """Generates Python stubs for longhaul.v1 and others; Google's modules come from their own package."""
     folder.mkdir()
     protos = (*sorted((ROOT / "proto/longhaul/v1").glob("*.proto")), *more)
     sources = (ROOT / "proto", files("grpc_tools") / "_proto", *(path.parent for path in more))
@@ -42,7 +42,7 @@ def make_stubs(folder: Path, *more: Path) -> None:
 
 
 def free_port() -> int:
-    """Returns a port that nobody listens on."""
+    """Returns a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
@@ -69,7 +69,7 @@ def redis(folder: Path) -> Iterator[str]:
                 break
         else:
             raise Failure(f"redis-server does not start:\n{''.join(said)}")
-        # A full pipe would stop it.
+        # A full pipe would block it.
         threading.Thread(target=process.stdout.read, daemon=True).start()
         yield f"redis://127.0.0.1:{port}"
     finally:
@@ -79,7 +79,7 @@ def redis(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def store(kind: str, folder: Path) -> Iterator[str]:
-    """Yields what `--store` takes for an empty store of that kind."""
+    """Yields the `--store` argument for an empty store of that kind."""
     if kind == "redis":
         with redis(folder) as url:
             yield url
@@ -88,7 +88,7 @@ def store(kind: str, folder: Path) -> Iterator[str]:
 
 
 def wait_until_ready(channel: grpc.Channel, address: str, process: subprocess.Popen) -> None:
-    """Returns once the process answers at that address."""
+    """Returns once the process responds at that address."""
     ready = grpc.channel_ready_future(channel)
     deadline = time.monotonic() + START_SECONDS
     while True:
@@ -122,7 +122,7 @@ def wait_until_serving(channel: grpc.Channel) -> None:
 
 
 def stop(process: subprocess.Popen) -> None:
-    """Asks the server to go, which it must do in time and of its own accord."""
+    """Stops the server with SIGTERM; it must end in time."""
     process.send_signal(signal.SIGTERM)
     try:
         code = process.wait(timeout=STOP_SECONDS)
@@ -135,8 +135,8 @@ def stop(process: subprocess.Popen) -> None:
 def launched(
     command: Sequence[str | Path], log: Path, address: str | None, **environment: str
 ) -> subprocess.Popen:
-    """Starts a program, and returns once it answers at its address."""
-    # Nothing of the developer's own settings may change what is tested.
+    """Starts a program, and returns once it responds at its address."""
+    # The developer's own settings must not affect the tests.
     inherited = {
         name: value for name, value in os.environ.items() if not name.startswith("LONGHAUL_")
     }
@@ -156,14 +156,14 @@ def launched(
 
 
 def kill(process: subprocess.Popen) -> None:
-    """Ends what still runs."""
+    """Kills it if it still runs."""
     if process.poll() is None:
         process.kill()
         process.wait()
 
 
 def print_log(log: Path) -> None:
-    """Shows what there is to find out why."""
+    """Prints the log for diagnosis."""
     print(f"-- what {log.stem} said --\n{log.read_text(errors='replace')}", flush=True)
 
 
@@ -171,7 +171,7 @@ def print_log(log: Path) -> None:
 def running(
     command: Sequence[str | Path], log: Path, address: str | None = None, **environment: str
 ) -> Iterator[None]:
-    """Runs a program, from when it answers at its address, and sees to it that it ends well."""
+    """Runs a program from its first response within the block, and checks that it ends well."""
     process = launched(command, log, address, **environment)
     try:
         yield
@@ -184,7 +184,7 @@ def running(
 
 
 class Server:
-    """longhaul on one store, which runs within a `with` block, and may be killed there."""
+    """longhaul on one store within a `with` block; may be killed there."""
 
     def __init__(self, binary: Path, where: str, folder: Path) -> None:
         self.address = f"127.0.0.1:{free_port()}"
@@ -198,7 +198,7 @@ class Server:
             wait_until_serving(channel)
 
     def stop(self) -> None:
-        """Asks it to go, and returns once it is gone."""
+        """Stops it, and returns when it has ended."""
         stop(self._process)
 
     def crash(self) -> None:

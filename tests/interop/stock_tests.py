@@ -1,4 +1,4 @@
-"""What single languages' stock clients do beyond what all of them do, by language."""
+"""Tests of the stock clients of single languages, beyond the common ones."""
 
 import time
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from longhaul.v1 import operation_pb2
 from examples_tests import Examples, greeting, leased
 from program import output
 
-# Beyond several polls of google-gax, which begin at 100 ms.
+# Longer than several polls of google-gax, which begin at 100 ms.
 QUIET_SECONDS = 1.0
 
 

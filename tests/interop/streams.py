@@ -1,4 +1,4 @@
-"""Runs the stream worker of one language against a server of its own, which is killed on the way.
+"""Runs the stream worker of one language against a server of its own, which is killed meanwhile.
 
 It must have been built: `examples/LANGUAGE/build` does that.
 """
@@ -14,7 +14,7 @@ from languages import STREAM_WORKERS
 from servers import ROOT, Server, store
 from streams_tests import Streams
 
-# All tests together take less than a minute; where one hangs, the stacks say which.
+# All tests together take less than a minute; if one hangs, the stack traces show which.
 LIMIT_SECONDS = 300
 
 

@@ -1,4 +1,4 @@
-"""What a worker over ServeQueue does, whatever happens to it or to the server."""
+"""Tests of workers over ServeQueue, with faults of the worker and the server."""
 
 import signal
 import time
@@ -26,23 +26,23 @@ from worker import TIMEOUT_SECONDS, packed
 
 STRUCT_NAME = struct_pb2.Struct.DESCRIPTOR.full_name
 State = operation_pb2.OperationRecord.State
-# Longer than any test waits: work that is in hand until somebody interferes.
+# Longer than any test waits: work that continues until a test ends it.
 NEVER = "--pause=60"
 AT_ONCE_SECONDS = 2.0
-# How long leases outlive their stream, and what it may take beyond that to lease them anew.
+# How long leases outlive their stream, and how much later they may be leased again.
 GRACE_SECONDS, REDELIVERY_SECONDS = 3.0, 1.0
-# Less than the server waits for workers that go on.
+# Shorter than the grace of the server for workers.
 DRAIN_SECONDS = 6.0
 FROZEN_SECONDS = 1.0
-# A worker's share of what may be under way, many times over.
+# Many times the concurrency of one worker.
 MANY, MANY_SECONDS = 2_000, 120.0
 BATCH = 100
-# Several times what HTTP/2 lets pass before somebody reads.
+# Several times the flow-control window of HTTP/2.
 LARGE_BYTES = 256 * 1024
 
 
 class Streams(Connection):
-    """A server, and the worker that is run against it."""
+    """A server, and the worker under test."""
 
     def __init__(self, server: Server, worker: Command) -> None:
         super().__init__(server.address)
@@ -53,9 +53,9 @@ class Streams(Connection):
         """Returns the worker, which runs within a `with` block."""
         return Program(*self.command, f"--queue={queue}", *arguments, server or self.server)
 
-    def greeting(self, queue: str, whom: str, **fields: object) -> str:
-        """Starts an operation that greets somebody, and returns its name."""
-        return self.start(**greeting(queue, whom), **fields).name
+    def greeting(self, queue: str, person: str, **fields: object) -> str:
+        """Starts an operation that makes a greeting, and returns its name."""
+        return self.start(**greeting(queue, person), **fields).name
 
     def record(self, name: str) -> operation_pb2.OperationRecord:
         """Returns the operation's record."""
@@ -63,14 +63,14 @@ class Streams(Connection):
         return self.callers.GetOperationRecord(request, timeout=TIMEOUT_SECONDS)
 
     def states(self, name: str) -> Iterator[operation_pb2.OperationMetadata]:
-        """Yields what becomes of an operation, to its end."""
+        """Yields the states of an operation, to its end."""
         request = callers_pb2.WatchOperationRequest(name=name)
         for event in self.callers.WatchOperation(request, timeout=TIMEOUT_SECONDS):
             if event.HasField("server_metadata"):
                 yield event.server_metadata
 
     def reaches(self, name: str, fraction: float) -> None:
-        """Returns once so much is done."""
+        """Returns once this fraction is done."""
         assert any(state.progress.fraction >= fraction for state in self.states(name)), name
 
     def finished(
@@ -79,7 +79,7 @@ class Streams(Connection):
         """Returns the operation at its end."""
         request = operations_pb2.WaitOperationRequest(name=name)
         request.timeout.FromNanoseconds(int(timeout * 1e9))
-        # The server may just have been away.
+        # The server may have been restarting.
         operation = self.operations.WaitOperation(request, timeout=timeout, wait_for_ready=True)
         assert operation.done, operation
         metadata = operation_pb2.OperationMetadata()
@@ -87,10 +87,10 @@ class Streams(Connection):
         return operation, metadata
 
 
-def greeting(queue: str, whom: str) -> dict[str, object]:
-    """Returns the request to greet somebody."""
+def greeting(queue: str, person: str) -> dict[str, object]:
+    """Returns the request for a greeting."""
     message = struct_pb2.Struct()
-    message.update({"whom": whom})
+    message.update({"name": person})
     return {"queue": queue, "method": "greet", "request": packed(message)}
 
 
@@ -149,7 +149,7 @@ def a_response_that_is_refused_fails_the_operation(api: Streams) -> None:
 @test
 def a_worker_that_is_asked_to_go_gives_back_what_it_holds_at_no_attempt(api: Streams) -> None:
     queue = fresh("stream")
-    names = [api.greeting(queue, whom) for whom in ("one", "two")]
+    names = [api.greeting(queue, person) for person in ("one", "two")]
     with api.worker_program(queue, NEVER) as worker:
         for _ in names:
             worker.line_with("attempt 1")
@@ -192,12 +192,12 @@ def a_worker_keeps_what_it_holds_when_the_server_crashes(api: Streams) -> None:
         later = api.greeting(queue, "later")
         worker.line_with(f"{later}: attempt 1")
         api.process.crash()
-        # Its end is something to say to a server that is there.
+        # It can report its end only to a running server.
         worker.line_with(f"{sooner}: done")
         api.process.start()
-        for name, whom in ((sooner, "sooner"), (later, "later")):
+        for name, person in ((sooner, "sooner"), (later, "later")):
             operation, metadata = api.finished(name)
-            assert greeted(operation) == f"hello {whom}"
+            assert greeted(operation) == f"hello {person}"
             assert metadata.attempt_count == 1, metadata
         worker.signal(signal.SIGTERM)
         rest = worker.rest()
@@ -212,7 +212,7 @@ def a_worker_finishes_what_it_holds_when_the_server_goes_away(api: Streams) -> N
         worker.line_with(f"{name}: attempt 1")
         before = time.monotonic()
         api.process.stop()
-        # It goes as soon as nothing is held.
+        # It ends as soon as it holds no lease.
         assert time.monotonic() - before < DRAIN_SECONDS
         worker.line_with(f"{name}: done")
         api.process.start()
@@ -272,7 +272,7 @@ def large_requests_and_responses_wait_for_each_other_without_end(api: Streams) -
 
 
 class Breaking(workers_pb2_grpc.WorkersServicer):
-    """Stands for a server that breaks a stream before it acknowledges what was said there."""
+    """Imitates a server that breaks a stream before it acknowledges the calls on it."""
 
     HEARTBEAT_SECONDS = 2.0
     NAMES = ("operations/one", "operations/two")
@@ -300,7 +300,7 @@ class Breaking(workers_pb2_grpc.WorkersServicer):
             assert request.sequence == len(self.silences) + 1, request
             if len(self.silences) == 3:
                 break
-        request = packed(struct_pb2.Struct(fields={"whom": struct_pb2.Value(string_value="you")}))
+        request = packed(struct_pb2.Struct(fields={"name": struct_pb2.Value(string_value="you")}))
         leases = [
             workers_pb2.Lease(operation=name, lease_token=f"token of {name}", attempt=1, request=request)
             for name in self.NAMES
@@ -313,7 +313,7 @@ class Breaking(workers_pb2_grpc.WorkersServicer):
         context.abort(grpc.StatusCode.UNAVAILABLE, "broken on purpose")
 
     def second(self, requests):
-        # They had ended, so they are no more the worker's.
+        # They had ended, so the worker no longer holds them.
         yield self.welcome(*self.NAMES)
         self.said_again.append(self.hellos[1])
         while len(completions(self.said_again)) < len(self.NAMES):
@@ -358,7 +358,7 @@ def what_was_not_acknowledged_is_said_again_over_the_next_stream(api: Streams) -
     assert (first.sequence, first.seen_sequence, first.slots, first.hello.queue) == (1, 0, 7, "q")
     assert not first.hello.held
     assert max(breaking.silences) < breaking.HEARTBEAT_SECONDS, breaking.silences
-    # What it was given, it has seen before it works on it.
+    # It acknowledges a lease before it works on it.
     assert all(request.seen_sequence == 2 for request in breaking.said), breaking.said
     assert any(request.reports for request in breaking.said), breaking.said
     held = {held.name: held.lease_token for held in second.hello.held}

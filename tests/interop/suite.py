@@ -6,7 +6,7 @@ from collections.abc import Callable
 import grpc
 from google.api_core.exceptions import GoogleAPICallError, from_grpc_error
 
-# What it is run against is the programs' own matter.
+# Each program decides which server it runs against.
 Test = Callable[..., None]
 
 TESTS: list[Test] = []
@@ -20,7 +20,7 @@ def test(function: Test) -> Test:
 
 
 def run(api: object) -> int:
-    """Runs every test, prints what became of each, and returns how many failed."""
+    """Runs every test, prints the result of each, and returns how many failed."""
     failed = 0
     for function in TESTS:
         try:
@@ -40,7 +40,7 @@ def run(api: object) -> int:
 def refused(
     call: Callable[[], object], kind: type[GoogleAPICallError], reason: str
 ) -> GoogleAPICallError:
-    """Returns the error of a call that must be refused as that kind and for that reason."""
+    """Returns the error of a call that must be refused with that code and reason."""
     try:
         answer = call()
     except GoogleAPICallError as error:

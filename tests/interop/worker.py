@@ -1,4 +1,4 @@
-"""A worker as somebody would write it with nothing but the generated stubs."""
+"""A worker that uses only the generated stubs."""
 
 import threading
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from google.rpc import code_pb2, status_pb2
 from longhaul.v1 import workers_pb2, workers_pb2_grpc
 
-# Generous, because it only ends what has already gone wrong.
+# Generous, because it only ends tests that have failed already.
 TIMEOUT_SECONDS = 30.0
 JOIN_SECONDS = 10.0
 
@@ -23,7 +23,7 @@ def packed(message: Message) -> any_pb2.Any:
 
 
 class Task:
-    """A leased operation, and what its worker may say about it."""
+    """A leased operation, and the calls of its worker."""
 
     def __init__(self, workers: workers_pb2_grpc.WorkersStub, lease: workers_pb2.Lease) -> None:
         self.lease = lease
@@ -31,7 +31,7 @@ class Task:
         self._owned = {"name": lease.operation, "lease_token": lease.lease_token}
 
     def report(self, **fields: object) -> workers_pb2.Directive:
-        """Reports progress, and returns what the server asks for."""
+        """Reports progress, and returns the requests of the server."""
         # The server may hold back a bare report for a moment, but never one with a checkpoint.
         request = workers_pb2.ReportProgressRequest(
             **self._owned, checkpoint=packed(empty_pb2.Empty()), **fields
@@ -55,7 +55,7 @@ class Task:
         return self._workers.FailOperation(request, timeout=TIMEOUT_SECONDS)
 
     def fail_for_good(self, error: status_pb2.Status) -> workers_pb2.FailOperationResponse:
-        """Ends the operation with an error, whatever its retry policy says."""
+        """Ends the operation with an error, without a retry."""
         decision = workers_pb2.FailOperationRequest.RetryDecision.DO_NOT_RETRY
         return self.fail(error, retry_decision=decision)
 

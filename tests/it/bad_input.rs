@@ -1,4 +1,4 @@
-//! What cannot be is refused by name, and nothing changes.
+//! Invalid input is refused with its field, and nothing changes.
 
 use tonic::Status;
 
@@ -119,7 +119,7 @@ async fn lease_tokens_that_are_malformed_or_anothers_are_refused(fixture: &Fixtu
         let renewed = fixture.renew(vec![renewal(&with(token))]).await.granted().remove(0);
         assert_eq!(error_info(&renewed.error.expect("an error")).reason, "LEASE_LOST");
     }
-    // What nobody has leased is nobody's.
+    // An operation that is not leased has no holder.
     let pending = fixture.started("pending").await;
     for refusal in calls(&lease_of(&pending)).await {
         refusal.refused(Code::FailedPrecondition, "LEASE_LOST");
@@ -201,7 +201,7 @@ async fn errors_of_workers_have_a_code_from_1_to_16_and_a_message(fixture: &Fixt
         };
         assert!(!fixture.fail(request).await.granted().will_retry);
         let found = error_of(&fixture.get(&lease.operation).await.granted());
-        // Nobody asked for a cancellation.
+        // No caller requested a cancel.
         let wanted = if code == 1 { Code::Aborted as i32 } else { code };
         assert_eq!((found.code, found.message), (wanted, status.message));
     }

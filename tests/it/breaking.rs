@@ -1,4 +1,4 @@
-//! How a stream ends, frame by frame: only END_STREAM gives back what is held; a reset, whatever its code, is a break.
+//! How a stream ends, frame by frame: only END_STREAM releases the leases; a reset with any code is a broken stream.
 
 use h2::Reason;
 
@@ -74,7 +74,7 @@ async fn is_back(fixture: &Fixture, name: &str) {
     assert_eq!(fixture.lease("q").await.attempt, 1);
 }
 
-/// A stream that holds the one lease of the queue, and has said that it saw it.
+/// A stream that holds the one lease of the queue, and has acknowledged it.
 async fn holding(http2: &Http2) -> RawStream {
     let mut stream = http2.serve_queue().await;
     stream.say(Request { hello: Some(hello("q")), ..slots(1) });

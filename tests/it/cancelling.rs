@@ -1,4 +1,4 @@
-//! Who wins when an operation is cancelled.
+//! Races with a cancel.
 
 use crate::support::*;
 

@@ -1,4 +1,4 @@
-//! What a worker says it holds when it comes back: a claim that is refused changes nothing, and none is counted twice.
+//! Claims of a worker that comes back: a refused claim changes nothing, and no lease is counted twice.
 
 use crate::support::stream::{Hello, Request, held, hello, slots};
 use crate::support::*;
@@ -95,7 +95,7 @@ async fn a_worker_that_comes_back_is_given_no_more_than_its_slots(fixture: &Fixt
     stream.cut().await;
     fixture.clock.asked_for(GRACE, before + 1).await;
     let waiting = fixture.started("q").await;
-    // Whoever looks for work for it finds some before it is known what the worker holds.
+    // A poll for this worker finds operations before the claims are settled.
     fixture.store.set_hang(Some(Hang::Reads));
     let back = Hello { held: vec![held(&lease)], ..hello("q") };
     let mut stream = WorkerStream::serving(fixture, back, 1).await;

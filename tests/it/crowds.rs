@@ -1,8 +1,10 @@
-//! Lists over tens of thousands of operations that have just gone away.
+//! Lists over tens of thousands of operations that have just been removed.
 
 use std::collections::HashSet;
 
-use longhaul::limits::MAX_PASSED_OVER;
+use longhaul::clock::Timestamp;
+use longhaul::limits::{MAX_LIST_READS, MAX_LIST_SORTED};
+use longhaul::proto::google::longrunning::ListOperationsRequest;
 use longhaul::store::{Check, Index, IndexEntry, Key, Mark, Put, Scan, Store, WriteSet};
 use prost::bytes::Bytes;
 
@@ -11,6 +13,7 @@ use crate::support::*;
 scenarios! {
     a_list_over_tens_of_thousands_of_expired_operations_is_paged_by_bounded_calls,
     a_list_over_tens_of_thousands_of_deleted_operations_is_paged,
+    a_filter_that_matches_few_of_many_is_answered_by_bounded_calls,
 }
 
 const CROWD: u64 = 20_000;
@@ -27,7 +30,7 @@ async fn a_list_over_tens_of_thousands_of_expired_operations_is_paged_by_bounded
     let (found, pages) = walk(fixture).await;
     assert_eq!(found, kept);
     assert!(
-        pages >= CROWD / (MAX_PASSED_OVER as u64 + READ_AT_ONCE),
+        pages >= CROWD / (MAX_LIST_READS as u64 + READ_AT_ONCE),
         "{pages} pages: a call did too much"
     );
 }
@@ -42,11 +45,50 @@ async fn a_list_over_tens_of_thousands_of_deleted_operations_is_paged(fixture: &
     assert_eq!(walk(fixture).await.0, kept);
 }
 
-/// Every page, small ones; what is on them, and how many there are.
+async fn a_filter_that_matches_few_of_many_is_answered_by_bounded_calls(fixture: &Fixture) {
+    let (kept, _) = crowded(fixture).await;
+    let (found, pages) = walk_by(fixture, "queue() = q").await;
+    assert_eq!(found, kept);
+    assert!(pages >= CROWD / (MAX_LIST_READS as u64 + READ_AT_ONCE), "{pages} pages");
+    // None of them has failed, but so many entries are not sorted for each page.
+    let store = &*fixture.store;
+    let scan = Scan::first(Index::new("list"), MAX_LIST_SORTED + 10);
+    let entries = store.scan(scan).await.expect("entries");
+    for some in entries.chunks(AT_ONCE) {
+        let sets = some.iter().map(|entry| {
+            let mut set = WriteSet::new(entry.partition, Check::TimeAtLeast(Timestamp::EPOCH));
+            let (index, member) = (Index::new("failed"), entry.member.clone());
+            set.additions.push(IndexEntry { index, member });
+            set
+        });
+        assert!(store.commit(sets.collect()).await.iter().all(Result::is_ok));
+    }
+    let request = ListOperationsRequest { filter: "state()=FAILED".to_owned(), ..bare() };
+    let page = fixture.operations().list_operations(request).await.granted();
+    assert_eq!(page.metadata().get("longhaul-index").expect("a header"), "list");
+    assert_eq!(page.get_ref().operations, []);
+    assert!(!page.get_ref().next_page_token.is_empty(), "there is more to look at");
+}
+
+fn bare() -> ListOperationsRequest {
+    ListOperationsRequest::default()
+}
+
+/// Reads all pages, small ones; returns their operations and their number.
 async fn walk(fixture: &Fixture) -> (HashSet<String>, u64) {
+    walk_by(fixture, "").await
+}
+
+async fn walk_by(fixture: &Fixture, filter: &str) -> (HashSet<String>, u64) {
     let (mut found, mut token, mut pages) = (HashSet::new(), String::new(), 0);
     loop {
-        let page = fixture.list("", 3, &token).await.granted();
+        let request = ListOperationsRequest {
+            filter: filter.to_owned(),
+            page_size: 3,
+            page_token: token,
+            ..bare()
+        };
+        let page = fixture.operations().list_operations(request).await.granted().into_inner();
         pages += 1;
         for operation in page.operations {
             assert!(found.insert(operation.name), "listed twice");
@@ -58,7 +100,7 @@ async fn walk(fixture: &Fixture) -> (HashSet<String>, u64) {
     }
 }
 
-/// Some operations that stay, and between them many copies of one that expires after two hours; what removes those.
+/// Some operations that stay, and between them many that expire after two hours; returns what removes those.
 async fn crowded(fixture: &Fixture) -> (HashSet<String>, Vec<WriteSet>) {
     let mut kept = HashSet::from([fixture.started("q").await]);
     let expiration = pb::operation_options::Expiration::Ttl(seconds(7_200).expect("a ttl"));

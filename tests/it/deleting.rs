@@ -1,4 +1,4 @@
-//! What is left of deleted and expired operations, and for how long.
+//! Deleted and expired operations: what remains of them, and for how long.
 
 use crate::support::*;
 
@@ -83,7 +83,7 @@ async fn delete_of_what_is_done_leaves_a_tombstone_for_a_day(fixture: &Fixture) 
     fixture.delete(&lease.operation).await.granted();
     fixture.delete(&lease.operation).await.refused(Code::NotFound, "OPERATION_DELETED");
     assert_gone(fixture, &lease.operation, "OPERATION_DELETED").await;
-    // A worker that repeats its call hears the same as before.
+    // A worker that repeats its call gets the same answer as before.
     assert!(!fixture.complete(completion(&lease)).await.granted().discarded);
     fixture.pass(Duration::from_secs(24 * 3_600 + 1)).await;
     assert_gone(fixture, &lease.operation, "OPERATION_NOT_FOUND").await;
@@ -178,7 +178,7 @@ async fn ttl_counts_from_the_end(fixture: &Fixture) {
     assert_gone(fixture, &lease.operation, "OPERATION_EXPIRED").await;
 }
 
-/// Every way to look at it says so.
+/// Every read reports it.
 async fn assert_gone(fixture: &Fixture, name: &str, reason: &str) {
     fixture.get(name).await.refused(Code::NotFound, reason);
     fixture.wait(name, seconds(1)).end().await.refused(Code::NotFound, reason);

@@ -1,4 +1,4 @@
-//! A store that fails in the middle of things: whatever it does, each call ends with exactly one effect.
+//! A store that fails during calls: with every fault, each call ends with exactly one effect.
 
 use longhaul::store::faulty::Fault;
 use tonic::Status;
@@ -16,7 +16,7 @@ scenarios! {
     lost_hints_cost_a_moment_and_nothing_else,
 }
 
-/// What befalls the commits of one call.
+/// Faults of the commits of one call.
 const FAULTS: [&[Fault]; 6] = [
     &[Fault::AppliedUnknown],
     &[Fault::LostUnknown],
@@ -50,7 +50,7 @@ async fn a_lease_under_each_fault_is_given_once(fixture: &Fixture) {
         let name = fixture.started("q").await;
         fixture.store.inject(faults.iter().copied());
         let mut leases = fixture.leases(leasing("q")).await.granted();
-        // A lease that its worker did not hear of is lost by time, as any other.
+        // A lease that its worker did not receive expires like any other.
         for _ in 0..3 {
             if leases.is_empty() {
                 fixture.pass(Duration::from_secs(40)).await;
@@ -184,7 +184,7 @@ async fn a_store_that_is_away_is_said_so_and_nothing_is_half_done(fixture: &Fixt
     fixture.store.set_away(false);
     assert_eq!(fixture.record(name).await, before);
     assert_eq!(fixture.list("", 10, "").await.granted().operations.len(), 1);
-    // Who watched all the while sees the end.
+    // A watcher that stayed connected sees the end.
     fixture.complete(completion(&lease)).await.granted();
     watcher.expect(EventType::Done).await;
 }
@@ -193,7 +193,7 @@ async fn lost_hints_cost_a_moment_and_nothing_else(fixture: &Fixture) {
     let other = fixture.with_agents().await;
     fixture.store.set_hints_lost(true);
     let name = fixture.started("q").await;
-    // Whoever asks later is served whatever was lost.
+    // A later call is served even if hints were lost.
     let lease = other.lease("q").await;
     assert_eq!(lease.operation, name);
     assert!(!other.wait(&name, seconds(0)).end().await.granted().done);

@@ -1,4 +1,4 @@
-//! Who wins when leases end by themselves, by their worker, or twice.
+//! Races of leases that expire, are ended by their worker, or are ended twice.
 
 use crate::support::*;
 
@@ -23,7 +23,7 @@ async fn call_after_expiry_is_accepted_until_replaced_then_lease_lost(fixture: &
 
     let first = fixture.running(start("q")).await;
     fixture.pass(Duration::from_secs(31)).await;
-    // Lost, though nobody has it yet.
+    // Lost, although no other worker has it yet.
     let lost = fixture.report(report(&first)).await.refused(Code::FailedPrecondition, "LEASE_LOST");
     assert_eq!((&lost["attempt"][..], &lost["name"]), ("1", &first.operation));
     let second = fixture.lease("q").await;
@@ -72,7 +72,7 @@ async fn same_token_again_same_content_is_ok_other_content_invalid_state(fixture
     }
     assert_eq!(fixture.record(&lease.operation).await, before);
 
-    // The answer of a failure comes again too, even when another attempt runs already.
+    // A repeated failure gets the same answer, even when another attempt is running.
     let lease = fixture.running(start("retried")).await;
     let first = fixture.fail(failure(&lease, Code::Unavailable)).await.granted();
     assert!(first.will_retry && first.schedule_time.is_some());

@@ -4,6 +4,7 @@ mod support;
 #[path = "../../src/store/redis/test_server.rs"]
 mod test_server;
 
+mod access;
 mod attempts;
 mod bad_input;
 mod breaking;
@@ -14,6 +15,7 @@ mod damage;
 mod deleting;
 mod effects;
 mod faults;
+mod filtering;
 mod http_patterns;
 mod leases;
 mod listing;

@@ -1,4 +1,4 @@
-//! How often progress is committed: what is said at once, what is gathered, and what becomes of that.
+//! How often progress is committed: which reports are written at once, which are held back, and when those are written.
 
 use longhaul::engine::Heartbeat;
 
@@ -51,7 +51,7 @@ async fn fraction(fixture: &Fixture, name: &str) -> Option<f64> {
     shown(&fixture.record(name).await).progress.and_then(|progress| progress.fraction)
 }
 
-/// Lets the interval pass, and what was held back be written.
+/// Lets the interval pass, so that held-back reports are written.
 async fn flushed(fixture: &Fixture, name: &str) {
     let etag = fixture.record(name).await.etag;
     let written = async { while fixture.record(name).await.etag == etag {} };
@@ -114,7 +114,7 @@ async fn a_report_that_was_overtaken_changes_nothing(fixture: &Fixture) {
         ..at(&lease, fraction)
     };
     fixture.report(numbered(0.5, 5)).await.granted();
-    // Of what was committed, then of what is held back.
+    // Of the committed report, then of the held-back one.
     fixture.report(numbered(0.4, 4)).await.granted();
     let bare = pb::ReportProgressRequest { metadata: None, ..numbered(0.7, 7) };
     fixture.report(bare).await.granted();
@@ -155,7 +155,7 @@ async fn what_is_held_back_is_dropped_where_the_lease_was_lost(fixture: &Fixture
     fixture.pass(Duration::from_secs(2)).await;
     let next = fixture.lease("q").await;
     assert_eq!(next.attempt, 2);
-    // Nothing of the first attempt's appears in the second; its worker hears why.
+    // Nothing of the first attempt appears in the second; its worker gets the reason.
     fixture.report(at(&lease, 0.3)).await.refused(Code::FailedPrecondition, "LEASE_LOST");
     fixture.report(at(&next, 0.15)).await.granted();
     fixture.complete(completion(&next)).await.granted();
@@ -248,7 +248,7 @@ async fn what_is_held_back_survives_a_store_that_is_away(fixture: &Fixture) {
     assert_eq!(operation.metadata, Some(any(METADATA, b"last")));
 }
 
-/// When it shall end, in seconds from now; within a second, as stamps and intervals add a little.
+/// When it is to end, in seconds from now; within a second, since stamps and intervals add a little.
 #[track_caller]
 fn assert_ends_in(fixture: &Fixture, record: &pb::OperationRecord, seconds: u64) {
     let end = shown(record).estimated_end_time.expect("an estimate");

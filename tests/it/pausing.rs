@@ -64,7 +64,7 @@ async fn pause_takes_hold_once_the_worker_suspends_releases_fails_or_loses_the_l
         lease
     };
     let suspended = paused("suspended").await;
-    // A caller who asked for the pause decides when it ends.
+    // If a caller requested the pause, the caller decides when it ends.
     let resume_time = Some(fixture.at(Duration::from_secs(5)));
     let request = pb::SuspendOperationRequest { resume_time, ..suspension(&suspended) };
     fixture.suspend(request).await.granted();
@@ -170,7 +170,7 @@ async fn worker_suspends_and_the_next_lease_carries_checkpoint_and_input(fixture
         (1, &checkpoint, &input)
     );
     assert_eq!(second.metadata, Some(any("acme.Step", b"\x08\x02")));
-    // The next attempt after a failure is told the same.
+    // The next attempt after a failure gets the same request.
     fixture.fail(failure(&second, Code::Unavailable)).await.granted();
     fixture.pass(Duration::from_secs(2)).await;
     let third = fixture.lease("q").await;
@@ -229,13 +229,13 @@ async fn an_input_that_was_accepted_reaches_the_next_lease(fixture: &Fixture) {
         let name = &lease.operation;
         fixture.suspend(suspension(&lease)).await.granted();
         fixture.resume(name, Some(first.clone())).await.granted();
-        // Said again, because the reply was lost; another one is not acknowledged.
+        // A repeat, because the reply was lost; a different one is not acknowledged.
         let before = fixture.record(name).await;
         fixture.resume(name, Some(first.clone())).await.granted();
         let refused = fixture.resume(name, Some(second.clone())).await;
         refused.refused(Code::FailedPrecondition, "INVALID_STATE");
         assert_eq!(fixture.record(name).await, before);
-        // A pause before the worker has seen it takes nothing away.
+        // A pause before the worker has received the lease takes nothing away.
         fixture.pause(name).await.granted();
         let refused = fixture.resume(name, Some(second.clone())).await;
         refused.refused(Code::FailedPrecondition, "INVALID_STATE");

@@ -1,4 +1,4 @@
-//! What callers and workers hand over comes out as it went in, up to its bounds.
+//! Payloads of callers and workers are returned unchanged, up to their limits.
 
 use crate::support::*;
 

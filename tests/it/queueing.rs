@@ -79,7 +79,7 @@ async fn retries_back_off_as_the_policy_says(fixture: &Fixture) {
         lease = fixture.lease("q").await;
     }
     assert_eq!(lease.attempt, 4);
-    // The worker's own wish goes before the policy's.
+    // The worker's own delay takes precedence over the policy's.
     let request =
         pb::FailOperationRequest { retry_delay: seconds(100), ..failure(&lease, Code::Aborted) };
     let reply = fixture.fail(request).await.granted();
@@ -88,7 +88,7 @@ async fn retries_back_off_as_the_policy_says(fixture: &Fixture) {
     fixture.expect_no_lease("q").await;
     fixture.pass(Duration::from_secs(1)).await;
     let last = fixture.lease("q").await;
-    // A code that nobody named is final, and so is the worker's word; its RETRY is no more than a wish.
+    // A code that the policy does not list is final, and so is a worker's FINAL; its RETRY is only a request.
     let final_code = fixture.running(start("final")).await;
     assert!(!fixture.fail(failure(&final_code, Code::Aborted)).await.granted().will_retry);
     let refused = fixture.running(start("refused")).await;
@@ -157,7 +157,7 @@ async fn waiting_workers_are_served_in_the_order_in_which_they_came(fixture: &Fi
     }
     let mut last = waiting.pop().expect("the last");
     for (number, waiting) in waiting.into_iter().enumerate() {
-        // One by one: what is ready at the same instant, as time stands still here, has no order.
+        // One by one: operations that become ready at the same instant, as under this clock, have no order.
         let name = fixture.started("q").await;
         let leases = waiting.end().await.granted();
         assert_eq!(leases[0].operation, name, "first come, first served");
@@ -197,7 +197,7 @@ async fn a_lease_reply_stays_under_its_bytes(fixture: &Fixture) {
     let first = fixture.leases(request()).await.granted();
     assert_eq!(first.len(), 2);
     assert!(first.iter().all(|lease| lease.request == Some(large("acme.Blob", 1 << 20))));
-    // The others went back and are no attempts.
+    // The others were released, which does not count as attempts.
     let mut left = 3;
     while left > 0 {
         let more = pb::LeaseOperationsRequest { wait_duration: seconds(60), ..request() };
@@ -234,7 +234,7 @@ async fn a_wait_for_leases_ends_with_none(fixture: &Fixture) {
 }
 
 async fn a_lease_that_its_worker_never_saw_goes_back_and_is_no_attempt(fixture: &Fixture) {
-    // A worker that goes away while it waits takes nothing with it.
+    // A worker that leaves while it waits takes no operation with it.
     let wait_duration = seconds(43);
     let gone = fixture.leasing(pb::LeaseOperationsRequest { wait_duration, ..leasing("q") });
     fixture.clock.asked_for(Duration::from_secs(43), 1).await;
@@ -245,7 +245,7 @@ async fn a_lease_that_its_worker_never_saw_goes_back_and_is_no_attempt(fixture: 
     assert_eq!((&lease.operation, lease.attempt), (&name, 1));
     fixture.release(release(&lease)).await.granted();
 
-    // Three that nobody saw are no attempts, a fourth in a row is one.
+    // Three leases that no worker received are not attempts, a fourth in a row is one.
     for attempt in [1, 1, 1, 2] {
         let engine = fixture.server.engine();
         let request = longhaul::engine::LeaseRequest {

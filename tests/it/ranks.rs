@@ -1,4 +1,4 @@
-//! How servers on one store share what there is to do.
+//! How servers on one store share the work.
 
 use longhaul::engine::{Engine, Heartbeat, Reaper};
 use longhaul::store::Store;
@@ -24,7 +24,7 @@ async fn servers_share_the_partitions_and_one_takes_over_what_the_other_leaves(f
         assert_eq!(here.rank(partition) + there.rank(partition), 1, "{partition:?}");
     }
 
-    // What is due is done by one of them at once, and by the other after a second.
+    // One of them processes a due record at once, and the other after a second.
     let name = fixture.running(start("q")).await.operation;
     fixture.let_pass(Duration::from_millis(30_001));
     meet().await;

@@ -29,7 +29,7 @@ async fn a_request_id_starts_one_operation_and_says_when_it_was_there_already(fi
     assert!(!replayed);
     let lease = fixture.lease("q").await;
     fixture.report(report(&lease)).await.granted();
-    // A retry finds the operation as it is now, whatever it says that is not content.
+    // A retry gets the present operation, whatever differs in fields that are not content.
     let retry = pb::StartOperationRequest {
         options: Some(pb::OperationOptions { priority: 7, ..Default::default() }),
         queue: "queues/q".to_owned(),
@@ -190,7 +190,7 @@ async fn start_leased_again_gets_the_same_lease_while_it_lives_and_none_afterwar
     fixture.complete(completion(&lease)).await.granted();
     let late = fixture.start_leased(request.clone()).await.granted().into_inner();
     assert!(late.lease.is_none() && late.operation.expect("the operation").done);
-    // Nor does it get the lease of whoever has it now.
+    // Nor does it get the lease of the present holder.
     let other = pb::StartOperationRequest { request_id: "two".to_owned(), ..request };
     let lease = fixture.start_leased(other.clone()).await.granted().into_inner().lease;
     fixture.fail(failure(&lease.expect("a lease"), Code::Unavailable)).await.granted();
@@ -262,7 +262,7 @@ async fn a_deadline_that_leaves_no_time_is_refused_and_a_replay_finds_what_was_s
     fixture.start(once).await.refused(Code::AlreadyExists, "OPERATION_DELETED");
 }
 
-/// Starts, and says whether the operation was there already.
+/// Starts, and returns whether the operation existed already.
 async fn start_in_full(fixture: &Fixture, request: pb::StartOperationRequest) -> (Operation, bool) {
     let mut producers = fixture.producers();
     let response = within("start", producers.start_operation(request)).await.granted();

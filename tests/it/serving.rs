@@ -1,4 +1,4 @@
-//! The server itself: health, and how it goes away.
+//! The server itself: health, and shutdown.
 
 use longhaul::proto::grpc::health::v1::health_check_response::ServingStatus;
 use longhaul::proto::grpc::health::v1::health_client::HealthClient;
@@ -89,7 +89,7 @@ async fn a_draining_server_refuses_starts_and_ends_waits_and_watches_politely(fi
     let checked = within("health", health.check(HealthCheckRequest::default())).await.granted();
     assert_eq!(checked.into_inner().status(), ServingStatus::NotServing);
 
-    // What runs may end, and whoever asks is answered.
+    // Running calls may end, and their callers get a reply.
     fixture.report(report(&lease)).await.granted();
     fixture.complete(completion(&lease)).await.granted();
     assert!(fixture.get(name).await.granted().done);

@@ -1,4 +1,4 @@
-//! A server or a store that stood still, or was away: that time does not count against workers, and is told as what it is.
+//! Standstills of the server and outages of the store: that time does not count against workers, and callers get the true reason.
 
 use longhaul::engine::Reaper;
 use longhaul::limits::MIN_RETURN_GRACE;
@@ -41,7 +41,7 @@ async fn expect_kept(fixture: &Fixture, lease: &pb::Lease, what: &str) {
 
 async fn a_standstill_at_any_step_of_a_renewal_costs_no_lease(fixture: &Fixture) {
     let lease = leased(fixture).await;
-    // What was remembered is asked for again: the next renewal reads first.
+    // The cached record is dropped: the next renewal reads first.
     expect_kept(fixture, &lease, "at once").await;
     for hang in [Hang::Reads, Hang::Commits, Hang::Answers] {
         let what = format!("{hang:?}");
@@ -93,7 +93,7 @@ async fn a_standstill_ends_no_stream_and_costs_no_lease_of_it(fixture: &Fixture)
     let (mut stream, lease) = streaming(fixture).await;
     for _ in 0..3 {
         fixture.let_pass(STANDSTILL);
-        // Everybody has a turn before the worker is heard.
+        // Every task runs before the worker's message is read.
         fixture.list("", 1, "").await.granted();
         drop(Reaper.run_once(fixture.server.engine()).await);
         assert!(stream.settle(nothing()).await.iter().all(|outcome| outcome.sequence > 0));

@@ -32,7 +32,7 @@ async fn validate_only_starts_nothing(fixture: &Fixture) {
         response_of(&fixture.start(untyped).await.granted()),
         any("google.protobuf.Empty", b"")
     );
-    // What would be refused is refused.
+    // A start that would be refused is refused.
     let bad = pb::StartOperationRequest { queue: "no queue".to_owned(), ..request.clone() };
     fixture.start(bad).await.refused_field("INVALID_ARGUMENT", "queue");
     let real = pb::StartOperationRequest { validate_only: false, ..request.clone() };
@@ -165,7 +165,7 @@ async fn metadata_policies_decide_what_callers_see(fixture: &Fixture) {
     };
     fixture.start(value).await.refused_field("INVALID_ARGUMENT", "metadata_type");
 
-    // Reports without a declared type are refused, whatever is shown instead.
+    // Reports without a declared type are refused, whatever metadata is shown instead.
     let lease = fixture.lease("own").await;
     let undeclared = pb::ReportProgressRequest {
         metadata: Some(any("longhaul.v1.OperationMetadata", b"")),

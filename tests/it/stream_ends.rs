@@ -1,4 +1,4 @@
-//! `ServeQueue`: every way in which a stream ends, and what becomes of its leases.
+//! `ServeQueue`: every end of a stream, and its effect on leases.
 
 use crate::support::stream::{
     GRACE, Held, Hello, Request, complete, complete_nothing, cut, held, hello,
@@ -61,7 +61,7 @@ async fn a_newer_stream_takes_over_from_an_older_one_that_is_still_open(fixture:
     older.settle(complete_nothing()).await;
     let back = Hello { held: vec![held(&lease)], ..hello("q") };
     let mut newer = WorkerStream::serving(fixture, back, 1).await;
-    // What ends the older stream no longer touches the lease.
+    // The end of the older stream no longer affects the lease.
     older.cut().await;
     fixture.cancel(&name).await.granted();
     assert!(newer.signal().await.directive.expect("a directive").cancel_requested);

@@ -29,7 +29,7 @@ async fn leases_are_pushed_as_slots_free_up(fixture: &Fixture) {
     let third = stream.leases(1).await;
     assert!(leases.iter().all(|lease| lease.operation != third[0].operation));
     assert_eq!(fixture.state(&leases[0].operation).await, State::Succeeded);
-    // Lowering takes nothing back; what is held may exceed the slots.
+    // Lowering the slots releases nothing; more leases may be held than there are slots.
     stream.say(Request { completions: vec![completion(&leases[1])], ..slots(1) }).await;
     let fourth = fixture.started("q").await;
     stream.settle(complete_nothing()).await;
@@ -40,7 +40,7 @@ async fn leases_are_pushed_as_slots_free_up(fixture: &Fixture) {
 
 async fn a_start_goes_to_a_waiting_worker_in_one_commit(fixture: &Fixture) {
     let mut stream = WorkerStream::serving(fixture, hello("q"), 1).await;
-    // Once the dispatcher has found nothing more, the reply of a start shows it leased already.
+    // Once a poll has found nothing more, the reply of a start already shows its lease.
     let eager = async {
         loop {
             let operation = fixture.start(start("q")).await.granted();
@@ -55,6 +55,8 @@ async fn a_start_goes_to_a_waiting_worker_in_one_commit(fixture: &Fixture) {
         }
     };
     within("a start that is leased with its own commit", eager).await;
+    let metrics = fixture.metrics().await;
+    assert_eq!(metrics.count("leases_given_total{by=\"start\"}"), 1, "{}", metrics.0);
     // No slot is free now: it waits its turn.
     let waiting = fixture.started("q").await;
     assert_eq!(fixture.state(&waiting).await, State::Pending);

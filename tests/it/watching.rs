@@ -37,7 +37,7 @@ async fn a_watch_tells_the_state_at_once_then_changes_then_the_end(fixture: &Fix
     let third = watcher.expect(EventType::Update).await;
     let progress = third.server_metadata.and_then(|metadata| metadata.progress);
     assert_eq!(progress.expect("progress").fraction, Some(0.25));
-    // What callers cannot see is no event: the next one is the end.
+    // A change that callers cannot see is no event: the next event is the end.
     fixture.let_pass(Duration::from_secs(20));
     fixture.renew(vec![renewal(&lease)]).await.granted();
     let response = Some(large("acme.Done", 100_000));
@@ -72,7 +72,7 @@ async fn a_resume_token_that_is_the_state_brings_no_snapshot(fixture: &Fixture) 
     let event = older.message().await.granted().expect("an event");
     assert!(matches!(event.r#type(), EventType::Snapshot | EventType::Update), "{event:?}");
     assert_eq!(event.resume_token, update.resume_token);
-    // Whatever the token, what is done is told.
+    // A finished operation is reported for any token.
     fixture.complete(completion(&lease)).await.granted();
     let last = same.expect(EventType::Done).await.resume_token;
     now.expect(EventType::Done).await;
@@ -125,7 +125,7 @@ async fn a_watch_with_nothing_to_say_sends_heartbeats(fixture: &Fixture) {
         assert_at(heartbeat.event_time, fixture.at(Duration::ZERO));
         assert!(heartbeat.operation.is_none() && heartbeat.server_metadata.is_none());
     }
-    // 30 s where none is asked for.
+    // 30 s by default.
     let mut watcher = fixture.watch(watch(&name)).await;
     watcher.expect(EventType::Snapshot).await;
     fixture.clock.asked_for(Duration::from_secs(30), 1).await;
@@ -178,7 +178,7 @@ async fn many_watchers_all_see_the_end_and_slow_ones_hold_nobody_up(fixture: &Fi
     for _ in 0..50 {
         watchers.push(fixture.watch(watch(&lease.operation)).await);
     }
-    // Nobody reads while this goes on.
+    // The client does not read meanwhile.
     for number in 1..=20 {
         let report_number = number;
         fixture
@@ -225,7 +225,7 @@ async fn wait_answers_when_it_is_done(fixture: &Fixture) {
     let done = wait.end().await.granted();
     assert!(done.done);
     assert_eq!(done, endless.end().await.granted());
-    // What is done already is answered at once.
+    // A finished operation is returned at once.
     let again = fixture.wait(&lease.operation, seconds(55)).end().await.granted();
     assert_eq!(again, done);
 }

@@ -43,7 +43,7 @@ async fn a_payment_waits_for_a_decision_and_goes_on_with_it(fixture: &Fixture) {
         fixture.start(payment()).await.granted().name,
     );
     suspended(fixture, &paid).await;
-    // The slot is free: the other one came as far.
+    // The slot is free: the other operation came as far.
     suspended(fixture, &declined).await;
     let decision = |approved: bool| Some(Json(json!({"approved": approved, "by": "Grace"})).pack());
     fixture.resume(&declined, decision(false)).await.granted();
@@ -60,7 +60,7 @@ async fn a_payment_waits_for_a_decision_and_goes_on_with_it(fixture: &Fixture) {
     worker.give_up().await;
 }
 
-/// A worker whose handler says when it begins, waits to be told, and then writes.
+/// A worker whose handler signals its begin, waits for the test, and then writes.
 fn writer(
     worker: Worker,
     fixture: &Fixture,
@@ -99,7 +99,7 @@ async fn a_worker_that_comes_back_too_late_is_refused_by_the_database(fixture: &
     };
     let name = fixture.start(start).await.granted().name;
     assert_eq!(within("the first attempt", old_says.recv()).await, Some(1));
-    // As if its process was stopped: it knows nothing of what follows.
+    // As if its process was stopped: it receives nothing.
     wire.cut();
     within("the lease to be lost", async {
         while fixture.state(&name).await != State::Pending {

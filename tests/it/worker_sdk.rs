@@ -1,4 +1,4 @@
-//! The worker SDK against a whole server: what handlers see and say.
+//! The worker SDK against a whole server.
 
 use longhaul::worker::{Cancelled, Context, Json, Pack, Stop, Unpack};
 use prost_types::Timestamp;
@@ -26,8 +26,8 @@ async fn a_typed_handler_gets_its_request_and_gives_the_response(fixture: &Fixtu
         .handler("later", async |_: Context, time: Timestamp| {
             Ok(Timestamp { seconds: time.seconds + 1, ..time })
         })
-        .handler("greet", async |_: Context, Json(whom): Json<String>| {
-            Ok(Json(format!("hello {whom}")))
+        .handler("greet", async |_: Context, Json(name): Json<String>| {
+            Ok(Json(format!("hello {name}")))
         })
         .handler("nothing", async |_: Context, (): ()| Ok(()))
         .fallback(async |context: Context, request| {

@@ -16,7 +16,7 @@ scenarios! {
     a_worker_that_the_server_will_not_have_is_told_why,
 }
 
-/// A worker behind a wire that can be cut, whose handler begins, waits to be told, and ends.
+/// A worker behind a connection that can be cut, whose handler signals its begin, waits for the test, and ends.
 async fn behind_a_wire(fixture: &Fixture, talk: Talk) -> (Wire, Running) {
     let wire = Wire::to(fixture.address).await;
     let endpoint = tonic::transport::Endpoint::try_from(format!("http://{}", wire.address()));
@@ -27,7 +27,7 @@ async fn behind_a_wire(fixture: &Fixture, talk: Talk) -> (Wire, Running) {
         .handler("m", move |context: Context, (): ()| {
             let talk = talk.clone();
             async move {
-                // What the server does not know to be seen it takes back at once.
+                // The server takes back at once a lease that was not acknowledged.
                 context.flush().await?;
                 talk.say(format!("begun {}", context.attempt()));
                 talk.go.notified().await;
@@ -161,7 +161,7 @@ async fn a_drain_finishes_what_runs_and_takes_no_more(fixture: &Fixture) {
     let name = started(fixture, "q", "m").await;
     hear(&mut heard, "begun").await;
     running.stop.cancel();
-    // It has said so once the next operation is not taken.
+    // It has acknowledged once the next operation is not leased.
     let next = within("an operation that stays", async {
         loop {
             let next = started(fixture, "q", "m").await;
@@ -215,7 +215,7 @@ async fn a_server_that_goes_away_lets_what_runs_finish_and_is_left(fixture: &Fix
     fixture.server.drain();
     hear(&mut heard, "draining").await;
     becomes(fixture, &name, State::Succeeded).await;
-    // Nobody serves it now; it tries again and again, and ends when it is asked to.
+    // No server is running now; it tries again and again, and ends when it is stopped.
     fixture.passing("its end", running.finish()).await;
     assert_eq!(fixture.state(&next).await, State::Pending);
     assert!(heard.try_recv().is_err(), "a draining server leases no more");

@@ -35,7 +35,7 @@ async function greet(lease: Lease__Output, pauseMs: number, stop: AbortSignal, r
     await sleep(pauseMs, undefined, { signal: stop });
     report(step / STEPS, `step ${step}`);
   }
-  return packed({ greeting: `hello ${text(lease.request, "whom")}` });
+  return packed({ greeting: `hello ${text(lease.request, "name")}` });
 }
 
 type Stream = ClientDuplexStream<ServeQueueRequest, ServeQueueResponse__Output>;

@@ -33,7 +33,7 @@ async function greet(lease: Lease__Output) {
       return;
     }
   }
-  const greeting = `hello ${text(lease.request, "whom")}`;
+  const greeting = `hello ${text(lease.request, "name")}`;
   await completeOperation({ ...owned, response: packed({ greeting }) });
 }
 

@@ -1,4 +1,4 @@
-//! Commands to operations: one, or many that go to the store together. What concerns one operation becomes one write set.
+//! Runs commands on operations: one, or many in one call of the store. All commands for one operation become one write set.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -35,15 +35,15 @@ pub(in crate::engine) struct KeyedCommand {
     pub(in crate::engine) command: Command,
 }
 
-/// What came of a command; `None`: there is no such operation.
-pub(in crate::engine) type Outcome = Result<Option<Done>>;
+/// The outcome of a command; `None`: there is no such operation.
+pub(in crate::engine) type CommandOutcome = Result<Option<Done>>;
 
-/// What a command came to.
+/// The result of a command.
 #[derive(Clone, Debug)]
 pub struct Done {
-    /// What the name holds now.
+    /// The record after the command.
     pub record: Option<Record>,
-    /// What the command was told.
+    /// The answer to the command.
     pub answer: Answer,
     /// Whether this very call wrote it.
     pub changed: bool,
@@ -62,14 +62,14 @@ impl Done {
 struct Batch<'a> {
     commands: &'a Commands,
     key: Key,
-    steps: Vec<Step>,
+    steps: Vec<BatchStep>,
     assumed: Assumed<Record>,
-    /// What each step was told, as last decided.
+    /// The answers to the steps, from the latest decision.
     answers: Vec<std::result::Result<Answer, Rejection>>,
 }
 
-struct Step {
-    /// Where its outcome goes. Progress that was held back has none: nobody waits for its answer.
+struct BatchStep {
+    /// Index of its outcome. `None` for held-back progress, which has no waiting caller.
     position: Option<usize>,
     command: Command,
 }
@@ -103,9 +103,13 @@ impl Commands {
     }
 
     /// Applies a command to the record of that key; `None` if there is none.
-    pub(in crate::engine) async fn apply_to_key(&self, key: Key, command: Command) -> Outcome {
+    pub(in crate::engine) async fn apply_to_key(
+        &self,
+        key: Key,
+        command: Command,
+    ) -> CommandOutcome {
         let mut batch = self.batch(key);
-        batch.steps.push(Step { position: Some(0), command });
+        batch.steps.push(BatchStep { position: Some(0), command });
         let mut outcomes = vec![None];
         self.run_batches(vec![batch], &mut outcomes).await;
         outcomes.pop().flatten().unwrap_or(Ok(None))
@@ -115,12 +119,12 @@ impl Commands {
     pub(in crate::engine) async fn apply_to_read(
         &self,
         found: Vec<(KeyedCommand, Before<Record>)>,
-    ) -> Vec<Outcome> {
-        let mut outcomes: Vec<Option<Outcome>> = found.iter().map(|_| None).collect();
+    ) -> Vec<CommandOutcome> {
+        let mut outcomes: Vec<Option<CommandOutcome>> = found.iter().map(|_| None).collect();
         let batch = |(position, (KeyedCommand { key, command }, before))| Batch {
             commands: self,
             key,
-            steps: vec![Step { position: Some(position), command }],
+            steps: vec![BatchStep { position: Some(position), command }],
             assumed: Assumed::Read(before),
             answers: Vec::new(),
         };
@@ -130,8 +134,11 @@ impl Commands {
     }
 
     /// Applies commands, those to one operation in their order; outcomes in their order.
-    pub(in crate::engine) async fn apply_all(&self, commands: Vec<KeyedCommand>) -> Vec<Outcome> {
-        let mut outcomes: Vec<Option<Outcome>> = commands.iter().map(|_| None).collect();
+    pub(in crate::engine) async fn apply_all(
+        &self,
+        commands: Vec<KeyedCommand>,
+    ) -> Vec<CommandOutcome> {
+        let mut outcomes: Vec<Option<CommandOutcome>> = commands.iter().map(|_| None).collect();
         let batches = self.gather(commands);
         self.run_batches(batches, &mut outcomes).await;
         outcomes.into_iter().map(|outcome| outcome.unwrap_or(Ok(None))).collect()
@@ -142,7 +149,7 @@ impl Commands {
         Batch { commands: self, key, steps: Vec::with_capacity(1), assumed, answers: Vec::new() }
     }
 
-    /// Sorts commands by operation, each with what was held back of its progress.
+    /// Groups commands by operation, with the held-back progress of each.
     fn gather(&self, commands: Vec<KeyedCommand>) -> Vec<Batch<'_>> {
         let mut places: HashMap<Key, usize> = HashMap::with_capacity(commands.len());
         let mut batches: Vec<Batch<'_>> = Vec::with_capacity(commands.len());
@@ -152,14 +159,19 @@ impl Commands {
                 batches.len() - 1
             });
             let held = command.token().and_then(|token| self.coalescer.take(key, token));
-            let held = held.map(|report| Step { position: None, command: Command::Report(report) });
+            let held =
+                held.map(|report| BatchStep { position: None, command: Command::Report(report) });
             batches[place].steps.extend(held);
-            batches[place].steps.push(Step { position: Some(position), command });
+            batches[place].steps.push(BatchStep { position: Some(position), command });
         }
         batches
     }
 
-    async fn run_batches(&self, mut batches: Vec<Batch<'_>>, outcomes: &mut [Option<Outcome>]) {
+    async fn run_batches(
+        &self,
+        mut batches: Vec<Batch<'_>>,
+        outcomes: &mut [Option<CommandOutcome>],
+    ) {
         let ends = self.transactor.transact(&mut batches).await;
         for (batch, ended) in batches.into_iter().zip(ends) {
             match ended {
@@ -176,8 +188,13 @@ impl Commands {
         }
     }
 
-    /// Tells each command of a batch what came of it.
-    fn conclude(&self, batch: Batch<'_>, ended: Ended<Record>, outcomes: &mut [Option<Outcome>]) {
+    /// Sets the outcome of each command of a batch.
+    fn conclude(
+        &self,
+        batch: Batch<'_>,
+        ended: Ended<Record>,
+        outcomes: &mut [Option<CommandOutcome>],
+    ) {
         let (record, changed, time) = match ended {
             Ended::Written { record, now } => {
                 self.note_progress(&batch, record.as_ref());
@@ -200,8 +217,8 @@ impl Commands {
         }
     }
 
-    /// The command as of this very moment, if it is about what came due: this server may have stood still since the entry was
-    /// found. A lease that a stream of this server holds does not expire here: the stream renews it, or ends because its
+    /// The command with the present time, if it comes from a due entry: this server may have stood still since the entry was
+    /// read. A lease that a stream of this server holds does not expire here: the stream renews it, or ends because its
     /// worker is silent.
     fn due_now(&self, key: Key, command: &Command) -> Option<Command> {
         let Command::Due(due) = command else { return None };
@@ -221,7 +238,7 @@ impl Commands {
     }
 
     fn note_progress(&self, batch: &Batch<'_>, record: Option<&Record>) {
-        let works = |step: &Step| step.command.token().is_some();
+        let works = |step: &BatchStep| step.command.token().is_some();
         if !batch.steps.iter().any(works) {
             return;
         }
@@ -229,7 +246,7 @@ impl Commands {
         match operation.filter(|operation| operation.state.lease().is_some()) {
             None => self.coalescer.forget(batch.key),
             Some(operation) => {
-                let reports = |step: &Step| matches!(step.command, Command::Report(_));
+                let reports = |step: &BatchStep| matches!(step.command, Command::Report(_));
                 if batch.steps.iter().any(reports) {
                     self.coalescer.mark(batch.key, operation);
                 }
@@ -257,18 +274,18 @@ impl Transaction for Batch<'_> {
     ) -> Decision<Record> {
         let Some(before) = before else { return Decision::Keep };
         for step in &mut self.steps {
-            // Whether the server stood still is known better by now.
+            // A standstill of the server may have been noticed meanwhile.
             if let Some(due) = self.commands.due_now(self.key, &step.command) {
                 step.command = due;
             }
         }
         let commands = self.steps.iter().map(|step| &step.command);
         let applied = apply_batch(&before.record, commands, now);
-        let refused = |(step, answer): (&Step, &std::result::Result<_, _>)| {
+        let refused = |(step, answer): (&BatchStep, &std::result::Result<_, _>)| {
             step.position.is_some() && answer.is_err()
         };
         let refuses = self.steps.iter().zip(&applied.answers).any(refused);
-        // What was assumed may be out of date; only a commit upon it shows that it is not.
+        // The assumed record may be out of date; only a successful commit proves it current.
         if !certain && (applied.change.is_none() || refuses) {
             return Decision::Read;
         }
@@ -282,7 +299,11 @@ impl Transaction for Batch<'_> {
 }
 
 impl Batch<'_> {
-    fn tell_all(&self, outcomes: &mut [Option<Outcome>], outcome: impl Fn() -> Outcome) {
+    fn tell_all(
+        &self,
+        outcomes: &mut [Option<CommandOutcome>],
+        outcome: impl Fn() -> CommandOutcome,
+    ) {
         for position in self.steps.iter().filter_map(|step| step.position) {
             outcomes[position] = Some(outcome());
         }

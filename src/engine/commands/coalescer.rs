@@ -1,8 +1,8 @@
-//! How often progress is committed: reports of one operation are gathered, the newest wins.
+//! How often progress is committed: reports of one operation are merged, the newest wins.
 //!
-//! The first report is committed at once; on a stream the commit that made the lease counts as the first. What is held back
-//! goes out with the next commit of the same lease, or by itself once the interval is over; it is dropped where the lease has
-//! ended by then. A unary worker's report is held back only by a server that knows of no other. Its worker was told that it arrived: where the store is away it waits, and nothing goes past it.
+//! The first report is committed at once; on a stream the commit of the lease counts as the first. A held-back report is
+//! included in the next commit of the same lease, or committed when the interval ends; it is dropped if the lease has
+//! ended. A unary report is held back only by a server that knows no other. It was acknowledged, so it waits during an outage.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,7 +17,7 @@ use crate::operation::lease::Token;
 use crate::operation::payload::type_name;
 use crate::store::Key;
 
-/// What was committed lately, and what is held back, by operation.
+/// Recent commits and held-back reports, by operation.
 pub(in crate::engine) struct Coalescer {
     clock: Arc<dyn Clock>,
     /// Reports of one operation are committed once in this time; zero: each at once.
@@ -28,12 +28,14 @@ pub(in crate::engine) struct Coalescer {
 
 struct Track {
     token: Token,
-    /// What metadata may be held back: any other must be refused at once.
+    /// Whether its metadata may be held back: metadata that would be refused must be refused at once.
     metadata_type: String,
-    /// The number of the newest report: what has a smaller one was overtaken on the way.
+    /// The number of the newest report: a smaller one was overtaken on the way.
     number: i64,
     /// When the last report was committed, as the engine's clock counts elapsed time.
     last: Duration,
+    /// The held-back report is being committed since `last`: the interval begins then, however long the store takes.
+    committing: bool,
     held: Option<Box<Report>>,
 }
 
@@ -51,8 +53,10 @@ impl Coalescer {
         let mut tracks = self.tracks();
         let known = tracks.remove(&key).filter(|track| track.token == token);
         let number = known.as_ref().map_or(0, |track| track.number).max(committed);
+        let last = known.as_ref().filter(|track| track.committing).map_or(now, |track| track.last);
         let held = known.and_then(|track| track.held);
-        tracks.insert(key, Track { token, metadata_type, number, last: now, held });
+        let track = Track { token, metadata_type, number, last, committing: false, held };
+        tracks.insert(key, track);
         self.wake_for_first(&tracks);
     }
 
@@ -62,7 +66,7 @@ impl Coalescer {
         }
     }
 
-    /// Holds a bare report back if another was committed a moment ago; else it comes back, to be committed.
+    /// Holds back a bare report if another was committed recently; otherwise returns it for a commit.
     pub(in crate::engine) fn hold(&self, key: Key, report: Box<Report>) -> Option<Box<Report>> {
         if self.interval.is_zero() || !report.is_bare() || !report.shows() {
             return Some(report);
@@ -89,13 +93,13 @@ impl Coalescer {
         None
     }
 
-    /// What is held back of that lease, for the commit that is about to be made.
+    /// The held-back report of that lease, for the next commit.
     pub(in crate::engine) fn take(&self, key: Key, token: Token) -> Option<Box<Report>> {
         let mut tracks = self.tracks();
         tracks.get_mut(&key).filter(|track| track.token == token)?.held.take()
     }
 
-    /// What could not be committed is held back again: it is older than what has come meanwhile.
+    /// Holds back a report again after a failed commit; it is older than reports that arrived meanwhile.
     pub(in crate::engine) fn put_back(&self, key: Key, mut report: Box<Report>) {
         let now = self.clock.elapsed();
         let mut tracks = self.tracks();
@@ -107,6 +111,7 @@ impl Coalescer {
                 .map_or_else(String::new, |any| type_name(&any.type_url).to_owned()),
             number: report.number,
             last: now,
+            committing: false,
             held: None,
         });
         if track.token == report.renew.token {
@@ -114,6 +119,7 @@ impl Coalescer {
                 report.gather(*later);
             }
             track.held = Some(report);
+            track.committing = false;
         }
         self.wake_for_first(&tracks);
     }
@@ -123,7 +129,7 @@ impl Coalescer {
         self.tracks().remove(&key);
     }
 
-    /// Takes what has been held back for long enough; what was idle for as long is forgotten.
+    /// Takes all reports whose interval has ended; entries that were idle as long are removed.
     pub(in crate::engine) fn take_ripe(&self) -> Vec<(Key, Box<Report>)> {
         self.take_where(self.next_is_due())
     }
@@ -133,7 +139,7 @@ impl Coalescer {
         self.take_where(|_| true)
     }
 
-    /// Resolves when it is time to look for what is ripe; not before anything is held back.
+    /// Resolves when a report may be ready to commit; pending while none is held back.
     pub(in crate::engine) async fn ripening(&self) {
         if self.tracks().is_empty() {
             self.wake.notified().await;
@@ -142,13 +148,17 @@ impl Coalescer {
     }
 
     fn take_where(&self, due: impl Fn(Duration) -> bool) -> Vec<(Key, Box<Report>)> {
+        let now = self.clock.elapsed();
         let mut ripe = Vec::new();
         self.tracks().retain(|key, track| {
-            let over = due(track.last);
-            if over {
-                ripe.extend(track.held.take().map(|report| (*key, report)));
+            if !due(track.last) {
+                return true;
             }
-            !over
+            let Some(report) = track.held.take() else { return false };
+            ripe.push((*key, report));
+            track.last = now;
+            track.committing = true;
+            true
         });
         ripe
     }

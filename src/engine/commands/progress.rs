@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use crate::engine::commands::apply::{Commands, KeyedCommand, Outcome};
+use crate::engine::commands::apply::{CommandOutcome, Commands, KeyedCommand};
 use crate::engine::error::Reason;
 use crate::operation::Operation;
 use crate::operation::command::{Command, Report};
 use crate::store::Key;
 
 impl Commands {
-    /// Holds a report back if another was committed a moment ago; else it comes back, to be committed.
+    /// Holds back a report if another was committed recently; otherwise returns it for a commit.
     pub(in crate::engine) fn hold_back(
         &self,
         key: Key,
@@ -18,12 +18,12 @@ impl Commands {
         self.coalescer.hold(key, report)
     }
 
-    /// A stream was given that lease: what it reports from now on may be held back.
+    /// A stream received that lease: its reports may be held back from now on.
     pub(in crate::engine) fn expect_progress(&self, key: Key, operation: &Operation) {
         self.coalescer.mark(key, operation);
     }
 
-    /// Commits what has been held back for long enough, for ever.
+    /// Commits reports whose interval has ended, until the engine is dropped.
     pub(in crate::engine) async fn run(self: Arc<Self>) {
         loop {
             self.coalescer.ripening().await;
@@ -33,7 +33,7 @@ impl Commands {
         }
     }
 
-    /// Commits all that is held back: this server goes away.
+    /// Commits all held-back reports before this server stops.
     pub(in crate::engine) async fn flush_all(&self) {
         let lost = self.flush(self.coalescer.take_all()).await.len();
         if lost > 0 {
@@ -41,7 +41,7 @@ impl Commands {
         }
     }
 
-    /// Returns what the store did not take.
+    /// Returns the reports that the store did not accept.
     async fn flush(&self, reports: Vec<(Key, Box<Report>)>) -> Vec<(Key, Box<Report>)> {
         if reports.is_empty() {
             return reports;
@@ -51,8 +51,8 @@ impl Commands {
             command: Command::Report(report.clone()),
         };
         let outcomes = self.apply_all(reports.iter().map(command).collect()).await;
-        // Where the lease has ended meanwhile there is nobody to tell.
-        let away = |outcome: &Outcome| {
+        // If the lease has ended, no one waits for the result.
+        let away = |outcome: &CommandOutcome| {
             outcome.as_ref().is_err_and(|error| error.reason == Reason::StoreUnavailable)
         };
         let results = reports.into_iter().zip(outcomes);

@@ -36,7 +36,7 @@ impl LeaseBatch {
         Ok(leased)
     }
 
-    /// The worker has been told.
+    /// The worker has its reply.
     pub fn told(mut self) {
         self.unheard.clear();
     }

@@ -1,7 +1,7 @@
-//! The dispatcher of each queue: one task that serves all workers waiting here, in the order in which they came.
+//! The dispatcher of each queue: one task that serves all workers waiting here, in the order of their arrival.
 //!
 //! It polls the queue when a worker arrives, when a worker has room again and more may be ready, and when a hint says that
-//! something became ready. It lives only while somebody waits. Where a poll found nothing more, the queue is *quiet*, and a
+//! an operation became ready. It lives while a worker waits. After a poll that found nothing more, the queue is *quiet*, and a
 //! start may commit with the lease of a waiting worker in it.
 
 use std::collections::HashMap;
@@ -50,7 +50,7 @@ impl Dispatch {
         waiters
     }
 
-    /// Room for what is about to be started in a queue where nothing else is ready, for up to `most` operations.
+    /// Reserves room for up to `most` starts in a queue where nothing else is ready.
     pub(in crate::engine) fn eager(&self, queue: &str, most: usize) -> Vec<Offer> {
         let waiters = self.queues().get(queue).cloned();
         let quiet = waiters.filter(|waiters| waiters.is_quiet());
@@ -61,12 +61,12 @@ impl Dispatch {
         loop {
             waiters.wake.notified().await;
             if !waiters.somebody_waits() {
-                // The poll that was asked for comes when there is room.
+                // The requested poll runs when there is room.
                 waiters.set_quiet(false);
             }
             while let Err(error) = self.serve(&waiters).await {
                 waiters.refuse_all(&error);
-                // Streams go on waiting: the store comes back, and nobody may tell.
+                // Streams keep waiting: the store comes back, and a stream cannot receive this error.
                 if !waiters.somebody_waits() {
                     break;
                 }
@@ -78,7 +78,7 @@ impl Dispatch {
         }
     }
 
-    /// Polls the queue until nobody waits or nothing is there.
+    /// Polls the queue until no worker waits or nothing is ready.
     async fn serve(&self, waiters: &Waiters) -> Result<(), StoreError> {
         let (mut fruitless, mut unfit) = (0, 0);
         while waiters.somebody_waits() && !self.context.is_draining() {
@@ -98,7 +98,7 @@ impl Dispatch {
             }
             fruitless += 1;
             if fruitless > RACES {
-                // What nobody can take stays at the head of the queue: no need to poll all the time.
+                // Operations that no worker accepts stay at the head of the queue: constant polling would not help.
                 waiters.dismiss(present);
                 tokio::select! {
                     () = waiters.wake.notified() => {}
@@ -127,7 +127,7 @@ impl Dispatch {
 
 #[cfg(test)]
 impl Dispatch {
-    /// Whether a start in that queue may be given away.
+    /// Whether a start in that queue may lease eagerly.
     pub(in crate::engine) fn is_quiet(&self, queue: &str) -> bool {
         self.queues().get(queue).is_some_and(|waiters| waiters.is_quiet())
     }
@@ -140,7 +140,7 @@ impl Dispatch {
 
 /// Polls without success that follow each other at once.
 const RACES: u32 = 3;
-/// What each further poll without success adds to the pause before the next.
+/// Added to the pause before the next poll for each poll without success.
 const PAUSE: Duration = Duration::from_millis(10);
 const MAX_PAUSES: u32 = 100;
 /// How long after a store's refusal the next poll is.

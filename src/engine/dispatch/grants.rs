@@ -14,7 +14,7 @@ use crate::operation::command::{Command, Proof, Release, Take};
 use crate::operation::lease::Token;
 use crate::store::Key;
 
-/// Makes leases for waiters, and gives back what no worker has heard of.
+/// Makes leases for waiters, and releases leases that no worker received.
 pub(in crate::engine) struct Grants {
     pub(super) context: Arc<Context>,
     commands: Arc<Commands>,
@@ -65,7 +65,7 @@ impl Grants {
         Some(grant)
     }
 
-    /// Gives back what was leased for a worker that is gone.
+    /// Releases leases of a worker that is gone.
     pub(in crate::engine) fn take_back(&self, waiter: &Arc<Waiter>, unheard: Vec<Grant>) {
         for grant in &unheard {
             self.holders.leave(grant.key, waiter);
@@ -73,7 +73,7 @@ impl Grants {
         self.release_unseen(unheard);
     }
 
-    /// Gives back what no worker has heard of.
+    /// Releases leases that no worker received.
     pub(in crate::engine) fn release_unseen(&self, grants: Vec<Grant>) {
         for grant in grants {
             let Some(token) = grant.lease().map(|lease| lease.token) else { continue };

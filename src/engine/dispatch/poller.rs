@@ -1,4 +1,4 @@
-//! One poll of a queue: reads what is ready, decides a lease for each waiter in turn, and commits the leases together.
+//! One poll of a queue: reads ready operations, decides a lease for each waiter in turn, and commits the leases together.
 
 use std::sync::Arc;
 
@@ -30,18 +30,18 @@ pub(in crate::engine) struct Poller {
     commands: Arc<Commands>,
 }
 
-/// What came of one poll.
+/// The result of one poll.
 #[derive(Clone, Copy)]
 pub(super) struct Polled {
     /// Somebody got something.
     pub(super) served: bool,
     /// Something was there that could not be had: another poll makes sense.
     pub(super) raced: bool,
-    /// How much of what was there cannot be taken by anybody now.
+    /// How many ready operations no worker accepts now.
     pub(super) unfit: usize,
 }
 
-/// A candidate: what is at the head of the queue, decided for one of those who wait.
+/// A candidate: an operation at the head of the queue, with a lease decided for one waiter.
 struct Candidate {
     key: Key,
     command: Command,
@@ -53,26 +53,26 @@ struct Candidate {
     refused: bool,
 }
 
-/// What one poll makes of the head of the queue.
+/// The plan of one poll for the head of the queue.
 struct Decided {
     candidates: Vec<Candidate>,
-    /// How much of it nobody can take.
+    /// How many of its operations no worker accepts.
     unfit: usize,
-    /// What ran out of time while it waited, and by which bound.
+    /// Operations that timed out while they waited, with the bound that they exceeded.
     overdue: Vec<(DueClass, Key)>,
-    /// What has an entry but no record.
+    /// Entries without a record.
     orphans: Vec<Key>,
 }
 
-/// What came of committing leases.
-struct Taken {
+/// The result of committing leases.
+struct CommittedLeases {
     /// For each offer.
     grants: Vec<Vec<Grant>>,
     raced: bool,
     outage: Option<StoreError>,
 }
 
-impl Taken {
+impl CommittedLeases {
     fn of(offers: usize) -> Self {
         Self { grants: (0..offers).map(|_| Vec::new()).collect(), raced: false, outage: None }
     }
@@ -89,7 +89,7 @@ impl Poller {
         Self { context, reader, transactor, grants, commands }
     }
 
-    /// One poll of the queue, for all who wait, beyond `unfit` entries that nobody could take the last time.
+    /// Polls the queue once, for all waiters, beyond `unfit` entries that no worker accepted the last time.
     pub(super) async fn poll(&self, waiters: &Waiters, unfit: usize) -> Result<Polled, StoreError> {
         let mut offers = waiters.offers();
         let wanted = offers.iter().map(Offer::room).sum::<usize>().min(AT_A_POLL) + unfit;
@@ -118,15 +118,15 @@ impl Poller {
         taken.outage.map_or(Ok(Polled { served, raced, unfit }), Err)
     }
 
-    /// Reads what is at the head of the queue and gives it to those who wait, first come, first served, and to each no more than
-    /// a reply holds. What nobody can take is counted.
+    /// Reads the head of the queue and offers it to the waiters in order, to each no more than fits in a
+    /// reply. Operations that no worker accepts are counted.
     async fn decide(&self, offers: &[Offer], keys: &[Key]) -> Result<Decided, StoreError> {
         let (mut waiting, mut given, mut bytes, mut unfit) = (0, 0, 0, 0);
         let records = self.reader.read_each::<Record>(keys).await?;
         let (mut candidates, mut overdue) = (Vec::with_capacity(keys.len()), Vec::new());
         let mut orphans = Vec::new();
         for (key, record) in keys.iter().zip(records) {
-            // What cannot be read must not keep everything behind it in the queue from being taken.
+            // An unreadable record must not block the operations behind it.
             let before = match record {
                 Ok(Some(before)) => before,
                 nothing => {
@@ -163,8 +163,8 @@ impl Poller {
     }
 
     /// Commits the leases.
-    async fn take_all(&self, offers: &[Offer], mut candidates: Vec<Candidate>) -> Taken {
-        let mut taken = Taken::of(offers.len());
+    async fn take_all(&self, offers: &[Offer], mut candidates: Vec<Candidate>) -> CommittedLeases {
+        let mut taken = CommittedLeases::of(offers.len());
         for candidate in &candidates {
             self.grants.expect(candidate.key, &offers[candidate.offer].waiter);
         }
@@ -185,7 +185,7 @@ impl Poller {
         &self,
         candidate: Candidate,
         ended: Ended<Record>,
-        taken: &mut Taken,
+        taken: &mut CommittedLeases,
     ) -> Option<Grant> {
         let Candidate { key, change, refused, .. } = candidate;
         let record = match ended {
@@ -200,7 +200,7 @@ impl Poller {
                 None
             }
             // Another worker has it.
-            Ended::Kept { .. } | Ended::Failed(_) | Ended::Unknown | Ended::Unreadable => {
+            Ended::Kept { .. } | Ended::Failed(_) | Ended::Unknown | Ended::Unreadable(_) => {
                 taken.raced = true;
                 None
             }

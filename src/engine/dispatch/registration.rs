@@ -8,7 +8,7 @@ use crate::engine::dispatch::waiters::Waiters;
 use crate::engine::error::Result;
 use crate::engine::leases::waiter::Waiter;
 
-/// A waiter in its queue. Dropped, it leaves, and what it was given and has not fetched goes back.
+/// A waiter in its queue. When dropped, it leaves, and leases that it received and did not fetch are released.
 pub(in crate::engine) struct Registration {
     dispatch: Arc<Dispatch>,
     waiters: Arc<Waiters>,
@@ -37,7 +37,7 @@ impl Registration {
         }
     }
 
-    /// Leaves the queue, with what was given before.
+    /// Leaves the queue, and returns leases that it received before.
     pub(in crate::engine) fn into_batch(self) -> Result<LeaseBatch> {
         let inbox = self.waiter.close();
         match inbox.end {

@@ -1,4 +1,4 @@
-//! The workers that wait for one queue, in the order in which they came.
+//! The workers that wait for one queue, in the order of their arrival.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,15 +8,15 @@ use crate::engine::leases::waiter::{Offer, Waiter};
 use crate::engine::notify::wakes::Wake;
 use crate::store::StoreError;
 
-/// The waiters of one queue, and what its dispatcher knows of the queue.
+/// The waiters of one queue, and the state of its dispatcher.
 pub(in crate::engine) struct Waiters {
     pub(in crate::engine) queue: String,
     pub(in crate::engine) wake: Arc<Wake>,
     waiting: Mutex<VecDeque<Arc<Waiter>>>,
-    /// The last poll took all that was ready. What became so since has asked for another poll; until that comes, starts may be
-    /// given away before it. Where there is no room for another poll, it is not quiet.
+    /// The last poll took all that was ready. Operations that became ready since have requested a poll; until it runs, starts may
+    /// lease before it. If there is no room for that poll, the queue is not quiet.
     quiet: AtomicBool,
-    /// A poll is under way: room of those who wait longest is set aside for what it finds.
+    /// A poll is running: room of the longest waiters is reserved for its leases.
     polling: AtomicBool,
 }
 
@@ -31,7 +31,7 @@ impl Waiters {
         }
     }
 
-    /// A waiter comes.
+    /// Adds a waiter.
     pub(super) fn push(&self, waiter: Arc<Waiter>) {
         self.waiting().push_back(waiter);
         self.wake.now();
@@ -44,7 +44,7 @@ impl Waiters {
         }
     }
 
-    /// Whether a start in this queue may be given away.
+    /// Whether a start in this queue may lease eagerly.
     pub(super) fn is_quiet(&self) -> bool {
         self.quiet.load(Ordering::Acquire)
     }
@@ -57,7 +57,7 @@ impl Waiters {
         self.polling.store(polling, Ordering::Release);
     }
 
-    /// Whether anybody has room or wants an answer; those who left are forgotten.
+    /// Whether any waiter has room or needs a reply; waiters that left are removed.
     pub(super) fn somebody_waits(&self) -> bool {
         let mut waiting = self.waiting();
         waiting.retain(|waiter| !waiter.is_over());
@@ -74,7 +74,7 @@ impl Waiters {
         self.waiting().len()
     }
 
-    /// Answers those of the first `present` who wanted just one more poll.
+    /// Replies to those of the first `present` that waited for just one more poll.
     pub(super) fn dismiss(&self, present: usize) {
         for waiter in self.waiting().iter().take(present).filter(|waiter| waiter.is_leaving()) {
             waiter.dismiss(Ok(()));
@@ -95,16 +95,16 @@ impl Waiters {
         with_room.filter_map(|waiter| waiter.offer(AT_A_POLL)).take(AT_A_POLL).collect()
     }
 
-    /// Sets room aside for so many operations, spread over those who wait.
+    /// Reserves room for so many operations, spread over the waiters.
     pub(super) fn single_offers(&self, most: usize) -> Vec<Offer> {
         let polling = self.polling.load(Ordering::Acquire);
         let mut waiting = self.waiting();
         let mut offers = Vec::with_capacity(most.min(waiting.len()));
-        // Whoever has no room just now, as during a poll, keeps its position.
+        // A waiter without room, as during a poll, keeps its position.
         let mut position = 0;
         while offers.len() < most && position < waiting.len() {
             let waiter = &waiting[position];
-            // A unary worker that came during a poll must not be served before those who came earlier.
+            // A unary worker that arrived during a poll must not be served before those that arrived earlier.
             let passed_over = (polling && waiter.holder.is_none()) || waiter.is_over();
             let offer = if passed_over { None } else { waiter.offer(1) };
             let Some(offer) = offer else {
@@ -118,7 +118,7 @@ impl Waiters {
         offers
     }
 
-    /// Whoever got something goes to the end; what a poll set aside and nobody got is free again, for all at once, so that no
+    /// A waiter that received a lease moves to the end. Reserved room that was not used is free again for all at once, so that no
     /// waiter is passed over for one behind it.
     pub(super) fn end_poll(&self, offers: Vec<Offer>, got: &[bool]) {
         let mut waiting = self.waiting();

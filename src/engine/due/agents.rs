@@ -1,4 +1,4 @@
-//! Background agents: each polls its due indexes and has what is due done by the same commit loop as everybody else's calls.
+//! Background agents: each polls its due indexes and processes due records through the common commit loop.
 //!
 //! Several servers may run them at once: compare-and-set makes that safe, and a server leaves the partitions where it does
 //! not rank first to the other servers for a while.
@@ -17,7 +17,7 @@ use crate::engine::reading::reader::Reader;
 use crate::record::due::Agent;
 use crate::record::due_indexes;
 
-/// What one run of an agent did.
+/// The result of one run of an agent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sweep {
     /// Entries that were due.
@@ -35,7 +35,7 @@ impl Agent {
         }
     }
 
-    /// Entries of an index that one run takes at most: a rate cap where there is no hurry.
+    /// The most entries of an index that one run takes: a rate limit for work without urgency.
     const fn batch(self) -> usize {
         match self {
             Self::Reaper | Self::Scheduler => 1_000,
@@ -44,15 +44,15 @@ impl Agent {
     }
 }
 
-/// Does what is due.
-pub(in crate::engine) struct Due {
+/// Processes due records.
+pub(in crate::engine) struct DueAgents {
     context: Arc<Context>,
     notifier: Arc<Notifier>,
     entries: DueEntries,
     kinds: Kinds,
 }
 
-impl Due {
+impl DueAgents {
     pub(in crate::engine) fn new(
         context: Arc<Context>,
         reader: Arc<Reader>,
@@ -65,7 +65,7 @@ impl Due {
         Self { context, notifier, entries, kinds }
     }
 
-    /// Does what is due now.
+    /// Processes all due records.
     pub(in crate::engine) async fn run_once(&self, agent: Agent) -> Result<Sweep> {
         let mut sweep = Sweep::default();
         for index in due_indexes(agent) {
@@ -82,7 +82,7 @@ impl Due {
         Ok(sweep)
     }
 
-    /// Runs an agent, for ever.
+    /// Runs an agent until the engine is dropped.
     pub(in crate::engine) async fn run(self: Arc<Self>, agent: Agent) {
         loop {
             let stuck = match self.run_once(agent).await {
@@ -90,7 +90,7 @@ impl Due {
                 Ok(sweep) if sweep.changed >= agent.batch() => continue,
                 Ok(sweep) => sweep.changed < sweep.due,
                 Err(error) => {
-                    self.context.log_failure("could not look for what is due", &error);
+                    self.context.log_failure("could not poll for due records", &error);
                     true
                 }
             };
@@ -98,8 +98,8 @@ impl Due {
         }
     }
 
-    /// Waits for the next poll: a second, or less where something of the scheduler's comes due sooner. What was due and could
-    /// not be done is no reason to hurry.
+    /// Waits for the next poll: a second, or less if the scheduler's next entry is due sooner. Due work that
+    /// failed does not shorten the wait.
     async fn rest(&self, agent: Agent, stuck: bool) {
         if agent != Agent::Scheduler {
             return self.context.sleep(INTERVAL).await;
@@ -113,7 +113,7 @@ impl Due {
     }
 }
 
-/// How often an agent polls. Hints speed things up elsewhere; here a second is soon enough.
+/// The interval between polls of an agent. Hints wake tasks sooner elsewhere; a second is enough here.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// The shortest pause between polls.
 const MOMENT: Duration = Duration::from_millis(1);

@@ -29,10 +29,10 @@ impl DueEntries {
         Self { context, reader, membership }
     }
 
-    /// The time until the next entry of the agent's indexes comes due, at most `longest`.
+    /// The time until the next entry of the agent's indexes is due, at most `longest`.
     pub(super) async fn next(&self, agent: Agent, longest: Duration) -> Result<Duration> {
         let mut soonest = longest;
-        // The first entries may be left to other servers. Beyond so many of those, the next poll is soon enough.
+        // The first entries may be left to other servers. Beyond that many, the next regular poll is soon enough.
         let limit = if self.membership.is_first_everywhere() { 1 } else { AHEAD };
         for index in due_indexes(agent) {
             for entry in self.context.store.scan(Scan::first(Index::new(index.name), limit)).await?
@@ -44,7 +44,7 @@ impl DueEntries {
         Ok(soonest)
     }
 
-    /// The partitions that have entries for this server. One scan of all partitions, as mostly nothing is due in any.
+    /// The partitions that have entries for this server. One scan of all partitions, since mostly nothing is due in any.
     pub(super) async fn partitions(
         &self,
         index: &DueIndex,
@@ -90,7 +90,7 @@ impl DueEntries {
     }
 }
 
-/// What each server that ranks higher adds to the time for which due entries are left to it.
+/// Each server with a better rank adds this to the time before this server takes due entries.
 const HOLD_BACK: Duration = Duration::from_secs(1);
-/// How many entries ahead the next poll is planned by, where there are other servers.
+/// How many entries ahead the next poll is planned by, if there are other servers.
 const AHEAD: usize = 64;

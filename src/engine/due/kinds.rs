@@ -9,11 +9,11 @@ use crate::record::due::DueIndex;
 use crate::record::{AnyRecord, Before, Kind};
 use crate::store::{Entry, Index, Key};
 
-/// What records of a kind do when their time comes.
+/// The effect of a due entry on records of a kind.
 pub(in crate::engine) trait ComesDue: Kind {
     /// Acts on records that have a due entry in `index`, which is one of [`Kind::DUE`]; returns how many changed.
     ///
-    /// An entry may be early, or left over from what another server has done: then it is moved or left alone.
+    /// An entry may be early, or left over from another server's work: then it is moved or left unchanged.
     fn come_due(
         commands: &Commands,
         index: &'static DueIndex,
@@ -40,7 +40,7 @@ impl Kinds {
             Ok(records) => records,
             Err(error) => {
                 self.commands.context().log_failure(
-                    "could not read what is due; trying again",
+                    "could not read due records; trying again",
                     &Box::<Error>::from(error),
                 );
                 return 0;

@@ -1,7 +1,7 @@
-//! What comes due: agents poll the due indexes, read the records that the entries lead to, and hand each record to its kind.
+//! Due records: agents poll the due indexes, read the records of the entries, and pass each record to its kind.
 //!
-//! The indexes and their agents come from [`crate::record`], and what a record does when its time
-//! comes is said by its [`ComesDue`](self::kinds::ComesDue).
+//! [`crate::record`] defines the indexes and their agents. Each kind implements
+//! [`ComesDue`](self::kinds::ComesDue) for its records.
 
 pub(in crate::engine) mod agents;
 mod entries;

@@ -1,7 +1,7 @@
-//! What operations do when their time comes.
+//! Processes due operations.
 
 use crate::clock::Timestamp;
-use crate::engine::commands::apply::{Commands, KeyedCommand, Outcome};
+use crate::engine::commands::apply::{CommandOutcome, Commands, KeyedCommand};
 use crate::engine::due::kinds::ComesDue;
 use crate::engine::error::Reason;
 use crate::operation::Record;
@@ -36,14 +36,16 @@ pub(in crate::engine) async fn expire_leases(commands: &Commands, keys: Vec<Key>
     end_overdue(commands, keys.into_iter().map(|key| (DueClass::Lease, key)).collect()).await;
 }
 
-/// Counts the operations that changed, and logs why others could not.
-fn count_changed(commands: &Commands, outcomes: &[Outcome]) -> usize {
-    let changed = |outcome: &&Outcome| match outcome {
+/// Counts the changed operations, and logs the errors of the others.
+fn count_changed(commands: &Commands, outcomes: &[CommandOutcome]) -> usize {
+    let changed = |outcome: &&CommandOutcome| match outcome {
         Ok(done) => done.as_ref().is_some_and(|done| done.changed),
         Err(error) => {
             // An unreadable record was noted where it was read.
             if error.reason != Reason::Internal {
-                commands.context().log_failure("could not do what is due; trying again", error);
+                commands
+                    .context()
+                    .log_failure("could not process a due operation; trying again", error);
             }
             false
         }
@@ -51,7 +53,7 @@ fn count_changed(commands: &Commands, outcomes: &[Outcome]) -> usize {
     outcomes.iter().filter(changed).count()
 }
 
-/// Whether the store answers is asked when the command is decided.
+/// The decision checks whether the store responds.
 const fn come_due(class: DueClass) -> Command {
     Command::Due(Due { class, answering_since: Timestamp::MAX })
 }

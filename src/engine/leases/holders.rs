@@ -1,8 +1,8 @@
-//! Which stream of this server holds what, so that a request to cancel, or the loss of a lease, reaches its worker at once.
+//! The streams of this server that hold an operation, so that a request to cancel, or a lost lease, reaches the worker at once.
 //!
-//! A stream's waiter enters before the commit that gives it a lease: it can miss nothing that happens afterwards. It leaves when
-//! that commit is refused or the lease ends. An entry takes nothing from the other waiters of the same operation: each hears all
-//! news, and tells by token and holder whether it is about its own lease.
+//! A stream's waiter registers before the commit of its lease, so that it misses no later change. It is removed when
+//! that commit is refused or the lease ends. Other waiters of the same operation stay registered: each receives all
+//! news, and compares token and holder with its own lease.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,7 +12,7 @@ use crate::engine::leases::waiter::Waiter;
 use crate::operation::Operation;
 use crate::store::{Key, Keyspace, Partition};
 
-/// The streams' waiters, by the key of what they hold or are about to hold.
+/// The waiters of streams, by the key of the operations that they hold or are about to hold.
 #[derive(Default)]
 pub(in crate::engine) struct Holders {
     posts: Mutex<HashMap<Key, Post>>,
@@ -22,12 +22,12 @@ pub(in crate::engine) struct Holders {
 struct Post {
     /// Mostly one. A waiter is in here once for each lease that it holds or may be about to get.
     waiters: Vec<Arc<Waiter>>,
-    /// The newest revision that is known of here.
+    /// The newest revision known here.
     newest: u64,
 }
 
 impl Holders {
-    /// Called before a lease is committed for a worker: its stream, if it has one, hears of all that happens from then on.
+    /// Called before a lease is committed for a worker: its stream, if it has one, receives all later changes.
     pub(in crate::engine) fn expect(&self, key: Key, waiter: &Arc<Waiter>) {
         if waiter.holder.is_some() {
             self.enter(key, waiter);
@@ -56,7 +56,7 @@ impl Holders {
         self.posts().contains_key(&key)
     }
 
-    /// The newest revision that is known of.
+    /// The newest known revision.
     pub(in crate::engine) fn newest(&self, key: Key) -> u64 {
         self.posts().get(&key).map_or(0, |post| post.newest)
     }
@@ -85,7 +85,7 @@ impl Holders {
     pub(in crate::engine) fn gap(&self, keyspace: &Keyspace, partitions: &[Partition]) {
         for (key, post) in &mut *self.posts() {
             if partitions.contains(&keyspace.partition(*key)) {
-                // The store may have gone back: what comes now counts, whatever its revision.
+                // The store may have gone back: the next state counts, whatever its revision.
                 post.newest = 0;
                 post.tell(News::Changed(*key, u64::MAX));
             }

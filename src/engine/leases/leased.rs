@@ -14,13 +14,13 @@ use crate::store::{Key, Store, StoreError};
 pub struct Leased {
     /// The operation.
     pub operation: Box<Operation>,
-    /// What to do it with.
+    /// The request.
     pub request: Option<Any>,
     /// The metadata so far.
     pub metadata: Option<Any>,
     /// Where the last attempt got to.
     pub checkpoint: Option<Any>,
-    /// What the last resume brought.
+    /// The payload of the last resume.
     pub resume_input: Option<Any>,
 }
 
@@ -33,7 +33,7 @@ impl Leased {
         bytes + rest_weight(&self.operation)
     }
 
-    /// What was leased, where all its payloads are in the record; else it comes back.
+    /// Builds the leased operation if all its payloads are in the record; otherwise returns the grant.
     pub(in crate::engine) fn inline(grant: Grant) -> Result<(Key, Self), Grant> {
         let inline =
             |payload: Option<&Payload>| payload.is_none_or(|payload| payload.inline().is_some());
@@ -59,7 +59,7 @@ impl Leased {
         Ok((key, Self { operation, request, metadata, checkpoint, resume_input }))
     }
 
-    /// A lease with its payloads; nothing where the lease is already gone again.
+    /// A lease with its payloads; `None` if the lease has ended already.
     pub(in crate::engine) async fn load(
         store: &dyn Store,
         grant: &Grant,
@@ -105,5 +105,5 @@ fn rest_weight(operation: &Operation) -> usize {
     error + operation.spec.options.text_bytes() + FIXED_SIZE
 }
 
-/// What the fields of a lease without payloads take, generously.
+/// Upper estimate of the size of a lease's fields without payloads.
 const FIXED_SIZE: usize = 2 << 10;

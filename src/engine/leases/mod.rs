@@ -1,4 +1,4 @@
-//! Leases on this server: given to a waiting worker, and held by a stream. Passive: nothing here reads, commits or runs.
+//! Leases on this server: granted to a waiting worker, or held by a stream. Passive: nothing here reads, commits or runs.
 
 pub(in crate::engine) mod grant;
 pub(in crate::engine) mod holders;

@@ -1,4 +1,4 @@
-//! A worker that waits for leases, and what the server has for it.
+//! A worker that waits for leases, and the inbox with what the server has for it.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use crate::engine::leases::grant::Grant;
 use crate::engine::leases::news::News;
 use crate::operation::lease::Holder;
 
-/// Who wants leases, on what terms, and how many more it can take.
+/// The worker, its lease options, and how many more leases it can take.
 pub(in crate::engine) struct Waiter {
     pub(in crate::engine) worker: String,
     pub(in crate::engine) duration: Duration,
@@ -24,19 +24,19 @@ pub(in crate::engine) struct Waiter {
     told: Notify,
 }
 
-/// What its worker has not fetched yet.
+/// Leases that the worker has not fetched yet.
 #[derive(Default)]
 pub(in crate::engine) struct Inbox {
     /// Leases.
     pub(in crate::engine) grants: Vec<Grant>,
-    /// News of what it holds.
+    /// Changes of operations that it holds.
     pub(in crate::engine) news: Vec<News>,
-    /// That nothing more will come, and why.
+    /// The end of the inbox, with its reason.
     pub(in crate::engine) end: Option<Result<()>>,
     closed: bool,
 }
 
-/// Room for leases that is set aside; what is left of it goes back.
+/// Reserved room for leases; the unused part is returned.
 pub(in crate::engine) struct Offer {
     pub(in crate::engine) waiter: Arc<Waiter>,
     left: usize,
@@ -101,7 +101,7 @@ impl Waiter {
         Ok(())
     }
 
-    /// Tells what changed of something that it holds.
+    /// Adds a change of an operation that it holds.
     pub(in crate::engine) fn tell(&self, news: News) {
         let mut inbox = self.inbox();
         if !inbox.closed {
@@ -111,7 +111,7 @@ impl Waiter {
         }
     }
 
-    /// Says that nothing more will come.
+    /// Closes the inbox.
     pub(in crate::engine) fn dismiss(&self, end: Result<()>) {
         self.inbox().end = Some(end);
         self.told.notify_one();
@@ -132,17 +132,17 @@ impl Waiter {
         }
     }
 
-    /// Fetches what there is.
+    /// Takes everything from the inbox.
     pub(in crate::engine) fn fetch(&self) -> Inbox {
         std::mem::take(&mut *self.inbox())
     }
 
-    /// Fetches what there is; nothing more can be handed over.
+    /// Takes everything from the inbox, and closes it.
     pub(in crate::engine) fn close(&self) -> Inbox {
         std::mem::replace(&mut *self.inbox(), Inbox { closed: true, ..Inbox::default() })
     }
 
-    /// Whether it is to be forgotten: its worker is gone, or was told that there is nothing.
+    /// Whether it can be removed: its worker is gone, or has received an empty reply.
     pub(in crate::engine) fn is_over(&self) -> bool {
         let inbox = self.inbox();
         inbox.closed || inbox.end.is_some()

@@ -1,8 +1,8 @@
-//! The servers that run on the store, and the rank of this one among them for each partition.
+//! The live servers on the store, and the rank of this one among them for each partition.
 //!
-//! Each server gives a sign of life now and then; those that did so lately share the partitions by rendezvous hashing. Ranks
-//! only keep servers from meeting at the same entries: a server that knows of no other ranks first everywhere and holds
-//! nothing back, and where two believe that of themselves, compare-and-set lets one of them have it.
+//! Each server refreshes its record regularly; the live servers share the partitions by rendezvous hashing. Ranks
+//! only keep servers from working on the same entries: a server that knows no other ranks first everywhere and holds
+//! nothing back; if two do, compare-and-set lets one of them win.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -14,13 +14,13 @@ use crate::engine::error::Error;
 use crate::engine::random::random;
 use crate::engine::transact::{Assumed, Decision, Ended, Transaction, Transactor, Unobserved};
 use crate::operation::Stamps;
-use crate::record::server::{self, STALE, Server, ServerId};
+use crate::record::server::{self, STALE, ServerId, ServerRecord};
 use crate::record::{self, Before, Change};
 use crate::store::{
     CommitError, Entry, Index, Key, Keyspace, Partition, Record as Stored, Scan, StoreError,
 };
 
-/// Tells the other servers that this one is there, and learns of them.
+/// Announces this server to the others, and reads their records.
 #[derive(Clone, Copy, Debug)]
 pub struct Heartbeat;
 
@@ -31,7 +31,7 @@ pub(in crate::engine) struct Membership {
     ranks: Ranks,
 }
 
-/// What this server knows of its ranks.
+/// The ranks that this server knows.
 struct Ranks {
     id: ServerId,
     /// By partition; 0 is first.
@@ -40,12 +40,12 @@ struct Ranks {
     alone: AtomicBool,
     /// There may be a record of this server.
     announced: AtomicBool,
-    /// When the other servers were last known, in microseconds as the engine's clock counts elapsed time.
+    /// When another server was last known, in microseconds as the engine's clock counts elapsed time.
     known: AtomicU64,
 }
 
 impl Ranks {
-    /// Those of a server that knows of no other.
+    /// The ranks of a server that knows no other.
     fn new(partitions: u16) -> Self {
         Self {
             id: ServerId(random()),
@@ -61,7 +61,7 @@ impl Ranks {
         rank.map_or(0, |rank| rank.load(Ordering::Relaxed).into())
     }
 
-    /// Ranks this server among these others.
+    /// Ranks this server among the given others.
     fn set(&self, keyspace: &Keyspace, others: &[ServerId]) {
         self.alone.store(others.is_empty(), Ordering::Relaxed);
         for (partition, rank) in keyspace.all().zip(&self.by_partition) {
@@ -87,12 +87,12 @@ impl Membership {
         Self { context, transactor, ranks }
     }
 
-    /// How many live servers come before this one in a partition; 0 where it is the first, or knows of no other.
+    /// How many live servers rank before this one in a partition; 0 if it is the first, or knows no other.
     pub(in crate::engine) fn rank(&self, partition: Partition) -> u32 {
         self.ranks.of(partition)
     }
 
-    /// Whether this server knows of no other.
+    /// Whether this server knows no other.
     pub(in crate::engine) fn is_alone(&self) -> bool {
         self.ranks.alone.load(Ordering::Relaxed)
     }
@@ -102,7 +102,7 @@ impl Membership {
         self.ranks.by_partition.iter().all(|rank| rank.load(Ordering::Relaxed) == 0)
     }
 
-    /// Gives signs of life, for ever.
+    /// Refreshes this server's record until the engine is dropped.
     pub(in crate::engine) async fn run(self: Arc<Self>) {
         loop {
             if let Err(error) = self.beat().await {
@@ -113,7 +113,7 @@ impl Membership {
         }
     }
 
-    /// Gives a sign of life and looks for those of the others.
+    /// Refreshes this server's record and reads those of the others.
     pub(in crate::engine) async fn beat(&self) -> std::result::Result<(), StoreError> {
         let (ranks, now) = (&self.ranks, self.context.clock.elapsed().as_micros() as u64);
         match self.exchange().await {
@@ -132,11 +132,11 @@ impl Membership {
         }
     }
 
-    /// Writes this server's sign of life and removes the records of servers that are gone; returns the others.
+    /// Writes this server's record and removes the records of servers that are gone; returns the others.
     async fn exchange(&self) -> std::result::Result<Vec<ServerId>, StoreError> {
         let (store, ranks) = (&self.context.store, &self.ranks);
         let now = store.now(server::PARTITION);
-        let mut beat = Sign::of(ranks.id.key(), Some(Server::this(ranks.id)));
+        let mut beat = Sign::of(ranks.id.key(), Some(ServerRecord::this(ranks.id)));
         let (mut others, mut signs) = (Vec::new(), Vec::new());
         for (key, before) in self.servers().await? {
             if key == ranks.id.key() {
@@ -160,7 +160,7 @@ impl Membership {
     /// The records of all servers. A damaged one still has a key and a revision, which is all that counts.
     pub(in crate::engine) async fn servers(
         &self,
-    ) -> std::result::Result<Vec<(Key, Before<Server>)>, StoreError> {
+    ) -> std::result::Result<Vec<(Key, Before<ServerRecord>)>, StoreError> {
         let store = &self.context.store;
         let scan = Scan::first(Index::new(server::SERVERS), AT_MOST).within(server::PARTITION);
         let keys: Vec<Key> = store.scan(scan).await?.iter().filter_map(Entry::key).collect();
@@ -172,7 +172,7 @@ impl Membership {
                 Err(StoreError::Newer(_)) => None,
                 Err(_) => {
                     let stamps = Stamps { revision: found.revision, ..Stamps::default() };
-                    Some((key, Before { record: Server::unknown(key), stamps }))
+                    Some((key, Before { record: ServerRecord::unknown(key), stamps }))
                 }
             }
         };
@@ -193,26 +193,26 @@ impl Membership {
 struct Sign {
     key: Key,
     /// The record as it was read a moment ago.
-    before: Option<Before<Server>>,
-    after: Option<Server>,
+    before: Option<Before<ServerRecord>>,
+    after: Option<ServerRecord>,
     /// Only if the record still has this revision.
     only: Option<u64>,
 }
 
 impl Sign {
-    const fn of(key: Key, after: Option<Server>) -> Self {
+    const fn of(key: Key, after: Option<ServerRecord>) -> Self {
         Self { key, before: None, after, only: None }
     }
 }
 
 impl Transaction for Sign {
-    type Kind = Server;
+    type Kind = ServerRecord;
 
     fn key(&self) -> Key {
         self.key
     }
 
-    fn assume(&mut self) -> Assumed<Server> {
+    fn assume(&mut self) -> Assumed<ServerRecord> {
         match (self.before.take(), &self.after) {
             (Some(before), _) => Assumed::Known(before),
             (None, Some(_)) => Assumed::Absent,
@@ -222,10 +222,10 @@ impl Transaction for Sign {
 
     fn decide(
         &mut self,
-        before: Option<&Before<Server>>,
+        before: Option<&Before<ServerRecord>>,
         _certain: bool,
         _now: Timestamp,
-    ) -> Decision<Server> {
+    ) -> Decision<ServerRecord> {
         let revision = before.map(|before| before.stamps.revision);
         let gone = revision.is_none() && self.after.is_none();
         if gone || self.only.is_some_and(|only| revision != Some(only)) {
@@ -234,7 +234,7 @@ impl Transaction for Sign {
         Decision::Commit(Box::new(Change { visible: true, ..Change::of(self.after.clone()) }))
     }
 
-    /// A server that has given a sign of life meanwhile is not removed.
+    /// A server that has refreshed its record meanwhile is not removed.
     fn competes(&self) -> bool {
         false
     }
@@ -242,5 +242,5 @@ impl Transaction for Sign {
 
 /// How often a server gives a sign of life.
 const BEAT: Duration = Duration::from_secs(2);
-/// More servers than anybody runs.
+/// More servers than any real installation has.
 const AT_MOST: usize = 1_000;

@@ -1,4 +1,4 @@
-//! Tells the tasks of this server what changed: on a commit of its own, on a hint of another server's, on a gap in the hints.
+//! Informs the tasks of this server of changes: by its own commits, by hints of other servers, and by gaps in the hints.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::store::{Event, Feed, Key, Partition};
 /// Runs transactions on operations.
 pub(in crate::engine) type OperationTransactor = Transactor<Notifier>;
 
-/// Everybody on this server who is told.
+/// Every task on this server that is informed.
 pub(in crate::engine) struct Notifier {
     context: Arc<Context>,
     reader: Arc<Reader>,
@@ -83,17 +83,17 @@ impl Notifier {
         Self { context, reader, membership, hub, holders, wakes, scheduler }
     }
 
-    /// What wakes the dispatchers.
+    /// The wake-ups of the dispatchers.
     pub(in crate::engine) const fn wakes(&self) -> &Wakes {
         &self.wakes
     }
 
-    /// Resolves once something may come due sooner than the scheduler knows.
+    /// Resolves once an entry may be due sooner than the scheduler knows.
     pub(in crate::engine) async fn scheduler_woken(&self) {
         self.scheduler.notified().await;
     }
 
-    /// Counts a commit, and tells the scheduler and the dispatchers of this server what they would otherwise learn by hint.
+    /// Counts a commit, and informs the scheduler and the dispatchers of this server without waiting for the hint.
     fn follow_up(&self, key: Key, before: Option<&Record>, after: Option<&Record>) {
         match before {
             Some(Record::Operation(before)) => self.context.metrics.changed(before, after),
@@ -151,7 +151,7 @@ impl Notifier {
         }
     }
 
-    /// Something comes due soon in a partition, as a hint says.
+    /// A hint says that an entry of this partition is due soon.
     fn schedule_by_rank(&self, partition: Partition) {
         if self.membership.rank(partition) == 0 {
             self.scheduler.notify_one();
@@ -159,5 +159,5 @@ impl Notifier {
     }
 }
 
-/// What each server that ranks higher adds to the time for which work is left to its workers.
+/// Each server with a better rank adds this to the time before this server leases the work.
 const HEAD_START: Duration = Duration::from_millis(2);

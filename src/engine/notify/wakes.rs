@@ -1,4 +1,4 @@
-//! What wakes the dispatchers of this server, by queue.
+//! The wake-ups of the dispatchers of this server, by queue.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -61,7 +61,7 @@ impl Wake {
         self.notify.notify_one();
     }
 
-    /// The head start is over.
+    /// The head start of other servers is over.
     pub(in crate::engine) fn after_delay(&self) {
         self.delayed.store(false, Ordering::Release);
         self.now();

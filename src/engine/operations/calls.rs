@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::engine::caller::{Caller, Permission};
 use crate::engine::commands::apply::{Commands, Done};
 use crate::engine::context::Context;
 use crate::engine::error::{Error, Reason, Result};
@@ -38,22 +37,16 @@ impl Calls {
     }
 
     /// The operation now.
-    pub(in crate::engine) async fn get(&self, caller: &Caller, name: &Name) -> Result<Arc<View>> {
-        self.context.policy.authorise(caller, Permission::Read, name.parent())?;
+    pub(in crate::engine) async fn get(&self, name: &Name) -> Result<Arc<View>> {
         self.reader.view(name).await
     }
 
     /// The operation now, without its large payloads.
-    pub(in crate::engine) async fn head(
-        &self,
-        caller: &Caller,
-        name: &Name,
-    ) -> Result<Box<Operation>> {
-        self.context.policy.authorise(caller, Permission::Read, name.parent())?;
+    pub(in crate::engine) async fn head(&self, name: &Name) -> Result<Box<Operation>> {
         Ok(self.reader.head(name).await?.0)
     }
 
-    /// What callers see of an operation whose head has just been read.
+    /// The view of an operation whose head was just read.
     pub(in crate::engine) async fn show(&self, operation: Operation) -> Result<Arc<View>> {
         let name = operation.name.clone();
         match View::inline(operation) {
@@ -62,11 +55,10 @@ impl Calls {
         }
     }
 
-    /// What callers poll for: the message alone, which in most records needs no more than a glance.
-    pub(in crate::engine) async fn poll(&self, caller: &Caller, name: &Name) -> Result<Published> {
-        self.context.policy.authorise(caller, Permission::Read, name.parent())?;
+    /// The published message alone, for callers that poll. For most records it is copied without decoding the rest.
+    pub(in crate::engine) async fn poll(&self, name: &Name) -> Result<Published> {
         let found = match self.context.store.get(&[self.context.key(name)]).await {
-            // The longer way notes what is wrong with it.
+            // The full read notes what is wrong with the record.
             Err(StoreError::Damaged(_)) => None,
             found => found?.pop().flatten(),
         };
@@ -79,13 +71,12 @@ impl Calls {
     /// The operation now and, if wanted, the request that it was started with.
     pub(in crate::engine) async fn get_record(
         &self,
-        caller: &Caller,
         name: &Name,
         with_request: bool,
     ) -> Result<(Arc<View>, Option<Any>)> {
         let key = self.context.key(name);
         for _ in 0..READS {
-            let view = self.get(caller, name).await?;
+            let view = self.get(name).await?;
             if !with_request {
                 return Ok((view, None));
             }
@@ -99,25 +90,13 @@ impl Calls {
         Err(Error::internal(&format!("the request of {name} is missing")))
     }
 
-    /// Asks for it to stop; that it does shows later.
-    pub(in crate::engine) async fn cancel(
-        &self,
-        caller: &Caller,
-        name: &Name,
-        etag: String,
-    ) -> Result<Done> {
-        self.context.policy.authorise(caller, Permission::Write, name.parent())?;
+    /// Requests a cancel; the worker may confirm it later.
+    pub(in crate::engine) async fn cancel(&self, name: &Name, etag: String) -> Result<Done> {
         self.commands.apply(name, Command::Cancel(Cancel { etag })).await
     }
 
     /// Is no longer interested in it.
-    pub(in crate::engine) async fn delete(
-        &self,
-        caller: &Caller,
-        name: &Name,
-        etag: String,
-    ) -> Result<Done> {
-        self.context.policy.authorise(caller, Permission::Write, name.parent())?;
+    pub(in crate::engine) async fn delete(&self, name: &Name, etag: String) -> Result<Done> {
         match self.commands.apply(name, Command::Delete(Delete { etag, nonce: random() })).await {
             Err(error) if error.reason == Reason::Internal => {
                 if !self.reader.delete_unreadable(name).await? {
@@ -135,12 +114,10 @@ impl Calls {
     /// Parks it.
     pub(in crate::engine) async fn pause(
         &self,
-        caller: &Caller,
         name: &Name,
         etag: String,
         reason: String,
     ) -> Result<Arc<View>> {
-        self.context.policy.authorise(caller, Permission::Write, name.parent())?;
         let pause = Pause { etag, reason, nonce: random() };
         self.commands.apply(name, Command::Pause(pause)).await?;
         self.reader.view(name).await
@@ -149,12 +126,10 @@ impl Calls {
     /// Ends its suspension.
     pub(in crate::engine) async fn resume(
         &self,
-        caller: &Caller,
         name: &Name,
         etag: String,
         input: Option<Any>,
     ) -> Result<Arc<View>> {
-        self.context.policy.authorise(caller, Permission::Write, name.parent())?;
         let resume = Resume { etag, input, nonce: random() };
         self.commands.apply(name, Command::Resume(Box::new(resume))).await?;
         self.reader.view(name).await

@@ -1,4 +1,4 @@
-//! Page tokens: opaque, bound to their query, good for three days, and nothing that a client could make.
+//! Page tokens: opaque, bound to their query and its caller, good for three days, and nothing that a client could make.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -11,16 +11,28 @@ use crate::engine::random::random;
 use crate::limits::PAGE_TOKEN_LIFETIME;
 use crate::store::Keyspace;
 
+/// What a token is bound to: all that the pages of one query have in common.
+pub(in crate::engine) struct Binding(Vec<u8>);
+
+impl Binding {
+    /// Of all these parts, each told from the next.
+    pub(in crate::engine) fn of(parts: &[&str]) -> Self {
+        let length = |part: &str| (part.len() as u64).to_be_bytes();
+        let bound = parts.iter().flat_map(|part| [&length(part)[..], part.as_bytes()].concat());
+        Self(bound.collect())
+    }
+}
+
 /// Seals a position in a list of `query`.
 pub(in crate::engine) fn seal(
     keyspace: &Keyspace,
-    query: &str,
+    query: &Binding,
     position: &[u8],
     now: Timestamp,
 ) -> Result<String> {
     let nonce: [u8; 24] = random();
     let content = [&now.as_micros().to_be_bytes()[..], position].concat();
-    let payload = Payload { msg: &content, aad: query.as_bytes() };
+    let payload = Payload { msg: &content, aad: &query.0 };
     let sealed = cipher(keyspace)
         .encrypt(&XNonce::from(nonce), payload)
         .map_err(|error| Error::internal(&error))?;
@@ -30,7 +42,7 @@ pub(in crate::engine) fn seal(
 /// The position that a token was sealed with.
 pub(in crate::engine) fn open(
     keyspace: &Keyspace,
-    query: &str,
+    query: &Binding,
     token: &str,
     now: Timestamp,
 ) -> Result<Vec<u8>> {
@@ -51,10 +63,10 @@ pub(in crate::engine) fn open(
     Ok(position.to_vec())
 }
 
-fn unseal(keyspace: &Keyspace, query: &str, token: &str) -> Option<Vec<u8>> {
+fn unseal(keyspace: &Keyspace, query: &Binding, token: &str) -> Option<Vec<u8>> {
     let bytes = BASE64_URL_SAFE_NO_PAD.decode(token).ok()?;
     let (nonce, sealed) = bytes.split_first_chunk::<24>()?;
-    let payload = Payload { msg: sealed, aad: query.as_bytes() };
+    let payload = Payload { msg: sealed, aad: &query.0 };
     cipher(keyspace).decrypt(&XNonce::from(*nonce), payload).ok()
 }
 
@@ -70,20 +82,25 @@ mod tests {
     fn a_token_opens_only_for_its_own_query_and_keyspace_and_not_after_three_days() {
         let (keyspace, other) = (Keyspace::generate(1), Keyspace::generate(1));
         let now = Timestamp::from_micros(1_000_000);
-        let token = seal(&keyspace, "projects/p", b"here", now).expect("token");
-        assert_eq!(open(&keyspace, "projects/p", &token, now).expect("own token"), b"here");
+        let own = Binding::of(&["a", "projects/p"]);
+        let token = seal(&keyspace, &own, b"here", now).expect("token");
+        assert_eq!(open(&keyspace, &own, &token, now).expect("own token"), b"here");
         for (keyspace, query, token) in [
-            (&keyspace, "projects/q", token.as_str()),
-            (&other, "projects/p", &token),
-            (&keyspace, "projects/p", "x"),
-            (&keyspace, "projects/p", &token[1..]),
+            (&keyspace, &["a", "projects/q"][..], token.as_str()),
+            (&keyspace, &["b", "projects/p"], &token),
+            (&keyspace, &["ap", "rojects/p"], &token),
+            (&keyspace, &["a", "projects/p", ""], &token),
+            (&other, &["a", "projects/p"], &token),
+            (&keyspace, &["a", "projects/p"], "x"),
+            (&keyspace, &["a", "projects/p"], &token[1..]),
         ] {
-            let refusal = open(keyspace, query, token, now).expect_err("foreign token");
+            let refusal =
+                open(keyspace, &Binding::of(query), token, now).expect_err("foreign token");
             assert_eq!(refusal.reason, Reason::InvalidPageToken);
         }
         let late = now + PAGE_TOKEN_LIFETIME + std::time::Duration::from_secs(1);
         assert_eq!(
-            open(&keyspace, "projects/p", &token, late).expect_err("old token").reason,
+            open(&keyspace, &own, &token, late).expect_err("old token").reason,
             Reason::PageTokenExpired
         );
     }

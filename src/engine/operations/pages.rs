@@ -1,55 +1,25 @@
-//! Lists: the direct children of one parent, newest first; with the wildcard `-` by parent, then newest first.
+//! Lists: the direct children of one parent, newest or oldest first; with the wildcard `-` by parent, then in that order.
+//!
+//! The work of one call is bounded, whatever the filter: a page that meets a bound ends there, with a token.
 
-use std::ops::Bound;
 use std::sync::Arc;
 
-use crate::code::Code;
 use bytes::Bytes;
-use prost::Message;
 
-use super::page_token;
-use crate::engine::caller::{Caller, Permission};
+use super::matching::Matching;
+use super::page_token::{self, Binding};
+use super::query::ListQuery;
+use super::sources::{AT_ONCE, EntryBatch, Source, Sources, Then};
+use crate::engine::access::Caller;
 use crate::engine::context::Context;
-use crate::engine::error::{Reason, Result};
+use crate::engine::error::Result;
 use crate::engine::reading::reader::Reader;
 use crate::engine::reading::view::View;
-use crate::limits::{MAX_PASSED_OVER, MAX_REPLY_BYTES};
-use crate::operation::entries::{LIST, parent_prefix};
-use crate::operation::name::ParentPattern;
-use crate::operation::{Operation, Record};
-use crate::store::{Entry, Index, Key, Partition, Scan};
-
-/// What to list.
-#[derive(Clone, Debug)]
-pub struct ListQuery {
-    /// Of which parents.
-    pub parent: ParentPattern,
-    /// How many at most.
-    pub page_size: usize,
-    /// Where the last page ended; empty for the first.
-    pub page_token: String,
-    /// What the reply carries of each.
-    pub listed: Listed,
-}
-
-/// What a list is of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Listed {
-    /// Operations.
-    Operations,
-    /// Records, with their operations.
-    Records,
-}
-
-impl Listed {
-    fn bytes(self, view: &View) -> usize {
-        let record = match self {
-            Self::Operations => 0,
-            Self::Records => view.operation.record().encoded_len() + FRAME,
-        };
-        view.published.encoded_len() + record + FRAME
-    }
-}
+use crate::filter::Verdict;
+use crate::limits::{MAX_LIST_LOADED_BYTES, MAX_LIST_READS, MAX_REPLY_BYTES};
+use crate::operation::Operation;
+use crate::operation::entries::LIST;
+use crate::store::{Index, Partition};
 
 /// A page.
 #[derive(Clone, Debug, Default)]
@@ -58,201 +28,131 @@ pub struct ListPage {
     pub views: Vec<Arc<View>>,
     /// Where the next page begins; empty on the last.
     pub next_page_token: String,
+    /// The index that it was read from.
+    pub index: &'static str,
 }
 
 /// Lists operations.
 pub(in crate::engine) struct Lists {
     context: Arc<Context>,
-    reader: Arc<Reader>,
+    sources: Sources,
+    matching: Matching,
+}
+
+/// A page that is being filled.
+struct Filling<'a> {
+    query: &'a ListQuery,
+    source: Source,
+    views: Vec<Arc<View>>,
+    /// The position of what was looked at last.
+    after: Option<Bytes>,
+    /// Bytes of the reply.
+    bytes: usize,
+    /// Records that were read.
+    read: usize,
+    /// Bytes of payloads that were loaded for the filter.
+    loaded: usize,
+}
+
+impl Filling<'_> {
+    const fn is_full(&self) -> bool {
+        self.views.len() == self.query.page_size
+    }
+
+    /// How many entries to read next. One more than there is room for tells whether there is a next page; the more a filter
+    /// has passed over, the more are read at once.
+    fn wanted(&self) -> usize {
+        let room = self.query.page_size - self.views.len() + 1;
+        let least = if self.source.filter.is_empty() { 0 } else { self.read };
+        room.max(least).min(AT_ONCE)
+    }
 }
 
 impl Lists {
-    pub(in crate::engine) const fn new(context: Arc<Context>, reader: Arc<Reader>) -> Self {
-        Self { context, reader }
+    pub(in crate::engine) fn new(context: Arc<Context>, reader: Arc<Reader>) -> Self {
+        let sources = Sources::new(context.clone(), reader.clone());
+        let matching = Matching::new(context.clone(), reader);
+        Self { context, sources, matching }
     }
 
-    /// A page of operations, bounded by count and by bytes.
+    /// A page of operations, bounded by count, by bytes and by work.
     pub(in crate::engine) async fn list(
         &self,
         caller: &Caller,
         query: ListQuery,
     ) -> Result<ListPage> {
-        self.context.policy.authorise(caller, Permission::Read, query.parent.as_str())?;
         let keyspace = self.context.store.keyspace();
         let now = self.context.store.now(Partition(0));
-        let mut after = match query.page_token.as_str() {
+        let binding = binding(caller, &query);
+        let after = match query.page_token.as_str() {
             "" => None,
-            token => {
-                Some(Bytes::from(page_token::open(keyspace, query.parent.as_str(), token, now)?))
-            }
+            token => Some(Bytes::from(page_token::open(keyspace, &binding, token, now)?)),
         };
-        let mut page = ListPage::default();
-        let (mut bytes, mut passed_over) = (0, 0);
-        let seal =
-            |position: &[u8]| page_token::seal(keyspace, query.parent.as_str(), position, now);
+        let source = self.sources.source(&query, after.as_ref()).await?;
+        let (query, views) = (&query, Vec::new());
+        let mut page = Filling { query, source, views, after, bytes: 0, read: 0, loaded: 0 };
+        let next = self.fill(&mut page).await?;
+        let next_page_token = match next {
+            Some(position) => page_token::seal(keyspace, &binding, &position, now)?,
+            None => String::new(),
+        };
+        Ok(ListPage { views: page.views, next_page_token, index: page.source.index })
+    }
+
+    /// Fills a page; where the next one begins, if there may be one.
+    async fn fill(&self, page: &mut Filling<'_>) -> Result<Option<Bytes>> {
         loop {
-            // One more than asked for tells whether there is a next page.
-            let wanted = (query.page_size - page.views.len() + 1).min(AT_ONCE);
-            let (entries, cut) = self.entries_after(&query.parent, after.as_ref(), wanted).await?;
-            let exhausted = entries.len() < wanted;
-            for (entry, operation) in self.operations(entries).await? {
-                // Payloads are loaded one by one: a page of them all may be a gigabyte.
-                let view = match operation {
-                    Some(_) if page.views.len() == query.page_size => {
-                        page.next_page_token = seal(after.as_deref().unwrap_or_default())?;
-                        return Ok(page);
-                    }
-                    Some(operation) => self.listed(operation).await?,
-                    None => None,
-                };
-                if let Some(view) = view {
-                    bytes += query.listed.bytes(&view);
-                    if bytes > MAX_REPLY_BYTES && !page.views.is_empty() {
-                        page.next_page_token = seal(after.as_deref().unwrap_or_default())?;
-                        return Ok(page);
-                    }
-                    page.views.push(view);
-                } else {
-                    passed_over += 1;
+            let wanted = page.wanted();
+            let EntryBatch { entries, then } = self
+                .sources
+                .next(&mut page.source, page.query, page.after.as_ref(), wanted)
+                .await?;
+            page.read += entries.len();
+            for (entry, operation) in
+                self.sources.operations(Some(&Index::new(LIST)), entries).await?
+            {
+                if !self.take(page, operation).await? {
+                    return Ok(page.after.clone());
                 }
-                after = Some(entry.member);
+                page.after = Some(entry.member);
             }
-            if let Some(position) = cut {
-                page.next_page_token = seal(&position)?;
-                return Ok(page);
-            }
-            if exhausted {
-                return Ok(page);
-            }
-            if passed_over >= MAX_PASSED_OVER {
-                page.next_page_token = seal(after.as_deref().unwrap_or_default())?;
-                return Ok(page);
+            let filtered = !page.source.filter.is_empty();
+            match then {
+                Then::End => return Ok(None),
+                Then::From(position) => return Ok(Some(position)),
+                // What a filter has not looked at yet need not match: that is for the next page to see.
+                Then::More if filtered && page.is_full() => return Ok(page.after.clone()),
+                Then::More if page.read >= MAX_LIST_READS => return Ok(page.after.clone()),
+                Then::More if filtered => tokio::task::yield_now().await,
+                Then::More => {}
             }
         }
     }
 
-    /// Entries after a position, and where to go on if there were too many parents to look at in one call.
-    async fn entries_after(
-        &self,
-        parent: &ParentPattern,
-        after: Option<&Bytes>,
-        wanted: usize,
-    ) -> Result<(Vec<Entry>, Option<Vec<u8>>)> {
-        if !parent.is_wildcard() {
-            return Ok((
-                self.children_after(parent.as_str().as_bytes(), after, wanted).await?,
-                None,
-            ));
+    /// Takes an operation onto the page if it belongs there; `false` if it is for the next page.
+    async fn take(&self, page: &mut Filling<'_>, operation: Option<Operation>) -> Result<bool> {
+        let Some(operation) = operation else { return Ok(true) };
+        if page.source.filter.test(&operation) == Verdict::NoMatch {
+            return Ok(true);
         }
-        let mut parents = 0;
-        let mut entries = Vec::new();
-        let mut current = after.map(|member| parent_of(member));
-        let mut after = after.cloned();
-        while entries.len() < wanted {
-            let next = match current.take() {
-                // Go on within the parent where the last page ended.
-                Some(parent) if after.is_some() => Some(parent),
-                former => self.next_parent(parent, former).await?,
-            };
-            let Some(next) = next else { break };
-            if parent.matches(&String::from_utf8_lossy(&next)) {
-                entries.extend(
-                    self.children_after(&next, after.take().as_ref(), wanted - entries.len())
-                        .await?,
-                );
-            }
-            after = None;
-            parents += 1;
-            if parents == MAX_PARENTS && entries.len() < wanted {
-                // Before all children of this parent there is nothing, so the next page goes on with the next one.
-                return Ok((entries, Some(parent_prefix(&String::from_utf8_lossy(&next)))));
-            }
-            current = Some(next);
+        if page.is_full() || page.loaded >= MAX_LIST_LOADED_BYTES {
+            return Ok(false);
         }
-        Ok((entries, None))
-    }
-
-    /// Newest first: the index is in order of creation, read backwards.
-    async fn children_after(
-        &self,
-        parent: &[u8],
-        after: Option<&Bytes>,
-        wanted: usize,
-    ) -> Result<Vec<Entry>> {
-        let prefix = parent_prefix(&String::from_utf8_lossy(parent));
-        let mut scan =
-            Scan { descending: true, ..Scan::first(Index::new(LIST), wanted) }.with_prefix(&prefix);
-        if let Some(after) = after {
-            scan.to = Bound::Excluded(after.clone());
+        // Payloads are loaded one by one: a page of them all may be a gigabyte.
+        let found = self.matching.view(operation, &page.source.filter, &mut page.loaded).await?;
+        let Some(view) = found else { return Ok(true) };
+        let bytes = page.bytes + page.query.listed.bytes(&view);
+        if bytes > MAX_REPLY_BYTES && !page.views.is_empty() {
+            return Ok(false);
         }
-        Ok(self.context.store.scan(scan).await?)
-    }
-
-    /// The first parent with children after `former`, of those that begin as the pattern does.
-    async fn next_parent(
-        &self,
-        pattern: &ParentPattern,
-        former: Option<Vec<u8>>,
-    ) -> Result<Option<Vec<u8>>> {
-        let mut scan = Scan::first(Index::new(LIST), 1).with_prefix(pattern.prefix().as_bytes());
-        if let Some(former) = former {
-            // Members of `former` begin with it and a zero; the next parent is above all of them.
-            scan.from = Bound::Included([&former[..], &[1]].concat().into());
-        }
-        let first = self.context.store.scan(scan).await?;
-        Ok(first.first().map(|entry| parent_of(&entry.member)))
-    }
-
-    /// The operation of each entry; nothing where callers see none.
-    async fn operations(&self, entries: Vec<Entry>) -> Result<Vec<(Entry, Option<Operation>)>> {
-        let keys: Vec<Key> = entries.iter().filter_map(Entry::key).collect();
-        let records = self.reader.read_each(&keys).await?;
-        let (mut operations, mut orphans) = (Vec::with_capacity(entries.len()), Vec::new());
-        for (entry, record) in entries.into_iter().zip(records) {
-            let now = self.context.store.now(entry.partition);
-            if matches!(record, Ok(None)) {
-                orphans.push(entry.clone());
-            }
-            let operation = match record.ok().flatten().map(|before| before.record) {
-                Some(record) if record.gone(now).is_some() => None,
-                Some(Record::Operation(operation)) => Some(*operation),
-                _ => None,
-            };
-            operations.push((entry, operation));
-        }
-        self.reader.drop_orphans(&Index::new(LIST), orphans).await;
-        Ok(operations)
-    }
-
-    /// What callers see of an operation; nothing where it went away meanwhile.
-    async fn listed(&self, operation: Operation) -> Result<Option<Arc<View>>> {
-        let name = operation.name.clone();
-        if let Some(view) =
-            View::load(&*self.context.store, self.context.key(&name), operation).await?
-        {
-            return Ok(Some(view));
-        }
-        match self.reader.view(&name).await {
-            Ok(view) => Ok(Some(view)),
-            Err(error) if error.reason.code() == Code::NotFound => Ok(None),
-            // A payload is gone: it costs only its operation.
-            Err(error) if error.reason == Reason::Internal => {
-                self.reader.note_unreadable(self.context.key(&name), &error.message);
-                Ok(None)
-            }
-            Err(error) => Err(error),
-        }
+        page.bytes = bytes;
+        page.views.push(view);
+        Ok(true)
     }
 }
 
-/// The parent in a member of `list`: what stands before the first zero.
-fn parent_of(member: &[u8]) -> Vec<u8> {
-    member.split(|byte| *byte == 0).next().unwrap_or_default().to_vec()
+/// What all pages of a query have in common.
+fn binding(caller: &Caller, query: &ListQuery) -> Binding {
+    let (filter, order) = (query.filter.canonical(), query.order.canonical());
+    Binding::of(&[&caller.id, query.listed.as_str(), query.parent.as_str(), filter, order])
 }
-
-/// Records that are read at a time.
-const AT_ONCE: usize = 100;
-/// Parents that one call looks at for a pattern: a page may be short, even empty (AIP-158).
-const MAX_PARENTS: usize = 1_000;
-/// What an element costs in a reply besides itself.
-const FRAME: usize = 8;

@@ -5,30 +5,30 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use crate::clock::Timestamp;
-use crate::engine::caller::{Caller, Permission};
+use super::attempt::{Attempt, FirstLease, Prepared};
+use super::identity::Identity;
+use crate::engine::access::Caller;
 use crate::engine::context::Context;
 use crate::engine::dispatch::dispatcher::Dispatch;
 use crate::engine::dispatch::grants::Grants;
-use crate::engine::error::{Error, Reason, Result};
+use crate::engine::error::{Error, Result};
 use crate::engine::leases::grant::Grant;
 use crate::engine::leases::waiter::{Offer, Waiter};
 use crate::engine::notify::notifier::OperationTransactor;
 use crate::engine::reading::reader::Reader;
 use crate::engine::reading::view::View;
-use crate::engine::transact::{Assumed, Decision, Ended, Transaction};
+use crate::engine::transact::Ended;
 use crate::operation::command::Take;
-use crate::operation::lease::{Fingerprint, Token};
+use crate::operation::lease::Token;
 use crate::operation::name::{Id, Name};
 use crate::operation::{Birth, Operation, Record, Rejection, Spec, Start, start};
 use crate::proto::google::longrunning::Operation as Published;
-use crate::record::{Before, Change};
 use crate::store::Key;
 
 /// The answer to a start.
 #[derive(Clone, Debug)]
 pub struct Started {
-    /// What callers see.
+    /// The published form.
     pub published: Published,
     /// The operation, unless the start was only checked.
     pub operation: Option<Operation>,
@@ -45,7 +45,7 @@ pub(in crate::engine) struct Begun {
 
 impl From<Begun> for Started {
     fn from(begun: Begun) -> Self {
-        // There is no other reference to a view of what has just been started.
+        // There is no other reference to the view of a new operation.
         let view = Arc::unwrap_or_clone(begun.view);
         Self {
             published: view.published,
@@ -53,45 +53,6 @@ impl From<Begun> for Started {
             replayed: begun.replayed,
         }
     }
-}
-
-/// A start that waits to be written.
-struct Attempt {
-    key: Key,
-    /// Identifies this start if the name is taken.
-    identity: Identity,
-    /// The new record.
-    change: Option<Box<Change<Record>>>,
-    /// The waiting worker that leases it with the same commit.
-    offer: Option<Offer>,
-    /// Why it is too late to start it.
-    late: Option<Rejection>,
-}
-
-/// A start after its decision.
-enum Prepared {
-    /// It can be written.
-    Ready(Box<Attempt>),
-    /// It is too late, unless the same request started the operation in time.
-    Late(Key, Box<Identity>, Rejection),
-}
-
-/// Tells a start from other starts of the same name.
-struct Identity {
-    name: Name,
-    uid: Uuid,
-    request_id: String,
-    fingerprint: Fingerprint,
-}
-
-/// The lease that an operation begins with.
-enum FirstLease {
-    /// That of a worker that waits on this server, if there is one.
-    Eager,
-    /// That of the caller.
-    Starter(Take),
-    /// None.
-    None,
 }
 
 /// Starts operations.
@@ -271,7 +232,6 @@ impl Starts {
     }
 
     fn prepare(&self, caller: &Caller, wanted: Start, first: FirstLease) -> Result<Prepared> {
-        self.context.policy.authorise(caller, Permission::Write, wanted.parent.as_str())?;
         if self.context.is_draining() {
             return Err(Error::draining());
         }
@@ -417,21 +377,8 @@ impl Starts {
     /// The operation that has the name already, if this start or an earlier one of the same request made it.
     async fn recognise(&self, key: Key, wanted: &Identity, record: Record) -> Result<Begun> {
         let gone = record.gone(self.context.store.now(self.context.partition(key)));
-        let operation = match (record, gone) {
-            (Record::Operation(operation), None) => operation,
-            (record, Some(Rejection::Deleted(_))) => {
-                return Err(taken(record.name(), Reason::NameDeleted));
-            }
-            (record, _) => return Err(taken(record.name(), Reason::NameExpired)),
-        };
+        let operation = wanted.recognise(record, gone)?;
         let ours = operation.uid == wanted.uid;
-        if !ours && (wanted.request_id.is_empty() || operation.spec.request_id != wanted.request_id)
-        {
-            return Err(taken(&operation.name, Reason::OperationAlreadyExists));
-        }
-        if !ours && operation.spec.fingerprint != wanted.fingerprint {
-            return Err(reused(&operation, &wanted.request_id));
-        }
         if ours {
             self.context.metrics.started();
         }
@@ -445,59 +392,6 @@ impl Starts {
     }
 }
 
-impl Transaction for Attempt {
-    type Kind = Record;
-
-    fn key(&self) -> Key {
-        self.key
-    }
-
-    fn assume(&mut self) -> Assumed<Record> {
-        Assumed::Absent
-    }
-
-    fn decide(
-        &mut self,
-        before: Option<&Before<Record>>,
-        _certain: bool,
-        now: Timestamp,
-    ) -> Decision<Record> {
-        let Some(change) = self.change.take() else { return Decision::Keep };
-        let operation = change.main.as_ref().and_then(Record::operation);
-        let late = operation.map_or(Ok(()), |operation| operation.check_start(now)).err();
-        if before.is_none() && late.is_none() {
-            return Decision::Commit(change);
-        }
-        (self.change, self.late) = (Some(change), late);
-        Decision::Keep
-    }
-
-    fn withdrawn(&mut self, change: Change<Record>) {
-        self.change = Some(Box::new(change));
-    }
-}
-
 fn is_leased(record: &Record) -> bool {
     record.operation().is_some_and(|operation| operation.state.lease().is_some())
-}
-
-fn taken(name: &Name, reason: Reason) -> Box<Error> {
-    let message = match reason {
-        Reason::NameExpired => {
-            format!("{name} existed, has expired, and its name is not free again yet")
-        }
-        Reason::NameDeleted => format!("{name} was deleted, and its name is not free again yet"),
-        _ => format!(
-            "{name} exists already; choose another operation_id, or send the request_id that it was started with"
-        ),
-    };
-    Error::about(reason, name, message)
-}
-
-fn reused(operation: &Operation, request_id: &str) -> Box<Error> {
-    let message = format!(
-        "request_id {request_id:?} started {} with other content before; use a new request_id",
-        operation.name
-    );
-    Error::about(Reason::RequestIdReused, &operation.name, message).with("field", "request_id")
 }

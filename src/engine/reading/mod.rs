@@ -1,4 +1,4 @@
-//! Reading records: each on its own, with its payloads, and what was written last.
+//! Reading records: each on its own, with its payloads, and the cache of recent writes.
 
 pub(in crate::engine) mod reader;
 pub(in crate::engine) mod recent;

@@ -1,6 +1,6 @@
-//! Reading records. One that cannot be read costs only itself: it is noted here, and everybody else goes on without it.
+//! Reads records. One unreadable record affects only itself: it is noted here, and all others still work.
 //!
-//! It is never removed because it cannot be read. Only `delete` removes it, unless a newer longhaul wrote it.
+//! It is not removed for being unreadable. Only `delete` removes it, unless a newer longhaul wrote it.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,10 +20,10 @@ use crate::store::{
     StoreError, WriteSet,
 };
 
-/// Reads records for everybody.
+/// Reads records for all rooms.
 pub(in crate::engine) struct Reader {
     context: Arc<Context>,
-    /// What this server wrote last of operations that workers hold.
+    /// This server's last writes to leased operations.
     pub(in crate::engine) recent: Recent,
     unreadable: Mutex<Unreadable>,
     /// By partition: how often the store may have gone back.
@@ -41,16 +41,23 @@ struct Unreadable {
 /// A record that cannot be read.
 #[derive(Debug)]
 pub(in crate::engine) struct Damage {
-    /// Its visible revision, as far as that is known.
+    /// Its visible revision, if known.
     pub(in crate::engine) revision: u64,
-    /// What it is compared by before it is removed.
+    /// The bytes to compare before it is removed.
     check: Check,
     /// A newer longhaul wrote it: this one leaves it alone.
     newer: bool,
 }
 
-/// What is stored under a key.
-pub(in crate::engine) type Found<T> = std::result::Result<Option<T>, Damage>;
+impl Damage {
+    /// The error for callers.
+    pub(in crate::engine) fn error(&self) -> Box<Error> {
+        if self.newer { Error::newer() } else { Error::unreadable() }
+    }
+}
+
+/// The content of a key.
+pub(in crate::engine) type Lookup<T> = std::result::Result<Option<T>, Damage>;
 
 /// How a stored record is read.
 type Parse<T> = fn(&Keyspace, Key, &Stored) -> std::result::Result<T, StoreError>;
@@ -71,7 +78,7 @@ impl Reader {
         self.generations[usize::from(partition.0)].load(Ordering::Acquire)
     }
 
-    /// The store may have gone back in these partitions: what was read before counts no more.
+    /// The store may have gone back in these partitions: earlier reads no longer count.
     pub(in crate::engine) fn went_back(&self, partitions: &[Partition]) {
         self.recent.clear();
         for partition in partitions {
@@ -79,16 +86,16 @@ impl Reader {
         }
     }
 
-    /// How many records cannot be read; whoever takes the first of an index takes so many more, to get past them.
+    /// How many records cannot be read; a scan from the head of an index reads so many more, to get past them.
     pub(in crate::engine) fn unreadable_count(&self) -> usize {
         self.unreadable().keys.len()
     }
 
-    /// Reads records of one kind, each on its own: damage to one does not hide the others.
+    /// Reads records of one kind, each on its own: damage to one does not affect the others.
     pub(in crate::engine) async fn read_each<K: Kind>(
         &self,
         keys: &[Key],
-    ) -> std::result::Result<Vec<Found<Before<K>>>, StoreError> {
+    ) -> std::result::Result<Vec<Lookup<Before<K>>>, StoreError> {
         self.read_as(keys, record::read_at::<K>).await
     }
 
@@ -96,7 +103,7 @@ impl Reader {
     pub(in crate::engine) async fn read_any(
         &self,
         keys: &[Key],
-    ) -> std::result::Result<Vec<Found<AnyRecord>>, StoreError> {
+    ) -> std::result::Result<Vec<Lookup<AnyRecord>>, StoreError> {
         self.read_as(keys, AnyRecord::read_at).await
     }
 
@@ -104,7 +111,7 @@ impl Reader {
         &self,
         keys: &[Key],
         parse: Parse<T>,
-    ) -> std::result::Result<Vec<Found<T>>, StoreError> {
+    ) -> std::result::Result<Vec<Lookup<T>>, StoreError> {
         match self.context.store.get(keys).await {
             Ok(records) => Ok(keys
                 .iter()
@@ -118,7 +125,7 @@ impl Reader {
                         Ok(mut records) => self.take_apart(*key, records.pop().flatten(), parse),
                         Err(StoreError::Damaged(cause)) => {
                             self.note_unreadable(*key, &cause);
-                            // Its revision cannot be compared. Nobody writes over what they cannot read.
+                            // Its revision cannot be compared. An unreadable record is never overwritten.
                             let check = Check::TimeAtLeast(Timestamp::EPOCH);
                             Err(Damage { revision: 0, check, newer: false })
                         }
@@ -134,7 +141,7 @@ impl Reader {
     /// Reads a record.
     pub(in crate::engine) async fn read<K: Kind>(&self, key: Key) -> Result<Option<Before<K>>> {
         let found = self.read_each(&[key]).await?.pop();
-        found.map_or(Ok(None), |found| found.map_err(|_| Error::unreadable()))
+        found.map_or(Ok(None), |found| found.map_err(|damage| damage.error()))
     }
 
     /// Reads an operation with its payloads.
@@ -146,7 +153,7 @@ impl Reader {
             if let Some(view) = View::load(&*self.context.store, key, *operation).await? {
                 return Ok(view);
             }
-            // Read twice, nothing written in between: the payload is not about to be replaced, it is lost.
+            // Read twice without a write in between: the payload is not being replaced, it is lost.
             if missed.replace(revision) == Some(revision) {
                 return Err(Error::internal(&format!("a payload of {name} is missing")));
             }
@@ -168,7 +175,7 @@ impl Reader {
         }
     }
 
-    fn take_apart<T>(&self, key: Key, record: Option<Stored>, parse: Parse<T>) -> Found<T> {
+    fn take_apart<T>(&self, key: Key, record: Option<Stored>, parse: Parse<T>) -> Lookup<T> {
         let Some(record) = record else { return Ok(None) };
         match parse(self.context.store.keyspace(), key, &record) {
             Ok(found) => {
@@ -176,24 +183,24 @@ impl Reader {
                 Ok(Some(found))
             }
             Err(error) => {
-                self.note_unreadable(key, &error.to_string());
                 let check = Check::At(key, record.revision);
                 let newer = matches!(error, StoreError::Newer(_));
+                self.note(key, &error.to_string(), newer);
                 Err(Damage { revision: record.visible_revision, check, newer })
             }
         }
     }
 
-    /// Removes a record that cannot be read; whether there was one.
+    /// Removes an unreadable record; returns whether there was one.
     ///
-    /// Which entries lead to it is not known. Whoever meets one of them removes it.
+    /// Its index entries are not known. A later scan that finds one of them removes it.
     pub(in crate::engine) async fn delete_unreadable(&self, name: &Name) -> Result<bool> {
         let key = self.context.key(name);
         let Some(Err(damage)) = self.read_each::<Record>(&[key]).await?.pop() else {
             return Ok(false);
         };
         if damage.newer {
-            return Err(Error::newer());
+            return Err(damage.error());
         }
         let mut set = WriteSet::new(self.context.partition(key), damage.check);
         set.deletes.push(key);
@@ -219,13 +226,18 @@ impl Reader {
             })
             .collect();
         if !sets.is_empty() {
-            // Where that fails, whoever meets them next tries again.
+            // If this fails, the next scan that finds them tries again.
             drop(self.context.store.commit(sets).await);
         }
     }
 
-    /// Counts it, and says so in the log: the first at once, others at most once in ten seconds.
+    /// Counts a damaged record, and logs it.
     pub(in crate::engine) fn note_unreadable(&self, key: Key, cause: &str) {
+        self.note(key, cause, false);
+    }
+
+    /// Counts a record that cannot be read, and logs it: the first at once, others at most once in ten seconds.
+    fn note(&self, key: Key, cause: &str, newer: bool) {
         let now = self.context.clock.elapsed();
         let mut unreadable = self.unreadable();
         if unreadable.keys.len() >= MOST_KNOWN || !unreadable.keys.insert(key) {
@@ -238,12 +250,21 @@ impl Reader {
         }
         unreadable.said = Some(now);
         drop(unreadable);
-        tracing::error!(
-            ?key,
-            cause,
-            count,
-            "a record cannot be read; everything else goes on without it, and deleting its operation removes it"
-        );
+        if newer {
+            tracing::error!(
+                ?key,
+                cause,
+                count,
+                "a record was written by a newer longhaul; this server leaves it alone, replace it with one of that version"
+            );
+        } else {
+            tracing::error!(
+                ?key,
+                cause,
+                count,
+                "a record cannot be read; all others still work, and deleting its operation removes it"
+            );
+        }
     }
 
     fn note_readable(&self, key: Key) {
@@ -258,9 +279,9 @@ impl Reader {
     }
 }
 
-/// Beyond so many they are no longer told apart.
+/// Beyond this many they are no longer told apart.
 const MOST_KNOWN: usize = 10_000;
-/// How long the log says nothing of further ones.
+/// The interval without log lines for further ones.
 const QUIET: Duration = Duration::from_secs(10);
 /// A record may change between the read of its head and of its bodies, but hardly this often in a row.
 pub(in crate::engine) const READS: usize = 10;

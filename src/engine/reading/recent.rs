@@ -1,7 +1,7 @@
-//! What this server wrote last of the operations that workers hold, so that their next report need not read it first.
+//! This server's last writes to operations that workers hold, so that their next report needs no read.
 //!
-//! May be out of date: somebody else may have written since. So a decision upon it counts only if it is committed, by
-//! compare-and-set; whatever else comes of it is decided again upon what the store holds.
+//! An entry may be out of date, after a write by another server. So a decision on it counts only if its compare-and-set
+//! succeeds; any other result is decided again on the stored record.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,12 +17,12 @@ pub(in crate::engine) struct Recent {
 }
 
 impl Recent {
-    /// What was written last, if that is known; it is known no more.
+    /// Takes the last write out of the cache, if there is one.
     pub(in crate::engine) fn take(&self, key: Key) -> Option<Before<Record>> {
         self.lock().remove(&key)
     }
 
-    /// Keeps what a commit wrote where a worker holds the operation; not where its payloads lie beside the record.
+    /// Keeps the committed record if a worker holds the operation and no payload is stored beside the record.
     pub(in crate::engine) fn keep(&self, key: Key, record: &Record, stamps: Stamps) {
         let held = record.operation().is_some_and(|operation| operation.state.lease().is_some());
         if !held || record.must_detach() {
@@ -35,7 +35,7 @@ impl Recent {
         {
             records.remove(&other);
         }
-        // Of two commits whose answers come out of order the later one counts.
+        // If two commits are confirmed out of order, the later revision counts.
         if records.get(&key).is_none_or(|known| known.stamps.revision < stamps.revision) {
             records.insert(key, before);
         }

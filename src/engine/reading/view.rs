@@ -11,7 +11,7 @@ use crate::proto::google::protobuf::Any;
 use crate::record::operation::{Slot, attach, body_key};
 use crate::store::{BodyKey, Key, Store, StoreError};
 
-/// What callers see.
+/// The published form.
 #[derive(Clone, Debug)]
 pub struct View {
     /// The operation.
@@ -32,7 +32,7 @@ impl View {
         self.encoded[usize::from(full)].get_or_init(|| encode(self)).clone()
     }
 
-    /// The view of an operation whose payloads are all here.
+    /// The view of an operation whose payloads are all loaded.
     pub(in crate::engine) fn of_inline(operation: &Operation) -> Option<Arc<Self>> {
         missing(operation).is_empty().then(|| Self::new(operation.clone(), operation.published()))
     }

@@ -15,7 +15,7 @@ use crate::store::{
     WriteSet,
 };
 
-/// What the next version adds to a record: a field that this one does not know, and the mark of its format.
+/// The additions of the next version to a record: a field that this one does not know, and the mark of its format.
 #[derive(Clone, PartialEq, Message)]
 struct Added {
     #[prost(uint32, tag = "15")]
@@ -67,7 +67,7 @@ async fn a_record_of_a_newer_format_survives_everything_that_an_older_server_doe
         let mut batch = engine.lease(&caller(), wish(2)).await.expect("a batch");
         let leased = batch.load(MAX_REPLY_BYTES).await.expect("leases");
         batch.told();
-        // It does not hide what is behind it.
+        // It does not hide the record behind it.
         let names: Vec<_> = leased.iter().map(|leased| leased.operation.name.clone()).collect();
         assert_eq!(names, [name("b")], "{store_name}");
         assert_eq!(find(store, key).await, before, "{store_name}");

@@ -114,7 +114,7 @@ async fn what_ran_out_of_time_while_it_waited_ends_without_a_lease() {
         bench.engine.start_operation(&caller(), urgent(&bench, "a", bound)).await.expect("start");
         bench.clock.advance(SOON);
         bench.start("b").await;
-        // No agent has looked: the worker gets what comes behind it.
+        // No agent has run: the worker gets the operation behind it.
         let mut batch = bench.engine.lease(&caller(), wish(1)).await.expect("batch");
         let leased = batch.load(MAX_REPLY_BYTES).await.expect("leases");
         assert_eq!(leased.len(), 1, "{bound}");
@@ -217,7 +217,7 @@ async fn what_was_given_to_a_worker_reaches_it_although_its_starter_has_hung_up(
     let (engine, caller) = (bench.engine.clone(), caller());
     let mut leasing = std::pin::pin!(engine.lease(&caller, wish));
     assert!(leasing.as_mut().now_or_never().is_none());
-    // The dispatcher has looked, and found nothing.
+    // The dispatcher has polled, and found nothing.
     while !engine.rooms.dispatch.is_quiet("q") {
         tokio::task::yield_now().await;
     }

@@ -1,5 +1,6 @@
 use super::super::{ListQuery, Listed};
 use super::{Bench, caller, request};
+use crate::filter::{Filter, Order};
 use crate::operation::Start;
 use crate::operation::name::{Parent, ParentPattern};
 
@@ -9,6 +10,8 @@ async fn pages(bench: &Bench, parent: &str, page_size: usize) -> Vec<Vec<String>
     loop {
         let query = ListQuery {
             parent: ParentPattern::parse(parent).expect("parent"),
+            filter: Filter::parse("", bench.engine.types()).expect("filter"),
+            order: Order::default(),
             page_size,
             page_token,
             listed: Listed::Operations,

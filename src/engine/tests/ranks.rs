@@ -13,7 +13,7 @@ use crate::operation::name::Name;
 use crate::store::memory::MemoryStore;
 use crate::store::{Keyspace, Store};
 
-/// Two servers that know of each other, and one that nobody knows of, through which operations are started.
+/// Two servers that know each other, and one unknown to both, through which operations are started.
 struct Pair {
     clock: Arc<ManualClock>,
     servers: [Engine; 2],
@@ -30,7 +30,7 @@ impl Pair {
         pair
     }
 
-    /// Both have heard of each other, whoever was away before.
+    /// Each has read the other's record, even after an absence.
     async fn meet(&self) {
         for server in self.servers.iter().chain(&self.servers).chain(&self.servers) {
             Heartbeat.run_once(server).await.expect("a beat");
@@ -70,7 +70,7 @@ async fn live_servers_share_the_partitions_and_a_silent_one_loses_its_share() {
     pair.clock.advance(Duration::from_secs(5));
     Heartbeat.run_once(one).await.expect("a beat");
     assert_eq!(pair.shares().iter().sum::<usize>(), 16);
-    // Stamps run a few microseconds ahead of a clock that stands.
+    // Stamps run a few microseconds ahead of a clock that stands still.
     pair.clock.advance(Duration::from_millis(1_001));
     Heartbeat.run_once(one).await.expect("a beat");
     assert_eq!(pair.shares()[0], 16);
@@ -78,13 +78,13 @@ async fn live_servers_share_the_partitions_and_a_silent_one_loses_its_share() {
 
     pair.meet().await;
     assert_eq!(pair.shares().iter().sum::<usize>(), 16);
-    // Others need not miss the beats of one that says that it goes.
+    // A server that announces its stop is gone at once, without missed refreshes.
     other.rooms.membership.take_leave().await;
     Heartbeat.run_once(one).await.expect("a beat");
     assert_eq!(pair.shares()[0], 16);
 }
 
-/// A worker that waits, beyond its first look.
+/// A worker that waits, after its first poll.
 async fn waiting(server: &Engine) -> JoinSet<Name> {
     let server_of_worker = server.clone();
     let mut worker = JoinSet::new();
@@ -101,7 +101,7 @@ async fn waiting(server: &Engine) -> JoinSet<Name> {
     worker
 }
 
-/// Lets everybody do what can be done now.
+/// Lets every task run until none can continue.
 async fn settle() {
     for _ in 0..100 {
         tokio::task::yield_now().await;
@@ -121,7 +121,7 @@ async fn what_becomes_ready_goes_to_the_first_ranked_server_with_a_waiting_worke
         settle().await;
         assert!(late.join_next().now_or_never().is_none(), "it got what is taken");
 
-        // Nobody waits at the first-ranked server.
+        // No worker waits at the first-ranked server.
         let mut other = (0..).map(|number| format!("{id}-{number}"));
         let other = other.find(|other| std::ptr::eq(pair.ranked(&super::name(other))[0], first));
         let name = pair.start(&other.expect("a name")).await;

@@ -1,4 +1,4 @@
-//! What a stream does to the server whose worker does not keep up.
+//! The cost for the server of a stream whose worker does not keep up.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 
-use super::{Bench, caller};
+use super::Bench;
 use crate::engine::Error;
-use crate::engine::workers::stream::{Call, CallKind, Hello, Input, Request};
+use crate::engine::workers::stream::{CallKind, Hello, Input, StreamCall, StreamRequest};
 use crate::operation::name::Queue;
 
 #[tokio::test]
@@ -20,7 +20,7 @@ async fn a_worker_that_does_not_read_is_not_listened_to_for_ever() {
         counter.fetch_add(1, Ordering::Relaxed);
         Input::Request(Ok(refused(sequence)))
     });
-    let mut answers = bench.engine.serve_queue(caller(), Box::pin(said.chain(stream::pending())));
+    let mut answers = bench.engine.serve_queue(Box::pin(said.chain(stream::pending())));
     for _ in 0..10_000 {
         tokio::task::yield_now().await;
     }
@@ -36,13 +36,13 @@ async fn a_worker_that_does_not_read_is_not_listened_to_for_ever() {
 }
 
 /// Nothing in it can be handled.
-fn refused(sequence: i64) -> Request {
-    let call = |_| Call {
+fn refused(sequence: i64) -> StreamRequest {
+    let call = |_| StreamCall {
         kind: CallKind::Completion,
         name: "nobody".to_owned(),
         command: Err(Error::field("name", "there is no such name")),
     };
-    Request {
+    StreamRequest {
         sequence,
         seen_sequence: 0,
         hello: (sequence == 1).then(hello),

@@ -1,4 +1,4 @@
-//! Two servers on one store: what each remembers must never count for more than what the store holds.
+//! Two servers on one store: the caches of each must never override the stored records.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,7 +90,7 @@ async fn a_worker_gets_what_any_server_started_before_or_while_it_waits() {
         let (leased, started) = tokio::join!(lease(&here, long), start(starter));
         assert_eq!(leased[0].operation.name, started);
     }
-    // More than one look takes, so the place stays open.
+    // More than one poll takes, so the room stays reserved.
     let mut started =
         [start(&there).await, start(&here).await, start(&there).await].map(|name| name.to_string());
     let mut leased = Vec::new();

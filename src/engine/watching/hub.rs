@@ -1,7 +1,7 @@
-//! The hub: for each operation that somebody here is interested in, its newest state and a signal.
+//! The hub: for each operation with a subscriber on this server, its newest state and a signal.
 //!
-//! A watcher has room for one state, the newest: it may miss intermediate states, never the last one, and never slows a
-//! commit or another watcher. Whoever is interested subscribes first and reads second.
+//! A watcher has room for one state, the newest: it may miss intermediate states, but never the last one, and never slows a
+//! commit or another watcher. A subscriber subscribes first and reads second.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,7 +17,7 @@ use crate::operation::name::Name;
 use crate::operation::{Record, Rejection};
 use crate::store::{Key, Partition, StoreError};
 
-/// What is known of an operation.
+/// The known state of an operation.
 #[derive(Clone, Debug)]
 pub(in crate::engine) struct Sighting {
     /// Under which generation of its partition it was read.
@@ -28,7 +28,7 @@ pub(in crate::engine) struct Sighting {
     pub(in crate::engine) state: Result<Arc<View>>,
 }
 
-/// What the callers of this server wait for and watch.
+/// The operations that callers of this server wait for or watch.
 pub(in crate::engine) struct Hub {
     pub(in crate::engine) context: Arc<Context>,
     pub(in crate::engine) reader: Arc<Reader>,
@@ -67,7 +67,7 @@ impl Hub {
         self.cells().contains_key(&key)
     }
 
-    /// Takes in what somebody read or wrote; older news is dropped.
+    /// Takes a state that was read or written here; an older state is dropped.
     pub(in crate::engine) fn offer(
         &self,
         key: Key,
@@ -82,7 +82,7 @@ impl Hub {
         newest.send_if_modified(|known| {
             let news = known.as_ref().is_none_or(|known| match generation.cmp(&known.generation) {
                 std::cmp::Ordering::Less => false,
-                // The store may have gone back: what is read now is the truth, whatever its revision.
+                // The store may have gone back: the next read counts, whatever its revision.
                 std::cmp::Ordering::Greater => true,
                 std::cmp::Ordering::Equal => revision > known.revision,
             });
@@ -93,7 +93,7 @@ impl Hub {
         });
     }
 
-    /// Has an operation read again, once, for everybody.
+    /// Schedules one read of an operation, for all its subscribers.
     pub(in crate::engine) fn refresh(&self, key: Key) {
         lock(&self.stale).insert(key);
         self.wake.notify_one();
@@ -103,7 +103,7 @@ impl Hub {
         lock(&self.cells)
     }
 
-    /// A hint says that an operation has that revision now.
+    /// A hint says that an operation has this revision now.
     pub(in crate::engine) fn hint(&self, key: Key, revision: u64) {
         if self.known_revision(key).is_some_and(|known| known < revision) {
             self.refresh(key);
@@ -140,22 +140,22 @@ impl Hub {
         Ok(interest)
     }
 
-    /// Reads operations and offers them to whoever follows them.
+    /// Reads operations and passes them to their subscribers.
     async fn sight(&self, keys: &[Key]) -> std::result::Result<(), StoreError> {
         let generation = |key: &Key| self.reader.generation(self.context.partition(*key));
         let generations: Vec<u64> = keys.iter().map(generation).collect();
         let records = self.reader.read_each(keys).await?;
         for ((key, generation), record) in keys.iter().zip(generations).zip(records) {
             let (revision, state) = match record {
-                // Older than whatever may be started under that name.
+                // Older than any operation that may be started under that name.
                 Ok(None) => {
                     let text = "there is no such operation";
                     (0, Err(Error::new(Reason::OperationNotFound, text)))
                 }
-                // Told to those who follow it, and to nobody else.
-                Err(damage) => (damage.revision, Err(Error::unreadable())),
+                // Only the subscribers of this operation receive the error.
+                Err(damage) => (damage.revision, Err(damage.error())),
                 Ok(Some(before)) => match self.see(*key, before.record).await? {
-                    // Trouble passes, and what is offered stays until the operation changes.
+                    // Outages end, and the last state stays valid until the operation changes.
                     Err(trouble) if trouble.reason == Reason::StoreUnavailable => {
                         self.refresh(*key);
                         continue;
@@ -168,7 +168,7 @@ impl Hub {
         Ok(())
     }
 
-    /// What callers see of a record.
+    /// The published form of a record.
     async fn see(
         &self,
         key: Key,
@@ -183,12 +183,12 @@ impl Hub {
         };
         match View::load(&*self.context.store, key, *operation).await? {
             Some(view) => Ok(Ok(view)),
-            // It changed while it was read; whatever it is now is newer than its revision, and a hint of that follows.
+            // It changed during the read; the present state has a newer revision, and its hint follows.
             None => Ok(self.reader.view(&name).await),
         }
     }
 
-    /// Reads again what changed, for ever.
+    /// Reads changed operations again, until the engine is dropped.
     pub(in crate::engine) async fn run(self: Arc<Self>) {
         loop {
             self.wake.notified().await;
@@ -203,12 +203,12 @@ impl Hub {
             match self.sight(keys).await {
                 Ok(()) => {}
                 Err(error @ StoreError::Away(_)) => {
-                    tracing::debug!(%error, "cannot read what is being watched; trying again");
+                    tracing::debug!(%error, "cannot read a watched operation; trying again");
                     lock(&self.stale).extend(keys);
                     self.context.sleep(PAUSE).await;
                     self.wake.notify_one();
                 }
-                // It stays so: whoever waits must be told.
+                // It stays unreadable: subscribers must receive the error.
                 Err(error) => {
                     let end: Box<Error> = error.into();
                     for key in keys {
@@ -224,7 +224,7 @@ impl Hub {
 impl Drop for Interest {
     fn drop(&mut self) {
         let mut cells = self.hub.cells();
-        // Counted under the lock: receivers are dropped outside of it, so that two who leave at once would each see the other.
+        // Counted under the lock: receivers are dropped outside of it, so two that leave at once would each count the other.
         let Some(cell) = cells.get_mut(&self.key) else { return };
         cell.interested -= 1;
         if cell.interested == 0 {
@@ -233,7 +233,7 @@ impl Drop for Interest {
     }
 }
 
-/// What is known by key alone gets its name.
+/// Sets the name of an operation that was known by key alone.
 pub(in crate::engine) fn named(name: &Name, error: Box<Error>) -> Box<Error> {
     match error.reason {
         Reason::OperationNotFound => Error::not_found(name),

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::caller::{Caller, Permission};
 use crate::engine::error::Result;
 use crate::engine::reading::view::View;
 use crate::engine::watching::hub::{Hub, named};
@@ -14,22 +13,19 @@ impl Hub {
     /// The operation once it is done, or as it is when the time is up: `timeout`, five minutes, or the server's end.
     pub(in crate::engine) async fn wait(
         self: &Arc<Self>,
-        caller: &Caller,
         name: &Name,
         timeout: Duration,
     ) -> Result<Arc<View>> {
-        self.wait_until(caller, name, timeout, |view| view.published.done).await
+        self.wait_until(name, timeout, |view| view.published.done).await
     }
 
     /// The same, once `is_there` holds.
     pub(in crate::engine) async fn wait_until(
         self: &Arc<Self>,
-        caller: &Caller,
         name: &Name,
         timeout: Duration,
         is_there: impl Fn(&View) -> bool + Send + Sync,
     ) -> Result<Arc<View>> {
-        self.context.policy.authorise(caller, Permission::Read, name.parent())?;
         let key = self.context.key(name);
         let mut interest = self.follow(key).await?;
         let done = async {

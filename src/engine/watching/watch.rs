@@ -8,20 +8,19 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use futures_util::Stream;
 
 use crate::clock::Timestamp;
-use crate::engine::caller::{Caller, Permission};
 use crate::engine::error::{Error, Reason, Result};
 use crate::engine::reading::view::View;
 use crate::engine::watching::hub::{Hub, Interest, Sighting, named};
 use crate::operation::name::Name;
 
-/// What a watcher wants.
+/// The options of a watch.
 #[derive(Clone, Debug)]
 pub struct WatchOptions {
     /// Where to begin.
     pub from: WatchFrom,
     /// No more than one update in this time; the last state is never held back.
     pub min_interval: Duration,
-    /// A sign of life after so long without another event.
+    /// Send a heartbeat after this long without another event.
     pub heartbeat: Duration,
 }
 
@@ -43,29 +42,29 @@ pub struct ResumeToken {
     revision: u64,
 }
 
-/// What kind of event it is.
+/// The kind of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventKind {
     /// The first state.
     Snapshot,
     /// A newer state.
     Update,
-    /// Nothing new.
+    /// A heartbeat.
     Heartbeat,
     /// The last state.
     Done,
-    /// There is no such operation any more.
+    /// The operation no longer exists.
     Deleted,
     /// Attach again, elsewhere.
     Reconnect,
-    /// The store went back: this state replaces what was known.
+    /// The store went back: this state replaces later ones.
     Resync,
 }
 
 /// One event.
 #[derive(Clone, Debug)]
 pub struct WatchEvent {
-    /// What kind.
+    /// The kind.
     pub kind: EventKind,
     /// The state, where the kind has one.
     pub view: Option<Arc<View>>,
@@ -85,7 +84,7 @@ pub struct Watch {
     token: String,
     ended: bool,
     first: bool,
-    /// When it last said anything.
+    /// Time of the last event.
     said: Duration,
 }
 
@@ -99,7 +98,7 @@ enum HeldBack {
     Silent,
 }
 
-/// What the watcher was told last.
+/// The last state sent to the watcher.
 #[derive(Clone, Copy)]
 struct Told {
     generation: u64,
@@ -143,13 +142,11 @@ impl Hub {
     /// Watches an operation.
     pub(in crate::engine) async fn watch(
         self: &Arc<Self>,
-        caller: &Caller,
         name: &Name,
         options: WatchOptions,
     ) -> Result<Watch> {
-        self.context.policy.authorise(caller, Permission::Read, name.parent())?;
         let mut interest = self.follow(self.context.key(name)).await?;
-        // An operation whose payloads changed while they were read is read again; wait for that.
+        // An operation whose payloads changed during the read is read again; wait for that.
         let known =
             interest.newest.wait_for(Option::is_some).await.ok().and_then(|known| known.clone());
         let known = known.ok_or_else(Error::draining)?;
@@ -235,7 +232,7 @@ impl Watch {
         self.told.is_none_or(|told| sighting.revision != told.revision)
     }
 
-    /// The event of a sighting; `None` where a newer one came while it was held back.
+    /// The event of a sighting; `None` if a newer one arrived while it was held back.
     async fn tell(&mut self, sighting: Sighting) -> Option<Result<WatchEvent>> {
         let Sighting { generation, revision, state } = sighting;
         let view = match state {
@@ -277,7 +274,7 @@ impl Watch {
         }
     }
 
-    /// How long it may still say nothing.
+    /// The time left until the next heartbeat.
     fn quiet(&self) -> Duration {
         self.options.heartbeat.saturating_sub(self.elapsed().saturating_sub(self.said))
     }

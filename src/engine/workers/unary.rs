@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 
-use crate::engine::caller::{Caller, Permission};
+use crate::engine::access::Caller;
 use crate::engine::commands::apply::{Commands, Done, KeyedCommand};
 use crate::engine::context::Context;
 use crate::engine::dispatch::batch::LeaseBatch;
@@ -22,16 +22,16 @@ use crate::operation::Start;
 use crate::operation::command::{Command, Renew};
 use crate::operation::name::{Name, Queue};
 
-/// A worker's wish for work.
+/// A worker's request for work.
 #[derive(Clone, Debug)]
 pub struct LeaseRequest {
     /// From which queue.
     pub queue: Queue,
-    /// What the worker calls itself.
+    /// The name that the worker gives itself.
     pub worker: String,
     /// How many at most.
     pub max: usize,
-    /// How long each lease shall last.
+    /// The duration of each lease.
     pub duration: Duration,
     /// How long to wait for the first.
     pub wait: Duration,
@@ -57,13 +57,8 @@ impl Unary {
         Self { context, dispatch, commands, membership, starts }
     }
 
-    /// Leases operations from a queue, and waits for some where there are none; then, at the end, there are none.
-    pub(in crate::engine) async fn lease(
-        &self,
-        caller: &Caller,
-        request: LeaseRequest,
-    ) -> Result<LeaseBatch> {
-        self.context.policy.authorise(caller, Permission::Work, request.queue.as_str())?;
+    /// Leases operations from a queue. If there are none, it waits for some; if the wait ends first, the result is empty.
+    pub(in crate::engine) async fn lease(&self, request: LeaseRequest) -> Result<LeaseBatch> {
         let wait = request.wait;
         let waiter = Waiter::once(request.worker, request.duration, request.max);
         let registration = Registration::enter(&self.dispatch, request.queue.as_str(), waiter);
@@ -71,7 +66,7 @@ impl Unary {
             biased;
             () = registration.waiter.answered() => {}
             () = self.context.sleep(wait) => {
-                // A poll of the queue that is under way is not cut short: a wait of nothing still takes what is there.
+                // A running poll is not cut short: a call with zero wait still receives operations that are ready.
                 registration.leave();
                 tokio::select! {
                     biased;
@@ -92,7 +87,6 @@ impl Unary {
         worker: String,
         duration: Duration,
     ) -> Result<(Started, Option<Leased>)> {
-        self.context.policy.authorise(caller, Permission::Work, wanted.spec.queue.as_str())?;
         let waiter = Waiter::once(worker, duration, 1);
         let begun = self.starts.start_for_caller(caller, wanted, &waiter).await?;
         let View { operation, published, .. } = Arc::unwrap_or_clone(begun.view);
@@ -111,43 +105,31 @@ impl Unary {
     /// Goes on holding leases; results in the order of the renewals.
     pub(in crate::engine) async fn renew_each(
         &self,
-        caller: &Caller,
         renewals: Vec<Result<(Name, Renew)>>,
     ) -> Vec<Result<Done>> {
         let renew = |renewal: Result<(Name, Renew)>| async move {
             let (name, renew) = renewal?;
-            self.renew(caller, &name, renew).await
+            self.renew(&name, renew).await
         };
         futures_util::stream::iter(renewals).map(renew).buffered(RENEWALS_AT_ONCE).collect().await
     }
 
     /// Goes on holding a lease.
-    pub(in crate::engine) async fn renew(
-        &self,
-        caller: &Caller,
-        name: &Name,
-        renew: Renew,
-    ) -> Result<Done> {
-        self.work(caller, name, Command::Renew(renew)).await
+    pub(in crate::engine) async fn renew(&self, name: &Name, renew: Renew) -> Result<Done> {
+        self.work(name, Command::Renew(renew)).await
     }
 
     /// A call of the worker that holds the operation.
-    pub(in crate::engine) async fn work(
-        &self,
-        caller: &Caller,
-        name: &Name,
-        command: Command,
-    ) -> Result<Done> {
-        self.context.policy.authorise(caller, Permission::Work, name.parent())?;
+    pub(in crate::engine) async fn work(&self, name: &Name, command: Command) -> Result<Done> {
         let key = self.context.key(name);
         let command = match command {
             Command::Report(report) => {
                 let renew = report.renew;
-                // Another server may hear of the end before this one has written what it holds back.
+                // Another server may see the end before this one has written its held-back report.
                 let alone = self.membership.is_alone();
                 match if alone { self.commands.hold_back(key, report) } else { Some(report) } {
                     Some(report) => Command::Report(report),
-                    // The progress waits; that the lease lives, and what is asked of its worker, is said now.
+                    // The progress waits, but the reply already renews the lease and carries the requests to the worker.
                     None => return self.commands.apply(name, Command::Renew(renew)).await,
                 }
             }

@@ -1,4 +1,4 @@
-//! Every state against every command, and what must hold whatever happens.
+//! Every state with every command, and invariants over random histories.
 
 mod properties;
 mod samples;

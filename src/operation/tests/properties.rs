@@ -1,4 +1,4 @@
-//! What must hold whatever happens, over random histories.
+//! Invariants over random histories.
 
 use std::time::Duration;
 
@@ -65,7 +65,7 @@ proptest! {
             let Some(next) = change.record.clone() else { break };
             check_step(&record, &next, &command)?;
             check_record(&next, now)?;
-            // Whoever sends the very same command again, not having heard, gets an answer and changes nothing more.
+            // A repeat of the same command gets an answer and changes nothing more.
             if repeats_are_known(&command) {
                 let again = apply(&next, &command, now);
                 prop_assert!(matches!(again, Ok(Applied::Unchanged(_))), "{command:?} again: {again:?}");
@@ -124,7 +124,7 @@ proptest! {
     }
 }
 
-/// All but the renewal of time and what has no number.
+/// All except renewals of time and commands without a number.
 fn repeats_are_known(command: &Command) -> bool {
     match command {
         Command::Report(report) => report.number > 0,
@@ -179,7 +179,7 @@ fn check_record(record: &Record, now: Timestamp) -> Result<(), TestCaseError> {
     check_places(operation, now)
 }
 
-/// Nothing is forgotten: whatever can still happen by itself has an entry, early or on time.
+/// Every later change by itself has an index entry, early or on time.
 fn check_places(operation: &Operation, now: Timestamp) -> Result<(), TestCaseError> {
     let places = &operation.places;
     for (class, time) in crate::operation::entries::times(operation, places.ready.is_some()) {

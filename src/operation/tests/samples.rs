@@ -22,7 +22,7 @@ pub(super) const TOKEN: Token = Token([7; 16]);
 pub(super) const START: Timestamp = Timestamp::from_micros(1_000_000_000_000);
 pub(super) const LEASE: Duration = Duration::from_secs(30);
 
-/// A start with nothing special, but for its options.
+/// A start with these options and defaults otherwise.
 pub(super) fn started(options: Options) -> Record {
     let spec = Spec {
         queue: Queue::parse("q").expect("queue"),
@@ -37,7 +37,7 @@ pub(super) fn started(options: Options) -> Record {
     start(wanted, birth, START).expect("start").record.expect("record")
 }
 
-/// What becomes of a record; itself where nothing changes.
+/// The new record; the given one if nothing changes.
 pub(super) fn after(record: &Record, command: &Command, now: Timestamp) -> Record {
     match apply(record, command, now).expect("accepted") {
         Applied::Changed(change) => change.record.expect("still there"),
@@ -94,7 +94,7 @@ pub(super) fn release(token: Token, seen: bool) -> Command {
     Command::Release(Box::new(release))
 }
 
-/// What a stream gives back that its worker never saw.
+/// The release of a lease that the worker of a stream never received.
 pub(super) fn release_of_stream(token: Token, holder: Holder) -> Command {
     match release(token, false) {
         Command::Release(release) => {
@@ -131,7 +131,7 @@ pub(super) fn report(token: Token, number: i64) -> Command {
     numbered(token, number, pb::Progress { fraction: Some(0.5), ..pb::Progress::default() })
 }
 
-/// A report that is not known again.
+/// A report whose repeats are not recognised.
 pub(super) fn report_of(token: Token, progress: pb::Progress) -> Command {
     numbered(token, 0, progress)
 }

@@ -1,5 +1,6 @@
-//! Prints what every state makes of every command, and holds `docs/state-machine.md` to it.
+//! Prints the result of every command in every state, and compares it with `docs/state-machine.md`.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use super::samples::{
@@ -21,8 +22,33 @@ fn the_documented_table_is_what_the_code_does() {
     let documented = std::fs::read_to_string(path).expect("docs/state-machine.md");
     assert!(
         documented == page,
-        "docs/state-machine.md is out of date: run the tests once with LONGHAUL_BLESS=1 and look at what changed"
+        "docs/state-machine.md is out of date: run the tests once with LONGHAUL_BLESS=1 and read the difference"
     );
+}
+
+#[test]
+fn every_command_has_a_column() {
+    let commands = [workers(), callers(), time()].concat();
+    let shown: BTreeSet<String> = commands.iter().map(|(_, command)| variant(command)).collect();
+    assert_eq!(shown, variants());
+}
+
+/// The name of a command's variant.
+fn variant(command: &Command) -> String {
+    format!("{command:?}").chars().take_while(|letter| letter.is_alphabetic()).collect()
+}
+
+/// The names of all variants, read from the source: a list here could be forgotten.
+fn variants() -> BTreeSet<String> {
+    let source = include_str!("../command.rs");
+    let (_, body) = source.split_once("pub enum Command {").expect("the commands");
+    let (body, _) = body.split_once("\n}").expect("their end");
+    let lines = body.lines().map(str::trim).filter(|line| !line.starts_with("//"));
+    lines
+        .filter_map(|line| line.split(['(', ',', ' ']).next())
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 fn page() -> String {
@@ -50,7 +76,7 @@ fn outcome(record: &Record, command: &Command, now: crate::clock::Timestamp) -> 
     match apply(record, command, now) {
         Ok(Applied::Unchanged(_)) => "=".to_owned(),
         Ok(Applied::Changed(change)) => match &change.record {
-            None => "forgotten".to_owned(),
+            None => "removed".to_owned(),
             Some(Record::Tombstone(tombstone)) => {
                 format!("tombstone, {}", if tombstone.deleted { "deleted" } else { "expired" })
             }
@@ -131,8 +157,8 @@ fn time() -> Vec<(&'static str, Command)> {
 
 const INTRODUCTION: &str = "# The state machine
 
-What each state makes of each command, printed by a test from the code (`src/operation/`). `=` means that nothing changes and
-the answer is OK; *words in italics* refuse the command with that reason; `(unseen)` changes only what the server keeps for
-itself. The sample operations have every timeout set, three attempts, and `TOKEN` as the token of their last lease. Time is
-looked at an hour after the start, when everything but the retention of 30 days is due.
+The result of each command in each state, printed by a test from the code (`src/operation/`). `=` means that nothing changes
+and the call succeeds; *words in italics* are the reason of a refusal; `(unseen)` changes only fields that callers do not see.
+The sample operations have every timeout set, three attempts, and `TOKEN` as the token of their last lease. Due entries are
+processed an hour after the start, when all times except the retention of 30 days have come.
 ";

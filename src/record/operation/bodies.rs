@@ -1,4 +1,4 @@
-//! Payloads above [`MAX_INLINE_BYTES`] lie beside their record, each as a body of its own.
+//! Payloads above [`MAX_INLINE_BYTES`] are stored beside their record, each as a body of its own.
 
 use bytes::Bytes;
 
@@ -12,7 +12,7 @@ use crate::store::{BodyKey, Key};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Slot {
-    /// What to do it with.
+    /// The request.
     Request = 1,
     /// The user's metadata.
     Metadata = 2,
@@ -20,7 +20,7 @@ pub enum Slot {
     Response = 3,
     /// Where the next attempt goes on.
     Checkpoint = 4,
-    /// What the last resume brought.
+    /// The payload of the last resume.
     ResumeInput = 5,
 }
 
@@ -47,7 +47,7 @@ pub(super) fn must_detach(record: &Record) -> bool {
     operation.payloads().any(|(_, payload)| is_large(payload))
 }
 
-/// Detaches what is too large to stay in the record. Call it before [`encode`].
+/// Detaches payloads that are too large for the record. Call it before [`encode`].
 pub(super) fn detach(record: &mut Record, key: Key) -> Vec<(BodyKey, Bytes)> {
     let Record::Operation(operation) = record else { return Vec::new() };
     let mut bodies = Vec::new();

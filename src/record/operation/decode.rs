@@ -96,7 +96,7 @@ fn decode_metadata(stored: &mut stored::Operation, spec: &Spec) -> Option<Option
     };
     Some(match &stored.detached_metadata {
         Some(detached) => Some(Payload::Detached(payload::decode_detached(detached)?)),
-        // The server's own metadata is no payload, nor is the empty message that stands for none.
+        // The server's own metadata is not a payload, nor is the empty message that means none.
         None if spec.server_metadata => None,
         None => published.metadata.filter(|any| !any.value.is_empty()).map(Payload::Inline),
     })

@@ -56,7 +56,7 @@ pub(super) fn operation(operation: &Operation) -> stored::Operation {
     with_state(with_published(stored, operation), base, &operation.state)
 }
 
-/// What callers get: whole while they poll for it, in parts once it is done.
+/// The published form: whole for an unfinished operation, in parts for a finished one.
 fn with_published(stored: stored::Operation, operation: &Operation) -> stored::Operation {
     if !operation.state.is_done() {
         return stored::Operation {
@@ -65,7 +65,7 @@ fn with_published(stored: stored::Operation, operation: &Operation) -> stored::O
             ..stored
         };
     }
-    // An empty message stands for none.
+    // An empty message means none.
     let says = |payload: &&Payload| payload.inline().is_none_or(|any| !any.value.is_empty());
     let metadata = operation.metadata.as_ref().filter(says).map(payload::encode);
     let (name, parent, id) = encode_name(&operation.name);
@@ -119,7 +119,7 @@ fn encode_attempt(base: Base, operation: &Operation, attempt: &pb::Attempt) -> s
     stored
 }
 
-/// Where the entry for retention of a finished operation lies as a rule.
+/// The usual place of a finished operation's retention entry.
 pub(super) fn usual_retention(
     done: bool,
     expire_time: Option<Timestamp>,

@@ -1,4 +1,4 @@
-//! What most reads need of an operation, without decoding the rest of its record.
+//! The parts of an operation that most reads need, without decoding the rest of its record.
 
 use bytes::Bytes;
 use prost::Message;
@@ -6,9 +6,9 @@ use prost::Message;
 use crate::proto::google::longrunning::Operation as Published;
 use crate::store::Record;
 
-/// What callers get of an operation, without a look at the rest of its record.
+/// The published form of an operation, without decoding the rest of its record.
 ///
-/// `None` where that is not all there is to say: of tombstones, deleted operations, payloads with a body, and damage.
+/// `None` if that is not enough: for tombstones, deleted operations, payloads with a body, and damage.
 pub fn glance(record: &Record) -> Option<Published> {
     let operation = Glance::decode(record.value.clone()).ok()?.operation?;
     let whole = operation.delete_after.is_none()

@@ -1,4 +1,4 @@
-//! What the producer asked for, as it is stored.
+//! The stored form of a start's fields.
 
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ pub(super) fn decode(stored: stored::Spec) -> Option<Spec> {
     })
 }
 
-/// Without a request id nothing replays the start, and there is no fingerprint.
+/// Without a request id a start cannot be replayed, and there is no fingerprint.
 pub(super) fn decode_fingerprint(stored: &Bytes) -> Option<Fingerprint> {
     if stored.is_empty() { Some(Fingerprint::default()) } else { stored.as_ref().try_into().ok() }
 }
@@ -100,7 +100,7 @@ fn decode_options(stored: stored::Options) -> Options {
         callbacks: stored.callbacks.into_iter().map(decode_callback).collect(),
         labels: stored.labels,
         target: stored.target,
-        // A newer version may know more of them; what is stored stays as it is.
+        // A newer version may know more of them; the stored value stays unchanged.
         metadata_policy: (stored.metadata_policy as i32).try_into().unwrap_or_default(),
     }
 }

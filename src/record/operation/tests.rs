@@ -1,4 +1,4 @@
-//! How much a stored operation takes, and who polls what comes due.
+//! The size of a stored operation, and the agents that poll its due entries.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! A small kind of record that exists in tests only: what every further kind can rely on.
+//! A small kind of record that exists in tests only: shows what every further kind can rely on.
 
 mod tests;
 
@@ -6,12 +6,13 @@ use bytes::Bytes;
 use prost::Message;
 
 use super::due::{Agent, DueIndex, due_member};
-use super::{Kind, Note};
+use super::kind::Kind;
+use super::note::Note;
 use crate::clock::Timestamp;
 use crate::operation::Stamps;
 use crate::store::{BodyKey, Index, IndexEntry, Key, Keyspace};
 
-/// A sticky note. A text of more than four bytes lies in a body.
+/// A sticky note. A text of more than four bytes is stored in a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sample {
     text: Text,
@@ -55,7 +56,7 @@ impl Sample {
 impl Kind for Sample {
     const NAME: &'static str = "a sample";
     const NUMBERS: &'static [u32] = &[1000];
-    const DUE: &'static [DueIndex] = &[DueIndex { name: DUE, agent: Agent::Scheduler }];
+    const DUE: &'static [DueIndex] = &[DueIndex::new(DUE, Agent::Scheduler)];
 
     fn name(&self) -> String {
         "a sample".to_owned()

@@ -13,7 +13,7 @@ use crate::record::{Also, AnyRecord, Before, Change, Kind, read, write_set};
 use crate::store::memory::MemoryStore;
 use crate::store::{CommitError, Index, Key, Keyspace, Record as Stored, Scan, Store, StoreError};
 
-/// A stored record of a kind that this version does not know.
+/// A stored record of an unknown kind.
 #[derive(Clone, PartialEq, Message)]
 struct Newer {
     #[prost(bytes = "vec", optional, tag = "2000")]
@@ -130,7 +130,7 @@ impl Fixture {
             (None, Some(after)) => Some(Also::create(self.beside, after)),
             (None, None) => None,
         };
-        // A change of nothing into nothing has nothing to check.
+        // A change from no record to no record has nothing to check.
         if before.is_some() || main.is_some() {
             let also = also.into_iter().collect();
             let change = Change { also, ..Change::of(main) };

@@ -56,11 +56,11 @@ pub(super) struct Share {
 
 /// A place among the open connections.
 #[derive(Debug)]
-pub(crate) struct Place(pub(super) Arc<Account>);
+pub(crate) struct Admission(pub(super) Arc<Account>);
 
 /// A call that runs.
 #[derive(Debug)]
-pub(super) struct Call {
+pub(super) struct OpenCall {
     pub(super) account: Arc<Account>,
     _share: Share,
 }
@@ -79,7 +79,7 @@ impl Accounts {
 
     /// A place for one more connection. Where there is none, the one that has been idle for longest makes room; `None` if all
     /// are busy.
-    pub(super) fn admit(self: &Arc<Self>) -> Option<Place> {
+    pub(super) fn admit(self: &Arc<Self>) -> Option<Admission> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if open.len() >= self.most {
             let idle = open.iter().filter(|account| account.is_idle());
@@ -111,7 +111,7 @@ impl Accounts {
             close: CancellationToken::new(),
         });
         open.push(Arc::clone(&account));
-        Some(Place(account))
+        Some(Admission(account))
     }
 
     /// Makes room for `bytes` of `asks`: closes the connection that holds most, unless that is `asks` itself.
@@ -158,17 +158,17 @@ impl Account {
             ));
         }
         if total > MAX_BYTES_IN_FLIGHT && !all.relieve(self, bytes) {
-            return Err(too_much("this server has as much in flight as it may; ask again"));
+            return Err(too_much("this server has as much in flight as it may; try again"));
         }
         Ok(share)
     }
 
     /// A call whose head has so many bytes.
-    pub(super) fn call(self: &Arc<Self>, head: usize) -> Result<Arc<Call>, Box<Error>> {
+    pub(super) fn call(self: &Arc<Self>, head: usize) -> Result<Arc<OpenCall>, Box<Error>> {
         let share = self.take(CALL_BYTES + head)?;
         self.calls.fetch_add(1, Ordering::Relaxed);
         self.has_called.store(true, Ordering::Relaxed);
-        Ok(Arc::new(Call { account: Arc::clone(self), _share: share }))
+        Ok(Arc::new(OpenCall { account: Arc::clone(self), _share: share }))
     }
 
     /// Waits for a turn to read operations with their payloads, which count only once they are read.
@@ -207,7 +207,7 @@ impl Account {
     }
 }
 
-impl Drop for Place {
+impl Drop for Admission {
     fn drop(&mut self) {
         let mut open = self.0.all.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|account| !Arc::ptr_eq(account, &self.0));
@@ -231,7 +231,7 @@ impl Drop for Share {
     }
 }
 
-impl Drop for Call {
+impl Drop for OpenCall {
     fn drop(&mut self) {
         self.account.idle_since.store(self.account.all.now(), Ordering::Relaxed);
         self.account.calls.fetch_sub(1, Ordering::Relaxed);
@@ -261,7 +261,7 @@ mod tests {
         (clock.clone(), Accounts::new(clock, most))
     }
 
-    fn is_closed(place: &Place) -> bool {
+    fn is_closed(place: &Admission) -> bool {
         place.0.close.is_cancelled()
     }
 

@@ -12,14 +12,14 @@ use http_body::{Body as _, Frame, SizeHint};
 use tonic::Status;
 use tonic::body::Body;
 
-use super::account::{Call, Share};
+use super::account::{OpenCall, Share};
 use super::request::refusal;
 use crate::engine::Error;
 
 /// What is answered to a call.
 pub(super) struct Leaving {
     body: Body,
-    call: Option<Arc<Call>>,
+    call: Option<Arc<OpenCall>>,
     /// What was made before the head was sent, so that an answer for which there is no room is refused instead.
     first: Poll<Option<Result<Frame<Piece>, Status>>>,
     ended: bool,
@@ -36,15 +36,15 @@ pub(super) enum Face {
 /// A piece of an answer.
 pub(super) struct Piece {
     bytes: Bytes,
-    counted: Option<Counted>,
+    counted: Option<PieceShare>,
 }
 
-struct Counted(Share);
+struct PieceShare(Share);
 
 /// The answer of a call, or a refusal where there is no room for its first piece.
 pub(super) fn leaving(
     answer: Response<Body>,
-    call: Arc<Call>,
+    call: Arc<OpenCall>,
     face: Face,
     context: &mut Context<'_>,
 ) -> Response<Leaving> {
@@ -147,11 +147,11 @@ impl http_body::Body for Leaving {
 impl Piece {
     fn new(bytes: Bytes, share: Share) -> Self {
         share.account().unwritten(bytes.len());
-        Self { counted: Some(Counted(share)), bytes }
+        Self { counted: Some(PieceShare(share)), bytes }
     }
 }
 
-impl Drop for Counted {
+impl Drop for PieceShare {
     fn drop(&mut self) {
         self.0.account().wrote(self.0.bytes());
     }

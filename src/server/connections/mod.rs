@@ -29,7 +29,7 @@ use tonic::Status;
 use tonic::body::Body;
 use tower::{Service, ServiceExt};
 
-pub(crate) use self::account::Place;
+pub(crate) use self::account::Admission;
 
 use self::account::{Account, Accounts};
 use self::answer::{Face, Leaving, leaving};
@@ -56,7 +56,7 @@ pub(crate) struct Connections {
 /// A connection that has its place.
 pub(crate) struct Accepted {
     pub(crate) stream: TcpStream,
-    pub(crate) place: Place,
+    pub(crate) place: Admission,
 }
 
 impl Connections {

@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use http_body::{Body, Frame, SizeHint};
 use tonic::Status;
 
-use super::account::{Call, Share, too_much};
+use super::account::{OpenCall, Share, too_much};
 use crate::clock::Clock;
 use crate::engine::Error;
 use crate::grpc::status::to_status;
@@ -20,13 +20,13 @@ use crate::limits::REQUEST_TIME;
 /// What arrives of a call.
 pub(super) struct Arriving<B> {
     body: B,
-    call: Arc<Call>,
+    call: Arc<OpenCall>,
     clock: Arc<dyn Clock>,
     /// What has arrived: of the whole request, or of the message of many that is not yet complete.
     shares: Vec<Share>,
     patience: Option<BoxFuture<'static, ()>>,
     /// Follows the messages where there may be many.
-    messages: Option<Messages>,
+    messages: Option<MessageEnds>,
     passed: Option<Passed>,
 }
 
@@ -45,8 +45,8 @@ struct Passed {
 
 impl<B> Arriving<B> {
     /// The body of a call with one request, or with many.
-    pub(super) fn new(body: B, call: Arc<Call>, clock: Arc<dyn Clock>, many: bool) -> Self {
-        let messages = many.then(Messages::default);
+    pub(super) fn new(body: B, call: Arc<OpenCall>, clock: Arc<dyn Clock>, many: bool) -> Self {
+        let messages = many.then(MessageEnds::default);
         Self { body, call, clock, shares: Vec::new(), patience: None, messages, passed: None }
     }
 
@@ -119,12 +119,12 @@ where
 
 /// Where messages of gRPC end.
 #[derive(Debug, Default)]
-struct Messages {
+struct MessageEnds {
     head: Vec<u8>,
     left: usize,
 }
 
-impl Messages {
+impl MessageEnds {
     /// Follows what arrives; whether a message has become complete by it.
     fn follow(&mut self, data: &[u8]) -> bool {
         let (mut data, mut ended) = (data, false);
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn a_message_is_followed_to_its_end_however_it_is_cut() {
-        let mut messages = Messages::default();
+        let mut messages = MessageEnds::default();
         assert!(!messages.follow(&[0, 0, 0]));
         assert!(messages.is_amid());
         assert!(!messages.follow(&[0, 3, b'a']));

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use super::{
+use super::harness::{
     Harness, all, commit, commit_ok, create, entry, get, key, members, put, replace, unconditional,
 };
 use crate::clock::Clock;
-use crate::store::{BodyKey, Check, CommitError, Counter, Partition, WriteSet};
+use crate::store::error::CommitError;
+use crate::store::key::{BodyKey, Partition};
+use crate::store::write_set::{Check, Counter, WriteSet};
 
 pub(crate) async fn a_refused_set_changes_nothing(harness: Harness) {
     let store = &*harness.store;
@@ -97,7 +99,7 @@ pub(crate) async fn a_conflict_is_not_called_early(harness: Harness) {
     commit_ok(store, set).await;
 }
 
-/// A check that fails last, on what the set itself would have made true.
+/// A check fails although the write set itself would make it true.
 pub(crate) async fn all_checks_come_before_the_first_write(harness: Harness) {
     let store = &*harness.store;
     let (first, second) = (key(store, Partition(0), 0), key(store, Partition(0), 1));
@@ -109,7 +111,7 @@ pub(crate) async fn all_checks_come_before_the_first_write(harness: Harness) {
     assert!(matches!(commit(store, set).await, Err(CommitError::Conflict)));
     assert_eq!(get(store, first).await.expect("record").value, "1");
 
-    // All of several checks hold, on what the set then removes and makes.
+    // All checks hold, on keys that the set then removes and creates.
     let mut set = unconditional(Partition(0));
     set.checks.extend([Check::At(first, revision), Check::Absent(second)]);
     set.deletes.push(first);

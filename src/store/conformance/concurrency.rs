@@ -1,14 +1,16 @@
-//! What many do at once.
+//! Concurrent commits.
 
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use super::{
+use super::harness::{
     Harness, INDEXES, all, commit, commit_ok, create, entry, get, key, members, replace,
     unconditional,
 };
-use crate::store::{CommitError, Key, Partition, Store};
+use crate::store::backend::Store;
+use crate::store::error::CommitError;
+use crate::store::key::{Key, Partition};
 
 pub(crate) async fn compare_and_set_from_many_tasks_loses_nothing(harness: Harness) {
     let store = &harness.store;
@@ -56,7 +58,7 @@ pub(crate) async fn what_was_acknowledged_is_read_by_everybody(harness: Harness)
     tasks.join_all().await;
 }
 
-/// Each task takes away what it added, so that the index keeps emptying below the others' entries.
+/// Each task removes its own entries, so that the index keeps emptying below the others' entries.
 pub(crate) async fn what_was_added_is_found_whatever_is_scanned_meanwhile(harness: Harness) {
     let mut tasks = JoinSet::new();
     for task in 0..8_u8 {
@@ -64,7 +66,7 @@ pub(crate) async fn what_was_added_is_found_whatever_is_scanned_meanwhile(harnes
         tasks.spawn(async move {
             for step in 0..24_u8 {
                 let index = INDEXES[usize::from(step) % INDEXES.len()];
-                // Up and down, so that some lie below all that was there.
+                // Up and down, so that some entries are below all existing ones.
                 let member = vec![step.wrapping_mul(113), task];
                 let mut set = unconditional(Partition(0));
                 set.additions.push(entry(index, member.clone()));

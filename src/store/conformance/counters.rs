@@ -2,8 +2,10 @@
 
 use bytes::Bytes;
 
-use super::{Harness, commit_ok, unconditional};
-use crate::store::{Counter, Partition, Store};
+use super::harness::{Harness, commit_ok, unconditional};
+use crate::store::backend::Store;
+use crate::store::key::Partition;
+use crate::store::write_set::Counter;
 
 pub(crate) async fn a_counter_adds_up_over_partitions(harness: Harness) {
     let store = &*harness.store;

@@ -1,7 +1,10 @@
 //! Hints.
 
-use super::{Harness, commit, commit_ok, create, get, key, unconditional};
-use crate::store::{Event, Feed, Hint, Partition, Store, WriteSet};
+use super::harness::{Harness, commit, commit_ok, create, get, key, unconditional};
+use crate::store::backend::Store;
+use crate::store::feed::{Event, Feed, Hint};
+use crate::store::key::Partition;
+use crate::store::write_set::WriteSet;
 
 pub(crate) async fn hints_come_in_order_with_consecutive_sequences(harness: Harness) {
     let store = &*harness.store;

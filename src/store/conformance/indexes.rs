@@ -4,8 +4,10 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 
-use super::{Harness, INDEXES, all, commit_ok, entry, key, members, unconditional};
-use crate::store::{Index, Partition, Scan, Store};
+use super::harness::{Harness, INDEXES, all, commit_ok, entry, members, unconditional};
+use crate::store::backend::Store;
+use crate::store::index::{Index, Scan};
+use crate::store::key::Partition;
 
 pub(crate) async fn members_come_in_the_order_of_their_bytes(harness: Harness) {
     let store = &*harness.store;
@@ -208,14 +210,4 @@ fn binary_members() -> Vec<Bytes> {
         b"\r\n",
     ];
     members.into_iter().map(Bytes::from_static).collect()
-}
-
-#[test]
-fn entries_lead_to_their_records() {
-    let keyspace = crate::store::Keyspace::generate(1);
-    let store = crate::store::memory::MemoryStore::new(keyspace, crate::clock::SystemClock::new());
-    let key = key(&*store, Partition(0), 0);
-    let member = [&b"prefix\0"[..], key.as_bytes()].concat().into();
-    let entry = crate::store::Entry { member, partition: Partition(0) };
-    assert_eq!(entry.key(), Some(key));
 }

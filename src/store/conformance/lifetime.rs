@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use super::feed::next;
-use super::{
+use super::harness::{
     Harness, INDEXES, all, commit, commit_ok, create, entry, get, key, members, replace,
     unconditional,
 };
 use crate::clock::Clock;
-use crate::store::{BodyKey, CommitError, Counter, Partition, StoreError};
+use crate::store::error::{CommitError, StoreError};
+use crate::store::key::{BodyKey, Partition};
+use crate::store::write_set::Counter;
 
 pub(crate) async fn a_closed_store_answers_nothing(harness: Harness) {
     let store = &*harness.store;
@@ -52,7 +54,7 @@ pub(crate) async fn everything_is_there_after_a_reopen(mut harness: Harness) {
     let mut set = create(store, kept, "kept");
     set.body_puts.push((body, "body".into()));
     set.deletes.push(gone);
-    set.checks.push(crate::store::Check::At(gone, gone_at));
+    set.checks.push(crate::store::write_set::Check::At(gone, gone_at));
     set.counters.push(Counter { name: "count".into(), change: -7 });
     for index in INDEXES {
         set.additions.extend([entry(index, "one"), entry(index, "\0two")]);
@@ -86,7 +88,7 @@ pub(crate) async fn revisions_and_sequences_go_on_after_a_reopen(mut harness: Ha
     let mut revision = commit_ok(store, set).await;
     let mut sequence = next(&mut feed, 1).await[0].sequence;
     for _ in 0..3 {
-        // The clock stands, and a set that only checks takes a revision too.
+        // The clock stands still, and a set with only checks takes a revision too.
         let checked = commit_ok(&*harness.store, unconditional(Partition(0))).await;
         assert!(checked > revision);
         if !harness.reopen().await {

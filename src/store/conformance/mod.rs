@@ -1,4 +1,4 @@
-//! The promises of [`Store`], one function each, shown on every backend.
+//! The promises of [`Store`](crate::store::Store), one function each, shown on every backend.
 //!
 //! A backend names a factory, an async function or closure that returns a [`Harness`] around an empty store, and writes
 //! `suite!(factory);` as the last line of its tests.
@@ -7,6 +7,7 @@ pub(crate) mod checks;
 pub(crate) mod concurrency;
 pub(crate) mod counters;
 pub(crate) mod feed;
+mod harness;
 pub(crate) mod indexes;
 pub(crate) mod lifetime;
 pub(crate) mod records;
@@ -14,45 +15,7 @@ pub(crate) mod revisions;
 pub(crate) mod sets;
 pub(crate) mod volume;
 
-use std::sync::Arc;
-
-use bytes::Bytes;
-use futures_util::future::BoxFuture;
-
-use crate::clock::ManualClock;
-use crate::store::{
-    Check, CommitError, Committed, Index, IndexEntry, Key, Mark, Partition, Put, Record, Scan,
-    Store, WriteSet,
-};
-
-/// Opens the same data again, after it was closed.
-pub(crate) type Reopen = Box<dyn Fn() -> BoxFuture<'static, Arc<dyn Store>> + Send + Sync>;
-
-/// An empty store to try, and the clock that it runs on.
-pub(crate) struct Harness {
-    pub(crate) store: Arc<dyn Store>,
-    pub(crate) clock: Arc<ManualClock>,
-    reopen: Option<Reopen>,
-}
-
-impl Harness {
-    /// `reopen` also keeps alive what the data lies in; `None` for a store that keeps nothing.
-    pub(crate) fn new(
-        store: Arc<dyn Store>,
-        clock: Arc<ManualClock>,
-        reopen: Option<Reopen>,
-    ) -> Self {
-        Self { store, clock, reopen }
-    }
-
-    /// Closes the store and opens it again; false, and nothing happens, if the store keeps nothing.
-    pub(crate) async fn reopen(&mut self) -> bool {
-        let Some(reopen) = &self.reopen else { return false };
-        self.store.close().await;
-        self.store = reopen().await;
-        true
-    }
-}
+pub(crate) use self::harness::Harness;
 
 /// One test for each promise.
 macro_rules! suite {
@@ -115,71 +78,3 @@ macro_rules! suite {
     };
 }
 pub(crate) use suite;
-
-/// The `number`th of some keys of that partition.
-fn key(store: &dyn Store, partition: Partition, number: usize) -> Key {
-    let keyspace = store.keyspace();
-    (0..)
-        .map(|name: u64| keyspace.key(&name.to_string()))
-        .filter(|key| keyspace.partition(*key) == partition)
-        .nth(number)
-        .expect("endless names")
-}
-
-/// A set that makes a record where there is none.
-fn create(store: &dyn Store, key: Key, value: impl Into<Bytes>) -> WriteSet {
-    let mut set = WriteSet::new(store.keyspace().partition(key), Check::Absent(key));
-    set.puts.push(put(key, value));
-    set
-}
-
-/// A set that replaces a record of that revision.
-fn replace(store: &dyn Store, key: Key, revision: u64, value: impl Into<Bytes>) -> WriteSet {
-    let mut set = WriteSet::new(store.keyspace().partition(key), Check::At(key, revision));
-    set.puts.push(put(key, value));
-    set
-}
-
-fn put(key: Key, value: impl Into<Bytes>) -> Put {
-    Put { key, visible: Mark::New, fencing: Mark::Keep(0), value: value.into() }
-}
-
-/// A set that is never refused and so far changes nothing.
-fn unconditional(partition: Partition) -> WriteSet {
-    WriteSet::new(partition, Check::TimeAtLeast(crate::clock::Timestamp::EPOCH))
-}
-
-fn entry(index: &'static str, member: impl Into<Bytes>) -> IndexEntry {
-    IndexEntry { index: Index::new(index), member: member.into() }
-}
-
-async fn commit(store: &dyn Store, set: WriteSet) -> Result<Committed, CommitError> {
-    let mut outcomes = store.commit(vec![set]).await;
-    assert_eq!(outcomes.len(), 1, "one outcome for each set");
-    outcomes.remove(0)
-}
-
-/// Commits what must succeed, and returns its revision.
-async fn commit_ok(store: &dyn Store, set: WriteSet) -> u64 {
-    commit(store, set).await.expect("nothing stands against it").revision
-}
-
-async fn get(store: &dyn Store, key: Key) -> Option<Record> {
-    let mut records = store.get(&[key]).await.expect("the store answers");
-    assert_eq!(records.len(), 1, "one answer for each key");
-    records.remove(0)
-}
-
-async fn members(store: &dyn Store, scan: Scan) -> Vec<Bytes> {
-    let entries = store.scan(scan).await.expect("the store answers");
-    entries.into_iter().map(|entry| entry.member).collect()
-}
-
-/// All of an index, of whatever size the tests here make.
-fn all(index: &'static str) -> Scan {
-    Scan::first(Index::new(index), 100_000)
-}
-
-/// Names of indexes of every kind that a backend may treat in its own way.
-const INDEXES: [&str; 6] =
-    ["list", "failed", "ready/default", "due/lease", "due/retention", "due/tombstone"];

@@ -2,8 +2,10 @@
 
 use bytes::Bytes;
 
-use super::{Harness, commit_ok, create, get, key, replace, unconditional};
-use crate::store::{BodyKey, Check, Mark, Partition, Record, WriteSet};
+use super::harness::{Harness, commit_ok, create, get, key, replace, unconditional};
+use crate::store::backend::Record;
+use crate::store::key::{BodyKey, Partition};
+use crate::store::write_set::{Check, Mark, WriteSet};
 
 pub(crate) async fn a_record_reads_back_as_it_was_put(harness: Harness) {
     let store = &*harness.store;
@@ -21,7 +23,7 @@ pub(crate) async fn stamps_are_made_new_or_kept(harness: Harness) {
     let store = &*harness.store;
     let key = key(store, Partition(0), 0);
     let mut revision = commit_ok(store, create(store, key, "")).await;
-    // (1 << 53) + 1 and the largest are what a script that counts in floating point would round.
+    // A script that counts in floating point would round (1 << 53) + 1 and the largest.
     let kept = [0, 1, (1 << 53) + 1, u64::MAX];
     let marks = kept.map(Mark::Keep).into_iter().chain([Mark::New]);
     let pairs: Vec<_> = marks
@@ -54,7 +56,7 @@ pub(crate) async fn a_deleted_record_is_gone_and_can_be_made_again(harness: Harn
     assert_eq!(get(store, key).await.expect("record").revision, again);
 
     let mut absent = unconditional(Partition(0));
-    absent.deletes.push(super::key(store, Partition(0), 1));
+    absent.deletes.push(super::harness::key(store, Partition(0), 1));
     commit_ok(store, absent).await;
 }
 

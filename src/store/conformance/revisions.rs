@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Harness, commit_ok, create, key, unconditional};
+use super::harness::{Harness, commit_ok, create, key, unconditional};
 use crate::clock::Clock;
 
 pub(crate) async fn revisions_rise_while_the_clock_stands(harness: Harness) {

@@ -1,14 +1,17 @@
 //! Write sets: each whole, one after the other.
 
-use super::{
+use super::harness::{
     Harness, INDEXES, all, commit_ok, create, entry, get, key, members, put, replace, unconditional,
 };
-use crate::store::{BodyKey, Check, CommitError, Counter, Partition, Scan, WriteSet};
+use crate::store::error::CommitError;
+use crate::store::index::Scan;
+use crate::store::key::{BodyKey, Partition};
+use crate::store::write_set::{Check, Counter, WriteSet};
 
 pub(crate) async fn sets_of_one_call_see_the_former(harness: Harness) {
     let store = &*harness.store;
     let key = key(store, Partition(0), 0);
-    let mut delete = create(store, super::key(store, Partition(0), 1), "after");
+    let mut delete = create(store, super::harness::key(store, Partition(0), 1), "after");
     delete.checks.push(Check::Absent(key));
     let mut count = unconditional(Partition(0));
     count.counters.push(Counter { name: "n".into(), change: 2 });
@@ -106,7 +109,7 @@ pub(crate) async fn a_set_is_applied_whole(harness: Harness) {
             let found =
                 store.scan(Scan { limit: 9, ..all(index).within(partition) }).await.expect("scan");
             assert_eq!(
-                found.iter().map(crate::store::Entry::key).collect::<Vec<_>>(),
+                found.iter().map(crate::store::index::Entry::key).collect::<Vec<_>>(),
                 [Some(keys[0])]
             );
         }

@@ -2,13 +2,13 @@
 
 use bytes::Bytes;
 
-use super::{Harness, all, commit_ok, create, entry, get, key, members};
-use crate::store::{BodyKey, Partition};
+use super::harness::{Harness, all, commit_ok, create, entry, get, key, members};
+use crate::store::key::{BodyKey, Partition};
 
 pub(crate) async fn a_large_body_and_a_large_value_read_back(harness: Harness) {
     let store = &*harness.store;
     let key = key(store, Partition(0), 0);
-    // Not a run of one byte: what compresses well hides a wrong length.
+    // Not a run of one byte: compression would hide a wrong length.
     let large: Bytes = (0_u32..1 << 18)
         .flat_map(|at| at.wrapping_mul(2_654_435_761).to_be_bytes())
         .collect::<Vec<_>>()

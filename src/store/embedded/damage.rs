@@ -1,8 +1,8 @@
-//! Finds the damaged file of a database, so that it can be named.
+//! Finds the damaged file of a database, so that an error can name it.
 //!
-//! The database trusts two things that it does not check: its manifests, which it has checksums of, and the tables of
-//! contents of its sorted files. What a flipped bit makes of those ends in a panic, in a request for terabytes of memory,
-//! or in sound files being deleted as superfluous. So both are checked before it is opened.
+//! The database does not check two kinds of data: its manifests, although it has checksums of them, and the tables of
+//! contents of its sorted files. A flipped bit there ends in a panic, in a request for terabytes of memory,
+//! or in the deletion of sound files. So both are checked before it is opened.
 
 use std::any::Any;
 use std::fs::{self, File};
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::Xxh3Default;
 
-/// What is wrong with a file, or that it could not be read.
+/// The problem of a file, or that it could not be read.
 type Finding<T> = Result<T, Wrong>;
 
 enum Wrong {
@@ -26,12 +26,12 @@ struct Sorted {
     checksum: u128,
 }
 
-/// Checks what must be sound before a database may be opened; says which file is not.
+/// Checks the files that must be sound before a database may be opened; names the first that is not.
 pub(super) fn before_opening(database: &Path) -> io::Result<Option<String>> {
     told(each_sorted(database, |sorted| contents(&sorted.path)))
 }
 
-/// Reads all files that have a checksum; says which of them is damaged. One that is not there or cannot be read is not named.
+/// Reads all files that have a checksum; names a damaged one. A missing or unreadable file is not named.
 pub(super) fn look(database: &Path) -> Option<String> {
     let found = each_sorted(database, |sorted| {
         contents(&sorted.path)?;
@@ -43,7 +43,7 @@ pub(super) fn look(database: &Path) -> Option<String> {
     told(found).ok().flatten()
 }
 
-/// What a panic said.
+/// The message of a panic.
 pub(super) fn said(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
@@ -107,7 +107,7 @@ fn manifest(folder: &Path) -> Finding<Vec<Sorted>> {
 }
 
 fn pointer_parts(pointer: &[u8]) -> Option<(u64, u128, u8)> {
-    let mut reader = Reader(pointer);
+    let mut reader = FileReader(pointer);
     let parts = (
         u64::from_le_bytes(reader.take()?),
         u128::from_le_bytes(reader.take()?),
@@ -142,7 +142,7 @@ fn contents(path: &Path) -> Finding<()> {
 
 /// The checksum of a table of contents, and its place and length.
 fn trailer_parts(trailer: &[u8]) -> Option<(u128, (u64, u64))> {
-    let mut reader = Reader(trailer);
+    let mut reader = FileReader(trailer);
     if reader.take::<6>()? != *b"SFA!\x01\x00" {
         return None;
     }
@@ -150,10 +150,10 @@ fn trailer_parts(trailer: &[u8]) -> Option<(u128, (u64, u64))> {
     Some((checksum, (u64::from_le_bytes(reader.take()?), u64::from_le_bytes(reader.take()?))))
 }
 
-/// A part of an archive whose checksum was right.
+/// A part of an archive with a correct checksum.
 fn section<'a>(archive: &'a [u8], wanted: &[u8]) -> Option<&'a [u8]> {
     let (_, (at, length)) = trailer_parts(archive.get(archive.len().checked_sub(TRAILER)?..)?)?;
-    let mut reader = Reader(archive.get(at as usize..(at + length) as usize)?);
+    let mut reader = FileReader(archive.get(at as usize..(at + length) as usize)?);
     reader.take::<4>()?;
     for _ in 0..u32::from_le_bytes(reader.take()?) {
         let (at, length) = (u64::from_le_bytes(reader.take()?), u64::from_le_bytes(reader.take()?));
@@ -167,7 +167,7 @@ fn section<'a>(archive: &'a [u8], wanted: &[u8]) -> Option<&'a [u8]> {
 
 /// Number and checksum of the files that a manifest names: levels of runs of files.
 fn sorted_files(section: &[u8]) -> Option<Vec<(u64, u128)>> {
-    let (mut reader, mut files) = (Reader(section), Vec::new());
+    let (mut reader, mut files) = (FileReader(section), Vec::new());
     for _ in 0..reader.take::<1>()?[0] {
         for _ in 0..reader.take::<1>()?[0] {
             for _ in 0..u32::from_le_bytes(reader.take()?) {
@@ -193,9 +193,9 @@ fn checksum(path: &Path) -> io::Result<u128> {
 }
 
 /// Takes bytes off the front.
-struct Reader<'a>(&'a [u8]);
+struct FileReader<'a>(&'a [u8]);
 
-impl<'a> Reader<'a> {
+impl<'a> FileReader<'a> {
     fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (taken, rest) = self.0.split_first_chunk()?;
         self.0 = rest;

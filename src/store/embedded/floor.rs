@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 /// Below `position` the index is empty. Scans raise it, additions lower it.
 ///
-/// A scan does not see what is added while it runs, so what is added meanwhile limits how far that scan may raise.
+/// A scan does not see entries added while it runs, so these limit how far that scan may raise the floor.
 #[derive(Debug, Default)]
 pub(super) struct Floor {
     position: Bytes,
@@ -25,7 +25,7 @@ pub(super) struct Look {
 }
 
 impl Floor {
-    /// Begins a scan; `None` for one that starts above the floor and so learns nothing about it.
+    /// Begins a scan; `None` for one that starts above the floor, since it learns nothing about it.
     pub(super) fn begin(&mut self, from: &Bound<Bytes>) -> Option<Look> {
         let below = match from {
             Bound::Unbounded => true,
@@ -52,7 +52,7 @@ impl Floor {
         }
     }
 
-    /// A scan has ended and seen nothing below `reached`; `None` if it failed or had no end.
+    /// A scan ended without an entry below `reached`; `None` if it failed or had no end.
     pub(super) fn end(&mut self, number: u64, reached: Option<&Bytes>) {
         let added = self.looks.remove(&number).flatten();
         let Some(reached) = reached else { return };

@@ -1,6 +1,6 @@
-//! What the store stands on: the directory, which may be deleted or closed to writing under it, and the room on its disk.
+//! Checks of the directory, which may be deleted or become read-only, and of the free space on its disk.
 //!
-//! A file that was deleted can be written and synced as before, so nothing else tells that what is acknowledged is lost.
+//! A deleted file can be written and synced as before, so no other error shows that acknowledged data is lost.
 
 use std::fmt;
 use std::fs;
@@ -18,17 +18,17 @@ use super::tables;
 #[derive(Debug)]
 pub(super) struct Ground {
     directory: PathBuf,
-    /// What must stay the same files.
+    /// Files that must stay the same.
     files: Vec<(PathBuf, Identity)>,
-    room: Room,
+    room: FreeSpace,
 }
 
 /// Device and number of a file, which no other file has while it is open.
 type Identity = (u64, u64);
 
-/// The room on the disk, against what is to be kept free.
+/// The free space of the disk, compared with the reserve.
 #[derive(Debug)]
-pub(super) struct Room {
+pub(super) struct FreeSpace {
     reserve: u64,
     short: AtomicBool,
 }
@@ -42,7 +42,7 @@ impl Ground {
         Ok(Self {
             directory: directory.to_owned(),
             files: files.collect::<io::Result<_>>()?,
-            room: Room::new(reserve),
+            room: FreeSpace::new(reserve),
         })
     }
 
@@ -86,7 +86,7 @@ impl Ground {
         Ok(())
     }
 
-    /// Whether there is room for something new, as of the last look.
+    /// Whether there was space for new records at the last check.
     pub(super) fn takes_more(&self) -> Result<(), String> {
         if !self.room.short.load(Ordering::Acquire) {
             return Ok(());
@@ -103,17 +103,17 @@ impl Ground {
     }
 }
 
-impl Room {
-    /// The reserve lies above what the database needs itself: below that nothing at all is committed.
+impl FreeSpace {
+    /// The reserve comes on top of the database's own need: below that nothing is committed.
     const fn new(reserve: u64) -> Self {
         let reserve = if reserve == 0 { 0 } else { reserve.saturating_add(LAST) };
         Self { reserve, short: AtomicBool::new(false) }
     }
 
-    /// Says when the reserve is reached, and when there is room again.
+    /// Logs when the reserve is reached, and when there is space again.
     fn look(&self, directory: &Path, free: u64) {
         let before = self.short.load(Ordering::Acquire);
-        // A bit more than the reserve must be free again, so that it does not go to and fro.
+        // A bit more than the reserve must be free again, so that the state does not flap.
         let enough =
             if before { self.reserve.saturating_add(self.reserve / 8) } else { self.reserve };
         let short = free < enough;
@@ -137,8 +137,8 @@ fn identity(path: &Path) -> io::Result<Identity> {
     fs::metadata(path).map(|file| (file.dev(), file.ino()))
 }
 
-/// What is left to the database when nothing is committed any more: the largest sorted file that it may be about to write, and
-/// half of it for what it merges. One that it cannot end stays as it is, and takes the last room of the disk.
+/// The space left to the database when commits stop: the largest sorted file that it may be about to write, and
+/// half of it for merges. An unfinished file stays, and takes the last space of the disk.
 const LAST: u64 = tables::LARGEST_MEMTABLE + tables::LARGEST_MEMTABLE / 2;
 
 #[cfg(test)]
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn starts_are_refused_before_the_database_has_no_room_to_write_a_sorted_file() {
-        let (room, nowhere) = (Room::new(8 << 20), Path::new("nowhere"));
+        let (room, nowhere) = (FreeSpace::new(8 << 20), Path::new("nowhere"));
         let short = |free: u64| {
             room.look(nowhere, free);
             room.short.load(Ordering::Acquire)
@@ -159,7 +159,7 @@ mod tests {
         );
         assert!(short(60 << 20), "not to and fro");
         assert!(!short(70 << 20));
-        let none = Room::new(0);
+        let none = FreeSpace::new(0);
         none.look(nowhere, 0);
         assert!(!none.short.load(Ordering::Acquire));
     }

@@ -1,6 +1,6 @@
-//! A group of write sets on its way to disk: what it will change, as far as it has been decided.
+//! A group of write sets on its way to disk, with its changes so far.
 //!
-//! The writer is alone in changing the database, so the database and the changes gathered here are together the truth that
+//! Only the writer changes the database, so the database and the changes gathered here together are the state that
 //! the next set of the group is checked against.
 
 use std::collections::BTreeMap;
@@ -8,34 +8,40 @@ use std::collections::BTreeMap;
 use fjall::Slice;
 
 use super::tables::{
-    Progress, Table, Tables, counter_key, decode_counter, encode_record, index_key, revision_of,
-    split_index_key, unreadable,
+    HighestWritten, Table, Tables, counter_key, decode_counter, encode_record, index_key,
+    revision_of, split_index_key, unreadable,
 };
 use crate::clock::Timestamp;
-use crate::store::{
-    Check, CommitError, Committed, Counter, Hint, Key, Put, Record, StoreError, WriteSet,
-};
+use crate::store::backend::{Committed, Record};
+use crate::store::error::{CommitError, StoreError};
+use crate::store::feed::Hint;
+use crate::store::key::Key;
+use crate::store::write_set::{Check, Counter, Put, WriteSet};
 
-/// What the group has come to.
+/// The changes of the group so far.
 pub(super) struct Group<'a> {
     tables: &'a Tables,
     /// One final state for each key: fjall does not order two changes of one key within a batch.
     changes: BTreeMap<(Table, Slice), Option<Slice>>,
     hints: Vec<Hint>,
-    progress: Progress,
+    progress: HighestWritten,
     /// Whether new records may be made.
     room: Result<(), String>,
 }
 
 impl<'a> Group<'a> {
-    pub(super) fn new(tables: &'a Tables, progress: Progress, room: Result<(), String>) -> Self {
+    pub(super) fn new(
+        tables: &'a Tables,
+        progress: HighestWritten,
+        room: Result<(), String>,
+    ) -> Self {
         Self { tables, changes: BTreeMap::new(), hints: Vec::new(), progress, room }
     }
 
     /// Adds a write set, if its checks hold at that time.
     ///
     /// # Errors
-    /// Why not. Also what cannot be read refuses only the set that needs it: nothing of it is in the group then.
+    /// The reason of a refusal. Unreadable data refuses only the set that needs it: the group then has nothing of it.
     pub(super) fn add(
         &mut self,
         set: &WriteSet,
@@ -47,7 +53,7 @@ impl<'a> Group<'a> {
         }
         let now = time.max(Timestamp::from_micros(self.progress.revision));
         self.check(&set.checks, now)?;
-        // Only now: what repeats a start is told what became of the first.
+        // Only after the checks: a repeated start must get the result of the first.
         if set.checks.iter().any(|check| matches!(check, Check::Absent(_))) && !set.puts.is_empty()
         {
             self.room.clone().map_err(StoreError::Full)?;
@@ -60,7 +66,7 @@ impl<'a> Group<'a> {
     }
 
     /// Where the database is once the group is written.
-    pub(super) const fn progress(&self) -> Progress {
+    pub(super) const fn progress(&self) -> HighestWritten {
         self.progress
     }
 
@@ -70,7 +76,7 @@ impl<'a> Group<'a> {
         self.tables.write(changes, self.progress)
     }
 
-    /// Index name, member, and whether the entry is there now.
+    /// Index name, member, and whether the entry exists now.
     pub(super) fn index_changes(&self) -> impl Iterator<Item = (&str, &[u8], bool)> {
         self.changes.iter().filter_map(|((table, key), value)| {
             let (name, member) = (*table == Table::Index).then(|| split_index_key(key))??;
@@ -101,7 +107,7 @@ impl<'a> Group<'a> {
         if early { Err(CommitError::Early) } else { Ok(()) }
     }
 
-    /// What the counters become.
+    /// New values of the counters.
     fn count(&self, changes: &[Counter]) -> Result<BTreeMap<Slice, i64>, StoreError> {
         let mut counters = BTreeMap::new();
         for Counter { name, change } in changes {
@@ -110,7 +116,7 @@ impl<'a> Group<'a> {
                 *counted
             } else {
                 let stored = self.read(Table::Counters, &key)?;
-                // One that makes no sense starts anew: counts are soft, and nothing else may fail for one.
+                // An invalid counter starts again: counters are approximate, and nothing else may fail for one.
                 stored.and_then(|stored| decode_counter(&stored)).unwrap_or(0)
             };
             counters.insert(key, before.saturating_add(*change));
@@ -162,7 +168,7 @@ impl<'a> Group<'a> {
 
     fn revision(&self, key: Key) -> Result<Option<u64>, StoreError> {
         let stored = self.read(Table::Records, key.as_bytes())?;
-        // A record that is too short for a revision is there, but at none that anybody can name.
+        // A record too short for a revision exists, but at an unknown revision.
         Ok(stored.map(|stored| revision_of(&stored).unwrap_or(0)))
     }
 

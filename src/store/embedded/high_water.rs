@@ -1,8 +1,8 @@
-//! The note of the last revision, beside the database, which tells when the database has lost its end.
+//! The note of the last revision, beside the database, which shows when the database has lost its end.
 //!
-//! fjall cuts a damaged journal without a word. The note is written after the fsync of what it speaks of and is itself
-//! not synced, so whatever a crash leaves of it is at most what the database holds: a database below its note is damaged,
-//! never merely crashed. It fills part of one disk sector and is therefore old or new, never torn.
+//! fjall cuts a damaged journal silently. The note is written after the fsync of its revision and is itself
+//! not synced, so after a crash it is never ahead of the database: a database below its note is damaged,
+//! not only crashed. It fits in one disk sector and is therefore old or new, never torn.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -14,9 +14,9 @@ pub(super) struct HighWater {
     file: File,
 }
 
-/// What the note says.
+/// The content of the note.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Noted {
+pub(super) enum NotedRevision {
     /// There is no note.
     Absent,
     /// It is not one of ours, or somebody changed it.
@@ -27,10 +27,12 @@ pub(super) enum Noted {
 
 impl HighWater {
     /// Reads the note in that directory.
-    pub(super) fn read(directory: &Path) -> io::Result<Noted> {
+    pub(super) fn read(directory: &Path) -> io::Result<NotedRevision> {
         let mut file = match File::open(place(directory)) {
             Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Noted::Absent),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(NotedRevision::Absent);
+            }
             Err(error) => return Err(error),
         };
         let mut bytes = Vec::new();
@@ -38,7 +40,7 @@ impl HighWater {
         let revision = bytes.first_chunk().copied().map(u64::from_be_bytes);
         Ok(revision
             .filter(|revision| encode(*revision)[..] == bytes[..])
-            .map_or(Noted::Unreadable, Noted::Revision))
+            .map_or(NotedRevision::Unreadable, NotedRevision::Revision))
     }
 
     /// Opens the note for writing, anew with that revision.

@@ -1,11 +1,11 @@
 //! The store in one directory: fjall below, one writer thread above it.
 //!
 //! Owns the directory while it is open. Commits queue for the writer, which decides and writes them in groups, one fsync
-//! each, and only then acknowledges them; reads go past it and see what is on disk and nothing else. There is one
-//! partition. Once a write has failed nothing is committed, because what a failed fsync left behind is unknown, until the
-//! writer has opened the database anew.
+//! each, and only then acknowledges them; reads bypass the queue and see only data that is on disk. There is one
+//! partition. After a failed write nothing is committed, because the result of a failed fsync is unknown, until the
+//! writer has opened the database again.
 //!
-//! Reads of records and counters run where they are called: they take a few microseconds, less than handing them to another
+//! Reads of records and counters run on the calling thread: they take a few microseconds, less than a move to another
 //! thread and back. Bodies, pages of an index on disk, and large batches of records run on tokio's blocking pool.
 
 mod damage;
@@ -15,13 +15,13 @@ mod group;
 mod high_water;
 mod mirror;
 mod open;
+mod options;
 mod tables;
 mod time;
 mod torn;
 mod writer;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, TryLockError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -29,52 +29,20 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
-use uuid::Uuid;
 
-use self::mirror::Mirror;
-use self::open::{Directory, Opened};
-use self::tables::Tables;
-use self::time::StoreTime;
-use self::writer::{Job, Trouble, Writer};
-use super::{
-    BodyKey, CommitError, Committed, Durability, Entry, Feed, Key, Keyspace, OpenError, Partition,
-    Publisher, Record, Scan, Store, StoreError, WriteSet,
-};
-use crate::clock::{Clock, SystemClock, Timestamp};
+use self::open::{Directory, OpenTables, Opened};
+use self::time::EmbeddedTime;
+use self::writer::{GroupWriter, PendingCommit, Trouble};
+use super::backend::{Committed, Durability, Record, Store};
+use super::error::{CommitError, OpenError, StoreError};
+use super::feed::{Feed, Publisher};
+use super::index::{Entry, Scan};
+use super::key::{BodyKey, Key, Partition};
+use super::keyspace::Keyspace;
+use super::write_set::WriteSet;
+use crate::clock::{Clock, Timestamp};
 
-/// How to open an embedded store.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The directory; made where there is none.
-    pub path: PathBuf,
-    /// Makes a store where there is none.
-    pub create: bool,
-    /// The only keyspace that is acceptable; any, or a new one, where `None`.
-    pub keyspace: Option<Uuid>,
-    /// Opens a store that has lost acknowledged commits.
-    pub accept_loss: bool,
-    /// Bytes of disk below which nothing new is taken, so that what there is can be completed.
-    pub reserve_bytes: u64,
-    /// Where the store's time comes from.
-    pub clock: Arc<dyn Clock>,
-    /// What waits for the disk are measured with: a disk does not wait for a clock that a test moves.
-    pub stopwatch: Arc<dyn Clock>,
-}
-
-impl Options {
-    /// The defaults for a store in the directory `path`.
-    pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self {
-            path: path.into(),
-            create: true,
-            keyspace: None,
-            accept_loss: false,
-            reserve_bytes: DEFAULT_RESERVE,
-            clock: SystemClock::new(),
-            stopwatch: SystemClock::new(),
-        }
-    }
-}
+pub use self::options::{DEFAULT_RESERVE, Options};
 
 /// The store in one directory.
 pub struct EmbeddedStore {
@@ -82,19 +50,13 @@ pub struct EmbeddedStore {
     /// The directory, for messages.
     place: String,
     stopwatch: Arc<dyn Clock>,
-    time: Arc<StoreTime>,
+    time: Arc<EmbeddedTime>,
     trouble: Arc<Trouble>,
     /// `None` while the writer opens it anew, and once the writer has ended.
-    open: Arc<RwLock<Option<Open>>>,
-    /// Bounded: who finds it full waits its turn. `None` once the store is closed; the writer ends when it has no sender.
-    jobs: RwLock<Option<(mpsc::Sender<Job>, Publisher)>>,
+    open: Arc<RwLock<Option<OpenTables>>>,
+    /// Bounded: callers wait while it is full. `None` once the store is closed; the writer ends when it has no sender.
+    jobs: RwLock<Option<(mpsc::Sender<PendingCommit>, Publisher)>>,
     writer: Mutex<Option<JoinHandle<()>>>,
-}
-
-/// What reads need.
-struct Open {
-    tables: Tables,
-    mirror: Mirror,
 }
 
 impl EmbeddedStore {
@@ -112,15 +74,15 @@ impl EmbeddedStore {
         options: Options,
         directory: Directory,
         opened: Opened,
-        open: Open,
+        open: OpenTables,
     ) -> std::io::Result<Arc<Self>> {
         let stopwatch = Arc::clone(&options.stopwatch);
         let place = format!("the store in {}", options.path.display());
-        let time = Arc::new(StoreTime::new(&options, opened.progress.revision));
+        let time = Arc::new(EmbeddedTime::new(&options, opened.progress.revision));
         let (open, trouble) = (Arc::new(RwLock::new(Some(open))), Arc::<Trouble>::default());
         let publisher = Publisher::new(1);
         let (jobs, queue) = mpsc::channel(QUEUE);
-        let writer = Writer {
+        let writer = GroupWriter {
             options,
             keyspace: opened.keyspace.clone(),
             open: Arc::clone(&open),
@@ -152,7 +114,7 @@ impl EmbeddedStore {
         jobs.as_ref().map(|_| ()).ok_or(StoreError::Closed)
     }
 
-    fn sender(&self) -> Result<mpsc::Sender<Job>, StoreError> {
+    fn sender(&self) -> Result<mpsc::Sender<PendingCommit>, StoreError> {
         let jobs = self.jobs.read().unwrap_or_else(PoisonError::into_inner);
         jobs.as_ref().map(|(sender, _)| sender.clone()).ok_or(StoreError::Closed)
     }
@@ -167,8 +129,8 @@ impl EmbeddedStore {
         let jobs = self.sender()?;
         let ended = || StoreError::Away("the writer has ended".to_owned());
         let answered = async {
-            let sent = jobs.send(Job { sets, reply }).await;
-            // Not held while waiting: closing waits for everybody who holds it.
+            let sent = jobs.send(PendingCommit { sets, reply }).await;
+            // Not held while waiting: closing waits for all readers.
             drop(jobs);
             sent.map_err(|_| ended())?;
             answer.await.map_err(|_| ended())?
@@ -183,8 +145,11 @@ impl EmbeddedStore {
         }
     }
 
-    /// Reads. Never waits for the writer: while it opens the database anew there is nothing to read.
-    fn read<T>(&self, read: impl FnOnce(&Open) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    /// Reads. Never waits for the writer: while it opens the database again there is nothing to read.
+    fn read<T>(
+        &self,
+        read: impl FnOnce(&OpenTables) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         self.living()?;
         read_from(&self.open, read)
     }
@@ -192,7 +157,7 @@ impl EmbeddedStore {
     /// Reads on a thread that may wait for the disk.
     async fn blocking<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&Open) -> Result<T, StoreError> + Send + 'static,
+        read: impl FnOnce(&OpenTables) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.living()?;
         let open = Arc::clone(&self.open);
@@ -214,8 +179,8 @@ impl EmbeddedStore {
 }
 
 fn read_from<T>(
-    open: &RwLock<Option<Open>>,
-    read: impl FnOnce(&Open) -> Result<T, StoreError>,
+    open: &RwLock<Option<OpenTables>>,
+    read: impl FnOnce(&OpenTables) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
     let open = match open.try_read() {
         Ok(open) => open,
@@ -223,7 +188,7 @@ fn read_from<T>(
         Err(TryLockError::WouldBlock) => return Err(reopening()),
     };
     let open = open.as_ref().ok_or_else(reopening)?;
-    // What a damaged file holds may also be too much for whoever reads it.
+    // Damaged data can also make a reader panic.
     let found = catch_unwind(AssertUnwindSafe(|| read(open)));
     found.unwrap_or_else(|panic| Err(StoreError::Damaged(damage::said(&*panic))))
 }
@@ -270,8 +235,8 @@ impl Store for EmbeddedStore {
         if mirror::is_empty(&scan) || scan.partition.is_some_and(|partition| partition.0 != 0) {
             return self.living().map(|()| Vec::new());
         }
-        if Mirror::holds(scan.index.as_str()) {
-            return self.read(|open| Ok(open.mirror.scan(&scan)));
+        if let Some(found) = self.read(|open| Ok(open.mirror.scan(&scan)))? {
+            return Ok(found);
         }
         self.blocking(move |open| open.mirror.scan_on_disk(scan, |scan| open.tables.scan(scan)))
             .await
@@ -326,7 +291,7 @@ impl Store for EmbeddedStore {
 impl Drop for EmbeddedStore {
     fn drop(&mut self) {
         if let Some(writer) = self.take_writer() {
-            // A writer that panicked has said so.
+            // A writer that panicked has logged it.
             let _ = writer.join();
         }
     }
@@ -345,10 +310,7 @@ impl std::fmt::Debug for EmbeddedStore {
 const QUEUE: usize = 1024;
 /// Records that one `get` reads where it is called: a page of a list, some 0.3 ms at worst from a warm disk.
 const INLINE_RECORDS: usize = 64;
-/// How long a commit may wait for the disk before its caller is told that the outcome is unknown.
+/// How long a commit may wait for the disk before its caller gets an unknown outcome.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Disk that is kept for completing what there is.
-pub const DEFAULT_RESERVE: u64 = 256 << 20;
-
 #[cfg(test)]
 pub(crate) mod tests;

@@ -1,4 +1,4 @@
-//! Opening a directory: whose it is, whether somebody else has it, and whether all is there that was acknowledged.
+//! Opens a directory: checks its owner, whether another process has it, and whether all acknowledged data is there.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
@@ -8,33 +8,44 @@ use std::path::{Path, PathBuf};
 use tracing::warn;
 
 use super::ground::Ground;
-use super::high_water::{HighWater, Noted};
+use super::high_water::{HighWater, NotedRevision};
 use super::mirror::Mirror;
-use super::tables::{Progress, Tables};
-use super::{Open, Options, damage, torn};
-use crate::store::{Keyspace, OpenError};
+use super::options::Options;
+use super::tables::{HighestWritten, Tables};
+use super::{damage, torn};
+use crate::store::error::OpenError;
+use crate::store::keyspace::Keyspace;
 
-/// A directory that nothing else opens while this lives.
+/// A directory that is locked while this lives.
 #[derive(Debug)]
 pub(super) struct Directory {
     _lock: File,
 }
 
-/// What opening found out.
+/// The parts that reads use.
+pub(super) struct OpenTables {
+    pub(super) tables: Tables,
+    pub(super) mirror: Mirror,
+}
+
+/// The results of opening.
 pub(super) struct Opened {
     pub(super) keyspace: Keyspace,
     pub(super) note: HighWater,
     pub(super) ground: Ground,
-    pub(super) progress: Progress,
+    pub(super) progress: HighestWritten,
 }
 
 /// Opens the directory, or makes a store in it where it is empty.
-pub(super) fn open(options: &Options) -> Result<(Directory, Opened, Open), OpenError> {
+pub(super) fn open(options: &Options) -> Result<(Directory, Opened, OpenTables), OpenError> {
     let path = &options.path;
-    let place = Place { path };
+    let place = OpenErrors { path };
     let database = path.join(DATABASE);
     if !options.create && !database.exists() {
-        return Err(OpenError::Address(format!("there is no store in {}", path.display())));
+        return Err(OpenError::Address(format!(
+            "there is no store in {}; name the directory of one with --store",
+            path.display()
+        )));
     }
     fs::create_dir_all(path).map_err(|error| place.unusable(&error))?;
     if !database.exists() {
@@ -43,29 +54,29 @@ pub(super) fn open(options: &Options) -> Result<(Directory, Opened, Open), OpenE
     let directory = place.lock()?;
     let noted = HighWater::read(path).map_err(|error| place.unusable(&error))?;
     if !database.exists() {
-        if let Noted::Revision(1..) | Noted::Unreadable = noted {
-            place.damage(options, "its database is gone, though something was stored")?;
+        if let NotedRevision::Revision(1..) | NotedRevision::Unreadable = noted {
+            place.damage(options, "its database is gone, although records were stored")?;
         }
         place.refuse_named(options)?;
         place.make()?;
-    } else if noted == Noted::Absent || noted == Noted::Unreadable {
-        place.damage(options, "the file high-water is missing or unreadable, so nobody can tell whether the rest is whole")?;
+    } else if noted == NotedRevision::Absent || noted == NotedRevision::Unreadable {
+        place.damage(options, "the file high-water is missing or unreadable, so it is unknown whether the rest is complete")?;
     }
     let (opened, open) = place.open(options, noted)?;
     Ok((directory, opened, open))
 }
 
-/// Opens a directory again whose database failed and is closed.
-pub(super) fn again(options: &Options, _: &Directory) -> Result<(Opened, Open), OpenError> {
-    let place = Place { path: &options.path };
+/// Opens a directory again after its database failed and was closed.
+pub(super) fn again(options: &Options, _: &Directory) -> Result<(Opened, OpenTables), OpenError> {
+    let place = OpenErrors { path: &options.path };
     let noted = HighWater::read(&options.path).map_err(|error| place.unusable(&error))?;
     place.open(options, noted)
 }
 
-/// Writes the journals of a database that failed anew, as they are read, while it is still open for readers.
+/// Rewrites the journals of a failed database as they are read, while it is still open for readers.
 ///
-/// What a failed fsync was to bring to disk may be read as if it were there, until the system forgets it; a further fsync
-/// of the same file would say that all is well. The failed database adds nothing any more that was acknowledged.
+/// Data of a failed fsync may be readable until the system drops it, and a further fsync
+/// of the same file would succeed. The failed database contains no acknowledged data beyond that.
 pub(super) fn rewrite_journals(directory: &Path) -> io::Result<()> {
     probe(&directory.join(PROBE))?;
     let database = directory.join(DATABASE);
@@ -83,7 +94,7 @@ pub(super) fn rewrite_journals(directory: &Path) -> io::Result<()> {
     sync_directory(&database)
 }
 
-/// Writes a file and deletes it: what opens without a write must not be taken for a disk that takes writes again.
+/// Writes a file and deletes it: opening without a write does not show that the disk accepts writes again.
 fn probe(path: &Path) -> io::Result<()> {
     let written = File::create(path).and_then(|mut file| {
         file.write_all(&[1; PROBE_BYTES])?;
@@ -104,7 +115,7 @@ fn rewrite(path: &Path, aside: &Path) -> io::Result<()> {
     fs::rename(aside, path)
 }
 
-/// Looks for damage, and makes the next start look too where there is some: what is damaged may lie where no start looks.
+/// Searches for damage, and makes the next start search too if there is some: a normal start may not read the damaged part.
 pub(super) fn damaged(path: &Path) -> Option<String> {
     let found = damage::look(&path.join(DATABASE))?;
     if let Err(error) = fs::write(path.join(SUSPECT), &found) {
@@ -113,16 +124,16 @@ pub(super) fn damaged(path: &Path) -> Option<String> {
     Some(format!("{found}; {RESTORE}"))
 }
 
-/// Says what an error means for whoever wanted to open the directory.
+/// Turns an error into one for the caller who opens the directory.
 pub(super) fn failed(path: &Path, error: &io::Error) -> OpenError {
-    Place { path }.unusable(error)
+    OpenErrors { path }.unusable(error)
 }
 
-struct Place<'a> {
+struct OpenErrors<'a> {
     path: &'a Path,
 }
 
-impl Place<'_> {
+impl OpenErrors<'_> {
     /// Refuses a directory of somebody else's before the first file is written to it.
     fn refuse_foreign(&self) -> Result<(), OpenError> {
         for entry in fs::read_dir(self.path).map_err(|error| self.unusable(&error))? {
@@ -137,7 +148,7 @@ impl Place<'_> {
         Ok(())
     }
 
-    /// Who names a keyspace expects one: an empty directory is then the wrong one.
+    /// A caller that names a keyspace expects one: an empty directory is then the wrong one.
     fn refuse_named(&self, options: &Options) -> Result<(), OpenError> {
         options.keyspace.map_or(Ok(()), |wanted| {
             let (place, found) = (self.to_string(), "none".to_owned());
@@ -181,7 +192,11 @@ impl Place<'_> {
     }
 
     /// Opens the database that is in the directory.
-    fn open(&self, options: &Options, noted: Noted) -> Result<(Opened, Open), OpenError> {
+    fn open(
+        &self,
+        options: &Options,
+        noted: NotedRevision,
+    ) -> Result<(Opened, OpenTables), OpenError> {
         let path = self.path;
         let database = path.join(DATABASE);
         self.refuse_damaged(&database)?;
@@ -190,8 +205,9 @@ impl Place<'_> {
             let keyspace = self.keyspace(&tables)?;
             keyspace.expect(&self.to_string(), options.keyspace)?;
             let progress = self.whole(options, &tables, noted)?;
-            let mirror = Mirror::load(&tables).map_err(|error| self.broken(error))?;
-            Ok((keyspace, progress, Open { tables, mirror }))
+            let mirror =
+                Mirror::load(&options.layout, &tables).map_err(|error| self.broken(error))?;
+            Ok((keyspace, progress, OpenTables { tables, mirror }))
         };
         let read = catch_unwind(AssertUnwindSafe(read));
         let read = read.unwrap_or_else(|panic| Err(self.ruined(&damage::said(&*panic))));
@@ -217,7 +233,7 @@ impl Place<'_> {
         found.map_or(Ok(()), |found| Err(OpenError::Damaged(format!("{found}; {RESTORE}"))))
     }
 
-    /// What a database says that cannot be read, with the file that is to blame if one is found.
+    /// The error of an unreadable database, with the damaged file if one is found.
     fn ruined(&self, cause: &dyn std::fmt::Display) -> OpenError {
         let found = damage::look(&self.path.join(DATABASE));
         let found = found.map_or_else(String::new, |found| format!("{found}; "));
@@ -239,12 +255,12 @@ impl Place<'_> {
             Ok(tables) => {
                 warn!(
                     place = %self, kept = %spare.display(),
-                    "the last batch of the journal was torn ({refusal}) and is cut off; the journal as it was is kept"
+                    "the last batch of the journal was torn ({refusal}) and is cut off; a copy of the journal is kept"
                 );
                 Ok(tables)
             }
             Err(error) => {
-                // The damage lies elsewhere: every byte may help whoever repairs it.
+                // The damage is elsewhere: every byte may help with a repair.
                 fs::rename(&spare, journal).map_err(|error| self.unusable(&error))?;
                 Err(self.broken(error))
             }
@@ -258,28 +274,29 @@ impl Place<'_> {
         Keyspace::decode(&self.to_string(), &root)
     }
 
-    /// Whether everything is there that was ever acknowledged, and where to go on.
+    /// Whether all acknowledged data is there, and the revision and sequence to continue with.
     fn whole(
         &self,
         options: &Options,
         tables: &Tables,
-        noted: Noted,
-    ) -> Result<Progress, OpenError> {
+        noted: NotedRevision,
+    ) -> Result<HighestWritten, OpenError> {
         let all = tables.progress().map_err(|error| self.broken(error))?;
         let lowest = all.into_iter().min().unwrap_or_default();
         let highest = all.into_iter().max().unwrap_or_default();
-        let noted = if let Noted::Revision(revision) = noted { revision } else { 0 };
+        let noted = if let NotedRevision::Revision(revision) = noted { revision } else { 0 };
         let reached = noted.max(highest.revision);
         if lowest == highest && lowest.revision >= noted {
             return Ok(lowest);
         }
         let missing = format!(
-            "it ends at revision {}, but had acknowledged revision {reached}: what was stored between them is missing, most likely because its journal is damaged",
+            "it ends at revision {}, but had acknowledged revision {reached}: the changes between them are missing, most likely because its journal is damaged",
             lowest.revision
         );
         self.damage(options, &missing)?;
-        // What was lost was seen by somebody: its revisions and hint sequences must not come again with another meaning.
-        let progress = Progress { revision: reached, sequence: highest.sequence + LOST_HINTS };
+        // Lost commits were visible to clients: their revisions and hint sequences must not be used again.
+        let progress =
+            HighestWritten { revision: reached, sequence: highest.sequence + LOST_HINTS };
         tables.write(std::iter::empty(), progress).map_err(|error| self.broken(error))?;
         Ok(progress)
     }
@@ -287,11 +304,11 @@ impl Place<'_> {
     /// Refuses a damaged store, unless the operator takes it as it is.
     fn damage(&self, options: &Options, what: &str) -> Result<(), OpenError> {
         if options.accept_loss {
-            warn!(place = %self, "opened in spite of damage, because of --accept-loss: {what}");
+            warn!(place = %self, "opened despite damage, because of --accept-loss: {what}");
             return Ok(());
         }
         Err(OpenError::Damaged(format!(
-            "{self} is damaged: {what}; {RESTORE}, or start with --accept-loss to go on with what is left"
+            "{self} is damaged: {what}; {RESTORE}, or start with --accept-loss to continue with the remaining data"
         )))
     }
 
@@ -311,7 +328,7 @@ impl Place<'_> {
     }
 }
 
-impl std::fmt::Display for Place<'_> {
+impl std::fmt::Display for OpenErrors<'_> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "the store in {}", self.path.display())
     }
@@ -325,13 +342,13 @@ const DATABASE: &str = "database";
 const UNFINISHED: &str = "database.new";
 const LOCK: &str = "longhaul.lock";
 const SPARE: &str = "damaged-journal";
-/// There after damage was found, until a look finds none.
+/// Exists after damage was found, until a search finds none.
 const SUSPECT: &str = "suspect";
 const PROBE: &str = "probe";
 const PROBE_BYTES: usize = 64 << 10;
 const RESTORE: &str =
     "put a copy of the whole directory in its place that was made while no server had it open";
-/// What may lie in a directory that has no database yet: the traces of an attempt that was cut short.
+/// Files that may be in a directory without a database: the remains of an interrupted attempt.
 const OURS: [&str; 5] = [UNFINISHED, LOCK, "high-water", "high-water.new", "lost+found"];
 /// More hints than can have been lost.
 const LOST_HINTS: u64 = 1 << 32;

@@ -1,4 +1,4 @@
-//! What lies on disk: fjall's keyspaces, and the form of the keys and values in them.
+//! The data on disk: fjall's keyspaces, and the form of their keys and values.
 
 use std::ops::Bound;
 use std::path::Path;
@@ -8,7 +8,10 @@ use fjall::{
     Database, Guard, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable,
 };
 
-use crate::store::{BodyKey, Entry, Key, Partition, Record, Scan, StoreError};
+use crate::store::backend::Record;
+use crate::store::error::StoreError;
+use crate::store::index::{Entry, Scan};
+use crate::store::key::{BodyKey, Key, Partition};
 
 /// One of the keyspaces that write sets change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,14 +46,14 @@ impl Table {
 /// How far the database has come. Every group writes it into every table, because fjall moves each of them from the
 /// journal to sorted files on its own: a journal that lost its end shows in at least one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Progress {
+pub(super) struct HighestWritten {
     /// The last revision.
     pub(super) revision: u64,
     /// The sequence of the last hint.
     pub(super) sequence: u64,
 }
 
-impl Progress {
+impl HighestWritten {
     fn to_bytes(self) -> [u8; 16] {
         let mut bytes = [0; 16];
         bytes[..8].copy_from_slice(&self.revision.to_be_bytes());
@@ -84,7 +87,7 @@ impl Tables {
         let database = Database::builder(path)
             .cache_size(CACHE_BYTES)
             .max_journaling_size(JOURNAL_BYTES)
-            // Every batch says itself how it is to be persisted.
+            // Every batch sets its own durability.
             .manual_journal_persist(true)
             .open()?;
         let open = |table: Table| {
@@ -113,7 +116,7 @@ impl Tables {
         self.database.persist(PersistMode::Buffer)
     }
 
-    /// Makes the root record, past the journal: what befalls the journal must not change who this store is.
+    /// Writes the root record without the journal: damage to the journal must not change the identity of the store.
     pub(super) fn put_root(&self, root: &[u8]) -> fjall::Result<()> {
         let mut ingestion = self.meta.start_ingestion()?;
         ingestion.write(ROOT_KEY, root)?;
@@ -126,20 +129,21 @@ impl Tables {
     }
 
     /// How far each table has come.
-    pub(super) fn progress(&self) -> fjall::Result<[Progress; 4]> {
-        let mut all = [Progress::default(); 4];
+    pub(super) fn progress(&self) -> fjall::Result<[HighestWritten; 4]> {
+        let mut all = [HighestWritten::default(); 4];
         for (progress, table) in all.iter_mut().zip(Table::ALL) {
             let stored = self.get(table, PROGRESS_KEY)?;
-            *progress = stored.and_then(|bytes| Progress::from_bytes(&bytes)).unwrap_or_default();
+            *progress =
+                stored.and_then(|bytes| HighestWritten::from_bytes(&bytes)).unwrap_or_default();
         }
         Ok(all)
     }
 
-    /// Applies the changes at once and returns when they are on disk; nobody sees them earlier.
+    /// Applies the changes at once and returns when they are on disk; no reader sees them earlier.
     pub(super) fn write<'a>(
         &self,
         changes: impl Iterator<Item = (Table, &'a fjall::Slice, &'a Option<fjall::Slice>)>,
-        progress: Progress,
+        progress: HighestWritten,
     ) -> fjall::Result<()> {
         let mut batch: OwnedWriteBatch =
             self.database.batch().durability(Some(PersistMode::SyncData));
@@ -216,7 +220,7 @@ impl Tables {
         }
     }
 
-    /// All entries of the indexes whose whole keys lie in the range, each as name and member.
+    /// All entries of the indexes whose whole keys are in the range, each as name and member.
     pub(super) fn each_entry(
         &self,
         range: KeyRange,
@@ -240,7 +244,7 @@ impl Tables {
     }
 }
 
-/// What a reader is told when the database fails it: a disk may answer the next time, a wrong checksum stays wrong.
+/// The error for readers when the database fails: a disk may recover, a wrong checksum stays wrong.
 pub(super) fn unreadable(error: fjall::Error) -> StoreError {
     match error {
         fjall::Error::Io(_) | fjall::Error::Storage(fjall::LsmError::Io(_)) => {
@@ -281,7 +285,7 @@ pub(super) fn decode_counter(stored: &[u8]) -> Option<i64> {
     stored.try_into().ok().map(i64::from_be_bytes)
 }
 
-/// Never equal to [`PROGRESS_KEY`], whatever the name.
+/// Never equal to [`PROGRESS_KEY`], for any name.
 pub(super) fn counter_key(name: &[u8]) -> Vec<u8> {
     [b"=", name].concat()
 }
@@ -292,12 +296,24 @@ pub(super) fn index_key(name: &str, member: &[u8]) -> Vec<u8> {
     [name.as_bytes(), &[0], member].concat()
 }
 
+/// The keys of an index.
+pub(super) fn range_of_index(name: &str) -> KeyRange {
+    (Bound::Included(index_key(name, &[])), Bound::Excluded(end_of_index(name)))
+}
+
+/// The keys of all indexes whose names begin so.
+pub(super) fn range_of_family(family: &str) -> KeyRange {
+    // Names are UTF-8, in which no such byte occurs.
+    let end = [family.as_bytes(), &[u8::MAX]].concat();
+    (Bound::Included(family.as_bytes().to_vec()), Bound::Excluded(end))
+}
+
 /// The first key after all those of an index.
-pub(super) fn end_of_index(name: &str) -> Vec<u8> {
+fn end_of_index(name: &str) -> Vec<u8> {
     [name.as_bytes(), &[1]].concat()
 }
 
-/// Name and member of an index entry; `None` for what is no entry.
+/// Name and member of an index entry; `None` if it is not one.
 pub(super) fn split_index_key(key: &[u8]) -> Option<(&str, &[u8])> {
     let end = key.iter().position(|byte| *byte == 0)?;
     let name = std::str::from_utf8(&key[..end]).ok()?;
@@ -308,9 +324,9 @@ pub(super) fn split_index_key(key: &[u8]) -> Option<(&str, &[u8])> {
 const PROGRESS_KEY: &[u8] = &[0];
 const ROOT_KEY: &[u8] = b"root";
 const STAMP_BYTES: usize = 24;
-/// What one table fills before it goes to a sorted file as large.
+/// The size of a table in memory before it is written to a sorted file of that size.
 pub(super) const LARGEST_MEMTABLE: u64 = 32 << 20;
-/// Blocks of sorted files that stay in memory, beside what the operating system caches.
+/// Blocks of sorted files that are cached in memory, besides the operating system's cache.
 const CACHE_BYTES: u64 = 64 << 20;
-/// What an open after a crash has to replay at most.
+/// The most journal that an open after a crash has to replay.
 const JOURNAL_BYTES: u64 = 256 << 20;

@@ -1,22 +1,25 @@
 use std::fs;
 use std::future::{Ready, ready};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use prost::Message;
 use tempfile::TempDir;
+use uuid::Uuid;
 
 mod clocks;
 mod flipped;
+mod layouts;
 mod trouble;
 
-use super::high_water::{HighWater, Noted};
+use super::high_water::{HighWater, NotedRevision};
+use super::tables::Tables;
 use super::*;
 use crate::clock::ManualClock;
 use crate::proto::longhaul::store::v1 as stored;
 use crate::store::conformance::{Harness, suite};
-use crate::store::{Check, Mark, Put};
+use crate::store::{Check, Layout, Mark, Put};
 
 #[tokio::test]
 async fn a_directory_has_one_owner_at_a_time() {
@@ -69,7 +72,7 @@ async fn what_was_acknowledged_survives_the_process() {
     let store = open(directory.path()).expect("a new store");
     let id = store.keyspace().id();
     write(&store, 0..50).await;
-    // What a killed process leaves is what lies in the files at that moment.
+    // A killed process leaves the files as they are at that moment.
     let left = copy(directory.path());
     write(&store, 50..60).await;
     drop(store);
@@ -134,7 +137,7 @@ async fn no_single_flipped_byte_of_the_journal_goes_unnoticed() {
         let mut bytes = fs::read(&path).expect("journal");
         bytes[(end * step / 24) as usize] ^= 0x55;
         fs::write(&path, bytes).expect("written");
-        // Also the second time: trying must not make it look whole.
+        // Also the second time: an attempt must not make it look whole.
         for _ in 0..2 {
             let refusal = open(damaged.path()).expect_err("damaged");
             assert!(matches!(refusal, OpenError::Damaged(_)), "{refusal}");
@@ -174,7 +177,7 @@ async fn a_note_may_be_old_but_not_absent() {
     let store = open(directory.path()).expect("a new store");
     let last = write(&store, 0..3).await;
     store.close().await;
-    assert_eq!(HighWater::read(directory.path()).expect("read"), Noted::Revision(last));
+    assert_eq!(HighWater::read(directory.path()).expect("read"), NotedRevision::Revision(last));
 
     HighWater::create(directory.path(), last - 1).expect("written");
     open(directory.path()).expect("a crash after the fsync, before the note");
@@ -268,9 +271,18 @@ fn options(path: &Path, clock: &Arc<ManualClock>) -> Options {
     Options {
         reserve_bytes: 0,
         clock: clock.clone(),
-        // However busy the disk of the tests is, nothing follows from it.
+        // The result does not depend on how busy the disk of the tests is.
         stopwatch: ManualClock::new(Timestamp::EPOCH),
-        ..Options::new(path)
+        ..Options::new(path, layout())
+    }
+}
+
+/// With the indexes of the suites: of each sort one or more, and `list` and `failed` of none.
+fn layout() -> Layout {
+    Layout {
+        in_memory: vec!["due/lease"],
+        families_in_memory: vec!["ready/"],
+        drained: vec!["due/retention", "due/tombstone"],
     }
 }
 

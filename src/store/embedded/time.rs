@@ -6,36 +6,36 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use super::Options;
+use super::options::Options;
 use crate::clock::{Clock, Timestamp};
 use crate::store::clocks;
 
 /// The clock of an embedded store.
 #[derive(Debug)]
-pub(super) struct StoreTime {
+pub(super) struct EmbeddedTime {
     clock: Arc<dyn Clock>,
     stopwatch: Arc<dyn Clock>,
     last_revision: AtomicU64,
-    state: Mutex<State>,
+    state: Mutex<ClockState>,
 }
 
 #[derive(Debug)]
-struct State {
-    /// The time at the start, and what the clock had counted then.
+struct ClockState {
+    /// The time at the start, and the clock's elapsed time then.
     origin: (Timestamp, Duration),
     since: Timestamp,
-    /// How far the wall clock was ahead of the store's time at the last look, in microseconds.
+    /// How far the wall clock was ahead of the store's time at the last check, in microseconds.
     ahead: i64,
-    /// What is odd about the wall clock, and what to do about it.
+    /// The warning about the wall clock, with the remedy.
     remark: Option<String>,
-    /// How long the machine had slept at the last look.
+    /// How long the machine had slept at the last check.
     slept: Duration,
-    /// When the disk was given what it is busy with.
+    /// When the present disk write began.
     busy: Option<Duration>,
 }
 
-impl StoreTime {
-    /// Time for a store whose last revision is known, steady from now on.
+impl EmbeddedTime {
+    /// Time for a store with a known last revision, steady from now on.
     pub(super) fn new(options: &Options, last_revision: u64) -> Self {
         let (clock, stopwatch) = (Arc::clone(&options.clock), Arc::clone(&options.stopwatch));
         let (wall, slept) = (clock.now(), clock.slept());
@@ -48,7 +48,7 @@ impl StoreTime {
         }
         let origin = (now, clock.elapsed() + slept);
         let (since, ahead) = (now.max(last), difference(wall, now));
-        let state = State { origin, since, ahead, remark, slept, busy: None };
+        let state = ClockState { origin, since, ahead, remark, slept, busy: None };
         let last_revision = AtomicU64::new(last_revision);
         Self { clock, stopwatch, last_revision, state: Mutex::new(state) }
     }
@@ -67,7 +67,7 @@ impl StoreTime {
         (!waits).then_some(state.since)
     }
 
-    /// What is odd about the wall clock, as the log said it.
+    /// The warning about the wall clock, as in the log.
     pub(super) fn remark(&self) -> Option<String> {
         let mut state = self.lock();
         self.observe(&mut state);
@@ -84,7 +84,7 @@ impl StoreTime {
         self.lock().busy = Some(self.stopwatch.elapsed());
     }
 
-    /// The disk has done it. What expired while it took too long could not be renewed.
+    /// The disk write is done. Leases that expired during a slow one could not be renewed.
     pub(super) fn done(&self) {
         let mut state = self.lock();
         let took = state.busy.take().map(|busy| self.stopwatch.elapsed().saturating_sub(busy));
@@ -100,7 +100,7 @@ impl StoreTime {
         state.since = self.observe(&mut state);
     }
 
-    fn observe(&self, state: &mut State) -> Timestamp {
+    fn observe(&self, state: &mut ClockState) -> Timestamp {
         // Two clocks are read for it, so it may come out a little shorter than the last time.
         let (wall, slept) = (self.clock.now(), self.clock.slept().max(state.slept));
         let (origin, counted) = state.origin;
@@ -117,17 +117,17 @@ impl StoreTime {
         now
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, ClockState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl ClockState {
     /// Notes how far the wall clock is ahead of the store's time.
     fn compare(&mut self, wall: Timestamp, now: Timestamp, ahead: i64) {
         let differs = |ahead: i64| ahead.unsigned_abs() > TOLERATED.as_micros() as u64;
         let differed = differs(self.ahead);
-        // Compared with the last look, not with the first: a clock that is slewed must not add up to a step.
+        // Compared with the last check, not with the first: a slewed clock must not add up to a step.
         let stepped = differs(ahead.saturating_sub(self.ahead));
         self.ahead = ahead;
         if differed && !differs(ahead) && self.remark.take().is_some() {
@@ -142,7 +142,7 @@ impl State {
     }
 }
 
-/// What is odd about the wall clock at a start, and what to do about it.
+/// The warning about the wall clock at a start, with the remedy.
 fn oddity(wall: Timestamp, last: Timestamp) -> Option<String> {
     if let Some(behind) = clocks::behind(CLOCK, wall, last) {
         return Some(format!(
@@ -151,7 +151,7 @@ fn oddity(wall: Timestamp, last: Timestamp) -> Option<String> {
     }
     clocks::far_ahead(CLOCK, wall, last).map(|ahead| {
         format!(
-            "{ahead}; if it is wrong, stop the server at once and set it right: what has expired by this clock is deleted"
+            "{ahead}; if it is wrong, stop the server at once and correct it: operations that expire by this clock are deleted"
         )
     })
 }
@@ -161,7 +161,7 @@ const fn difference(time: Timestamp, other: Timestamp) -> i64 {
     time.as_micros() as i64 - other.as_micros() as i64
 }
 
-/// A longer wait must not expire leases that nothing could have renewed, and a larger difference of clocks is a step.
+/// After a longer wait, leases that no worker could renew must not expire; a larger difference of clocks is a step.
 const TOLERATED: Duration = Duration::from_secs(1);
 const CLOCK: &str = "the wall clock";
 
@@ -184,10 +184,10 @@ mod tests {
         assert!(ahead.contains("after the last commit") && ahead.contains("stop"), "{ahead}");
     }
 
-    fn time(clock: &Arc<ManualClock>) -> StoreTime {
-        let options = Options::new("nowhere");
+    fn time(clock: &Arc<ManualClock>) -> EmbeddedTime {
+        let options = Options::new("nowhere", crate::store::layout::Layout::default());
         let (clock, stopwatch) = (clock.clone(), clock.clone());
-        StoreTime::new(&Options { clock, stopwatch, ..options }, 0)
+        EmbeddedTime::new(&Options { clock, stopwatch, ..options }, 0)
     }
 
     #[test]

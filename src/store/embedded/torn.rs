@@ -9,8 +9,8 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Cuts the last batch off the journal that was written to last, and keeps the journal as it was in `spare`. Returns which
-/// journal; `None`, and nothing is changed, where there is no batch.
+/// Cuts the last batch off the journal that was written last, and keeps the journal unchanged in `spare`. Returns the
+/// journal; `None`, without any change, if there is no batch.
 pub(super) fn cut_last_batch(database: &Path, spare: &Path) -> io::Result<Option<PathBuf>> {
     let mut newest = None;
     for file in fs::read_dir(database)? {

@@ -9,24 +9,28 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info};
 
+use super::damage;
 use super::ground::Ground;
 use super::group::Group;
 use super::high_water::HighWater;
-use super::open::{self, Directory, Opened};
-use super::tables::Progress;
-use super::time::StoreTime;
-use super::{Open, Options, damage};
-use crate::store::{
-    CommitError, Committed, Event, Keyspace, Partition, Publisher, StoreError, WriteSet,
-};
+use super::open::{self, Directory, OpenTables, Opened};
+use super::options::Options;
+use super::tables::HighestWritten;
+use super::time::EmbeddedTime;
+use crate::store::backend::Committed;
+use crate::store::error::{CommitError, StoreError};
+use crate::store::feed::{Event, Publisher};
+use crate::store::key::Partition;
+use crate::store::keyspace::Keyspace;
+use crate::store::write_set::WriteSet;
 
-/// What `commit` was asked, and where its answer goes.
-pub(super) struct Job {
+/// Write sets of one `commit`, and the channel for their results.
+pub(super) struct PendingCommit {
     pub(super) sets: Vec<WriteSet>,
-    pub(super) reply: oneshot::Sender<Result<Vec<Outcome>, StoreError>>,
+    pub(super) reply: oneshot::Sender<Result<Vec<CommitResult>, StoreError>>,
 }
 
-pub(super) type Outcome = Result<Committed, CommitError>;
+pub(super) type CommitResult = Result<Committed, CommitError>;
 
 /// Why nothing is committed now, if so.
 #[derive(Debug, Default)]
@@ -45,7 +49,10 @@ impl Trouble {
         // Numbers in it may change each time.
         let same = |before: &String| before.split(':').next() == cause.split(':').next();
         if !before.as_ref().is_some_and(same) {
-            error!(cause, "the store commits nothing; it goes on by itself once the cause is gone");
+            error!(
+                cause,
+                "the store commits nothing; it continues by itself once the cause is gone"
+            );
         }
     }
 
@@ -59,17 +66,17 @@ impl Trouble {
     }
 }
 
-/// What the writer works with.
-pub(super) struct Writer {
+/// The parts of the writer.
+pub(super) struct GroupWriter {
     pub(super) options: Options,
     pub(super) keyspace: Keyspace,
-    pub(super) open: Arc<RwLock<Option<Open>>>,
-    pub(super) time: Arc<StoreTime>,
+    pub(super) open: Arc<RwLock<Option<OpenTables>>>,
+    pub(super) time: Arc<EmbeddedTime>,
     pub(super) publisher: Publisher,
     pub(super) trouble: Arc<Trouble>,
     pub(super) note: HighWater,
     pub(super) ground: Ground,
-    pub(super) progress: Progress,
+    pub(super) progress: HighestWritten,
     pub(super) broken: Option<Broken>,
     /// Released last, after the database has ended its threads.
     pub(super) directory: Directory,
@@ -80,7 +87,7 @@ pub(super) struct Broken {
     cause: String,
     /// When to try.
     next: Duration,
-    /// Whether its files have still to be looked through.
+    /// Whether its files have still to be searched for damage.
     unknown: bool,
 }
 
@@ -91,13 +98,13 @@ impl Broken {
     }
 }
 
-impl Writer {
+impl GroupWriter {
     /// Starts the thread. It ends when all senders of jobs are gone and their jobs done.
-    pub(super) fn start(self, jobs: mpsc::Receiver<Job>) -> io::Result<JoinHandle<()>> {
+    pub(super) fn start(self, jobs: mpsc::Receiver<PendingCommit>) -> io::Result<JoinHandle<()>> {
         thread::Builder::new().name("longhaul-store".to_owned()).spawn(move || self.run(jobs))
     }
 
-    fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+    fn run(mut self, mut jobs: mpsc::Receiver<PendingCommit>) {
         while let Some(first) = jobs.blocking_recv() {
             let group = gather(first, &mut jobs);
             let outcome = self.serve(&group);
@@ -106,8 +113,8 @@ impl Writer {
         drop(self.open.write().unwrap_or_else(PoisonError::into_inner).take());
     }
 
-    /// Commits a group if it can be done, after it has put right what can be put right.
-    fn serve(&mut self, group: &[Job]) -> Result<Vec<Outcome>, StoreError> {
+    /// Commits a group if possible, after repairs if necessary.
+    fn serve(&mut self, group: &[PendingCommit]) -> Result<Vec<CommitResult>, StoreError> {
         self.time.busy();
         let mut result = self.ready(group).and_then(|()| self.guarded(group));
         let asks_only = group.iter().all(|job| job.sets.is_empty());
@@ -127,14 +134,14 @@ impl Writer {
         result.map_err(StoreError::Away)
     }
 
-    fn ready(&mut self, group: &[Job]) -> Result<(), String> {
+    fn ready(&mut self, group: &[PendingCommit]) -> Result<(), String> {
         self.ground.stands()?;
         self.ground.takes(group.iter().map(size).sum::<usize>() as u64)?;
         self.mend()
     }
 
-    /// Commits; what fails then leaves unknown what is on disk.
-    fn guarded(&mut self, group: &[Job]) -> Result<Vec<Outcome>, String> {
+    /// Commits; after a failure the state of the disk is unknown.
+    fn guarded(&mut self, group: &[PendingCommit]) -> Result<Vec<CommitResult>, String> {
         let committed = catch_unwind(AssertUnwindSafe(|| self.commit(group)));
         let committed = committed.unwrap_or_else(|panic| Err(damage::said(&*panic)));
         committed.inspect_err(|cause| {
@@ -143,16 +150,16 @@ impl Writer {
         })
     }
 
-    /// Decides and writes a group. An error means that nothing is known of any of its sets.
-    fn commit(&mut self, jobs: &[Job]) -> Result<Vec<Outcome>, String> {
+    /// Decides and writes a group. An error means that the outcome of all its sets is unknown.
+    fn commit(&mut self, jobs: &[PendingCommit]) -> Result<Vec<CommitResult>, String> {
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
-        let Open { tables, mirror } = open.as_ref().ok_or("the database is not open")?;
+        let OpenTables { tables, mirror } = open.as_ref().ok_or("the database is not open")?;
         let mut group = Group::new(tables, self.progress, self.ground.takes_more());
         let sets = jobs.iter().flat_map(|job| &job.sets);
         let outcomes = sets.map(|set| group.add(set, self.time.now())).collect();
         let progress = group.progress();
         if progress == self.progress {
-            // Whoever only asks learns too that a task of the database has failed.
+            // A caller that only checks also learns that a task of the database has failed.
             tables.check().map_err(|error| error.to_string())?;
             return Ok(outcomes);
         }
@@ -166,9 +173,9 @@ impl Writer {
         Ok(outcomes)
     }
 
-    /// Opens the database anew where that is needed, at most once a second.
+    /// Opens the database again if necessary, at most once a second.
     ///
-    /// Until then readers have the one that failed: it shows what was acknowledged and nothing else.
+    /// Until then readers use the failed one: it shows only acknowledged data.
     fn mend(&mut self) -> Result<(), String> {
         let Some(broken) = &mut self.broken else { return Ok(()) };
         let now = self.options.clock.elapsed();
@@ -191,12 +198,12 @@ impl Writer {
         self.ground = opened.ground;
         self.time.advance(self.progress.revision);
         self.broken = None;
-        // What was committed and not acknowledged has been said to nobody.
+        // Committed but unacknowledged data was not visible to any client.
         self.publisher.send(Event::Gap(vec![Partition(0)]));
         Ok(())
     }
 
-    fn reopen(&self) -> Result<Opened, crate::store::OpenError> {
+    fn reopen(&self) -> Result<Opened, crate::store::error::OpenError> {
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
         drop(open.take());
         let options = Options {
@@ -210,8 +217,8 @@ impl Writer {
     }
 }
 
-/// Takes what else is waiting, up to a bound: a group in memory, and the wait of its first, must not grow without end.
-fn gather(first: Job, jobs: &mut mpsc::Receiver<Job>) -> Vec<Job> {
+/// Takes further waiting commits, up to a bound: neither the size of a group nor the wait of its first may grow without end.
+fn gather(first: PendingCommit, jobs: &mut mpsc::Receiver<PendingCommit>) -> Vec<PendingCommit> {
     let mut size = size(&first);
     let mut group = vec![first];
     while size < GROUP_BYTES {
@@ -222,8 +229,8 @@ fn gather(first: Job, jobs: &mut mpsc::Receiver<Job>) -> Vec<Job> {
     group
 }
 
-/// Roughly what a job adds to the journal.
-fn size(job: &Job) -> usize {
+/// Approximate size of a commit in the journal.
+fn size(job: &PendingCommit) -> usize {
     let of_set = |set: &WriteSet| {
         let values = set.puts.iter().map(|put| put.value.len()).sum::<usize>();
         let bodies = set.body_puts.iter().map(|(_, body)| body.len()).sum::<usize>();
@@ -233,14 +240,14 @@ fn size(job: &Job) -> usize {
     job.sets.iter().map(of_set).sum()
 }
 
-fn answer(group: Vec<Job>, outcome: Result<Vec<Outcome>, StoreError>) {
+fn answer(group: Vec<PendingCommit>, outcome: Result<Vec<CommitResult>, StoreError>) {
     let mut outcome = outcome.map(Vec::into_iter);
     for job in group {
         let reply = match &mut outcome {
             Ok(outcomes) => Ok(outcomes.by_ref().take(job.sets.len()).collect()),
             Err(error) => Err(error.clone()),
         };
-        // Who no longer waits does not need to know.
+        // The caller may have stopped waiting.
         let _ = job.reply.send(reply);
     }
 }

@@ -5,11 +5,13 @@ use redis::Cmd;
 
 use super::keys::Keys;
 use super::packed::Packed;
-use super::script::{DIGEST, Form, TEXT};
-use crate::store::{Check, Index, IndexEntry, Key, Mark, Partition, WriteSet};
+use super::script::{DIGEST, ScriptForm, TEXT};
+use crate::store::index::Index;
+use crate::store::key::{Key, Partition};
+use crate::store::write_set::{Check, IndexEntry, Mark, WriteSet};
 
-/// One call: write sets of which no two touch the same thing.
-pub(super) struct Call<'a> {
+/// One call of the script: write sets with disjoint keys.
+pub(super) struct ScriptCall<'a> {
     keyspace: uuid::Uuid,
     /// The partitions, in the order in which the script answers for them.
     pub(super) partitions: Vec<Partition>,
@@ -23,7 +25,7 @@ pub(super) struct Call<'a> {
     values: Vec<&'a Bytes>,
 }
 
-impl<'a> Call<'a> {
+impl<'a> ScriptCall<'a> {
     /// A call; `time` in microseconds, 0 for the server's own.
     pub(super) fn new(
         keys: &'a Keys,
@@ -45,14 +47,14 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// The call by the script's digest, or with its whole text for a server that does not know it yet.
-    pub(super) fn command(&self, form: Form) -> Cmd {
+    /// The call by the script's digest, or with its whole text for a server that does not have it yet.
+    pub(super) fn command(&self, form: ScriptForm) -> Cmd {
         let values = self.values.iter().map(|value| value.len()).sum::<usize>();
         let bytes = 128 + self.key_bytes.len() + self.plan.len() + values;
         let mut command = Cmd::with_capacity(5 + self.key_ends.len() + self.values.len(), bytes);
         match form {
-            Form::Digest => command.arg("EVALSHA").arg(DIGEST.as_str()),
-            Form::Text => command.arg("EVAL").arg(TEXT),
+            ScriptForm::Digest => command.arg("EVALSHA").arg(DIGEST.as_str()),
+            ScriptForm::Text => command.arg("EVAL").arg(TEXT),
         };
         command.arg(self.key_ends.len());
         let mut begin = 0;
@@ -71,7 +73,7 @@ impl<'a> Call<'a> {
 /// A call on its way.
 struct Builder<'a> {
     keys: &'a Keys,
-    parts: Vec<Part<'a>>,
+    parts: Vec<CallPartition<'a>>,
     key_bytes: Vec<u8>,
     key_ends: Vec<usize>,
     plan: Packed,
@@ -79,7 +81,7 @@ struct Builder<'a> {
 }
 
 /// A partition in a call, and the places of those of its keys that several sets use.
-struct Part<'a> {
+struct CallPartition<'a> {
     partition: Partition,
     indexes: Vec<(&'a Index, u64)>,
     counters: Option<u64>,
@@ -121,7 +123,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Adds a set, of which those keys that must not be there begin after so many.
+    /// Adds a set; its keys that must be absent begin at this position.
     fn push(&mut self, set: &'a WriteSet, part: usize, read: u64) {
         let begin = self.plan.count();
         self.plan.number(part as u64 + 1);
@@ -216,7 +218,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Adds what is long as an argument of its own: Lua hashes whatever it touches, byte by byte.
+    /// Adds a long value as an argument of its own: Lua hashes every string that it handles, byte by byte.
     fn value(&mut self, value: &'a Bytes) {
         self.values.push(value);
         self.plan.number((ARGS_BEFORE_VALUES + self.values.len()) as u64);
@@ -236,13 +238,13 @@ impl<'a> Builder<'a> {
         let known = self.parts.iter().position(|part| part.partition == partition);
         known.unwrap_or_else(|| {
             self.key(|keys, bytes| keys.write_meta(bytes, partition));
-            self.parts.push(Part { partition, indexes: Vec::new(), counters: None });
+            self.parts.push(CallPartition { partition, indexes: Vec::new(), counters: None });
             self.parts.len() - 1
         })
     }
 
     fn index(&mut self, part: usize, index: &'a Index) -> u64 {
-        let Part { partition, indexes, .. } = &self.parts[part];
+        let CallPartition { partition, indexes, .. } = &self.parts[part];
         if let Some((_, place)) = indexes.iter().find(|(known, _)| *known == index) {
             return *place;
         }
@@ -253,7 +255,7 @@ impl<'a> Builder<'a> {
     }
 
     fn counters(&mut self, part: usize) -> u64 {
-        let Part { partition, counters, .. } = self.parts[part];
+        let CallPartition { partition, counters, .. } = self.parts[part];
         counters.unwrap_or_else(|| {
             let place = self.key(|keys, bytes| keys.write_counters(bytes, partition));
             self.parts[part].counters = Some(place);

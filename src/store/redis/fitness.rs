@@ -1,19 +1,20 @@
-//! Whether Redis takes writes and keeps what it acknowledged, as last seen.
+//! Whether Redis accepts writes and keeps acknowledged ones, as last checked.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::store::{Durability, StoreError};
+use crate::store::backend::Durability;
+use crate::store::error::StoreError;
 
 /// The settings that decide when an acknowledged commit is lost.
-pub(super) struct Settings {
-    /// What INFO says; empty where it says nothing.
+pub(super) struct RedisSettings {
+    /// Fields of INFO; empty if missing.
     policy: String,
-    /// What CONFIG says; `None` where it is forbidden.
+    /// Fields of CONFIG; `None` if it is forbidden.
     syncing: Option<HashMap<String, String>>,
 }
 
-impl Settings {
+impl RedisSettings {
     /// Those in a reply to INFO and one to [`asking`].
     pub(super) fn new(info: &str, syncing: Option<HashMap<String, String>>) -> Self {
         let policy = info.lines().find_map(|line| line.strip_prefix("maxmemory_policy:"));
@@ -21,15 +22,15 @@ impl Settings {
         Self { policy: policy.unwrap_or_default().trim().to_owned(), syncing: complete }
     }
 
-    /// Whether CONFIG told them.
+    /// Whether CONFIG returned them.
     pub(super) const fn are_told(&self) -> bool {
         self.syncing.is_some()
     }
 
-    /// The durability that they give, `stated` where that cannot be known.
+    /// The durability of these settings, `stated` if they are unknown.
     ///
     /// # Errors
-    /// Says which setting loses what was acknowledged, or is less than what is wanted, and what to set it to.
+    /// Names the setting that loses acknowledged data, or gives less than requested, and the value to set.
     pub(super) fn judge(
         &self,
         place: &str,
@@ -57,7 +58,7 @@ impl Settings {
     }
 }
 
-/// Asks for the settings that decide when a commit is on disk.
+/// Reads the settings that decide when a commit is on disk.
 pub(super) fn asking() -> redis::Cmd {
     let mut request = redis::cmd("CONFIG");
     request.arg("GET");
@@ -67,18 +68,18 @@ pub(super) fn asking() -> redis::Cmd {
     request
 }
 
-/// What the settings and the trial said last.
+/// The latest settings and result of the trial.
 pub(super) struct Fitness {
     place: String,
     wanted: Option<Durability>,
-    /// Whether CONFIG may be asked.
+    /// Whether CONFIG is permitted.
     asks: bool,
-    state: Mutex<State>,
+    state: Mutex<FitnessState>,
 }
 
-struct State {
+struct FitnessState {
     durability: Durability,
-    /// What is wrong with the settings.
+    /// The problem with the settings.
     settings: Option<String>,
     /// Which permission is missing.
     permission: Option<String>,
@@ -94,12 +95,16 @@ impl Fitness {
         asks: bool,
         durability: Durability,
     ) -> Self {
-        let state =
-            Mutex::new(State { durability, settings: None, permission: None, outdated: None });
+        let state = Mutex::new(FitnessState {
+            durability,
+            settings: None,
+            permission: None,
+            outdated: None,
+        });
         Self { place: place.to_owned(), wanted, asks, state }
     }
 
-    /// Whether CONFIG may be asked.
+    /// Whether CONFIG is permitted.
     pub(super) const fn asks(&self) -> bool {
         self.asks
     }
@@ -117,7 +122,7 @@ impl Fitness {
     }
 
     /// Takes in the settings as they are now.
-    pub(super) fn settings(&self, settings: &Settings) {
+    pub(super) fn settings(&self, settings: &RedisSettings) {
         let mut state = self.lock();
         let judged = settings.judge(&self.place, self.wanted, state.durability);
         if let Ok(level) = judged
@@ -151,16 +156,13 @@ impl Fitness {
                 tracing::error!("no writes are accepted: {why}");
             }
             (Some(_), None) => {
-                tracing::info!(
-                    store = self.place,
-                    "what kept writes from being accepted is mended"
-                );
+                tracing::info!(store = self.place, "writes are accepted again");
             }
             _ => {}
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, FitnessState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

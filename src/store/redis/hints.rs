@@ -1,4 +1,4 @@
-//! What this process has heard of each partition, and from that, what it has missed.
+//! The hints received for each partition, and the gaps in them.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -7,43 +7,44 @@ use uuid::Uuid;
 
 use super::keys::Meta;
 use super::link::Replication;
-use crate::store::{Event, Feed, Hint, Key, Partition, Publisher};
+use crate::store::feed::{Event, Feed, Hint, Publisher};
+use crate::store::key::{Key, Partition};
 
 /// Turns messages and metas into events. A jump, a step back, a loss and a return each become a gap.
 #[derive(Debug)]
 pub(super) struct Hints {
     keyspace: Uuid,
     partitions: u16,
-    state: Mutex<State>,
+    state: Mutex<FeedState>,
 }
 
 #[derive(Debug)]
-struct State {
+struct FeedState {
     /// Gone once the store is closed, which ends all feeds.
     publisher: Option<Publisher>,
-    seen: Vec<Seen>,
+    seen: Vec<PartitionSeen>,
     replication: Option<Replication>,
 }
 
-/// What is known of one partition.
+/// Knowledge about one partition.
 #[derive(Clone, Copy, Debug, Default)]
-struct Seen {
+struct PartitionSeen {
     /// The last hint heard on this subscription.
     heard: Option<u64>,
-    /// The partition was not ours when last looked at.
+    /// At the last check the partition belonged to another keyspace.
     lost: bool,
-    /// The furthest that anything told: hints, replies, metas.
-    known: Progress,
+    /// The furthest position seen in hints, replies or metas.
+    known: PartitionProgress,
 }
 
 /// How far a partition has come. Less than before means that it went back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Progress {
+pub(super) struct PartitionProgress {
     pub(super) revision: u64,
     pub(super) sequence: u64,
 }
 
-impl Progress {
+impl PartitionProgress {
     fn max(self, other: Self) -> Self {
         let revision = self.revision.max(other.revision);
         Self { revision, sequence: self.sequence.max(other.sequence) }
@@ -51,10 +52,11 @@ impl Progress {
 }
 
 impl Hints {
-    /// Has heard nothing yet.
+    /// No hints yet.
     pub(super) fn new(keyspace: Uuid, partitions: u16) -> Self {
-        let seen = vec![Seen::default(); usize::from(partitions)];
-        let state = State { publisher: Some(Publisher::new(partitions)), seen, replication: None };
+        let seen = vec![PartitionSeen::default(); usize::from(partitions)];
+        let state =
+            FeedState { publisher: Some(Publisher::new(partitions)), seen, replication: None };
         Self { keyspace, partitions, state: Mutex::new(state) }
     }
 
@@ -72,7 +74,7 @@ impl Hints {
         self.lock().publisher = None;
     }
 
-    /// A message came on the channel: the hints of one call of the script.
+    /// A message of the channel: the hints of one call of the script.
     pub(super) fn hear(&self, payload: &[u8]) {
         // A server tries whether it may publish.
         if payload.is_empty() {
@@ -96,7 +98,7 @@ impl Hints {
     }
 
     /// Commits of this process were acknowledged.
-    pub(super) fn committed(&self, progress: &[(Partition, Progress)]) {
+    pub(super) fn committed(&self, progress: &[(Partition, PartitionProgress)]) {
         let mut state = self.lock();
         for (partition, progress) in progress {
             if let Some(seen) = state.seen.get_mut(usize::from(partition.0)) {
@@ -105,33 +107,33 @@ impl Hints {
         }
     }
 
-    /// A new subscription begins; what the old one would still have said is not awaited.
+    /// A new subscription begins; hints of the old one are no longer awaited.
     pub(super) fn restart(&self) {
         for seen in &mut self.lock().seen {
             seen.heard = None;
         }
     }
 
-    /// What is known before the metas are asked for: they must not say less.
-    pub(super) fn known(&self) -> Vec<Progress> {
+    /// The known positions before the metas are read: the metas must not be behind them.
+    pub(super) fn known(&self) -> Vec<PartitionProgress> {
         self.lock().seen.iter().map(|seen| seen.known).collect()
     }
 
     /// The metas, read on the connection that brings the messages, so that every hint up to them was heard or is lost.
-    pub(super) fn compare(&self, before: &[Progress], metas: &[Option<Meta>]) {
+    pub(super) fn compare(&self, before: &[PartitionProgress], metas: &[Option<Meta>]) {
         let mut state = self.lock();
         let mut gap = Vec::new();
         for (partition, ((seen, before), meta)) in
             (0..).map(Partition).zip(state.seen.iter_mut().zip(before).zip(metas))
         {
             let Some(meta) = meta else {
-                // Whoever waits must learn that there is nothing to wait for.
+                // Readers that wait must receive an error.
                 if !std::mem::replace(&mut seen.lost, true) {
                     gap.push(partition);
                 }
                 continue;
             };
-            let at = Progress { revision: meta.revision, sequence: meta.sequence };
+            let at = PartitionProgress { revision: meta.revision, sequence: meta.sequence };
             let back = at.revision < before.revision || at.sequence < before.sequence;
             let missed = seen.heard.is_some_and(|heard| heard < at.sequence);
             if back || missed || seen.lost {
@@ -151,28 +153,29 @@ impl Hints {
     pub(super) fn follow(&self, replication: Replication) {
         let before = self.lock().replication.replace(replication.clone());
         if before.is_some_and(|before| before != replication) {
-            tracing::warn!("the store failed over; what was acknowledged last may be lost");
+            tracing::warn!("the store failed over; the last acknowledged changes may be lost");
             self.missed_everything();
         }
     }
 
-    /// Nobody listened for a while.
+    /// There was no subscription for a while.
     pub(super) fn missed_everything(&self) {
         self.lock().send(Event::Gap((0..self.partitions).map(Partition).collect()));
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, FeedState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl FeedState {
     fn hear(&mut self, hint: Hint, events: &mut Vec<Event>) {
         let partition = hint.partition;
         let Some(seen) = self.seen.get_mut(usize::from(partition.0)) else { return };
         let follows = seen.heard.is_none_or(|heard| heard + 1 == hint.sequence);
         seen.heard = Some(hint.sequence);
-        seen.known = seen.known.max(Progress { revision: hint.revision, sequence: hint.sequence });
+        seen.known =
+            seen.known.max(PartitionProgress { revision: hint.revision, sequence: hint.sequence });
         if !follows {
             events.push(Event::Gap(vec![partition]));
         }
@@ -186,7 +189,7 @@ impl State {
     }
 }
 
-/// Sequence, revision, partition, length of the note, key, note; then others. `None` for what is no hint.
+/// Sequence, revision, partition, length of the note, key, note; then further hints. `None` if the message is malformed.
 fn decode(bytes: &[u8]) -> Option<(Hint, &[u8])> {
     let (sequence, rest) = bytes.split_first_chunk()?;
     let (revision, rest) = rest.split_first_chunk()?;

@@ -2,9 +2,11 @@
 
 use uuid::Uuid;
 
-use crate::store::{BodyKey, Index, Key, Keyspace, Partition};
+use crate::store::index::Index;
+use crate::store::key::{BodyKey, Key, Partition};
+use crate::store::keyspace::Keyspace;
 
-/// What each key looks like; a test holds the documentation to it.
+/// The form of each key; a test compares it with the documentation.
 #[cfg(test)]
 pub(super) const PATTERNS: [&str; 7] = [
     "PREFIXroot",
@@ -108,10 +110,10 @@ fn written(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     bytes
 }
 
-/// What a partition's meta holds: 16 bytes keyspace id, then two big-endian numbers of 8 bytes.
+/// The content of a partition's meta: 16 bytes keyspace id, then two big-endian numbers of 8 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Meta {
-    /// Whose partition it is.
+    /// The keyspace of the partition.
     pub(super) keyspace: Uuid,
     /// The largest revision so far.
     pub(super) revision: u64,
@@ -120,7 +122,7 @@ pub(super) struct Meta {
 }
 
 impl Meta {
-    /// The meta of a partition that nothing was written to.
+    /// The meta of a partition without any commit.
     pub(super) const fn new(keyspace: Uuid) -> Self {
         Self { keyspace, revision: 0, sequence: 0 }
     }

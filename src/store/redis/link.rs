@@ -1,4 +1,4 @@
-//! A connection that comes back by itself, and what Redis's errors mean to the store.
+//! A connection that reconnects by itself, and the mapping of Redis's errors to those of the store.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use redis::{
 };
 use redis::{RedisError, RedisResult, Value};
 
-use crate::store::{OpenError, StoreError};
+use crate::store::error::{OpenError, StoreError};
 
 /// How to connect: address and credentials, which stay in here, and timeouts.
 #[derive(Clone, Debug)]
@@ -22,7 +22,7 @@ pub(super) struct Dial {
 }
 
 impl Dial {
-    /// Reads the URL. Nothing of it but host, port and database gets into messages.
+    /// Parses the URL. Messages contain only its host, port and database.
     pub(super) fn new(url: &str, prefix: &str, timeout: Duration) -> Result<Self, OpenError> {
         let refuse = |error: RedisError| {
             let reason = error.category();
@@ -35,12 +35,12 @@ impl Dial {
         Ok(Self { client, response_timeout: timeout, place })
     }
 
-    /// What messages call this store.
+    /// The name of this store in messages.
     pub(super) fn place(&self) -> &str {
         &self.place
     }
 
-    /// A new connection to a master, with more settings. What a replica says may be old.
+    /// A new connection to a master, with more settings. Data of a replica may be old.
     pub(super) async fn connect(
         &self,
         refine: impl FnOnce(AsyncConnectionConfig) -> AsyncConnectionConfig,
@@ -62,10 +62,10 @@ impl Dial {
 pub(super) struct Replication(String);
 
 impl Replication {
-    /// Asks for it.
+    /// Sends the request.
     ///
     /// # Errors
-    /// Also where the server is a replica.
+    /// Also if the server is a replica.
     pub(super) async fn read(connection: &mut MultiplexedConnection) -> RedisResult<Self> {
         let info: String = redis::cmd("INFO").arg("replication").query_async(connection).await?;
         if info.lines().any(|line| line == "role:slave") {
@@ -88,7 +88,7 @@ pub(super) struct Link {
     lanes: Vec<Mutex<Current>>,
 }
 
-/// Everybody who finds no connection waits for the same attempt to make one.
+/// All callers without a connection wait for the same attempt to connect.
 type Attempt = Shared<BoxFuture<'static, RedisResult<MultiplexedConnection>>>;
 
 #[derive(Default)]
@@ -113,10 +113,10 @@ impl Link {
         self.judge(lane, generation, reply)
     }
 
-    /// Sends several reads in one go, each on its own for the server; once more if the connection turns out to be lost.
+    /// Sends several reads together, each on its own for the server; once more if the connection turns out to be lost.
     ///
-    /// That a connection was lost while it was idle shows only in the next request. After a timeout nothing is sent again: who
-    /// asks a server that hangs would wait twice as long.
+    /// The loss of an idle connection shows only in the next request. After a timeout nothing is sent again: with
+    /// a server that hangs, the caller would wait twice as long.
     pub(super) async fn read(&self, pipeline: &Pipeline) -> RedisResult<Vec<Value>> {
         match self.pipeline(pipeline).await {
             Err(error) if error.is_connection_dropped() => self.pipeline(pipeline).await,
@@ -161,7 +161,7 @@ impl Link {
         (lane, current.generation, attempt)
     }
 
-    /// Drops the connection of that generation if the reply says that it is of no more use.
+    /// Drops the connection of that generation if the reply shows that it is unusable.
     fn judge<T>(&self, lane: usize, generation: u64, reply: RedisResult<T>) -> RedisResult<T> {
         if reply.as_ref().is_err_and(ends_connection) {
             let mut current = lock(&self.lanes[lane]);
@@ -182,12 +182,12 @@ fn ends_connection(error: &RedisError) -> bool {
     error.is_io_error() || error.is_timeout() || error.is_unrecoverable_error()
 }
 
-/// Any trouble is the same to the store's users: nothing is known, ask again.
+/// All errors mean the same to callers: the outcome is unknown, try again.
 pub(super) fn away(place: &str, error: &RedisError) -> StoreError {
     refused(place, &error.to_string())
 }
 
-/// What Redis said instead of doing as it was told.
+/// An error reply of Redis.
 pub(super) fn refused(place: &str, text: &str) -> StoreError {
     // Redis begins this refusal with OOM, and the crate passes the word on as the error's code.
     if text.contains("OOM") || text.contains("used memory > 'maxmemory'") {
@@ -198,7 +198,7 @@ pub(super) fn refused(place: &str, text: &str) -> StoreError {
     if is_forbidden(text) {
         let what = forbidden(text);
         return StoreError::Unfit(format!(
-            "{place} does not let its user {what}; permit all that docs/redis.md lists"
+            "{place} does not let its user {what}; permit all commands that docs/redis.md lists"
         ));
     }
     if text.contains("MISCONF") {
@@ -217,13 +217,13 @@ pub(super) fn refused(place: &str, text: &str) -> StoreError {
 /// Whether a permission is missing.
 pub(super) fn is_forbidden(text: &str) -> bool {
     let text = text.to_ascii_lowercase();
-    // The last two are what a script of Redis 7.0 is told.
+    // A script of Redis 7.0 receives the last two.
     ["noperm", "no permissions", "executing the script can't"]
         .iter()
         .any(|said| text.contains(said))
 }
 
-/// What the user may not do. Not in Redis's words: they may name the user.
+/// A missing permission. Not in Redis's words: they may name the user.
 fn forbidden(text: &str) -> String {
     let quoted = text.split_once("run the '").and_then(|(_, rest)| rest.split_once('\''));
     if let Some((command, _)) = quoted {

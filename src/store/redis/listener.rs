@@ -1,4 +1,4 @@
-//! The subscription: brings hints, looks at all partitions once a second, and comes back after every loss.
+//! The subscription: receives hints, checks all partitions once a second, and reconnects after every loss.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,23 +8,23 @@ use redis::{PushInfo, PushKind, RedisError, RedisResult, Value};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::Shared;
-use super::fitness::{self, Settings};
+use super::fitness::{self, RedisSettings};
 use super::keys::Meta;
 use super::link::Replication;
+use super::shared::SharedLink;
 use crate::clock::Timestamp;
 
 /// One connection, subscribed to the hints of all partitions.
 ///
-/// It is not the one for requests: Redis cuts off a subscriber whose replies pile up, at 32 MiB by default.
+/// It is separate from requests: Redis disconnects a subscriber whose pending replies exceed 32 MiB by default.
 pub(super) struct Subscription {
     connection: MultiplexedConnection,
     ended: Arc<Notify>,
 }
 
 impl Subscription {
-    /// Connects, subscribes, and looks at all partitions for the first time.
-    pub(super) async fn open(shared: &Arc<Shared>) -> RedisResult<Self> {
+    /// Connects, subscribes, and checks all partitions for the first time.
+    pub(super) async fn open(shared: &Arc<SharedLink>) -> RedisResult<Self> {
         let ended = Arc::new(Notify::new());
         let receiver = receiver(shared, &ended);
         shared.hints.restart();
@@ -36,7 +36,7 @@ impl Subscription {
     }
 
     /// Listens until the connection is lost.
-    async fn listen(mut self, shared: &Shared) -> RedisResult<()> {
+    async fn listen(mut self, shared: &SharedLink) -> RedisResult<()> {
         loop {
             tokio::select! {
                 () = self.ended.notified() => return Ok(()),
@@ -46,7 +46,7 @@ impl Subscription {
     }
 
     /// Reads the time and all metas. On this connection, so that the hints before them have come or are lost.
-    async fn look(&mut self, shared: &Shared) -> RedisResult<()> {
+    async fn look(&mut self, shared: &SharedLink) -> RedisResult<()> {
         let replication = Replication::read(&mut self.connection).await?;
         self.look_at_settings(shared).await?;
         let before = shared.hints.known();
@@ -88,7 +88,7 @@ impl Subscription {
     }
 
     /// Operators change settings while the server runs, and after a failover they are those of another Redis.
-    async fn look_at_settings(&mut self, shared: &Shared) -> RedisResult<()> {
+    async fn look_at_settings(&mut self, shared: &SharedLink) -> RedisResult<()> {
         let info: String =
             redis::cmd("INFO").arg("memory").query_async(&mut self.connection).await?;
         let syncing = if shared.fitness.asks() {
@@ -96,14 +96,14 @@ impl Subscription {
         } else {
             None
         };
-        shared.fitness.settings(&Settings::new(&info, syncing));
+        shared.fitness.settings(&RedisSettings::new(&info, syncing));
         Ok(())
     }
 }
 
 /// Keeps a subscription until the store is closed.
 pub(super) async fn run(
-    shared: Arc<Shared>,
+    shared: Arc<SharedLink>,
     mut subscription: Subscription,
     stop: CancellationToken,
 ) {
@@ -124,7 +124,7 @@ pub(super) async fn run(
     stop.run_until_cancelled(keep).await;
 }
 
-async fn reopen(shared: &Arc<Shared>) -> Subscription {
+async fn reopen(shared: &Arc<SharedLink>) -> Subscription {
     loop {
         match Subscription::open(shared).await {
             Ok(subscription) => return subscription,
@@ -135,7 +135,7 @@ async fn reopen(shared: &Arc<Shared>) -> Subscription {
 }
 
 /// The other connections are no better; they may lead to a master that is none any more.
-fn lost(shared: &Shared, error: Option<&RedisError>) {
+fn lost(shared: &SharedLink, error: Option<&RedisError>) {
     shared.link.close();
     shared.bulk.close();
     let cause = error.map_or_else(|| "connection closed".to_owned(), ToString::to_string);
@@ -146,9 +146,9 @@ fn lost(shared: &Shared, error: Option<&RedisError>) {
     }
 }
 
-/// Runs in the connection's own task, so it only notes what came.
+/// Runs in the connection's own task, so it only records the message.
 fn receiver(
-    shared: &Arc<Shared>,
+    shared: &Arc<SharedLink>,
     ended: &Arc<Notify>,
 ) -> impl Fn(PushInfo) -> Result<(), redis::aio::SendError> + Send + Sync + use<> {
     let channel = shared.keys.channel();

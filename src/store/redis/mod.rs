@@ -1,12 +1,12 @@
 //! The store in Redis: records are strings, indexes are sorted sets, a commit is one script, hints are messages.
 //!
 //! Owns every key under its prefix (see `docs/redis.md`), its connections and the task that listens. Invariants:
-//! - every answer comes with a look at the partition's meta, so a Redis that lost its data never says "not there";
-//! - whatever goes wrong with Redis is [`StoreError::Away`], except what it refuses for a reason of its own,
-//!   [`StoreError::Unfit`], and that meta: [`StoreError::Foreign`];
-//! - nothing but the scripts writes, apart from the first opening;
+//! - every read includes the partition's meta, so a Redis that lost its data never reports a record as absent;
+//! - every problem with Redis is [`StoreError::Away`], except a refusal with a reason of its own,
+//!   [`StoreError::Unfit`], and a wrong meta: [`StoreError::Foreign`];
+//! - only the scripts write, except at the first opening;
 //! - nothing is written while a setting or a missing permission could lose it, or a part of it: [`StoreError::Unfit`];
-//! - a read that meets a lost connection is tried once more, a commit never: whoever asked for it knows how to repeat it.
+//! - a read on a lost connection is tried once more, a commit never: its caller knows how to repeat it.
 
 mod call;
 mod fitness;
@@ -15,10 +15,12 @@ mod keys;
 mod link;
 mod listener;
 mod opening;
+mod options;
 mod packed;
 mod queue;
 mod reading;
 mod script;
+mod shared;
 mod time;
 mod trial;
 mod writing;
@@ -28,117 +30,42 @@ mod test_server;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use redis::Value;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use uuid::Uuid;
 
-use self::fitness::Fitness;
-use self::hints::Hints;
-use self::keys::{Keys, Meta};
 use self::link::{Dial, Link};
 use self::listener::Subscription;
-use self::queue::Queue;
-use self::time::Timekeeper;
-use super::{BodyKey, CommitError, Committed, Durability, Entry, Feed, Key, Keyspace};
-use super::{OpenError, Partition, Record, Scan, Store, StoreError, WriteSet};
-use crate::clock::{Clock, SystemClock, Timestamp};
-use crate::throttle::Throttle;
+use self::queue::CommitQueue;
+use self::shared::SharedLink;
+use super::backend::{Committed, Durability, Record, Store};
+use super::error::{CommitError, OpenError, StoreError};
+use super::feed::Feed;
+use super::index::{Entry, Scan};
+use super::key::{BodyKey, Key, Partition};
+use super::keyspace::Keyspace;
+use super::write_set::WriteSet;
+use crate::clock::Timestamp;
 
+pub use self::options::Options;
 pub use self::time::StoreTime;
-
-/// How to open the store.
-#[derive(Clone)]
-pub struct Options {
-    /// Where it is, with credentials: `redis://user:password@host:port/database`.
-    pub url: String,
-    /// What all keys begin with; without braces, which mark the part that decides a key's cluster slot.
-    pub prefix: String,
-    /// Make a keyspace where there is none.
-    pub create: bool,
-    /// Open this keyspace or none.
-    pub keyspace: Option<Uuid>,
-    /// The least durability to accept; where the server hides its settings, what the operator states.
-    pub durability: Option<Durability>,
-    /// Partitions of a keyspace that is yet to be made.
-    pub partitions: u16,
-    /// How long to wait for a connection or an answer.
-    pub response_timeout: Duration,
-    /// Counts elapsed time and sleeps; with [`StoreTime::Clock`] also the store's time.
-    pub clock: Arc<dyn Clock>,
-    /// Whose clock is the store's time.
-    pub time: StoreTime,
-    /// Tells which of the process's runtimes the calling task runs on, as a small number. Each has connections and a queue of
-    /// its own: a connection that is driven by the runtime that uses it wakes no other thread. Under
-    /// `Server::serve_on_cores` this is `server::lane::current`.
-    pub lane: fn() -> usize,
-}
-
-impl Options {
-    /// The defaults for a Redis at `url`, used from one runtime.
-    pub fn new(url: impl Into<String>) -> Self {
-        Self {
-            url: url.into(),
-            prefix: "lh:".to_owned(),
-            create: true,
-            keyspace: None,
-            durability: None,
-            partitions: 16,
-            response_timeout: Duration::from_secs(2),
-            clock: SystemClock::new(),
-            time: StoreTime::Server,
-            lane: || 0,
-        }
-    }
-}
-
-/// The URL may hold a password and stays out of logs.
-impl fmt::Debug for Options {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Options")
-            .field("prefix", &self.prefix)
-            .field("keyspace", &self.keyspace)
-            .finish_non_exhaustive()
-    }
-}
 
 /// The store in Redis.
 pub struct RedisStore {
-    shared: Arc<Shared>,
+    shared: Arc<SharedLink>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
 
-/// What requests and the listener have in common.
-struct Shared {
-    keyspace: Keyspace,
-    keys: Keys,
-    dial: Dial,
-    link: Link,
-    /// For bodies, so that nothing small waits behind them.
-    bulk: Link,
-    time: Timekeeper,
-    hints: Arc<Hints>,
-    fitness: Fitness,
-    throttle: Throttle,
-    /// Write sets on their way.
-    queue: Arc<Queue>,
-    /// See [`Options::lane`].
-    lane: fn() -> usize,
-}
-
 impl RedisStore {
-    /// Opens the keyspace under the prefix, or makes one where there is none. When it returns, hints are coming.
+    /// Opens the keyspace under the prefix, or creates one. When it returns, hints arrive.
     ///
     /// # Errors
-    /// [`OpenError`]; only [`OpenError::Unreachable`] may pass by waiting.
+    /// [`OpenError`]; only after [`OpenError::Unreachable`] can a later attempt succeed.
     pub async fn open(options: Options) -> Result<Arc<Self>, OpenError> {
         if options.prefix.contains(['{', '}']) {
             return Err(OpenError::Address(format!(
@@ -151,8 +78,8 @@ impl RedisStore {
         let fitness = opening::inspect(&link, &dial, &options).await?;
         let keyspace = opening::keyspace(&link, &dial, &options).await?;
         let calls_at_once = if fitness.durability() == Durability::Fsync { 2 } else { 1 };
-        let queue = Queue::new(calls_at_once);
-        let shared = Arc::new(Shared::new(keyspace, dial, link, (queue, fitness), &options));
+        let queue = CommitQueue::new(calls_at_once);
+        let shared = Arc::new(SharedLink::new(keyspace, dial, link, (queue, fitness), &options));
         opening::permissions(&shared.link, &shared.dial, &shared.keys).await?;
         let subscription = Subscription::open(&shared).await;
         let subscription =
@@ -164,7 +91,7 @@ impl RedisStore {
         Ok(Arc::new(Self { shared, tasks, stop }))
     }
 
-    fn open_shared(&self) -> Result<&Shared, StoreError> {
+    fn open_shared(&self) -> Result<&SharedLink, StoreError> {
         if self.stop.is_cancelled() { Err(StoreError::Closed) } else { Ok(&self.shared) }
     }
 }
@@ -172,82 +99,6 @@ impl RedisStore {
 impl Drop for RedisStore {
     fn drop(&mut self) {
         self.stop.cancel();
-    }
-}
-
-impl Shared {
-    fn new(
-        keyspace: Keyspace,
-        dial: Dial,
-        link: Link,
-        (queue, fitness): (Arc<Queue>, Fitness),
-        options: &Options,
-    ) -> Self {
-        let partitions = keyspace.partitions();
-        Self {
-            keys: Keys::new(&options.prefix, &keyspace),
-            bulk: Link::new(dial.clone(), options.lane),
-            time: Timekeeper::new(
-                Arc::clone(&options.clock),
-                options.time,
-                dial.place(),
-                partitions,
-            ),
-            hints: Arc::new(Hints::new(keyspace.id(), partitions)),
-            fitness,
-            throttle: Throttle::new(Arc::clone(&options.clock)),
-            queue,
-            lane: options.lane,
-            keyspace,
-            dial,
-            link,
-        }
-    }
-
-    /// The meta, if it is one of this keyspace.
-    fn own_meta(&self, value: &Value) -> Option<Meta> {
-        let Value::BulkString(bytes) = value else { return None };
-        Meta::decode(bytes).filter(|meta| meta.keyspace == self.keyspace.id())
-    }
-
-    /// Refuses the answer of a partition whose meta is not this keyspace's.
-    fn check_meta(&self, partition: Partition, value: &Value) -> Result<(), StoreError> {
-        if self.own_meta(value).is_some() {
-            return Ok(());
-        }
-        self.time.away(partition);
-        Err(self.foreign())
-    }
-
-    /// Learns from the root record whether this longhaul may still write.
-    fn take_in_root(&self, root: &[u8]) {
-        self.keyspace.observe(root);
-        self.fitness.outdated(self.keyspace.outdated(self.dial.place()));
-    }
-
-    fn foreign(&self) -> StoreError {
-        StoreError::Foreign(format!(
-            "{} no longer holds keyspace {}: it lost its data; restore it, or restart longhaul to begin a new keyspace",
-            self.dial.place(),
-            self.keyspace.id(),
-        ))
-    }
-
-    /// What an error of the client means; nobody could have renewed anything meanwhile.
-    fn away(&self, error: &redis::RedisError) -> StoreError {
-        if self.time.all_away()
-            && let Some(left_out) = self.throttle.admit("away")
-        {
-            tracing::warn!(store = self.dial.place(), cause = %error, left_out, "the store does not answer");
-        }
-        link::away(self.dial.place(), error)
-    }
-
-    fn unexpected(&self) -> StoreError {
-        StoreError::Damaged(format!(
-            "{} holds a value of another kind than expected",
-            self.dial.place()
-        ))
     }
 }
 
@@ -271,7 +122,7 @@ impl Store for RedisStore {
 
     async fn commit(&self, sets: Vec<WriteSet>) -> Vec<Result<Committed, CommitError>> {
         match self.open_shared() {
-            Ok(_) => self.hand_in(sets).await,
+            Ok(_) => self.shared.hand_in(&self.tasks, sets).await,
             Err(closed) => vec![Err(closed.into()); sets.len()],
         }
     }

@@ -4,14 +4,16 @@ use std::collections::HashMap;
 
 use redis::{RedisError, Value};
 
-use super::Options;
-use super::fitness::{self, Fitness, Settings};
+use super::fitness::{self, Fitness, RedisSettings};
 use super::keys::{self, Keys, Meta};
 use super::link::{self, Dial, Link};
+use super::options::Options;
 use super::trial::{self, Refusal};
-use crate::store::{Durability, Keyspace, OpenError, StoreError};
+use crate::store::backend::Durability;
+use crate::store::error::{OpenError, StoreError};
+use crate::store::keyspace::Keyspace;
 
-/// Looks at the server and its settings.
+/// Checks the server and its settings.
 pub(super) async fn inspect(
     link: &Link,
     dial: &Dial,
@@ -22,7 +24,7 @@ pub(super) async fn inspect(
     let place = dial.place();
     let syncing = link.command(&fitness::asking()).await.ok();
     let syncing = syncing.and_then(|reply| redis::from_redis_value(reply).ok());
-    let settings = Settings::new(&info.text, syncing);
+    let settings = RedisSettings::new(&info.text, syncing);
     let stated = options.durability.unwrap_or(Durability::Memory);
     let level = settings.judge(place, options.durability, stated).map_err(OpenError::Unsafe)?;
     if !settings.are_told() {
@@ -49,10 +51,10 @@ pub(super) async fn permissions(link: &Link, dial: &Dial, keys: &Keys) -> Result
     }
 }
 
-/// Adopts the keyspace that is there, or makes one.
+/// Adopts the existing keyspace, or creates one.
 ///
-/// The root and all metas come into being in one MSETNX, so no crash and no race leaves a part of them. A part that is missing
-/// later was therefore lost, and with it perhaps records: then nothing is made up, and the operator decides.
+/// One MSETNX creates the root and all metas, so no crash and no race leaves a part of them. If a part is missing
+/// later, it was lost, and perhaps records with it: then nothing is created, and the operator decides.
 pub(super) async fn keyspace(
     link: &Link,
     dial: &Dial,
@@ -68,8 +70,7 @@ pub(super) async fn keyspace(
     }
     if !options.create {
         return Err(OpenError::Address(format!(
-            "{place} holds no keyspace under the prefix {:?}",
-            options.prefix
+            "there is no store in {place}; correct --store or redis.prefix"
         )));
     }
     let new = Keyspace::generate(options.partitions.max(1));
@@ -80,15 +81,15 @@ pub(super) async fn keyspace(
         request.arg(key).arg(&meta);
     }
     link.command(&request).await.map_err(|error| unreachable(dial, &error))?;
-    // The answer does not matter: whoever made a keyspace just now, it is adopted.
+    // The reply does not matter: the keyspace is adopted, whichever server created it.
     adopt(link, dial, options).await?.ok_or_else(|| {
         OpenError::Damaged(format!(
-            "{place} holds partitions of a keyspace whose root record is gone: it lost data; restore it, or remove every key with this prefix to begin anew"
+            "{place} holds partitions of a keyspace whose root record is gone: it lost data; restore it, or remove every key with this prefix to start empty"
         ))
     })
 }
 
-/// The keyspace that is there, with all its metas.
+/// The existing keyspace, with all its metas.
 async fn adopt(link: &Link, dial: &Dial, options: &Options) -> Result<Option<Keyspace>, OpenError> {
     let place = dial.place();
     let mut request = redis::cmd("GET");
@@ -117,7 +118,7 @@ async fn adopt(link: &Link, dial: &Dial, options: &Options) -> Result<Option<Key
     };
     if lost > 0 {
         return Err(OpenError::Damaged(format!(
-            "{place} lost {lost} of the {} partitions of keyspace {}; restore it, or remove every key with this prefix to begin anew",
+            "{place} lost {lost} of the {} partitions of keyspace {}; restore it, or remove every key with this prefix to start empty",
             keyspace.partitions(),
             keyspace.id(),
         )));
@@ -125,7 +126,7 @@ async fn adopt(link: &Link, dial: &Dial, options: &Options) -> Result<Option<Key
     Ok(Some(keyspace))
 }
 
-/// What INFO says about the server.
+/// The server's part of INFO.
 struct Info {
     text: String,
     fields: HashMap<String, String>,
@@ -166,7 +167,7 @@ impl Info {
     }
 }
 
-/// Whatever keeps the store from being opened now, unless it is the credentials, which waiting does not mend.
+/// Any reason why the store cannot be opened now, except wrong credentials, which waiting does not repair.
 pub(super) fn unreachable(dial: &Dial, error: &RedisError) -> OpenError {
     let place = dial.place().to_owned();
     let refused = error.kind() == redis::ErrorKind::AuthenticationFailed;

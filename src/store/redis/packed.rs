@@ -79,7 +79,7 @@ pub(super) enum Element<'a> {
     String(&'a [u8]),
 }
 
-/// Reads an array; `None` for what is none, or holds something else.
+/// Reads an array; `None` if it is not one, or has elements of another type.
 pub(super) fn read(bytes: &[u8]) -> Option<Vec<Element<'_>>> {
     let (first, mut rest) = bytes.split_first()?;
     let count = match *first {

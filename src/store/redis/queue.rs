@@ -1,8 +1,8 @@
 //! Write sets that wait for a call, one queue for each runtime.
 //!
-//! Where no call is under way the first set goes at once. What is handed in meanwhile goes out together in the next one: so
-//! nothing waits for company, and the busier the server, the fewer calls for as many commits. Where every answer waits for an
-//! fsync two calls may be under way: the second is there when the fsync ends, and shares the next one with other threads'.
+//! If no call is running, the first set is sent at once. Sets that arrive meanwhile are sent together in the next call: so
+//! no set waits for others, and the busier the server, the fewer calls per commit. If every reply waits for an
+//! fsync, two calls may run: the second is ready when the fsync ends, and shares the next fsync with other threads.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,20 +10,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-use crate::store::{Check, CommitError, Committed, WriteSet};
+use crate::store::backend::Committed;
+use crate::store::error::CommitError;
+use crate::store::write_set::{Check, WriteSet};
 
 /// A write set, and where its result goes.
-pub(super) struct Job {
+pub(super) struct QueuedSet {
     pub(super) set: WriteSet,
     /// Tells which were handed in together.
     caller: u64,
     pub(super) reply: oneshot::Sender<Result<Committed, CommitError>>,
 }
 
-type Answer = oneshot::Receiver<Result<Committed, CommitError>>;
+type PendingResult = oneshot::Receiver<Result<Committed, CommitError>>;
 
-/// What waits on each runtime.
-pub(super) struct Queue {
+/// The waiting sets of each runtime.
+pub(super) struct CommitQueue {
     lanes: Vec<Mutex<Lane>>,
     calls_at_once: usize,
     callers: AtomicU64,
@@ -31,41 +33,41 @@ pub(super) struct Queue {
 
 #[derive(Default)]
 struct Lane {
-    waiting: VecDeque<Job>,
-    /// How many take what waits, and how many of them have yet to take anything.
+    waiting: VecDeque<QueuedSet>,
+    /// How many tasks serve the queue, and how many of them have not taken a set yet.
     services: usize,
     coming: usize,
-    /// Whose sets are under way.
+    /// The callers whose sets are being written.
     under_way: Vec<u64>,
 }
 
-/// The duty to take what waits on a lane until nothing does.
-pub(super) struct Service {
-    queue: Arc<Queue>,
+/// The duty to send the waiting sets of a lane until none is left.
+pub(super) struct LaneDuty {
+    queue: Arc<CommitQueue>,
     lane: usize,
     taken: Option<Vec<u64>>,
     done: bool,
 }
 
-impl Queue {
-    /// Nothing waits. A store that answers slowly wants two calls at once: while it works on one, it can be told of the next.
+impl CommitQueue {
+    /// An empty queue. A slow store needs two calls at once: while it works on one, the next can be sent.
     pub(super) fn new(calls_at_once: usize) -> Arc<Self> {
         let lanes = (0..LANES).map(|_| Mutex::default()).collect();
         Arc::new(Self { lanes, calls_at_once, callers: AtomicU64::new(0) })
     }
 
-    /// Hands in what one caller wants. Returns where each result comes, and a service of the lane where one more is wanted.
+    /// Queues the sets of one caller. Returns the channels of the results, and a duty if one more task is needed.
     pub(super) fn push(
         self: &Arc<Self>,
         lane: usize,
         sets: Vec<WriteSet>,
-    ) -> (Vec<Answer>, Option<Service>) {
+    ) -> (Vec<PendingResult>, Option<LaneDuty>) {
         let caller = self.callers.fetch_add(1, Ordering::Relaxed);
         let job = |set| {
             let (reply, answer) = oneshot::channel();
-            (Job { set, caller, reply }, answer)
+            (QueuedSet { set, caller, reply }, answer)
         };
-        let (jobs, answers): (Vec<Job>, _) = sets.into_iter().map(job).unzip();
+        let (jobs, answers): (Vec<QueuedSet>, _) = sets.into_iter().map(job).unzip();
         let mut state = self.lock(lane);
         state.waiting.extend(jobs);
         let wanted = state.coming == 0 && state.services < self.calls_at_once;
@@ -73,7 +75,7 @@ impl Queue {
             state.services += 1;
             state.coming += 1;
         }
-        let service = || Service { queue: Arc::clone(self), lane, taken: None, done: false };
+        let service = || LaneDuty { queue: Arc::clone(self), lane, taken: None, done: false };
         (answers, wanted.then(service))
     }
 
@@ -82,9 +84,9 @@ impl Queue {
     }
 }
 
-impl Service {
-    /// What goes out together next, once what was taken before is answered; `None` ends the service.
-    pub(super) fn next(&mut self) -> Option<Vec<Job>> {
+impl LaneDuty {
+    /// The sets to send next, once those taken before have results; `None` ends the duty.
+    pub(super) fn next(&mut self) -> Option<Vec<QueuedSet>> {
         let queue = Arc::clone(&self.queue);
         let mut lane = queue.lock(self.lane);
         self.let_go(&mut lane);
@@ -100,12 +102,12 @@ impl Service {
         Some(batch)
     }
 
-    /// Everything that waits, for a store that does not answer: nobody shall wait twice as long.
-    pub(super) fn rest(&mut self) -> Vec<Job> {
+    /// All waiting sets, for a store that does not respond: no caller shall wait twice as long.
+    pub(super) fn rest(&mut self) -> Vec<QueuedSet> {
         self.queue.lock(self.lane).waiting.drain(..).collect()
     }
 
-    /// What was taken is no longer under way.
+    /// The sets taken before have their results.
     fn let_go(&mut self, lane: &mut Lane) {
         let Some(callers) = self.taken.replace(Vec::new()) else {
             lane.coming -= 1;
@@ -119,8 +121,8 @@ impl Service {
     }
 }
 
-/// Where the service ends early its runtime has ended, and with it whoever waits.
-impl Drop for Service {
+/// If the duty ends early, its runtime has ended, and so have its callers.
+impl Drop for LaneDuty {
     fn drop(&mut self) {
         if !self.done {
             let queue = Arc::clone(&self.queue);
@@ -135,11 +137,11 @@ impl Drop for Service {
 }
 
 impl Lane {
-    /// The longest waiting of which no two touch the same thing. Whatever touches what is passed over is passed over too, and
-    /// so is what the same caller handed in together with it or with what is under way: one caller's sets keep their order.
-    fn take(&mut self) -> Vec<Job> {
-        let mut batch: Vec<Job> = Vec::with_capacity(self.waiting.len().min(SETS_AT_ONCE));
-        let mut passed: Vec<Job> = Vec::new();
+    /// The longest waiting sets with disjoint keys. A set that shares a key with one that is left waiting also waits, and
+    /// so do further sets of a caller with one waiting or being written: the sets of one caller keep their order.
+    fn take(&mut self) -> Vec<QueuedSet> {
+        let mut batch: Vec<QueuedSet> = Vec::with_capacity(self.waiting.len().min(SETS_AT_ONCE));
+        let mut passed: Vec<QueuedSet> = Vec::new();
         let (mut touched, mut bytes) = (Vec::new(), 0);
         while batch.len() < SETS_AT_ONCE && passed.len() < SETS_AT_ONCE && bytes < BYTES_AT_ONCE {
             let Some(job) = self.waiting.pop_front() else { break };
@@ -160,10 +162,10 @@ impl Lane {
     }
 }
 
-/// Notes what a set touches. Returns whether nothing of it was noted before.
+/// Notes the keys of a set. Returns whether none of them was noted before.
 ///
-/// What is noted may be equal for different things, which then wait for each other without need. All that
-/// belongs to a record usually ends in its key and is noted once.
+/// Notes of different keys may be equal; then their sets wait for each other without need. All keys that
+/// belong to a record usually end in its key and are noted once.
 fn touch(set: &WriteSet, touched: &mut Vec<u64>) -> bool {
     let (mut free, known) = (true, touched.len());
     let mut note = |bytes: &[u8]| {
@@ -192,13 +194,13 @@ fn end_of(bytes: &[u8]) -> u64 {
     end.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
-/// Roughly what a set adds to a call.
+/// Approximate size of a set in a call.
 fn size(set: &WriteSet) -> usize {
     let values = set.puts.iter().map(|put| put.value.len()).sum::<usize>();
     values + set.body_puts.iter().map(|(_, body)| body.len()).sum::<usize>()
 }
 
-/// Bounds how long one call keeps Redis from everybody else.
+/// Limits how long one call blocks Redis for all others.
 const SETS_AT_ONCE: usize = 64;
 const BYTES_AT_ONCE: usize = 256 << 10;
 /// Queues at most; runtimes beyond share.

@@ -1,4 +1,4 @@
-//! Reads. Each takes the metas of its partitions along, so that absence is never said by a Redis that lost its data.
+//! Reads. Each includes the metas of its partitions, so that a Redis that lost its data never reports a record as absent.
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
@@ -6,12 +6,15 @@ use std::ops::Bound;
 use bytes::Bytes;
 use redis::{Pipeline, Value};
 
-use super::Shared;
 use super::link::Link;
+use super::shared::SharedLink;
 use super::trial;
-use crate::store::{BodyKey, Entry, Key, Partition, Record, Scan, StoreError};
+use crate::store::backend::Record;
+use crate::store::error::StoreError;
+use crate::store::index::{Entry, Scan};
+use crate::store::key::{BodyKey, Key, Partition};
 
-impl Shared {
+impl SharedLink {
     /// Reads records.
     pub(super) async fn get(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, StoreError> {
         let mut records = Vec::with_capacity(keys.len());
@@ -40,7 +43,7 @@ impl Shared {
         Ok(bodies)
     }
 
-    /// Reads index entries. Asks each partition for little more than its share, and goes back to those that may hold more.
+    /// Reads index entries. Reads little more than its share from each partition, and more from those that may have more.
     pub(super) async fn scan(&self, scan: &Scan) -> Result<Vec<Entry>, StoreError> {
         if scan.limit == 0 {
             return Ok(Vec::new());
@@ -94,7 +97,7 @@ impl Shared {
         })
     }
 
-    /// Asks all partitions whether they are there, and tries whether a commit could be written.
+    /// Checks that all partitions exist, and tries whether a commit could be written.
     pub(super) async fn ping(&self) -> Result<(), StoreError> {
         self.send(&self.link, redis::pipe(), &self.keyspace.all().collect()).await?;
         let tried = trial::write(&self.link, &self.keys, self.dial.place()).await;
@@ -121,7 +124,7 @@ impl Shared {
         let partitions: BTreeSet<Partition> =
             places.iter().map(|(partition, _)| *partition).collect();
         let count = places.len();
-        // One command costs less than two in a pipeline, and what is read is of one moment.
+        // One command costs less than two in a pipeline, and its values are from one moment.
         let mut request = redis::cmd("MGET");
         for (_, key) in places {
             request.arg(key);
@@ -171,7 +174,7 @@ impl Shared {
         Ok((entries, ends))
     }
 
-    /// Sends a pipeline behind a look at the metas of its partitions.
+    /// Sends a pipeline followed by a read of the metas of its partitions.
     async fn send(
         &self,
         link: &Link,
@@ -181,7 +184,7 @@ impl Shared {
         if partitions.is_empty() {
             return Ok(vec![Value::Array(Vec::new())]);
         }
-        // Behind it, so that what was lost between the two is noticed as well.
+        // After it, so that a loss between the two is noticed as well.
         let mut request = request;
         request.cmd("MGET");
         for partition in partitions {
@@ -246,5 +249,5 @@ fn record(bytes: &Bytes) -> Result<Record, StoreError> {
 
 const KEYS_AT_ONCE: usize = 500;
 const BODIES_AT_ONCE: usize = 8;
-/// Rows beyond its share that each partition is asked for: most pages then need no second request (measured).
+/// Rows beyond its share that are read from each partition: most pages then need no second request (measured).
 const SPARE_ROWS: usize = 8;

@@ -1,4 +1,4 @@
-//! The one script, and what it answers.
+//! The commit script, and its reply.
 
 use std::sync::LazyLock;
 
@@ -10,22 +10,22 @@ use super::packed::{Element, read};
 /// first write that needs memory is refused instead, and a set that begins by removing something is applied whole.
 pub(super) const TEXT: &str = include_str!("commit.lua");
 
-/// The SHA-1 digest that Redis knows the script by.
+/// The SHA-1 digest of the script, which identifies it in Redis.
 pub(super) static DIGEST: LazyLock<String> =
     LazyLock::new(|| redis::Script::new(TEXT).get_hash().to_owned());
 
 /// How a call names the script.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum ScriptForm {
     /// By its SHA-1 digest.
     Digest,
     /// By its text, which the server then remembers.
     Text,
 }
 
-/// What came of one write set.
+/// The outcome of one write set.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum SetOutcome {
     /// Applied.
     Revision(u64),
     /// A check did not hold.
@@ -38,19 +38,19 @@ pub(super) enum Outcome {
     Refused(String),
 }
 
-/// What the script returned.
+/// The reply of the script.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Reply {
+pub(super) struct ScriptReply {
     /// The store's time in microseconds.
     pub(super) time: u64,
     /// The last hint of each partition of the call; 0 for one that is foreign.
     pub(super) sequences: Vec<u64>,
     /// For each write set, in the order of the call.
-    pub(super) outcomes: Vec<Outcome>,
+    pub(super) outcomes: Vec<SetOutcome>,
 }
 
-impl Reply {
-    /// Reads what came of a call with so many partitions and sets; `None` if it is not what the script returns.
+impl ScriptReply {
+    /// Parses the reply of a call with so many partitions and sets; `None` if it is malformed.
     pub(super) fn decode(value: &Value, partitions: usize, sets: usize) -> Option<Self> {
         let Value::BulkString(bytes) = value else { return None };
         let elements = read(bytes)?;
@@ -64,12 +64,12 @@ impl Reply {
         Some(Self {
             time: number(time)?,
             sequences: sequences.iter().map(number).collect::<Option<_>>()?,
-            outcomes: outcomes.iter().map(Outcome::decode).collect(),
+            outcomes: outcomes.iter().map(SetOutcome::decode).collect(),
         })
     }
 }
 
-impl Outcome {
+impl SetOutcome {
     fn decode(element: &Element<'_>) -> Self {
         match element {
             Element::Number(revision) => Self::Revision(*revision),

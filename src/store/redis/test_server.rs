@@ -1,4 +1,4 @@
-//! A private `redis-server` for tests. Needs nothing of this crate, so that other test binaries can include the file.
+//! A private `redis-server` for tests. Uses nothing of this crate, so that other test binaries can include the file.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-/// A server on a free port, in a folder of its own. It ends with the value, and with the process whatever ends that.
+/// A server on a free port, in a folder of its own. It ends with the value, or with the process, however that ends.
 #[derive(Debug)]
 pub(crate) struct TestServer {
     folder: tempfile::TempDir,
@@ -16,7 +16,7 @@ pub(crate) struct TestServer {
 }
 
 impl TestServer {
-    /// Starts a server that saves nothing unless `args` say so. `redis-server` takes the last of repeated settings.
+    /// Starts a server that saves nothing unless `args` enable it. `redis-server` uses the last of repeated settings.
     pub(crate) fn start(args: &[&str]) -> Self {
         let installed =
             Command::new("redis-server").arg("--version").stdout(Stdio::null()).status();
@@ -124,7 +124,7 @@ fn free_port() -> u16 {
     listener.local_addr().expect("a bound socket has an address").port()
 }
 
-/// Waits for the end of its input, which comes with the end of the test process even where no destructor runs.
+/// Waits for the end of its input, which comes with the end of the test process even if no destructor runs.
 const GUARD: &str =
     r#"redis-server "$@" >log 2>&1 & server=$!; trap 'kill -9 $server; wait $server' EXIT; read _"#;
 const ATTEMPTS: usize = 3;

@@ -1,4 +1,4 @@
-//! What is particular to Redis; what every store promises is in the shared suite.
+//! Tests of Redis only; the shared suite tests what every store promises.
 
 mod together;
 mod trouble;
@@ -26,7 +26,7 @@ static SHARED: LazyLock<TestServer> = LazyLock::new(|| TestServer::start(&[]));
 fn options(server: &TestServer) -> Options {
     Options {
         prefix: format!("test-{}:", Uuid::new_v4()),
-        // A machine that is busy with other tests is slow and not away.
+        // A machine that is busy with other tests is slow, but the store is available.
         response_timeout: PATIENCE,
         ..Options::new(server.url())
     }
@@ -60,7 +60,7 @@ fn put(key: Key, value: &'static str) -> Put {
     }
 }
 
-/// A write set that makes a record where there is none.
+/// A write set that creates a record.
 fn creation(store: &RedisStore, name: &str, value: &'static str) -> (Key, WriteSet) {
     let key = store.keyspace().key(name);
     let mut set = WriteSet::new(store.keyspace().partition(key), Check::Absent(key));
@@ -125,7 +125,7 @@ async fn a_write_set_is_applied_whole_or_not_at_all() {
     );
     assert_eq!(store.counter(b"live").await.expect("a number"), 2);
 
-    // The same again fails in its check; one that fails in its second check has not done what the first allowed.
+    // The same set again fails in its check; one that fails in its second check has not applied the first.
     assert!(matches!(commit(&store, set.clone()).await, Err(CommitError::Conflict)));
     let mut late = update(&store, key, revision, "second");
     late.removals.push(entry(key, "a"));
@@ -226,7 +226,7 @@ async fn scans_merge_partitions_in_both_directions_however_uneven_they_are() {
     let mut sets = Vec::new();
     for number in 0..120 {
         let (key, mut set) = creation(&store, &number.to_string(), "x");
-        // Most of the first page lies in one partition.
+        // Most of the first page is in one partition.
         let prefix = if set.partition == Partition(2) { "a" } else { "b" };
         set.additions.push(entry(key, prefix));
         members.push(set.additions[0].member.clone());

@@ -1,12 +1,13 @@
-//! The store's time as this process knows it, and since when each partition answers.
+//! The store's time as this process knows it, and since when each partition responds.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
-use crate::store::{Partition, clocks};
+use crate::store::clocks;
+use crate::store::key::Partition;
 
-/// Whose clock is the store's time.
+/// The clock of the store's time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum StoreTime {
     /// That of the Redis server: the same for every longhaul server.
@@ -22,26 +23,26 @@ pub(super) struct Timekeeper {
     clock: Arc<dyn Clock>,
     source: StoreTime,
     place: String,
-    state: Mutex<State>,
+    state: Mutex<Readings>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct Readings {
     reading: Option<Reading>,
     since: Vec<Option<Timestamp>>,
-    /// Whether the clock was compared with what is stored, and what was odd about it.
+    /// Whether the clock was compared with the stored times, and the warning about it.
     compared: bool,
     remark: Option<Remark>,
 }
 
-/// What is odd about the store's clock, and what to do about it.
+/// The warning about the store's clock, with the remedy.
 #[derive(Debug)]
 struct Remark {
     text: String,
     passes: bool,
 }
 
-/// A reading: what the server's clock showed at some moment between sending and receipt.
+/// A reading: the time of the server's clock at some moment between sending and receipt.
 #[derive(Clone, Copy, Debug)]
 struct Reading {
     time: Timestamp,
@@ -57,14 +58,14 @@ impl Reading {
 }
 
 impl Timekeeper {
-    /// Knows nothing yet; every partition is away.
+    /// No knowledge yet; every partition is unavailable.
     pub(super) fn new(
         clock: Arc<dyn Clock>,
         source: StoreTime,
         place: &str,
         partitions: u16,
     ) -> Self {
-        let state = State { since: vec![None; usize::from(partitions)], ..State::default() };
+        let state = Readings { since: vec![None; usize::from(partitions)], ..Readings::default() };
         Self { clock, source, place: place.to_owned(), state: Mutex::new(state) }
     }
 
@@ -73,7 +74,7 @@ impl Timekeeper {
         &*self.clock
     }
 
-    /// What the script takes as its time: 0 for the server's own.
+    /// The time argument of the script: 0 for the server's own.
     pub(super) fn script_time(&self) -> u64 {
         match self.source {
             StoreTime::Server => 0,
@@ -91,7 +92,7 @@ impl Timekeeper {
         self.lock().since.get(usize::from(partition.0)).copied().flatten()
     }
 
-    /// Takes in what a reply says about the time; `sent` is when it was asked for, as the clock's elapsed time.
+    /// Takes the time of a reply; `sent` is when it was requested, as the clock's elapsed time.
     pub(super) fn observe(&self, server: Timestamp, sent: Duration) {
         let time = match self.source {
             StoreTime::Server => server,
@@ -120,12 +121,12 @@ impl Timekeeper {
         }
     }
 
-    /// What is odd about the store's clock, as the log said it.
+    /// The warning about the store's clock, as in the log.
     pub(super) fn remark(&self) -> Option<String> {
         self.lock().remark.as_ref().map(|remark| remark.text.clone())
     }
 
-    /// Takes in when the last commit was, as the metas say.
+    /// Takes the time of the last commit from the metas.
     pub(super) fn compare(&self, last: Timestamp) {
         let mut state = self.lock();
         let now = self.reckon(&state);
@@ -135,20 +136,20 @@ impl Timekeeper {
             if state.remark.as_ref().is_some_and(|remark| remark.passes) {
                 return;
             }
-            state.note(true, format!("{behind}; what is stored comes due that much too late: set that clock right, which needs no restart here"));
+            state.note(true, format!("{behind}; due times are that much too late: correct that clock; no restart is needed here"));
         } else if let Some(ahead) = clocks::far_ahead(&clock, now, last).filter(|_| first) {
-            state.note(false, format!("{ahead}; if it is wrong, stop longhaul at once and set it right: what has expired by this clock is deleted"));
+            state.note(false, format!("{ahead}; if it is wrong, stop longhaul at once and correct it: operations that expire by this clock are deleted"));
         } else if state.remark.take_if(|remark| remark.passes).is_some() {
-            tracing::info!(store = %self.place, "the store's clock agrees with what is stored again");
+            tracing::info!(store = %self.place, "the store's clock agrees with the stored times again");
         }
     }
 
-    /// The partition answers. Returns whether it was away.
+    /// The partition responds. Returns whether it was unavailable.
     pub(super) fn answered(&self, partition: Partition) -> bool {
         self.answered_all(&[partition])
     }
 
-    /// The partitions answer. Returns whether one was away.
+    /// The partitions respond. Returns whether one was unavailable.
     pub(super) fn answered_all(&self, partitions: &[Partition]) -> bool {
         let mut state = self.lock();
         let now = self.reckon(&state);
@@ -176,7 +177,7 @@ impl Timekeeper {
         before.iter().any(Option::is_some)
     }
 
-    fn reckon(&self, state: &State) -> Timestamp {
+    fn reckon(&self, state: &Readings) -> Timestamp {
         match self.source {
             StoreTime::Server => {
                 state.reading.map_or(Timestamp::EPOCH, |reading| reading.at(self.clock.elapsed()))
@@ -185,12 +186,12 @@ impl Timekeeper {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Readings> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl Readings {
     fn note(&mut self, passes: bool, text: String) {
         tracing::warn!("{text}");
         self.remark = Some(Remark { text, passes });

@@ -1,4 +1,4 @@
-//! A trial of everything that the store does in Redis, so that what is refused shows before there is work.
+//! A trial of all commands that the store uses in Redis, so that a refusal shows before there is work.
 
 use std::sync::LazyLock;
 
@@ -6,9 +6,11 @@ use redis::{Cmd, RedisError, Value};
 
 use super::keys::Keys;
 use super::link::{self, Link};
-use crate::store::{BodyKey, Index, Key, Partition, StoreError};
+use crate::store::error::StoreError;
+use crate::store::index::Index;
+use crate::store::key::{BodyKey, Key, Partition};
 
-/// What [`write`] runs; `docs/redis.md` shows it.
+/// The script of [`write`]; `docs/redis.md` shows it.
 pub(super) const TEXT: &str = include_str!("trial.lua");
 
 static DIGEST: LazyLock<String> = LazyLock::new(|| redis::Script::new(TEXT).get_hash().to_owned());
@@ -18,11 +20,11 @@ pub(super) struct Refusal {
     pub(super) error: StoreError,
     /// The user lacks a permission, which waiting does not mend.
     pub(super) forbidden: bool,
-    /// What the client said, where Redis did not run the script.
+    /// The client's error, if Redis did not run the script.
     pub(super) cause: Option<RedisError>,
 }
 
-/// Does once all that a running server does, apart from what opening does anyway.
+/// Runs once every command of a running server, except those that opening runs anyway.
 pub(super) async fn all(link: &Link, keys: &Keys, place: &str) -> Result<(), Refusal> {
     let mut range = redis::cmd("ZRANGE");
     range
@@ -41,7 +43,7 @@ pub(super) async fn all(link: &Link, keys: &Keys, place: &str) -> Result<(), Ref
     write(link, keys, place).await
 }
 
-/// Does once all that the commit script does, in one script, which leaves nothing.
+/// Runs once every command of the commit script, in one script, which leaves no data.
 pub(super) async fn write(link: &Link, keys: &Keys, place: &str) -> Result<(), Refusal> {
     let mut reply = link.read_one(&request("EVALSHA", &DIGEST, keys)).await;
     if reply.as_ref().is_err_and(|error| error.code() == Some("NOSCRIPT")) {
@@ -93,7 +95,7 @@ fn index() -> Index {
     Index::new(NAME)
 }
 
-/// What the permissions of one partition are, those of the others are.
+/// The permissions of one partition are those of all others.
 const PLACE: Partition = Partition(0);
 /// No index and no counter of an engine is called so.
 const NAME: &str = "trial";

@@ -16,23 +16,21 @@ use std::sync::{Mutex, PoisonError};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{GUARD, TEMPORARY};
-
 /// The worker's side of its guard.
-pub(super) struct Guard {
+pub(super) struct ProgramGuard {
     longhaul: PathBuf,
-    inner: Mutex<Inner>,
+    inner: Mutex<GuardInner>,
 }
 
-struct Inner {
+struct GuardInner {
     process: Child,
     groups: BTreeSet<i32>,
 }
 
-impl Guard {
+impl ProgramGuard {
     /// Starts a guard process of this binary.
     pub(super) fn start(longhaul: &Path) -> io::Result<Self> {
-        let state = Inner { process: launch(longhaul)?, groups: BTreeSet::new() };
+        let state = GuardInner { process: launch(longhaul)?, groups: BTreeSet::new() };
         Ok(Self { longhaul: longhaul.to_owned(), inner: Mutex::new(state) })
     }
 
@@ -61,7 +59,7 @@ impl Guard {
     }
 }
 
-impl Inner {
+impl GuardInner {
     fn tell(&mut self, changes: &[(char, i32)]) -> io::Result<()> {
         let stdin = self.process.stdin.as_mut();
         let stdin = stdin.ok_or_else(|| io::Error::from(io::ErrorKind::BrokenPipe))?;
@@ -71,7 +69,7 @@ impl Inner {
     }
 }
 
-impl Drop for Inner {
+impl Drop for GuardInner {
     fn drop(&mut self) {
         // The guard ends at the end of its input.
         drop(self.process.stdin.take());
@@ -131,3 +129,10 @@ pub fn gate(command: &[OsString]) -> (u8, String) {
     let error = Command::new(program).args(args).exec();
     (TEMPORARY, format!("cannot run {}: {error}", program.display()))
 }
+
+/// The subcommand of longhaul that runs as a program's gate.
+pub const GATE: &str = "work-gate";
+/// The subcommand of longhaul that runs as a worker's guard.
+pub const GUARD: &str = "work-guard";
+/// EX_TEMPFAIL of sysexits(3).
+pub(super) const TEMPORARY: u8 = 75;

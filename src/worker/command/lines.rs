@@ -3,7 +3,7 @@
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 
 /// Reads lines of any bytes, and keeps at most `most` bytes of each. Cancel-safe: a part of a line survives a dropped call.
-pub(super) struct Lines<R> {
+pub(super) struct LineReader<R> {
     reader: Option<BufReader<R>>,
     most: usize,
     line: Vec<u8>,
@@ -22,7 +22,7 @@ pub(super) struct Line<'a> {
     pub(super) cut: bool,
 }
 
-impl<R: AsyncRead + Unpin> Lines<R> {
+impl<R: AsyncRead + Unpin> LineReader<R> {
     pub(super) fn new(stream: Option<R>, most: usize) -> Self {
         let reader = stream.map(|stream| BufReader::with_capacity(CHUNK, stream));
         Self { reader, most, line: Vec::new(), begun: false, cut: false, done: false }
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     async fn read(text: &[u8]) -> Vec<(Vec<u8>, bool)> {
-        let mut lines = Lines::new(Some(text), 4);
+        let mut lines = LineReader::new(Some(text), 4);
         let mut read = Vec::new();
         while let Some(line) = lines.next().await {
             read.push((line.bytes.to_vec(), line.cut));
@@ -105,7 +105,7 @@ mod tests {
     #[tokio::test]
     async fn what_was_read_of_a_line_outlives_a_call_that_is_dropped() {
         let (mut writer, reader) = tokio::io::duplex(64);
-        let mut lines = Lines::new(Some(reader), 64);
+        let mut lines = LineReader::new(Some(reader), 64);
         tokio::io::AsyncWriteExt::write_all(&mut writer, b"a\n{}").await.expect("written");
         assert_eq!(lines.next().await, Some(Line { bytes: b"a", cut: false }));
         tokio::select! {

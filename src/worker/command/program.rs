@@ -8,21 +8,22 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, wa
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::guard::Guard;
-use super::{Context, GATE, Options};
+use super::guard::{GATE, ProgramGuard};
+use super::options::Options;
+use crate::worker::context::Context;
 
 /// A running program, the leader of its own process group. Dropping it kills the group.
 pub(super) struct Program {
     child: Child,
-    pub(super) group: Group,
-    guard: Arc<Guard>,
+    pub(super) group: ProcessGroup,
+    guard: Arc<ProgramGuard>,
     ended: bool,
     children: tokio::signal::unix::Signal,
 }
 
 /// The process group: the program and its children, unless they leave the group.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Group(Pid);
+pub(super) struct ProcessGroup(Pid);
 
 /// Standard input, output and error of a program.
 pub(super) type Streams = (Option<ChildStdin>, Option<ChildStdout>, Option<ChildStderr>);
@@ -31,7 +32,7 @@ impl Program {
     /// Starts the gate of the program; the first byte of its input starts the program.
     pub(super) fn start(
         options: &Options,
-        guard: &Arc<Guard>,
+        guard: &Arc<ProgramGuard>,
         context: &Context,
     ) -> io::Result<Self> {
         let children = signal(SignalKind::child())?;
@@ -51,7 +52,8 @@ impl Program {
             .kill_on_drop(true)
             .spawn()?;
         let id = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
-        let group = Group(id.ok_or_else(|| io::Error::other("the program has no process id"))?);
+        let group =
+            ProcessGroup(id.ok_or_else(|| io::Error::other("the program has no process id"))?);
         let program = Self { child, group, guard: guard.clone(), ended: false, children };
         guard.keep(group.0)?;
         Ok(program)
@@ -82,7 +84,7 @@ impl Program {
     }
 }
 
-impl Group {
+impl ProcessGroup {
     pub(super) fn signal(self, signal: Signal) {
         // A group that has ended needs no signal.
         let _ = kill_process_group(self.0, signal);

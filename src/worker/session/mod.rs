@@ -1,7 +1,7 @@
-//! What a worker holds and has to say, and what a stream has made of it. No I/O and no time of its own: it is told what was
-//! read and what handlers say, and asked what to send.
+//! The leases of a worker, its unsent and unacknowledged calls, and the state of its stream. Does no I/O and reads no
+//! clock: the caller passes in received messages, reports of handlers and the time, and asks for the next message.
 //!
-//! It outlives streams. What one stream did not acknowledge is said again in the next, call for call.
+//! It outlives streams. Calls that one stream did not acknowledge are sent again on the next, unchanged.
 
 mod calls;
 mod read;

@@ -156,7 +156,7 @@ impl Session {
                     operation = job.lease.operation,
                     attempt = job.lease.attempt,
                     message = error.message,
-                    "the operation had gone on without this worker; what it sent at the end does not count"
+                    "this worker no longer held the operation, so its result was discarded"
                 );
             }
             self.lose(id);
@@ -192,7 +192,7 @@ impl Session {
     }
 }
 
-/// Nothing that the worker says will be received: it has not this lease, or it ended.
+/// The server accepts no further calls: the worker does not hold this lease, or the operation ended.
 fn is_gone(error: &rpc::Status) -> bool {
     matches!(Code::from_i32(error.code), Code::FailedPrecondition | Code::NotFound)
 }

@@ -1,4 +1,4 @@
-//! What was acknowledged is there, once, whatever is killed meanwhile.
+//! Acknowledged data is there, once, whichever process is killed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -31,7 +31,7 @@ async fn kill_9_of_the_server_loses_and_doubles_nothing_on_a_redis_that_syncs() 
 async fn kill_9_of_a_redis_that_syncs_loses_and_doubles_nothing() {
     let mut redis = Redis::durable();
     let server = Longhaul::serve_with(&redis.url(), &["--durability", "fsync"]).await;
-    // The server lives on: callers see nothing but UNAVAILABLE.
+    // The server lives on: callers see no error but UNAVAILABLE.
     let campaign = Campaign::new(server.client(), Some(Code::Unavailable));
     let callers = campaign.start_operations();
     for count in [300, 600] {
@@ -66,7 +66,7 @@ async fn survives_kill_9_of_the_server(store: &str) {
     campaign.finish_completing(workers).await;
 }
 
-/// Callers and workers who note what was acknowledged to them.
+/// Callers and workers that record which calls were acknowledged.
 #[derive(Clone)]
 struct Campaign {
     /// Of the server that lives now.
@@ -80,7 +80,7 @@ struct Campaign {
 #[derive(Default)]
 struct Notes {
     acknowledged: BTreeSet<String>,
-    /// Started, perhaps: the call failed, and nobody asked again.
+    /// Started or not: the call failed, and there was no retry.
     unknown: BTreeSet<String>,
     /// How often the end of each was acknowledged.
     completed: BTreeMap<String, usize>,
@@ -113,7 +113,7 @@ impl Campaign {
         callers
     }
 
-    /// Every other operation is asked for until it is acknowledged; of the rest a failed call leaves nobody knows what.
+    /// Every other operation is retried until it is acknowledged; the result of a failed call of the rest is unknown.
     async fn start_one(&self) {
         let number = self.counts.next.fetch_add(1, Ordering::SeqCst);
         let id = &format!("op-{number}");
@@ -135,7 +135,7 @@ impl Campaign {
         reached(&self.counts.completed, count, "acknowledged ends").await;
     }
 
-    /// None of the acknowledged is missing, none is there twice, and nothing is there that nobody asked for.
+    /// No acknowledged operation is missing, none exists twice, and none exists that was not started.
     async fn finish_starting(&self, callers: JoinSet<()>) {
         soon("all callers", callers.join_all()).await;
         let listed = self.listed().await;
@@ -187,7 +187,7 @@ impl Campaign {
         self.counts.completed.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Everything is done, and nothing is left to be leased.
+    /// All operations are done, and none is left to lease.
     async fn finish_completing(&self, workers: JoinSet<()>) {
         soon("all workers", workers.join_all()).await;
         let operations = self.now().list_all().await;

@@ -1,4 +1,4 @@
-//! Clients that open much, send little and read nothing: what they cost is bounded, and others are served beside them.
+//! Clients that open much, send little and read nothing: their cost is bounded, and other clients are served.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -25,7 +25,7 @@ use super::bounds::{eventually, soon};
 use super::clients::{Client, name};
 
 const MIB: usize = 1 << 20;
-/// What all clients together may make the server hold, with what it takes without them and room for an allocator's ways.
+/// The most memory that all clients together may make the server hold, with its own and a margin for the allocator.
 const MOST: usize = 520 * MIB;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -140,7 +140,7 @@ async fn a_connection_that_says_nothing_of_use_is_closed_and_one_that_is_idle_is
         silent.spawn(async move {
             let mut stream = TcpStream::connect(address).await.expect("a connection");
             stream.write_all(said.as_bytes()).await.expect("a connection");
-            // An end, or a reset: the last one may be told why.
+            // An end, or a reset: the last one may receive a reason.
             let _ = stream.read_to_end(&mut Vec::new()).await;
         });
     }
@@ -189,7 +189,7 @@ impl Attacked {
     }
 }
 
-/// A connection of HTTP/2 whose windows do as they are told.
+/// An HTTP/2 connection with windows set by the test.
 pub(super) struct Attacker {
     requests: SendRequest<Bytes>,
     deaf: watch::Sender<bool>,
@@ -236,7 +236,7 @@ impl Attacker {
         true
     }
 
-    /// One call whose answer is left where it is.
+    /// One call whose reply is not read.
     async fn call(&mut self, path: &str, message: &[u8]) {
         if self.open(path).await {
             let (_, stream) = self.open.last_mut().expect("the call");
@@ -264,7 +264,7 @@ impl Attacker {
         }
     }
 
-    /// A start that says 9 MiB, sends most of it and stops; how it was refused, if it was.
+    /// A start that declares 9 MiB, sends most of it and stops; returns how it was refused, if it was.
     pub(super) async fn half_a_request(&mut self) -> Option<Status> {
         if !self.open("/longhaul.v1.Producers/StartOperation").await {
             return None;
@@ -286,7 +286,7 @@ impl Attacker {
         None
     }
 
-    /// Reads nothing more, and says nothing either.
+    /// Reads and sends nothing more.
     pub(super) async fn go_deaf(&mut self) {
         for (answer, _) in &mut self.open {
             // Answered by the time that it is watched.

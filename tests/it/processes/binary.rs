@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::bounds::eventually;
 use super::clients::Client;
 
-/// A process that ends with the value, and with the test process whatever ends that.
+/// A process that ends with the value, and with the test process however that ends.
 pub(super) struct Longhaul {
     child: Child,
     /// Its closing ends the process; a line on it ends the guard alone.
@@ -38,7 +38,7 @@ impl Longhaul {
         Self::spawn(&[&[BINARY], args].concat(), environment, None)
     }
 
-    /// Runs a line as somebody typed it who has the binary in their path.
+    /// Runs a command line with the binary in its path.
     pub(super) fn type_in(line: &str) -> Self {
         let folder = Path::new(BINARY).parent().expect("a folder").display();
         let path = format!("{folder}:{}", std::env::var("PATH").unwrap_or_default());
@@ -50,7 +50,7 @@ impl Longhaul {
         Self::spawn(program, environment, None)
     }
 
-    /// The same, where whoever reads what it prints goes away after a line with `last`.
+    /// The same, but the reader of its output goes away after a line with `last`.
     pub(super) fn launch_heard_until(last: &'static str, args: &[&str]) -> Self {
         Self::spawn(&[&[BINARY], args].concat(), &[], Some(last))
     }
@@ -89,7 +89,7 @@ impl Longhaul {
         server
     }
 
-    /// Runs the binary where it is expected to say why not.
+    /// Runs the binary, which must fail, and returns its error.
     pub(super) async fn refusal(args: &[&str]) -> Refusal {
         Self::refusal_with(args, &[]).await
     }
@@ -102,7 +102,7 @@ impl Longhaul {
         Refusal { code, output }
     }
 
-    /// Waits until it has said that.
+    /// Waits until it has printed that.
     pub(super) async fn says(&self, text: &str) {
         let what = format!("longhaul to say {text:?}");
         let said = eventually(&what, || async {
@@ -112,12 +112,12 @@ impl Longhaul {
         assert!(said.await, "instead of {text:?} it said:\n{}", self.output());
     }
 
-    /// What it has printed so far.
+    /// Its output so far.
     pub(super) fn output(&self) -> MutexGuard<'_, String> {
         self.output.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the log line that begins to serve calls `field`.
+    /// The value of `field` in the log line that begins to serve.
     pub(super) fn logged(&self, field: &str) -> String {
         let output = self.output();
         let (_, rest) = output.split_once(&format!(" {field}=")).expect("the field is logged");
@@ -155,11 +155,11 @@ impl Longhaul {
         kib << 10
     }
 
-    /// Keeps it from running for so long, as a machine that hangs does.
+    /// Stops it for this long, like a machine that hangs.
     pub(super) fn stop_for(&self, pause: Duration) {
         self.signal("-STOP");
         let id = self.child.id();
-        // In a process of its own, which the end of the test process does not matter to.
+        // In a process of its own, so that it outlives the test process.
         let script = format!("sleep {}; kill -CONT {id}", pause.as_secs_f64());
         let mut command = Command::new("sh");
         command.args(["-c", &script]).stdin(Stdio::null()).stdout(Stdio::null());
@@ -222,6 +222,6 @@ fn collect(
 }
 
 pub(super) const BINARY: &str = env!("CARGO_BIN_EXE_longhaul");
-/// Becomes the process, so that its id and its end are the process's own. Beside it somebody waits for the end of the
-/// input, which comes with the end of the test process even where no destructor runs.
+/// Replaces this process, so that its id and exit status are the program's own. A second process waits for the end of the
+/// input, which comes with the end of the test process even if no destructor runs.
 const GUARD: &str = r#"exec 3<&0; (trap '' TERM INT HUP; read _ <&3 || kill -9 $$) >/dev/null 2>&1 & exec 3<&- </dev/null; exec "$@""#;

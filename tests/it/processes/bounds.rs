@@ -5,7 +5,7 @@ use std::time::Duration;
 use longhaul::clock::{Clock, SystemClock};
 use tonic::{Code, Status};
 
-/// What takes longer than this does not come.
+/// The most time that a test waits for anything.
 pub(super) const LONG: Duration = Duration::from_secs(40);
 const INTERVAL: Duration = Duration::from_millis(20);
 
@@ -20,7 +20,7 @@ pub(super) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     within(LONG, what, future).await
 }
 
-/// Looks again and again until there is something to be seen.
+/// Polls until there is a value.
 pub(super) async fn eventually<T, F>(what: &str, mut look: impl FnMut() -> F) -> T
 where
     F: Future<Output = Option<T>>,

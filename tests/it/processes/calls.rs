@@ -1,4 +1,4 @@
-//! The client commands, against a server: what they print where, and how they end.
+//! The client commands against a server: their output and exit codes.
 
 use std::process::Stdio;
 
@@ -45,7 +45,7 @@ async fn start_says_everything_that_a_producer_can_say() {
         --labels c=d --ttl 12h --priority -3 --schedule-time 2100-01-31T12:00:00Z --target shelves/7 \
         --max-attempts 2 --request-id once";
     assert_eq!(typist.gets(line).await, "projects/p/operations/x\n");
-    // The same request id starts nothing twice.
+    // The same request id does not start a second operation.
     assert_eq!(typist.gets(line).await, "projects/p/operations/x\n");
     let record = typist.gets_json("record projects/p/operations/x", RECORD).await;
     assert_eq!(record["queue"], "queues/q");
@@ -66,7 +66,7 @@ async fn start_says_everything_that_a_producer_can_say() {
     assert_eq!(typist.types("get operations/y").await.code, 5);
 }
 
-/// Of an instant such as 2030-01-31T12:34:56Z; an hour later it is the same.
+/// An instant such as 2030-01-31T12:34:56Z; an hour later it is the same.
 fn minute_of(instant: &str) -> String {
     instant.split(':').skip(1).collect()
 }
@@ -88,7 +88,7 @@ async fn get_list_and_record_are_for_people_and_as_json_for_programs() {
     let text = typist.gets("record operations/one").await;
     assert!(text.contains("\n  labels      of=one"), "{text}");
 
-    // A list shows all parents, and as much of what declares a metadata type of its own.
+    // A list shows all parents, and as much of an operation as its declared types allow.
     let own = "start --queue own --parent projects/p --operation-id four --metadata-type google.protobuf.Struct";
     typist.gets(own).await;
     let lines = typist.gets("list").await;
@@ -113,6 +113,22 @@ async fn get_list_and_record_are_for_people_and_as_json_for_programs() {
     let page = typist.gets_json("list --page-size 2", LIST).await;
     assert_eq!(page["operations"][0]["name"], "operations/three");
     assert!(page["nextPageToken"].is_string());
+
+    let names = |lines: String| {
+        lines
+            .lines()
+            .map(|line| line.split(' ').next().expect("a name").to_owned())
+            .collect::<Vec<_>>()
+    };
+    let own = ["list", "--filter", "queue() = own"];
+    assert_eq!(names(typist.runs(&own, "").await.stdout), ["projects/p/operations/four"]);
+    let oldest = typist.gets("list --parent operations --order-by create_time").await;
+    assert_eq!(names(oldest), ["operations/one", "operations/two", "operations/three"]);
+    let line = "list --parent operations --order-by create_time --filter done=false";
+    let page = typist.gets_json(line, LIST).await;
+    assert_eq!(page["operations"][0]["name"], "operations/one");
+    let wrong = typist.types("list --filter done=maybe").await;
+    assert!(wrong.code == 1 && wrong.stderr.contains("at byte 5"), "{wrong:?}");
 }
 
 #[tokio::test]

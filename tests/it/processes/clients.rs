@@ -1,4 +1,4 @@
-//! A client with what the tests need of each service.
+//! A client with the calls that the tests need of each service.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -29,7 +29,7 @@ use tonic_types::StatusExt;
 
 use super::bounds::{eventually, soon};
 
-/// A client; clones share its connection, which comes back by itself.
+/// A client; clones share its connection, which reconnects by itself.
 #[derive(Clone, Debug)]
 pub(super) struct Client {
     channel: Channel,
@@ -247,13 +247,13 @@ impl Client {
         self.workers().complete_operation(request).await.map(drop)
     }
 
-    /// What the server says of itself.
+    /// The health of the server.
     pub(super) async fn health(&self) -> Reply<ServingStatus> {
         let mut health = HealthClient::new(self.channel.clone());
         Ok(health.check(HealthCheckRequest::default()).await?.into_inner().status())
     }
 
-    /// Waits until the server says this of itself.
+    /// Waits until the server reports this health.
     pub(super) async fn becomes(&self, status: ServingStatus) {
         eventually(&format!("health {}", status.as_str_name()), || async {
             (self.health().await.ok()? == status).then_some(())
@@ -273,7 +273,7 @@ impl Watcher {
         }
     }
 
-    /// The next event of that kind; what comes before it is passed over, unless it is the end.
+    /// The next event of that kind; earlier ones are skipped, unless one is the end.
     pub(super) async fn until(&mut self, kind: Type) -> WatchOperationResponse {
         loop {
             let event = self.next().await.expect("a watch that goes on");
@@ -296,12 +296,12 @@ impl Watcher {
     }
 }
 
-/// What the operation of that id is called.
+/// The name of the operation with that id.
 pub(super) fn name(id: &str) -> String {
     format!("operations/{id}")
 }
 
-/// Whether the answer is the one for a store that does not answer: with a reason for programs, and when to ask again.
+/// Whether this is the error for an unavailable store: with a reason for programs, and a retry delay.
 pub(super) fn assert_store_unavailable(what: &str, status: &Status) {
     assert_eq!(status.code(), Code::Unavailable, "{what}: {status:?}");
     let info = status.get_details_error_info().unwrap_or_else(|| panic!("{what}: {status:?}"));

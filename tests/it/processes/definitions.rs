@@ -1,4 +1,4 @@
-//! `longhaul proto`: what is written is what is served.
+//! `longhaul proto`: the written definitions are those that reflection serves.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,7 +20,7 @@ async fn proto_writes_every_definition_but_the_stored_form_as_it_is_in_the_repos
     assert_eq!(files(&out), expected);
     assert!(ended.stderr.contains(&format!("wrote {} definitions", expected.len())), "{ended:?}");
 
-    // A newer longhaul writes over what an older one wrote, and leaves other files alone.
+    // A newer longhaul overwrites the files of an older one, and leaves other files alone.
     std::fs::write(out.join("longhaul/v1/callers.proto"), "old").expect("written");
     std::fs::write(out.join("mine.proto"), "mine").expect("written");
     assert_eq!(nobody.runs(&args, "").await.code, 0);

@@ -1,4 +1,4 @@
-//! `longhaul dev`: commands to type, and a sample worker that finishes what they start.
+//! `longhaul dev`: the printed commands, and a sample worker that finishes the operations they start.
 
 use longhaul::proto::DESCRIPTORS;
 use longhaul::proto::google::longrunning::operation;
@@ -65,14 +65,14 @@ async fn dev_forgets_what_is_ephemeral() {
     let environment = [("XDG_DATA_HOME", path), ("TMPDIR", path)];
     let args = ["dev", "--listen", "127.0.0.1:0", "--ephemeral"];
     let mut server = Longhaul::launch_with(&args, &environment);
-    server.says("what was started is forgotten").await;
+    server.says("deletes its operations").await;
     server.client().start("one", "q").await.expect("a start");
     server.signal("-INT");
     assert_eq!(soon("the end of dev", server.ended()).await.code(), Some(0));
     assert_eq!(std::fs::read_dir(home.path()).expect("a folder").count(), 0);
 
     let again = Longhaul::launch_with(&args, &environment);
-    again.says("what was started is forgotten").await;
+    again.says("deletes its operations").await;
     assert!(again.client().list_all().await.is_empty());
 }
 
@@ -84,10 +84,10 @@ async fn finishes_what_it_tells_to_start(store: &str) {
     let commands: Vec<&str> = printed.lines().filter_map(|line| line.strip_prefix("  ")).collect();
     assert!(commands.len() > 5, "{printed}");
     assert!(commands.iter().all(|command| command.contains(&address)), "{printed}");
-    // What was started yesterday is still there.
+    // Operations of an earlier run still exist.
     assert!(!printed.contains("--operation-id") && !printed.contains("operation_id"), "{printed}");
 
-    // A worker of one's own runs beside what follows; everything else ends by itself, and well.
+    // A worker command runs in the background; all others end by themselves, and well.
     let (mut beside, mut name) = (Vec::new(), String::new());
     for command in &commands {
         if command.starts_with("grpcurl ") {

@@ -1,4 +1,4 @@
-//! A disk that fails under a server: it acknowledges nothing wrong, says what is the matter, and goes on by itself.
+//! A disk that fails under a server: it acknowledges nothing wrong, reports the problem, and recovers by itself.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -43,7 +43,7 @@ async fn a_server_whose_writes_failed_is_readable_and_serves_again_by_itself() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_directory_that_cannot_be_written_to_any_more_acknowledges_nothing_until_it_can() {
     let folder = TempDir::new().expect("a folder");
-    // What the superuser may not be refused is given up.
+    // Drops the capabilities of the superuser, who is never refused otherwise.
     let plain = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"];
     let superuser = rustix::process::geteuid().is_root();
     let server = serve(if superuser { &plain } else { &[] }, &folder).await;

@@ -1,7 +1,7 @@
-//! Whole processes: the `longhaul` binary and real Redis servers, in real time, and what happens to them: killed, cut
+//! Whole processes: the `longhaul` binary and real Redis servers, in real time, with faults: killed, cut
 //! off, filled up, emptied, put back to an older state.
 //!
-//! Everything that a test waits for it waits for with a bound, and a panic says what did not come.
+//! Every wait of a test has a bound, and the panic names what did not happen.
 
 mod acknowledged;
 mod attacks;
@@ -28,5 +28,6 @@ mod stopping;
 mod two_servers;
 mod typed;
 mod types;
+mod upgrading;
 mod waiting_for_the_store;
 mod working;

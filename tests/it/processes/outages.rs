@@ -1,4 +1,4 @@
-//! What the client commands do while the server is away, and where there never was one.
+//! The client commands while the server is away, and without any server.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
@@ -38,7 +38,7 @@ impl Nginx {
         Self { address, folder, _process: process }
     }
 
-    /// How often it asked in vain the server behind it.
+    /// How often it called the server behind it in vain.
     fn refusals(&self) -> usize {
         let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
         log.lines().filter(|line| line.contains("Connection refused")).count()
@@ -158,7 +158,7 @@ async fn what_is_no_server_is_named_with_what_to_do() {
     let away = Nginx::that("http2", "grpc_pass grpc://127.0.0.1:1;").await;
     let ended = Typist::at(&away.address.to_string()).types("list").await;
     assert_eq!(ended.code, 6, "{ended:?}");
-    assert!(ended.stderr.contains("HTTP status 502; try again later"), "{ended:?}");
+    assert!(ended.stderr.contains("HTTP status 502, not gRPC; try again later"), "{ended:?}");
     let ended = Typist::at("127.0.0.1:1").types("get operations/x").await;
     assert!(ended.stderr.contains("no server answers at 127.0.0.1:1: "), "{ended:?}");
 }

@@ -1,4 +1,4 @@
-//! What real programs do to `longhaul work`, and what it does for them: odd bytes, lines without end, processes left in
+//! Unusual programs under `longhaul work`: odd bytes, endless lines, processes left in
 //! the background, and a worker that is killed under them.
 
 use std::net::{SocketAddr, TcpListener};
@@ -39,7 +39,7 @@ async fn what_a_program_leaves_in_the_background_does_not_hold_its_operation() {
     let _worker = typist.works("q", &[], &format!("{daemon} {child}; {written}; printf 7"));
     let printed = typist.gets("start --queue q --operation-id first --wait").await;
     assert_eq!(printed, "operations/first\n7\n");
-    // What stayed in its group ends, what left it lives on.
+    // Processes in its group end, others live on.
     gone(notes.pid("child")).await;
     assert!(is_there(notes.pid("daemon")));
     end(notes.pid("daemon"));
@@ -239,7 +239,7 @@ async fn answers_of_a_proxy(address: SocketAddr, statuses: &[u16]) {
         let Some(Ok((request, mut respond))) = connection.accept().await else { continue };
         let answer = http::Response::builder().status(*wanted).body(()).expect("an answer");
         respond.send_response(answer, true).expect("sent");
-        // What the worker still has to say is not wanted.
+        // The remaining calls of the worker must not be sent.
         drop((request, respond));
         connection.graceful_shutdown();
         // Until the worker has read it and hangs up.
@@ -295,7 +295,7 @@ async fn gone(pid: u32) {
     eventually("the end of a process", || async { (!is_there(pid)).then_some(()) }).await;
 }
 
-/// One that has ended may wait long for somebody to look at it.
+/// An ended process may wait long until its parent reaps it.
 fn is_there(pid: u32) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"));
     status.is_ok_and(|status| !status.contains("State:\tZ"))

@@ -1,4 +1,4 @@
-//! Between a server and its Redis: loses hints at random, and nothing else.
+//! A proxy between a server and its Redis that only drops hints at random.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ impl LossyProxy {
         Self { address, chance, _tasks: tasks }
     }
 
-    /// What a server takes for its Redis.
+    /// The address that a server uses as its Redis.
     pub(super) fn url(&self) -> String {
         format!("redis://{}/", self.address)
     }
@@ -113,6 +113,6 @@ fn end_of_value(bytes: &[u8], start: usize) -> Option<usize> {
     (0..values).try_fold(rest, |next, _| end_of_value(bytes, next))
 }
 
-/// How a message begins that came on a channel, in RESP3.
+/// The begin of a message from a channel, in RESP3.
 const MESSAGE: &[u8] = b">3\r\n$7\r\nmessage\r\n";
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;

@@ -1,4 +1,4 @@
-//! What a worker's stream survives, and what it does not: its server killed, and itself.
+//! Faults that a worker's stream survives, and those that it does not: its server killed, and itself.
 
 use std::time::Duration;
 
@@ -51,7 +51,7 @@ async fn a_server_that_is_killed_and_comes_back_costs_a_program_nothing() {
     client.start("first", "q").await.expect("a start");
     begins(&client, "first").await;
     server.kill();
-    // It ends while nobody listens.
+    // It ends while no server listens.
     std::fs::write(&gate, "").expect("a file");
     let again = Longhaul::launch(&["serve", "--listen", &address, "--store", &store(&folder)]);
     again.says(" serving ").await;
@@ -81,5 +81,5 @@ async fn a_worker_that_is_killed_loses_its_lease_within_the_grace() {
     assert_eq!(lease.expect("an answer")[0].attempt, 2);
 }
 
-/// 2 s for the worker to come back, and the rest for a busy machine; much less than a lease that nobody gave up.
+/// 2 s for the worker to come back, and the rest for a busy machine; much less than the expiry of a lease.
 const GRACE: Duration = Duration::from_secs(8);

@@ -1,4 +1,4 @@
-//! A private Redis, and what an operator or an accident can do to it.
+//! A private Redis, and faults of it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,13 +13,13 @@ pub(super) struct Redis {
     server: TestServer,
 }
 
-/// What its directory held at some time.
+/// The content of its directory at some time.
 pub(super) struct Backup {
     folder: tempfile::TempDir,
 }
 
 impl Redis {
-    /// One that keeps nothing.
+    /// A Redis without persistence.
     pub(super) fn forgetful() -> Self {
         Self { server: TestServer::start(&[]) }
     }
@@ -64,12 +64,17 @@ impl Redis {
         command.query(&mut self.connection()).expect("an answer")
     }
 
+    /// Sets a key to bytes that may be no text.
+    pub(super) fn set(&self, key: &str, value: &[u8]) {
+        redis::cmd("SET").arg(key).arg(value).exec(&mut self.connection()).expect("set");
+    }
+
     /// Cuts every connection; how many there were.
     pub(super) fn cut_connections(&self) -> u64 {
         self.command(&["CLIENT", "KILL", "SKIPME", "yes"])
     }
 
-    /// What INFO says in that section under that name.
+    /// The value of a field in a section of INFO.
     pub(super) fn info(&self, section: &str, field: &str) -> String {
         let info: String = self.command(&["INFO", section]);
         let found = info.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
@@ -81,14 +86,14 @@ impl Redis {
         Freezer { process: self.info("server", "process_id") }
     }
 
-    /// Copies its append-only files. Nothing may be written meanwhile.
+    /// Copies its append-only files. No writes may happen meanwhile.
     pub(super) fn back_up(&self) -> Backup {
         let folder = tempfile::tempdir().expect("a folder");
         copy(&self.files(), folder.path());
         Backup { folder }
     }
 
-    /// Ends it and starts it again with what was in its directory then.
+    /// Stops it and starts it again with an earlier content of its directory.
     pub(super) fn restore(&mut self, backup: &Backup) {
         let files = self.files();
         self.kill();

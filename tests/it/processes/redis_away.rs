@@ -1,4 +1,4 @@
-//! Every verb while Redis is away: UNAVAILABLE in time, nothing half-written, and done as soon as Redis is back.
+//! Every verb while Redis is away: UNAVAILABLE in time, nothing half-written, and success as soon as Redis is back.
 
 use std::time::Duration;
 
@@ -91,7 +91,7 @@ impl Table {
         Ok(())
     }
 
-    /// Each verb says so, with a reason and a time to ask again, and in time.
+    /// Each verb fails with a reason and a retry delay, and in time.
     async fn is_unavailable(&self) {
         let refused = self.calls().into_iter().map(async |(verb, call)| {
             let reply = within(BOUND, verb, call).await;

@@ -1,4 +1,4 @@
-//! A Redis that comes back with its data: killed, cut off or full for a while.
+//! A Redis that comes back with its data after it was killed, cut off or full.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -90,7 +90,7 @@ async fn cutting_every_connection_under_load_costs_no_more_than_time() {
     assert!(doubled.is_empty(), "{doubled:?}");
 }
 
-/// Callers and workers of whom none may see anything but UNAVAILABLE.
+/// Callers and workers that must see no error but UNAVAILABLE.
 #[derive(Clone, Default)]
 struct Load {
     started: Arc<AtomicUsize>,
@@ -104,7 +104,7 @@ impl Load {
             let id = &format!("op-{caller}-{number}");
             retried("a start", || client.start(id, "load")).await;
             self.started.fetch_add(1, Ordering::SeqCst);
-            // A watcher that is there when connections are cut keeps its watch.
+            // A watcher that is connected when connections to Redis are cut keeps its watch.
             let mut watcher = retried("a watch", || client.watch(id)).await;
             watcher.until(Type::Done).await;
         }
@@ -112,7 +112,7 @@ impl Load {
 
     async fn work(self, client: Client) {
         loop {
-            // Of a lease whose reply was lost nobody hears: it is soon lost by time.
+            // No worker received a lease whose reply was lost: it soon expires.
             for lease in retried("a lease", || client.lease("load", 4, SHORT, LONG)).await {
                 retried("an end", || client.complete(&lease)).await;
                 let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
@@ -138,7 +138,7 @@ async fn a_full_redis_refuses_starts_and_lets_work_end_once_there_is_room() {
         let status = client.start(id, "queue").await.expect_err("no room");
         assert_store_unavailable("start", &status);
     }
-    // Reading goes on, and nothing is half there.
+    // Reads work, and nothing is half-written.
     for id in ["third", "fourth"] {
         let status = client.get(id).await.expect_err("not there");
         assert_eq!(status.code(), Code::NotFound, "{status:?}");
@@ -188,7 +188,7 @@ async fn an_eviction_policy_set_under_a_server_makes_it_unready_with_the_reason_
     assert_eq!(client.list_all().await.len(), 2);
 }
 
-/// Shorter than the Redis stays away, and so is the patience with it afterwards.
+/// Shorter than the outage of Redis, and than the extension of leases afterwards.
 const LEASE: Duration = Duration::from_secs(5);
 const SHORT: Duration = Duration::from_secs(4);
 const STARTS: usize = 240;

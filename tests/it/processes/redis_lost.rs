@@ -53,7 +53,7 @@ async fn loses_everything(redis: &mut Redis, lose: impl FnOnce(&mut Redis)) {
     }
     assert_store_unavailable("complete", &two.complete(&held).await.expect_err("no answer"));
 
-    // Whoever names the keyspace that was there gets no other.
+    // A server that names the earlier keyspace does not adopt another.
     let old = first.logged("keyspace");
     let refusal = serve_keyspace(redis, &old).await;
     assert!(refusal.contains("holds keyspace none, not") && refusal.contains(&old), "{refusal}");
@@ -72,7 +72,7 @@ async fn loses_everything(redis: &mut Redis, lose: impl FnOnce(&mut Redis)) {
     one.becomes(ServingStatus::NotServing).await;
 }
 
-/// What is gone and what never was look the same.
+/// Lost operations and those that never existed look the same.
 async fn knows_nothing(client: &Client) {
     for id in ["waited-for", "held", "never-started"] {
         assert_store_unavailable("get", &client.get(id).await.expect_err("nothing to be known"));
@@ -141,7 +141,7 @@ async fn a_redis_that_went_back_is_told_by_resync_and_nothing_is_served_from_mem
         assert_eq!(names, [name("older")]);
     }
 
-    // The lease went with what is gone; the operation is there for the next worker.
+    // The lease was lost with the data; the next worker gets the operation.
     let lost = two.complete(&held).await.expect_err("a lease that never was");
     assert_eq!(lost.code(), Code::FailedPrecondition, "{lost:?}");
     assert_eq!(lost.get_details_error_info().expect("a reason").reason, "LEASE_LOST");

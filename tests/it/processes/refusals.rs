@@ -1,4 +1,4 @@
-//! What does not start, and what it says.
+//! Starts that must fail, and their errors.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -134,7 +134,7 @@ async fn a_directory_that_is_not_ours_or_of_another_kind_is_named() {
     .await;
     assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 1);
 
-    // Another keyspace than the one that is there, and one where there is none.
+    // Another keyspace than the existing one, and one where there is none.
     let named = folder.path().join("named");
     let store = embedded(&named);
     let mut server = Longhaul::serve(&store).await;
@@ -149,7 +149,7 @@ async fn a_directory_that_is_not_ours_or_of_another_kind_is_named() {
     assert_eq!(same.logged("keyspace"), found);
     drop(same);
 
-    // A newer format: what another version would write there.
+    // A newer format, as another version would write it.
     let database = fjall::Database::builder(named.join("database")).open().expect("a database");
     let meta = database.keyspace("meta", fjall::KeyspaceCreateOptions::default).expect("meta");
     meta.insert("root", FORMAT_99).expect("written");
@@ -171,7 +171,7 @@ async fn a_redis_that_would_lose_data_or_holds_something_else_is_named() {
     let named = [&args[..], &["--keyspace", OTHER]].concat();
     refused(&named, &["holds keyspace none", OTHER]).await;
 
-    // Nothing of all that has left a key behind.
+    // None of these attempts has left a key behind.
     assert_eq!(redis.command::<u64>(&["DBSIZE"]), 0);
     let server = Longhaul::serve(&url).await;
     let found = server.logged("keyspace");
@@ -218,5 +218,5 @@ async fn the_password_of_a_redis_is_never_shown() {
 }
 
 const OTHER: &str = "00000000-0000-4000-8000-000000000000";
-/// A root record whose field 2, the format, says 99.
+/// A root record with 99 in field 2, the format.
 const FORMAT_99: &[u8] = b"longhaul\0\x10\x63";

@@ -1,4 +1,4 @@
-//! A server that stands still, as one whose virtual machine is moved: no worker that renews its leases loses one by it.
+//! A server that stands still, like one on a virtual machine that is moved: no worker that renews its leases loses one.
 
 use std::time::Duration;
 

@@ -49,7 +49,7 @@ async fn ends_politely(store: &str, signal: &str) {
     let status = within(PROMPT, "the end of the server", server.ended()).await;
     assert_eq!(status.code(), Some(0), "{}", server.output());
 
-    // What was acknowledged is there for the next one.
+    // The next server has all acknowledged data.
     let next = Longhaul::serve(store).await;
     let leases = next.client().lease("queue", 1, LONG, LONG).await.expect("an answer");
     assert_eq!(leases.len(), 1);

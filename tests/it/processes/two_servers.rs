@@ -86,5 +86,5 @@ const QUEUE: &str = "handed-over";
 const WORKERS: usize = 4;
 const CALLERS: usize = 4;
 const EACH: usize = 6;
-/// A few looks of a second each, and room for a busy machine.
+/// A few polls of a second each, and time for a busy machine.
 const PROMPT: Duration = Duration::from_secs(15);

@@ -1,4 +1,4 @@
-//! Commands as somebody types them: run to their end, with what they printed where.
+//! Runs typed commands to their end, with their output.
 
 use std::process::Stdio;
 
@@ -12,7 +12,7 @@ use super::binary::{BINARY, Longhaul};
 use super::bounds::soon;
 use super::clients::Client;
 
-/// Somebody who types, with a server to speak to; what is printed is piped.
+/// A shell with a server to call; its output is piped.
 pub(super) struct Typist {
     address: String,
     server: Option<(Longhaul, TempDir)>,
@@ -34,7 +34,7 @@ impl Typist {
         Self { address: server.address().to_string(), server: Some((server, folder)) }
     }
 
-    /// Who takes that for the address of a server.
+    /// With that as the address of the server.
     pub(super) fn at(address: &str) -> Self {
         Self { address: address.to_owned(), server: None }
     }
@@ -54,7 +54,7 @@ impl Typist {
         self.runs(&line.split_whitespace().collect::<Vec<_>>(), "").await
     }
 
-    /// The same, where the command ends well and complains of nothing; what it printed.
+    /// The same for a command that must succeed without warnings; returns its output.
     pub(super) async fn gets(&self, line: &str) -> String {
         let ended = self.types(line).await;
         assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{line}: {ended:?}");
@@ -73,7 +73,7 @@ impl Typist {
         let mut child = command.spawn().expect("a process");
         let mut stdin = child.stdin.take().expect("piped");
         let output = async {
-            // One that reads nothing may be gone already.
+            // A command that does not read its input may have ended already.
             let _ = stdin.write_all(input.as_bytes()).await;
             drop(stdin);
             child.wait_with_output().await.expect("an end")
@@ -86,7 +86,7 @@ impl Typist {
         }
     }
 
-    /// The command, to be run in a way of its own.
+    /// The command, to be run in another way.
     pub(super) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(BINARY);
         command.args(args).env("LONGHAUL_SERVER", &self.address).env_remove("LONGHAUL_LOG");

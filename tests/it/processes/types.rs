@@ -1,4 +1,4 @@
-//! Message types from descriptor sets: known to the server's reflection, and to the commands that show payloads.
+//! Message types from descriptor sets: served by reflection, and used by the commands that show payloads.
 
 use prost::Message;
 use prost_types::field_descriptor_proto::{Label, Type};
@@ -77,7 +77,7 @@ async fn types_of_a_descriptor_set_are_shown_as_json_and_served_by_reflection() 
     let shown = typist.runs(&[&record, &known[..]].concat(), "").await.stdout;
     let shown: serde_json::Value = serde_json::from_str(&shown).expect("JSON");
     assert_eq!(shown["request"]["title"], "a book", "{shown}");
-    // Without the descriptors the payload is there all the same, as bytes.
+    // Without the descriptors the payload is still there, as bytes.
     let shown = typist.runs(&record, "").await.stdout;
     assert!(shown.contains("@value"), "{shown}");
 

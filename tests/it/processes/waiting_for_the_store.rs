@@ -40,13 +40,13 @@ async fn a_server_that_waits_for_its_store_says_so_and_serves_at_the_same_port_o
         let answer = ask(server.address, "GET", path).await;
         assert_eq!(answer.status, status, "{path}: {answer:?}");
     }
-    // Somebody who connects and says nothing keeps nobody waiting.
+    // A connection without a request does not delay others.
     let silent = TcpStream::connect(server.address).expect("a connection");
 
     redis.restart();
     server.process.says(" serving ").await;
     assert_eq!(server.process.address(), server.address);
-    // The same connection object: it comes back by itself.
+    // The same connection object: it reconnects by itself.
     client.becomes(ServingStatus::Serving).await;
     client.start("early", "queue").await.expect("a start");
     drop(silent);

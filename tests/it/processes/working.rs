@@ -1,4 +1,4 @@
-//! `longhaul work`: a program that knows nothing of longhaul does the work of a queue.
+//! `longhaul work`: a program without any knowledge of longhaul does the work of a queue.
 
 use std::path::Path;
 
@@ -39,7 +39,7 @@ async fn a_program_gets_the_request_and_the_json_that_ends_its_output_is_the_res
         record["attempts"][0]["fencingNumber"].as_str().expect("a text")
     );
 
-    // Nothing on standard output is an empty response, and a program need not read its input.
+    // Empty standard output is an empty response, and a program need not read its input.
     let _silent = typist.works("silent", &[], "true");
     let silent = typist.gets("start --queue silent --request [1] --wait --output json").await;
     assert!(silent.contains("type.googleapis.com/google.protobuf.Empty"), "{silent}");
@@ -49,7 +49,7 @@ async fn a_program_gets_the_request_and_the_json_that_ends_its_output_is_the_res
     let line = "start --queue pretty --request {} --wait";
     let pretty = typist.gets_json(line, OPERATION).await["response"]["value"].clone();
     assert_eq!(pretty, serde_json::json!({"a": [1]}));
-    // A declared type is what the JSON is read as.
+    // The JSON is read as the declared type.
     let _typed = typist.works("typed", &[], r#"echo '"90s"'"#);
     let line = "start --queue typed --response-type google.protobuf.Duration --wait";
     assert_eq!(typist.gets_json(line, OPERATION).await["response"]["value"], "90s");
@@ -220,12 +220,12 @@ impl Gate {
         Self { folder: tempfile::tempdir().expect("a folder") }
     }
 
-    /// What waits until it is open, in a shell.
+    /// Waits until the gate is open, in a shell.
     fn wait(&self) -> String {
         format!("until [ -e {} ]; do sleep 0.05; done", self.path().display())
     }
 
-    /// What opens it, in a shell.
+    /// Opens the gate, in a shell.
     fn mark(&self) -> String {
         format!("touch {}", self.path().display())
     }
@@ -243,7 +243,7 @@ impl Gate {
     }
 }
 
-/// Starts `operations/one`, and waits until its program says that it has begun.
+/// Starts `operations/one`, and waits until its program has begun.
 pub(super) async fn begun(typist: &Typist, queue: &str) {
     typist.gets(&format!("start --queue {queue} --operation-id one")).await;
     eventually("the program to begin", || async {
@@ -252,7 +252,7 @@ pub(super) async fn begun(typist: &Typist, queue: &str) {
     .await;
 }
 
-/// Cancels it once it has begun: it ends so, well before anybody else might end it.
+/// Cancels it once it has begun: it ends cancelled, well before any timeout.
 pub(super) async fn cancelled(typist: &Typist, queue: &str) {
     begun(typist, queue).await;
     typist.gets("cancel operations/one").await;

@@ -1,4 +1,4 @@
-//! What calls answer, and what every refusal must carry.
+//! Replies of calls, and the parts that every refusal must have.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! The clock of a fixture: stands still until moved, and knows who sleeps on it.
+//! The clock of a fixture: stands still until moved, and counts its sleepers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::within;
 
-/// A manual clock that notes for how long it was asked to sleep, so that a test knows when somebody waits.
+/// A manual clock that records the requested sleeps, so that a test knows when a task waits.
 #[derive(Debug)]
 pub(crate) struct TestClock {
     manual: Arc<ManualClock>,
@@ -33,12 +33,12 @@ impl TestClock {
         self.manual.step_wall_clock_back(step);
     }
 
-    /// How many sleeps of exactly this duration have been asked for.
+    /// How many sleeps of exactly this duration have been requested.
     pub(crate) fn count(&self, duration: Duration) -> usize {
         self.asked.borrow().iter().filter(|asked| **asked == duration).count()
     }
 
-    /// Resolves once `times` sleeps of exactly this duration have been asked for since the clock was made.
+    /// Resolves once `times` sleeps of exactly this duration have been requested since the clock was made.
     pub(crate) async fn asked_for(&self, duration: Duration, times: usize) {
         let mut asked = self.asked.subscribe();
         let count = |asked: &Vec<Duration>| asked.iter().filter(|d| **d == duration).count();

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use longhaul::engine::{Engine, Janitor, Reaper, Scheduler};
+use longhaul::engine::{Engine, Janitor, Policy, Reaper, Rules, Scheduler, Settings};
 use longhaul::limits::MIN_RETURN_GRACE;
 use longhaul::proto::google::longrunning as lro;
 use longhaul::proto::google::longrunning::operations_client::OperationsClient;
@@ -12,7 +12,7 @@ use longhaul::proto::longhaul::v1::callers_client::CallersClient;
 use longhaul::proto::longhaul::v1::producers_client::ProducersClient;
 use longhaul::proto::longhaul::v1::workers_client::WorkersClient;
 use longhaul::server::Server;
-use longhaul::store::faulty::{Faulty, Plan};
+use longhaul::store::faulty::{FaultPlan, Faulty};
 use longhaul::store::{Partition, Store};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -42,13 +42,13 @@ impl Fixture {
     pub(crate) async fn embedded() -> Self {
         let clock = TestClock::new();
         let (store, folder) = stores::embedded(&clock);
-        Self::on(Faulty::new(store, Plan::default()), clock, Some(folder)).await
+        Self::on(Faulty::new(store, FaultPlan::default()), clock, Some(folder)).await
     }
 
     pub(crate) async fn redis() -> Self {
         let clock = TestClock::new();
         let store = stores::redis(&clock).await;
-        Self::on(Faulty::new(store, Plan::default()), clock, None).await
+        Self::on(Faulty::new(store, FaultPlan::default()), clock, None).await
     }
 
     /// The same server, whose client speaks HTTP/JSON.
@@ -64,9 +64,17 @@ impl Fixture {
         Self::serve(server, store, clock, None).await
     }
 
-    /// Another server on the same store, whose agents run only when it is told.
+    /// Another server on the same store, whose agents run only when called.
     pub(crate) async fn beside(&self) -> Self {
         Self::on(self.store.clone(), self.clock.clone(), None).await
+    }
+
+    /// Another server on the same store, with rules about what its callers may do.
+    pub(crate) async fn guarded_by(&self, rules: Arc<dyn Rules>) -> Self {
+        let (store, clock) = (self.store.clone(), self.clock.clone());
+        let settings = Settings { policy: Policy::Rules(rules), ..Settings::default() };
+        let engine = Engine::with(store.clone(), clock.clone(), settings);
+        Self::serve(Server::on(engine), store, clock, None).await
     }
 
     async fn on(store: Arc<Faulty>, clock: Arc<TestClock>, folder: Option<TempDir>) -> Self {
@@ -113,18 +121,18 @@ impl Fixture {
         self.serving.abort_all();
     }
 
-    /// Lets time pass, then does what has come due.
+    /// Lets time pass, then processes due records.
     pub(crate) async fn pass(&self, duration: Duration) {
-        // Stamps run a few microseconds ahead of a clock that stands, as no two commits have the same.
+        // Stamps run a few microseconds ahead of a clock that stands still, since no two commits have the same.
         self.let_pass(duration + Duration::from_millis(1));
         let engine = self.server.engine();
-        // Where a scenario took the store away nothing is done; whatever else fails shows in what was not done.
+        // If a scenario made the store unavailable nothing is processed; other failures show in the missing effects.
         drop(within("the reaper", Reaper.run_once(engine)).await);
         drop(within("the scheduler", Scheduler.run_once(engine)).await);
         drop(within("the janitor", Janitor.run_once(engine)).await);
     }
 
-    /// Lets time pass and nothing come due. In small steps, since a large one looks like a clock that was set.
+    /// Lets time pass without processing due records. In small steps, since a large one looks like a clock that was set.
     pub(crate) fn let_pass(&self, duration: Duration) {
         let mut left = duration;
         while !left.is_zero() {
@@ -134,7 +142,7 @@ impl Fixture {
         }
     }
 
-    /// Lets time pass, little by little, until `future` has ended: for what agents do on their own.
+    /// Lets time pass, little by little, until `future` has ended: for agents that run on their own.
     pub(crate) async fn passing<T>(&self, what: &str, future: impl Future<Output = T>) -> T {
         let mut future = std::pin::pin!(future);
         within(what, async {
@@ -142,7 +150,7 @@ impl Fixture {
                 tokio::select! {
                     biased;
                     output = &mut future => return output,
-                    // A call gives everybody their turn.
+                    // A call lets every other task run.
                     _ = self.list("", 1, "") => self.clock.advance(PACE),
                 }
             }
@@ -269,7 +277,7 @@ impl Fixture {
         answer("start", self.producers().start_operation(request)).await
     }
 
-    /// Starts an operation about which nothing matters but its queue; its name.
+    /// Starts an operation with only a queue; returns its name.
     pub(crate) async fn started(&self, queue: &str) -> String {
         self.start(requests::start(queue)).await.granted().name
     }
@@ -300,7 +308,7 @@ impl Fixture {
         Call::begin(what, call)
     }
 
-    /// Leases the operation that is there.
+    /// Leases the operation that is ready.
     pub(crate) async fn lease(&self, queue: &str) -> pb::Lease {
         let mut leases = self.leases(requests::leasing(queue)).await.granted();
         assert_eq!(leases.len(), 1, "one lease of {queue}");
@@ -383,7 +391,7 @@ async fn connect(address: SocketAddr) -> Channel {
 
 /// Less than any agent rests.
 const PACE: Duration = Duration::from_millis(20);
-/// What a store takes for the passing of time.
+/// The longest time that a store accepts as elapsed in one step.
 const STEP: Duration = Duration::from_secs(1);
 /// More than this goes in one step.
 const MANY_STEPS: Duration = Duration::from_mins(10);

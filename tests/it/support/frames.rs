@@ -36,7 +36,7 @@ pub(crate) struct RawStream {
 }
 
 impl RawStream {
-    /// Says something; the numbers are put in.
+    /// Sends a message; fills in the numbers.
     pub(crate) fn say(&mut self, request: Request) {
         self.sequence += 1;
         let (sequence, seen_sequence) = (self.sequence, self.seen);
@@ -84,7 +84,7 @@ impl RawStream {
     /// Ends this side with END_STREAM, and then the whole stream.
     pub(crate) async fn end_and_reset(mut self, reason: Reason) {
         self.requests.send_data(Bytes::new(), true).expect("an open stream");
-        // Sent by the time the server says something more.
+        // Arrived by the time the server sends something more.
         drop(within("a reply of a stream", self.replies.data()).await);
         self.requests.send_reset(reason);
     }
@@ -95,5 +95,5 @@ impl RawStream {
     }
 }
 
-/// What stands before each message of gRPC.
+/// The prefix of each gRPC message.
 const PREFIX: usize = 5;

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use super::rest::whole;
 use super::{Fixture, within};
 
-/// What somebody answered.
+/// A response.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -45,7 +45,7 @@ impl Answer {
     }
 }
 
-/// Asks over HTTP/1.1.
+/// A request over HTTP/1.1.
 pub(crate) async fn ask(address: SocketAddr, method: &str, path: &str) -> Answer {
     ask_with(address, method, path, &[], "").await
 }
@@ -118,7 +118,7 @@ impl Http2 {
         Self { requests, _connection: tasks }
     }
 
-    /// Asks, and reads the answer whole.
+    /// Sends a request, and reads the whole response.
     pub(crate) async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
         self.ask_with(method, path, headers, "").await
     }
@@ -168,7 +168,7 @@ impl Http2 {
 }
 
 impl Fixture {
-    /// What this server has counted.
+    /// The counters of this server.
     pub(crate) async fn metrics(&self) -> Metrics {
         let answer = ask(self.address, "GET", "/metrics").await;
         assert_eq!(answer.status, 200, "{answer:?}");
@@ -176,11 +176,11 @@ impl Fixture {
     }
 }
 
-/// What `/metrics` says.
+/// The text of `/metrics`.
 pub(crate) struct Metrics(pub(crate) String);
 
 impl Metrics {
-    /// The same where it counts whole things.
+    /// The same for counts.
     #[track_caller]
     pub(crate) fn count(&self, sample: &str) -> i64 {
         self.of(sample) as i64

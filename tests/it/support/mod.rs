@@ -1,4 +1,4 @@
-//! A whole server in this process: gRPC clients above, a store of its own below, its clock in the test's hand.
+//! A whole server in this process: gRPC clients above, a store of its own below, and a clock that the test moves.
 
 pub(crate) mod answers;
 pub(crate) mod clock;

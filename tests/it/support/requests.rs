@@ -1,4 +1,4 @@
-//! Requests as scenarios send them: what a scenario is not about is left to defaults.
+//! Requests as scenarios send them, with defaults for everything else.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ pub(crate) fn start_with(queue: &str, options: pb::OperationOptions) -> pb::Star
     pb::StartOperationRequest { options: Some(options), ..start(queue) }
 }
 
-/// A wish for one lease of that queue.
+/// A request for one lease of that queue.
 pub(crate) fn leasing(queue: &str) -> pb::LeaseOperationsRequest {
     pb::LeaseOperationsRequest {
         queue: queue.to_owned(),
@@ -86,7 +86,7 @@ pub(crate) fn any(type_name: &str, value: &[u8]) -> Any {
     Any { type_url: format!("type.googleapis.com/{type_name}"), value: value.to_vec().into() }
 }
 
-/// A message whose bytes no compression makes small.
+/// A message whose bytes no compression makes smaller.
 pub(crate) fn large(type_name: &str, bytes: usize) -> Any {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let value = std::iter::repeat_with(|| {

@@ -3,6 +3,7 @@
 use std::sync::{Arc, LazyLock};
 
 use longhaul::clock::{ManualClock, Timestamp};
+use longhaul::record;
 use longhaul::store::Store;
 use longhaul::store::embedded::{self, EmbeddedStore};
 use longhaul::store::redis::{self, RedisStore, StoreTime};
@@ -15,7 +16,7 @@ use crate::test_server::TestServer;
 /// One server for all tests of this process; each has a prefix of its own.
 static REDIS: LazyLock<TestServer> = LazyLock::new(|| TestServer::start(&[]));
 
-/// Where that is, for what is no store of operations.
+/// Its URL, for tests that use Redis directly.
 pub(crate) fn redis_url() -> String {
     REDIS.url()
 }
@@ -26,9 +27,9 @@ pub(crate) fn embedded(clock: &Arc<TestClock>) -> (Arc<dyn Store>, TempDir) {
     let options = embedded::Options {
         reserve_bytes: 0,
         clock: clock.clone(),
-        // However busy the disk of the tests is, nothing follows from it.
+        // The result does not depend on how busy the disk of the tests is.
         stopwatch: ManualClock::new(Timestamp::EPOCH),
-        ..embedded::Options::new(folder.path().join("store"))
+        ..embedded::Options::new(folder.path().join("store"), record::layout())
     };
     let store = EmbeddedStore::open(options).expect("a new store");
     (store, folder)

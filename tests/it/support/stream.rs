@@ -92,7 +92,7 @@ impl WorkerStream {
         stream
     }
 
-    /// Says Hello, and hears the answer.
+    /// Sends Hello, and returns the reply.
     pub(crate) async fn greet(
         &mut self,
         hello: Hello,
@@ -102,7 +102,7 @@ impl WorkerStream {
         self.hear().await.welcome.expect("a welcome")
     }
 
-    /// Says something; the numbers are put in.
+    /// Sends a message; fills in the numbers.
     pub(crate) async fn say(&mut self, request: Request) {
         self.sequence += 1;
         let (sequence, seen_sequence) = (self.sequence, self.read);
@@ -122,7 +122,7 @@ impl WorkerStream {
         reply
     }
 
-    /// The next reply with leases; says that it was seen.
+    /// The next reply with leases, which it acknowledges.
     pub(crate) async fn leases(&mut self, count: usize) -> Vec<pb::Lease> {
         let mut leases = Vec::new();
         while leases.len() < count {
@@ -133,7 +133,7 @@ impl WorkerStream {
         leases
     }
 
-    /// Says something and waits until it is acknowledged; the outcomes on the way.
+    /// Sends a message and waits until it is acknowledged; returns the outcomes meanwhile.
     pub(crate) async fn settle(
         &mut self,
         request: Request,
@@ -163,7 +163,7 @@ impl WorkerStream {
         within("a reply of a stream", self.replies.message()).await
     }
 
-    /// Closes this side in good order; what is still said until the end.
+    /// Closes this side; returns all further messages until the end.
     pub(crate) async fn half_close(mut self) -> Vec<Reply> {
         drop(self.requests.take());
         let mut replies = Vec::new();

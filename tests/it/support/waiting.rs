@@ -1,4 +1,4 @@
-//! Waiting that ends: every wait of a test has a bound in real time, and says what it waited for.
+//! Waits that end: every wait of a test has a bound in real time, and names what it waited for.
 
 use std::future::Future;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use tonic::{Status, Streaming};
 
 use super::{EventType, pb};
 
-/// Waits for `future`, generously; panics with `what` where it takes too long.
+/// Waits for `future`, generously; panics with `what` if it takes too long.
 pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(BOUND, future).await {
         Ok(output) => output,
@@ -50,7 +50,7 @@ impl<T: Send + 'static> Call<T> {
     }
 }
 
-/// Somebody who watches an operation.
+/// A watcher of an operation.
 #[derive(Debug)]
 pub(crate) struct Watcher {
     stream: Streaming<pb::WatchOperationResponse>,
@@ -73,7 +73,7 @@ impl Watcher {
         event
     }
 
-    /// Events up to the first of that kind; the others before it are of one kind.
+    /// Events up to the first of that kind; all others before it are of one kind.
     pub(crate) async fn until(
         &mut self,
         kind: EventType,

@@ -27,7 +27,7 @@ impl Running {
     }
 }
 
-/// What a handler and its test tell each other.
+/// Messages between a handler and its test.
 #[derive(Clone)]
 pub(crate) struct Talk {
     pub(crate) said: mpsc::UnboundedSender<String>,

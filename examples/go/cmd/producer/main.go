@@ -21,13 +21,13 @@ func main() {
 	}
 }
 
-func produce(whom, server string) error {
+func produce(person, server string) error {
 	conn, err := grpc.NewClient(server, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	content, err := structpb.NewStruct(map[string]any{"whom": whom})
+	content, err := structpb.NewStruct(map[string]any{"name": person})
 	if err != nil {
 		return err
 	}

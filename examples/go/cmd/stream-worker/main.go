@@ -58,7 +58,7 @@ func greet(ctx context.Context, lease *longhaulpb.Lease, pause time.Duration, re
 	if err := lease.GetRequest().UnmarshalTo(request); err != nil {
 		return nil, err
 	}
-	greeting := "hello " + request.GetFields()["whom"].GetStringValue()
+	greeting := "hello " + request.GetFields()["name"].GetStringValue()
 	content, err := structpb.NewStruct(map[string]any{"greeting": greeting})
 	if err != nil {
 		return nil, err

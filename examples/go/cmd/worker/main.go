@@ -87,7 +87,7 @@ func greet(ctx context.Context, workers longhaulpb.WorkersClient, lease *longhau
 	if err := lease.GetRequest().UnmarshalTo(request); err != nil {
 		return err
 	}
-	greeting := "hello " + request.GetFields()["whom"].GetStringValue()
+	greeting := "hello " + request.GetFields()["name"].GetStringValue()
 	content, err := structpb.NewStruct(map[string]any{"greeting": greeting})
 	if err != nil {
 		return err

@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-use super::messages::{Call, CallKind, CallOutcome};
+use super::messages::{CallKind, CallOutcome, StreamCall};
 use super::patience::PAUSE;
-use super::rooms::Rooms;
-use crate::engine::caller::{Caller, Permission};
+use super::rooms::StreamRooms;
 use crate::engine::commands::apply::{Done, KeyedCommand};
 use crate::engine::error::{Error, Reason, Result};
 use crate::operation::command::Command;
@@ -18,45 +17,42 @@ use crate::store::Key;
 /// The calls of one or more messages on their way.
 pub(super) type Handling = BoxFuture<'static, Handled>;
 
-/// What became of them.
+/// The outcomes.
 pub(super) struct Handled {
     /// All messages up to this one are handled.
     pub(super) sequence: i64,
-    /// What the worker is told.
+    /// The outcome for the worker.
     pub(super) outcomes: Vec<CallOutcome>,
     /// Leases that live no more.
     pub(super) ended: Vec<(Key, Token)>,
 }
 
-/// A call with the message that it came in.
+/// A call with the sequence of its message.
 pub(super) struct Numbered {
     pub(super) sequence: i64,
-    pub(super) call: Call,
+    pub(super) call: StreamCall,
 }
 
 /// A call that waits for its outcome.
-struct Waiting {
+struct PreparedCall {
     sequence: i64,
     kind: CallKind,
     name: Name,
     keyed: KeyedCommand,
 }
 
-impl Rooms {
-    /// Handles all calls up to that message. Where the store is in trouble it goes on trying: whoever calls gives up.
-    pub(super) async fn handle(
-        self: Arc<Self>,
-        caller: Caller,
-        calls: Vec<Numbered>,
-        sequence: i64,
-    ) -> Handled {
+impl StreamRooms {
+    /// Handles all calls up to that message. If the store is in trouble it retries: the caller decides when to give up.
+    pub(super) async fn handle(self: Arc<Self>, calls: Vec<Numbered>, sequence: i64) -> Handled {
         let mut handled = Handled { sequence, outcomes: Vec::new(), ended: Vec::new() };
         let mut waiting = Vec::with_capacity(calls.len());
         for Numbered { sequence, call } in calls {
-            let Call { kind, name: said, command } = call;
-            match command.and_then(|(name, command)| self.prepare_call(&caller, name, command)) {
-                Ok(None) => {}
-                Ok(Some((name, keyed))) => waiting.push(Waiting { sequence, kind, name, keyed }),
+            let StreamCall { kind, name: said, command } = call;
+            match command {
+                Ok((name, command)) => {
+                    let keyed = self.prepare_call(&name, command);
+                    waiting.extend(keyed.map(|keyed| PreparedCall { sequence, kind, name, keyed }));
+                }
                 Err(error) => handled.outcomes.push(refusal(sequence, kind, said, error)),
             }
         }
@@ -79,29 +75,20 @@ impl Rooms {
         handled
     }
 
-    /// A command for the store; nothing where progress is held back.
-    fn prepare_call(
-        &self,
-        caller: &Caller,
-        name: Name,
-        command: Command,
-    ) -> Result<Option<(Name, KeyedCommand)>> {
-        self.context.policy.authorise(caller, Permission::Work, name.parent())?;
-        let key = self.context.key(&name);
+    /// A command for the store; `None` if progress is held back.
+    fn prepare_call(&self, name: &Name, command: Command) -> Option<KeyedCommand> {
+        let key = self.context.key(name);
         let command = match command {
-            Command::Report(report) => match self.commands.hold_back(key, report) {
-                None => return Ok(None),
-                Some(report) => Command::Report(report),
-            },
+            Command::Report(report) => Command::Report(self.commands.hold_back(key, report)?),
             other => other,
         };
-        Ok(Some((name, KeyedCommand { key, command })))
+        Some(KeyedCommand { key, command })
     }
 }
 
 impl Handled {
-    fn take(&mut self, waiting: Waiting, outcome: Result<Option<Done>>) {
-        let Waiting { sequence, kind, name, keyed } = waiting;
+    fn take(&mut self, waiting: PreparedCall, outcome: Result<Option<Done>>) {
+        let PreparedCall { sequence, kind, name, keyed } = waiting;
         let done = match outcome {
             Ok(Some(done)) => done,
             Ok(None) => {
@@ -144,7 +131,7 @@ impl Handled {
 }
 
 impl Reason {
-    /// Whether a worker that is told so holds the operation no more.
+    /// Whether a worker that receives this error no longer holds the operation.
     const fn ends_lease(self) -> bool {
         matches!(
             self,

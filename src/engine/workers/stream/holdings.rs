@@ -1,12 +1,12 @@
-//! What a stream holds. Dropped, it gives everything up: what the worker never saw goes back to the queue, the rest lives on
-//! for the grace.
+//! The leases of a stream. When dropped, leases that the worker never received return to the queue, and the others live on
+//! for the grace period.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::messages::Signal;
-use super::rooms::Rooms;
+use super::rooms::StreamRooms;
 use crate::clock::Timestamp;
 use crate::engine::commands::apply::KeyedCommand;
 use crate::engine::dispatch::registration::Registration;
@@ -20,16 +20,16 @@ use crate::operation::lease::{Holder, Token};
 use crate::operation::name::Name;
 use crate::store::Key;
 
-/// What a stream holds, by key.
+/// The leases of a stream, by key.
 pub(super) struct Holdings {
-    rooms: Arc<Rooms>,
+    rooms: Arc<StreamRooms>,
     pub(super) registration: Registration,
     holder: Holder,
     grace: Duration,
     /// How many the worker wants to hold.
     slots: i64,
     held: HashMap<Key, Holding>,
-    /// What the worker says it holds, until the store has said whether it does.
+    /// Leases that the worker claims, until the store confirms or refuses them.
     claims: VecDeque<(Key, Token)>,
     /// The newest response that the worker has read.
     pub(super) seen: i64,
@@ -49,11 +49,11 @@ pub(super) struct Holding {
     pause_requested: bool,
 }
 
-/// What news of a lease come to.
-pub(super) enum Verdict {
-    /// Nothing that the worker need know.
+/// The meaning of a change for the worker.
+pub(super) enum NewsEffect {
+    /// Nothing that the worker needs to know.
     Nothing,
-    /// It is asked something.
+    /// A request to the worker.
     Signal(Signal),
     /// The lease is no more.
     Lost(Name),
@@ -61,7 +61,7 @@ pub(super) enum Verdict {
 
 impl Holdings {
     pub(super) fn new(
-        rooms: Arc<Rooms>,
+        rooms: Arc<StreamRooms>,
         registration: Registration,
         holder: Holder,
         grace: Duration,
@@ -81,8 +81,8 @@ impl Holdings {
         self.add(grant.key, Holding::of(&grant.operation, None)?)
     }
 
-    /// The worker says that it holds this. From now on its stream hears of it; nothing else changes before the commit that
-    /// proves it.
+    /// The worker claims this lease. From now on its stream receives changes of it; the record changes only with the commit that
+    /// proves the claim.
     pub(super) fn claim(&mut self, key: Key, token: Token) {
         self.rooms.holders.enter(key, &self.registration.waiter);
         self.claims.push_back((key, token));
@@ -97,7 +97,7 @@ impl Holdings {
         self.add(key, holding);
     }
 
-    /// The oldest claim was refused: nothing is left of it.
+    /// The oldest claim was refused: remove it.
     pub(super) fn reject(&mut self, key: Key) {
         self.claims.pop_front();
         self.rooms.holders.leave(key, &self.registration.waiter);
@@ -128,35 +128,35 @@ impl Holdings {
         self.held.remove(&key)
     }
 
-    /// What the worker must know of how a lease stands.
-    pub(super) fn judge(&mut self, key: Key, standing: &Standing) -> Verdict {
+    /// Compares a lease with the new standing.
+    pub(super) fn judge(&mut self, key: Key, standing: &Standing) -> NewsEffect {
         let Some(holding) =
             self.held.get_mut(&key).filter(|holding| holding.since <= standing.revision)
         else {
-            return Verdict::Nothing;
+            return NewsEffect::Nothing;
         };
         let token = holding.token;
         match standing.terms.filter(|terms| terms.token == token) {
-            None => {
-                self.remove(key, token).map_or(Verdict::Nothing, |lost| Verdict::Lost(lost.name))
-            }
+            None => self
+                .remove(key, token)
+                .map_or(NewsEffect::Nothing, |lost| NewsEffect::Lost(lost.name)),
             // Another stream of the same worker has taken over.
             Some(terms) if terms.holder != Some(self.holder) => {
                 self.remove(key, token);
-                Verdict::Nothing
+                NewsEffect::Nothing
             }
             Some(terms) => {
                 let asked = (terms.cancel_requested, terms.pause_requested);
                 if asked == (holding.cancel_requested, holding.pause_requested) {
-                    return Verdict::Nothing;
+                    return NewsEffect::Nothing;
                 }
                 (holding.cancel_requested, holding.pause_requested) = asked;
-                Verdict::Signal(holding.signal())
+                NewsEffect::Signal(holding.signal())
             }
         }
     }
 
-    /// Whether the store does not answer for any of it; where nothing is held, for anything at all.
+    /// Whether the store responds for none of the leases; without leases, for no partition.
     pub(super) fn is_cut_off(&self) -> bool {
         let store = &self.rooms.context.store;
         let is_away = |partition| store.answering_since(partition).is_none();
@@ -170,7 +170,7 @@ impl Holdings {
         self.holder
     }
 
-    /// The leases to renew for a worker that has been silent for so long: less than half is left, and it has earned more.
+    /// The leases to renew for a worker that has been silent for this long: less than half is left of them.
     pub(super) fn renewals(&self, duration: Duration, silent: Duration) -> Vec<Key> {
         let store = &self.rooms.context.store;
         let due = |(key, holding): (&Key, &Holding)| {
@@ -195,7 +195,7 @@ impl Holdings {
         self.held.get(&key)
     }
 
-    /// What gives everything back on the worker's own wish.
+    /// All leases, for a worker that returns them itself.
     pub(super) fn releases(&mut self) -> Vec<KeyedCommand> {
         let (seen, holder) = (self.seen, self.holder);
         self.take_all()
@@ -267,7 +267,7 @@ impl Drop for Holdings {
             };
             commands.push(KeyedCommand { key, command });
         }
-        // The store never said whether they hold: this touches only those that it gave to this stream.
+        // Claims without a verdict: this touches only leases whose holder is this stream.
         for (key, token) in claims {
             self.rooms.holders.leave(key, &self.registration.waiter);
             disowned.push(key);
@@ -276,7 +276,7 @@ impl Drop for Holdings {
         let rooms = Arc::clone(&self.rooms);
         self.rooms.context.tasks.finish("disown", async move {
             for outcome in rooms.commands.apply_all(commands).await {
-                // What has ended meanwhile needs no giving up.
+                // Leases that have ended need no release.
                 if let Err(error) = outcome.map(drop)
                     && error.reason == Reason::StoreUnavailable
                 {

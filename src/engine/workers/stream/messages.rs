@@ -1,4 +1,4 @@
-//! What the two sides of a worker's stream say, in the engine's terms.
+//! The messages of a worker's stream, as types of the engine.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -13,25 +13,25 @@ use crate::operation::command::Command;
 use crate::operation::lease::Token;
 use crate::operation::name::{Name, Queue};
 
-/// What arrives, in order.
+/// Incoming messages, in order.
 pub type Incoming = Pin<Box<dyn Stream<Item = Input> + Send>>;
-/// What is sent; an error is the last.
-pub type Outgoing = mpsc::Receiver<Result<Response>>;
+/// Outgoing messages; an error is the last.
+pub type Outgoing = mpsc::Receiver<Result<StreamResponse>>;
 
-/// What arrives on a stream.
+/// An event on the incoming side of a stream.
 #[derive(Debug)]
 pub enum Input {
     /// A message; an error where it cannot be one.
-    Request(Result<Request>),
+    Request(Result<StreamRequest>),
     /// The worker closed its side.
     HalfClosed,
     /// The stream is broken.
     Broken,
 }
 
-/// Whatever the worker has to say, in one.
+/// One message of the worker.
 #[derive(Debug)]
-pub struct Request {
+pub struct StreamRequest {
     /// 1, 2, 3 …
     pub sequence: i64,
     /// The newest response that the worker has read.
@@ -40,33 +40,33 @@ pub struct Request {
     pub hello: Option<Hello>,
     /// How many leases it wants to hold.
     pub slots: Option<i32>,
-    /// What it says of what it holds, in order.
-    pub calls: Vec<Call>,
+    /// Its calls, in order.
+    pub calls: Vec<StreamCall>,
 }
 
-/// Who the worker is.
+/// The worker.
 #[derive(Clone, Debug)]
 pub struct Hello {
     /// The queue to serve.
     pub queue: Queue,
-    /// What the worker calls itself.
+    /// The name that the worker gives itself.
     pub worker: String,
     /// How long a lease lasts from each message.
     pub duration: Duration,
     /// How long leases outlive a broken stream.
     pub grace: Duration,
-    /// What it holds from before: the name as it was said, and what was made of it.
+    /// Leases held from before: the name as sent, and the parsed claim.
     pub held: Vec<(String, Result<(Name, Token)>)>,
 }
 
 /// One call about one operation.
 #[derive(Debug)]
-pub struct Call {
+pub struct StreamCall {
     /// In which list it was.
     pub kind: CallKind,
-    /// The name as it was said.
+    /// The name as sent.
     pub name: String,
-    /// What was made of it.
+    /// The parsed command.
     pub command: Result<(Name, Command)>,
 }
 
@@ -81,53 +81,53 @@ pub enum CallKind {
     Suspension,
 }
 
-/// Whatever the server has to say, in one.
+/// One message of the server.
 #[derive(Debug, Default)]
-pub struct Response {
+pub struct StreamResponse {
     /// 1, 2, 3 …
     pub sequence: i64,
     /// In the first message and only there.
     pub welcome: Option<Welcome>,
     /// New work.
     pub leases: Vec<Leased>,
-    /// News of what the worker holds.
+    /// Changes of leases that the worker holds.
     pub signals: Vec<Signal>,
     /// All requests up to this one are handled.
     pub acknowledged_sequence: i64,
     /// News of calls.
     pub outcomes: Vec<CallOutcome>,
-    /// The server goes away: so long may what is held still take.
+    /// The server is draining: held operations may take this much longer.
     pub drain_duration: Option<Duration>,
 }
 
 /// The answer to Hello.
 #[derive(Clone, Debug)]
 pub struct Welcome {
-    /// How often either side says something.
+    /// The heartbeat interval of both sides.
     pub heartbeat_interval: Duration,
-    /// What Hello named and the worker does not hold.
+    /// Leases in Hello that the worker does not hold.
     pub lost: Vec<String>,
 }
 
-/// What is asked about an operation.
+/// A request about an operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signal {
     /// Its name.
     pub name: Name,
-    /// Its worker shall stop.
+    /// The worker is to stop.
     pub cancel_requested: bool,
-    /// Its worker shall park it.
+    /// The worker is to suspend it.
     pub pause_requested: bool,
 }
 
-/// What became of a call, or of a lease without one.
+/// The outcome of a call, or of a lease without a call.
 #[derive(Debug)]
 pub struct CallOutcome {
     /// Of the request; 0: there was no call.
     pub sequence: i64,
     /// Which list.
     pub kind: Option<CallKind>,
-    /// The name as it was said.
+    /// The name as sent.
     pub name: String,
     /// Why it was refused.
     pub error: Option<Box<Error>>,

@@ -1,7 +1,7 @@
-//! `ServeQueue`: one stream between a worker and a queue, as "ServeQueue" in the design of the API has it to the letter.
+//! `ServeQueue`: one stream between a worker and a queue, as `workers.proto` describes it.
 //!
-//! One task per stream (`session.rs`) takes in what the worker says and what the server has for it, and says whatever has
-//! gathered in one message. What it holds lies in `holdings.rs`, what the worker says of it is handled in `calls.rs`.
+//! Each stream is one task (`session.rs`). It reads messages of the worker and events of the server, and sends everything
+//! pending in one message. Its leases are in `holdings.rs`, the worker's calls are handled in `calls.rs`.
 
 mod calls;
 mod holdings;
@@ -16,24 +16,23 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 pub use self::messages::{
-    Call, CallKind, CallOutcome, Hello, Incoming, Input, Outgoing, Request, Response, Signal,
-    Welcome,
+    CallKind, CallOutcome, Hello, Incoming, Input, Outgoing, Signal, StreamCall, StreamRequest,
+    StreamResponse, Welcome,
 };
-use self::rooms::Rooms;
-use self::session::Session;
-use crate::engine::caller::Caller;
+use self::rooms::StreamRooms;
+use self::session::StreamSession;
 use crate::engine::metrics::Present;
 
 /// Serves a queue to a worker until either side ends it.
-pub(in crate::engine) fn serve(rooms: &Arc<Rooms>, caller: Caller, incoming: Incoming) -> Outgoing {
-    // One message waits while another is written; whatever comes meanwhile gathers in the session.
+pub(in crate::engine) fn serve(rooms: &Arc<StreamRooms>, incoming: Incoming) -> Outgoing {
+    // One message waits while another is written; everything newer is gathered in the session.
     let (sender, receiver) = mpsc::channel(1);
     let open = Present::in_gauge(&rooms.context.metrics.streams_open);
     let serving = Arc::clone(rooms);
     rooms.context.tasks.spawn("stream", async move {
         let _open = open;
-        if let Err(end) = Session::run(serving, caller, incoming, &sender).await {
-            // Nobody reads it where the worker is gone.
+        if let Err(end) = StreamSession::run(serving, incoming, &sender).await {
+            // If the worker is gone, there is no reader.
             let _ = sender.send(Err(end)).await;
         }
     });

@@ -1,9 +1,9 @@
-//! What a stream has to say and has not said yet.
+//! Pending content of the next message of a stream.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::messages::{CallOutcome, Response, Signal, Welcome};
+use super::messages::{CallOutcome, Signal, StreamResponse, Welcome};
 use crate::engine::leases::leased::Leased;
 use crate::limits::{MAX_LEASES, MAX_REPLY_BYTES};
 use crate::store::Key;
@@ -18,12 +18,12 @@ pub(super) struct Ready {
     pub(super) drain_duration: Option<Duration>,
     /// All requests up to this one are handled.
     pub(super) handled: i64,
-    /// The worker waits to hear that they are.
+    /// The worker waits for this confirmation.
     pub(super) owes: bool,
 }
 
 impl Ready {
-    /// Whether something is worth a message of its own.
+    /// Whether the content is worth a message of its own.
     pub(super) fn is_worth_saying(&self) -> bool {
         self.owes
             || self.welcome.is_some()
@@ -36,13 +36,13 @@ impl Ready {
         &mut self,
         sequence: i64,
         mut holds: impl FnMut(Key, &Leased) -> bool,
-    ) -> Response {
-        let mut room = Room::default();
-        let mut response = Response {
+    ) -> StreamResponse {
+        let mut room = MessageRoom::default();
+        let mut response = StreamResponse {
             sequence,
             welcome: self.welcome.take(),
             drain_duration: self.drain_duration.take(),
-            ..Response::default()
+            ..StreamResponse::default()
         };
         if let Some(welcome) = &response.welcome {
             room.take(welcome.lost.iter().map(|name| name.len() + FIXED).sum());
@@ -79,13 +79,13 @@ impl Ready {
     }
 }
 
-/// What is left of a message.
+/// The space left in a message.
 #[derive(Default)]
-struct Room {
+struct MessageRoom {
     taken: usize,
 }
 
-impl Room {
+impl MessageRoom {
     /// One item always fits.
     fn take(&mut self, bytes: usize) -> bool {
         let fits = self.taken == 0 || self.taken + bytes <= MAX_REPLY_BYTES;
@@ -106,5 +106,5 @@ fn outcome_weight(outcome: &CallOutcome) -> usize {
     outcome.name.len() + error + FIXED
 }
 
-/// What a small item takes, generously.
+/// Upper estimate of the size of a small item.
 const FIXED: usize = 128;

@@ -1,10 +1,10 @@
-//! What a stream asks of the store however long that takes: trouble of the store is no trouble of the worker's.
+//! Calls of a stream to the store that are retried: an outage of the store is not the worker's fault.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::rooms::Rooms;
-use crate::engine::commands::apply::{KeyedCommand, Outcome};
+use super::rooms::StreamRooms;
+use crate::engine::commands::apply::{CommandOutcome, KeyedCommand};
 use crate::engine::error::{Error, Reason, Result};
 use crate::engine::leases::grant::Grant;
 use crate::engine::leases::leased::Leased;
@@ -13,13 +13,13 @@ use crate::operation::Record;
 use crate::record;
 use crate::store::{Key, Record as Stored};
 
-impl Rooms {
-    /// As [`Commands::apply_all`](crate::engine::commands::apply::Commands::apply_all), again and again while the store is away, for so long.
+impl StreamRooms {
+    /// As [`Commands::apply_all`](crate::engine::commands::apply::Commands::apply_all), retried while the store is unavailable.
     pub(super) async fn apply_patiently(
         &self,
         commands: Vec<KeyedCommand>,
         patience: Duration,
-    ) -> Result<Vec<Outcome>> {
+    ) -> Result<Vec<CommandOutcome>> {
         let begun = self.context.clock.elapsed();
         loop {
             let outcomes = self.commands.apply_all(commands.clone()).await;
@@ -50,14 +50,14 @@ impl Rooms {
         }
     }
 
-    /// How operations stand with their holders, however long the store takes.
+    /// The standings of operations, retried until the store responds.
     pub(super) async fn read_standings(&self, keys: Vec<Key>) -> Vec<(Key, Standing)> {
         loop {
             match self.context.store.get(&keys).await {
                 Ok(found) => return keys.iter().zip(found).filter_map(standing).collect(),
                 Err(error) => {
                     self.context.log_failure(
-                        "cannot read what a worker holds; trying again",
+                        "cannot read the operations that a worker holds; trying again",
                         &Box::<Error>::from(error),
                     );
                     self.context.sleep(PAUSE).await;
@@ -73,5 +73,5 @@ fn standing((key, found): (&Key, Option<Stored>)) -> Option<(Key, Standing)> {
     Some((*key, Standing::of(before.record.operation(), found.revision)))
 }
 
-/// Between attempts while the store is away.
+/// The pause between attempts while the store is unavailable.
 pub(super) const PAUSE: Duration = Duration::from_millis(200);

@@ -8,7 +8,7 @@ use crate::engine::dispatch::dispatcher::Dispatch;
 use crate::engine::leases::holders::Holders;
 
 /// The same for all streams.
-pub(in crate::engine) struct Rooms {
+pub(in crate::engine) struct StreamRooms {
     pub(in crate::engine) context: Arc<Context>,
     pub(in crate::engine) commands: Arc<Commands>,
     pub(in crate::engine) dispatch: Arc<Dispatch>,

@@ -12,12 +12,11 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 
 use super::calls::{Handled, Handling, Numbered};
-use super::holdings::{Holdings, Verdict};
-use super::messages::{CallOutcome, Hello, Incoming, Input, Request, Response};
+use super::holdings::{Holdings, NewsEffect};
+use super::messages::{CallOutcome, Hello, Incoming, Input, StreamRequest, StreamResponse};
 use super::outgoing::Ready;
-use super::rooms::Rooms;
-use crate::engine::caller::{Caller, Permission};
-use crate::engine::commands::apply::{KeyedCommand, Outcome};
+use super::rooms::StreamRooms;
+use crate::engine::commands::apply::{CommandOutcome, KeyedCommand};
 use crate::engine::dispatch::registration::Registration;
 use crate::engine::error::{Error, Result};
 use crate::engine::leases::leased::Leased;
@@ -31,23 +30,22 @@ use crate::operation::lease::Holder;
 use crate::operation::name::Name;
 use crate::store::Key;
 
-type Sender = mpsc::Sender<Result<Response>>;
+type Sender = mpsc::Sender<Result<StreamResponse>>;
 
-/// What a stream waits for beside its worker.
+/// Events of a stream besides messages of its worker.
 enum Came {
     /// Calls were handled.
     Handled(Handled),
     /// A lease with its payloads; `None`: it changed meanwhile.
     Loaded(Key, Option<Leased>),
-    /// How operations stand, as just read.
+    /// Standings of operations, as just read.
     Standings(Vec<(Key, Standing)>),
     /// Leases were renewed, or a request to cancel noted as delivered.
-    Renewed(Vec<(Key, Outcome)>),
+    Renewed(Vec<(Key, CommandOutcome)>),
 }
 
-pub(super) struct Session<'a> {
-    rooms: Arc<Rooms>,
-    caller: Caller,
+pub(super) struct StreamSession<'a> {
+    rooms: Arc<StreamRooms>,
     incoming: Incoming,
     sender: &'a Sender,
     hello: Hello,
@@ -55,7 +53,7 @@ pub(super) struct Session<'a> {
     ready: Ready,
     /// How many leases the worker wants to hold.
     slots: i64,
-    /// Which of those that it named in Hello it holds is known.
+    /// The claims of Hello are settled.
     greeted: bool,
     received: i64,
     sent: i64,
@@ -65,44 +63,36 @@ pub(super) struct Session<'a> {
     under_way: FuturesUnordered<BoxFuture<'static, Came>>,
     heard: Duration,
     spoke: Duration,
-    /// Since when the store has had calls that it has not taken yet; nothing is read meanwhile.
+    /// Since when calls wait for the store; no message is read meanwhile.
     handling_since: Option<Duration>,
-    /// Since when the store has not answered for what the worker holds.
+    /// Since when the store has not responded for the held leases.
     cut_off_since: Option<Duration>,
     half_closed: bool,
     draining: bool,
 }
 
-impl<'a> Session<'a> {
+impl<'a> StreamSession<'a> {
     /// Runs a stream to its end; an error is how it ends.
     pub(super) async fn run(
-        rooms: Arc<Rooms>,
-        caller: Caller,
+        rooms: Arc<StreamRooms>,
         mut incoming: Incoming,
         sender: &'a Sender,
     ) -> Result<()> {
         let first = match incoming.next().await {
             Some(Input::Request(request)) => request?,
-            // Nothing was said, nothing is to be undone.
+            // No message arrived, so there is nothing to undo.
             _ => return Ok(()),
         };
         let hello = first.hello.clone().ok_or_else(|| {
             Error::field("hello", "hello must be set in the first message of a stream")
         })?;
-        rooms.context.policy.authorise(&caller, Permission::Work, hello.queue.as_str())?;
-        let mut session = Self::open(rooms, caller, incoming, sender, hello);
+        let mut session = Self::open(rooms, incoming, sender, hello);
         session.take_request(first)?;
         session.greet().await?;
         session.serve().await
     }
 
-    fn open(
-        rooms: Arc<Rooms>,
-        caller: Caller,
-        incoming: Incoming,
-        sender: &'a Sender,
-        hello: Hello,
-    ) -> Self {
+    fn open(rooms: Arc<StreamRooms>, incoming: Incoming, sender: &'a Sender, hello: Hello) -> Self {
         let holder: Holder = random();
         let waiter = Waiter::of_stream(hello.worker.clone(), hello.duration, holder);
         let registration = Registration::enter(&rooms.dispatch, hello.queue.as_str(), waiter);
@@ -110,7 +100,6 @@ impl<'a> Session<'a> {
         let holdings = Holdings::new(Arc::clone(&rooms), registration, holder, hello.grace);
         Self {
             rooms,
-            caller,
             incoming,
             sender,
             hello,
@@ -144,7 +133,7 @@ impl<'a> Session<'a> {
                 return self.close().await;
             }
             let speaks = self.ready.is_worth_saying();
-            // Whoever does not read what became of calls says no more.
+            // A worker that does not read outcomes sends nothing more.
             let listens = !handling && !self.half_closed && self.ready.outcomes.len() < AT_ONCE;
             tokio::select! {
                 biased;
@@ -153,7 +142,7 @@ impl<'a> Session<'a> {
                         let response = self.compose();
                         permit.send(Ok(response));
                     }
-                    // Nobody reads any more.
+                    // The receiver is gone.
                     Err(_) => return Ok(()),
                 },
                 Some(came) = self.under_way.next() => self.take_in(came),
@@ -172,7 +161,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Takes in what has arrived, and whatever else is there already; `false`: the stream is broken.
+    /// Handles this message and all others that have arrived; `false`: the stream is broken.
     fn listen(&mut self, input: Option<Input>) -> Result<bool> {
         let mut next = input;
         loop {
@@ -194,14 +183,14 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Has leases come, up to the slots. What the worker holds from before must be known first: it takes up slots.
+    /// Opens slots for leases. The claims of Hello must be settled first, since held leases use slots.
     fn open_slots(&mut self) {
         if self.greeted {
             self.holdings.set_slots(self.slots);
         }
     }
 
-    fn take_request(&mut self, request: Request) -> Result<()> {
+    fn take_request(&mut self, request: StreamRequest) -> Result<()> {
         self.heard = self.rooms.context.clock.elapsed();
         let expected = self.received + 1;
         if request.sequence != expected {
@@ -239,22 +228,21 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Has the calls that gathered handled, unless others still are.
+    /// Starts handling the gathered calls, unless others are being handled.
     fn start_handling(&mut self) {
         if self.handling_since.is_some() || self.ready.handled == self.received {
             return;
         }
         let calls = std::mem::take(&mut self.calls);
         if calls.is_empty() {
-            // Said with the next message: to answer each word would never end. And a store that is away keeps no lease.
+            // Sent with the next message: a reply to each heartbeat would never end. And no lease is renewed without the store.
             if !self.holdings.is_cut_off() {
                 self.ready.handled = self.received;
             }
             return;
         }
         self.handling_since = Some(self.rooms.context.clock.elapsed());
-        let handling: Handling =
-            Arc::clone(&self.rooms).handle(self.caller.clone(), calls, self.received).boxed();
+        let handling: Handling = Arc::clone(&self.rooms).handle(calls, self.received).boxed();
         self.under_way.push(handling.map(Came::Handled).boxed());
     }
 
@@ -271,7 +259,7 @@ impl<'a> Session<'a> {
                 self.ready.owes = true;
             }
             Came::Loaded(key, Some(leased)) => self.ready.leases.push_back((key, leased)),
-            // It is somebody else's by now, which news will say.
+            // Another holder has it; a change will report that.
             Came::Loaded(key, None) => self.news.push(News::Changed(key, u64::MAX)),
             Came::Standings(standings) => {
                 self.news.extend(
@@ -290,7 +278,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Takes in what the server has for this worker.
+    /// Handles the events of this server for the worker.
     fn fetch(&mut self) {
         let inbox = self.holdings.registration.waiter.fetch();
         self.unpack(inbox);
@@ -319,7 +307,7 @@ impl<'a> Session<'a> {
         self.news.extend(inbox.news);
     }
 
-    /// Makes of news what the worker must know. Only between batches: what the worker itself has ended is no news.
+    /// Turns changes into signals. Only between batches: the end of a lease by the worker's own call is not news to it.
     fn judge_news(&mut self) {
         let mut unknown = Vec::new();
         for news in std::mem::take(&mut self.news) {
@@ -329,9 +317,9 @@ impl<'a> Session<'a> {
                     unknown.extend(holding.filter(|held| held.since < revision).map(|_| key));
                 }
                 News::Stands(key, standing) => match self.holdings.judge(key, &standing) {
-                    Verdict::Nothing => {}
-                    Verdict::Signal(signal) => self.ready.signals.push_back(signal),
-                    Verdict::Lost(name) => self.ready.outcomes.push_back(lost(name, standing)),
+                    NewsEffect::Nothing => {}
+                    NewsEffect::Signal(signal) => self.ready.signals.push_back(signal),
+                    NewsEffect::Lost(name) => self.ready.outcomes.push_back(lost(name, standing)),
                 },
             }
         }
@@ -342,7 +330,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn compose(&mut self) -> Response {
+    fn compose(&mut self) -> StreamResponse {
         self.sent += 1;
         self.spoke = self.rooms.context.clock.elapsed();
         let (sent, holdings) = (self.sent, &mut self.holdings);
@@ -375,13 +363,13 @@ impl<'a> Session<'a> {
         self.under_way.push(renewing.boxed());
     }
 
-    /// The server goes away.
+    /// The server is draining.
     fn drain(&mut self) {
         self.draining = true;
         self.ready.drain_duration = Some(DRAIN);
     }
 
-    /// The worker has closed its side: what it still holds goes back, and it hears so.
+    /// The worker has closed its side: its leases are released, and it receives the confirmation.
     async fn close(&mut self) -> Result<()> {
         // Leave the queue first, or we may be leased what we are releasing.
         let inbox = self.holdings.registration.waiter.close();
@@ -429,5 +417,5 @@ fn lost(name: Name, standing: Standing) -> CallOutcome {
     }
 }
 
-/// Calls that are handled together at most, and outcomes that wait to be said while more are listened to.
+/// The most calls in one batch, and the most pending outcomes while messages are still read.
 const AT_ONCE: usize = 1_000;

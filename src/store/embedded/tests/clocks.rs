@@ -18,7 +18,7 @@ async fn a_wall_clock_that_steps_moves_nothing_while_the_store_is_open() {
         clock.advance(Duration::from_secs(6));
         let expected = start + Duration::from_secs(6 * number);
         assert_eq!(store.now(Partition(0)), expected, "{step:?}");
-        // What is due in that time is due for the commit too.
+        // An entry that is due at that time is due for the commit too.
         let key = store.keyspace().key(&number.to_string());
         let mut due = WriteSet::new(Partition(0), Check::TimeAtLeast(expected));
         due.puts.push(Put { key, visible: Mark::New, fencing: Mark::New, value: Bytes::new() });

@@ -1,4 +1,4 @@
-//! One flipped bit, wherever it is: what is damaged is named, or nobody is the worse for it.
+//! One flipped bit at any place: the damaged file is named, or all data is readable.
 
 use super::*;
 
@@ -37,7 +37,7 @@ fn places(end: usize) -> impl Iterator<Item = usize> {
 }
 
 async fn outcome(directory: &Path, what: &str) {
-    // Also the second time: trying must not make it look whole.
+    // Also the second time: an attempt must not make it look whole.
     for _ in 0..2 {
         match open(directory) {
             Err(refusal) => {

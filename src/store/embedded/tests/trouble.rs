@@ -1,4 +1,4 @@
-//! A disk that fails, fills up, hangs or goes away: nothing wrong is acknowledged, and what passes is got over.
+//! A disk that fails, fills up, hangs or disappears: nothing wrong is acknowledged, and the store recovers afterwards.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;

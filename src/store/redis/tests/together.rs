@@ -84,7 +84,7 @@ async fn one_that_conflicts_leaves_the_others_of_its_batch_alone() {
         results[10..],
         [Err(CommitError::Conflict), Err(CommitError::Early), Err(CommitError::Conflict)]
     ));
-    // One hint for each that was applied, and none for the others.
+    // One hint for each applied set, and none for the others.
     let mut heard = Vec::new();
     while heard.len() < 11 {
         let Event::Hint(hint) = next(&mut feed).await else { panic!("a gap") };
@@ -151,7 +151,7 @@ async fn of_a_lost_call_nothing_is_known_and_nobody_waits_twice() {
     assert_eq!(store.durability(), Durability::Memory);
 }
 
-/// A runtime that ends must not leave a lane that nobody serves.
+/// A runtime that ends must not leave a lane without a task that serves it.
 #[test]
 fn a_runtime_that_ends_leaves_nothing_behind() {
     let server = TestServer::start(&[]);

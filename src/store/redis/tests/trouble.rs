@@ -25,7 +25,7 @@ async fn a_redis_that_was_flushed_is_foreign_and_never_says_not_there() {
     let (key, set) = creation(&store, "one", "x");
     let mut feed = store.feed();
     commit(&store, set.clone()).await.expect("a commit");
-    // The hint comes on another connection than the acknowledgement.
+    // The hint arrives on another connection than the acknowledgement.
     assert!(matches!(next(&mut feed).await, Event::Hint(hint) if hint.key == key));
     let _: String = raw(&options, &[b"FLUSHALL"]).await;
 
@@ -56,7 +56,7 @@ async fn a_redis_that_was_flushed_is_foreign_and_never_says_not_there() {
     let (_, set) = creation(&other, "one", "y");
     commit(&other, set).await.expect("a commit");
     assert!(matches!(store.get(&[key]).await, Err(StoreError::Foreign(_))));
-    // Whoever waits is told to look, once.
+    // Readers that wait receive the gap, once.
     assert_eq!(next(&mut feed).await, Event::Gap(store.keyspace().all().collect()));
     assert!(futures_util::FutureExt::now_or_never(feed.next()).is_none());
 }
@@ -94,7 +94,7 @@ async fn a_partition_that_is_lost_takes_no_other_with_it() {
         let foreign = matches!(result, Err(CommitError::Unavailable(StoreError::Foreign(_))));
         assert!(if set.partition == Partition(3) { foreign } else { result.is_ok() }, "{result:?}");
     }
-    // A look at all partitions that began before the loss may still say that it answers; the next one does not.
+    // A check of all partitions that began before the loss may still find them available; the next one does not.
     let lost =
         |event| matches!(event, Event::Gap(partitions) if partitions.contains(&Partition(3)));
     while !lost(next(&mut feed).await) {}
@@ -241,7 +241,7 @@ async fn a_master_that_became_a_replica_is_away_and_a_gap_when_it_is_master_agai
     let (key, set) = creation(&store, "one", "x");
     commit(&store, set.clone()).await.expect("a commit");
     let mut feed = store.feed();
-    // Of a master that nobody can reach, so that it keeps its data.
+    // Of a master that no client can reach, so that it keeps its data.
     let _: String = raw(&options, &[b"REPLICAOF", b"127.0.0.1", b"1"]).await;
     let (other, set) = creation(&store, "two", "x");
     assert!(is_away(commit(&store, set.clone()).await));
@@ -278,12 +278,12 @@ async fn a_full_redis_refuses_what_grows_and_takes_what_begins_by_removing() {
     assert_eq!(value(&store, other).await, None);
     assert_eq!(store.answering_since(Partition(0)), None);
 
-    // What is refused does not keep what frees memory from being applied.
+    // A refused set does not prevent one that frees memory.
     let mut removal = update(&store, key, revision, "z");
     removal.removals.push(entry(key, "a"));
     let results = store.commit(vec![growth.clone(), removal]).await;
     assert!(matches!(results[..], [Err(_), Ok(_)]), "{results:?}");
-    // Nor does what frees memory let pass what comes after it.
+    // A set that frees memory does not let a later one pass either.
     let revision = results[1].as_ref().expect("a commit").revision;
     let mut removal = update(&store, key, revision, "z");
     removal.removals.push(entry(key, "a"));

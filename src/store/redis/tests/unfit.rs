@@ -19,7 +19,7 @@ async fn refused(store: &RedisStore, set: WriteSet) -> String {
     }
 }
 
-/// Waits until a condition holds that the next look at Redis brings about.
+/// Waits until a condition holds that depends on the next check of Redis.
 async fn seen(what: &str, holds: impl Fn() -> bool) {
     let clock = SystemClock::new();
     let waiting = async {
@@ -95,7 +95,7 @@ async fn a_ping_fails_while_no_write_can_succeed_and_says_why() {
         set(&admin, name, bad).await;
         let why = unfit(store.ping().await);
         assert!(why.contains(said), "{why}");
-        // Full or not, it can be opened: what is there may be finished and deleted.
+        // Full or not, it can be opened: stored records may be finished and deleted.
         open(&guest).await;
         set(&admin, name, good).await;
         store.ping().await.expect("fit again");

@@ -1,4 +1,4 @@
-//! Producers and callers: they start, look, wait, watch, cancel, pause, resume and delete.
+//! Producers and callers: they start, read, wait, watch, cancel, pause, resume and delete.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use super::journal::outcome;
 use super::look::{at_message, at_operation, payload};
 use super::stage::{Actor, Looked, bounded, shown};
 
-/// Starts operations until it is over.
+/// Starts operations until the history ends.
 pub(super) async fn produce(mut actor: Actor, who: usize) {
     let mut number = 0;
     while !actor.stage.over.is_cancelled() {
@@ -33,7 +33,7 @@ pub(super) async fn produce(mut actor: Actor, who: usize) {
             Ok([request]) => start(&mut actor, request).await,
             Err(requests) => start_batch(&mut actor, requests).await,
         }
-        // What was acknowledged is there at once, for everybody.
+        // Acknowledged operations exist at once, for every reader.
         let started = format!("operations/h-{who}-{first}");
         if actor.dice.percent(50) {
             get(&mut actor, &started).await;
@@ -65,7 +65,7 @@ fn request(actor: &mut Actor, id: &str) -> StartOperationRequest {
     }
 }
 
-/// Half of those that nobody heard of are started again, until somebody does.
+/// Half of the starts with unknown result are retried until one is acknowledged.
 async fn start(actor: &mut Actor, request: StartOperationRequest) {
     let name = format!("operations/{}", request.operation_id);
     actor.stage.add(&name);
@@ -104,7 +104,7 @@ fn start_of(request: &StartOperationRequest) -> Act {
     Act::Start { max_attempts: policy.map_or(0, |policy| policy.max_attempts) }
 }
 
-/// Looks and meddles until it is over.
+/// Reads and changes operations until the history ends.
 pub(super) async fn call(mut actor: Actor) {
     while !actor.stage.over.is_cancelled() {
         actor.pause(CALL_PAUSE).await;
@@ -176,14 +176,14 @@ async fn delete(actor: &mut Actor, name: &str) {
     let _ = actor.act(name, Act::Delete, operations.delete_operation(request)).await;
 }
 
-/// Watches one operation after the other, each to its end, until it is over.
+/// Watches one operation after the other, each to its end, until the history ends.
 pub(super) async fn watch(mut actor: Actor) {
     let mut watches = 0;
     while !actor.stage.over.is_cancelled() {
         actor.pause(20).await;
         let Some(name) = actor.some() else { continue };
         let mut token = String::new();
-        // A watch that broke is attached again, and so is many another: what happens meanwhile must not be missed.
+        // A broken watch is attached again, and some unbroken ones too: changes meanwhile must not be missed.
         for _ in 0..30 {
             watches += 1;
             match watch_once(&mut actor, &name, watches, &token).await {
@@ -220,7 +220,7 @@ async fn watch_once(actor: &mut Actor, name: &str, watch: u64, from: &str) -> Op
                 if moves && actor.dice.percent(50) {
                     return Some(token);
                 }
-                // What was suspended for good is left alone after a while, while accidents go on.
+                // Operations that are suspended for good are left alone after a while, while faults go on.
                 if stays
                     && actor.journal.now() > begin + LONGEST
                     && !actor.stage.over.is_cancelled()

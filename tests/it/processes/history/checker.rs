@@ -1,7 +1,7 @@
-//! What must hold of every history, whatever was killed, stopped and cut meanwhile. Pure: it sees nothing but events.
+//! Properties of every history, whichever processes were killed, stopped and cut off. Pure: it reads only events.
 //!
-//! A call takes effect somewhere between its begin and its end. So only what began after another thing ended is known to
-//! come after it; nothing here relies on more.
+//! A call takes effect somewhere between its begin and its end. So one event is known to follow another only if it began
+//! after the other ended; nothing here relies on more.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ pub(super) struct Violation {
     pub(super) what: String,
 }
 
-/// Checks a history; `last_look` is who looked at everything when all was over.
+/// Checks a history; `last_look` is the actor that read everything at the end.
 pub(super) fn check(history: &[Event], last_look: &str) -> Vec<Violation> {
     let mut stories: BTreeMap<&str, Story<'_>> = BTreeMap::new();
     for event in history {
@@ -37,7 +37,7 @@ pub(super) fn check(history: &[Event], last_look: &str) -> Vec<Violation> {
     violations
 }
 
-/// Each says what it found.
+/// Each returns its findings.
 type Check = fn(&Story<'_>) -> Vec<String>;
 
 const CHECKS: [(&str, Check); 18] = [
@@ -132,7 +132,7 @@ impl<'a> Story<'a> {
         self.said.iter().copied().filter(|(event, _)| event.is_ok())
     }
 
-    /// Calls that ended the operation, as they were told.
+    /// Calls that ended the operation, according to their replies.
     fn results(&self) -> impl Iterator<Item = (&'a Event, &'a Said)> {
         self.accepted().filter(|(_, said)| match said.call {
             Call::Complete => true,
@@ -148,7 +148,7 @@ impl<'a> Story<'a> {
         ends.chain(self.results().map(|(event, _)| event.end)).min()
     }
 
-    /// A look that showed a newer state by then.
+    /// A read that showed a newer state by then.
     fn newer_than(&self, revision: u64, time: u64) -> Option<&'a Event> {
         let newer = |(look, seen): &&(&Event, &Seen)| seen.revision > revision && look.end < time;
         self.seen.iter().find(newer).map(|(look, _)| *look)
@@ -427,7 +427,7 @@ fn attempts_are_bounded(story: &Story<'_>) -> Vec<String> {
 
 fn suspended_does_not_run(story: &Story<'_>) -> Vec<String> {
     let mut found = Vec::new();
-    // A deletion ends a pause too: nobody could ever resume it.
+    // A deletion ends a pause too: no caller could ever resume it.
     let resumed = |from: u64, to: u64| {
         let between = |end: &&Event| end.may_count() && end.begin < to && end.end > from;
         story.resumes.iter().chain(&story.deletes).any(between)

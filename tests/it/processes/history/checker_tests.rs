@@ -1,4 +1,4 @@
-//! Histories made by hand: a good one, and what each check finds in bad ones.
+//! Histories made by hand: a good one, and the findings of each check in bad ones.
 
 use super::checker::check;
 use super::event::{Act, Call, Event, Leased, NEVER, News, Outcome, Said, Seen, State};
@@ -18,10 +18,10 @@ fn nothing_is_found_where_it_is_not_known_what_was_done() {
         unknown(event(32, 0, said(100, Call::Complete, "one"))),
         event(40, 41, Act::Seen(seen(120, State::Pending))),
         event(42, 43, Act::Seen(Seen { cancel_requested: true, ..seen(200, State::Cancelled) })),
-        // The repeat of what may have counted before.
+        // A repeat of a call that may have counted before.
         event(44, 45, said(100, Call::Complete, "one")),
     ];
-    // That one was told what the first of both came to: but then it is what must be stored.
+    // It got the answer of the first of both: but then that one must be stored.
     let last = history.pop();
     assert_eq!(check(&by_the_end(history.clone(), 200, State::Cancelled), "end"), []);
     history.extend(last);
@@ -59,7 +59,7 @@ fn an_acknowledged_result_that_is_not_there_is_found() {
     history.push(event(132, 133, said(210, Call::Complete, "other")));
     let found = checks(&by_the_end(history, 220, State::Succeeded));
     assert!(found.contains(&check), "{found:?}");
-    // Nobody said what is stored.
+    // No reply named the stored state.
     let mut history = good();
     history.retain(|event| !matches!(event.act, Act::Said(_)));
     assert_eq!(checks(&history), [check]);
@@ -76,7 +76,7 @@ fn a_stale_token_is_found_and_a_repeat_is_none() {
     assert_eq!(checks(&renewed(42)), [check]);
     let refused = Event { outcome: Outcome::Refused("LEASE_LOST".to_owned()), ..stale(42) };
     assert_eq!(checks(&with(vec![lost.clone(), refused])), Vec::<&str>::new());
-    // What was only taken note of says nothing.
+    // A call that was only acknowledged proves nothing.
     let noted = Said { sure: false, ..words(50, Call::Report, "late") };
     assert_eq!(checks(&with(vec![lost, event(42, 43, Act::Said(noted))])), Vec::<&str>::new());
     finds_nothing(event(300, 301, said(100, Call::Complete, "one")));
@@ -215,7 +215,7 @@ fn a_watch_or_a_wait_that_misses_the_end_is_found() {
     let late = 200 + 5_000_000;
     finds_nothing(event(2, late - 1_000, Act::Watched(1, News::Heartbeat)));
     finds(check, event(2, late, Act::Watched(1, News::Heartbeat)));
-    // It may miss what it is soon told of, but nothing for long.
+    // It may miss a state that a later event replaces soon, but none for long.
     let watched = |end, news| event(2, end, Act::Watched(1, news));
     let stuck = |end| {
         with(vec![
@@ -283,7 +283,7 @@ fn what_does_not_end_is_found() {
     assert_eq!(checks(&by_the_end(history, 110, State::Suspended)), ["every operation ends"]);
 }
 
-/// Started, leased, reported, completed, and looked at on the way.
+/// Started, leased, reported, completed, and read in between.
 fn good() -> Vec<Event> {
     let history = vec![
         start(1),
@@ -295,7 +295,7 @@ fn good() -> Vec<Event> {
     by_the_end(history, 200, State::Succeeded)
 }
 
-/// With a last look that shows it so.
+/// With a last read that shows it so.
 fn by_the_end(mut history: Vec<Event>, revision: u64, state: State) -> Vec<Event> {
     let last = Act::Seen(seen(revision, state));
     history.push(Event { who: "end".to_owned(), ..event(900, 901, last) });

@@ -8,7 +8,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use super::dice::Dice;
 
-/// Passes on what clients and server say until it is told to cut them off.
+/// Forwards between clients and server until it must cut them off.
 pub(super) struct Door {
     address: SocketAddr,
     behind: Arc<Mutex<Behind>>,

@@ -144,7 +144,7 @@ impl Cast {
         Longhaul::launch_beside(&[binary, "--exact", test, "--nocapture"], &[(PART, &part)])
     }
 
-    /// Those who make calls, and those who watch.
+    /// The actors that make calls, and those that watch.
     fn open_the_curtain(&self, size: Size) -> (JoinSet<()>, JoinSet<()>) {
         let (mut actors, mut watchers) = (JoinSet::new(), JoinSet::new());
         for who in 0..size.producers {
@@ -216,7 +216,7 @@ impl Cast {
         self.accidents.killed_servers += 1;
     }
 
-    /// Honest workers finish what there is; then somebody looks at everything. `false` where it takes too long.
+    /// Honest workers finish all operations; then one actor reads everything. `false` if it takes too long.
     async fn come_to_an_end(&mut self) -> bool {
         self.workers.iter_mut().for_each(retire);
         self.workers.clear();
@@ -226,7 +226,7 @@ impl Cast {
         }
         let mut helper = Actor::new(&self.stage, "helper");
         let mut open = self.stage.names().clone();
-        // Each is asked about one by one.
+        // Each is read one by one.
         let end = self.clock.elapsed() + ENDING + LOOK * open.len() as u32;
         while !open.is_empty() && self.clock.elapsed() < end {
             open = help(&mut helper, open).await;
@@ -245,7 +245,7 @@ impl Cast {
                     looked => break looked,
                 }
             };
-            // What is there must be listed.
+            // Every existing operation must be listed.
             if matches!(looked, Looked::Showed(_)) && !listed.contains(name) {
                 last.journal.note(name, last.journal.now(), Act::Missing);
             }
@@ -258,7 +258,7 @@ const fn is_on_streams(place: usize) -> bool {
     !place.is_multiple_of(3)
 }
 
-/// Resumes what is suspended; what is not done yet.
+/// Resumes suspended operations; returns the unfinished ones.
 async fn help(helper: &mut Actor, open: Vec<String>) -> Vec<String> {
     let mut still_open = Vec::new();
     for name in open {
@@ -293,7 +293,7 @@ async fn list_all(last: &mut Actor) -> Vec<String> {
     }
 }
 
-/// What happened, in numbers.
+/// The history in numbers.
 fn report(history: &[Event], title: &str) -> String {
     let count = |what: &dyn Fn(&Event) -> bool| history.iter().filter(|event| what(event)).count();
     let starts = count(&|event| matches!(event.act, Act::Start { .. }) && event.is_ok());
@@ -313,7 +313,7 @@ fn accepts_completion(event: &Event) -> bool {
     matches!(&event.act, Act::Said(said) if said.call == Call::Complete) && event.is_ok()
 }
 
-/// A history in which nothing happens shows nothing.
+/// A history without events shows nothing.
 fn assert_enough_happened(history: &[Event], report: &str) {
     let completed = history.iter().filter(|event| accepts_completion(event)).count();
     assert!(completed > 20, "too little happened: {report}");

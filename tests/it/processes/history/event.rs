@@ -1,17 +1,17 @@
-//! What a history is made of: who did what, from when to when, and what came of it.
+//! The events of a history: the actor, the call, its begin and end, and its result.
 
 use serde::{Deserialize, Serialize};
 
 /// One call, or one message of a stream.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Event {
-    /// Who did it: one life of one actor.
+    /// The actor: one life of one actor.
     pub(super) who: String,
     /// Its place among all that the actor did.
     pub(super) number: u64,
-    /// When it began, in microseconds; for what a watch brings, when the watch began.
+    /// When it began, in microseconds; for an event of a watch, when the watch began.
     pub(super) begin: u64,
-    /// When its answer was there; [`NEVER`] where none came.
+    /// When its reply arrived; [`NEVER`] if none did.
     pub(super) end: u64,
     /// The operation's name.
     pub(super) operation: String,
@@ -19,10 +19,10 @@ pub(super) struct Event {
     pub(super) outcome: Outcome,
 }
 
-/// No answer came.
+/// No reply arrived.
 pub(super) const NEVER: u64 = u64::MAX;
 
-/// What somebody did.
+/// The call.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) enum Act {
     Start {
@@ -32,9 +32,9 @@ pub(super) enum Act {
     Pause,
     Resume,
     Delete,
-    /// A look that showed the operation.
+    /// A read that showed the operation.
     Seen(Seen),
-    /// A look that found nothing.
+    /// A read that did not find it.
     Missing,
     /// One message of that watch.
     Watched(u64, News),
@@ -44,35 +44,35 @@ pub(super) enum Act {
     Said(Said),
     /// From begin to end a worker held the lease of that fencing number, and spoke often enough to keep it.
     Kept(u64),
-    /// A worker that holds the lease of that fencing number was asked to cancel.
+    /// The holder of the lease with that fencing number received a request to cancel.
     Asked(u64),
 }
 
-/// What came of it.
+/// The result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Outcome {
     Ok,
-    /// Refused, for that reason; nothing changed.
+    /// Refused for that reason; nothing changed.
     Refused(String),
-    /// Done or not, nobody can tell.
+    /// Done or not: unknown.
     Unknown,
 }
 
-/// How an operation looked.
+/// The state of an operation in a reply.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Seen {
-    /// The visible revision; 0 where the look does not show it.
+    /// The visible revision; 0 if the reply does not have it.
     pub(super) revision: u64,
     /// When it last changed, in microseconds.
     pub(super) updated: u64,
     pub(super) state: State,
     /// The response or the error.
     pub(super) result: String,
-    /// Of its newest lease, as far as the look shows it.
+    /// Of its newest lease, as far as the reply shows it.
     pub(super) fencing: u64,
     pub(super) attempts: i32,
     pub(super) cancel_requested: bool,
-    /// Whoever looked waited for the end.
+    /// The caller waited for the end.
     pub(super) waited: bool,
 }
 
@@ -98,7 +98,7 @@ impl State {
     }
 }
 
-/// What a watch says.
+/// An event of a watch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) enum News {
     Snapshot(Seen),
@@ -130,11 +130,11 @@ pub(super) struct Leased {
     pub(super) attempt: i32,
     /// When it expires unless it is renewed, by the store's clock.
     pub(super) expires: u64,
-    /// By a call of its own rather than by a stream, whose leases live on as long as it speaks.
+    /// By a unary call rather than by a stream, whose leases live as long as it sends.
     pub(super) unary: bool,
     /// How many leases its worker has with it.
     pub(super) holds: usize,
-    /// How many it asked for.
+    /// The requested number.
     pub(super) slots: usize,
 }
 
@@ -142,21 +142,21 @@ pub(super) struct Leased {
 pub(super) struct Said {
     pub(super) fencing: u64,
     pub(super) call: Call,
-    /// What tells it from every other that was said.
+    /// Distinguishes it from all other calls.
     pub(super) content: String,
-    /// OK means more than that it was taken note of: the lease was looked at.
+    /// OK means more than an acknowledgement: the lease was checked.
     pub(super) sure: bool,
-    /// Another attempt follows, as it was told.
+    /// Another attempt follows, according to the reply.
     pub(super) will_retry: bool,
-    /// The operation had been deleted, as it was told.
+    /// The operation had been deleted, according to the reply.
     pub(super) discarded: bool,
-    /// When the lease expires, as it was told; 0 where it was not.
+    /// When the lease expires, according to the reply; 0 if not in the reply.
     pub(super) expires: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Call {
-    /// A new stream names what its worker holds.
+    /// A new stream names the leases that its worker holds.
     Adopt,
     Renew,
     Report,

@@ -1,4 +1,4 @@
-//! What must hold of leases as their holders see them.
+//! Properties of leases from the view of their holders.
 
 use super::checker::Story;
 use super::event::{Event, Leased};
@@ -17,13 +17,13 @@ pub(super) fn speaking_holder_keeps(story: &Story<'_>) -> Vec<String> {
     found
 }
 
-/// No worker is given more leases than it asked for.
+/// No worker receives more leases than it requested.
 pub(super) fn slots_are_bounds(story: &Story<'_>) -> Vec<String> {
     let too_many = story.leased.iter().filter(|(_, lease)| lease.holds > lease.slots);
     too_many.map(|(event, _)| format!("more than its slots: {event:?}")).collect()
 }
 
-/// A worker that holds a lease for long enough after an acknowledged cancel has been asked to stop by then.
+/// A worker that holds a lease for long enough after an acknowledged cancel has received the request to stop by then.
 pub(super) fn cancel_reaches_holder(story: &Story<'_>) -> Vec<String> {
     let mut found = Vec::new();
     for cancel in story.cancels.iter().filter(|cancel| cancel.is_ok()) {

@@ -1,4 +1,4 @@
-//! Keeps a history: what each actor did, a line for each event, in a file of its own that outlives the actor.
+//! Stores a history: a line for each event of an actor, in a file that outlives the actor.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -12,7 +12,7 @@ use tonic_types::StatusExt;
 
 use super::event::{Act, Event, NEVER, Outcome};
 
-/// What one actor writes down.
+/// The journal of one actor.
 pub(super) struct Journal {
     who: String,
     clock: Arc<SystemClock>,
@@ -47,12 +47,12 @@ impl Journal {
 
     /// How that went.
     pub(super) fn end(&self, event: Event, outcome: Outcome) {
-        // What nobody heard of may still come true.
+        // A call without a reply may still take effect.
         let end = if outcome == Outcome::Unknown { NEVER } else { self.now() };
         self.write(&Event { end, outcome, ..event });
     }
 
-    /// Something that was seen, by a look that began then.
+    /// Writes what a read showed that began then.
     pub(super) fn note(&self, operation: &str, begin: u64, act: Act) {
         self.write(&Event { begin, ..self.event(operation, act) });
     }
@@ -92,7 +92,7 @@ impl Journal {
     }
 }
 
-/// The history that lies in a folder.
+/// The history in a folder.
 pub(super) fn read(folder: &Path) -> Vec<Event> {
     let mut history = Vec::new();
     for entry in std::fs::read_dir(folder).expect("a folder") {
@@ -102,7 +102,7 @@ pub(super) fn read(folder: &Path) -> Vec<Event> {
         }
         let text = std::fs::read_to_string(path).expect("a journal");
         let events = text.lines().filter_map(|line| serde_json::from_str::<Event>(line).ok());
-        // What is said of an event last counts.
+        // The last line of an event counts.
         let events: BTreeMap<u64, Event> = events.map(|event| (event.number, event)).collect();
         history.extend(events.into_values());
     }
@@ -110,7 +110,7 @@ pub(super) fn read(folder: &Path) -> Vec<Event> {
     history
 }
 
-/// What an answer tells of a call.
+/// The result of a call, from its reply.
 pub(super) fn outcome<T>(reply: &Result<T, Status>) -> Outcome {
     let Err(status) = reply else { return Outcome::Ok };
     let reason = status.get_details_error_info().map(|info| info.reason);

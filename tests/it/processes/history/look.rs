@@ -1,4 +1,4 @@
-//! What an answer shows of an operation.
+//! The state of an operation, from a reply.
 
 use longhaul::clock::Timestamp;
 use longhaul::proto::google::longrunning::{Operation, operation::Result as Outcome};
@@ -10,7 +10,7 @@ use prost::Message;
 
 use super::event::{News, Seen, State};
 
-/// What callers of the published service see.
+/// From the published service.
 pub(super) fn at_operation(operation: &Operation) -> Seen {
     let metadata = operation.metadata.as_ref().expect("the server's metadata");
     let metadata = OperationMetadata::decode(&metadata.value[..]).expect("the server's");
@@ -25,14 +25,14 @@ pub(super) fn at_operation(operation: &Operation) -> Seen {
     seen
 }
 
-/// The same with what the record adds.
+/// The same with the fields of the record.
 pub(super) fn at_record(operation: &Operation, record: &OperationRecord) -> Seen {
     let revision = u64::from_str_radix(record.etag.trim_matches('"'), 16).expect("a revision");
     let fencing = record.attempts.iter().map(|attempt| attempt.fencing_number as u64).max();
     Seen { revision, fencing: fencing.unwrap_or(0), ..at_operation(operation) }
 }
 
-/// What a watch says.
+/// From an event of a watch.
 pub(super) fn at_message(message: &WatchOperationResponse) -> News {
     let seen = || {
         let operation = message.operation.as_ref().expect("an operation");

@@ -1,8 +1,8 @@
-//! Long histories of everything at once, full of accidents, and what must hold of them all the same.
+//! Long histories of many concurrent calls with faults, and the properties that must hold nevertheless.
 //!
 //! Many producers, callers and watchers, and workers as processes of their own, on two servers that share a Redis, or on one
 //! with the embedded store. Workers and servers are killed, both are stopped beyond leases, connections are cut.
-//! Everybody writes down what was done and seen; at the end [`checker`] looks for what should not have been.
+//! Every actor writes down its calls and their results; at the end [`checker`] searches for violations.
 //! `LONGHAUL_SEED` repeats the choices of a history, though not the moments; `LONGHAUL_HISTORY_SECONDS` makes it longer;
 //! `LONGHAUL_HISTORY_KEEP=1` leaves the journals behind, which a failure does anyway.
 

@@ -1,4 +1,4 @@
-//! What all actors of the test process share, and how each makes its calls.
+//! The shared parts of all actors of the test process, and their way to make calls.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -22,13 +22,13 @@ use super::look::{at_operation, at_record};
 /// Where it all happens.
 pub(super) struct Stage {
     pub(super) seed: u64,
-    /// Where the journals lie.
+    /// The folder of the journals.
     pub(super) folder: PathBuf,
     /// The ways to the servers.
     pub(super) doors: Vec<SocketAddr>,
-    /// Nobody begins anything new any more.
+    /// The actors begin nothing new.
     pub(super) over: CancellationToken,
-    /// What was started, perhaps.
+    /// Operations that were started, or may have been.
     names: Mutex<Vec<String>>,
 }
 
@@ -54,16 +54,16 @@ impl Stage {
     }
 }
 
-/// What came of a look.
+/// The result of a read.
 pub(super) enum Looked {
     Showed(Seen),
-    /// There is no such operation, or no more.
+    /// The operation does not exist, or no longer.
     Missed,
-    /// Nobody answered.
+    /// No reply.
     Failed,
 }
 
-/// Somebody who calls the servers.
+/// An actor that calls the servers.
 pub(super) struct Actor {
     pub(super) stage: Arc<Stage>,
     pub(super) journal: Journal,
@@ -107,7 +107,7 @@ impl Actor {
         self.clock.sleep(Duration::from_millis(millis)).await;
     }
 
-    /// Does something, and writes down what came of it.
+    /// Makes a call, and writes down its result.
     pub(super) async fn act<T>(
         &self,
         name: &str,
@@ -120,7 +120,7 @@ impl Actor {
         reply
     }
 
-    /// Looks, and writes down what was to be seen.
+    /// Makes a read, and writes down what it showed.
     pub(super) async fn look<T>(
         &self,
         name: &str,
@@ -154,7 +154,7 @@ pub(super) fn shown(record: &OperationRecord) -> Seen {
     at_record(record.operation.as_ref().expect("an operation"), record)
 }
 
-/// A connection that comes back by itself.
+/// A connection that reconnects by itself.
 pub(super) fn channel(address: SocketAddr) -> Channel {
     let endpoint = Endpoint::try_from(format!("http://{address}")).expect("an endpoint");
     endpoint.connect_timeout(Duration::from_secs(2)).connect_lazy()

@@ -1,4 +1,4 @@
-//! A worker that serves queues on streams, and takes what it holds from one to the next.
+//! A worker that serves queues on streams, and takes its leases from one stream to the next.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -34,12 +34,12 @@ struct Worker {
     leases: BTreeMap<String, Work>,
 }
 
-/// A lease, and what is still to be said about it.
+/// A lease, and its pending calls.
 struct Work {
     lease: pb::Lease,
     /// As far as the worker knows.
     held: bool,
-    /// For how long it has been held on this stream, with enough said to keep it.
+    /// How long it has been held on this stream, with enough messages to keep it.
     kept: Option<Event>,
     /// A call that ends it is on its way.
     ending: bool,
@@ -57,18 +57,18 @@ struct Stream {
     read: i64,
     /// When the worker spoke last.
     spoke: u64,
-    /// Said, but not acknowledged.
+    /// Sent, but not acknowledged.
     unsettled: Vec<Unsettled>,
-    /// Told ahead of the acknowledgement.
+    /// Has a result before the acknowledgement.
     told: Vec<Came>,
     /// Named in Hello.
     adopting: Vec<(String, Event)>,
     /// How long a lease lasts, in microseconds.
     lease: u64,
     slots: usize,
-    /// When messages were said that are not acknowledged.
+    /// When unacknowledged messages were sent.
     said: VecDeque<(i64, u64)>,
-    /// Only one server can give a lease away: that it stands still is no excuse.
+    /// With one server no other can lease it: a standstill of that server is no excuse.
     alone: bool,
 }
 
@@ -111,7 +111,7 @@ impl Worker {
         let leaves = self.journal.now() + 1_000 * self.dice.between(2_000, 12_000);
         let in_good_order = self.converse(&mut stream, replies, leaves).await;
         if in_good_order {
-            // What it still held has gone back.
+            // Its remaining leases have been released.
             self.leases.clear();
         }
         self.break_off(stream);
@@ -175,7 +175,7 @@ impl Worker {
         }
     }
 
-    /// Says what is due, in one message; `false` where nobody takes it.
+    /// Sends all due calls in one message; `false` if the stream is gone.
     async fn speak(&mut self, stream: &mut Stream) -> bool {
         let now = self.journal.now();
         let mut request = pb::ServeQueueRequest::default();
@@ -217,7 +217,7 @@ impl Worker {
         self.leases.values_mut().for_each(|work| work.kept = None);
     }
 
-    /// The server has heard what was said up to that message.
+    /// The server has received all messages up to that one.
     fn keep(&mut self, stream: &mut Stream, acknowledged: i64) {
         let now = self.journal.now();
         let heard = |said: &VecDeque<(i64, u64)>| {
@@ -289,7 +289,7 @@ impl Worker {
         }
     }
 
-    /// What was said up to that message has been handled.
+    /// The server has handled all messages up to that one.
     fn settle(&mut self, stream: &mut Stream, acknowledged: i64) {
         let (settled, unsettled): (Vec<_>, Vec<_>) = std::mem::take(&mut stream.unsettled)
             .into_iter()
@@ -317,7 +317,7 @@ impl Worker {
         stream.told.retain(|came| came.sequence > acknowledged);
     }
 
-    /// The server says that a lease is lost. Not everybody listens.
+    /// The server reports a lost lease. Not every worker listens.
     fn lose(&mut self, name: &str) {
         let listens = self.dice.percent(60);
         for work in self.leases.values_mut().filter(|work| work.lease.operation == name) {
@@ -345,7 +345,7 @@ impl Worker {
         }
     }
 
-    /// The stream is no more: what was not acknowledged is said again on the next.
+    /// The stream has ended: unacknowledged calls are sent again on the next.
     fn break_off(&mut self, stream: Stream) {
         self.forget_kept();
         let now = self.journal.now();
@@ -400,14 +400,14 @@ impl Stream {
     }
 }
 
-/// Says nothing about a lost lease for a while, and does not forget it.
+/// Sends nothing about a lost lease for a while, and does not drop it.
 fn cling(lease: &pb::Lease) -> VecDeque<Step> {
     let content = format!("clung to {}", lease.fencing_number);
     let step = Step { after: LEASE, call: Call::Renew, content, manner: Manner::Plain };
     std::iter::repeat_n(step, 8).collect()
 }
 
-/// Adds a step to a message; `false` where the stream itself says it already.
+/// Adds a step to a message; `false` if the stream itself already says it.
 fn put(request: &mut pb::ServeQueueRequest, lease: &pb::Lease, step: &Step) -> bool {
     match step.call {
         Call::Adopt | Call::Renew => return false,

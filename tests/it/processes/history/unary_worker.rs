@@ -25,7 +25,7 @@ use super::worker::{
     suspend,
 };
 
-/// What an answer adds to what was said, and what it asks for.
+/// The additional content of a reply: the result, and the requests to the worker.
 #[derive(Default)]
 struct Answer {
     will_retry: bool,
@@ -60,7 +60,7 @@ pub(super) async fn play(part: Part) {
 }
 
 impl Worker {
-    /// Leases now and then, and sees to each lease beside the others.
+    /// Leases now and then, and handles leases concurrently.
     async fn lease(self, hand: usize) {
         let mut dice = Dice::of(self.part.seed, &format!("{}-{hand}", self.part.who));
         let mut under_way = JoinSet::new();
@@ -113,7 +113,7 @@ impl Worker {
         }
     }
 
-    /// What was acknowledged is so at once, for everybody.
+    /// An acknowledged call counts at once, for every reader.
     async fn look(&self, name: &str, dice: &mut Dice) {
         let begin = self.journal.now();
         let request = GetOperationRequest { name: name.to_owned() };
@@ -123,7 +123,7 @@ impl Worker {
         }
     }
 
-    /// Says something; what ends the lease is said again where nobody answers.
+    /// Makes a call; one that ends the lease is repeated if there is no reply.
     async fn insist(&self, lease: &pb::Lease, step: &Step, dice: &mut Dice) -> Option<Answer> {
         for _ in 0..3 {
             let said = said(lease, step, true);

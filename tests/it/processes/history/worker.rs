@@ -1,4 +1,4 @@
-//! A worker as a process of its own, to be killed and stopped: this test binary once more, with a part to play in its
+//! A worker as a process of its own, to be killed and stopped: this test binary run again, with a role in its
 //! environment. What it does with its leases is not always what a worker should do.
 
 use std::collections::VecDeque;
@@ -16,21 +16,21 @@ use super::event::{Act, Call, Leased, Said};
 use super::look::payload;
 use super::{stream_worker, unary_worker};
 
-/// What a worker is told at its start.
+/// The role of a worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Part {
     pub(super) who: String,
     pub(super) seed: u64,
-    /// Where its journal lies.
+    /// The path of its journal.
     pub(super) folder: PathBuf,
     pub(super) doors: Vec<SocketAddr>,
-    /// On streams rather than with calls of its own.
+    /// On streams rather than with unary calls.
     pub(super) streams: bool,
-    /// No mischief any more: what is leased is completed.
+    /// Without misbehaviour: every lease is completed.
     pub(super) honest: bool,
 }
 
-/// One thing to say about a lease, so many milliseconds after the last.
+/// One call for a lease, so many milliseconds after the last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Step {
     pub(super) after: u64,
@@ -51,7 +51,7 @@ pub(super) enum Manner {
     Stopped,
 }
 
-/// Played only where somebody gave it a part; as a test of its own it shows that without one it does nothing.
+/// Does something only with a role; as a test of its own it shows that without one it does nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_without_a_part_ends_at_once() {
     let Ok(part) = std::env::var(PART) else { return };
@@ -59,7 +59,7 @@ async fn a_worker_without_a_part_ends_at_once() {
     if part.streams { stream_worker::play(part).await } else { unary_worker::play(part).await }
 }
 
-/// What to do with a lease.
+/// The plan for a lease.
 pub(super) fn plan(dice: &mut Dice, part: &Part, fencing: u64) -> VecDeque<Step> {
     let mut steps = VecDeque::new();
     let mut say = |after, call, manner| {
@@ -82,7 +82,7 @@ pub(super) fn plan(dice: &mut Dice, part: &Part, fencing: u64) -> VecDeque<Step>
         54..62 => say(soon, Call::Release, Manner::Plain),
         62..66 => say(soon, Call::Suspend, Manner::Plain),
         66..71 => say(soon, Call::SuspendUntil, Manner::Plain),
-        // Sleeps beyond its lease, and goes on as if nothing had been.
+        // Sleeps beyond its lease, and goes on as if nothing had happened.
         71..86 => {
             say(dice.between(LEASE, 3 * LEASE), Call::Report, Manner::Committed);
             say(dice.between(5, 600), Call::Complete, Manner::Plain);
@@ -100,7 +100,7 @@ pub(super) fn plan(dice: &mut Dice, part: &Part, fencing: u64) -> VecDeque<Step>
     steps
 }
 
-/// What to do with what another worker lost: half hold it for long and are heard of all the while, so that it shows when
+/// The plan for an operation that another worker lost: half hold it for long with regular messages, so that it shows when
 /// the other comes back.
 pub(super) fn plan_again(dice: &mut Dice, part: &Part, fencing: u64) -> VecDeque<Step> {
     if part.honest || dice.percent(50) {
@@ -114,7 +114,7 @@ pub(super) fn plan_again(dice: &mut Dice, part: &Part, fencing: u64) -> VecDeque
     renewals.chain([step(Call::Complete, 1)]).collect()
 }
 
-/// Some say the last thing again, or another.
+/// Some repeat the last call, or make another.
 fn once_more(dice: &mut Dice, steps: &mut VecDeque<Step>) {
     let Some(last) = steps.back().cloned() else { return };
     let after = dice.between(1, 2 * LEASE);
@@ -128,7 +128,7 @@ fn once_more(dice: &mut Dice, steps: &mut VecDeque<Step>) {
     }
 }
 
-/// What the worker does instead once it hears that it is to stop.
+/// The plan after a request to stop.
 pub(super) fn stop(dice: &mut Dice, part: &Part, directive: pb::Directive) -> Option<Step> {
     let content = format!("{}/stop/{}", part.who, dice.below(1 << 40));
     let step = |call, manner| Some(Step { after: 1, call, content, manner });
@@ -139,7 +139,7 @@ pub(super) fn stop(dice: &mut Dice, part: &Part, directive: pb::Directive) -> Op
     }
 }
 
-/// A lease, with which its worker has so many of so many that it asked for.
+/// A lease, with the numbers of leases received and requested.
 pub(super) fn leased(lease: &pb::Lease, unary: bool, holds: usize, slots: usize) -> Act {
     Act::Leased(Leased {
         holds,
@@ -213,7 +213,7 @@ pub(super) fn release(lease: &pb::Lease) -> pb::ReleaseLeaseRequest {
     pb::ReleaseLeaseRequest { name, lease_token, ..pb::ReleaseLeaseRequest::default() }
 }
 
-/// With a time to resume, which is a fixed one, so that a repeat says the same.
+/// With a resume time, which is fixed, so that a repeat is the same call.
 pub(super) fn suspend(lease: &pb::Lease, step: &Step) -> pb::SuspendOperationRequest {
     let until = lease.fencing_number as u64 + 1_000 * (2 * LEASE + step.after);
     let resume_time =
@@ -227,7 +227,7 @@ pub(super) fn suspend(lease: &pb::Lease, step: &Step) -> pb::SuspendOperationReq
     }
 }
 
-/// What a worker finds its part in.
+/// The environment variable of the role.
 pub(super) const PART: &str = "LONGHAUL_HISTORY_PART";
 /// How long a lease lasts, in milliseconds; it cannot be shorter.
 pub(super) const LEASE: u64 = 1_000;

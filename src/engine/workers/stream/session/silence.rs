@@ -1,13 +1,13 @@
-//! Whose silence it is: the worker's, the store's, or this server's own.
+//! Whether a silence is that of the worker, of the store, or of this server.
 
 use std::time::Duration;
 
-use super::Session;
+use super::StreamSession;
 use crate::engine::error::{Error, Reason, Result};
 use crate::engine::workers::stream::patience::PAUSE;
 
-impl Session<'_> {
-    /// What must be looked at now and then: silence on either side, and leases in the store.
+impl StreamSession<'_> {
+    /// Periodic checks: silence on either side, and renewal of leases in the store.
     pub(super) fn tick(&mut self) -> Result<()> {
         let now = self.rooms.context.clock.elapsed();
         let duration = self.hello.duration;
@@ -17,7 +17,7 @@ impl Session<'_> {
         };
         let waits_since = [self.handling_since, self.cut_off_since].into_iter().flatten().min();
         if waits_since.is_some_and(|since| now.saturating_sub(since) >= duration) {
-            let text = "the store does not take what was said; say it again";
+            let text = "the store does not accept the calls; send them again on a new stream";
             return Err(Error::new(Reason::StoreUnavailable, text).retry_after(PAUSE));
         }
         let silent = self.silent_for(now);
@@ -35,8 +35,8 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// For how long the worker has said nothing, as far as this server could have heard it: not while it stood still, nor
-    /// while it waited for the store, since then nothing is read.
+    /// How long the worker has been silent, excluding the time in which this server stood still or
+    /// waited for the store, since nothing is read then.
     fn silent_for(&self, now: Duration) -> Duration {
         let resumed = self.rooms.context.standstill.resumed().unwrap_or_default();
         let listened_until = self.handling_since.unwrap_or(now);

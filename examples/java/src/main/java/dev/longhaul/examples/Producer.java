@@ -11,13 +11,13 @@ import io.grpc.InsecureChannelCredentials;
 /** Starts an operation that greets a person, and prints its name: Producer [WHOM [SERVER]]. */
 public final class Producer {
     public static void main(String[] args) {
-        var whom = args.length > 0 ? args[0] : "world";
+        var person = args.length > 0 ? args[0] : "world";
         var server = args.length > 1 ? args[1] : "127.0.0.1:50051";
 
         var channel = Grpc.newChannelBuilder(server, InsecureChannelCredentials.create()).build();
         var producers = ProducersGrpc.newBlockingStub(channel);
         var request = Struct.newBuilder()
-                .putFields("whom", Value.newBuilder().setStringValue(whom).build())
+                .putFields("name", Value.newBuilder().setStringValue(person).build())
                 .build();
         var started = producers.startOperation(StartOperationRequest.newBuilder()
                 .setQueue("hello")

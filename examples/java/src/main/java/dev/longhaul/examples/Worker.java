@@ -71,7 +71,7 @@ public final class Worker {
             }
         }
         var request = lease.getRequest().unpack(Struct.class);
-        var greeting = "hello " + request.getFieldsOrThrow("whom").getStringValue();
+        var greeting = "hello " + request.getFieldsOrThrow("name").getStringValue();
         var response = Struct.newBuilder()
                 .putFields("greeting", Value.newBuilder().setStringValue(greeting).build())
                 .build();

@@ -1,0 +1,69 @@
+//! What to measure, and how.
+
+use std::time::Duration;
+
+use clap::ValueEnum;
+
+/// What to measure, and how.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `HOST:PORT` of the server.
+    pub server: String,
+    /// How long each measurement counts; fan-out and latencies end by number.
+    pub duration: Duration,
+    /// What to measure.
+    pub scenarios: Vec<Scenario>,
+    /// Processes whose CPU time is measured.
+    pub pids: Vec<u32>,
+    /// Connections of callers and producers.
+    pub connections: usize,
+    /// Calls in flight at the same time.
+    pub in_flight: usize,
+    /// Leases that workers hold at the same time.
+    pub workers: usize,
+    /// Watchers of one operation.
+    pub watchers: usize,
+    /// Threads of the client.
+    pub threads: usize,
+}
+
+/// One measurement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Scenario {
+    /// GetOperation.
+    Gets,
+    /// StartOperation.
+    Starts,
+    /// Start, lease, one report, complete, read the result.
+    Cycles,
+    /// Start, wait for the result, next.
+    RoundTrips,
+    /// The same with workers on streams, without reading the result.
+    StreamCycles,
+    /// The same, 32 starts in one call.
+    StreamBatches,
+    /// Start, wait for the result, next, with workers on streams.
+    StreamRoundTrips,
+    /// One operation at a time: how soon a worker has it, and a waiter its result.
+    Latency,
+    /// The same with the worker on a stream.
+    StreamLatency,
+    /// One operation with many watchers.
+    FanOut,
+}
+
+impl Scenario {
+    /// All, in the order in which they run.
+    pub const ALL: [Self; 10] = [
+        Self::Gets,
+        Self::Starts,
+        Self::Cycles,
+        Self::StreamCycles,
+        Self::StreamBatches,
+        Self::RoundTrips,
+        Self::StreamRoundTrips,
+        Self::Latency,
+        Self::StreamLatency,
+        Self::FanOut,
+    ];
+}

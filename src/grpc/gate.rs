@@ -1,0 +1,119 @@
+//! The policy in front of the services: each call is asked about before its handler sees it.
+//!
+//! A method that is not listed here does not compile, and neither does one whose request is not in the table of
+//! `wire/access.rs`. Health and reflection have no gate: whoever reaches the server may ask for them.
+
+use std::future::ready;
+use std::pin::Pin;
+
+use tonic::{Request, Response, Status, Streaming};
+
+use super::call::caller;
+use crate::engine::Engine;
+use crate::grpc::status::to_status;
+use crate::proto::google::longrunning as lro;
+use crate::proto::google::longrunning::operations_server::Operations;
+use crate::proto::longhaul::v1 as pb;
+use crate::proto::longhaul::v1::callers_server::Callers;
+use crate::proto::longhaul::v1::producers_server::Producers;
+use crate::proto::longhaul::v1::workers_server::Workers;
+use crate::wire::access::Guarded;
+
+/// A service behind the policy.
+pub(super) struct Gate<S> {
+    service: S,
+    engine: Engine,
+}
+
+impl<S> Gate<S> {
+    pub(super) fn new(service: S, engine: &Engine) -> Self {
+        Self { service, engine: engine.clone() }
+    }
+
+    fn ask<M: Guarded>(&self, request: &Request<M>) -> Result<(), Status> {
+        let caller = caller(request);
+        let guard = self.engine.guard(&caller);
+        if guard.allows_all() {
+            return Ok(());
+        }
+        request.get_ref().ask(&guard).map_err(to_status)
+    }
+}
+
+/// What the macro `async_trait` makes of the answer of an `async fn`; written out, the gate hands on the future of the handler
+/// without one of its own.
+type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<Response<T>, Status>> + Send + 'a>>;
+
+macro_rules! methods {
+    ($($method:ident: $request:ty => $reply:ty;)+) => {
+        $(fn $method<'life0, 'async_trait>(
+            &'life0 self,
+            request: Request<$request>,
+        ) -> Answer<'async_trait, $reply>
+        where
+            'life0: 'async_trait,
+            Self: 'async_trait,
+        {
+            match self.ask(&request) {
+                Ok(()) => self.service.$method(request),
+                Err(denied) => Box::pin(ready(Err(denied))),
+            }
+        })+
+    };
+}
+
+impl<S: Operations> Operations for Gate<S> {
+    methods! {
+        list_operations: lro::ListOperationsRequest => lro::ListOperationsResponse;
+        get_operation: lro::GetOperationRequest => lro::Operation;
+        delete_operation: lro::DeleteOperationRequest => ();
+        cancel_operation: lro::CancelOperationRequest => ();
+        wait_operation: lro::WaitOperationRequest => lro::Operation;
+    }
+}
+
+impl<S: Producers> Producers for Gate<S> {
+    methods! {
+        start_operation: pb::StartOperationRequest => lro::Operation;
+        batch_start_operations: pb::BatchStartOperationsRequest => pb::BatchStartOperationsResponse;
+    }
+}
+
+impl<S: Callers> Callers for Gate<S> {
+    type WatchOperationStream = S::WatchOperationStream;
+
+    methods! {
+        watch_operation: pb::WatchOperationRequest => Self::WatchOperationStream;
+        get_operation_record: pb::GetOperationRecordRequest => pb::OperationRecord;
+        list_operation_records: pb::ListOperationRecordsRequest => pb::ListOperationRecordsResponse;
+        pause_operation: pb::PauseOperationRequest => pb::OperationRecord;
+        resume_operation: pb::ResumeOperationRequest => pb::OperationRecord;
+    }
+}
+
+impl<S: Workers> Workers for Gate<S> {
+    type ServeQueueStream = S::ServeQueueStream;
+
+    methods! {
+        lease_operations: pb::LeaseOperationsRequest => pb::LeaseOperationsResponse;
+        start_leased_operation: pb::StartLeasedOperationRequest => pb::StartLeasedOperationResponse;
+        renew_leases: pb::RenewLeasesRequest => pb::RenewLeasesResponse;
+        report_progress: pb::ReportProgressRequest => pb::ReportProgressResponse;
+        complete_operation: pb::CompleteOperationRequest => pb::CompleteOperationResponse;
+        fail_operation: pb::FailOperationRequest => pb::FailOperationResponse;
+        release_lease: pb::ReleaseLeaseRequest => pb::ReleaseLeaseResponse;
+        suspend_operation: pb::SuspendOperationRequest => pb::SuspendOperationResponse;
+    }
+
+    /// Each message is asked about when it arrives, by `stream_reader` in `wire/access.rs`.
+    fn serve_queue<'life0, 'async_trait>(
+        &'life0 self,
+        request: Request<Streaming<pb::ServeQueueRequest>>,
+    ) -> Answer<'async_trait, Self::ServeQueueStream>
+    where
+        'life0: 'async_trait,
+        Self: 'async_trait,
+    {
+        self.service.serve_queue(request)
+    }
+}

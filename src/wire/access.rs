@@ -1,0 +1,143 @@
+//! Which question each request asks of the policy: a verb, and what to do it to.
+//!
+//! A face asks it before it reads anything else of the request. Names are passed on as they were sent: a denied caller is told
+//! the same about a name that exists, one that does not, and a text that is no name.
+
+use super::operations::parent;
+use super::stream;
+use crate::engine::workers::stream::{CallKind, StreamRequest};
+use crate::engine::{Caller, Engine, Guard, Resource, Result, Verb};
+use crate::proto::google::longrunning as lro;
+use crate::proto::longhaul::v1 as pb;
+
+/// A request that asks for permission.
+pub trait Guarded {
+    /// Asks.
+    ///
+    /// # Errors
+    /// PERMISSION_DENIED.
+    fn ask(&self, guard: &Guard<'_>) -> Result<()>;
+}
+
+/// The table: request, its verb and its resource. A request without its line cannot be served.
+macro_rules! table {
+    ($($message:ty: |$request:ident| $verb:ident $kind:ident $text:expr;)+) => {
+        $(impl Guarded for $message {
+            fn ask(&self, guard: &Guard<'_>) -> Result<()> {
+                let $request = self;
+                guard.ask(Verb::$verb, Resource::$kind($text))
+            }
+        })+
+    };
+}
+
+table! {
+    lro::GetOperationRequest: |request| Get Operation &request.name;
+    lro::ListOperationsRequest: |request| List Parent parent(&request.name);
+    lro::WaitOperationRequest: |request| Wait Operation &request.name;
+    lro::CancelOperationRequest: |request| Cancel Operation &request.name;
+    lro::DeleteOperationRequest: |request| Delete Operation &request.name;
+    pb::GetOperationRecordRequest: |request| Get Operation &request.name;
+    pb::ListOperationRecordsRequest: |request| List Parent parent(&request.parent);
+    pb::WatchOperationRequest: |request| Watch Operation &request.name;
+    pb::PauseOperationRequest: |request| Pause Operation &request.name;
+    pb::ResumeOperationRequest: |request| Resume Operation &request.name;
+    pb::LeaseOperationsRequest: |request| Lease Queue &request.queue;
+    pb::renew_leases_request::Renewal: |request| Renew Operation &request.name;
+    pb::ReportProgressRequest: |request| Report Operation &request.name;
+    pb::CompleteOperationRequest: |request| Complete Operation &request.name;
+    pb::FailOperationRequest: |request| Fail Operation &request.name;
+    pb::ReleaseLeaseRequest: |request| Release Operation &request.name;
+    pb::SuspendOperationRequest: |request| Suspend Operation &request.name;
+}
+
+/// A start needs both: to start below that parent, and to start in that queue.
+impl Guarded for pb::StartOperationRequest {
+    fn ask(&self, guard: &Guard<'_>) -> Result<()> {
+        may_start(guard, &self.parent, &self.queue)
+    }
+}
+
+/// One item that is denied denies the whole batch.
+impl Guarded for pb::BatchStartOperationsRequest {
+    fn ask(&self, guard: &Guard<'_>) -> Result<()> {
+        if self.requests.is_empty() {
+            return guard.ask(Verb::Start, Resource::Parent(&self.parent));
+        }
+        self.requests.iter().try_for_each(|start| {
+            let parent = if start.parent.is_empty() { &self.parent } else { &start.parent };
+            may_start(guard, parent, &start.queue)
+        })
+    }
+}
+
+/// The starter takes the lease too.
+impl Guarded for pb::StartLeasedOperationRequest {
+    fn ask(&self, guard: &Guard<'_>) -> Result<()> {
+        let (parent, queue) =
+            self.start.as_ref().map_or(("", ""), |start| (&*start.parent, &*start.queue));
+        may_start(guard, parent, queue)?;
+        guard.ask(Verb::Lease, Resource::Queue(queue))
+    }
+}
+
+/// One item that is denied denies the whole batch; a batch without items asks nothing and does nothing.
+impl Guarded for pb::RenewLeasesRequest {
+    fn ask(&self, guard: &Guard<'_>) -> Result<()> {
+        self.renewals.iter().try_for_each(|renewal| renewal.ask(guard))
+    }
+}
+
+/// Reads the messages of one stream of a worker. The first, and each with a Hello, asks to lease from the queue, and denial ends
+/// the stream. A call that is denied is refused by itself, and a lease that may not be renewed counts as lost.
+pub fn stream_reader(
+    engine: Engine,
+    caller: Caller,
+) -> impl FnMut(pb::ServeQueueRequest) -> Result<StreamRequest> {
+    let mut is_first = true;
+    move |message| {
+        let guard = engine.guard(&caller);
+        stream_request(&guard, std::mem::take(&mut is_first), message)
+    }
+}
+
+fn stream_request(
+    guard: &Guard<'_>,
+    is_first: bool,
+    message: pb::ServeQueueRequest,
+) -> Result<StreamRequest> {
+    if guard.allows_all() {
+        return stream::request(message);
+    }
+    let queue = message.hello.as_ref().map(|hello| hello.queue.as_str());
+    if is_first || queue.is_some() {
+        guard.ask(Verb::Lease, Resource::Queue(queue.unwrap_or_default()))?;
+    }
+    let mut request = stream::request(message)?;
+    for call in &mut request.calls {
+        if let Err(denied) = guard.ask(verb(call.kind), Resource::Operation(&call.name)) {
+            call.command = Err(denied);
+        }
+    }
+    for (name, held) in request.hello.iter_mut().flat_map(|hello| &mut hello.held) {
+        if let Err(denied) = guard.ask(Verb::Renew, Resource::Operation(name)) {
+            *held = Err(denied);
+        }
+    }
+    Ok(request)
+}
+
+fn may_start(guard: &Guard<'_>, parent: &str, queue: &str) -> Result<()> {
+    guard.ask(Verb::Start, Resource::Parent(parent))?;
+    guard.ask(Verb::Start, Resource::Queue(queue))
+}
+
+const fn verb(kind: CallKind) -> Verb {
+    match kind {
+        CallKind::Report => Verb::Report,
+        CallKind::Completion => Verb::Complete,
+        CallKind::Failure => Verb::Fail,
+        CallKind::Release => Verb::Release,
+        CallKind::Suspension => Verb::Suspend,
+    }
+}
