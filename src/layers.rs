@@ -195,7 +195,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["faces"],
         ],
     ),
-    ("server/connections", &[&["mod"], &["answer", "request"], &["account"]]),
+    ("server/connections", &[&["mod"], &["answer", "request"], &["account", "refusal"]]),
     (
         "store",
         &[

@@ -8,13 +8,13 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::{Map, Value};
 
 use super::documents::JSON_API;
-use super::error::Failure;
+use super::error::HttpFailure;
 use crate::engine::{Error, Reason};
 use crate::limits::MAX_BODY_BYTES;
 use crate::types::json;
 
 /// Reads the body of a request.
-pub(super) async fn read(headers: &HeaderMap, body: Body) -> Result<Option<Value>, Failure> {
+pub(super) async fn read(headers: &HeaderMap, body: Body) -> Result<Option<Value>, HttpFailure> {
     let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     if length.is_some_and(|length: usize| length > MAX_BODY_BYTES) {
         return Err(too_large());
@@ -30,7 +30,7 @@ pub(super) async fn read(headers: &HeaderMap, body: Body) -> Result<Option<Value
 }
 
 /// The object that a body holds.
-pub(super) fn object(value: Option<Value>) -> Result<Map<String, Value>, Failure> {
+pub(super) fn object(value: Option<Value>) -> Result<Map<String, Value>, HttpFailure> {
     match value {
         None | Some(Value::Null) => Ok(Map::new()),
         Some(Value::Object(object)) => Ok(object),
@@ -42,7 +42,7 @@ pub(super) fn object(value: Option<Value>) -> Result<Map<String, Value>, Failure
 pub(super) fn fields(
     headers: &HeaderMap,
     mut object: Map<String, Value>,
-) -> Result<Map<String, Value>, Failure> {
+) -> Result<Map<String, Value>, HttpFailure> {
     let content_type = headers.get(CONTENT_TYPE).and_then(|found| found.to_str().ok());
     if !content_type.is_some_and(|found| found.starts_with(JSON_API)) {
         return Ok(object);
@@ -58,7 +58,7 @@ pub(super) fn fields(
     }
 }
 
-fn parse(bytes: &Bytes) -> Result<Value, Failure> {
+fn parse(bytes: &Bytes) -> Result<Value, HttpFailure> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let at = error.valid_up_to();
         Error::field("body", format!("the body is not UTF-8 at byte {at}"))
@@ -66,7 +66,7 @@ fn parse(bytes: &Bytes) -> Result<Value, Failure> {
     Ok(json::parse(text).map_err(|error| Error::field("body", format!("the body is {error}")))?)
 }
 
-fn check_type(headers: &HeaderMap) -> Result<(), Failure> {
+fn check_type(headers: &HeaderMap) -> Result<(), HttpFailure> {
     let encoding = headers.get(CONTENT_ENCODING).filter(|encoding| *encoding != "identity");
     if let Some(encoding) = encoding {
         return Err(unsupported(&format!(
@@ -82,18 +82,18 @@ fn check_type(headers: &HeaderMap) -> Result<(), Failure> {
     Err(unsupported(&format!("a body of the type {found} is not read; send application/json")))
 }
 
-fn unsupported(message: &str) -> Failure {
-    Failure::of_http(StatusCode::UNSUPPORTED_MEDIA_TYPE, Reason::InvalidArgument, message)
+fn unsupported(message: &str) -> HttpFailure {
+    HttpFailure::of_http(StatusCode::UNSUPPORTED_MEDIA_TYPE, Reason::InvalidArgument, message)
 }
 
-fn too_large() -> Failure {
+fn too_large() -> HttpFailure {
     let message =
         format!("the body is larger than the {MAX_BODY_BYTES} bytes that this server reads");
     Error::new(Reason::PayloadTooLarge, message).with("limit", MAX_BODY_BYTES).into()
 }
 
 /// The body did not arrive whole. The connection may have said why.
-fn broken(error: &(dyn std::error::Error + 'static)) -> Failure {
+fn broken(error: &(dyn std::error::Error + 'static)) -> HttpFailure {
     if error.is::<LengthLimitError>() {
         return too_large();
     }

@@ -14,7 +14,7 @@ use crate::types::Registry;
 
 /// An operation, and what callers see of it.
 #[derive(Clone, Copy)]
-pub(super) struct Seen<'a> {
+pub(super) struct CurrentView<'a> {
     pub(super) operation: &'a Operation,
     pub(super) published: &'a Published,
 }
@@ -65,7 +65,7 @@ impl Document {
     }
 
     /// The document.
-    pub(super) fn show(self, seen: Seen<'_>, types: &Registry) -> Value {
+    pub(super) fn show(self, seen: CurrentView<'_>, types: &Registry) -> Value {
         match self {
             Self::Operation => types.operation(seen.published),
             Self::Status => status(seen, types),
@@ -76,19 +76,19 @@ impl Document {
 }
 
 /// The path of an operation, or of what belongs to it.
-pub(super) fn path(seen: Seen<'_>, below: &str) -> String {
+pub(super) fn path(seen: CurrentView<'_>, below: &str) -> String {
     format!("/v1/{}{below}", seen.operation.name)
 }
 
 /// Where the outcome of a finished operation is: what its worker named as the result, or our own route.
-pub(super) fn outcome(seen: Seen<'_>) -> String {
+pub(super) fn outcome(seen: CurrentView<'_>) -> String {
     let related = seen.operation.related_resources.iter();
     let mut results = related.filter(|it| it.relation == "result" && !it.uri.is_empty());
     results.next().map_or_else(|| path(seen, "/result"), |it| it.uri.clone())
 }
 
 /// What an operation has resulted in, without its type.
-pub(super) fn bare_response(seen: Seen<'_>, types: &Registry) -> Option<Value> {
+pub(super) fn bare_response(seen: CurrentView<'_>, types: &Registry) -> Option<Value> {
     let Some(Outcome::Response(response)) = &seen.published.result else { return None };
     let mut value = types.any(response);
     let Some(object) = value.as_object_mut() else { return Some(value) };
@@ -103,14 +103,14 @@ pub(super) fn bare_response(seen: Seen<'_>, types: &Registry) -> Option<Value> {
 }
 
 /// How an operation has failed.
-pub(super) fn failure(seen: Seen<'_>) -> Option<&Status> {
+pub(super) fn failure(seen: CurrentView<'_>) -> Option<&Status> {
     match &seen.published.result {
         Some(Outcome::Error(error)) => Some(error),
         _ => None,
     }
 }
 
-fn status(seen: Seen<'_>, types: &Registry) -> Value {
+fn status(seen: CurrentView<'_>, types: &Registry) -> Value {
     let operation = seen.operation;
     let metadata = operation.server_metadata();
     let mut document = json!({
@@ -142,7 +142,7 @@ fn status(seen: Seen<'_>, types: &Registry) -> Value {
     document
 }
 
-fn azure(seen: Seen<'_>, types: &Registry) -> Value {
+fn azure(seen: CurrentView<'_>, types: &Registry) -> Value {
     let operation = seen.operation;
     let status = match &operation.state {
         State::Succeeded(_) => "Succeeded",
@@ -172,7 +172,7 @@ fn azure(seen: Seen<'_>, types: &Registry) -> Value {
     document
 }
 
-fn json_api(seen: Seen<'_>, types: &Registry) -> Value {
+fn json_api(seen: CurrentView<'_>, types: &Registry) -> Value {
     let mut attributes = status(seen, types);
     let mut relationships = Map::new();
     if let Some(attributes) = attributes.as_object_mut() {
@@ -240,7 +240,7 @@ fn word(state: &State) -> &'static str {
 }
 
 /// From 0 to 100; what is not known is 0.
-fn percent(seen: Seen<'_>) -> u64 {
+fn percent(seen: CurrentView<'_>) -> u64 {
     if matches!(seen.operation.state, State::Succeeded(_)) {
         return 100;
     }

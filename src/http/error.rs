@@ -15,7 +15,7 @@ use crate::wire::status::{status_to_http, to_message};
 
 /// Why a request is not granted.
 #[derive(Debug)]
-pub(super) struct Failure {
+pub(super) struct HttpFailure {
     /// The error, as over gRPC.
     pub(super) status: Box<Status>,
     /// The status of HTTP where it does not follow from that.
@@ -24,19 +24,19 @@ pub(super) struct Failure {
     headers: HeaderMap,
 }
 
-impl From<Status> for Failure {
+impl From<Status> for HttpFailure {
     fn from(status: Status) -> Self {
         Self { status: Box::new(status), http: None, headers: HeaderMap::new() }
     }
 }
 
-impl From<Box<Error>> for Failure {
+impl From<Box<Error>> for HttpFailure {
     fn from(error: Box<Error>) -> Self {
         to_message(&error).into()
     }
 }
 
-impl Failure {
+impl HttpFailure {
     /// A refusal for a reason that only HTTP has, with its own status.
     pub(super) fn of_http(http: StatusCode, reason: Reason, message: impl Into<String>) -> Self {
         let failure = Self::from(Error::new(reason, message));

@@ -10,7 +10,7 @@ use http::header::{HOST, ORIGIN};
 use http::request::Parts;
 use http::{StatusCode, Uri};
 
-use super::error::Failure;
+use super::error::HttpFailure;
 use crate::engine::Reason;
 
 /// The hosts that requests may be for; anything goes where there are none.
@@ -25,7 +25,7 @@ pub(crate) enum Hosts {
 
 impl Hosts {
     /// Checks a request.
-    pub(super) fn check(&self, head: &Parts) -> Result<(), Failure> {
+    pub(super) fn check(&self, head: &Parts) -> Result<(), HttpFailure> {
         if *self == Self::Any {
             return Ok(());
         }
@@ -44,11 +44,11 @@ impl Hosts {
     }
 }
 
-fn refused(header: &str, value: &str) -> Failure {
+fn refused(header: &str, value: &str) -> HttpFailure {
     let message = format!(
         "{header} is {value}; a server without authentication answers only requests for this machine, such as localhost"
     );
-    Failure::of_http(StatusCode::FORBIDDEN, Reason::InvalidArgument, message)
+    HttpFailure::of_http(StatusCode::FORBIDDEN, Reason::InvalidArgument, message)
 }
 
 fn is_loopback(authority: &str) -> bool {

@@ -19,7 +19,7 @@ use prost::Message;
 use tower::util::BoxCloneSyncService;
 use tower::{Service, ServiceExt};
 
-use super::error::Failure;
+use super::error::HttpFailure;
 use crate::code::Code;
 use crate::engine::Error;
 use crate::proto::google::rpc::Status;
@@ -29,7 +29,7 @@ use crate::proto::google::rpc::Status;
 pub(crate) struct Methods(BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>);
 
 /// A call.
-pub(super) struct Call {
+pub(super) struct MethodCall {
     /// Which method.
     pub(super) path: PathAndQuery,
     /// Headers of the request that it is made for, as metadata.
@@ -67,7 +67,7 @@ impl Methods {
     }
 
     /// Calls a method that answers with one message.
-    pub(super) async fn call(&self, call: Call) -> Result<Reply, Failure> {
+    pub(super) async fn call(&self, call: MethodCall) -> Result<Reply, HttpFailure> {
         let (headers, mut messages) = self.stream(call).await?;
         let message = messages.next().await.transpose()?;
         let message = message.ok_or_else(|| Error::internal(&"a method has answered nothing"))?;
@@ -79,7 +79,10 @@ impl Methods {
     }
 
     /// Calls a method that answers with messages.
-    pub(super) async fn stream(&self, call: Call) -> Result<(HeaderMap, Messages), Failure> {
+    pub(super) async fn stream(
+        &self,
+        call: MethodCall,
+    ) -> Result<(HeaderMap, Messages), HttpFailure> {
         let request = request(call);
         let Ok(answer) = self.0.clone().oneshot(request).await;
         let (head, body) = answer.into_parts();
@@ -90,8 +93,8 @@ impl Methods {
     }
 }
 
-fn request(call: Call) -> Request<Body> {
-    let Call { path, mut headers, extensions, message } = call;
+fn request(call: MethodCall) -> Request<Body> {
+    let MethodCall { path, mut headers, extensions, message } = call;
     for name in LEFT_OUT {
         headers.remove(*name);
     }
@@ -112,7 +115,7 @@ fn request(call: Call) -> Request<Body> {
 
 impl Messages {
     /// The next message; `None` after the last.
-    pub(super) async fn next(&mut self) -> Option<Result<Bytes, Failure>> {
+    pub(super) async fn next(&mut self) -> Option<Result<Bytes, HttpFailure>> {
         loop {
             if let Some(message) = self.take() {
                 return Some(Ok(message));
@@ -144,7 +147,7 @@ impl Messages {
 }
 
 /// The status in headers or trailers, if it is there.
-fn status(headers: &HeaderMap) -> Option<Result<(), Failure>> {
+fn status(headers: &HeaderMap) -> Option<Result<(), HttpFailure>> {
     let code = headers.get("grpc-status")?.to_str().ok().and_then(|code| code.parse().ok());
     let code = code.unwrap_or(Code::Unknown as i32);
     if code == Code::Ok as i32 {

@@ -34,22 +34,22 @@ use prost_reflect::DynamicMessage;
 use tower::Service;
 
 use self::accept::{Accept, EVENTS, JSON, PROBLEM};
-use self::error::Failure;
-use self::methods::{Call, Methods};
-use self::routes::{Answer, BadTable, Lost, Routes};
-use self::shared::{Asked, Shared, not_acceptable};
+use self::error::HttpFailure;
+use self::methods::{MethodCall, Methods};
+use self::routes::{BadTable, Lost, RouteKind, Routes};
+use self::shared::{Asked, FaceParts, not_acceptable};
 use self::stream::Form;
 use crate::engine::{Engine, Error, Reason};
 use crate::limits::MAX_HTTP_WAIT;
 use crate::types::Registry;
-use crate::wire::transcode::write::Json;
+use crate::wire::transcode::write::MessageJson;
 
 pub(crate) use self::hosts::Hosts;
 
 /// The face of one server. Clones are the same face.
 #[derive(Clone)]
 pub(crate) struct Face {
-    shared: Arc<Shared>,
+    shared: Arc<FaceParts>,
     hosts: Hosts,
 }
 
@@ -61,7 +61,7 @@ impl Face {
     pub(crate) fn new(engine: &Engine, methods: Methods) -> Result<Self, BadTable> {
         let routes = Routes::of_services()?;
         let (engine, types) = (engine.clone(), engine.types().clone());
-        let shared = Shared { engine, methods, routes, types };
+        let shared = FaceParts { engine, methods, routes, types };
         Ok(Self { shared: Arc::new(shared), hosts: Hosts::Any })
     }
 
@@ -91,13 +91,13 @@ impl Face {
     }
 }
 
-impl Shared {
+impl FaceParts {
     async fn grant(
         &self,
         head: Parts,
         body: Body,
         accept: &Accept,
-    ) -> Result<Response<Body>, Failure> {
+    ) -> Result<Response<Body>, HttpFailure> {
         let (method, path) = (head.method.clone(), head.uri.path().to_owned());
         let (route, fields) =
             self.routes.find(&method, &path).map_err(|lost| no_route(&lost, &method, &path))?;
@@ -107,13 +107,13 @@ impl Shared {
             return self.stream(asked).await;
         }
         match route.answer {
-            Answer::Plain | Answer::Wait => {}
-            Answer::Start => return self.start(asked).await,
-            Answer::Poll => return self.poll(asked).await,
-            Answer::Result => return self.result(asked).await,
-            Answer::Monitor => return self.monitor(asked).await,
-            Answer::Cancel => return self.cancel(asked).await,
-            Answer::Delete => return self.delete(asked).await,
+            RouteKind::Plain | RouteKind::Wait => {}
+            RouteKind::Start => return self.start(asked).await,
+            RouteKind::Poll => return self.poll(asked).await,
+            RouteKind::Result => return self.result(asked).await,
+            RouteKind::Monitor => return self.monitor(asked).await,
+            RouteKind::Cancel => return self.cancel(asked).await,
+            RouteKind::Delete => return self.delete(asked).await,
         }
         if accept.choose(&[JSON]).or(accept.choose(&[PROBLEM])).is_none() {
             return Err(not_acceptable(JSON));
@@ -122,11 +122,11 @@ impl Shared {
     }
 
     /// Calls a method that answers once.
-    async fn call(&self, asked: Asked<'_>) -> Result<Response<Body>, Failure> {
+    async fn call(&self, asked: Asked<'_>) -> Result<Response<Body>, HttpFailure> {
         let rpc = Arc::clone(&asked.route.rpc);
         let strict = strict::is_strict(&asked.head.headers);
         let cacheable = asked.route.method == Method::GET;
-        let waits = asked.route.answer == Answer::Wait;
+        let waits = asked.route.answer == RouteKind::Wait;
         let mut call = self.transcode(asked).await?;
         if waits {
             call.headers.insert("grpc-timeout", longest_wait());
@@ -137,7 +137,7 @@ impl Shared {
         if strict {
             strict::adapt(&mut message, &self.types)?;
         }
-        let json = serde_json::to_vec(&Json { message: &message, types: &self.types });
+        let json = serde_json::to_vec(&MessageJson { message: &message, types: &self.types });
         let mut response =
             Response::new(Body::from(json.map_err(|error| Error::internal(&error))?));
         let headers = response.headers_mut();
@@ -149,7 +149,7 @@ impl Shared {
     }
 
     /// Calls a method that answers with many messages.
-    async fn stream(&self, asked: Asked<'_>) -> Result<Response<Body>, Failure> {
+    async fn stream(&self, asked: Asked<'_>) -> Result<Response<Body>, HttpFailure> {
         let query = asked.head.uri.query().unwrap_or_default();
         let form = form(asked.accept, query).ok_or_else(|| not_acceptable(EVENTS))?;
         let last = asked.head.headers.get("last-event-id").and_then(|id| id.to_str().ok());
@@ -171,12 +171,12 @@ impl Shared {
     }
 
     /// Makes a call of path, query and body.
-    async fn transcode(&self, mut asked: Asked<'_>) -> Result<Call, Failure> {
+    async fn transcode(&self, mut asked: Asked<'_>) -> Result<MethodCall, HttpFailure> {
         let path = asked.route.rpc.path.clone();
         let headers = asked.head.headers.clone();
         let extensions = std::mem::take(&mut asked.head.extensions);
         let message = self.message(asked).await?;
-        Ok(Call { path, headers, extensions, message })
+        Ok(MethodCall { path, headers, extensions, message })
     }
 }
 
@@ -197,7 +197,7 @@ impl Service<Request<Body>> for Face {
 
 /// The answer of a server that cannot answer now.
 pub(crate) fn refusal(error: Error) -> Response<Body> {
-    Failure::from(Box::new(error)).respond(&Accept::default(), "/", &Registry::builtin())
+    HttpFailure::from(Box::new(error)).respond(&Accept::default(), "/", &Registry::builtin())
 }
 
 /// Whether a request only reads operations, with all their payloads, and at once.
@@ -221,11 +221,11 @@ fn request_id(headers: &mut HeaderMap) -> HeaderValue {
     id
 }
 
-fn no_route(lost: &Lost, method: &Method, path: &str) -> Failure {
+fn no_route(lost: &Lost, method: &Method, path: &str) -> HttpFailure {
     match lost {
-        Lost::Nothing => Failure::no_route(path),
-        Lost::Methods(allowed) => Failure::wrong_method(method, allowed),
-        Lost::Grpc => Failure::of_http(
+        Lost::Nothing => HttpFailure::no_route(path),
+        Lost::Methods(allowed) => HttpFailure::wrong_method(method, allowed),
+        Lost::Grpc => HttpFailure::of_http(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Reason::NotSupported,
             format!(
@@ -253,7 +253,7 @@ fn form(accept: &Accept, query: &str) -> Option<Form> {
     accept.choose(&[JSON]).map(|_| Form::Array)
 }
 
-fn without_resume_token(uri: &http::Uri) -> Result<http::Uri, Failure> {
+fn without_resume_token(uri: &http::Uri) -> Result<http::Uri, HttpFailure> {
     let mut query = form_urlencoded::Serializer::new(String::new());
     for (key, value) in form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
         if key != RESUME && key != "resumeToken" {

@@ -40,12 +40,12 @@ pub(super) struct Route {
     /// The method that it is.
     pub(super) rpc: Arc<Rpc>,
     /// How it is answered.
-    pub(super) answer: Answer,
+    pub(super) answer: RouteKind,
 }
 
 /// How a route is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(super) enum RouteKind {
     /// As the method answers.
     Plain,
     /// With what a start, a poll, a cancel or a delete has over HTTP beside the message.
@@ -134,16 +134,19 @@ impl Routes {
         self.grpc.push(path.clone());
         let path = path.parse().map_err(|error| bad(&error))?;
         let answer = ANSWERS.iter().find(|(method, _)| *method == name);
-        let answer = answer.map_or(Answer::Plain, |(_, answer)| *answer);
-        let mut bindings: Vec<Binding> = if name == GET {
-            ONLY_HTTP.iter().map(|(path, answer)| Binding::of("GET", path, "", *answer)).collect()
+        let answer = answer.map_or(RouteKind::Plain, |(_, answer)| *answer);
+        let mut bindings: Vec<RouteBinding> = if name == GET {
+            ONLY_HTTP
+                .iter()
+                .map(|(path, answer)| RouteBinding::of("GET", path, "", *answer))
+                .collect()
         } else {
             Vec::new()
         };
         bindings.extend(annotated(method, answer).map_err(|error| bad(&error))?);
         let customary = CUSTOMARY.iter().filter(|(method, ..)| *method == name);
         bindings.extend(
-            customary.map(|(_, method, path, body)| Binding::of(method, path, body, answer)),
+            customary.map(|(_, method, path, body)| RouteBinding::of(method, path, body, answer)),
         );
         let rpc = Arc::new(Rpc { method: method.clone(), path });
         for binding in bindings {
@@ -155,7 +158,7 @@ impl Routes {
         Ok(())
     }
 
-    fn add(&mut self, binding: Binding, rpc: &Arc<Rpc>) -> Result<(), BadTable> {
+    fn add(&mut self, binding: RouteBinding, rpc: &Arc<Rpc>) -> Result<(), BadTable> {
         let no_method =
             |error: http::method::InvalidMethod| BadTable::Method(String::new(), error.to_string());
         let method = Method::from_bytes(binding.method.as_bytes()).map_err(no_method)?;
@@ -215,20 +218,20 @@ fn allowed(mut methods: Vec<Method>) -> Vec<Method> {
     methods
 }
 
-struct Binding {
+struct RouteBinding {
     method: String,
     path: String,
     body: String,
-    answer: Answer,
+    answer: RouteKind,
 }
 
-impl Binding {
-    fn of(method: &str, path: &str, body: &str, answer: Answer) -> Self {
+impl RouteBinding {
+    fn of(method: &str, path: &str, body: &str, answer: RouteKind) -> Self {
         let (method, path) = (method.to_owned(), path.to_owned());
         Self { method, path, body: body.to_owned(), answer }
     }
 
-    fn read(rule: HttpRule, answer: Answer) -> Option<Self> {
+    fn read(rule: HttpRule, answer: RouteKind) -> Option<Self> {
         let (method, path) = match rule.pattern? {
             Pattern::Get(path) => ("GET".to_owned(), path),
             Pattern::Put(path) => ("PUT".to_owned(), path),
@@ -244,8 +247,8 @@ impl Binding {
 /// The bindings that a method's own annotation gives.
 fn annotated(
     method: &MethodDescriptor,
-    answer: Answer,
-) -> Result<Vec<Binding>, prost::DecodeError> {
+    answer: RouteKind,
+) -> Result<Vec<RouteBinding>, prost::DecodeError> {
     let Some(extension) = POOL.get_extension_by_name("google.api.http") else {
         return Ok(Vec::new());
     };
@@ -254,7 +257,10 @@ fn annotated(
     let Value::Message(rule) = &*rule else { return Ok(Vec::new()) };
     let mut rule = rule.transcode_to::<HttpRule>()?;
     let more = std::mem::take(&mut rule.additional_bindings);
-    Ok(std::iter::once(rule).chain(more).filter_map(|rule| Binding::read(rule, answer)).collect())
+    Ok(std::iter::once(rule)
+        .chain(more)
+        .filter_map(|rule| RouteBinding::read(rule, answer))
+        .collect())
 }
 
 static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
@@ -263,20 +269,20 @@ static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
 
 const GET: &str = "google.longrunning.Operations.GetOperation";
 /// Routes that exist over HTTP alone: other answers to a Get. They come before `operations/**`.
-const ONLY_HTTP: [(&str, Answer); 4] = [
-    ("/v1/{name=operations/*}/result", Answer::Result),
-    ("/v1/{name=*/*/operations/*}/result", Answer::Result),
-    ("/v1/{name=operations/*}/monitor", Answer::Monitor),
-    ("/v1/{name=*/*/operations/*}/monitor", Answer::Monitor),
+const ONLY_HTTP: [(&str, RouteKind); 4] = [
+    ("/v1/{name=operations/*}/result", RouteKind::Result),
+    ("/v1/{name=*/*/operations/*}/result", RouteKind::Result),
+    ("/v1/{name=operations/*}/monitor", RouteKind::Monitor),
+    ("/v1/{name=*/*/operations/*}/monitor", RouteKind::Monitor),
 ];
 
 /// Methods whose answers have more than the message over HTTP.
-const ANSWERS: [(&str, Answer); 5] = [
-    (GET, Answer::Poll),
-    ("google.longrunning.Operations.WaitOperation", Answer::Wait),
-    ("google.longrunning.Operations.CancelOperation", Answer::Cancel),
-    ("google.longrunning.Operations.DeleteOperation", Answer::Delete),
-    ("longhaul.v1.Producers.StartOperation", Answer::Start),
+const ANSWERS: [(&str, RouteKind); 5] = [
+    (GET, RouteKind::Poll),
+    ("google.longrunning.Operations.WaitOperation", RouteKind::Wait),
+    ("google.longrunning.Operations.CancelOperation", RouteKind::Cancel),
+    ("google.longrunning.Operations.DeleteOperation", RouteKind::Delete),
+    ("longhaul.v1.Producers.StartOperation", RouteKind::Start),
 ];
 
 /// The bindings of Operations that Google's services have by custom, beside those of the published definition.

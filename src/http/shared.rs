@@ -7,7 +7,7 @@ use prost::Message;
 use serde_json::{Map, Value};
 
 use super::accept::Accept;
-use super::error::Failure;
+use super::error::HttpFailure;
 use super::methods::Methods;
 use super::routes::{self, Route, Routes};
 use super::{body, query};
@@ -16,7 +16,7 @@ use crate::types::Registry;
 use crate::wire::transcode::read;
 
 /// The parts of a face.
-pub(super) struct Shared {
+pub(super) struct FaceParts {
     pub(super) engine: Engine,
     pub(super) methods: Methods,
     pub(super) routes: Routes,
@@ -34,9 +34,9 @@ pub(super) struct Asked<'a> {
     pub(super) accept: &'a Accept,
 }
 
-impl Shared {
+impl FaceParts {
     /// The request that path, query, body and headers make, encoded.
-    pub(super) async fn message(&self, asked: Asked<'_>) -> Result<Vec<u8>, Failure> {
+    pub(super) async fn message(&self, asked: Asked<'_>) -> Result<Vec<u8>, HttpFailure> {
         let Asked { route, fields, given: by_headers, head, body, .. } = asked;
         let input = route.rpc.method.input();
         let given = body::read(&head.headers, body).await?;
@@ -57,13 +57,13 @@ impl Shared {
     }
 }
 
-pub(super) fn not_acceptable(offered: &str) -> Failure {
+pub(super) fn not_acceptable(offered: &str) -> HttpFailure {
     let message = format!("nothing of what Accept names can be had here; {offered} can");
-    Failure::of_http(StatusCode::NOT_ACCEPTABLE, Reason::InvalidArgument, message)
+    HttpFailure::of_http(StatusCode::NOT_ACCEPTABLE, Reason::InvalidArgument, message)
 }
 
 /// Requests that are all in path and query take a body that says nothing.
-fn no_body(given: Value) -> Result<Map<String, Value>, Failure> {
+fn no_body(given: Value) -> Result<Map<String, Value>, HttpFailure> {
     match body::object(Some(given))? {
         object if object.is_empty() => Ok(object),
         _ => Err(Error::field("body", "this request takes no body; put its fields into the query")

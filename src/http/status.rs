@@ -14,10 +14,10 @@ use prost::Message;
 use serde_json::{Value, json};
 
 use super::accept::JSON;
-use super::documents::{self, Document, Seen};
-use super::error::Failure;
+use super::documents::{self, CurrentView, Document};
+use super::error::HttpFailure;
 use super::prefer::{Location, Prefer};
-use super::shared::{Asked, Shared, not_acceptable};
+use super::shared::{Asked, FaceParts, not_acceptable};
 use super::{etag, retry_after, strict};
 use crate::engine::{Caller, Error, Reason, Started, View};
 use crate::operation::name::Name;
@@ -40,9 +40,9 @@ struct Wishes {
     origin: String,
 }
 
-impl Shared {
+impl FaceParts {
     /// Starts an operation.
-    pub(super) async fn start(&self, mut asked: Asked<'_>) -> Result<Response<Body>, Failure> {
+    pub(super) async fn start(&self, mut asked: Asked<'_>) -> Result<Response<Body>, HttpFailure> {
         asked.given = idempotency(&asked.head.headers)?;
         let wishes = Wishes::of(&asked, Document::Operation)?;
         let request = StartOperationRequest::decode(&self.message(asked).await?[..]);
@@ -61,7 +61,7 @@ impl Shared {
             let view = self.engine.wait(&wishes.caller, &operation.name, wait).await?;
             self.started(&wishes, seen(&view))?
         } else {
-            self.started(&wishes, Seen { operation: &operation, published: &published })?
+            self.started(&wishes, CurrentView { operation: &operation, published: &published })?
         };
         if replayed {
             let headers = response.headers_mut();
@@ -75,7 +75,11 @@ impl Shared {
     }
 
     /// The answer to a start: 202, or 200 where the client waited for the end and it has come.
-    fn started(&self, wishes: &Wishes, seen: Seen<'_>) -> Result<Response<Body>, Failure> {
+    fn started(
+        &self,
+        wishes: &Wishes,
+        seen: CurrentView<'_>,
+    ) -> Result<Response<Body>, HttpFailure> {
         let waited = wishes.prefer.wait.is_some() && seen.published.done;
         let status = if waited { StatusCode::OK } else { StatusCode::ACCEPTED };
         let mut response = self.shown(wishes, seen, status)?;
@@ -104,7 +108,7 @@ impl Shared {
     }
 
     /// Says how an operation is.
-    pub(super) async fn poll(&self, asked: Asked<'_>) -> Result<Response<Body>, Failure> {
+    pub(super) async fn poll(&self, asked: Asked<'_>) -> Result<Response<Body>, HttpFailure> {
         let wishes = Wishes::of(&asked, Document::Operation)?;
         let name = self.name(&wishes, asked).await?;
         match self.look(&wishes, &name, wishes.suffix()).await? {
@@ -125,7 +129,7 @@ impl Shared {
     }
 
     /// The bare response, once there is one.
-    pub(super) async fn result(&self, asked: Asked<'_>) -> Result<Response<Body>, Failure> {
+    pub(super) async fn result(&self, asked: Asked<'_>) -> Result<Response<Body>, HttpFailure> {
         let wishes = Wishes::of(&asked, Document::Operation)?;
         let name = self.name(&wishes, asked).await?;
         let view = match self.look(&wishes, &name, "r").await? {
@@ -138,7 +142,9 @@ impl Shared {
         if let Some(error) = documents::failure(seen) {
             let gone = matches!(seen.operation.state, State::Cancelled(_));
             let status = if gone { StatusCode::GONE } else { StatusCode::UNPROCESSABLE_ENTITY };
-            return Err(Failure::of_operation(status, error).with_header(CONTENT_LOCATION, link));
+            return Err(
+                HttpFailure::of_operation(status, error).with_header(CONTENT_LOCATION, link)
+            );
         }
         let mut response = match documents::bare_response(seen, &self.types) {
             None => {
@@ -158,7 +164,7 @@ impl Shared {
     }
 
     /// The pattern of two steps: the status while it goes on, then where the result is.
-    pub(super) async fn monitor(&self, asked: Asked<'_>) -> Result<Response<Body>, Failure> {
+    pub(super) async fn monitor(&self, asked: Asked<'_>) -> Result<Response<Body>, HttpFailure> {
         let wishes = Wishes::of(&asked, Document::Status)?;
         let name = self.name(&wishes, asked).await?;
         let view = match self.look(&wishes, &name, wishes.suffix()).await? {
@@ -181,7 +187,7 @@ impl Shared {
     }
 
     /// Asks for an operation to stop.
-    pub(super) async fn cancel(&self, asked: Asked<'_>) -> Result<Response<Body>, Failure> {
+    pub(super) async fn cancel(&self, asked: Asked<'_>) -> Result<Response<Body>, HttpFailure> {
         let wishes = Wishes::of(&asked, Document::Operation)?;
         let request = CancelOperationRequest::decode(&self.message(asked).await?[..]);
         let request = request.map_err(|error| Error::internal(&error))?;
@@ -194,7 +200,7 @@ impl Shared {
         let name = fields::name(&request.name)?;
         let etag = etag::required(&wishes.headers).map(|required| required.0).unwrap_or_default();
         let cancelled = self.engine.cancel_if(&wishes.caller, &name, etag).await;
-        cancelled.map_err(Failure::of_precondition)?;
+        cancelled.map_err(HttpFailure::of_precondition)?;
         if !shows {
             return Ok(respond(StatusCode::OK, JSON, &json!({})));
         }
@@ -206,7 +212,7 @@ impl Shared {
     }
 
     /// Deletes an operation.
-    pub(super) async fn delete(&self, asked: Asked<'_>) -> Result<Response<Body>, Failure> {
+    pub(super) async fn delete(&self, asked: Asked<'_>) -> Result<Response<Body>, HttpFailure> {
         let wishes = Wishes::of(&asked, Document::Operation)?;
         let request = DeleteOperationRequest::decode(&self.message(asked).await?[..]);
         let request = request.map_err(|error| Error::internal(&error))?;
@@ -214,11 +220,11 @@ impl Shared {
         let name = fields::name(&request.name)?;
         let etag = etag::required(&wishes.headers).map(|required| required.0).unwrap_or_default();
         let deleted = self.engine.delete_if(&wishes.caller, &name, etag).await;
-        deleted.map_err(Failure::of_precondition)?;
+        deleted.map_err(HttpFailure::of_precondition)?;
         Ok(respond(StatusCode::OK, JSON, &json!({})))
     }
 
-    async fn name(&self, wishes: &Wishes, asked: Asked<'_>) -> Result<Name, Failure> {
+    async fn name(&self, wishes: &Wishes, asked: Asked<'_>) -> Result<Name, HttpFailure> {
         let request = GetOperationRequest::decode(&self.message(asked).await?[..]);
         let request = request.map_err(|error| Error::internal(&error))?;
         self.ask_to_see(wishes, &request.name)?;
@@ -226,12 +232,12 @@ impl Shared {
     }
 
     /// Asks the policy about a request.
-    fn ask(&self, wishes: &Wishes, request: &impl Guarded) -> Result<(), Failure> {
+    fn ask(&self, wishes: &Wishes, request: &impl Guarded) -> Result<(), HttpFailure> {
         Ok(request.ask(&self.engine.guard(&wishes.caller))?)
     }
 
     /// Asks to read an operation, and to wait for it if the client would like to.
-    fn ask_to_see(&self, wishes: &Wishes, name: &str) -> Result<(), Failure> {
+    fn ask_to_see(&self, wishes: &Wishes, name: &str) -> Result<(), HttpFailure> {
         self.ask(wishes, &GetOperationRequest { name: name.to_owned() })?;
         match wishes.prefer.wait {
             Some(_) => self.ask(wishes, &waiting_for(name)),
@@ -241,7 +247,12 @@ impl Shared {
 
     /// Looks at an operation, after the wait that the client would like: until it is done, or until it is another than the
     /// client knows.
-    async fn look(&self, wishes: &Wishes, name: &Name, suffix: &str) -> Result<Looked, Failure> {
+    async fn look(
+        &self,
+        wishes: &Wishes,
+        name: &Name,
+        suffix: &str,
+    ) -> Result<Looked, HttpFailure> {
         let operation = self.head(&wishes.caller, name).await?;
         let is_known = |operation: &Operation| {
             etag::is_known(&wishes.headers, &etag::tag(&operation.etag(), suffix))
@@ -287,9 +298,9 @@ impl Shared {
     fn shown(
         &self,
         wishes: &Wishes,
-        seen: Seen<'_>,
+        seen: CurrentView<'_>,
         status: StatusCode,
-    ) -> Result<Response<Body>, Failure> {
+    ) -> Result<Response<Body>, HttpFailure> {
         let value = if wishes.strict && wishes.document == Document::Operation {
             let mut published = seen.published.clone();
             strict::adapt_published(&mut published, &self.types)?;
@@ -302,7 +313,13 @@ impl Shared {
         Ok(response)
     }
 
-    fn describe(&self, wishes: &Wishes, seen: Seen<'_>, suffix: &str, headers: &mut HeaderMap) {
+    fn describe(
+        &self,
+        wishes: &Wishes,
+        seen: CurrentView<'_>,
+        suffix: &str,
+        headers: &mut HeaderMap,
+    ) {
         put(headers, ETAG, &etag::tag(&seen.operation.etag(), suffix));
         self.advise(seen.operation, headers);
         put(headers, LINK, &links(seen).join(", "));
@@ -330,7 +347,7 @@ enum Looked {
 }
 
 impl Wishes {
-    fn of(asked: &Asked<'_>, first: Document) -> Result<Self, Failure> {
+    fn of(asked: &Asked<'_>, first: Document) -> Result<Self, HttpFailure> {
         let headers = &asked.head.headers;
         let document =
             Document::of(asked.accept, first).ok_or_else(|| not_acceptable(first.media_type()))?;
@@ -363,8 +380,8 @@ fn waiting_for(name: &str) -> WaitOperationRequest {
     WaitOperationRequest { name: name.to_owned(), timeout: None }
 }
 
-fn seen(view: &View) -> Seen<'_> {
-    Seen { operation: &view.operation, published: &view.published }
+fn seen(view: &View) -> CurrentView<'_> {
+    CurrentView { operation: &view.operation, published: &view.published }
 }
 
 fn respond(status: StatusCode, content_type: &'static str, value: &Value) -> Response<Body> {
@@ -386,7 +403,7 @@ fn redirect(location: &str) -> Response<Body> {
 }
 
 /// Related addresses: where news come from, what it is one of, how to stop it, and what came into being on the way.
-fn links(seen: Seen<'_>) -> Vec<String> {
+fn links(seen: CurrentView<'_>) -> Vec<String> {
     let parent = seen.operation.name.parent();
     let slash = if parent.is_empty() { "" } else { "/" };
     let watch = documents::path(seen, ":watch");
@@ -427,7 +444,7 @@ fn origin(head: &Parts) -> String {
 }
 
 /// The fields of a start that headers give: its `request_id` by any of three customs, and its id by Azure's.
-fn idempotency(headers: &HeaderMap) -> Result<Vec<(&'static str, String)>, Failure> {
+fn idempotency(headers: &HeaderMap) -> Result<Vec<(&'static str, String)>, HttpFailure> {
     let text = |name: &HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or("\u{0}"));
     let mut given = Vec::new();
     if let Some(key) = text(&IDEMPOTENCY_KEY) {

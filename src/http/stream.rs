@@ -8,12 +8,12 @@ use http::{HeaderName, HeaderValue, Response, StatusCode};
 use prost_reflect::{DynamicMessage, MessageDescriptor, ReflectMessage};
 
 use super::accept::{EVENTS, JSON};
-use super::error::Failure;
+use super::error::HttpFailure;
 use super::methods::Messages;
 use crate::engine::Error;
 use crate::types::Registry;
 use crate::wire::status::status_to_http;
-use crate::wire::transcode::write::Json;
+use crate::wire::transcode::write::MessageJson;
 
 /// How an answer of many messages is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +43,7 @@ pub(super) fn respond(
     descriptor: MessageDescriptor,
     types: Registry,
 ) -> Response<Body> {
-    let writer = Writer { form, messages, descriptor, types, at: At::Start };
+    let writer = Writer { form, messages, descriptor, types, at: StreamStage::Start };
     let pieces = unfold(writer, |mut writer| async move {
         let piece = writer.next().await?;
         Some((Ok::<_, std::convert::Infallible>(piece), writer))
@@ -67,11 +67,11 @@ struct Writer {
     messages: Messages,
     descriptor: MessageDescriptor,
     types: Registry,
-    at: At,
+    at: StreamStage,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum At {
+enum StreamStage {
     Start,
     First,
     Later,
@@ -83,23 +83,23 @@ impl Writer {
     async fn next(&mut self) -> Option<Bytes> {
         let at = self.at;
         match at {
-            At::End => return None,
-            At::Start => {
-                self.at = At::First;
+            StreamStage::End => return None,
+            StreamStage::Start => {
+                self.at = StreamStage::First;
                 let begin = match self.form {
                     Form::Events => format!("retry: {RETRY_MS}\n\n"),
                     Form::Array => "[".to_owned(),
                 };
                 return Some(begin.into());
             }
-            At::First | At::Later => self.at = At::Later,
+            StreamStage::First | StreamStage::Later => self.at = StreamStage::Later,
         }
         let message = match self.messages.next().await {
             Some(Ok(message)) => DynamicMessage::decode(self.descriptor.clone(), message)
-                .map_err(|error| Failure::from(Error::internal(&error))),
+                .map_err(|error| HttpFailure::from(Error::internal(&error))),
             Some(Err(failure)) => Err(failure),
             None => {
-                self.at = At::End;
+                self.at = StreamStage::End;
                 return (self.form == Form::Array).then(|| "]".into());
             }
         };
@@ -107,7 +107,7 @@ impl Writer {
             (Ok(message), Form::Events) => self.event(message),
             (Ok(message), Form::Array) => separated(at, &self.json(message)),
             (Err(failure), form) => {
-                self.at = At::End;
+                self.at = StreamStage::End;
                 let error = status_to_http(&failure.status, &self.types).1.to_string();
                 match form {
                     Form::Events => format!("event: error\ndata: {error}\n\n"),
@@ -119,10 +119,10 @@ impl Writer {
     }
 
     fn json(&self, message: &DynamicMessage) -> String {
-        let json = Json { message, types: &self.types };
+        let json = MessageJson { message, types: &self.types };
         serde_json::to_string(&json).unwrap_or_else(|error| {
             let error = Error::internal(&error);
-            status_to_http(&Failure::from(error).status, &self.types).1.to_string()
+            status_to_http(&HttpFailure::from(error).status, &self.types).1.to_string()
         })
     }
 
@@ -148,8 +148,8 @@ fn kind(message: &DynamicMessage) -> Option<String> {
     Some(kinds.as_enum()?.get_value(number)?.name().to_owned())
 }
 
-fn separated(at: At, text: &str) -> String {
-    let separator = if at == At::First { "" } else { ",\n" };
+fn separated(at: StreamStage, text: &str) -> String {
+    let separator = if at == StreamStage::First { "" } else { ",\n" };
     format!("{separator}{text}")
 }
 

@@ -82,7 +82,7 @@ impl Server {
     }
 
     /// What is served on the port of that listener.
-    fn faces(&self, listener: &TcpListener) -> anyhow::Result<impl Face> {
+    fn faces(&self, listener: &TcpListener) -> anyhow::Result<impl RequestService> {
         let routes = grpc::explain::Explain.layer(self.routes()?.prepare());
         let hosts = match listener.local_addr() {
             Ok(address) if address.ip().is_loopback() => Hosts::Loopback,
@@ -220,7 +220,7 @@ impl Probed for Server {
 }
 
 /// What answers the requests of connections.
-trait Face:
+trait RequestService:
     Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>
     + Clone
     + Send
@@ -228,7 +228,7 @@ trait Face:
 {
 }
 
-impl<S> Face for S where
+impl<S> RequestService for S where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>
         + Clone
         + Send

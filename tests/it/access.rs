@@ -13,12 +13,15 @@ use tonic::client::Grpc;
 use tonic::{Request, Status};
 use tonic_prost::ProstCodec;
 
+use crate::support::http::ask_with;
 use crate::support::stream::{self, Hello, Request as StreamRequest, held};
 use crate::support::*;
 
 scenarios! {
     each_method_asks_the_question_of_its_line,
     what_is_denied_is_denied_alike_and_leaves_no_trace,
+    what_is_denied_over_http_is_denied_alike_and_leaves_no_trace,
+    a_wait_that_is_denied_after_a_start_is_left_out,
     a_batch_with_an_item_that_is_denied_is_denied_whole,
     a_list_with_a_wildcard_asks_about_all_that_it_may_match,
     a_call_on_a_stream_is_denied_by_itself_and_a_queue_ends_the_stream,
@@ -168,6 +171,78 @@ async fn what_is_denied_is_denied_alike_and_leaves_no_trace(fixture: &Fixture) {
     let health =
         HealthClient::new(guarded.channel.clone()).check(HealthCheckRequest::default()).await;
     assert_ne!(health.map_or_else(|status| status.code(), |_| Code::Ok), Code::PermissionDenied);
+}
+
+/// The routes that call the engine themselves, with headers: each asks before it looks at the name.
+const ROUTES: &[(&str, &str, &[(&str, &str)])] = &[
+    ("GET", "", &[]),
+    ("GET", "", &[("prefer", "wait=1")]),
+    ("GET", "", &[("if-none-match", "\"any\"")]),
+    ("GET", "/result", &[]),
+    ("GET", "/monitor", &[]),
+    ("GET", "/monitor", &[("prefer", "wait=1")]),
+    ("POST", ":cancel", &[]),
+    ("POST", ":cancel", &[("prefer", "wait=1")]),
+    ("POST", ":cancel", &[("if-match", "\"any\"")]),
+    ("DELETE", "", &[]),
+    ("DELETE", "", &[("if-match", "\"any\"")]),
+    ("GET", ":watch", &[]),
+];
+
+async fn what_is_denied_over_http_is_denied_alike_and_leaves_no_trace(fixture: &Fixture) {
+    let mut lease = fixture.running(start_below(PARENT)).await;
+    let there = std::mem::take(&mut lease.operation);
+    let missing = format!("{PARENT}/operations/none");
+    let before = (fixture.record(&there).await, fixture.list("-", 10, "").await.granted());
+    let rules = Recording::new(false);
+    let guarded = fixture.guarded_by(rules.clone()).await;
+    for (method, suffix, headers) in ROUTES {
+        let mut said = BTreeSet::new();
+        for name in [&there, &missing] {
+            let path = format!("/v1/{name}{suffix}");
+            let denied = ask_with(guarded.address, method, &path, headers, "").await;
+            let error = denied.refused(403, "PERMISSION_DENIED").to_string();
+            said.insert(error.replace(name.as_str(), "NAME"));
+            assert_eq!(rules.take().len(), 1, "{method} {path}: asked once");
+        }
+        assert_eq!(said.len(), 1, "{method} {suffix}: {said:?}");
+    }
+    let mut said = BTreeSet::new();
+    for name in [&there, &missing] {
+        let id = name.rsplit('/').next().expect("an id");
+        let body = format!(r#"{{"operationId": "{id}", "queue": "q"}}"#);
+        let path = format!("/v1/{PARENT}/operations:start");
+        let headers = [("content-type", "application/json")];
+        let denied = ask_with(guarded.address, "POST", &path, &headers, &body).await;
+        said.insert(denied.refused(403, "PERMISSION_DENIED").to_string());
+        assert_eq!(rules.take(), [format!("start parent {PARENT:?}")]);
+    }
+    assert_eq!(said.len(), 1, "{said:?}");
+    let after = (fixture.record(&there).await, fixture.list("-", 10, "").await.granted());
+    assert_eq!(before, after);
+}
+
+/// Allows starts alone.
+#[derive(Debug)]
+struct Starts;
+
+impl Rules for Starts {
+    fn allow(&self, _caller: &Caller, verb: Verb, _on: Resource<'_>) -> bool {
+        verb == Verb::Start
+    }
+}
+
+async fn a_wait_that_is_denied_after_a_start_is_left_out(fixture: &Fixture) {
+    let guarded = fixture.guarded_by(Arc::new(Starts)).await;
+    let headers = [("content-type", "application/json"), ("prefer", "wait=60")];
+    let path = format!("/v1/{PARENT}/operations:start");
+    let body = r#"{"operationId": "o", "queue": "q"}"#;
+    let started = ask_with(guarded.address, "POST", &path, &headers, body).await;
+    assert_eq!(started.status, 202, "{started:?}");
+    let name = format!("{PARENT}/operations/o");
+    let polled = ask_with(guarded.address, "GET", &format!("/v1/{name}"), &[], "").await;
+    polled.refused(403, "PERMISSION_DENIED");
+    assert_eq!(fixture.state(&name).await, State::Pending);
 }
 
 fn start_below(parent: &str) -> pb::StartOperationRequest {

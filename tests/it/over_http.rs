@@ -14,6 +14,7 @@ scenarios! {
     both_versions_of_http_and_every_core_answer,
     clients_that_read_strictly_get_no_type_that_they_may_not_know,
     events_go_on_where_they_broke_off_and_end_for_good,
+    lists_are_filtered_and_ordered_and_name_their_index,
     payloads_of_unknown_types_pass_as_bytes,
     requests_for_other_hosts_are_refused,
     requests_have_ids,
@@ -37,6 +38,32 @@ async fn post(fixture: &Fixture, path: &str, body: &str) -> Answer {
 
 async fn get(fixture: &Fixture, path: &str, headers: &[(&str, &str)]) -> Answer {
     ask_with(fixture.address, "GET", path, headers, "").await
+}
+
+async fn lists_are_filtered_and_ordered_and_name_their_index(fixture: &Fixture) {
+    for (id, queue) in [("a", "q"), ("b", "other"), ("c", "q")] {
+        let body = json!({ "operationId": id, "queue": queue }).to_string();
+        let answer = post(fixture, "/v1/projects/p/operations:start", &body).await;
+        assert_eq!(answer.status, 202, "{answer:?}");
+        fixture.clock.advance(std::time::Duration::from_secs(1));
+    }
+    let names = |answer: &Answer, field: &str| -> Vec<String> {
+        let answer = answer.json();
+        let all = answer[field].as_array().expect("a list").iter();
+        all.map(|it| it["name"].as_str().expect("a name").replace("projects/p/operations/", ""))
+            .collect()
+    };
+    let filter = "filter=queue()%20%3D%20q";
+    let path = format!("/v1/projects/p/operations?{filter}");
+    let list = get(fixture, &path, &[]).await;
+    assert_eq!(names(&list, "operations"), ["c", "a"], "{list:?}");
+    assert_eq!(list.header("longhaul-index"), "list");
+    let path = format!("/v1/projects/p/operations:records?{filter}&orderBy=create_time");
+    let list = get(fixture, &path, &[]).await;
+    assert_eq!(names(&list, "operationRecords"), ["a", "c"], "{list:?}");
+    assert_eq!(list.header("longhaul-index"), "list");
+    let path = "/v1/projects/p/operations?filter=queue()%20%3D";
+    get(fixture, path, &[]).await.refused(400, "INVALID_FILTER");
 }
 
 async fn both_versions_of_http_and_every_core_answer(fixture: &Fixture) {

@@ -13,7 +13,7 @@ use tonic::Status;
 use tonic::body::Body;
 
 use super::account::{OpenCall, Share};
-use super::request::refusal;
+use super::refusal::refusal;
 use crate::engine::Error;
 
 /// What is answered to a call.
@@ -23,12 +23,12 @@ pub(super) struct Leaving {
     /// What was made before the head was sent, so that an answer for which there is no room is refused instead.
     first: Poll<Option<Result<Frame<Piece>, Status>>>,
     ended: bool,
-    face: Face,
+    face: Protocol,
 }
 
 /// Whose answer it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Face {
+pub(super) enum Protocol {
     Grpc,
     Http,
 }
@@ -45,7 +45,7 @@ struct PieceShare(Share);
 pub(super) fn leaving(
     answer: Response<Body>,
     call: Arc<OpenCall>,
-    face: Face,
+    face: Protocol,
     context: &mut Context<'_>,
 ) -> Response<Leaving> {
     let (head, body) = answer.into_parts();
@@ -61,10 +61,10 @@ pub(super) fn leaving(
 
 impl Leaving {
     /// An answer that only says why there is none.
-    pub(super) fn refused(status: Status, face: Face) -> Response<Self> {
+    pub(super) fn refused(status: Status, face: Protocol) -> Response<Self> {
         let error = status.source().and_then(|source| source.downcast_ref::<Error>());
         let answer = match (face, error) {
-            (Face::Http, Some(error)) => crate::http::refusal(error.clone()).map(Body::new),
+            (Protocol::Http, Some(error)) => crate::http::refusal(error.clone()).map(Body::new),
             _ => status.into_http(),
         };
         answer.map(|body| Self { body, call: None, first: Poll::Pending, ended: false, face })
@@ -113,7 +113,7 @@ impl http_body::Body for Leaving {
         let frame = std::task::ready!(self.poll_body(context));
         Poll::Ready(match frame {
             // The end of a stream of messages says why.
-            Some(Err(refusal)) if self.ended && !had_ended && self.face == Face::Grpc => {
+            Some(Err(refusal)) if self.ended && !had_ended && self.face == Protocol::Grpc => {
                 let mut trailers = HeaderMap::new();
                 match refusal.add_header(&mut trailers) {
                     Ok(()) => Some(Ok(Frame::trailers(trailers))),

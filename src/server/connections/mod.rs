@@ -6,6 +6,7 @@
 
 mod account;
 mod answer;
+mod refusal;
 mod request;
 
 use std::convert::Infallible;
@@ -32,8 +33,9 @@ use tower::{Service, ServiceExt};
 pub(crate) use self::account::Admission;
 
 use self::account::{Account, Accounts};
-use self::answer::{Face, Leaving, leaving};
-use self::request::{Arriving, refusal};
+use self::answer::{Leaving, Protocol, leaving};
+use self::refusal::refusal;
+use self::request::Arriving;
 use super::faces::is_grpc;
 use crate::clock::{Clock, SystemClock};
 use crate::grpc::deadline;
@@ -175,19 +177,19 @@ async fn answer<S>(
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
 {
-    let face = if is_grpc(&request) { Face::Grpc } else { Face::Http };
+    let face = if is_grpc(&request) { Protocol::Grpc } else { Protocol::Http };
     let call = match account.call(head_bytes(&request)) {
         Ok(call) => call,
         Err(error) => return Ok(Leaving::refused(refusal(error), face)),
     };
     let path = request.uri().path();
     let (is_read, many, time) = match face {
-        Face::Grpc => (
+        Protocol::Grpc => (
             is_read(path),
             MANY_REQUESTS.iter().any(|method| path.ends_with(method)),
             deadline::of(request.headers()),
         ),
-        Face::Http => (crate::http::is_read(&request), false, None),
+        Protocol::Http => (crate::http::is_read(&request), false, None),
     };
     let turn = if is_read { account.turn().await } else { None };
     let request = request

@@ -12,9 +12,8 @@ use http_body::{Body, Frame, SizeHint};
 use tonic::Status;
 
 use super::account::{OpenCall, Share, too_much};
+use super::refusal::refusal;
 use crate::clock::Clock;
-use crate::engine::Error;
-use crate::grpc::status::to_status;
 use crate::limits::REQUEST_TIME;
 
 /// What arrives of a call.
@@ -28,13 +27,6 @@ pub(super) struct Arriving<B> {
     /// Follows the messages where there may be many.
     messages: Option<MessageEnds>,
     passed: Option<Passed>,
-}
-
-/// The status of a refusal. The error itself is its source, for the HTTP face to find.
-pub(super) fn refusal(error: Box<Error>) -> Status {
-    let mut status = to_status(error.clone());
-    status.set_source(Arc::new(*error));
-    status
 }
 
 /// A large message that was passed on: it is worked on for a while.

@@ -9,7 +9,7 @@ use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 use crate::types::Registry;
 
 /// A message as JSON. prost-reflect writes this too, but fails at payloads whose type it does not know.
-pub struct Json<'a> {
+pub struct MessageJson<'a> {
     /// The message.
     pub message: &'a DynamicMessage,
     /// The types of payloads.
@@ -23,7 +23,7 @@ struct Field<'a> {
     types: &'a Registry,
 }
 
-impl Serialize for Json<'_> {
+impl Serialize for MessageJson<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (message, types) = (self.message, self.types);
         let descriptor = message.descriptor();
@@ -69,7 +69,7 @@ impl Serialize for Field<'_> {
                     None => serializer.serialize_i32(*number),
                 }
             }
-            Value::Message(message) => Json { message, types }.serialize(serializer),
+            Value::Message(message) => MessageJson { message, types }.serialize(serializer),
             Value::List(values) => {
                 let mut list = serializer.serialize_seq(Some(values.len()))?;
                 for value in values {
@@ -147,7 +147,7 @@ mod tests {
         let descriptor = pool().get_message_by_name(name).expect(name);
         let message =
             DynamicMessage::decode(descriptor, &message.encode_to_vec()[..]).expect("a message");
-        serde_json::to_value(Json { message: &message, types: &types }).expect("JSON")
+        serde_json::to_value(MessageJson { message: &message, types: &types }).expect("JSON")
     }
 
     #[test]

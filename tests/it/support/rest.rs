@@ -12,7 +12,7 @@ use longhaul::proto::DESCRIPTORS;
 use longhaul::proto::google::api::{HttpRule, http_rule::Pattern};
 use longhaul::proto::google::rpc;
 use longhaul::types::Registry;
-use longhaul::wire::transcode::{read, write::Json};
+use longhaul::wire::transcode::{read, write::MessageJson};
 use prost::Message;
 use prost::bytes::{BufMut, Bytes, BytesMut};
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, MethodDescriptor};
@@ -126,7 +126,7 @@ impl Rest {
         method: &MethodDescriptor,
         message: &DynamicMessage,
     ) -> Option<(&'static str, String, String)> {
-        let json = serde_json::to_value(Json { message, types: &self.types }).expect("JSON");
+        let json = serde_json::to_value(MessageJson { message, types: &self.types }).expect("JSON");
         let Value::Object(mut fields) = json else { panic!("an object") };
         let rules = self.rules(method);
         let field = ["name", "parent", "queue"]
