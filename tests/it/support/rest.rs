@@ -8,14 +8,17 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::unfold;
 use h2::RecvStream;
 use http_body_util::{BodyExt, StreamBody};
+use longhaul::limits::MAX_HTTP_WAIT;
 use longhaul::proto::DESCRIPTORS;
 use longhaul::proto::google::api::{HttpRule, http_rule::Pattern};
-use longhaul::proto::google::rpc;
+use longhaul::proto::google::{longrunning as lro, rpc};
 use longhaul::types::Registry;
 use longhaul::wire::transcode::{read, write::MessageJson};
 use prost::Message;
 use prost::bytes::{BufMut, Bytes, BytesMut};
-use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, MethodDescriptor};
+use prost_reflect::{
+    DescriptorPool, DynamicMessage, MessageDescriptor, MethodDescriptor, ReflectMessage,
+};
 use serde_json::Value;
 use tonic::body::Body;
 use tonic::transport::Channel;
@@ -62,6 +65,15 @@ impl Service<http::Request<Body>> for Line {
     }
 }
 
+/// Whether that is a wait longer than HTTP has it, where it ends before its time.
+fn is_too_long(message: &DynamicMessage) -> bool {
+    let name = "google.longrunning.WaitOperationRequest";
+    let wait = (message.descriptor().full_name() == name)
+        .then(|| message.transcode_to::<lro::WaitOperationRequest>().expect("a wait"));
+    let most = MAX_HTTP_WAIT.as_secs() as i64;
+    wait.is_some_and(|wait| wait.timeout.is_none_or(|timeout| timeout.seconds >= most))
+}
+
 impl Rest {
     pub(crate) async fn new(address: std::net::SocketAddr, grpc: Channel) -> Self {
         let pool = DescriptorPool::decode(DESCRIPTORS).expect("definitions");
@@ -77,7 +89,9 @@ impl Rest {
         let (head, body) = request.into_parts();
         let bytes = body.collect().await?.to_bytes();
         let message = DynamicMessage::decode(method.input(), bytes.slice(PREFIX..))?;
-        let Some((verb, path, body)) = self.transcode(&method, &message) else {
+        let transcoded =
+            (!is_too_long(&message)).then(|| self.transcode(&method, &message)).flatten();
+        let Some((verb, path, body)) = transcoded else {
             let body = http_body_util::Full::new(bytes);
             let request = http::Request::from_parts(head, Body::new(body));
             return Ok(self.grpc.clone().oneshot(request).await?);
