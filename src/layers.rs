@@ -160,6 +160,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["due", "note", "value"],
         ],
     ),
+    ("layers", &[&["mod"], &["names"], &["paths"]]),
     (
         "record/operation",
         &[
