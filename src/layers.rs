@@ -160,7 +160,6 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["due", "note", "value"],
         ],
     ),
-    ("layers", &[&["mod"], &["names"], &["paths"]]),
     (
         "record/operation",
         &[
