@@ -132,6 +132,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["call", "half_close", "status"],
         ],
     ),
+    ("layers", &[&["mod"], &["names"], &["paths"]]),
     (
         "operation",
         &[
@@ -160,6 +161,8 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["due", "note", "value"],
         ],
     ),
+    ("record/golden", &[&["mod"], &["fields"], &["files"], &["records"], &["values"]]),
+    ("record/histories", &[&["mod"], &["commands", "found"], &["history"], &["steps"]]),
     (
         "record/operation",
         &[
@@ -184,7 +187,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["backend"],
             &["write_set"],
             &["feed", "index", "keyspace"],
-            &["clocks", "error", "key"],
+            &["clocks", "error", "key", "layout"],
         ],
     ),
     (

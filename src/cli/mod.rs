@@ -76,7 +76,7 @@ enum Command {
     Resume(steer::ResumeArgs),
     /// Show everything that the server stores about an operation
     Record(calls::NameArgs),
-    /// Let the store hold what this version adds to its format, once every server is of this version
+    /// Raise the format of a store, once every server runs this version
     Upgrade(upgrade::UpgradeArgs),
     /// Write the interface definitions, from which stubs are generated
     Proto(proto::ProtoArgs),

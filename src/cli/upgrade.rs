@@ -7,11 +7,11 @@ use clap::Args;
 use super::output;
 use super::place::environment;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, Overrides};
+use crate::config::{Config, Overrides, StoreUrl};
 use crate::record::server::{self, ServerRecord};
 use crate::record::{self, Kind};
 use crate::server::opening;
-use crate::store::{Entry, FORMAT, Index, Key, OpenError, Scan, Store};
+use crate::store::{Entry, FORMAT, Index, Key, OpenError, Scan, Store, StoreError};
 
 #[derive(Debug, Args)]
 pub(super) struct UpgradeArgs {
@@ -34,37 +34,55 @@ pub(super) async fn run(args: UpgradeArgs) -> anyhow::Result<()> {
         Overrides { store: args.store, keyspace: args.keyspace, ..Overrides::default() };
     let config = Config::load(args.config.as_deref(), &environment(), &overrides)?;
     let clock: Arc<dyn Clock> = SystemClock::new();
-    let store = opening::open_existing(&config, &clock).await.map_err(explain)?;
-    let result = upgrade(&*store, args.check).await;
+    let store = opening::open_existing(&config, &clock)
+        .await
+        .map_err(|error| explain(&config.store, error))?;
+    let result = upgrade(&*store, &config.store, args.check).await;
     store.close().await;
     result
 }
 
-async fn upgrade(store: &dyn Store, check: bool) -> anyhow::Result<()> {
-    let keyspace = store.keyspace();
-    output::line(&format!("keyspace {}", keyspace.id()));
-    let plan = plan(keyspace.min_writer(), FORMAT, &live_servers(store).await?);
-    for line in &plan {
-        output::line(line);
+async fn upgrade(store: &dyn Store, place: &StoreUrl, check: bool) -> anyhow::Result<()> {
+    let servers = match place {
+        // This process has the directory open, so no server has. One that was killed may have left its record.
+        StoreUrl::Embedded(_) => Vec::new(),
+        StoreUrl::Redis(_) => live_servers(store).await?,
+    };
+    output::line(&format!("keyspace {}", store.keyspace().id()));
+    for line in plan(store.keyspace().min_writer(), FORMAT, &servers) {
+        output::line(&line);
     }
-    if !check && keyspace.min_writer() < FORMAT {
-        store.raise_min_writer(FORMAT).await?;
+    if !check && raise(store, FORMAT, &servers).await? {
         output::line(&format!("raised to format {FORMAT}"));
     }
     Ok(())
 }
 
+/// Raises the minimum unless a running server would stop; returns whether there was anything to raise.
+async fn raise(store: &dyn Store, target: u32, servers: &[ServerRecord]) -> anyhow::Result<bool> {
+    if store.keyspace().min_writer() >= target {
+        return Ok(false);
+    }
+    let older = servers.iter().filter(|server| server.format < target).count();
+    anyhow::ensure!(
+        older == 0,
+        "not upgraded: running servers of an older version: {older}; replace or stop them, then upgrade again"
+    );
+    store.raise_min_writer(target).await?;
+    Ok(true)
+}
+
 /// What an upgrade to `target` means, line by line.
 fn plan(min_writer: u32, target: u32, servers: &[ServerRecord]) -> Vec<String> {
     let mut lines = vec![
-        format!("the store asks for writers of at least format {min_writer}"),
+        format!("the store accepts writers of format {min_writer} and newer"),
         format!("this longhaul, {}, writes format {target}", env!("CARGO_PKG_VERSION")),
     ];
     let raises = min_writer < target;
     for server in servers {
         let name = server.name();
         let then = if raises && server.format < target {
-            ": it would refuse writes and not start again; replace it first"
+            "; replace or stop it before the upgrade"
         } else {
             ""
         };
@@ -75,7 +93,7 @@ fn plan(min_writer: u32, target: u32, servers: &[ServerRecord]) -> Vec<String> {
     }
     lines.push(if raises {
         format!(
-            "an upgrade raises the minimum to format {target}; longhaul of an older format then no longer starts here"
+            "an upgrade raises this to format {target}; an older longhaul then no longer starts on this store"
         )
     } else {
         "there is nothing to upgrade".to_owned()
@@ -83,7 +101,7 @@ fn plan(min_writer: u32, target: u32, servers: &[ServerRecord]) -> Vec<String> {
     lines
 }
 
-async fn live_servers(store: &dyn Store) -> anyhow::Result<Vec<ServerRecord>> {
+async fn live_servers(store: &dyn Store) -> Result<Vec<ServerRecord>, StoreError> {
     let scan = Scan::first(Index::new(server::SERVERS), MOST).within(server::PARTITION);
     let keys: Vec<Key> = store.scan(scan).await?.iter().filter_map(Entry::key).collect();
     let now = store.now(server::PARTITION);
@@ -98,11 +116,11 @@ async fn live_servers(store: &dyn Store) -> anyhow::Result<Vec<ServerRecord>> {
     Ok(found.collect())
 }
 
-fn explain(error: OpenError) -> anyhow::Error {
+fn explain(place: &StoreUrl, error: OpenError) -> anyhow::Error {
     match error {
-        OpenError::Locked(text) => {
-            anyhow::anyhow!("{text}; stop its server first, then upgrade, then start the new one")
-        }
+        OpenError::Locked(_) => anyhow::anyhow!(
+            "a server has {place} open; stop it, run longhaul upgrade, then start the new version"
+        ),
         error => error.into(),
     }
 }
@@ -113,7 +131,10 @@ const MOST: usize = 1_000;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::{ManualClock, Timestamp};
     use crate::record::server::ServerId;
+    use crate::store::Keyspace;
+    use crate::store::memory::MemoryStore;
 
     fn server(id: u8, format: u32) -> ServerRecord {
         ServerRecord { id: ServerId([id; 8]), version: "0.1.0".to_owned(), format }
@@ -122,15 +143,30 @@ mod tests {
     #[test]
     fn a_plan_names_the_servers_that_would_stop() {
         let lines = plan(1, 2, &[server(1, 1), server(2, 2), server(3, 0)]);
-        assert_eq!(lines[0], "the store asks for writers of at least format 1");
+        assert_eq!(lines[0], "the store accepts writers of format 1 and newer");
         assert_eq!(
             lines[2],
-            "server 0101010101010101, 0.1.0, writes format 1: it would refuse writes and not start again; replace it first"
+            "server 0101010101010101, 0.1.0, writes format 1; replace or stop it before the upgrade"
         );
         assert_eq!(lines[3], "server 0202020202020202, 0.1.0, writes format 2");
         assert!(lines[4].starts_with("server 0303030303030303 does not say"), "{}", lines[4]);
-        assert!(lines[4].ends_with("replace it first"), "{}", lines[4]);
-        assert!(lines[5].contains("raises the minimum to format 2"), "{}", lines[5]);
+        assert!(lines[4].ends_with("before the upgrade"), "{}", lines[4]);
+        assert!(lines[5].contains("raises this to format 2"), "{}", lines[5]);
+    }
+
+    #[tokio::test]
+    async fn no_upgrade_stops_a_running_server_of_an_older_version() {
+        let clock = ManualClock::new(Timestamp::from_micros(1_700_000_000_000_000));
+        let store = MemoryStore::new(Keyspace::generate(1), clock);
+        let (old, target) = (server(1, FORMAT), FORMAT + 1);
+        let servers = [old, server(2, target), server(3, 0)];
+        let refused = raise(&*store, target, &servers).await.expect_err("two would stop");
+        assert!(refused.to_string().contains("an older version: 2;"), "{refused}");
+        assert_eq!(store.keyspace().min_writer(), FORMAT);
+
+        assert!(raise(&*store, target, &servers[1..2]).await.expect("raised"));
+        assert_eq!(store.keyspace().min_writer(), target);
+        assert!(!raise(&*store, target, &servers).await.expect("nothing to raise"));
     }
 
     #[test]

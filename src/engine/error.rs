@@ -228,7 +228,7 @@ impl Error {
     pub(super) fn newer() -> Box<Self> {
         Self::new(
             Reason::Internal,
-            "a newer longhaul wrote the record of this operation; ask a server of that version",
+            "the record of this operation was written by a newer longhaul; ask a server of that version",
         )
     }
 
@@ -268,7 +268,8 @@ impl From<NameError> for Box<Error> {
 impl From<StoreError> for Box<Error> {
     fn from(error: StoreError) -> Self {
         match &error {
-            StoreError::Damaged(_) | StoreError::Newer(_) => Error::internal(&error),
+            StoreError::Damaged(_) => Error::internal(&error),
+            StoreError::Newer(_) => Error::newer(),
             // The store logs this change itself.
             StoreError::Full(message) => unavailable(&error, message),
             StoreError::Foreign(_) => unavailable(

@@ -45,7 +45,7 @@ impl Bench {
             reserve_bytes: 0,
             clock: clock.clone(),
             stopwatch: ManualClock::new(Timestamp::EPOCH),
-            ..embedded::Options::new(path)
+            ..embedded::Options::new(path, crate::record::layout())
         };
         Self::on(EmbeddedStore::open(options).expect("a store"), clock)
     }

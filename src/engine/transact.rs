@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::context::Context;
 use super::error::{Error, Result};
-use super::reading::reader::{Lookup, Reader};
+use super::reading::reader::{Damage, Lookup, Reader};
 use crate::clock::Timestamp;
 use crate::record::{Before, Change, Kind, write_set};
 use crate::store::{CommitError, Committed, Key, StoreError, WriteSet};
@@ -108,7 +108,7 @@ pub(super) enum Ended<K> {
     /// It was not written, as far as this server knows.
     Failed(CommitError),
     /// Its record cannot be read.
-    Unreadable,
+    Unreadable(Damage),
     /// The store did not say whether it was written, and another commit has followed.
     Unknown,
 }
@@ -194,8 +194,8 @@ impl<O> Transactor<O> {
             let certain = read.is_some() || matches!(open.assumed, Assumed::Read(_));
             let before = match (read, std::mem::replace(&mut open.assumed, Assumed::Nothing)) {
                 (Some(Ok(before)), _) => before,
-                (Some(Err(_)), _) => {
-                    ends[number] = Some(Ended::Unreadable);
+                (Some(Err(damage)), _) => {
+                    ends[number] = Some(Ended::Unreadable(damage));
                     continue;
                 }
                 (None, Assumed::Known(before) | Assumed::Read(before)) => Some(before),
@@ -335,7 +335,7 @@ impl<K> Ended<K> {
             Self::Failed(CommitError::Conflict) | Self::Unknown => {
                 Err(Error::busy(&"the operation"))
             }
-            Self::Unreadable => Err(Error::unreadable()),
+            Self::Unreadable(damage) => Err(damage.error()),
             Self::Failed(CommitError::Early) => Err(Error::busy(&"the store's clock")),
             Self::Failed(CommitError::Unavailable(error)) => Err(error.into()),
             ended => Ok(ended),

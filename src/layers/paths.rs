@@ -85,9 +85,14 @@ fn is_word(it: char) -> bool {
     it.is_alphanumeric() || it == '_'
 }
 
-#[test]
-fn paths_are_read_out_of_a_source() {
-    let text = "use super::b::{C, d::{self, E}};\npub(in crate::x) fn f() { crate::y::g() }\n";
-    let found = used("x/a", text);
-    assert_eq!(found, ["x/b/C", "x/b/d", "x/b/d/E", "y/g"]);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_read_out_of_a_source() {
+        let text = "use super::b::{C, d::{self, E}};\npub(in crate::x) fn f() { crate::y::g() }\n";
+        let found = used("x/a", text);
+        assert_eq!(found, ["x/b/C", "x/b/d", "x/b/d/E", "y/g"]);
+    }
 }

@@ -14,8 +14,11 @@ pub use super::due_class::DueClass;
 
 /// The index of the operations that workers may lease from a queue.
 pub fn ready_index(queue: &str) -> String {
-    ["ready/", queue].concat()
+    [READY, queue].concat()
 }
+
+/// What the names of these indexes begin with.
+pub const READY: &str = "ready/";
 
 /// Every operation of a parent, in order of creation.
 pub const LIST: &str = "list";

@@ -10,6 +10,20 @@ pub struct DueIndex {
     pub name: &'static str,
     /// Which agent polls it.
     pub agent: Agent,
+    /// Whether it fits in memory, where a store that scans disks mirrors it.
+    pub in_memory: bool,
+}
+
+impl DueIndex {
+    /// An index of what is going on, which fits in memory.
+    pub const fn new(name: &'static str, agent: Agent) -> Self {
+        Self { name, agent, in_memory: true }
+    }
+
+    /// The same index, where it may have an entry for each record and so stays on disk.
+    pub const fn on_disk(self) -> Self {
+        Self { in_memory: false, ..self }
+    }
 }
 
 /// A background agent.

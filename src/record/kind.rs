@@ -17,6 +17,8 @@ pub trait Kind: Clone + Debug + Send + Sync + 'static {
     const NUMBERS: &'static [u32];
     /// The due indexes in which it has entries.
     const DUE: &'static [DueIndex];
+    /// What the names of the indexes begin with that workers take records from.
+    const QUEUES: &'static [&'static str] = &[];
 
     /// The kind's name in messages.
     fn name(&self) -> String;

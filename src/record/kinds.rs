@@ -6,10 +6,24 @@ use super::kind::Kind;
 use super::sample::Sample;
 use super::server::ServerRecord;
 use crate::operation::Record as Operation;
+use crate::store::Layout;
 
 /// The due indexes that an agent polls, in the order in which it polls them.
 pub fn due_indexes(agent: Agent) -> impl Iterator<Item = &'static DueIndex> {
     all_due_indexes().filter(move |index| index.agent == agent)
+}
+
+/// How the indexes of all kinds are used.
+pub fn layout() -> Layout {
+    let names = |in_memory| {
+        let due = all_due_indexes().filter(move |index| index.in_memory == in_memory);
+        due.map(|index| index.name).collect()
+    };
+    Layout {
+        in_memory: names(true),
+        families_in_memory: KINDS.iter().flat_map(|kind| kind.queues).copied().collect(),
+        drained: names(false),
+    }
 }
 
 fn all_due_indexes() -> impl Iterator<Item = &'static DueIndex> {
@@ -25,11 +39,12 @@ pub(super) fn is_known(number: u32) -> bool {
 struct Known {
     numbers: &'static [u32],
     due: &'static [DueIndex],
+    queues: &'static [&'static str],
 }
 
 impl Known {
     const fn of<K: Kind>() -> Self {
-        Self { numbers: K::NUMBERS, due: K::DUE }
+        Self { numbers: K::NUMBERS, due: K::DUE, queues: K::QUEUES }
     }
 }
 
@@ -55,5 +70,19 @@ mod tests {
             assert!(kind.due.iter().all(|index| names.insert(index.name)), "{:?}", kind.due);
         }
         assert!(names.iter().all(|name| name.starts_with("due/")), "{names:?}");
+    }
+
+    #[test]
+    fn indexes_that_may_have_an_entry_for_each_operation_stay_on_disk_and_the_others_in_memory() {
+        let layout = layout();
+        for index in all_due_indexes() {
+            let on_disk = ["due/retention", "due/tombstone"].contains(&index.name);
+            assert_eq!(layout.is_drained(index.name), on_disk, "{}", index.name);
+            assert_eq!(layout.is_in_memory(index.name), !on_disk, "{}", index.name);
+        }
+        assert!(layout.is_in_memory("ready/default"));
+        for unknown in ["list", "due/of-a-newer-version", "due/", "ready"] {
+            assert!(!layout.is_in_memory(unknown) && !layout.is_drained(unknown), "{unknown}");
+        }
     }
 }

@@ -22,7 +22,7 @@ mod value;
 
 pub use self::any::AnyRecord;
 pub use self::kind::{Before, Kind};
-pub use self::kinds::due_indexes;
+pub use self::kinds::{due_indexes, layout};
 pub use self::note::Note;
 pub use self::plan::{Also, Change, write_set};
 pub use self::reading::{read, read_at};

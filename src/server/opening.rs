@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::lane;
 use crate::clock::Clock;
 use crate::config::{Config, StoreUrl};
+use crate::record;
 use crate::store::embedded::{self, EmbeddedStore};
 use crate::store::redis::{self, RedisStore};
 use crate::store::{OpenError, Store};
@@ -42,6 +43,7 @@ async fn open_or_create(
         StoreUrl::Embedded(path) => {
             let options = embedded::Options {
                 path: path.clone(),
+                layout: record::layout(),
                 create,
                 keyspace: config.keyspace,
                 accept_loss: config.embedded.accept_loss,

@@ -14,7 +14,21 @@ scenarios! {
 
 /// The log of this thread, which runs the whole server.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    /// Takes in what is logged on this thread until the guard is dropped.
+    pub(crate) fn listen(&self) -> tracing::subscriber::DefaultGuard {
+        let format = tracing_subscriber::fmt().with_writer(self.clone()).with_ansi(false);
+        tracing::subscriber::set_default(format.finish())
+    }
+
+    /// What was logged.
+    pub(crate) fn text(&self) -> String {
+        let text = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        String::from_utf8(text).expect("text")
+    }
+}
 
 impl io::Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -37,8 +51,7 @@ impl<'a> MakeWriter<'a> for Log {
 
 async fn a_store_that_is_away_is_told_of_once_in_ten_seconds(fixture: &Fixture) {
     let log = Log::default();
-    let format = tracing_subscriber::fmt().with_writer(log.clone()).with_ansi(false);
-    let guard = tracing::subscriber::set_default(format.finish());
+    let guard = log.listen();
     let server = fixture.with_agents().await;
     let lease = server.running(start("q")).await;
     let stream = WorkerStream::serving(&server, hello("q"), 4).await;
@@ -59,8 +72,7 @@ async fn a_store_that_is_away_is_told_of_once_in_ten_seconds(fixture: &Fixture) 
     stream.cut().await;
     drop(guard);
 
-    let text = log.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let text = String::from_utf8(text).expect("text");
+    let text = log.text();
     let troubled: Vec<&str> =
         text.lines().filter(|line| line.contains(" WARN ") || line.contains("ERROR ")).collect();
     // 34 seconds, two servers, and on each the lines of the store and of health.

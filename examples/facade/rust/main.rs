@@ -44,7 +44,10 @@ async fn main() -> anyhow::Result<()> {
         .init();
 
     let clock = SystemClock::new();
-    let options = EmbeddedOptions { clock: clock.clone(), ..EmbeddedOptions::new(arguments.store) };
+    let options = EmbeddedOptions {
+        clock: clock.clone(),
+        ..EmbeddedOptions::new(arguments.store, longhaul::record::layout())
+    };
     let longhaul = Server::new(EmbeddedStore::open(options)?, clock);
     // Generated clients call longhaul in this process: no socket, no connection that could break.
     let inside = longhaul.routes()?;

@@ -200,7 +200,7 @@ impl Poller {
                 None
             }
             // Another worker has it.
-            Ended::Kept { .. } | Ended::Failed(_) | Ended::Unknown | Ended::Unreadable => {
+            Ended::Kept { .. } | Ended::Failed(_) | Ended::Unknown | Ended::Unreadable(_) => {
                 taken.raced = true;
                 None
             }

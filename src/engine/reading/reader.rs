@@ -49,6 +49,13 @@ pub(in crate::engine) struct Damage {
     newer: bool,
 }
 
+impl Damage {
+    /// The error for callers.
+    pub(in crate::engine) fn error(&self) -> Box<Error> {
+        if self.newer { Error::newer() } else { Error::unreadable() }
+    }
+}
+
 /// The content of a key.
 pub(in crate::engine) type Lookup<T> = std::result::Result<Option<T>, Damage>;
 
@@ -134,7 +141,7 @@ impl Reader {
     /// Reads a record.
     pub(in crate::engine) async fn read<K: Kind>(&self, key: Key) -> Result<Option<Before<K>>> {
         let found = self.read_each(&[key]).await?.pop();
-        found.map_or(Ok(None), |found| found.map_err(|_| Error::unreadable()))
+        found.map_or(Ok(None), |found| found.map_err(|damage| damage.error()))
     }
 
     /// Reads an operation with its payloads.
@@ -168,9 +175,9 @@ impl Reader {
                 Ok(Some(found))
             }
             Err(error) => {
-                self.note_unreadable(key, &error.to_string());
                 let check = Check::At(key, record.revision);
                 let newer = matches!(error, StoreError::Newer(_));
+                self.note(key, &error.to_string(), newer);
                 Err(Damage { revision: record.visible_revision, check, newer })
             }
         }
@@ -185,7 +192,7 @@ impl Reader {
             return Ok(false);
         };
         if damage.newer {
-            return Err(Error::newer());
+            return Err(damage.error());
         }
         let mut set = WriteSet::new(self.context.partition(key), damage.check);
         set.deletes.push(key);
@@ -216,8 +223,13 @@ impl Reader {
         }
     }
 
-    /// Counts it, and logs it: the first at once, others at most once in ten seconds.
+    /// Counts a damaged record, and logs it.
     pub(in crate::engine) fn note_unreadable(&self, key: Key, cause: &str) {
+        self.note(key, cause, false);
+    }
+
+    /// Counts a record that cannot be read, and logs it: the first at once, others at most once in ten seconds.
+    fn note(&self, key: Key, cause: &str, newer: bool) {
         let now = self.context.clock.elapsed();
         let mut unreadable = self.unreadable();
         if unreadable.keys.len() >= MOST_KNOWN || !unreadable.keys.insert(key) {
@@ -230,12 +242,21 @@ impl Reader {
         }
         unreadable.said = Some(now);
         drop(unreadable);
-        tracing::error!(
-            ?key,
-            cause,
-            count,
-            "a record cannot be read; all others still work, and deleting its operation removes it"
-        );
+        if newer {
+            tracing::error!(
+                ?key,
+                cause,
+                count,
+                "a record was written by a newer longhaul; this server leaves it alone, replace it with one of that version"
+            );
+        } else {
+            tracing::error!(
+                ?key,
+                cause,
+                count,
+                "a record cannot be read; all others still work, and deleting its operation removes it"
+            );
+        }
     }
 
     fn note_readable(&self, key: Key) {

@@ -153,7 +153,7 @@ impl Hub {
                     (0, Err(Error::new(Reason::OperationNotFound, text)))
                 }
                 // Only the subscribers of this operation receive the error.
-                Err(damage) => (damage.revision, Err(Error::unreadable())),
+                Err(damage) => (damage.revision, Err(damage.error())),
                 Ok(Some(before)) => match self.see(*key, before.record).await? {
                     // Outages end, and the last state stays valid until the operation changes.
                     Err(trouble) if trouble.reason == Reason::StoreUnavailable => {

@@ -5,7 +5,7 @@ use std::fs;
 
 use prost_reflect::{DescriptorPool, DynamicMessage, Value};
 
-use super::{ROOT, folder, golden};
+use super::files::{ROOT, folder, golden};
 
 const PACKAGE: &str = "longhaul.store.v1";
 

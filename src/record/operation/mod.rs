@@ -18,7 +18,7 @@ use super::kind::Kind;
 use super::note::Note;
 use super::plan::Change;
 use super::value::{unwrap, wrap};
-use crate::operation::entries::{DueClass, counter, entries};
+use crate::operation::entries::{DueClass, READY, counter, entries};
 use crate::operation::{self, Operation, Record, Stamps};
 use crate::proto::longhaul::store::v1::record::Kind as Stored;
 use crate::store::{BodyKey, Index, IndexEntry, Key, Keyspace};
@@ -30,6 +30,7 @@ impl Kind for Record {
     const NAME: &'static str = "an operation";
     const NUMBERS: &'static [u32] = &[1, 2];
     const DUE: &'static [DueIndex] = DUE;
+    const QUEUES: &'static [&'static str] = &[READY];
 
     fn name(&self) -> String {
         Self::name(self).to_string()
@@ -122,10 +123,10 @@ const DUE: &[DueIndex] = &[
     due(DueClass::Start, Agent::Scheduler),
     due(DueClass::Retry, Agent::Scheduler),
     due(DueClass::Resume, Agent::Scheduler),
-    due(DueClass::Retention, Agent::Janitor),
-    due(DueClass::Tombstone, Agent::Janitor),
+    due(DueClass::Retention, Agent::Janitor).on_disk(),
+    due(DueClass::Tombstone, Agent::Janitor).on_disk(),
 ];
 
 const fn due(class: DueClass, agent: Agent) -> DueIndex {
-    DueIndex { name: class.index(), agent }
+    DueIndex::new(class.index(), agent)
 }

@@ -56,7 +56,7 @@ impl Sample {
 impl Kind for Sample {
     const NAME: &'static str = "a sample";
     const NUMBERS: &'static [u32] = &[1000];
-    const DUE: &'static [DueIndex] = &[DueIndex { name: DUE, agent: Agent::Scheduler }];
+    const DUE: &'static [DueIndex] = &[DueIndex::new(DUE, Agent::Scheduler)];
 
     fn name(&self) -> String {
         "a sample".to_owned()

@@ -1,7 +1,7 @@
 //! Indexes in memory, because a scan on disk reads the tombstones of all removed entries.
 //!
-//! The indexes that workers and agents poll (`ready/*`, `due/*`) are mirrored whole. Retention and tombstones may have
-//! as many entries as there are operations, so they stay on disk; only a [`Floor`] is kept, below which there are none.
+//! The [`Layout`] says which. An index whose entries come and go all the time is mirrored whole. One that may have an entry
+//! for each record stays on disk; only a [`Floor`] is kept, below which there are none.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound;
@@ -10,59 +10,61 @@ use std::sync::{Mutex, PoisonError, RwLock};
 use bytes::Bytes;
 
 use super::floor::{Floor, Look};
-use super::tables::{KeyRange, Tables, end_of_index, index_key};
+use super::tables::{Tables, range_of_family, range_of_index};
 use crate::store::index::{Entry, Scan};
 use crate::store::key::Partition;
+use crate::store::layout::Layout;
 
 /// Knowledge about indexes without reading the disk. Only the writer changes it, after each group is on disk.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Mirror {
+    layout: Layout,
     whole: RwLock<HashMap<Box<str>, BTreeSet<Bytes>>>,
     floors: Mutex<HashMap<Box<str>, Floor>>,
 }
 
 impl Mirror {
-    /// Whether an index is kept in memory.
-    pub(super) fn holds(name: &str) -> bool {
-        (name.starts_with("ready/") || name.starts_with("due/")) && !has_floor(name)
-    }
-
     /// Reads the mirrored indexes from disk.
-    pub(super) fn load(tables: &Tables) -> fjall::Result<Self> {
+    pub(super) fn load(layout: &Layout, tables: &Tables) -> fjall::Result<Self> {
         let mut whole: HashMap<Box<str>, BTreeSet<Bytes>> = HashMap::new();
-        for range in mirrored_ranges() {
+        let indexes = layout.in_memory.iter().map(|name| range_of_index(name));
+        let families = layout.families_in_memory.iter().map(|family| range_of_family(family));
+        for range in indexes.chain(families) {
             tables.each_entry(range, |name, member| add(&mut whole, name, member))?;
         }
-        Ok(Self { whole: RwLock::new(whole), floors: Mutex::default() })
+        Ok(Self { layout: layout.clone(), whole: RwLock::new(whole), floors: Mutex::default() })
     }
 
     /// Applies index changes that are on disk: name, member, and whether it exists now.
     pub(super) fn publish<'a>(&self, changes: impl Iterator<Item = (&'a str, &'a [u8], bool)>) {
         let mut whole = self.whole.write().unwrap_or_else(PoisonError::into_inner);
         for (name, member, present) in changes {
-            if Self::holds(name) {
+            if self.layout.is_in_memory(name) {
                 if present {
                     add(&mut whole, name, member);
                 } else {
                     remove(&mut whole, name, member);
                 }
-            } else if present && has_floor(name) {
+            } else if present && self.layout.is_drained(name) {
                 self.floors().entry(name.into()).or_default().lower(member);
             }
         }
     }
 
     /// Scans an index that [`Self::holds`].
-    pub(super) fn scan(&self, scan: &Scan) -> Vec<Entry> {
+    pub(super) fn scan(&self, scan: &Scan) -> Option<Vec<Entry>> {
+        if !self.layout.is_in_memory(scan.index.as_str()) {
+            return None;
+        }
         let whole = self.whole.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(members) = whole.get(scan.index.as_str()) else { return Vec::new() };
+        let Some(members) = whole.get(scan.index.as_str()) else { return Some(Vec::new()) };
         let entry = |member: &Bytes| Entry { member: member.clone(), partition: Partition(0) };
         let found = members.range((scan.from.clone(), scan.to.clone()));
-        if scan.descending {
+        Some(if scan.descending {
             found.rev().take(scan.limit).map(entry).collect()
         } else {
             found.take(scan.limit).map(entry).collect()
-        }
+        })
     }
 
     /// Scans an index on disk, from its floor where it has one.
@@ -72,7 +74,7 @@ impl Mirror {
         read: impl FnOnce(&Scan) -> Result<Vec<Entry>, E>,
     ) -> Result<Vec<Entry>, E> {
         let name: Box<str> = scan.index.as_str().into();
-        if scan.descending || !has_floor(&name) {
+        if scan.descending || !self.layout.is_drained(&name) {
             return read(&scan);
         }
         let look = self.floors().entry(name.clone()).or_default().begin(&scan.from);
@@ -109,10 +111,6 @@ pub(super) fn is_empty(scan: &Scan) -> bool {
     nothing || scan.limit == 0
 }
 
-fn has_floor(name: &str) -> bool {
-    ON_DISK.contains(&name)
-}
-
 fn add(whole: &mut HashMap<Box<str>, BTreeSet<Bytes>>, name: &str, member: &[u8]) {
     let member = Bytes::copy_from_slice(member);
     if let Some(members) = whole.get_mut(name) {
@@ -131,19 +129,3 @@ fn remove(whole: &mut HashMap<Box<str>, BTreeSet<Bytes>>, name: &str, member: &[
         }
     }
 }
-
-/// The ranges of index keys that are mirrored, around those that are not.
-fn mirrored_ranges() -> Vec<KeyRange> {
-    let mut from = b"due/".to_vec();
-    let mut ranges = Vec::new();
-    for name in ON_DISK {
-        let to = Bound::Excluded(index_key(name, &[]));
-        ranges.push((Bound::Included(std::mem::replace(&mut from, end_of_index(name))), to));
-    }
-    ranges.push((Bound::Included(from), Bound::Excluded(b"due0".to_vec())));
-    ranges.push((Bound::Included(b"ready/".to_vec()), Bound::Excluded(b"ready0".to_vec())));
-    ranges
-}
-
-/// In the order of their names.
-const ON_DISK: [&str; 2] = ["due/retention", "due/tombstone"];

@@ -30,7 +30,6 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
-use self::mirror::Mirror;
 use self::open::{Directory, OpenTables, Opened};
 use self::time::EmbeddedTime;
 use self::writer::{GroupWriter, PendingCommit, Trouble};
@@ -236,8 +235,8 @@ impl Store for EmbeddedStore {
         if mirror::is_empty(&scan) || scan.partition.is_some_and(|partition| partition.0 != 0) {
             return self.living().map(|()| Vec::new());
         }
-        if Mirror::holds(scan.index.as_str()) {
-            return self.read(|open| Ok(open.mirror.scan(&scan)));
+        if let Some(found) = self.read(|open| Ok(open.mirror.scan(&scan)))? {
+            return Ok(found);
         }
         self.blocking(move |open| open.mirror.scan_on_disk(scan, |scan| open.tables.scan(scan)))
             .await

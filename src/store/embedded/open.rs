@@ -42,7 +42,10 @@ pub(super) fn open(options: &Options) -> Result<(Directory, Opened, OpenTables),
     let place = OpenErrors { path };
     let database = path.join(DATABASE);
     if !options.create && !database.exists() {
-        return Err(OpenError::Address(format!("there is no store in {}", path.display())));
+        return Err(OpenError::Address(format!(
+            "there is no store in {}; name the directory of one with --store",
+            path.display()
+        )));
     }
     fs::create_dir_all(path).map_err(|error| place.unusable(&error))?;
     if !database.exists() {
@@ -202,7 +205,8 @@ impl OpenErrors<'_> {
             let keyspace = self.keyspace(&tables)?;
             keyspace.expect(&self.to_string(), options.keyspace)?;
             let progress = self.whole(options, &tables, noted)?;
-            let mirror = Mirror::load(&tables).map_err(|error| self.broken(error))?;
+            let mirror =
+                Mirror::load(&options.layout, &tables).map_err(|error| self.broken(error))?;
             Ok((keyspace, progress, OpenTables { tables, mirror }))
         };
         let read = catch_unwind(AssertUnwindSafe(read));

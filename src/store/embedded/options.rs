@@ -6,12 +6,15 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::clock::{Clock, SystemClock};
+use crate::store::layout::Layout;
 
 /// How to open an embedded store.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The directory; created if missing.
     pub path: PathBuf,
+    /// How the indexes are used; `longhaul::record::layout()` for a store of operations.
+    pub layout: Layout,
     /// Creates a store if there is none.
     pub create: bool,
     /// The only keyspace that is acceptable; any, or a new one, where `None`.
@@ -28,9 +31,10 @@ pub struct Options {
 
 impl Options {
     /// The defaults for a store in the directory `path`.
-    pub fn new(path: impl Into<PathBuf>) -> Self {
+    pub fn new(path: impl Into<PathBuf>, layout: Layout) -> Self {
         Self {
             path: path.into(),
+            layout,
             create: true,
             keyspace: None,
             accept_loss: false,

@@ -296,8 +296,20 @@ pub(super) fn index_key(name: &str, member: &[u8]) -> Vec<u8> {
     [name.as_bytes(), &[0], member].concat()
 }
 
+/// The keys of an index.
+pub(super) fn range_of_index(name: &str) -> KeyRange {
+    (Bound::Included(index_key(name, &[])), Bound::Excluded(end_of_index(name)))
+}
+
+/// The keys of all indexes whose names begin so.
+pub(super) fn range_of_family(family: &str) -> KeyRange {
+    // Names are UTF-8, in which no such byte occurs.
+    let end = [family.as_bytes(), &[u8::MAX]].concat();
+    (Bound::Included(family.as_bytes().to_vec()), Bound::Excluded(end))
+}
+
 /// The first key after all those of an index.
-pub(super) fn end_of_index(name: &str) -> Vec<u8> {
+fn end_of_index(name: &str) -> Vec<u8> {
     [name.as_bytes(), &[1]].concat()
 }
 

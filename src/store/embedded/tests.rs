@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 mod clocks;
 mod flipped;
+mod layouts;
 mod trouble;
 
 use super::high_water::{HighWater, NotedRevision};
@@ -18,7 +19,7 @@ use super::*;
 use crate::clock::ManualClock;
 use crate::proto::longhaul::store::v1 as stored;
 use crate::store::conformance::{Harness, suite};
-use crate::store::{Check, Mark, Put};
+use crate::store::{Check, Layout, Mark, Put};
 
 #[tokio::test]
 async fn a_directory_has_one_owner_at_a_time() {
@@ -272,7 +273,16 @@ fn options(path: &Path, clock: &Arc<ManualClock>) -> Options {
         clock: clock.clone(),
         // The result does not depend on how busy the disk of the tests is.
         stopwatch: ManualClock::new(Timestamp::EPOCH),
-        ..Options::new(path)
+        ..Options::new(path, layout())
+    }
+}
+
+/// With the indexes of the suites: of each sort one or more, and `list` and `failed` of none.
+fn layout() -> Layout {
+    Layout {
+        in_memory: vec!["due/lease"],
+        families_in_memory: vec!["ready/"],
+        drained: vec!["due/retention", "due/tombstone"],
     }
 }
 

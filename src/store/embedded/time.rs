@@ -185,7 +185,7 @@ mod tests {
     }
 
     fn time(clock: &Arc<ManualClock>) -> EmbeddedTime {
-        let options = Options::new("nowhere");
+        let options = Options::new("nowhere", crate::store::layout::Layout::default());
         let (clock, stopwatch) = (clock.clone(), clock.clone());
         EmbeddedTime::new(&Options { clock, stopwatch, ..options }, 0)
     }

@@ -70,8 +70,7 @@ pub(super) async fn keyspace(
     }
     if !options.create {
         return Err(OpenError::Address(format!(
-            "{place} holds no keyspace under the prefix {:?}",
-            options.prefix
+            "there is no store in {place}; correct --store or redis.prefix"
         )));
     }
     let new = Keyspace::generate(options.partitions.max(1));

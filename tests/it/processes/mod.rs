@@ -28,5 +28,6 @@ mod stopping;
 mod two_servers;
 mod typed;
 mod types;
+mod upgrading;
 mod waiting_for_the_store;
 mod working;

@@ -64,6 +64,11 @@ impl Redis {
         command.query(&mut self.connection()).expect("an answer")
     }
 
+    /// Sets a key to bytes that may be no text.
+    pub(super) fn set(&self, key: &str, value: &[u8]) {
+        redis::cmd("SET").arg(key).arg(value).exec(&mut self.connection()).expect("set");
+    }
+
     /// Cuts every connection; how many there were.
     pub(super) fn cut_connections(&self) -> u64 {
         self.command(&["CLIENT", "KILL", "SKIPME", "yes"])

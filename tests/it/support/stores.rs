@@ -3,6 +3,7 @@
 use std::sync::{Arc, LazyLock};
 
 use longhaul::clock::{ManualClock, Timestamp};
+use longhaul::record;
 use longhaul::store::Store;
 use longhaul::store::embedded::{self, EmbeddedStore};
 use longhaul::store::redis::{self, RedisStore, StoreTime};
@@ -28,7 +29,7 @@ pub(crate) fn embedded(clock: &Arc<TestClock>) -> (Arc<dyn Store>, TempDir) {
         clock: clock.clone(),
         // The result does not depend on how busy the disk of the tests is.
         stopwatch: ManualClock::new(Timestamp::EPOCH),
-        ..embedded::Options::new(folder.path().join("store"))
+        ..embedded::Options::new(folder.path().join("store"), record::layout())
     };
     let store = EmbeddedStore::open(options).expect("a new store");
     (store, folder)

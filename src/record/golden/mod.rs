@@ -1,0 +1,128 @@
+//! Golden records: stored values of format 1 as bytes, and their expected content.
+//!
+//! `tests/golden/format-1` holds one file for each record in `records.rs`, as a longhaul of format 1 stored it. Every longhaul reads
+//! all of them, without end. The expected values are built here field by field and not by the decoder, so that a wrong
+//! decoder is noticed.
+//!
+//! To add a file, add a record to `records.rs` and run
+//! `LONGHAUL_WRITE_GOLDEN=1 cargo test --lib record::golden`: it writes the missing files and touches no other. A file
+//! that was ever in a release is never written again: a field that a newer longhaul adds gets a record of its own. With a next
+//! format this folder stays, and only the test that encodes moves on to the next one.
+
+mod fields;
+mod files;
+mod records;
+mod values;
+
+use std::collections::BTreeSet;
+
+use uuid::Uuid;
+
+use super::kind::Kind;
+use super::reading::read;
+use super::server::{ServerId, ServerRecord};
+use crate::operation::Record;
+use crate::operation::entries::{DueClass, entries};
+use crate::store::{Keyspace, Partition};
+
+use self::files::{ID, ROOT, SERVER, SERVER_ID, found, golden, stored};
+use self::records::records;
+
+#[test]
+fn every_golden_record_is_read_as_what_was_written() {
+    for (file, expected) in records() {
+        let read = read::<Record>(&stored(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+        assert_eq!(read.record, expected, "{file}");
+    }
+}
+
+#[test]
+fn every_golden_record_is_written_as_the_same_bytes() {
+    for (file, record) in records() {
+        assert_eq!(record.encode(), stored(file).value, "{file}");
+    }
+}
+
+#[test]
+fn the_golden_root_is_read_and_leads_to_the_same_places() {
+    let bytes = golden(ROOT);
+    let keyspace = Keyspace::decode("the golden file", &bytes).expect("a root of format 1");
+    assert_eq!(keyspace.id(), Uuid::from_u128(ID));
+    let tags: Vec<&str> = keyspace.all().map(|partition| keyspace.tag(partition)).collect();
+    assert_eq!(tags, ["p0.12", "p1.8", "p2.22"]);
+    // The key of a name must not change either: the record lies there.
+    let key = keyspace.key("projects/p/operations/golden");
+    assert_eq!(format!("{key:?}"), "Key(adb62a534838728d0039558dcc22a33b)");
+    assert_eq!(keyspace.partition(key), Partition(0));
+    assert_eq!(keyspace.encode(), bytes);
+}
+
+#[test]
+fn the_golden_server_is_read_and_written_as_the_same_bytes() {
+    let server = stored(SERVER);
+    let expected = ServerRecord { id: ServerId(SERVER_ID), version: "0.1.0".to_owned(), format: 1 };
+    assert_eq!(read::<ServerRecord>(&server).expect("a server of format 1").record, expected);
+    assert_eq!(expected.encode(), server.value);
+    let key = ServerId(SERVER_ID).key();
+    assert_eq!(format!("{key:?}"), "Key(00000000000000004142434445464748)");
+}
+
+/// Removed index entries are computed from the record, so an entry must be where an older longhaul put it.
+#[test]
+fn the_index_entries_of_golden_records_lie_where_they_lay() {
+    let key = [0xee; 16];
+    let member = |text: &[u8], number: u64| [text, &number.to_be_bytes(), &key].concat();
+    let due =
+        |class: &str, at: u64| (format!("due/{class}"), member(b"", 1_700_000_000_000_000 + at));
+    let listed = ("list".to_owned(), member(b"projects/p/locations/l\0", 1_700_000_000_000_002));
+    let failed = ("failed".to_owned(), member(b"projects/p/locations/l\0", 1_700_000_000_000_004));
+    let ready = ("ready/Q.1".to_owned(), member(b"", (1 << 63) - 6_000_000_000));
+    let four = [due("deadline", 30), due("start", 31), due("retry", 32), due("queue", 33)];
+    for (file, expected) in [
+        ("pending-retrying", [vec![listed.clone(), ready], four.to_vec()].concat()),
+        ("failed", vec![listed, failed, due("retention", 30)]),
+        ("running-deleted", vec![due("deadline", 30), due("lease", 31), due("attempt", 32)]),
+        ("tombstone-expired", vec![due("tombstone", 23)]),
+    ] {
+        let record = read::<Record>(&stored(file)).expect("a record of format 1").record;
+        let expected: Vec<_> =
+            expected.into_iter().map(|(index, member)| (index.into(), member)).collect();
+        assert_eq!(entries(&record, &key), expected, "{file}");
+    }
+}
+
+#[test]
+fn every_golden_file_belongs_to_a_record() {
+    let known: BTreeSet<String> = records()
+        .into_iter()
+        .map(|(file, _)| file.to_owned())
+        .chain([ROOT, SERVER].map(str::to_owned))
+        .collect();
+    let found = found();
+    let without: Vec<&String> = found.difference(&known).collect();
+    assert!(without.is_empty(), "nothing says what these hold: {without:?}");
+}
+
+/// The samples are complete: they have every field that a record can hold.
+#[test]
+fn the_golden_records_show_every_state_call_and_class() {
+    let (mut states, mut calls, mut classes, mut slots) =
+        (BTreeSet::new(), BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    for (file, record) in records() {
+        let key = crate::store::Key::from_bytes([1; 16]);
+        slots.extend(record.bodies(key).iter().map(|body| body.slot));
+        let ended = match &record {
+            Record::Tombstone(tombstone) => &tombstone.ended_leases,
+            Record::Operation(operation) => {
+                states.insert(operation.state.name());
+                classes.extend(operation.places.due.iter().map(|(class, _)| *class));
+                &operation.ended_leases
+            }
+        };
+        assert!(ended.len() <= 3, "{file}");
+        calls.extend(ended.iter().map(|ended| ended.call as u8));
+    }
+    assert_eq!((states.len(), calls.len(), slots.len()), (7, 5, 5));
+    let of_operations = DueClass::ALL.into_iter().filter(|class| *class != DueClass::Tombstone);
+    assert_eq!(classes, of_operations.collect());
+}

@@ -1,0 +1,130 @@
+//! The parts that golden records are made of.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::code::Code;
+use crate::operation::Stamps;
+use crate::operation::lease::{Answer, Call, EndedLease, Lease, Token};
+use crate::operation::options::{Expiration, Options, RetryPolicy};
+use crate::operation::payload::{Detached, Payload};
+use crate::proto::google::protobuf::Any;
+use crate::proto::google::rpc::Status;
+use crate::proto::longhaul::v1 as pb;
+
+pub(super) fn progress() -> pb::Progress {
+    pb::Progress {
+        fraction: Some(0.25),
+        completed_units: 7,
+        total_units: 28,
+        unit: "frames".to_owned(),
+        message: "on its way".to_owned(),
+        update_time: Some(time(7).into()),
+    }
+}
+
+pub(super) fn cancel_trail() -> pb::CancelTrail {
+    pb::CancelTrail {
+        request_time: Some(time(12).into()),
+        deliver_time: Some(time(13).into()),
+        acknowledge_time: Some(time(14).into()),
+        forced: true,
+    }
+}
+
+pub(super) fn options() -> Options {
+    let seconds = |seconds| Some(Duration::new(seconds, 500_000_000));
+    Options {
+        priority: -100,
+        schedule_time: Some(time(40)),
+        attempt_timeout: seconds(41),
+        deadline_time: Some(time(42)),
+        queue_timeout: seconds(43),
+        cancel_grace: seconds(44),
+        retry_policy: Some(RetryPolicy {
+            max_attempts: Some(45),
+            initial_backoff: seconds(46),
+            max_backoff: seconds(47),
+            backoff_multiplier: Some(1.5),
+            retryable_codes: vec![Code::DeadlineExceeded, Code::ResourceExhausted],
+        }),
+        concurrency: Some(pb::Concurrency {
+            key: "one at a time".to_owned(),
+            limit: 1,
+            policy: pb::concurrency::Policy::Reject.into(),
+        }),
+        expiration: seconds(7_200).map(Expiration::After),
+        callbacks: vec![pb::Callback {
+            uri: "https://example.com/done".to_owned(),
+            events: vec![pb::callback::Event::Done.into(), pb::callback::Event::Suspended.into()],
+            format: pb::callback::Format::CloudeventsStructured.into(),
+            include_result: true,
+            endpoint: "webhookEndpoints/e".to_owned(),
+            headers: text_map(&[("x-one", "1"), ("x-two", "2")]),
+        }],
+        labels: text_map(&[("team", "film"), ("env", "prod"), ("a", "")]),
+        target: "projects/p/films/f".to_owned(),
+        metadata_policy: pb::operation_options::MetadataPolicy::None,
+    }
+}
+
+pub(super) fn lease(holder: Option<[u8; 8]>) -> Lease {
+    Lease {
+        token: Token([50; 16]),
+        attempt: 51,
+        worker: "worker-1".to_owned(),
+        start_time: time(52),
+        expire_time: time(53),
+        duration: Duration::from_micros(30_000_054),
+        report_number: 55,
+        holder,
+        first_fraction: 0.0,
+        stall_timeout: Duration::ZERO,
+        stalled: false,
+    }
+}
+
+pub(super) fn ended(number: u8, call: Call, answer: Answer) -> EndedLease {
+    EndedLease { token: Token([number; 16]), call, fingerprint: [number + 100; 16], answer }
+}
+
+pub(super) fn attempt(number: i32, error: Option<Status>) -> pb::Attempt {
+    pb::Attempt {
+        number,
+        worker: format!("worker-{number}"),
+        fencing_number: 1_700_000_000_000_060 + i64::from(number),
+        start_time: Some(time(62).into()),
+        end_time: Some(time(63).into()),
+        error,
+    }
+}
+
+pub(super) fn detached(type_name: &str, size: u64, nonce: u8) -> Payload {
+    Payload::Detached(Detached { type_url: type_url(type_name), size, nonce: [nonce; 8] })
+}
+
+pub(super) fn any(type_name: &str, value: &[u8]) -> Any {
+    Any { type_url: type_url(type_name), value: value.to_vec().into() }
+}
+
+fn type_url(type_name: &str) -> String {
+    format!("type.googleapis.com/{type_name}")
+}
+
+pub(super) fn status(code: i32, message: &str) -> Status {
+    let details = vec![any("t.Detail", message.as_bytes())];
+    Status { code, message: message.to_owned(), details }
+}
+
+fn text_map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+/// So many microseconds after a moment of 2023.
+pub(super) fn time(micros: u64) -> Timestamp {
+    Timestamp::from_micros(1_700_000_000_000_000 + micros)
+}
+
+/// Not in the value, but beside it.
+pub(super) const STAMPS: Stamps = Stamps { revision: 70, visible: 69, fencing: 68 };
