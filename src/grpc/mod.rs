@@ -80,4 +80,5 @@ pub(crate) fn is_read(path: &str) -> bool {
     READS.iter().any(|method| path.ends_with(method))
 }
 
-const READS: [&str; 3] = ["/GetOperation", "/GetOperationRecord", "/ListOperations"];
+const READS: [&str; 4] =
+    ["/GetOperation", "/GetOperationRecord", "/ListOperations", "/ListOperationRecords"];

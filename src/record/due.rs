@@ -21,6 +21,7 @@ impl DueIndex {
     }
 
     /// The same index, where it may have an entry for each record and so stays on disk.
+    #[must_use]
     pub const fn on_disk(self) -> Self {
         Self { in_memory: false, ..self }
     }

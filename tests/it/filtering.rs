@@ -148,22 +148,7 @@ async fn writes_between_pages_neither_repeat_nor_hide_what_matches_throughout(fi
         ("NOT label(team) = blue", ""),
     ] {
         let parent = format!("projects/{}", uuid::Uuid::new_v4());
-        let mut leases = Vec::new();
-        for number in 0..12 {
-            fixture.let_pass(Duration::from_millis(1));
-            let queue = if number < 8 { "work" } else { "q" };
-            let request = pb::StartOperationRequest { parent: parent.clone(), ..start(queue) };
-            let name = fixture.start(request).await.granted().name;
-            if queue == "work" {
-                let lease = fixture.lease(queue).await;
-                assert_eq!(lease.operation, name);
-                leases.push(lease);
-            }
-        }
-        // Two end badly at first, in the wrong order; the others go on.
-        for number in [2, 1] {
-            end(fixture, &leases[number]).await;
-        }
+        let leases = eight_leased_and_four_waiting(fixture, &parent).await;
         let request = Listed {
             parent: parent.clone(),
             filter: filter.to_owned(),
@@ -202,6 +187,26 @@ async fn writes_between_pages_neither_repeat_nor_hide_what_matches_throughout(fi
         assert!(throughout.len() >= 2, "{filter}: {throughout:?}");
         drain(fixture).await;
     }
+}
+
+/// Two of the leased ones have failed, in the wrong order.
+async fn eight_leased_and_four_waiting(fixture: &Fixture, parent: &str) -> Vec<pb::Lease> {
+    let mut leases = Vec::new();
+    for number in 0..12 {
+        fixture.let_pass(Duration::from_millis(1));
+        let queue = if number < 8 { "work" } else { "q" };
+        let request = pb::StartOperationRequest { parent: parent.to_owned(), ..start(queue) };
+        let name = fixture.start(request).await.granted().name;
+        if queue == "work" {
+            let lease = fixture.lease(queue).await;
+            assert_eq!(lease.operation, name);
+            leases.push(lease);
+        }
+    }
+    for number in [2, 1] {
+        end(fixture, &leases[number]).await;
+    }
+    leases
 }
 
 async fn a_page_token_is_bound_to_its_filter_its_order_and_its_call(fixture: &Fixture) {

@@ -136,7 +136,7 @@ impl Timekeeper {
             if state.remark.as_ref().is_some_and(|remark| remark.passes) {
                 return;
             }
-            state.note(true, format!("{behind}; due times are that much too late: correct that clock; no restart is needed here"));
+            state.note(true, format!("{behind}; due times are that much too late: set that clock right; no restart is needed"));
         } else if let Some(ahead) = clocks::far_ahead(&clock, now, last).filter(|_| first) {
             state.note(false, format!("{ahead}; if it is wrong, stop longhaul at once and correct it: operations that expire by this clock are deleted"));
         } else if state.remark.take_if(|remark| remark.passes).is_some() {
