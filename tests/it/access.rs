@@ -173,8 +173,10 @@ async fn what_is_denied_is_denied_alike_and_leaves_no_trace(fixture: &Fixture) {
     assert_ne!(health.map_or_else(|status| status.code(), |_| Code::Ok), Code::PermissionDenied);
 }
 
+type Headers = &'static [(&'static str, &'static str)];
+
 /// The routes that call the engine themselves, with headers: each asks before it looks at the name.
-const ROUTES: &[(&str, &str, &[(&str, &str)])] = &[
+const ROUTES: &[(&str, &str, Headers)] = &[
     ("GET", "", &[]),
     ("GET", "", &[("prefer", "wait=1")]),
     ("GET", "", &[("if-none-match", "\"any\"")]),
