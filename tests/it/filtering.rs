@@ -249,6 +249,7 @@ async fn payloads_beside_their_records_are_loaded_within_a_bound(fixture: &Fixtu
         let request = Some(large("acme.Blob", (1 << 20) - number));
         fixture.start(pb::StartOperationRequest { request, ..start("q") }).await.granted();
     }
+    fixture.let_pass(Duration::from_millis(1));
     let last = structure("size", 7.0);
     let last = pb::StartOperationRequest { request: Some(last), ..start("q") };
     let last = fixture.start(last).await.granted().name;

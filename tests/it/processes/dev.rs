@@ -108,8 +108,12 @@ async fn finishes_what_it_tells_to_start(store: &str) {
     drop(beside);
 
     let client = server.client();
-    let operations = client.list_all().await;
-    assert!(operations.len() > 1 && operations.iter().all(|operation| operation.done));
+    // The start by curl does not wait for its operation.
+    let ended = || async {
+        let operations = client.list_all().await;
+        (operations.len() > 1 && operations.iter().all(|operation| operation.done)).then_some(())
+    };
+    eventually("the end of all operations", ended).await;
     client.start("last", "demo").await.expect("a start");
     let mut watcher = client.watch("last").await.expect("a watch");
     let progress = watcher.until(Type::Update).await.server_metadata.expect("metadata");

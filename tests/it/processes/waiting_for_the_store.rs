@@ -36,7 +36,9 @@ async fn a_server_that_waits_for_its_store_says_so_and_serves_at_the_same_port_o
     assert_store_unavailable("get", &get.expect_err("no store"));
     let lease = client.lease("queue", 1, LONG, Duration::ZERO).await;
     assert_store_unavailable("lease", &lease.expect_err("no store"));
-    for (path, status) in [("/healthz", 200), ("/readyz", 503), ("/metrics", 503), ("/", 404)] {
+    for (path, status) in
+        [("/healthz", 200), ("/readyz", 503), ("/metrics", 503), ("/v1/operations", 503)]
+    {
         let answer = ask(server.address, "GET", path).await;
         assert_eq!(answer.status, status, "{path}: {answer:?}");
     }
