@@ -173,3 +173,65 @@ impl Coalescer {
         self.tracks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::clock::{ManualClock, Timestamp};
+    use crate::operation::command::{Renew, Take};
+    use crate::operation::name::Name;
+    use crate::operation::{Birth, Start, start};
+    use crate::proto::longhaul::v1::Progress;
+    use crate::store::Keyspace;
+
+    const TOKEN: Token = Token([7; 16]);
+    const INTERVAL: Duration = Duration::from_millis(200);
+
+    fn leased() -> Operation {
+        let lease = Take {
+            token: TOKEN,
+            worker: "w".to_owned(),
+            duration: INTERVAL * 100,
+            holder: None,
+            stall_timeout: INTERVAL * 100,
+        };
+        let name = Name::parse("operations/a").expect("a name");
+        let birth = Birth { name, uid: Uuid::nil(), lease: Some(lease) };
+        let change = start(Start::default(), birth, Timestamp::from_micros(1)).expect("a start");
+        change.record.and_then(|record| record.operation().cloned()).expect("an operation")
+    }
+
+    fn report(fraction: f64) -> Box<Report> {
+        let progress = Progress { fraction: Some(fraction), ..Progress::default() };
+        let renew = Renew { token: TOKEN, duration: None, cancel_acknowledged: false };
+        Box::new(Report {
+            renew,
+            number: 0,
+            progress: Some(progress),
+            metadata: None,
+            checkpoint: None,
+            partial_errors: Vec::new(),
+            related_resources: Vec::new(),
+            status_detail: String::new(),
+        })
+    }
+
+    #[test]
+    fn an_interval_begins_when_a_report_is_handed_to_the_store_however_long_the_commit_takes() {
+        let clock = ManualClock::new(Timestamp::from_micros(1));
+        let coalescer = Coalescer::new(clock.clone(), INTERVAL);
+        let (key, operation) = (Keyspace::generate(1).key("operations/a"), leased());
+        coalescer.mark(key, &operation);
+        assert!(coalescer.hold(key, report(0.1)).is_none());
+        clock.advance(INTERVAL);
+        assert_eq!(coalescer.take_ripe().len(), 1);
+        assert!(coalescer.hold(key, report(0.2)).is_none(), "the commit is under way");
+        clock.advance(INTERVAL);
+        coalescer.mark(key, &operation);
+        assert!(coalescer.hold(key, report(0.3)).is_some(), "an interval has passed since");
+        coalescer.mark(key, &operation);
+        assert!(coalescer.hold(key, report(0.4)).is_none(), "the next one has begun");
+    }
+}
