@@ -1,4 +1,4 @@
-//! How long the operations of each method took lately, for those who ask when to come back.
+//! How long recent operations of each method took: `Retry-After` follows from it.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -11,7 +11,7 @@ use crate::operation::{Operation, Record, State};
 pub(in crate::engine) struct Lately(Mutex<HashMap<String, f64>>);
 
 impl Lately {
-    /// A commit was made after which that operation is done.
+    /// Notes the duration of an operation that a commit has just ended.
     pub(in crate::engine) fn ended(&self, before: Option<&Record>, ended: &Operation) {
         let was_done = before.and_then(Record::operation).is_some_and(|it| it.state.is_done());
         if let (false, State::Succeeded(_), Some(end)) = (was_done, &ended.state, ended.end_time) {
@@ -19,7 +19,7 @@ impl Lately {
         }
     }
 
-    /// An operation took so long. It is left out where another thread is at it: nobody waits for a mean.
+    /// Adds the duration of one operation, unless another thread holds the lock: a mean is not worth waiting for.
     fn note(&self, method: &str, took: Duration) {
         let Ok(mut means) = self.0.try_lock() else { return };
         let took = took.as_secs_f64();
@@ -31,7 +31,7 @@ impl Lately {
         }
     }
 
-    /// How long they took, if any has ended here.
+    /// The mean duration of a method, if one of its operations has ended on this server.
     pub(in crate::engine) fn mean(&self, method: &str) -> Option<Duration> {
         let means = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Duration::try_from_secs_f64(*means.get(method)?).ok()
@@ -39,7 +39,7 @@ impl Lately {
 }
 
 const WEIGHT: f64 = 0.2;
-/// Methods are few; whoever makes one up for each start gets no means.
+/// Methods are few. A caller that invents a method for each start gets no mean.
 const MAX_METHODS: usize = 1_000;
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ pub(super) struct Standstill {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     noticed: Mutex<Noticed>,
-    /// Partitions that have not responded for so long that their watchers must receive an error.
+    /// Partitions that have not responded for long enough that their watchers must receive an error.
     lost: watch::Sender<Vec<bool>>,
 }
 
@@ -83,7 +83,7 @@ impl Standstill {
         Some(since.max(self.store.now(partition) - ago))
     }
 
-    /// Resolves once the store has not responded for so long that watchers of that partition must receive an error.
+    /// Resolves once the store has not responded for long enough that watchers of that partition must receive an error.
     pub(super) async fn store_lost(&self, partition: Partition) -> Box<Error> {
         let mut lost = self.lost.subscribe();
         let is_lost = |lost: &Vec<bool>| lost.get(usize::from(partition.0)) == Some(&true);

@@ -78,7 +78,7 @@ pub(super) fn error(status: &Status) -> Box<Error> {
             Reason::InvalidArgument,
             format!("the request cannot be read: {}", status.message()),
         ),
-        // The client disconnected in the middle of its request: nobody reads this, and it is not the server's fault.
+        // The client disconnected in the middle of its request: it does not read this, and the server is not at fault.
         _ => Error::new(
             Reason::Internal,
             format!("the request did not arrive whole: {}", status.message()),

@@ -1,7 +1,7 @@
 //! The policy in front of the services: each call is asked about before its handler sees it.
 //!
 //! A method that is not listed here does not compile, and neither does one whose request is not in the table of
-//! `wire/access.rs`. Health and reflection have no gate: whoever reaches the server may ask for them.
+//! `wire/access.rs`. Health and reflection have no gate: every client that reaches the server may call them.
 
 use std::future::ready;
 use std::pin::Pin;

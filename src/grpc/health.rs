@@ -105,7 +105,7 @@ impl health_server::Health for Health {
                 (true, false) => ServingStatus::NotServing,
             }))
         });
-        // An unknown service is told so once, and stays unknown.
+        // The status of an unknown service is sent once, since it does not change.
         let mut told = false;
         let changes = changes.filter(move |_| known || !std::mem::replace(&mut told, true));
         let end = self.end.clone().cancelled_owned();

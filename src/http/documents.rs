@@ -54,7 +54,7 @@ impl Document {
         }
     }
 
-    /// What its entity tags end in.
+    /// The suffix of its entity tags.
     pub(super) const fn suffix(self) -> &'static str {
         match self {
             Self::Operation => "",

@@ -1,4 +1,4 @@
-//! The HTTP face: JSON over HTTP/1.1 and HTTP/2, for whoever has no gRPC.
+//! The HTTP face: JSON over HTTP/1.1 and HTTP/2, for clients without gRPC.
 //!
 //! A request finds its method in the route table (`routes`), which is read from the definitions. Path, query and body become
 //! its message (`query`, `wire/transcode`), the method is called in this process (`methods`), and what it answers is written as JSON. So
@@ -236,7 +236,7 @@ fn no_route(lost: &Lost, method: &Method, path: &str) -> HttpFailure {
     }
 }
 
-/// How long a wait over HTTP may last, as methods are told.
+/// The longest wait over HTTP, in the form of the `grpc-timeout` header.
 fn longest_wait() -> HeaderValue {
     let seconds = format!("{}S", MAX_HTTP_WAIT.as_secs());
     HeaderValue::try_from(seconds).unwrap_or_else(|_| HeaderValue::from_static("60S"))

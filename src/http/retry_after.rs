@@ -34,7 +34,7 @@ fn spread_out(wait: Duration, spread: f64) -> u64 {
     seconds.floor() as u64
 }
 
-/// Nobody should have to wait much longer than this for the news.
+/// A client should not learn of the end much later than this.
 const MOST: Duration = Duration::from_mins(1);
 
 #[cfg(test)]

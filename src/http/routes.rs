@@ -31,7 +31,7 @@ pub(super) struct Routes {
 pub(super) struct Route {
     /// The method of HTTP.
     pub(super) method: Method,
-    /// What its path looks like.
+    /// The template of its path.
     pub(super) template: Template,
     /// The same as text.
     pub(super) pattern: String,

@@ -272,7 +272,7 @@ impl FaceParts {
         Ok(Looked::New(view))
     }
 
-    /// Reads an operation. Some clients give up at the first 503, so short trouble is ridden out.
+    /// Reads an operation. Retries a short outage of the store, since some clients give up at the first 503.
     async fn head(&self, caller: &Caller, name: &Name) -> Result<Box<Operation>, Box<Error>> {
         for _ in 0..RIDES {
             match self.engine.head(caller, name).await {

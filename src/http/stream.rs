@@ -126,7 +126,7 @@ impl Writer {
         })
     }
 
-    /// An event. Signs of life are comments, and the end is named, so that nobody comes back for more.
+    /// One event. Heartbeats are comments. The last event is named, so that a client does not reconnect for more.
     fn event(&self, message: &DynamicMessage) -> String {
         let kind = kind(message);
         if kind.as_deref() == Some("HEARTBEAT") {

@@ -189,8 +189,8 @@ impl<'a> Path<'a> {
     }
 }
 
-/// Reads the escapes of a segment. Where several segments become one field, an escaped slash stays what it is, else nobody
-/// could tell it from one that parts segments.
+/// Reads the escapes of a segment. Where several segments become one field, an escaped slash stays escaped: it would
+/// look like a separator of segments.
 fn decode(segment: &str, single: bool) -> Result<Cow<'_, str>, NoText> {
     let whole = |text| percent_decode_str(text).decode_utf8().map_err(|_| NoText);
     let slash = |text: &str| text.to_ascii_lowercase().contains("%2f");

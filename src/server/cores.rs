@@ -1,7 +1,7 @@
 //! A thread per core: one accepts connections, each other serves those that it was handed.
 //!
-//! Each thread has a runtime of its own, so a call is served where its connection is, and what it asks of the store comes
-//! back on that thread: no work is stolen, nobody else is woken. Against one runtime for all, this saves about a quarter of
+//! Each thread has a runtime of its own, so a call is served where its connection is, and replies of the store
+//! arrive on that thread: no work is stolen, and no other thread is woken. Against one runtime for all, this saves about a quarter of
 //! the CPU time of a call (`docs/performance.md`). The price is balance: a connection stays where it is, so the least busy
 //! thread gets the next one.
 

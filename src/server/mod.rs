@@ -62,7 +62,7 @@ impl Server {
         server
     }
 
-    /// The verbs, for whoever calls them in-process.
+    /// The engine, for calls in this process.
     pub const fn engine(&self) -> &Engine {
         &self.engine
     }
@@ -111,7 +111,8 @@ impl Server {
         self.until_drained(serving, &connections, shutdown).await
     }
 
-    /// As [`Self::serve`], on so many threads with a runtime each; this one accepts, and runs what is nobody's call.
+    /// As [`Self::serve`], on this many threads with a runtime each. The calling thread accepts connections and runs background
+    /// tasks.
     ///
     /// # Errors
     /// Where the listener fails, or no thread can be started.

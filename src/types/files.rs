@@ -15,7 +15,7 @@ pub enum UnreadableSet {
         /// Why.
         cause: std::io::Error,
     },
-    /// What it holds.
+    /// Its content.
     #[error("cannot use the descriptor set {}: {cause}", path.display())]
     Refused {
         /// The partition.

@@ -1,7 +1,7 @@
 //! Message types: which ones are known by their descriptors, how their payloads are decoded, and their JSON.
 //!
-//! It knows nothing of operations' states or of the store. A [`Registry`] never changes: one that knows more types is another
-//! one, so whoever holds a registry goes on with it while a newer one takes its place.
+//! It uses neither the states of operations nor the store. A [`Registry`] is immutable: adding types makes a new one, and
+//! holders of the old one keep using it.
 
 mod files;
 pub mod json;

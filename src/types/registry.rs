@@ -65,7 +65,7 @@ pub enum BadSet {
     Syntax {
         /// The file.
         file: String,
-        /// What it says that it is written in.
+        /// The syntax that it names.
         syntax: String,
     },
     /// A name that is defined twice, or one that is missing.

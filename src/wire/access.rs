@@ -1,7 +1,7 @@
-//! Which question each request asks of the policy: a verb, and what to do it to.
+//! What the policy is asked for each request: a verb and a resource.
 //!
-//! A face asks it before it reads anything else of the request. Names are passed on as they were sent: a denied caller is told
-//! the same about a name that exists, one that does not, and a text that is no name.
+//! A face asks it before it reads anything else of the request. Names are passed on as they were sent: a denied caller gets
+//! the same error for a name that exists, one that does not, and an invalid one.
 
 use super::operations::parent;
 use super::stream;
