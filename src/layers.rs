@@ -124,6 +124,18 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         ],
     ),
     (
+        "filter",
+        &[
+            &["mod"],
+            &["plan"],
+            &["checked"],
+            &["check", "evaluate", "order", "parse"],
+            &["condition", "typed"],
+            &["error", "literal", "seen"],
+            &["syntax"],
+        ],
+    ),
+    (
         "grpc",
         &[
             &["mod"],
@@ -289,7 +301,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
 ];
 
 /// Folders without an order. In those of sessions, each file adds methods to the one type of its folder.
-const PARTS: [&str; 4] = ["engine/workers/stream/session", "filter", "layers", "worker/session"];
+const PARTS: [&str; 3] = ["engine/workers/stream/session", "layers", "worker/session"];
 
 /// Modules of the client's side, and the modules of the server's side that each must not use although they stand below it.
 const CLIENTS: [(&str, &[&str]); 2] = [

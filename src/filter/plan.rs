@@ -5,8 +5,11 @@
 
 use std::ops::RangeInclusive;
 
+use super::checked::Filter;
+use super::condition::{Condition, Of, STATES, Test, is_done};
+use super::order::Order;
+use super::seen::Payload;
 use super::syntax::Comparator;
-use super::{Condition, Filter, Of, Order, STATES, Test, is_done};
 use crate::clock::Timestamp;
 use crate::proto::longhaul::v1::operation_record::State;
 
@@ -67,7 +70,7 @@ fn planned(filter: &Filter, order: Order, access: Access) -> Plan {
         Access::List(_) => without_times(&filter.condition),
         _ => filter.condition.clone(),
     };
-    Plan { access, order, residual: Filter { condition, ..filter.clone() } }
+    Plan { access, order, residual: filter.with(condition) }
 }
 
 fn access(condition: &Condition) -> Access {
@@ -202,7 +205,7 @@ fn states_of(test: &Test) -> States {
         }
         // What is not there passes no test.
         Of::Error(_) => (set(&[State::Failed, State::Cancelled]), false),
-        Of::Payload(super::Payload::Response, _) => (set(&[State::Succeeded]), false),
+        Of::Payload(Payload::Response, _) => (set(&[State::Succeeded]), false),
         _ => (ALL, false),
     };
     States { possible, exact }

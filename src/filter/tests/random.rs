@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::*;
+use crate::filter::condition::{STATES, is_done};
 use crate::filter::parse::parse;
 use crate::filter::syntax::{At, Comparator, Expr, Left, Test as Parsed, Word};
 
