@@ -64,6 +64,7 @@ pub struct Faulty {
     inner: Arc<dyn Store>,
     plan: FaultPlan,
     drawn: AtomicU64,
+    gets: AtomicU64,
     next: Mutex<VecDeque<Fault>>,
     away: AtomicBool,
     /// When it was last made to come back.
@@ -84,6 +85,7 @@ impl Faulty {
             inner,
             plan,
             drawn: AtomicU64::new(plan.seed),
+            gets: AtomicU64::new(0),
             next: Mutex::default(),
             away: AtomicBool::new(false),
             returned: Mutex::default(),
@@ -97,6 +99,11 @@ impl Faulty {
     /// Queues faults for the next write sets, one each, used before the plan.
     pub fn inject(&self, faults: impl IntoIterator<Item = Fault>) {
         self.next.lock().unwrap_or_else(PoisonError::into_inner).extend(faults);
+    }
+
+    /// How often records were read.
+    pub fn gets(&self) -> u64 {
+        self.gets.load(Ordering::SeqCst)
     }
 
     /// Makes the whole store unavailable, or available again: meanwhile nothing is read or applied.
@@ -180,6 +187,7 @@ impl Store for Faulty {
     }
 
     async fn get(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, StoreError> {
+        self.gets.fetch_add(1, Ordering::SeqCst);
         self.read()?;
         self.pass(Hang::Reads).await;
         self.inner.get(keys).await

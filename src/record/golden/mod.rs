@@ -19,10 +19,12 @@ use std::collections::BTreeSet;
 use uuid::Uuid;
 
 use super::kind::Kind;
+use super::operation::glance;
 use super::reading::read;
 use super::server::{ServerId, ServerRecord};
-use crate::operation::Record;
+use crate::clock::Timestamp;
 use crate::operation::entries::{DueClass, entries};
+use crate::operation::{Operation, Record, State};
 use crate::store::{Keyspace, Partition};
 
 use self::files::{ID, ROOT, SERVER, SERVER_ID, found, golden, stored};
@@ -40,6 +42,22 @@ fn every_golden_record_is_read_as_what_was_written() {
 fn every_golden_record_is_written_as_the_same_bytes() {
     for (file, record) in records() {
         assert_eq!(record.encode(), stored(file).value, "{file}");
+    }
+}
+
+#[test]
+fn a_glance_at_a_golden_record_is_the_published_form_of_the_whole() {
+    for (file, record) in records() {
+        let seen = glance(&stored(file), || Timestamp::EPOCH);
+        let whole = record.operation().filter(|operation| {
+            let response = match &operation.state {
+                State::Succeeded(response) => Some(response),
+                _ => None,
+            };
+            let mut payloads = response.into_iter().chain(&operation.metadata);
+            operation.deletion.is_none() && payloads.all(|payload| payload.inline().is_some())
+        });
+        assert_eq!(seen, whole.map(Operation::published), "{file}");
     }
 }
 

@@ -9,11 +9,13 @@ use futures_util::FutureExt;
 
 use super::history::{Before, History};
 use super::steps::{PARENTS, QUEUES};
+use crate::clock::Timestamp;
 use crate::operation::entries::{
     DueClass, FAILED, LIST, counter, entries, live_counter, ready_index,
 };
-use crate::operation::{Change, Record, Stamps};
+use crate::operation::{Change, Operation, Record, Stamps};
 use crate::record::kind::Kind;
+use crate::record::operation::glance;
 use crate::record::plan::{Change as Write, write_set};
 use crate::record::reading::read;
 use crate::store::memory::MemoryStore;
@@ -58,7 +60,11 @@ impl Found {
             (record.visible_revision, record.fencing_number),
             (stamps.visible, stamps.fencing)
         );
-        Some(Before { record: read::<Record>(&record).expect("written just now").record, stamps })
+        let Before { record: read, .. } = read::<Record>(&record).expect("written just now");
+        if let Some(seen) = glance(&record, || Timestamp::EPOCH) {
+            assert_eq!(Some(seen), read.operation().map(Operation::published));
+        }
+        Some(Before { record: read, stamps })
     }
 
     /// Everything stored belongs to a record, and the other way round.

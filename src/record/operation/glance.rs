@@ -1,20 +1,34 @@
-//! The parts of an operation that most reads need, without decoding the rest of its record.
+//! The parts of a record that a published operation is made of, without decoding the rest.
 
-use bytes::Bytes;
 use prost::Message;
 
-use crate::proto::google::longrunning::Operation as Published;
-use crate::store::Record;
+use super::times::Base;
+use super::{parts, payload};
+use crate::clock::Timestamp;
+use crate::operation::payload::Payload;
+use crate::operation::published::{empty_metadata, pack_metadata};
+use crate::proto::google::longrunning::{Operation as Published, operation::Result as Outcome};
+use crate::proto::google::protobuf::Any;
+use crate::proto::google::rpc::Status;
+use crate::proto::longhaul::store::v1 as stored;
+use crate::proto::longhaul::v1 as pb;
+use crate::proto::longhaul::v1::operation_record::State;
+use crate::store::{FORMAT, Record};
 
-/// The published form of an operation, without decoding the rest of its record.
+/// The published form of an operation, without decoding the rest of its record. `now` is called for a finished one.
 ///
-/// `None` if that is not enough: for tombstones, deleted operations, payloads with a body, and damage.
-pub fn glance(record: &Record) -> Option<Published> {
-    let operation = Glance::decode(record.value.clone()).ok()?.operation?;
-    let whole = operation.delete_after.is_none()
-        && operation.detached_metadata.is_none()
-        && operation.detached_response.is_none();
-    operation.published.filter(|_| whole)
+/// `None` if that is not enough: for tombstones, deleted and expired operations, payloads with a body, and damage.
+pub fn glance(record: &Record, now: impl FnOnce() -> Timestamp) -> Option<Published> {
+    let Glance { operation, format } = Glance::decode(record.value.clone()).ok()?;
+    let operation = operation?;
+    if operation.delete_after.is_some() || operation.detached_metadata.is_some() {
+        return None;
+    }
+    match operation.published {
+        Some(published) => Some(published),
+        None if format <= FORMAT => operation.finished(now()),
+        None => None,
+    }
 }
 
 /// `stored::Record`, as far as [`glance`] needs it.
@@ -22,6 +36,8 @@ pub fn glance(record: &Record) -> Option<Published> {
 struct Glance {
     #[prost(message, optional, tag = "1")]
     operation: Option<OperationGlance>,
+    #[prost(uint32, tag = "15")]
+    format: u32,
 }
 
 /// `stored::Operation`, as far as [`glance`] needs it.
@@ -29,10 +45,135 @@ struct Glance {
 struct OperationGlance {
     #[prost(message, optional, tag = "1")]
     published: Option<Published>,
-    #[prost(bytes = "bytes", optional, tag = "27")]
-    detached_metadata: Option<Bytes>,
-    #[prost(bytes = "bytes", optional, tag = "28")]
-    detached_response: Option<Bytes>,
+    #[prost(string, tag = "2")]
+    name: String,
+    #[prost(string, tag = "3")]
+    parent: String,
+    #[prost(bytes = "bytes", tag = "4")]
+    id: bytes::Bytes,
+    #[prost(message, optional, tag = "5")]
+    metadata: Option<stored::Payload>,
+    #[prost(message, optional, tag = "6")]
+    response: Option<stored::Payload>,
+    #[prost(message, optional, tag = "7")]
+    error: Option<Status>,
+    #[prost(message, optional, tag = "9")]
+    spec: Option<SpecGlance>,
+    #[prost(enumeration = "stored::State", tag = "10")]
+    state: i32,
+    #[prost(uint64, tag = "11")]
+    create_time: u64,
+    #[prost(sint64, optional, tag = "12")]
+    start_after: Option<i64>,
+    #[prost(sint64, optional, tag = "13")]
+    end_after: Option<i64>,
+    #[prost(sint64, optional, tag = "14")]
+    update_after: Option<i64>,
+    #[prost(sint64, optional, tag = "15")]
+    expire_after: Option<i64>,
+    #[prost(message, optional, tag = "16")]
+    progress: Option<stored::Progress>,
+    #[prost(message, repeated, tag = "17")]
+    attempts: Vec<Skipped>,
+    #[prost(sint32, tag = "18")]
+    further_attempts: i32,
+    #[prost(message, optional, tag = "27")]
+    detached_metadata: Option<Skipped>,
+    #[prost(string, tag = "29")]
+    status_detail: String,
+    #[prost(message, repeated, tag = "30")]
+    partial_errors: Vec<Status>,
+    #[prost(message, optional, tag = "33")]
+    cancel_trail: Option<stored::CancelTrail>,
+    #[prost(string, tag = "35")]
+    suspend_reason: String,
     #[prost(sint64, optional, tag = "40")]
     delete_after: Option<i64>,
+}
+
+/// `stored::Spec`, as far as [`glance`] needs it.
+#[derive(Clone, PartialEq, Message)]
+struct SpecGlance {
+    #[prost(string, tag = "2")]
+    method: String,
+    #[prost(string, tag = "3")]
+    metadata_type: String,
+    #[prost(message, optional, tag = "6")]
+    options: Option<OptionsGlance>,
+    #[prost(bool, tag = "7")]
+    server_metadata: bool,
+}
+
+/// `stored::Options`, as far as [`glance`] needs it.
+#[derive(Clone, PartialEq, Message)]
+struct OptionsGlance {
+    #[prost(string, tag = "11")]
+    target: String,
+}
+
+/// A message that only has to be there.
+#[derive(Clone, PartialEq, Message)]
+struct Skipped {}
+
+impl OperationGlance {
+    /// The published form of a finished operation that has not expired.
+    fn finished(mut self, now: Timestamp) -> Option<Published> {
+        let state = match stored::State::try_from(self.state).ok()? {
+            stored::State::Succeeded => State::Succeeded,
+            stored::State::Failed => State::Failed,
+            stored::State::Cancelled => State::Cancelled,
+            _ => return None,
+        };
+        let base = Base(Timestamp::from_micros(self.create_time));
+        if self.expire_after.is_some_and(|after| base.time(after) <= now) {
+            return None;
+        }
+        let result = match state {
+            State::Succeeded => Outcome::Response(inline(self.response.take()?)?),
+            _ => Outcome::Error(self.error.take()?),
+        };
+        let name = parts::full_name(&self.name, &self.parent, &self.id)?.into_owned();
+        let spec = self.spec.take()?;
+        let metadata = match self.metadata.take() {
+            _ if spec.server_metadata => {
+                Some(pack_metadata(&self.server_metadata(base, state, spec)))
+            }
+            Some(metadata) => Some(inline(metadata)?),
+            None => empty_metadata(&spec.metadata_type),
+        };
+        Some(Published { name, metadata, done: true, result: Some(result) })
+    }
+
+    /// As [`crate::operation::Operation::server_metadata`] of the whole record.
+    fn server_metadata(self, base: Base, state: State, spec: SpecGlance) -> pb::OperationMetadata {
+        let end_time = base.published(self.end_after);
+        pb::OperationMetadata {
+            create_time: Some(base.0.into()),
+            end_time,
+            target: spec.options.map(|options| options.target).unwrap_or_default(),
+            verb: spec.method,
+            status_detail: self.status_detail,
+            cancel_requested: self.cancel_trail.is_some(),
+            api_version: "v1".to_owned(),
+            state: state.into(),
+            progress: self.progress.map(|it| parts::decode_progress(base, it)),
+            attempt_count: self.further_attempts.saturating_add(self.attempts.len() as i32),
+            start_time: base.published(self.start_after),
+            update_time: base.published(self.update_after).or(end_time).or(Some(base.0.into())),
+            expire_time: base.published(self.expire_after),
+            estimated_end_time: None,
+            partial_errors: self.partial_errors,
+            cancel_trail: self.cancel_trail.map(|it| parts::decode_trail(base, it)),
+            suspend_reason: self.suspend_reason,
+            stalled: false,
+        }
+    }
+}
+
+/// A payload that is in the record.
+fn inline(stored: stored::Payload) -> Option<Any> {
+    match payload::decode(Some(stored))?? {
+        Payload::Inline(any) => Some(any),
+        Payload::Detached(_) => None,
+    }
 }
