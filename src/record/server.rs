@@ -61,7 +61,7 @@ impl ServerId {
 
 impl Kind for ServerRecord {
     const NAME: &'static str = "a server";
-    const NUMBERS: &'static [u32] = &[3];
+    const NUMBERS: &'static [u32] = &[NUMBER];
     const DUE: &'static [DueIndex] = &[];
 
     fn name(&self) -> String {
@@ -83,11 +83,12 @@ impl Kind for ServerRecord {
     }
 
     fn encode(&self) -> Bytes {
-        wrap(stored::record::Kind::Server(stored::Server {
+        let server = stored::Server {
             id: self.id.0.to_vec().into(),
             version: self.version.clone(),
             format: self.format,
-        }))
+        };
+        wrap(NUMBER, &server)
     }
 
     fn entries(&self, key: Key) -> Vec<IndexEntry> {
@@ -103,6 +104,9 @@ impl Kind for ServerRecord {
 
 /// A server whose last refresh is this old counts as gone: it missed three.
 pub const STALE: Duration = Duration::from_secs(6);
+
+/// The number of the kind in a stored record.
+const NUMBER: u32 = 3;
 
 /// When the server of that record gave its last sign of life.
 pub const fn last_beat(revision: u64) -> Timestamp {

@@ -28,7 +28,7 @@ pub use self::glance::glance;
 
 impl Kind for Record {
     const NAME: &'static str = "an operation";
-    const NUMBERS: &'static [u32] = &[1, 2];
+    const NUMBERS: &'static [u32] = &[OPERATION, TOMBSTONE];
     const DUE: &'static [DueIndex] = DUE;
     const QUEUES: &'static [&'static str] = &[READY];
 
@@ -52,10 +52,10 @@ impl Kind for Record {
     }
 
     fn encode(&self) -> Bytes {
-        wrap(match self {
-            Self::Operation(operation) => Stored::Operation(encode::operation(operation)),
-            Self::Tombstone(tombstone) => Stored::Tombstone(encode::tombstone(tombstone)),
-        })
+        match self {
+            Self::Operation(operation) => wrap(OPERATION, &encode::operation(operation)),
+            Self::Tombstone(tombstone) => wrap(TOMBSTONE, &encode::tombstone(tombstone)),
+        }
     }
 
     fn entries(&self, key: Key) -> Vec<IndexEntry> {
@@ -112,6 +112,10 @@ pub fn waits_for_time(operation: &Operation) -> bool {
     let class = |class| matches!(class, DueClass::Start | DueClass::Retry | DueClass::Resume);
     operation.places.due.iter().any(|(due, _)| class(*due))
 }
+
+/// The numbers of the kinds in a stored record.
+const OPERATION: u32 = 1;
+const TOMBSTONE: u32 = 2;
 
 /// In the order in which an agent polls them.
 const DUE: &[DueIndex] = &[
