@@ -105,8 +105,8 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         &[
             &["mod"],
             &["starts"],
-            &["attempt", "calls", "pages"],
-            &["matching", "sources"],
+            &["calls", "eager", "pages", "replays"],
+            &["attempt", "matching", "sources"],
             &["identity", "page_token", "query"],
         ],
     ),

@@ -137,10 +137,10 @@ impl Engine {
 
     /// Ends the background work, then closes the store.
     pub async fn stop(&self) {
-        let Rooms { context, commands, membership, .. } = &*self.rooms;
+        let Rooms { context, reports, membership, .. } = &*self.rooms;
         context.drain();
         context.tasks.stop().await;
-        commands.flush_all().await;
+        reports.flush_all().await;
         membership.take_leave().await;
         context.store.close().await;
     }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use super::commands::apply::Commands;
+use super::commands::coalescer::Coalescer;
+use super::commands::progress::HeldReports;
 use super::context::Context;
 use super::dispatch::dispatcher::Dispatch;
 use super::dispatch::grants::Grants;
@@ -29,7 +31,9 @@ pub(super) struct Rooms {
     pub(super) membership: Arc<Membership>,
     pub(super) hub: Arc<Hub>,
     pub(super) holders: Arc<Holders>,
+    #[cfg(test)]
     pub(super) commands: Arc<Commands>,
+    pub(super) reports: Arc<HeldReports>,
     pub(super) due: Arc<DueAgents>,
     pub(super) starts: Arc<Starts>,
     pub(super) calls: Calls,
@@ -54,6 +58,7 @@ struct Lower {
     notifier: Arc<Notifier>,
     transactor: Arc<OperationTransactor>,
     commands: Arc<Commands>,
+    reports: Arc<HeldReports>,
 }
 
 impl Lower {
@@ -73,24 +78,28 @@ impl Lower {
         ));
         let transactor =
             Arc::new(Transactor::new(context.clone(), reader.clone(), notifier.clone()));
+        let interval = context.settings.progress_interval;
+        let coalescer = Arc::new(Coalescer::new(context.clock.clone(), interval));
         let commands = Arc::new(Commands::new(
             context.clone(),
             reader.clone(),
             transactor.clone(),
             holders.clone(),
+            coalescer.clone(),
         ));
+        let reports = Arc::new(HeldReports::new(commands.clone(), coalescer, membership.clone()));
         context.tasks.spawn("feed", notifier.clone().run(context.store.feed()));
         context.tasks.spawn("hub", hub.clone().run());
-        context.tasks.spawn("progress", commands.clone().run());
-        Self { context, reader, membership, hub, holders, notifier, transactor, commands }
+        context.tasks.spawn("progress", reports.clone().run());
+        Self { context, reader, membership, hub, holders, notifier, transactor, commands, reports }
     }
 }
 
 impl Rooms {
     pub(super) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, settings: Settings) -> Self {
         let lower = Lower::new(store, clock, settings);
-        let Lower { context, reader, membership, hub, holders, notifier, transactor, commands } =
-            lower;
+        let Lower { context, reader, membership, hub, holders, notifier, transactor, .. } = lower;
+        let Lower { commands, reports, .. } = lower;
         let due = Arc::new(DueAgents::new(
             context.clone(),
             reader.clone(),
@@ -119,12 +128,13 @@ impl Rooms {
             context.clone(),
             dispatch.clone(),
             commands.clone(),
-            membership.clone(),
+            reports.clone(),
             starts.clone(),
         );
         let streams = Arc::new(StreamRooms {
             context: context.clone(),
             commands: commands.clone(),
+            reports: reports.clone(),
             dispatch: dispatch.clone(),
             holders: holders.clone(),
         });
@@ -135,7 +145,9 @@ impl Rooms {
             membership,
             hub,
             holders,
+            #[cfg(test)]
             commands,
+            reports,
             due,
             starts,
             unary,

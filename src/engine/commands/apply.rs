@@ -25,7 +25,7 @@ pub(in crate::engine) struct Commands {
     reader: Arc<Reader>,
     transactor: Arc<OperationTransactor>,
     holders: Arc<Holders>,
-    pub(super) coalescer: Coalescer,
+    coalescer: Arc<Coalescer>,
 }
 
 /// One command to the operation of a key.
@@ -80,9 +80,8 @@ impl Commands {
         reader: Arc<Reader>,
         transactor: Arc<OperationTransactor>,
         holders: Arc<Holders>,
+        coalescer: Arc<Coalescer>,
     ) -> Self {
-        let interval = context.settings.progress_interval;
-        let coalescer = Coalescer::new(Arc::clone(&context.clock), interval);
         Self { context, reader, transactor, holders, coalescer }
     }
 

@@ -2,10 +2,12 @@
 
 mod attempt;
 pub(in crate::engine) mod calls;
+mod eager;
 mod identity;
 mod matching;
 pub(in crate::engine) mod page_token;
 pub(in crate::engine) mod pages;
 pub(in crate::engine) mod query;
+mod replays;
 mod sources;
 pub(in crate::engine) mod starts;
