@@ -1,11 +1,15 @@
 //! Tests that dependencies point one way, and that some names occur in one place only.
 
+mod handlers;
 mod names;
 mod paths;
+mod sources;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use self::sources::sources;
 
 /// From the top down: a module may use modules below it and none above it.
 const LAYERS: [&[&str]; 13] = [
@@ -156,7 +160,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["accept", "etag", "prefer", "retry_after"],
         ],
     ),
-    ("layers", &[&["mod"], &["names"], &["paths"]]),
+    ("layers", &[&["mod"], &["handlers", "names"], &["paths", "sources"]]),
     (
         "operation",
         &[
@@ -301,7 +305,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
 ];
 
 /// Folders without an order. In those of sessions, each file adds methods to the one type of its folder.
-const PARTS: [&str; 3] = ["engine/workers/stream/session", "layers", "worker/session"];
+const PARTS: [&str; 2] = ["engine/workers/stream/session", "worker/session"];
 
 /// Modules of the client's side, and the modules of the server's side that each must not use although they stand below it.
 const CLIENTS: [(&str, &[&str]); 2] = [
@@ -451,51 +455,6 @@ fn what_belongs_in_one_place_is_in_that_place() {
             for (place, said) in NOT_IN {
                 assert!(path != place || !line.contains(said), "{path}: without {said}: {line}");
             }
-        }
-    }
-}
-
-/// Parse, call, convert: a handler that needs more does something that every face would have to repeat.
-#[test]
-fn a_handler_of_a_face_is_short() {
-    const MOST: usize = 15;
-    let mut handlers = 0;
-    for (path, text) in sources() {
-        let services = ["callers", "operations", "producers", "workers"];
-        if !services.iter().any(|service| path == format!("grpc/{service}.rs")) {
-            continue;
-        }
-        let mut lines = text.lines();
-        while let Some(line) = lines.find(|line| line.starts_with("    async fn ")) {
-            if !line.ends_with('{') {
-                lines.find(|line| line.starts_with("    ) -> "));
-            }
-            let body = lines.by_ref().take_while(|line| *line != "    }").count();
-            assert!(body <= MOST, "{path}: {body} lines in {line}");
-            handlers += 1;
-        }
-    }
-    assert!(handlers >= 20, "{handlers}");
-}
-
-fn sources() -> Vec<(String, String)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut files = Vec::new();
-    collect(&root, &mut files);
-    let relative = |path: PathBuf| {
-        let text = fs::read_to_string(&path).expect("source");
-        (path.strip_prefix(&root).expect("below src").to_string_lossy().into_owned(), text)
-    };
-    files.into_iter().map(relative).collect()
-}
-
-fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).expect("folder") {
-        let path = entry.expect("entry").path();
-        if path.is_dir() {
-            collect(&path, files);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            files.push(path);
         }
     }
 }
