@@ -170,7 +170,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["due"],
             &["control"],
             &["change"],
-            &["command", "entries", "published", "retry"],
+            &["command", "counters", "entries", "published", "retry"],
             &["record"],
             &["spec"],
             &["lease", "options", "payload", "rejection"],

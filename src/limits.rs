@@ -8,7 +8,7 @@ pub const DEFAULT_PAGE_SIZE: usize = 50;
 pub const MAX_PAGE_SIZE: usize = 1_000;
 /// Operations that one page reads from its index, roughly; a page may be short, even empty (AIP-158).
 pub const MAX_LIST_READS: usize = 5_000;
-/// Entries of an index other than `list` that a page sorts; where there are more, it reads `list`.
+/// Entries of an index in another order than the list that a page sorts; where there are more, it reads `list`.
 pub const MAX_LIST_SORTED: usize = 5_000;
 /// Bytes of payloads kept beside their records that one page loads for its filter, and one operation more.
 pub const MAX_LIST_LOADED_BYTES: usize = 16 << 20;

@@ -77,8 +77,12 @@ impl Store for Metered {
         self.noting(self.store.scan(scan).await)
     }
 
-    async fn counter(&self, name: &[u8]) -> Result<i64, StoreError> {
-        self.noting(self.store.counter(name).await)
+    async fn counters(&self, family: &str, names: &[Bytes]) -> Result<Vec<i64>, StoreError> {
+        self.noting(self.store.counters(family, names).await)
+    }
+
+    async fn counter_names(&self, family: &str, limit: usize) -> Result<Vec<Bytes>, StoreError> {
+        self.noting(self.store.counter_names(family, limit).await)
     }
 
     fn feed(&self) -> Feed {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::due::DueIndex;
 use super::note::Note;
 use crate::operation::Stamps;
-use crate::store::{BodyKey, IndexEntry, Key, Keyspace};
+use crate::store::{BodyKey, Counter, IndexEntry, Key, Keyspace};
 
 /// A kind of record. Every function is pure.
 pub trait Kind: Clone + Debug + Send + Sync + 'static {
@@ -35,8 +35,8 @@ pub trait Kind: Clone + Debug + Send + Sync + 'static {
     /// All its index entries. A write set holds the difference between those before and after.
     fn entries(&self, key: Key) -> Vec<IndexEntry>;
 
-    /// The counters that it counts in, each by one.
-    fn counters(&self) -> Vec<Bytes> {
+    /// How a commit that replaces one record by another changes the counters.
+    fn counters(_before: Option<&Self>, _after: Option<&Self>) -> Vec<Counter> {
         Vec::new()
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::kind::{Before, Kind};
 use super::value::stamped;
 use crate::clock::Timestamp;
-use crate::store::{Check, Counter, Key, Keyspace, Mark, Put, WriteSet};
+use crate::store::{Check, Key, Keyspace, Mark, Put, WriteSet};
 
 /// The result of a decision.
 #[derive(Clone, Debug)]
@@ -132,10 +132,7 @@ fn add<K: Kind>(
     set.body_deletes.extend(gone);
     set.body_puts.extend(bodies.into_iter().filter(|(body, _)| added.contains(body)));
 
-    let counted = |record: Option<&K>| record.map(Kind::counters).unwrap_or_default();
-    let (less, more) = difference(counted(old), counted(new));
-    set.counters.extend(less.into_iter().map(|name| Counter { name, change: -1 }));
-    set.counters.extend(more.into_iter().map(|name| Counter { name, change: 1 }));
+    set.counters.extend(K::counters(old, new));
 
     match new {
         None => set.deletes.push(key),

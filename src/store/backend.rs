@@ -75,8 +75,11 @@ pub trait Store: Send + Sync + 'static {
     /// Reads index entries in the order of their members, the partitions merged.
     async fn scan(&self, scan: Scan) -> Result<Vec<Entry>, StoreError>;
 
-    /// The sum of a counter over all partitions; 0 if it was never added to.
-    async fn counter(&self, name: &[u8]) -> Result<i64, StoreError>;
+    /// The sums of counters over all partitions, in the order of `names`; 0 for one that was never added to.
+    async fn counters(&self, family: &str, names: &[Bytes]) -> Result<Vec<i64>, StoreError>;
+
+    /// The names of the counters of a family, in their order. If there are more than `limit`, any `limit` of them.
+    async fn counter_names(&self, family: &str, limit: usize) -> Result<Vec<Bytes>, StoreError>;
 
     /// Hints from now on.
     fn feed(&self) -> Feed;

@@ -16,12 +16,12 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use super::backend::Store;
-use super::conformance::Harness;
+use super::conformance::{Harness, count};
 use super::feed::{Event, Hint};
 use super::index::{Index, Scan};
 use super::key::{BodyKey, Key, Partition};
 use super::memory::MemoryStore;
-use super::write_set::{Check, Counter, IndexEntry, Mark, Put, WriteSet};
+use super::write_set::{Check, IndexEntry, Mark, Put, WriteSet};
 use crate::clock::{Clock, Timestamp};
 
 /// A way to an empty store.
@@ -248,14 +248,10 @@ impl Run {
             }
         }
         for counter in 0..COUNTERS {
-            let name = counter.to_string();
-            let found = store.counter(name.as_bytes()).await.expect("counter");
-            assert_eq!(
-                found,
-                reference.counter(name.as_bytes()).await.expect("counter"),
-                "{}",
-                self.place
-            );
+            let names = [Bytes::from(counter.to_string())];
+            let found = store.counters("test", &names).await.expect("counter");
+            let wanted = reference.counters("test", &names).await.expect("counter");
+            assert_eq!(found, wanted, "{}", self.place);
         }
     }
 }
@@ -284,7 +280,7 @@ fn add_change(set: &mut WriteSet, change: &Edit, here: impl Fn(&usize) -> Option
         Edit::Add(index, member) => set.additions.push(entry(*index, *member)),
         Edit::Remove(index, member) => set.removals.push(entry(*index, *member)),
         Edit::Count(counter, change) => {
-            set.counters.push(Counter { name: counter.to_string().into(), change: *change });
+            set.counters.push(count(counter.to_string(), *change));
         }
     }
 }

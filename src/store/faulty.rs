@@ -236,9 +236,14 @@ impl Store for Faulty {
         self.inner.scan(scan).await
     }
 
-    async fn counter(&self, name: &[u8]) -> Result<i64, StoreError> {
+    async fn counters(&self, family: &str, names: &[Bytes]) -> Result<Vec<i64>, StoreError> {
         self.read()?;
-        self.inner.counter(name).await
+        self.inner.counters(family, names).await
+    }
+
+    async fn counter_names(&self, family: &str, limit: usize) -> Result<Vec<Bytes>, StoreError> {
+        self.read()?;
+        self.inner.counter_names(family, limit).await
     }
 
     fn feed(&self) -> Feed {

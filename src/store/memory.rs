@@ -41,7 +41,7 @@ struct MemoryPartition {
     records: BTreeMap<Key, Record>,
     bodies: BTreeMap<BodyKey, Bytes>,
     indexes: BTreeMap<Index, BTreeSet<Bytes>>,
-    counters: BTreeMap<Bytes, i64>,
+    counters: BTreeMap<(&'static str, Bytes), i64>,
 }
 
 impl MemoryStore {
@@ -137,8 +137,23 @@ impl Store for MemoryStore {
         Ok(scan.merge(found))
     }
 
-    async fn counter(&self, name: &[u8]) -> Result<i64, StoreError> {
-        self.read(|parts| parts.iter().filter_map(|part| part.counters.get(name)).sum())
+    async fn counters(&self, family: &str, names: &[Bytes]) -> Result<Vec<i64>, StoreError> {
+        let share = |part: &MemoryPartition, name: &Bytes| {
+            let wanted =
+                |((of, called), _): &(&(&str, Bytes), &i64)| *of == family && called == name;
+            part.counters.iter().find(wanted).map_or(0, |(_, value)| *value)
+        };
+        self.read(|parts| {
+            names.iter().map(|name| parts.iter().map(|part| share(part, name)).sum()).collect()
+        })
+    }
+
+    async fn counter_names(&self, family: &str, limit: usize) -> Result<Vec<Bytes>, StoreError> {
+        let names: BTreeSet<Bytes> = self.read(|parts| {
+            let all = parts.iter().flat_map(|part| part.counters.keys());
+            all.filter(|(of, _)| *of == family).map(|(_, name)| name.clone()).collect()
+        })?;
+        Ok(names.into_iter().take(limit).collect())
     }
 
     fn feed(&self) -> Feed {
@@ -224,8 +239,13 @@ impl MemoryPartition {
             self.indexes.entry(entry.index).or_default().insert(entry.member);
         }
         for counter in set.counters {
-            let value = self.counters.entry(counter.name).or_default();
-            *value = value.saturating_add(counter.change);
+            let key = (counter.family, counter.name);
+            let value = self.counters.get(&key).unwrap_or(&0).saturating_add(counter.change);
+            if value == 0 {
+                self.counters.remove(&key);
+            } else {
+                self.counters.insert(key, value);
+            }
         }
     }
 

@@ -18,8 +18,7 @@ use crate::engine::reading::view::View;
 use crate::filter::Verdict;
 use crate::limits::{MAX_LIST_LOADED_BYTES, MAX_LIST_READS, MAX_REPLY_BYTES};
 use crate::operation::Operation;
-use crate::operation::entries::LIST;
-use crate::store::{Index, Partition};
+use crate::store::Partition;
 
 /// A page.
 #[derive(Clone, Debug, Default)]
@@ -101,6 +100,7 @@ impl Lists {
 
     /// Fills a page; where the next one begins, if there may be one.
     async fn fill(&self, page: &mut Filling<'_>) -> Result<Option<Bytes>> {
+        let index = page.source.members_of();
         loop {
             let wanted = page.wanted();
             let EntryBatch { entries, then } = self
@@ -108,9 +108,7 @@ impl Lists {
                 .next(&mut page.source, page.query, page.after.as_ref(), wanted)
                 .await?;
             page.read += entries.len();
-            for (entry, operation) in
-                self.sources.operations(Some(&Index::new(LIST)), entries).await?
-            {
+            for (entry, operation) in self.sources.operations(Some(&index), entries).await? {
                 if !self.take(page, operation).await? {
                     return Ok(page.after.clone());
                 }

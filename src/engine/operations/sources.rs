@@ -1,5 +1,6 @@
-//! Where the entries of a page come from, always in the order of the list: the list itself, or another index that holds
-//! little enough to be sorted for every page. A position is a member of the list, whichever index a page is read from.
+//! Where the entries of a page come from, always in the order of the list: the list itself, the failures among it, which
+//! have the same members, or another index that holds little enough to be sorted for every page. A position is a member of
+//! the list, whichever index a page is read from.
 
 use std::cmp::Ordering;
 use std::collections::VecDeque;
@@ -39,8 +40,8 @@ pub(super) struct Source {
 }
 
 enum Entries {
-    /// From the list, within these times of creation.
-    List(RangeInclusive<Timestamp>),
+    /// From an index in the order of the list, within these times of creation.
+    Listed(&'static str, RangeInclusive<Timestamp>),
     /// These, which were found in another index.
     Sorted(VecDeque<Entry>),
 }
@@ -68,6 +69,28 @@ pub(super) enum Then {
     End,
 }
 
+impl Source {
+    /// The entries of an index that is in the order of the list.
+    fn in_order(planned: Plan) -> Self {
+        let Plan { access, residual: filter, .. } = planned;
+        let index = access.as_str();
+        let entries = match access {
+            Access::List(times) => Entries::Listed(LIST, times),
+            Access::Failed(times) => Entries::Listed(FAILED, times),
+            _ => Entries::Sorted(VecDeque::new()),
+        };
+        Self { index, filter, entries }
+    }
+
+    /// The index that its entries are members of.
+    pub(super) fn members_of(&self) -> Index {
+        Index::new(match self.entries {
+            Entries::Listed(index, _) => index,
+            Entries::Sorted(_) => LIST,
+        })
+    }
+}
+
 impl Sources {
     pub(super) const fn new(context: Arc<Context>, reader: Arc<Reader>) -> Self {
         Self { context, reader }
@@ -75,21 +98,16 @@ impl Sources {
 
     /// What a page after that position is read from.
     pub(super) async fn source(&self, query: &ListQuery, after: Option<&Bytes>) -> Result<Source> {
-        let Plan { access, residual: filter, .. } = plan(&query.filter, query.order);
-        let index = access.as_str();
-        if let Access::List(times) = access {
-            return Ok(Source { index, filter, entries: Entries::List(times) });
-        }
-        if let Some(found) = self.found(&access, &query.parent).await? {
-            let entries = Entries::Sorted(self.sorted(found, &filter, query, after).await?);
-            return Ok(Source { index, filter, entries });
-        }
-        let Plan { access, residual: filter, .. } = plan_of_list(&query.filter, query.order);
-        let index = access.as_str();
-        let Access::List(times) = access else {
-            return Ok(Source { index, filter, entries: Entries::Sorted(VecDeque::new()) });
+        let planned = plan(&query.filter, query.order);
+        let Some(found) = self.found(&planned.access).await? else {
+            return Ok(Source::in_order(match planned.access {
+                Access::List(_) | Access::Failed(_) => planned,
+                _ => plan_of_list(&query.filter, query.order),
+            }));
         };
-        Ok(Source { index, filter, entries: Entries::List(times) })
+        let Plan { access, residual: filter, .. } = planned;
+        let entries = Entries::Sorted(self.sorted(found, &filter, query, after).await?);
+        Ok(Source { index: access.as_str(), filter, entries })
     }
 
     /// The next entries of a source after a position.
@@ -106,8 +124,8 @@ impl Sources {
                 let then = if entries.is_empty() { Then::End } else { Then::More };
                 Ok(EntryBatch { entries: batch, then })
             }
-            Entries::List(times) => {
-                let list = List { sources: self, times, order: query.order };
+            Entries::Listed(index, times) => {
+                let list = List { sources: self, index, times, order: query.order };
                 if query.parent.is_wildcard() {
                     return list.of_parents(&query.parent, after, wanted).await;
                 }
@@ -116,22 +134,13 @@ impl Sources {
         }
     }
 
-    /// The entries of indexes other than the list; `None` where there are too many to be sorted.
-    async fn found(
-        &self,
-        access: &Access,
-        parent: &ParentPattern,
-    ) -> Result<Option<Vec<IndexEntries>>> {
+    /// The entries of indexes in another order; `None` where there are too many to be sorted, and where there is no need to.
+    async fn found(&self, access: &Access) -> Result<Option<Vec<IndexEntries>>> {
         let of_index = |index: Index| Scan::first(index, 0);
         let scans = match access {
-            Access::Nothing | Access::List(_) => Vec::new(),
+            Access::List(_) | Access::Failed(_) => return Ok(None),
+            Access::Nothing => Vec::new(),
             Access::Name(name) => return Ok(Some(vec![self.named(name)])),
-            Access::Failed if parent.is_wildcard() => {
-                vec![of_index(Index::new(FAILED)).with_prefix(parent.prefix().as_bytes())]
-            }
-            Access::Failed => {
-                vec![of_index(Index::new(FAILED)).with_prefix(&parent_prefix(parent.as_str()))]
-            }
             Access::Leased => vec![of_index(Index::new(DueClass::Lease.index()))],
             // What waits for its time moves to its queue, never back, so that reading the queue last misses nothing.
             Access::Waiting(queue) => [
@@ -242,9 +251,10 @@ impl Sources {
     }
 }
 
-/// The list, as one page reads it.
+/// The list, or the failures among it, as one page reads it.
 struct List<'a> {
     sources: &'a Sources,
+    index: &'static str,
     times: &'a RangeInclusive<Timestamp>,
     order: Order,
 }
@@ -314,7 +324,7 @@ impl List<'_> {
             _ => {}
         }
         let (from, to, descending) = (from.cloned(), to.cloned(), self.order == Order::NewestFirst);
-        let scan = Scan { from, to, descending, ..Scan::first(Index::new(LIST), wanted) };
+        let scan = Scan { from, to, descending, ..Scan::first(Index::new(self.index), wanted) };
         Ok(self.sources.context.store.scan(scan).await?)
     }
 
@@ -324,7 +334,8 @@ impl List<'_> {
         pattern: &ParentPattern,
         former: Option<Vec<u8>>,
     ) -> Result<Option<Vec<u8>>> {
-        let mut scan = Scan::first(Index::new(LIST), 1).with_prefix(pattern.prefix().as_bytes());
+        let mut scan =
+            Scan::first(Index::new(self.index), 1).with_prefix(pattern.prefix().as_bytes());
         if let Some(former) = former {
             // Members of `former` begin with it and a zero; the next parent is above all of them.
             scan.from = Bound::Included([&former[..], &[1]].concat().into());
@@ -354,7 +365,7 @@ fn compare(order: Order, one: &[u8], other: &[u8]) -> Ordering {
     })
 }
 
-/// The parent in a member of `list`: the bytes before the first zero.
+/// The parent in a member of `list` or `failed`: the bytes before the first zero.
 fn parent_of(member: &[u8]) -> &[u8] {
     member.split(|byte| *byte == 0).next().unwrap_or_default()
 }

@@ -93,7 +93,7 @@ fn the_index_entries_of_golden_records_lie_where_they_lay() {
     let due =
         |class: &str, at: u64| (format!("due/{class}"), member(b"", 1_700_000_000_000_000 + at));
     let listed = ("list".to_owned(), member(b"projects/p/locations/l\0", 1_700_000_000_000_002));
-    let failed = ("failed".to_owned(), member(b"projects/p/locations/l\0", 1_700_000_000_000_004));
+    let failed = ("failed".to_owned(), member(b"projects/p/locations/l\0", 1_700_000_000_000_002));
     let ready = ("ready/Q.1".to_owned(), member(b"", (1 << 63) - 6_000_000_000));
     let four = [due("deadline", 30), due("start", 31), due("retry", 32), due("queue", 33)];
     for (file, expected) in [

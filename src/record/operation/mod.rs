@@ -18,10 +18,11 @@ use super::kind::Kind;
 use super::note::Note;
 use super::plan::Change;
 use super::value::{unwrap, wrap};
-use crate::operation::entries::{DueClass, READY, counter, entries};
+use crate::operation::counters::{CounterChange, counter_changes};
+use crate::operation::entries::{DueClass, READY, entries};
 use crate::operation::{self, Operation, Record, Stamps};
 use crate::proto::longhaul::store::v1::record::Kind as Stored;
-use crate::store::{BodyKey, Index, IndexEntry, Key, Keyspace};
+use crate::store::{BodyKey, Counter, Index, IndexEntry, Key, Keyspace};
 
 pub use self::bodies::{Slot, attach, body_key};
 pub use self::glance::glance;
@@ -65,8 +66,10 @@ impl Kind for Record {
             .collect()
     }
 
-    fn counters(&self) -> Vec<Bytes> {
-        counter(self).map(Bytes::from).into_iter().collect()
+    fn counters(before: Option<&Self>, after: Option<&Self>) -> Vec<Counter> {
+        let counter =
+            |CounterChange { family, name, change }| Counter { family, name: name.into(), change };
+        counter_changes(before, after).into_iter().map(counter).collect()
     }
 
     fn bodies(&self, key: Key) -> Vec<BodyKey> {

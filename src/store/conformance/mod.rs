@@ -15,7 +15,7 @@ pub(crate) mod revisions;
 pub(crate) mod sets;
 pub(crate) mod volume;
 
-pub(crate) use self::harness::Harness;
+pub(crate) use self::harness::{Harness, count, counted};
 
 /// One test for each promise.
 macro_rules! suite {
@@ -34,6 +34,8 @@ macro_rules! suite {
             counters::a_counter_adds_up_over_partitions,
             counters::a_counter_that_nobody_added_to_is_zero,
             counters::several_changes_of_one_set_all_count,
+            counters::many_sets_of_one_call_add_up,
+            counters::families_keep_their_counters_apart_and_list_their_names,
             feed::hints_come_in_order_with_consecutive_sequences,
             feed::sets_without_hint_and_refused_sets_say_nothing,
             feed::every_feed_gets_every_hint_from_its_start_on,

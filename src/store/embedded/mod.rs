@@ -242,8 +242,17 @@ impl Store for EmbeddedStore {
             .await
     }
 
-    async fn counter(&self, name: &[u8]) -> Result<i64, StoreError> {
-        self.read(|open| open.tables.counter(name))
+    async fn counters(&self, family: &str, names: &[Bytes]) -> Result<Vec<i64>, StoreError> {
+        if names.len() <= INLINE_RECORDS {
+            return self.read(|open| open.tables.counters(family, names));
+        }
+        let (family, names) = (family.to_owned(), names.to_vec());
+        self.blocking(move |open| open.tables.counters(&family, &names)).await
+    }
+
+    async fn counter_names(&self, family: &str, limit: usize) -> Result<Vec<Bytes>, StoreError> {
+        let family = family.to_owned();
+        self.blocking(move |open| open.tables.counter_names(&family, limit)).await
     }
 
     fn feed(&self) -> Feed {
@@ -308,7 +317,7 @@ impl std::fmt::Debug for EmbeddedStore {
 
 /// Calls of `commit` that may wait for the writer before further ones wait to be queued.
 const QUEUE: usize = 1024;
-/// Records that one `get` reads where it is called: a page of a list, some 0.3 ms at worst from a warm disk.
+/// Records or counters that one call reads where it is made: a page of a list, some 0.3 ms at worst from a warm disk.
 const INLINE_RECORDS: usize = 64;
 /// How long a commit may wait for the disk before its caller gets an unknown outcome.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -189,11 +189,30 @@ impl Tables {
             .collect()
     }
 
-    pub(super) fn counter(&self, name: &[u8]) -> Result<i64, StoreError> {
-        let stored = self.get(Table::Counters, &counter_key(name)).map_err(unreadable)?;
-        stored.map_or(Ok(0), |bytes| {
-            decode_counter(&bytes).ok_or_else(|| StoreError::Damaged("a counter".to_owned()))
-        })
+    /// Several counters as of one moment.
+    pub(super) fn counters(&self, family: &str, names: &[Bytes]) -> Result<Vec<i64>, StoreError> {
+        let snapshot = self.database.snapshot();
+        let value = |name: &Bytes| {
+            let stored = snapshot.get(&self.counters, counter_key(family, name));
+            stored.map_err(unreadable)?.map_or(Ok(0), |bytes| {
+                decode_counter(&bytes).ok_or_else(|| StoreError::Damaged("a counter".to_owned()))
+            })
+        };
+        names.iter().map(value).collect()
+    }
+
+    /// The names of the first counters of a family.
+    pub(super) fn counter_names(
+        &self,
+        family: &str,
+        limit: usize,
+    ) -> Result<Vec<Bytes>, StoreError> {
+        let prefix = counter_key(family, &[]);
+        let name = |guard: Guard| {
+            let key = guard.key().map_err(unreadable)?;
+            Ok(Bytes::copy_from_slice(&key[prefix.len()..]))
+        };
+        self.counters.prefix(&prefix).take(limit).map(name).collect()
     }
 
     pub(super) fn scan(&self, scan: &Scan) -> Result<Vec<Entry>, StoreError> {
@@ -285,9 +304,10 @@ pub(super) fn decode_counter(stored: &[u8]) -> Option<i64> {
     stored.try_into().ok().map(i64::from_be_bytes)
 }
 
-/// Never equal to [`PROGRESS_KEY`], for any name.
-pub(super) fn counter_key(name: &[u8]) -> Vec<u8> {
-    [b"=", name].concat()
+/// Family, 0x00, name; never equal to [`PROGRESS_KEY`].
+pub(super) fn counter_key(family: &str, name: &[u8]) -> Vec<u8> {
+    debug_assert!(!family.is_empty() && !family.contains('\0'), "family {family:?}");
+    [family.as_bytes(), &[0], name].concat()
 }
 
 /// Name, 0x00, member. No name holds a 0x00, so no index reaches into another.

@@ -131,8 +131,12 @@ impl Store for RedisStore {
         self.open_shared()?.scan(&scan).await
     }
 
-    async fn counter(&self, name: &[u8]) -> Result<i64, StoreError> {
-        self.open_shared()?.counter(name).await
+    async fn counters(&self, family: &str, names: &[Bytes]) -> Result<Vec<i64>, StoreError> {
+        self.open_shared()?.counters(family, names).await
+    }
+
+    async fn counter_names(&self, family: &str, limit: usize) -> Result<Vec<Bytes>, StoreError> {
+        self.open_shared()?.counter_names(family, limit).await
     }
 
     fn feed(&self) -> Feed {

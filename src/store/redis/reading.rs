@@ -82,19 +82,61 @@ impl SharedLink {
         Ok(merged)
     }
 
-    /// Sums a counter.
-    pub(super) async fn counter(&self, name: &[u8]) -> Result<i64, StoreError> {
+    /// Sums counters.
+    pub(super) async fn counters(
+        &self,
+        family: &str,
+        names: &[Bytes],
+    ) -> Result<Vec<i64>, StoreError> {
         let partitions: BTreeSet<Partition> = self.keyspace.all().collect();
-        let mut request = redis::pipe();
-        for partition in &partitions {
-            request.cmd("HGET").arg(self.keys.counters(*partition)).arg(name);
+        let mut sums = Vec::with_capacity(names.len());
+        for names in names.chunks(KEYS_AT_ONCE) {
+            let mut request = redis::pipe();
+            for partition in &partitions {
+                request.cmd("HMGET").arg(self.keys.counters(*partition, family));
+                for name in names {
+                    request.arg(&name[..]);
+                }
+            }
+            let mut some = vec![0_i64; names.len()];
+            for value in self.send(&self.link, request, &partitions).await? {
+                let shares: Vec<Option<i64>> =
+                    redis::from_redis_value(value).map_err(|_| self.unexpected())?;
+                for (sum, share) in some.iter_mut().zip(shares) {
+                    *sum = sum.saturating_add(share.unwrap_or(0));
+                }
+            }
+            sums.extend(some);
         }
-        let values = self.send(&self.link, request, &partitions).await?;
-        values.into_iter().try_fold(0, |sum: i64, value| {
-            let part: Option<i64> =
-                redis::from_redis_value(value).map_err(|_| self.unexpected())?;
-            Ok(sum.saturating_add(part.unwrap_or(0)))
-        })
+        Ok(sums)
+    }
+
+    /// The names of counters.
+    pub(super) async fn counter_names(
+        &self,
+        family: &str,
+        limit: usize,
+    ) -> Result<Vec<Bytes>, StoreError> {
+        let mut names = BTreeSet::new();
+        let mut cursors: Vec<(Partition, u64)> =
+            self.keyspace.all().map(|partition| (partition, 0)).collect();
+        while !cursors.is_empty() && names.len() < limit {
+            let mut request = redis::pipe();
+            for (partition, cursor) in &cursors {
+                let key = self.keys.counters(*partition, family);
+                request.cmd("HSCAN").arg(key).arg(*cursor).arg("COUNT").arg(KEYS_AT_ONCE);
+            }
+            let partitions = cursors.iter().map(|(partition, _)| *partition).collect();
+            let replies = self.send(&self.link, request, &partitions).await?;
+            for ((_, cursor), value) in cursors.iter_mut().zip(replies) {
+                let (next, fields): (u64, Vec<Vec<u8>>) =
+                    redis::from_redis_value(value).map_err(|_| self.unexpected())?;
+                names.extend(fields.into_iter().step_by(2).map(Bytes::from));
+                *cursor = next;
+            }
+            cursors.retain(|(_, cursor)| *cursor != 0);
+        }
+        Ok(names.into_iter().take(limit).collect())
     }
 
     /// Checks that all partitions exist, and tries whether a commit could be written.
