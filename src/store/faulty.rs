@@ -228,6 +228,16 @@ impl Store for Faulty {
         self.inner.scan(scan).await
     }
 
+    async fn keys(
+        &self,
+        partition: Partition,
+        after: Option<Key>,
+        limit: usize,
+    ) -> Result<Vec<Key>, StoreError> {
+        self.read()?;
+        self.inner.keys(partition, after, limit).await
+    }
+
     async fn counter(&self, name: &[u8]) -> Result<i64, StoreError> {
         self.read()?;
         self.inner.counter(name).await
@@ -262,6 +272,10 @@ impl Store for Faulty {
 
     async fn raise_min_writer(&self, format: u32) -> Result<(), StoreError> {
         self.inner.raise_min_writer(format).await
+    }
+
+    async fn finish_import(&self) -> Result<(), StoreError> {
+        self.inner.finish_import().await
     }
 
     async fn close(&self) {
