@@ -10,8 +10,8 @@ use uuid::Uuid;
 
 use super::content::content;
 use super::line::{
-    CopiedRecord, EXPORT_VERSION, ExportEnd, ExportHeader, ExportedBody, ExportedPartition,
-    ExportedRecord, Line, Totals, UnreadableRecord, hex, seal,
+    CopiedRecord, EXPORT_VERSION, ExportEnd, ExportHeader, ExportLine, ExportedBody,
+    ExportedPartition, ExportedRecord, Totals, UnreadableRecord, hex, seal,
 };
 use super::walk::{StoreWalk, WalkStep};
 use crate::record::Derived;
@@ -74,13 +74,15 @@ impl Exporter {
         match self.stage {
             Stage::Header => {
                 self.stage = Stage::Records;
-                seal(&Line::Header(self.header())).map(Some).map_err(|error| unwritable(&error))
+                seal(&ExportLine::Header(self.header()))
+                    .map(Some)
+                    .map_err(|error| unwritable(&error))
             }
             Stage::Records => match self.lines().await? {
                 Some(text) => Ok(Some(text)),
                 None => {
                     self.stage = Stage::Done;
-                    seal(&Line::End(self.end())).map(Some).map_err(|error| unwritable(&error))
+                    seal(&ExportLine::End(self.end())).map(Some).map_err(|error| unwritable(&error))
                 }
             },
             Stage::Done => Ok(None),
@@ -148,15 +150,16 @@ fn write(steps: Vec<WalkStep>) -> Result<Written, serde_json::Error> {
     let mut written = Written { text: Vec::new(), totals: Totals::default() };
     for step in steps {
         let line = match step {
-            WalkStep::Partition(partition, time) => {
-                Line::Partition(ExportedPartition { number: partition.0, time: time.to_string() })
-            }
+            WalkStep::Partition(partition, time) => ExportLine::Partition(ExportedPartition {
+                number: partition.0,
+                time: time.to_string(),
+            }),
             WalkStep::Record(copied, derived) => {
                 written.totals.add(&copied);
-                Line::Record(exported(&copied, derived))
+                ExportLine::Record(exported(&copied, derived))
             }
             WalkStep::Unreadable(key, cause) => {
-                Line::Unreadable(UnreadableRecord { key: hex(key.as_bytes()), cause })
+                ExportLine::Unreadable(UnreadableRecord { key: hex(key.as_bytes()), cause })
             }
         };
         written.text.extend(seal(&line)?);

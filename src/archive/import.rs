@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
 use super::line::{CopiedRecord, ExportedRecord, Totals};
-use super::reader::{Lines, Piece, UnreadableLine};
+use super::reader::{ExportLines, ExportPiece, UnreadableLine};
 use super::walk::{StoreWalk, WalkStep};
 use crate::clock::Clock;
 use crate::record::{AnyRecord, copy_set};
@@ -104,7 +104,7 @@ impl Import {
     /// [`ImportError`].
     pub async fn run<R: BufRead + Send + 'static>(
         &self,
-        lines: Lines<R>,
+        lines: ExportLines<R>,
     ) -> Result<Imported, ImportError> {
         let read =
             |keyspace: &Keyspace, sender: &mpsc::Sender<Batch>| read(lines, keyspace, sender);
@@ -171,6 +171,9 @@ impl Import {
 
     /// Fails unless the records that are there already are equal.
     async fn compare(&self, copies: &[PlannedCopy]) -> Result<(), ImportError> {
+        if copies.is_empty() {
+            return Ok(());
+        }
         let keys: Vec<Key> = copies.iter().map(|copy| copy.key).collect();
         for (copy, found) in copies.iter().zip(self.store.get(&keys).await?) {
             let stamps = |record: &Record| (record.visible_revision, record.fencing_number);
@@ -236,20 +239,20 @@ fn trouble_of(copy: &PlannedCopy, error: &CommitError) -> ImportError {
 /// Reads the lines and plans what to write, on a thread of its own. Returns the totals that the export ends with, and how many
 /// records it could not copy.
 fn read<R: BufRead>(
-    mut lines: Lines<R>,
+    mut lines: ExportLines<R>,
     keyspace: &Keyspace,
     sender: &mpsc::Sender<Batch>,
 ) -> Result<(Totals, u64), ImportError> {
     let (mut batch, mut size, mut unreadable) = (Vec::new(), 0, 0);
     let end = loop {
         match lines.next()? {
-            Piece::Record(line, record) => {
+            ExportPiece::Record(line, record) => {
                 let copy = planned(keyspace, line, &record)?;
                 size += copy.size();
                 batch.push(copy);
             }
-            Piece::Unreadable => unreadable += 1,
-            Piece::End(totals) => break totals,
+            ExportPiece::Unreadable => unreadable += 1,
+            ExportPiece::End(totals) => break totals,
         }
         if batch.len() >= RECORDS_AT_ONCE || size >= BYTES_AT_ONCE {
             size = 0;

@@ -14,7 +14,7 @@ pub(super) const EXPORT_VERSION: u64 = 1;
 /// One line, as it is read. The readable form of a record is left out: nothing depends on it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Line {
+pub(super) enum ExportLine {
     /// The first line.
     Header(ExportHeader),
     /// Before the records of a partition.
@@ -29,7 +29,7 @@ pub(super) enum Line {
 /// What an export is of.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ExportHeader {
-    /// See [`EXPORT_VERSION`].
+    /// The version of the form of exports.
     pub longhaul_export: u64,
     /// Tells it from every other export.
     pub export: String,
@@ -210,7 +210,7 @@ fn body_key(bytes: [u8; BodyKey::LENGTH]) -> Option<BodyKey> {
 }
 
 /// The text of a line, with its checksum and a line feed.
-pub(super) fn seal(line: &Line) -> Result<Vec<u8>, serde_json::Error> {
+pub(super) fn seal(line: &ExportLine) -> Result<Vec<u8>, serde_json::Error> {
     let mut text = serde_json::to_vec(line)?;
     // The checksum is the last member of the object, so that the line is JSON with it too.
     text.pop();
@@ -260,8 +260,8 @@ const SUM_DIGITS: usize = 16;
 mod tests {
     use super::*;
 
-    fn line() -> Line {
-        Line::End(ExportEnd {
+    fn line() -> ExportLine {
+        ExportLine::End(ExportEnd {
             records: 1,
             bodies: 2,
             digest: "ff".to_owned(),
@@ -275,7 +275,7 @@ mod tests {
         assert_eq!(text.pop(), Some(b'\n'));
         serde_json::from_slice::<serde_json::Value>(&text).expect("JSON");
         let inner = unseal(&text).expect("unchanged");
-        let read: Line = serde_json::from_slice(&inner).expect("a line");
+        let read: ExportLine = serde_json::from_slice(&inner).expect("a line");
         assert_eq!(format!("{read:?}"), format!("{:?}", line()));
         for position in 0..text.len() {
             let mut changed = text.clone();

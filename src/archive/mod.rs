@@ -14,5 +14,5 @@ mod walk;
 pub use self::export::parts;
 pub use self::import::{Import, ImportError, ImportState, Imported};
 pub use self::line::{ExportHeader, Totals};
-pub use self::reader::{Lines, UnreadableLine};
+pub use self::reader::{ExportLines, UnreadableLine};
 pub use self::synthetic::{Synthetic, load};

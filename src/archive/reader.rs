@@ -2,7 +2,9 @@
 
 use std::io::{self, BufRead};
 
-use super::line::{EXPORT_VERSION, ExportEnd, ExportHeader, ExportedRecord, Line, Totals, unseal};
+use super::line::{
+    EXPORT_VERSION, ExportEnd, ExportHeader, ExportLine, ExportedRecord, Totals, unseal,
+};
 use crate::store::FORMAT;
 
 /// Why an export cannot be read on.
@@ -25,7 +27,7 @@ pub enum UnreadableLine {
 }
 
 /// The lines of an export.
-pub struct Lines<R> {
+pub struct ExportLines<R> {
     input: R,
     number: u64,
     bytes: u64,
@@ -33,14 +35,14 @@ pub struct Lines<R> {
 }
 
 /// A line after the header.
-pub(super) enum Piece {
+pub(super) enum ExportPiece {
     Record(u64, ExportedRecord),
     /// A record that the export could not copy.
     Unreadable,
     End(Totals),
 }
 
-impl<R: BufRead> Lines<R> {
+impl<R: BufRead> ExportLines<R> {
     /// The lines of that text.
     pub const fn new(input: R) -> Self {
         Self { input, number: 0, bytes: 0, buffer: Vec::new() }
@@ -74,7 +76,7 @@ impl<R: BufRead> Lines<R> {
                 )));
             }
         }
-        let Line::Header(header) = self.parse()? else { return Err(self.wrong(MISPLACED)) };
+        let ExportLine::Header(header) = self.parse()? else { return Err(self.wrong(MISPLACED)) };
         if header.format > FORMAT {
             return Err(self.wrong(&format!(
                 "says that the records are of format {}; this longhaul reads format {FORMAT}: run a newer one",
@@ -88,17 +90,17 @@ impl<R: BufRead> Lines<R> {
     }
 
     /// Reads the next record, or the end; nothing may follow the end.
-    pub(super) fn next(&mut self) -> Result<Piece, UnreadableLine> {
+    pub(super) fn next(&mut self) -> Result<ExportPiece, UnreadableLine> {
         loop {
             if !self.read()? {
                 return Err(UnreadableLine::CutOff(self.number));
             }
             return match self.parse()? {
-                Line::Record(record) => Ok(Piece::Record(self.number, record)),
-                Line::Unreadable(_) => Ok(Piece::Unreadable),
-                Line::End(end) => self.end(&end).map(Piece::End),
-                Line::Partition(_) => continue,
-                Line::Header(_) => Err(self.wrong(MISPLACED)),
+                ExportLine::Record(record) => Ok(ExportPiece::Record(self.number, record)),
+                ExportLine::Unreadable(_) => Ok(ExportPiece::Unreadable),
+                ExportLine::End(end) => self.end(&end).map(ExportPiece::End),
+                ExportLine::Partition(_) => continue,
+                ExportLine::Header(_) => Err(self.wrong(MISPLACED)),
             };
         }
     }
@@ -111,7 +113,7 @@ impl<R: BufRead> Lines<R> {
         Ok(totals)
     }
 
-    fn parse(&self) -> Result<Line, UnreadableLine> {
+    fn parse(&self) -> Result<ExportLine, UnreadableLine> {
         let text = unseal(&self.buffer).ok_or_else(|| {
             self.wrong("is damaged or was changed; use another copy of the export")
         })?;
@@ -148,6 +150,7 @@ const MISPLACED: &str = "is not where it belongs: the export was put together fr
 
 #[cfg(test)]
 mod tests {
+    use super::super::line::seal;
     use super::*;
 
     #[test]
@@ -161,8 +164,31 @@ mod tests {
                 "line 1 of the export is damaged or was changed",
             ),
         ] {
-            let error = Lines::new(text.as_bytes()).header().expect_err("no export").to_string();
+            let error =
+                ExportLines::new(text.as_bytes()).header().expect_err("no export").to_string();
             assert!(error.contains(what), "{error}");
         }
+    }
+
+    #[test]
+    fn records_of_a_newer_format_are_refused() {
+        let header = ExportHeader {
+            longhaul_export: EXPORT_VERSION,
+            export: "00000000-0000-0000-0000-000000000001".to_owned(),
+            longhaul: "9.0.0".to_owned(),
+            format: FORMAT + 1,
+            keyspace: "00000000-0000-0000-0000-000000000002".to_owned(),
+            secret: "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".to_owned(),
+            partitions: 1,
+            time: "2026-01-01T00:00:00Z".to_owned(),
+        };
+        let text =
+            |header: &ExportHeader| seal(&ExportLine::Header(header.clone())).expect("a line");
+        let error = ExportLines::new(&text(&header)[..]).header().expect_err("newer").to_string();
+        assert!(error.contains("are of format 2; this longhaul reads format 1"), "{error}");
+        let header = ExportHeader { format: FORMAT, ..header };
+        assert!(ExportLines::new(&text(&header)[..]).header().is_ok());
+        let header = ExportHeader { secret: "AA==".to_owned(), ..header };
+        assert!(ExportLines::new(&text(&header)[..]).header().is_err());
     }
 }

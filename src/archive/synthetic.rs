@@ -101,30 +101,33 @@ fn operation(number: u64, name: Name, time: Timestamp) -> Result<Record, Rejecti
     if waits {
         return Ok(born);
     }
+    Ok(match apply(&born, &end(number, token), time + Duration::from_millis(1))? {
+        Applied::Changed(change) => change.record.unwrap_or(born),
+        Applied::Unchanged(_) => born,
+    })
+}
+
+/// How the work on it ended.
+fn end(number: u64, token: Token) -> Command {
     let proof = Proof { token, fingerprint: [0; 16] };
-    let command = if number % 10_000 == 1 {
-        let error = Status { code: 3, message: "does not work".to_owned(), details: Vec::new() };
-        Command::Fail(Box::new(Fail {
-            proof,
-            error,
-            retry: None,
-            retry_delay: None,
-            metadata: None,
-            checkpoint: None,
-        }))
-    } else {
-        Command::Complete(Box::new(Complete {
+    if number % 10_000 != 1 {
+        return Command::Complete(Box::new(Complete {
             proof,
             response: Some(payload()),
             metadata: None,
             related_resources: Vec::new(),
             progress: None,
-        }))
-    };
-    Ok(match apply(&born, &command, time + Duration::from_millis(1))? {
-        Applied::Changed(change) => change.record.unwrap_or(born),
-        Applied::Unchanged(_) => born,
-    })
+        }));
+    }
+    let error = Status { code: 3, message: "does not work".to_owned(), details: Vec::new() };
+    Command::Fail(Box::new(Fail {
+        proof,
+        error,
+        retry: None,
+        retry_delay: None,
+        metadata: None,
+        checkpoint: None,
+    }))
 }
 
 fn payload() -> Any {

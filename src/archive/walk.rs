@@ -101,10 +101,8 @@ impl StoreWalk {
                 return Ok(None);
             }
             let names = derived.as_ref().map(|derived| derived.bodies.clone()).unwrap_or_default();
-            let found = match names.is_empty() {
-                true => Vec::new(),
-                false => self.store.bodies(&names).await?,
-            };
+            let found =
+                if names.is_empty() { Vec::new() } else { self.store.bodies(&names).await? };
             let revision = record.revision;
             if found.iter().all(Option::is_some) || missed.replace(revision) == Some(revision) {
                 let bodies = names.into_iter().zip(found).collect();

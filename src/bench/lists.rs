@@ -29,7 +29,7 @@ pub fn measure(options: &ListOptions) -> anyhow::Result<Vec<Measured>> {
     runtime.block_on(async {
         let client = Client::connect(&options.server).await?;
         let clock = SystemClock::new();
-        let run = Run { client, clock: &*clock, options };
+        let run = ListRun { client, clock: &*clock, options };
         let (names, tokens) = run.walk().await?;
         let mut results = vec![
             run.pages("first page", "", &[String::new()]).await?,
@@ -42,13 +42,13 @@ pub fn measure(options: &ListOptions) -> anyhow::Result<Vec<Measured>> {
     })
 }
 
-struct Run<'a> {
+struct ListRun<'a> {
     client: Client,
     clock: &'a dyn Clock,
     options: &'a ListOptions,
 }
 
-impl Run<'_> {
+impl ListRun<'_> {
     /// Goes from page to page. Returns some names of each page, and the tokens of the last pages.
     async fn walk(&self) -> anyhow::Result<(Vec<String>, Vec<String>)> {
         let (mut names, mut tokens, mut token) = (Vec::new(), Vec::new(), String::new());

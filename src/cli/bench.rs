@@ -58,13 +58,13 @@ pub(super) struct BenchArgs {
 #[derive(Debug, Subcommand)]
 enum BenchCommand {
     /// Measure pages of a long list, one call at a time
-    List(ListArgs),
+    List(PagesArgs),
     /// Fill a store that no server uses with operations to measure it with: one in 10,000 has failed, one in 100 waits
     Load(LoadArgs),
 }
 
 #[derive(Debug, Args)]
-struct ListArgs {
+struct PagesArgs {
     #[command(flatten)]
     server: ServerArg,
     /// How to print the results
@@ -137,7 +137,7 @@ fn measure(args: &BenchArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn lists(args: &ListArgs) -> anyhow::Result<()> {
+fn lists(args: &PagesArgs) -> anyhow::Result<()> {
     let options = ListOptions {
         server: args.server.address.clone(),
         parent: args.parent.clone(),

@@ -46,7 +46,7 @@ impl ExportArgs {
 /// Parts of an export, in their order.
 type Parts = BoxStream<'static, Result<Vec<u8>, Failure>>;
 
-pub(super) async fn run(args: ExportArgs) -> Result<(), Failure> {
+pub(super) async fn run(args: &ExportArgs) -> Result<(), Failure> {
     let opened = if args.store.is_some() || args.config.is_some() {
         Some(open(args.store.clone(), args.config.as_deref()).await?)
     } else {
@@ -54,7 +54,7 @@ pub(super) async fn run(args: ExportArgs) -> Result<(), Failure> {
     };
     let parts = match &opened {
         Some(store) => of_store(Arc::clone(store)),
-        None => of_server(&args).await?,
+        None => of_server(args).await?,
     };
     let written = match &args.output {
         Some(path) => to_file(parts, path).await,
@@ -115,7 +115,7 @@ async fn write(mut parts: Parts, to: &mut impl Write) -> Result<u64, Failure> {
     let mut lines = 0_u64;
     while let Some(part) = parts.next().await {
         let part = part?;
-        lines += part.iter().filter(|byte| **byte == b'\n').count() as u64;
+        lines += part.split(|byte| *byte == b'\n').count() as u64 - 1;
         to.write_all(&part).map_err(|error| anyhow::anyhow!("cannot write the export: {error}"))?;
         gauge.at(lines);
     }

@@ -1,5 +1,6 @@
 //! `longhaul import`: reads an export into an empty store.
 
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use clap::Args;
 use super::gauge::Gauge;
 use super::output;
 use super::place::environment;
-use crate::archive::{ExportHeader, Import, ImportState, Imported, Lines};
+use crate::archive::{ExportHeader, ExportLines, Import, ImportState, Imported};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Overrides};
 use crate::server::opening;
@@ -37,7 +38,7 @@ pub(super) async fn run(args: ImportArgs) -> anyhow::Result<()> {
     let overrides = Overrides { store: args.store, ..Overrides::default() };
     let config = Config::load(args.config.as_deref(), &environment(), &overrides)?;
     let (input, size) = input(&args.file)?;
-    let mut lines = Lines::new(input);
+    let mut lines = ExportLines::new(input);
     let header = lines.header()?;
     let origin = header.origin().ok_or_else(|| anyhow::anyhow!("the export has no identity"))?;
     output::note(&intention(&header, &config));
@@ -83,7 +84,8 @@ fn report(header: &ExportHeader, imported: &Imported) -> String {
         (totals.lost_bodies, "payloads were lost in the store that was exported"),
     ] {
         if count > 0 {
-            text.push_str(&format!("; {count} {what}"));
+            // Writing to a string cannot fail.
+            let _ = write!(text, "; {count} {what}");
         }
     }
     text
@@ -93,7 +95,7 @@ fn report(header: &ExportHeader, imported: &Imported) -> String {
 async fn shown(
     import: &Import,
     clock: &dyn Clock,
-    lines: Lines<Input>,
+    lines: ExportLines<Input>,
     size: Option<u64>,
 ) -> anyhow::Result<Imported> {
     let state = Arc::clone(&import.state);

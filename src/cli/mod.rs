@@ -194,7 +194,7 @@ async fn call_server(command: Command) -> Result<(), Failure> {
         Command::Pause(args) => steer::pause(args).await,
         Command::Resume(args) => steer::resume(args).await,
         Command::Record(args) => calls::record(args).await,
-        Command::Export(args) => export::run(args).await,
+        Command::Export(args) => export::run(&args).await,
         Command::Serve(_)
         | Command::Dev(_)
         | Command::Work(_)

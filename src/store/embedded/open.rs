@@ -351,8 +351,7 @@ const SPARE: &str = "damaged-journal";
 const SUSPECT: &str = "suspect";
 const PROBE: &str = "probe";
 const PROBE_BYTES: usize = 64 << 10;
-const RESTORE: &str =
-    "put a copy of the whole directory in its place that was made while no server had it open";
+const RESTORE: &str = "restore it: run longhaul import with the last export and a new directory, or put a copy of the whole directory in its place that was made while no server had it open";
 /// Files that may be in a directory without a database: the remains of an interrupted attempt.
 const OURS: [&str; 5] = [UNFINISHED, LOCK, "high-water", "high-water.new", "lost+found"];
 /// More hints than can have been lost.
