@@ -79,6 +79,7 @@ impl Place {
 
     /// Imports a text, and opens the copy.
     async fn copy(&self, fixture: &Fixture, text: &str) -> (Imported, Arc<dyn Store>) {
+        fixture.let_pass(Duration::from_millis(1));
         let store = self.open(origin(text), fixture.clock.clone()).await.expect("a place");
         let imported = import(&store, text).await.expect("imported");
         store.close().await;
@@ -92,7 +93,7 @@ fn origin(text: &str) -> Option<Origin> {
 
 /// Imports into a store; time passes by itself where the import waits.
 async fn import(store: &Arc<dyn Store>, text: &str) -> Result<Imported, ImportError> {
-    let clock = ManualClock::new(Timestamp::EPOCH);
+    let clock = TestClock::new();
     let import = Import {
         store: Arc::clone(store),
         clock: clock.clone() as Arc<dyn Clock>,
@@ -100,10 +101,11 @@ async fn import(store: &Arc<dyn Store>, text: &str) -> Result<Imported, ImportEr
     };
     let mut lines = ExportLines::new(Cursor::new(text.to_owned()));
     lines.header().expect("a header");
+    let pause = Duration::from_millis(100);
     let passing = async {
-        loop {
-            tokio::task::yield_now().await;
-            clock.advance(Duration::from_millis(50));
+        for number in 1.. {
+            clock.asked_for(pause, number).await;
+            clock.advance(pause);
         }
     };
     within("the import", async {
