@@ -12,12 +12,13 @@ use std::path::Path;
 use self::sources::sources;
 
 /// From the top down: a module may use modules below it and none above it.
-const LAYERS: [&[&str]; 13] = [
+const LAYERS: [&[&str]; 14] = [
     &["main", "cli"],
     &["bench", "worker"],
     &["client", "server"],
     &["config"],
     &["grpc", "http"],
+    &["archive"],
     &["wire"],
     &["engine"],
     &["filter", "record"],
@@ -32,11 +33,22 @@ const LAYERS: [&[&str]; 13] = [
 /// file that an item is in, not the folder.
 const ROOMS: &[(&str, &[&[&str]])] = &[
     (
+        "archive",
+        &[
+            &["mod"],
+            &["synthetic"],
+            &["import"],
+            &["export", "reader"],
+            &["walk"],
+            &["content", "line"],
+        ],
+    ),
+    (
         "bench",
         &[
             &["mod"],
             &["latency"],
-            &["load", "streams"],
+            &["lists", "load", "streams"],
             &["run"],
             &["echo", "report"],
             &["client", "cpu", "options"],
@@ -47,9 +59,10 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         &[
             &["mod"],
             &["dev", "steer", "work"],
-            &["calls", "serve", "start", "upgrade"],
-            &["bench", "follow", "place"],
-            &["connection", "logs", "proto", "record", "screen"],
+            &["calls", "export", "import", "serve", "start", "upgrade"],
+            &["bench", "follow"],
+            &["place"],
+            &["connection", "gauge", "logs", "proto", "record", "screen"],
             &["labels", "output", "table"],
             &["exit", "plain"],
         ],
@@ -144,7 +157,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         &[
             &["mod"],
             &["operations", "workers"],
-            &["callers", "deadline", "explain", "gate", "health", "producers"],
+            &["admin", "callers", "deadline", "explain", "gate", "health", "producers"],
             &["call", "half_close", "status"],
         ],
     ),

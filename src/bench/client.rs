@@ -7,7 +7,10 @@ use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::proto::google::longrunning::operations_client::OperationsClient;
-use crate::proto::google::longrunning::{GetOperationRequest, Operation, WaitOperationRequest};
+use crate::proto::google::longrunning::{
+    GetOperationRequest, ListOperationsRequest, ListOperationsResponse, Operation,
+    WaitOperationRequest,
+};
 use crate::proto::google::protobuf::Any;
 use crate::proto::longhaul::v1 as pb;
 use crate::proto::longhaul::v1::batch_start_operations_response::result::Outcome;
@@ -50,6 +53,21 @@ impl Client {
     pub(super) async fn get(&self, name: &str) -> Result<Operation, Status> {
         let request = GetOperationRequest { name: name.to_owned() };
         Ok(self.operations.clone().get_operation(request).await?.into_inner())
+    }
+
+    pub(super) async fn list(
+        &self,
+        parent: &str,
+        filter: &str,
+        token: &str,
+    ) -> Result<ListOperationsResponse, Status> {
+        let request = ListOperationsRequest {
+            name: parent.to_owned(),
+            filter: filter.to_owned(),
+            page_token: token.to_owned(),
+            ..ListOperationsRequest::default()
+        };
+        Ok(self.operations.clone().list_operations(request).await?.into_inner())
     }
 
     pub(super) async fn wait(&self, name: &str) -> Result<Operation, Status> {

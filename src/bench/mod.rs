@@ -8,6 +8,7 @@ mod client;
 mod cpu;
 pub mod echo;
 mod latency;
+mod lists;
 mod load;
 mod options;
 mod report;
@@ -18,6 +19,7 @@ use std::net::SocketAddr;
 
 use crate::clock::SystemClock;
 
+pub use self::lists::{ListOptions, measure as lists};
 pub use self::options::{Options, Scenario};
 pub use self::report::{CpuTime, Measured, Quantiles, Report};
 

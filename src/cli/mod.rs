@@ -5,7 +5,10 @@ mod calls;
 mod connection;
 mod dev;
 mod exit;
+mod export;
 mod follow;
+mod gauge;
+mod import;
 mod labels;
 mod logs;
 mod output;
@@ -76,6 +79,10 @@ enum Command {
     Resume(steer::ResumeArgs),
     /// Show everything that the server stores about an operation
     Record(calls::NameArgs),
+    /// Write all records of a store to a file
+    Export(export::ExportArgs),
+    /// Make a store from the file of an export
+    Import(import::ImportArgs),
     /// Raise the format of a store, once every server runs this version
     Upgrade(upgrade::UpgradeArgs),
     /// Write the interface definitions, from which stubs are generated
@@ -122,6 +129,11 @@ fn dispatch(command: Command) -> Result<(), Failure> {
             let runtime = serve::runtime().map_err(anyhow::Error::from)?;
             Ok(runtime.block_on(upgrade::run(args))?)
         }
+        Command::Import(args) => {
+            logs::start("warn");
+            let runtime = serve::runtime().map_err(anyhow::Error::from)?;
+            Ok(runtime.block_on(import::run(args))?)
+        }
         Command::Proto(args) => Ok(proto::run(&args)?),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "longhaul", &mut std::io::stdout());
@@ -153,6 +165,7 @@ fn server(command: &Command) -> &str {
         Command::List(args) => args.server(),
         Command::Wait(args) | Command::Watch(args) => args.server(),
         Command::Get(args) | Command::Record(args) => args.server(),
+        Command::Export(args) => args.server(),
         Command::Cancel(args) | Command::Delete(args) => args.server(),
         Command::Pause(args) => args.server(),
         Command::Resume(args) => args.server(),
@@ -162,6 +175,7 @@ fn server(command: &Command) -> &str {
         | Command::WorkGuard
         | Command::WorkGate { .. }
         | Command::Bench(_)
+        | Command::Import(_)
         | Command::Upgrade(_)
         | Command::Proto(_)
         | Command::Completions { .. } => "",
@@ -180,12 +194,14 @@ async fn call_server(command: Command) -> Result<(), Failure> {
         Command::Pause(args) => steer::pause(args).await,
         Command::Resume(args) => steer::resume(args).await,
         Command::Record(args) => calls::record(args).await,
+        Command::Export(args) => export::run(&args).await,
         Command::Serve(_)
         | Command::Dev(_)
         | Command::Work(_)
         | Command::WorkGuard
         | Command::WorkGate { .. }
         | Command::Bench(_)
+        | Command::Import(_)
         | Command::Upgrade(_)
         | Command::Proto(_)
         | Command::Completions { .. } => Ok(()),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::patience::Patience;
 use super::retry::{rest, retried};
@@ -15,6 +15,7 @@ use crate::proto::google::longrunning::{
     ListOperationsResponse, Operation, WaitOperationRequest,
 };
 use crate::proto::longhaul::v1 as pb;
+use crate::proto::longhaul::v1::admin_client::AdminClient;
 use crate::proto::longhaul::v1::callers_client::CallersClient;
 use crate::proto::longhaul::v1::producers_client::ProducersClient;
 
@@ -249,6 +250,15 @@ impl Client {
     /// Watches an operation to its end; reconnects when the watch breaks.
     pub fn watch(&self, request: pb::WatchOperationRequest) -> Watch {
         Watch::new(self.callers(), request)
+    }
+
+    /// The text of an export of the whole store, in parts.
+    ///
+    /// # Errors
+    /// The server's error.
+    pub async fn export_records(&self) -> Result<Streaming<pb::ExportRecordsResponse>, Status> {
+        let mut stub = AdminClient::new(self.channel());
+        Ok(stub.export_records(pb::ExportRecordsRequest {}).await?.into_inner())
     }
 
     fn operations(&self) -> OperationsClient<Channel> {

@@ -36,6 +36,7 @@ pub enum Verb {
     Fail,
     Release,
     Suspend,
+    Export,
 }
 
 impl Verb {
@@ -58,6 +59,7 @@ impl Verb {
             Self::Fail => "fail",
             Self::Release => "release",
             Self::Suspend => "suspend",
+            Self::Export => "export",
         }
     }
 }
@@ -71,10 +73,12 @@ pub enum Resource<'a> {
     Operation(&'a str),
     /// A queue.
     Queue(&'a str),
+    /// Everything that is stored.
+    Store,
 }
 
 impl<'a> Resource<'a> {
-    /// The parent that rules go by. `None` for a queue, and for a name that is none: no rule about parents allows it.
+    /// The parent that rules go by. `None` for a queue and for the store, and for a name that is none: no rule about parents allows it.
     ///
     /// A pattern is its own text. Every parent that it matches begins with what stands before its first `-`, so a rule for a
     /// prefix that the text of the pattern begins with covers them all.
@@ -82,7 +86,7 @@ impl<'a> Resource<'a> {
         match *self {
             Self::Parent(parent) => Some(parent),
             Self::Operation(name) => name.get(..Name::parse(name).ok()?.parent().len()),
-            Self::Queue(_) => None,
+            Self::Queue(_) | Self::Store => None,
         }
     }
 }
@@ -93,6 +97,7 @@ impl fmt::Display for Resource<'_> {
             Self::Parent(parent) => write!(formatter, "parent {parent:?}"),
             Self::Operation(name) => write!(formatter, "operation {name:?}"),
             Self::Queue(queue) => write!(formatter, "queue {queue:?}"),
+            Self::Store => formatter.write_str("the store"),
         }
     }
 }

@@ -77,6 +77,14 @@ impl Store for Metered {
         self.noting(self.store.scan(scan).await)
     }
 
+    async fn keys(
+        &self,
+        partition: Partition,
+        after: Option<Key>,
+        limit: usize,
+    ) -> Result<Vec<Key>, StoreError> {
+        self.noting(self.store.keys(partition, after, limit).await)
+    }
     async fn counters(&self, family: &str, names: &[Bytes]) -> Result<Vec<i64>, StoreError> {
         self.noting(self.store.counters(family, names).await)
     }
@@ -107,6 +115,10 @@ impl Store for Metered {
 
     async fn raise_min_writer(&self, format: u32) -> Result<(), StoreError> {
         self.noting(self.store.raise_min_writer(format).await)
+    }
+
+    async fn finish_import(&self) -> Result<(), StoreError> {
+        self.noting(self.store.finish_import().await)
     }
 
     async fn close(&self) {

@@ -14,6 +14,7 @@ use crate::grpc::status::to_status;
 use crate::proto::google::longrunning as lro;
 use crate::proto::google::longrunning::operations_server::Operations;
 use crate::proto::longhaul::v1 as pb;
+use crate::proto::longhaul::v1::admin_server::Admin;
 use crate::proto::longhaul::v1::callers_server::Callers;
 use crate::proto::longhaul::v1::producers_server::Producers;
 use crate::proto::longhaul::v1::workers_server::Workers;
@@ -88,6 +89,14 @@ impl<S: Callers> Callers for Gate<S> {
         list_operation_records: pb::ListOperationRecordsRequest => pb::ListOperationRecordsResponse;
         pause_operation: pb::PauseOperationRequest => pb::OperationRecord;
         resume_operation: pb::ResumeOperationRequest => pb::OperationRecord;
+    }
+}
+
+impl<S: Admin> Admin for Gate<S> {
+    type ExportRecordsStream = S::ExportRecordsStream;
+
+    methods! {
+        export_records: pb::ExportRecordsRequest => Self::ExportRecordsStream;
     }
 }
 

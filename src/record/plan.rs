@@ -4,10 +4,12 @@ use std::borrow::Cow;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use super::kind::{Before, Kind};
+use bytes::Bytes;
+
+use super::kind::{Before, Derived, Kind};
 use super::value::stamped;
 use crate::clock::Timestamp;
-use crate::store::{Check, Key, Keyspace, Mark, Put, WriteSet};
+use crate::store::{BodyKey, Check, Key, Keyspace, Mark, Put, Record, WriteSet};
 
 /// The result of a decision.
 #[derive(Clone, Debug)]
@@ -88,6 +90,31 @@ pub fn write_set<K: Kind>(
     let old = before.map(|before| &before.record);
     let note = K::hint(old, change.main.as_ref(), change.visible);
     set.hint = note.map(|note| (key, note.encode()));
+    set
+}
+
+/// Writes a record of another store as it was there, with everything that follows from it. Its new revision is not before its
+/// old one, and so no later lease has a smaller fencing number.
+///
+/// Without `derived`, for a record that this version cannot read, the value alone is written.
+pub fn copy_set(
+    keyspace: &Keyspace,
+    key: Key,
+    record: &Record,
+    bodies: Vec<(BodyKey, Bytes)>,
+    derived: Option<Derived>,
+) -> WriteSet {
+    let mut set = WriteSet::new(keyspace.partition(key), Check::Absent(key));
+    set.checks.push(Check::TimeAtLeast(Timestamp::from_micros(record.revision)));
+    let (visible, fencing) =
+        (Mark::Keep(record.visible_revision), Mark::Keep(record.fencing_number));
+    set.puts.push(Put { key, visible, fencing, value: record.value.clone() });
+    set.body_puts = bodies;
+    if let Some(derived) = derived {
+        set.additions = derived.entries;
+        set.additions.sort_unstable();
+        set.counters = derived.counters;
+    }
     set
 }
 

@@ -63,6 +63,7 @@ impl Kind for ServerRecord {
     const NAME: &'static str = "a server";
     const NUMBERS: &'static [u32] = &[NUMBER];
     const DUE: &'static [DueIndex] = &[];
+    const IS_COPIED: bool = false;
 
     fn name(&self) -> String {
         format!("server {:016x}", u64::from_be_bytes(self.id.0))

@@ -75,6 +75,16 @@ pub trait Store: Send + Sync + 'static {
     /// Reads index entries in the order of their members, the partitions merged.
     async fn scan(&self, scan: Scan) -> Result<Vec<Entry>, StoreError>;
 
+    /// Keys of the records of a partition that come after `after`, the smallest ones, in ascending order.
+    ///
+    /// It may return a key whose record was just deleted, and leave out one whose record was just made. Redis reads its whole
+    /// database for each call: ask for many.
+    async fn keys(
+        &self,
+        partition: Partition,
+        after: Option<Key>,
+        limit: usize,
+    ) -> Result<Vec<Key>, StoreError>;
     /// The sums of counters over all partitions, in the order of `names`; 0 for one that was never added to.
     async fn counters(&self, family: &str, names: &[Bytes]) -> Result<Vec<i64>, StoreError>;
 
@@ -109,6 +119,12 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError`] if the root record was not written, or is not known to be.
     async fn raise_min_writer(&self, format: u32) -> Result<(), StoreError>;
+
+    /// Marks an import as complete: from now on servers may open the store.
+    ///
+    /// # Errors
+    /// As [`Self::raise_min_writer`].
+    async fn finish_import(&self) -> Result<(), StoreError>;
 
     /// Ends background work and makes everything acknowledged durable. Calls after this fail.
     async fn close(&self);

@@ -239,6 +239,11 @@ impl Run {
         let bodies: Vec<BodyKey> = slots.collect();
         let found = store.bodies(&bodies).await.expect("bodies");
         assert_eq!(found, reference.bodies(&bodies).await.expect("bodies"), "{}", self.place);
+        for partition in reference.keyspace().all() {
+            let found = store.keys(partition, None, KEYS).await.expect("keys");
+            let wanted = reference.keys(partition, None, KEYS).await.expect("keys");
+            assert_eq!(found, wanted, "{}", self.place);
+        }
         for index in INDEXES {
             let all = Scan::first(Index::new(index), 100_000);
             self.scan(all.clone()).await;

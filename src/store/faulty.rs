@@ -236,6 +236,15 @@ impl Store for Faulty {
         self.inner.scan(scan).await
     }
 
+    async fn keys(
+        &self,
+        partition: Partition,
+        after: Option<Key>,
+        limit: usize,
+    ) -> Result<Vec<Key>, StoreError> {
+        self.read()?;
+        self.inner.keys(partition, after, limit).await
+    }
     async fn counters(&self, family: &str, names: &[Bytes]) -> Result<Vec<i64>, StoreError> {
         self.read()?;
         self.inner.counters(family, names).await
@@ -275,6 +284,10 @@ impl Store for Faulty {
 
     async fn raise_min_writer(&self, format: u32) -> Result<(), StoreError> {
         self.inner.raise_min_writer(format).await
+    }
+
+    async fn finish_import(&self) -> Result<(), StoreError> {
+        self.inner.finish_import().await
     }
 
     async fn close(&self) {

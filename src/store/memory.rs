@@ -3,6 +3,7 @@
 //! As simple as possible, so that it can be checked by reading: one lock, ordered maps, no background work.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -137,6 +138,20 @@ impl Store for MemoryStore {
         Ok(scan.merge(found))
     }
 
+    async fn keys(
+        &self,
+        partition: Partition,
+        after: Option<Key>,
+        limit: usize,
+    ) -> Result<Vec<Key>, StoreError> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.read(|parts| {
+            let records = parts.get(usize::from(partition.0)).map(|part| &part.records);
+            let keys =
+                records.into_iter().flat_map(|records| records.range((from, Bound::Unbounded)));
+            keys.map(|(key, _)| *key).take(limit).collect()
+        })
+    }
     async fn counters(&self, family: &str, names: &[Bytes]) -> Result<Vec<i64>, StoreError> {
         let share = |part: &MemoryPartition, name: &Bytes| {
             let wanted =
@@ -181,6 +196,10 @@ impl Store for MemoryStore {
     async fn raise_min_writer(&self, format: u32) -> Result<(), StoreError> {
         self.keyspace.observe(&self.keyspace.encode_raised(format));
         Ok(())
+    }
+
+    async fn finish_import(&self) -> Result<(), StoreError> {
+        self.read(|_| ())
     }
 
     async fn close(&self) {

@@ -51,6 +51,13 @@ table! {
     pb::SuspendOperationRequest: |request| Suspend Operation &request.name;
 }
 
+/// No part of the store can be exported alone.
+impl Guarded for pb::ExportRecordsRequest {
+    fn ask(&self, guard: &Guard<'_>) -> Result<()> {
+        guard.ask(Verb::Export, Resource::Store)
+    }
+}
+
 /// A start needs both: to start below that parent, and to start in that queue.
 impl Guarded for pb::StartOperationRequest {
     fn ask(&self, guard: &Guard<'_>) -> Result<()> {

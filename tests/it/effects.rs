@@ -171,6 +171,7 @@ const FIELDS: &[(&str, &str)] = &[
         "longhaul.v1.CompleteOperationRequest",
         "name lease_token response metadata related_resources progress",
     ),
+    ("longhaul.v1.ExportRecordsRequest", ""),
     (
         "longhaul.v1.FailOperationRequest",
         "name lease_token error retry_decision retry_delay metadata checkpoint",

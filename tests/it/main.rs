@@ -14,6 +14,7 @@ mod crowds;
 mod damage;
 mod deleting;
 mod effects;
+mod exporting;
 mod faults;
 mod filtering;
 mod http_patterns;

@@ -56,6 +56,7 @@ macro_rules! suite {
             records::stamps_are_made_new_or_kept,
             records::a_deleted_record_is_gone_and_can_be_made_again,
             records::keys_are_answered_in_their_order_over_partitions,
+            records::keys_come_in_ascending_order_from_where_the_last_call_ended,
             records::bodies_come_and_go_with_their_own_keys,
             records::no_keys_no_answers,
             revisions::revisions_rise_while_the_clock_stands,

@@ -165,6 +165,10 @@ impl EmbeddedStore {
         read.await.map_err(|error| StoreError::Away(error.to_string()))?
     }
 
+    async fn put_root(&self, root: Vec<u8>) -> Result<(), StoreError> {
+        self.blocking(move |open| open.tables.put_root(&root).map_err(tables::unreadable)).await
+    }
+
     /// Moves everything from the journal to sorted files.
     #[cfg(test)]
     fn flush(&self) {
@@ -242,6 +246,17 @@ impl Store for EmbeddedStore {
             .await
     }
 
+    async fn keys(
+        &self,
+        partition: Partition,
+        after: Option<Key>,
+        limit: usize,
+    ) -> Result<Vec<Key>, StoreError> {
+        if partition.0 != 0 {
+            return self.living().map(|()| Vec::new());
+        }
+        self.blocking(move |open| open.tables.keys(after, limit)).await
+    }
     async fn counters(&self, family: &str, names: &[Bytes]) -> Result<Vec<i64>, StoreError> {
         if names.len() <= INLINE_RECORDS {
             return self.read(|open| open.tables.counters(family, names));
@@ -281,11 +296,13 @@ impl Store for EmbeddedStore {
 
     async fn raise_min_writer(&self, format: u32) -> Result<(), StoreError> {
         let root = self.keyspace.encode_raised(format);
-        let written = root.clone();
-        self.blocking(move |open| open.tables.put_root(&written).map_err(tables::unreadable))
-            .await?;
+        self.put_root(root.clone()).await?;
         self.keyspace.observe(&root);
         Ok(())
+    }
+
+    async fn finish_import(&self) -> Result<(), StoreError> {
+        self.put_root(self.keyspace.encode_complete()).await
     }
 
     async fn close(&self) {

@@ -239,6 +239,17 @@ impl Tables {
         }
     }
 
+    /// Keys of records after `after`, in ascending order.
+    pub(super) fn keys(&self, after: Option<Key>, limit: usize) -> Result<Vec<Key>, StoreError> {
+        let from = after.map_or(PROGRESS_KEY.to_vec(), |after| after.as_bytes().to_vec());
+        let found = self.records.range((Bound::Excluded(from), Bound::Unbounded));
+        let keys = found.filter_map(|guard| match guard.key() {
+            Ok(key) => key.as_ref().try_into().ok().map(|key| Ok(Key::from_bytes(key))),
+            Err(error) => Some(Err(unreadable(error))),
+        });
+        keys.take(limit).collect()
+    }
+
     /// All entries of the indexes whose whole keys are in the range, each as name and member.
     pub(super) fn each_entry(
         &self,

@@ -57,6 +57,11 @@ impl Keys {
         written(|bytes| self.write_record(bytes, partition, key))
     }
 
+    /// What the keys of a partition's records begin with.
+    pub(super) fn records(&self, partition: Partition) -> Vec<u8> {
+        written(|bytes| self.write(bytes, partition, "r:", b""))
+    }
+
     /// A body, as it was put.
     pub(super) fn body(&self, partition: Partition, key: BodyKey) -> Vec<u8> {
         written(|bytes| self.write_body(bytes, partition, key))

@@ -82,6 +82,38 @@ impl SharedLink {
         Ok(merged)
     }
 
+    /// Keys of records after `after`, in ascending order. Redis lists its keys in no order and may repeat some.
+    pub(super) async fn record_keys(
+        &self,
+        partition: Partition,
+        after: Option<Key>,
+        limit: usize,
+    ) -> Result<Vec<Key>, StoreError> {
+        let prefix = self.keys.records(partition);
+        let pattern = [glob(&prefix), b"*".to_vec()].concat();
+        let (mut found, mut cursor) = (BTreeSet::new(), b"0".to_vec());
+        loop {
+            let mut request = redis::cmd("SCAN");
+            request.arg(&cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(KEYS_LOOKED_AT);
+            let reply = self.bulk.read_one(&request).await.map_err(|error| self.away(&error))?;
+            let (next, keys): (Vec<u8>, Vec<Vec<u8>>) =
+                redis::from_redis_value(reply).map_err(|_| self.unexpected())?;
+            for key in keys {
+                let key = key.strip_prefix(&prefix[..]).and_then(|key| key.try_into().ok());
+                found.extend(key.map(Key::from_bytes).filter(|key| Some(*key) > after));
+            }
+            while found.len() > limit {
+                found.pop_last();
+            }
+            cursor = next;
+            if cursor == b"0" {
+                break;
+            }
+        }
+        // A Redis that has lost its data lists no keys either.
+        self.send(&self.bulk, redis::pipe(), &BTreeSet::from([partition])).await?;
+        Ok(found.into_iter().collect())
+    }
     /// Sums counters.
     pub(super) async fn counters(
         &self,
@@ -267,6 +299,15 @@ impl Range {
     }
 }
 
+/// A pattern that matches this text alone.
+fn glob(text: &[u8]) -> Vec<u8> {
+    let escaped = |byte: &u8| match byte {
+        b'*' | b'?' | b'[' | b']' | b'\\' | b'^' | b'-' => vec![b'\\', *byte],
+        byte => vec![*byte],
+    };
+    text.iter().flat_map(escaped).collect()
+}
+
 /// How Redis writes the end of a range.
 fn bound(bound: &Bound<Bytes>, unbounded: &[u8]) -> Vec<u8> {
     match bound {
@@ -290,6 +331,8 @@ fn record(bytes: &Bytes) -> Result<Record, StoreError> {
 }
 
 const KEYS_AT_ONCE: usize = 500;
+/// Keys that one call of SCAN looks at, some 0.2 ms in which Redis serves no one else.
+const KEYS_LOOKED_AT: usize = 1_000;
 const BODIES_AT_ONCE: usize = 8;
 /// Rows beyond its share that are read from each partition: most pages then need no second request (measured).
 const SPARE_ROWS: usize = 8;

@@ -13,6 +13,7 @@ mod crashing;
 mod definitions;
 mod dev;
 mod disk;
+mod exporting;
 mod history;
 mod outages;
 mod programs;
