@@ -93,11 +93,28 @@ impl Lower {
         context.tasks.spawn("progress", reports.clone().run());
         Self { context, reader, membership, hub, holders, notifier, transactor, commands, reports }
     }
+
+    fn grants(&self) -> Grants {
+        Grants::new(self.context.clone(), self.commands.clone(), self.holders.clone())
+    }
+
+    fn dispatch(&self, grants: &Arc<Grants>) -> Dispatch {
+        let poller = Poller::new(
+            self.context.clone(),
+            self.reader.clone(),
+            self.transactor.clone(),
+            grants.clone(),
+            self.commands.clone(),
+        );
+        Dispatch::new(self.context.clone(), self.notifier.clone(), poller, grants.clone())
+    }
 }
 
 impl Rooms {
     pub(super) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, settings: Settings) -> Self {
         let lower = Lower::new(store, clock, settings);
+        let grants = Arc::new(lower.grants());
+        let dispatch = Arc::new(lower.dispatch(&grants));
         let Lower { context, reader, membership, hub, holders, notifier, transactor, .. } = lower;
         let Lower { commands, reports, .. } = lower;
         let due = Arc::new(DueAgents::new(
@@ -107,16 +124,6 @@ impl Rooms {
             notifier.clone(),
             commands.clone(),
         ));
-        let grants = Arc::new(Grants::new(context.clone(), commands.clone(), holders.clone()));
-        let poller = Poller::new(
-            context.clone(),
-            reader.clone(),
-            transactor.clone(),
-            grants.clone(),
-            commands.clone(),
-        );
-        let dispatch =
-            Arc::new(Dispatch::new(context.clone(), notifier.clone(), poller, grants.clone()));
         let starts = Arc::new(Starts::new(
             context.clone(),
             reader.clone(),

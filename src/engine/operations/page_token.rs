@@ -47,7 +47,7 @@ pub(in crate::engine) fn open(
     now: Timestamp,
 ) -> Result<Vec<u8>> {
     let content = unseal(keyspace, query, token).ok_or_else(|| {
-        Error::new(Reason::InvalidPageToken, "page_token is not one that this query returned; send every argument but page_size as before, or begin anew without it")
+        Error::new(Reason::InvalidPageToken, "page_token is not one that this query returned; send every argument but page_size as before, or leave page_token empty to start from the first page")
             .with("field", "page_token")
     })?;
     let (sealed_at, position) = content
@@ -56,7 +56,7 @@ pub(in crate::engine) fn open(
     if now.since(Timestamp::from_micros(sealed_at)) > PAGE_TOKEN_LIFETIME {
         return Err(Error::new(
             Reason::PageTokenExpired,
-            "page_token is older than three days; begin anew without it",
+            "page_token is older than three days; leave it empty to start from the first page",
         )
         .with("field", "page_token"));
     }

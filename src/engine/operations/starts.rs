@@ -261,7 +261,7 @@ impl Starts {
         let Attempt { key, offer, .. } = attempt;
         match (offer, &record) {
             (Some(mut offer), Some(record)) => {
-                self.eager.hand_over(key, &mut offer, record.clone())
+                self.eager.hand_over(key, &mut offer, record.clone());
             }
             (None, Some(record)) if is_leased(record) => self.context.metrics.given.to_starter(),
             _ => {}

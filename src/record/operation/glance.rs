@@ -1,7 +1,10 @@
 //! The parts of a record that a published operation is made of, without decoding the rest.
 
+use bytes::Bytes;
 use prost::Message;
+use prost::encoding::{decode_key, decode_varint};
 
+use super::parts::OPERATION;
 use super::times::Base;
 use super::{parts, payload};
 use crate::clock::Timestamp;
@@ -13,44 +16,60 @@ use crate::proto::google::rpc::Status;
 use crate::proto::longhaul::store::v1 as stored;
 use crate::proto::longhaul::v1 as pb;
 use crate::proto::longhaul::v1::operation_record::State;
+use crate::record::value::format;
 use crate::store::{FORMAT, Record};
 
 /// The published form of an operation, without decoding the rest of its record. `now` is called for a finished one.
 ///
 /// `None` if that is not enough: for tombstones, deleted and expired operations, payloads with a body, and damage.
 pub fn glance(record: &Record, now: impl FnOnce() -> Timestamp) -> Option<Published> {
-    let Glance { operation, format } = Glance::decode(record.value.clone()).ok()?;
-    let operation = operation?;
-    if operation.delete_after.is_some() || operation.detached_metadata.is_some() {
+    let operation = operation(&record.value)?;
+    // Fields are stored in the order of their numbers, and this is the first, unless the operation is done.
+    let (first, _) = decode_key(&mut &operation[..]).ok()?;
+    if first == PUBLISHED {
+        let UnfinishedGlance { published, detached_metadata, delete_after } =
+            UnfinishedGlance::decode(operation).ok()?;
+        return published.filter(|_| detached_metadata.is_none() && delete_after.is_none());
+    }
+    if format(&record.value) > FORMAT {
         return None;
     }
-    match operation.published {
-        Some(published) => Some(published),
-        None if format <= FORMAT => operation.finished(now()),
-        None => None,
-    }
+    FinishedGlance::decode(operation).ok()?.published(now())
 }
 
-/// `stored::Record`, as far as [`glance`] needs it.
-#[derive(Clone, PartialEq, Message)]
-struct Glance {
-    #[prost(message, optional, tag = "1")]
-    operation: Option<OperationGlance>,
-    #[prost(uint32, tag = "15")]
-    format: u32,
+/// The stored operation of a record's value.
+fn operation(value: &Bytes) -> Option<Bytes> {
+    let mut rest = &value[..];
+    let (number, _) = decode_key(&mut rest).ok()?;
+    let length = decode_varint(&mut rest).ok()?;
+    let length = usize::try_from(length).ok().filter(|length| *length <= rest.len())?;
+    let start = value.len() - rest.len();
+    (number == OPERATION).then(|| value.slice(start..start + length))
 }
 
-/// `stored::Operation`, as far as [`glance`] needs it.
+/// The number of `stored::Operation::published`.
+const PUBLISHED: u32 = 1;
+
+/// `stored::Operation` before it is done, as far as [`glance`] needs it.
 #[derive(Clone, PartialEq, Message)]
-struct OperationGlance {
+struct UnfinishedGlance {
     #[prost(message, optional, tag = "1")]
     published: Option<Published>,
+    #[prost(message, optional, tag = "27")]
+    detached_metadata: Option<Skipped>,
+    #[prost(sint64, optional, tag = "40")]
+    delete_after: Option<i64>,
+}
+
+/// `stored::Operation` once it is done, as far as [`glance`] needs it.
+#[derive(Clone, PartialEq, Message)]
+struct FinishedGlance {
     #[prost(string, tag = "2")]
     name: String,
     #[prost(string, tag = "3")]
     parent: String,
     #[prost(bytes = "bytes", tag = "4")]
-    id: bytes::Bytes,
+    id: Bytes,
     #[prost(message, optional, tag = "5")]
     metadata: Option<stored::Payload>,
     #[prost(message, optional, tag = "6")]
@@ -77,8 +96,6 @@ struct OperationGlance {
     attempts: Vec<Skipped>,
     #[prost(sint32, tag = "18")]
     further_attempts: i32,
-    #[prost(message, optional, tag = "27")]
-    detached_metadata: Option<Skipped>,
     #[prost(string, tag = "29")]
     status_detail: String,
     #[prost(message, repeated, tag = "30")]
@@ -115,9 +132,9 @@ struct OptionsGlance {
 #[derive(Clone, PartialEq, Message)]
 struct Skipped {}
 
-impl OperationGlance {
-    /// The published form of a finished operation that has not expired.
-    fn finished(mut self, now: Timestamp) -> Option<Published> {
+impl FinishedGlance {
+    /// The published form, unless it was deleted or has expired.
+    fn published(mut self, now: Timestamp) -> Option<Published> {
         let state = match stored::State::try_from(self.state).ok()? {
             stored::State::Succeeded => State::Succeeded,
             stored::State::Failed => State::Failed,
@@ -125,7 +142,8 @@ impl OperationGlance {
             _ => return None,
         };
         let base = Base(Timestamp::from_micros(self.create_time));
-        if self.expire_after.is_some_and(|after| base.time(after) <= now) {
+        let expired = self.expire_after.is_some_and(|after| base.time(after) <= now);
+        if expired || self.delete_after.is_some() {
             return None;
         }
         let result = match state {

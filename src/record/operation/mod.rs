@@ -13,6 +13,7 @@ mod times;
 
 use bytes::Bytes;
 
+use self::parts::{OPERATION, TOMBSTONE};
 use super::due::{Agent, DueIndex};
 use super::kind::Kind;
 use super::note::Note;
@@ -115,10 +116,6 @@ pub fn waits_for_time(operation: &Operation) -> bool {
     let class = |class| matches!(class, DueClass::Start | DueClass::Retry | DueClass::Resume);
     operation.places.due.iter().any(|(due, _)| class(*due))
 }
-
-/// The numbers of the kinds in a stored record.
-const OPERATION: u32 = 1;
-const TOMBSTONE: u32 = 2;
 
 /// In the order in which an agent polls them.
 const DUE: &[DueIndex] = &[

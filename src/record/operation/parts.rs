@@ -8,6 +8,10 @@ use super::times::Base;
 use crate::proto::longhaul::store::v1 as stored;
 use crate::proto::longhaul::v1 as pb;
 
+/// The numbers of the kinds in a stored record.
+pub(super) const OPERATION: u32 = 1;
+pub(super) const TOMBSTONE: u32 = 2;
+
 /// The full name of a finished operation, which is stored whole, or as its parent and the UUID that the id is.
 pub(super) fn full_name<'a>(name: &'a str, parent: &str, id: &[u8]) -> Option<Cow<'a, str>> {
     if id.is_empty() {
