@@ -247,7 +247,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["fitness", "keys", "link", "packed", "queue", "time"],
         ],
     ),
-    ("types", &[&["mod"], &["files", "json"], &["registry"]]),
+    ("types", &[&["mod"], &["files", "json"], &["sorted"], &["registry"]]),
     (
         "wire",
         &[

@@ -39,13 +39,17 @@ impl From<Box<Error>> for HttpFailure {
 impl HttpFailure {
     /// A refusal for a reason that only HTTP has, with its own status.
     pub(super) fn of_http(http: StatusCode, reason: Reason, message: impl Into<String>) -> Self {
-        let failure = Self::from(Error::new(reason, message));
-        Self { http: Some(http), ..failure }
+        Self::from(Error::new(reason, message)).with_status(http)
     }
 
     /// The error that an operation ended with, as an answer.
     pub(super) fn of_operation(http: StatusCode, status: &Status) -> Self {
-        Self { http: Some(http), ..Self::from(status.clone()) }
+        Self::from(status.clone()).with_status(http)
+    }
+
+    /// The same with that status of HTTP.
+    pub(super) fn with_status(self, http: StatusCode) -> Self {
+        Self { http: Some(http), ..self }
     }
 
     /// The same with that header.

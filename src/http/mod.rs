@@ -98,7 +98,7 @@ impl FaceParts {
         body: Body,
         accept: &Accept,
     ) -> Result<Response<Body>, HttpFailure> {
-        let (method, path) = (head.method.clone(), head.uri.path().to_owned());
+        let (method, path) = (method(&head), head.uri.path().to_owned());
         let (route, fields) =
             self.routes.find(&method, &path).map_err(|lost| no_route(&lost, &method, &path))?;
         tracing::trace!(route = route.pattern, "routed");
@@ -207,6 +207,12 @@ pub(crate) fn is_read<B>(request: &Request<B>) -> bool {
         && path.starts_with("/v1/")
         && !path.ends_with(":watch")
         && !request.headers().contains_key("prefer")
+}
+
+/// Java's clients send PATCH as POST, since their connections know no PATCH.
+fn method(head: &Parts) -> Method {
+    let patch = head.headers.get("x-http-method-override").is_some_and(|method| method == "PATCH");
+    if patch && head.method == Method::POST { Method::PATCH } else { head.method.clone() }
 }
 
 /// The id that the client gave its request, or a new one. Methods get it as metadata.

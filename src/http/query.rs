@@ -160,10 +160,11 @@ const TEXTS: [&str; 9] = [
     "UInt64Value",
 ];
 
-/// Parameters that Google's APIs take without a dollar sign, too.
-const SYSTEM: [&str; 12] = [
+/// Parameters that Google's APIs take without a dollar sign, too; and the version that Azure's clients always send.
+const SYSTEM: [&str; 13] = [
     "access_token",
     "alt",
+    "api-version",
     "callback",
     "fields",
     "key",

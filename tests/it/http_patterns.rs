@@ -158,6 +158,17 @@ async fn azures_monitor_has_azures_words(fixture: &Fixture) {
     complete(fixture, &lease).await;
     let done = get(fixture, &path, &azure).await.json();
     assert_eq!((&done["status"], &done["result"]), (&json!("Succeeded"), &json!({ "rows": 7 })));
+    assert_eq!(done["resourceLocation"], format!("{path}/result"));
+    let versioned = format!("{path}?api-version=2024-01-01");
+    assert_eq!(get(fixture, &versioned, &azure).await.status, 200);
+    // The id makes a start safe to repeat.
+    let (again, same) = start_with(fixture, &azure, json!({})).await;
+    assert_eq!((again.status, again.header("longhaul-replayed"), &same), (202, "true", &path));
+    let other = post(fixture, START, &azure, &json!({ "queue": "q", "method": "n" })).await;
+    other.refused(409, "REQUEST_ID_REUSED");
+    let taken = [("operation-id", "o1"), ("idempotency-key", "k")];
+    let taken = post(fixture, START, &taken, &json!({ "queue": "q" })).await;
+    taken.refused(409, "OPERATION_ALREADY_EXISTS");
     let (_, path) = start_with(fixture, &[], json!({})).await;
     let cancelled = post(fixture, &format!("{path}:cancel"), &azure, &json!({})).await;
     assert_eq!((cancelled.status, &cancelled.json()["status"]), (200, &json!("Canceled")));
@@ -242,7 +253,14 @@ async fn a_client_that_waits_gets_the_outcome_at_once_or_what_it_did_not_know(fi
     fixture.clock.advance(Duration::from_secs(22));
     let still = call.end().await;
     assert_eq!((still.status, &still.json()["done"]), (200, &Value::Null));
+    // At most a minute is granted.
+    let polled = path.clone();
+    let call =
+        async move { ask_with(address, "GET", &polled, &[("prefer", "wait=600")], "").await };
+    let call = Call::begin("a poll that would wait for long", call);
     complete(fixture, &lease).await;
+    let done = call.end().await;
+    assert_eq!((done.status, done.header("preference-applied")), (200, "wait=60"));
     let nonsense =
         get(fixture, &path, &[("prefer", "wait=soon, tea=\"green\", location=mars")]).await;
     assert_eq!((nonsense.status, nonsense.header("preference-applied")), (200, ""));
@@ -273,7 +291,32 @@ async fn a_start_is_safe_to_repeat_by_every_custom(fixture: &Fixture) {
     assert_eq!(bare, field);
     let two = post(fixture, START, &key, &json!({ "requestId": "k3" })).await;
     two.refused(400, "INVALID_ARGUMENT");
-    for headers in [&[("idempotency-key", "\"\"")][..], &[("repeatability-request-id", "k4")]] {
+    let (_, quoted) =
+        start_with(fixture, &[("idempotency-key", "\"k\\\"5\";a=1")], json!({})).await;
+    let (_, bare) = start_with(fixture, &[("idempotency-key", "k\"5")], json!({})).await;
+    assert_eq!(quoted, bare);
+    // A payload with a map, whose keys may come in any order.
+    let mut keys: Vec<String> = (0..40).map(|key| format!("\"k{key}\":\"v\"")).collect();
+    let mut paths = Vec::new();
+    for _ in 0..3 {
+        keys.reverse();
+        let kind = "type.googleapis.com/google.rpc.ErrorInfo";
+        let entries = keys.join(",");
+        let body = format!(
+            r#"{{"requestId":"k6","request":{{"@type":"{kind}","metadata":{{{entries}}}}}}}"#
+        );
+        let started = ask_with(fixture.address, "POST", START, &[], &body).await;
+        assert_eq!(started.status, 202, "{started:?}");
+        paths.push(started.header("content-location").to_owned());
+    }
+    assert!(paths.iter().all(|path| *path == paths[0]), "{paths:?}");
+    for headers in [
+        &[("idempotency-key", "\"\"")][..],
+        &[("idempotency-key", "\"open")],
+        &[("idempotency-key", "\"k\"k")],
+        &[("idempotency-key", "k"), ("idempotency-key", "k")],
+        &[("repeatability-request-id", "k4")],
+    ] {
         post(fixture, START, headers, &json!({})).await.refused(400, "INVALID_ARGUMENT");
     }
     let checked = post(fixture, START, &[], &json!({ "validateOnly": true })).await;
@@ -318,8 +361,12 @@ async fn what_changed_meanwhile_is_neither_cancelled_nor_deleted(fixture: &Fixtu
     refused.refused(412, "ETAG_MISMATCH");
     let accept = ("accept", "application/vnd.longhaul.status+json");
     let newest = get(fixture, &path, &[accept]).await.header("etag").to_owned();
-    let newest = [("if-match", &*newest)];
-    assert_eq!(post(fixture, &cancel, &newest, &json!({})).await.status, 200);
+    let stale = format!("{old}, W/{newest}, \"0\"");
+    let refused = post(fixture, &cancel, &[("if-match", &stale)], &json!({})).await;
+    refused.refused(412, "ETAG_MISMATCH");
+    let either = format!("{old}, {newest}, \"0\"");
+    let cancelled = post(fixture, &cancel, &[("if-match", &either)], &json!({})).await;
+    assert_eq!(cancelled.status, 200, "{cancelled:?}");
     let any = [("if-match", "*")];
     assert_eq!(ask_with(fixture.address, "DELETE", &path, &any, "").await.status, 200);
     get(fixture, &path, &[]).await.refused(404, "OPERATION_DELETED");
