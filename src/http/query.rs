@@ -144,7 +144,7 @@ fn value(field: &FieldDescriptor, text: &str, key: &str) -> Result<Option<Value>
 }
 
 /// Whether the JSON of a message is a string, or may be.
-fn is_text(name: &str) -> bool {
+pub(super) fn is_text(name: &str) -> bool {
     TEXTS.iter().any(|text| name.strip_prefix("google.protobuf.") == Some(*text))
 }
 

@@ -254,7 +254,8 @@ impl FaceParts {
             tries = tries.saturating_sub(1);
             match changed {
                 Err(error) if error.reason == Reason::EtagMismatch && tries > 0 => {}
-                changed => return changed.map(drop).map_err(HttpFailure::of_precondition),
+                Err(error) => return Err(HttpFailure::from(error).in_precondition()),
+                Ok(_) => return Ok(()),
             }
         }
     }

@@ -87,13 +87,23 @@ async fn a_poll_says_when_to_ask_again_and_nothing_twice(fixture: &Fixture) {
     let (started, path) = start_with(fixture, &[], json!({ "method": "m" })).await;
     assert_eq!((started.status, started.header("location")), (202, &*path));
     assert_eq!(started.header("operation-location"), format!("http://localhost{path}"));
-    assert!(started.header("link").contains(&format!("<{path}:watch>; rel=\"monitor\"")));
+    let links = started.header("link");
+    for link in [
+        format!("<{path}:watch>; rel=\"monitor\""),
+        "</v1/projects/p/operations>; rel=\"monitor-group\"".to_owned(),
+        "</openapi.json>; rel=\"describedby\"".to_owned(),
+        format!("<{path}:cancel>; rel=\"https://longhaul.dev/rels/cancel\""),
+    ] {
+        assert!(links.contains(&link), "{links}");
+    }
     let polled = get(fixture, &path, &[]).await;
     assert_eq!((polled.status, polled.header("etag")), (200, started.header("etag")));
     assert_eq!((polled.header("retry-after"), polled.header("cache-control")), ("1", "no-cache"));
     let known = [("if-none-match", polled.header("etag"))];
     let same = get(fixture, &path, &known).await;
     assert_eq!((same.status, &*same.body, same.header("etag")), (304, "", polled.header("etag")));
+    assert_eq!(same.header("cache-control"), "no-cache");
+    assert!(same.header("vary").contains("accept, prefer") && !same.header("date").is_empty());
     let result = format!("{path}/result");
     let early = get(fixture, &result, &[]).await;
     assert_eq!((early.status, early.header("location")), (202, &*result));
@@ -286,6 +296,12 @@ async fn a_start_is_safe_to_repeat_by_every_custom(fixture: &Fixture) {
         assert_eq!(accepted, number == 1, "{second:?}");
     }
     let key = [("idempotency-key", "k1")];
+    for _ in 0..2 {
+        complete(fixture, &fixture.lease("q").await).await;
+    }
+    let (done, _) = start_with(fixture, &key, json!({ "method": "m" })).await;
+    let expected = (202, "", &json!(true));
+    assert_eq!((done.status, done.header("retry-after"), &done.json()["done"]), expected);
     let (_, bare) = start_with(fixture, &key, json!({ "method": "m" })).await;
     let (_, field) = start_with(fixture, &[], json!({ "method": "m", "requestId": "k1" })).await;
     assert_eq!(bare, field);
@@ -356,6 +372,10 @@ async fn what_changed_meanwhile_is_neither_cancelled_nor_deleted(fixture: &Fixtu
     assert_eq!(refused.refused(412, "ETAG_MISMATCH")["status"], "ABORTED");
     let refused = ask_with(fixture.address, "DELETE", &path, &stale, "").await;
     refused.refused(412, "ETAG_MISMATCH");
+    let pause = format!("{path}:pause");
+    post(fixture, &pause, &stale, &json!({})).await.refused(412, "ETAG_MISMATCH");
+    let both = [("if-match", "\"0\", \"1\"")];
+    post(fixture, &pause, &both, &json!({})).await.refused(400, "INVALID_ARGUMENT");
     let weak = format!("W/{}", get(fixture, &path, &[]).await.header("etag"));
     let refused = post(fixture, &cancel, &[("if-match", &weak)], &json!({})).await;
     refused.refused(412, "ETAG_MISMATCH");

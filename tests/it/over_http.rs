@@ -10,6 +10,7 @@ use crate::support::rest::Events;
 use crate::support::*;
 
 scenarios! {
+    a_poll_rides_out_a_short_outage_of_the_store,
     an_error_is_problem_details_for_those_who_ask,
     both_versions_of_http_and_every_core_answer,
     clients_that_read_strictly_get_no_type_that_they_may_not_know,
@@ -18,6 +19,7 @@ scenarios! {
     payloads_of_unknown_types_pass_as_bytes,
     requests_for_other_hosts_are_refused,
     requests_have_ids,
+    the_server_describes_itself_and_its_page_loads_nothing_from_elsewhere,
     the_requests_of_stock_clients_are_taken,
     what_is_no_request_is_refused_with_its_own_status,
 }
@@ -268,6 +270,35 @@ async fn requests_for_other_hosts_are_refused(fixture: &Fixture) {
     served.expect("an orderly end");
 }
 
+async fn the_server_describes_itself_and_its_page_loads_nothing_from_elsewhere(fixture: &Fixture) {
+    let pages = [
+        ("/openapi.json", JSON),
+        ("/docs", "text/html; charset=utf-8"),
+        ("/docs/style.css", "text/css; charset=utf-8"),
+    ];
+    for (path, kind) in pages {
+        let page = get(fixture, path, &[]).await;
+        assert_eq!((page.status, page.header(TYPE)), (200, kind), "{path}");
+        let policy = page.header("content-security-policy");
+        assert!(policy.starts_with("default-src 'none'; style-src 'self';"), "{policy}");
+        assert_eq!(page.header("x-content-type-options"), "nosniff");
+        let known = get(fixture, path, &[("if-none-match", page.header("etag"))]).await;
+        assert_eq!((known.status, &*known.body), (304, ""), "{path}");
+        assert_eq!(known.header("etag"), page.header("etag"));
+        get(fixture, path, &[("accept", "image/png")]).await.refused(406, "INVALID_ARGUMENT");
+        let posted = post(fixture, path, "{}").await;
+        posted.refused(405, "UNIMPLEMENTED");
+        assert_eq!(posted.header("allow"), "GET, HEAD");
+    }
+    let document = get(fixture, "/openapi.json", &[]).await.json();
+    assert_eq!(document["openapi"], "3.1.1");
+    let page = get(fixture, "/docs", &[]).await.body;
+    assert!(!page.contains("://") && !page.contains("<script"), "{page}");
+    for part in ["startOperation", "href=\"/docs/style.css\"", "longhaul.v1.OperationRecord"] {
+        assert!(page.contains(part), "{part}");
+    }
+}
+
 async fn requests_have_ids(fixture: &Fixture) {
     let own = get(fixture, "/v1/operations", &[("x-request-id", "mine")]).await;
     assert_eq!(own.header("x-request-id"), "mine");
@@ -282,6 +313,34 @@ async fn requests_have_ids(fixture: &Fixture) {
     assert_eq!(fixture.record(&name).await.trace_parent, traced[0].1);
 }
 
+/// Some clients give up at the first 503.
+async fn a_poll_rides_out_a_short_outage_of_the_store(fixture: &Fixture) {
+    const RIDE: Duration = Duration::from_millis(250);
+    let path = format!("/v1/{}", fixture.started("q").await);
+    for (is_short, status) in [(true, 200), (false, 503)] {
+        fixture.store.set_away(true);
+        let mut rides = fixture.clock.count(RIDE);
+        let passing = async {
+            loop {
+                rides += 1;
+                fixture.clock.asked_for(RIDE, rides).await;
+                fixture.store.set_away(!is_short);
+                fixture.clock.advance(RIDE);
+            }
+        };
+        let answer = tokio::select! {
+            answer = get(fixture, &path, &[]) => answer,
+            _ = passing => unreachable!(),
+        };
+        fixture.store.set_away(false);
+        assert_eq!(answer.status, status, "{answer:?}");
+        if !is_short {
+            answer.refused(503, "STORE_UNAVAILABLE");
+            assert!(!answer.header("retry-after").is_empty(), "{answer:?}");
+        }
+    }
+}
+
 async fn events_go_on_where_they_broke_off_and_end_for_good(fixture: &Fixture) {
     let name = fixture.started("q").await;
     let path = format!("/v1/{name}:watch");
@@ -290,6 +349,7 @@ async fn events_go_on_where_they_broke_off_and_end_for_good(fixture: &Fixture) {
     let mut events = Events::open(&http2, &path, &[accept]).await;
     assert_eq!(events.head.headers["content-type"], "text/event-stream");
     assert_eq!(events.head.headers["x-accel-buffering"], "no");
+    assert_eq!(events.head.headers["incremental"], "?1");
     assert_eq!(events.next().await.expect("advice").retry.as_deref(), Some("1000"));
     let first = events.next().await.expect("an event");
     assert_eq!(first.json()["type"], "SNAPSHOT");
