@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Holds a server to the OpenAPI document that it serves.
 
-First the document itself, by a published validator; then a walk through the life of operations in which
-each response is compared with the document; then schemathesis, for a bounded time.
+First the document itself, by a published validator; then a walk through the life of operations
+in which each response is compared with the document; then schemathesis, for a bounded time.
 """
 
 import argparse
@@ -43,8 +43,10 @@ class Walk:
         self._schema = schemathesis.openapi.from_url(f"{base}/openapi.json")
 
     def ask(self, method: str, path: str, status: int, /, body: object = None, **values: str):
-        """Sends a request to a path of the document; names in `values` are headers or in the path."""
-        headers = {name.replace("_", "-"): value for name, value in values.items() if name[0].isupper()}
+        """Sends a request to a path of the document; `values` are in the path, or headers."""
+        headers = {
+            name.replace("_", "-"): value for name, value in values.items() if name[0].isupper()
+        }
         address = path.format(**values)
         response = requests.request(
             method,
@@ -55,7 +57,8 @@ class Walk:
             allow_redirects=False,
         )
         if response.status_code != status:
-            raise AssertionError(f"{method} {address} {headers}: {response.status_code}: {response.text}")
+            found = f"{response.status_code}: {response.text}"
+            raise AssertionError(f"{method} {address} {headers}: {found}")
         self._schema[path.split("?")[0]][method].validate_response(response)
         return response
 
@@ -112,7 +115,8 @@ def follow(walk: Walk) -> None:
 def fail(walk: Walk) -> str:
     """Starts an operation, fails it, and returns its id."""
     failed = walk.start()
-    detail = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "R", "metadata": {"a": "b"}}
+    kind = "type.googleapis.com/google.rpc.ErrorInfo"
+    detail = {"@type": kind, "reason": "R", "metadata": {"a": "b"}}
     error = {"code": 9, "message": "no room", "details": [detail]}
     failure = {"leaseToken": walk.lease()["leaseToken"], "error": error}
     walk.ask("POST", OPERATION + ":fail", 200, failure, operation=failed)
@@ -156,7 +160,8 @@ def main() -> int:
     parser.add_argument("--server", required=True, metavar="ADDRESS")
     base = f"http://{parser.parse_args().server}"
 
-    openapi_spec_validator.validate(requests.get(f"{base}/openapi.json", timeout=REQUEST_SECONDS).json())
+    document = requests.get(f"{base}/openapi.json", timeout=REQUEST_SECONDS)
+    openapi_spec_validator.validate(document.json())
     print("the document is valid", flush=True)
     walk = Walk(base)
     follow(walk)
