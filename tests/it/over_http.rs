@@ -11,6 +11,7 @@ use crate::support::*;
 
 scenarios! {
     a_poll_rides_out_a_short_outage_of_the_store,
+    a_refusal_names_what_is_wrong,
     an_error_is_problem_details_for_those_who_ask,
     both_versions_of_http_and_every_core_answer,
     clients_that_read_strictly_get_no_type_that_they_may_not_know,
@@ -144,6 +145,11 @@ async fn what_is_no_request_is_refused_with_its_own_status(fixture: &Fixture) {
     // The rest of such a body is not read.
     let http2 = Http2::to(fixture.address).await;
     http2.ask_with("POST", start, &[], &large).await.refused(413, "PAYLOAD_TOO_LARGE");
+}
+
+async fn a_refusal_names_what_is_wrong(fixture: &Fixture) {
+    let start = "/v1/operations:start";
+    let name = format!("/v1/{}", started(fixture, &json!({})).await);
     let wrong = ask(fixture.address, "PUT", &name).await;
     assert_eq!(wrong.header("allow"), "DELETE, GET, HEAD");
     let patch = ("x-http-method-override", "PATCH");
