@@ -25,7 +25,7 @@ FETCHED := .bin/.fetched
 export PYTHON := $(CURDIR)/$(VENV)/bin/python
 export PROTOC := $(PYTHON) -m grpc_tools.protoc
 
-.PHONY: help dev fmt lint test fuzz history interop $(INTEROP) interop-facade watch readme bench deny ci tools binary
+.PHONY: help dev fmt lint test fuzz history interop $(INTEROP) interop-facade schemathesis watch http readme bench deny ci tools binary
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -85,6 +85,9 @@ interop-grpcurl: binary $(VENV)/.installed ## run grpcurl as the README does
 interop-facade: binary $(VENV)/.installed ## run the three variants of examples/facade, and stock clients against them
 	$(VENV)/bin/python tests/interop/facade.py --binaries $(BINARIES)
 
+schemathesis: binary $(VENV)/.installed ## hold the server to its OpenAPI document, also by random requests
+	$(VENV)/bin/python tests/interop/run --binary $(BINARY) openapi
+
 # Fetch in parallel, since that is mostly waiting; the targets use the result.
 $(FETCHED): examples/go/go.sum examples/node/package-lock.json examples/java/pom.xml | binary $(VENV)/.installed
 	@scripts/install-test-tools $(filter-out python,$(LANGUAGES))
@@ -96,6 +99,9 @@ $(FETCHED): examples/go/go.sum examples/node/package-lock.json examples/java/pom
 
 watch: binary ## check that a watch on a terminal shows every frame of docs/watch.md
 	scripts/record-watch --binary $(BINARY) --check
+
+http: binary ## run every command of docs/http.md, and check what it states
+	scripts/http-commands --binary $(BINARY)
 
 readme: $(VENV)/.installed ## run every command of the README, in a fresh clone with a fresh home
 	@scripts/install-test-tools go
@@ -109,7 +115,7 @@ deny: ## check licences, banned crates and sources
 	cargo deny --locked check licenses bans sources
 
 # The quickest to fail comes first.
-ci: lint $(if $(CARGO_DENY),deny) test fuzz watch readme interop ## run all checks, as CI does
+ci: lint $(if $(CARGO_DENY),deny) test fuzz watch http schemathesis readme interop ## run all checks, as CI does
 	@$(if $(CARGO_DENY),,echo "Not checked: licences, bans and sources, because cargo-deny is not installed.")
 	@echo "All checks passed."
 

@@ -165,12 +165,22 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         "http",
         &[
             &["mod"],
-            &["status"],
-            &["shared", "stream"],
+            &["pages", "status"],
+            &["openapi", "shared", "stream"],
             &["body", "hosts", "methods", "query", "strict"],
             &["error", "routes"],
             &["documents", "template"],
-            &["accept", "etag", "prefer", "retry_after"],
+            &["accept", "etag", "prefer", "reference", "retry_after"],
+        ],
+    ),
+    (
+        "http/openapi",
+        &[
+            &["mod"],
+            &["operations"],
+            &["answers", "documents"],
+            &["addresses", "parameters", "schemas"],
+            &["comments"],
         ],
     ),
     ("layers", &[&["mod"], &["handlers", "names"], &["paths", "sources"]]),
@@ -276,7 +286,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["fitness", "keys", "link", "packed", "queue", "time"],
         ],
     ),
-    ("types", &[&["mod"], &["files", "json"], &["registry"]]),
+    ("types", &[&["mod"], &["files", "json"], &["sorted"], &["registry"]]),
     (
         "wire",
         &[

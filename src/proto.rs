@@ -79,3 +79,6 @@ pub const SOURCES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/sources
 
 /// The definition of the stored form, as an encoded `FileDescriptorSet`.
 pub const STORED_DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/stored.binpb"));
+
+/// The comments of those definitions: full names and texts, in the order of the names.
+pub const COMMENTS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/comments.rs"));

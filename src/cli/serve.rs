@@ -117,7 +117,7 @@ pub(super) async fn serve<F: Future<Output = anyhow::Result<()>>>(
         version = env!("CARGO_PKG_VERSION"),
         "serving"
     );
-    let server = Server::with(store, clock, settings);
+    let server = Server::with(store, clock, settings).under_names(&config.allowed_hosts);
     let serving = async {
         let (listener, until) =
             (tokio::net::TcpListener::from_std(listener)?, shutdown.clone().cancelled_owned());

@@ -167,7 +167,10 @@ fn azure(seen: CurrentView<'_>, types: &Registry) -> Value {
         if matches!(operation.state, State::Failed(_)) {
             object.extend(failure(seen).map(|error| ("error".to_owned(), error_of(error, types))));
         }
-        object.extend(bare_response(seen, types).map(|result| ("result".to_owned(), result)));
+        if let Some(result) = bare_response(seen, types) {
+            object.insert("result".to_owned(), result);
+            object.insert("resourceLocation".to_owned(), outcome(seen).into());
+        }
     }
     document
 }

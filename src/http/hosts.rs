@@ -5,25 +5,36 @@
 //! give themselves away by `Host` and `Origin`.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use http::Uri;
 use http::header::{HOST, ORIGIN};
 use http::request::Parts;
-use http::{StatusCode, Uri};
 
 use super::error::HttpFailure;
-use crate::engine::Reason;
+use crate::engine::{Error, Reason};
 
-/// The hosts that requests may be for; anything goes where there are none.
+/// The hosts that requests may be for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Hosts {
-    /// Whatever is said.
+    /// All.
     #[default]
     Any,
-    /// Names of this machine.
-    Loopback,
+    /// The names of this machine, and these.
+    Named(Arc<[String]>),
 }
 
 impl Hosts {
+    /// The hosts of a server that listens on loopback or beyond, with the names that its operator allows: without any, a
+    /// server beyond loopback answers for all.
+    pub(crate) fn of(is_on_loopback: bool, allowed: &[String]) -> Self {
+        let all = allowed.iter().any(|name| name == "*");
+        if all || !is_on_loopback && allowed.is_empty() {
+            return Self::Any;
+        }
+        Self::Named(allowed.iter().map(|name| name.to_ascii_lowercase()).collect())
+    }
+
     /// Checks a request.
     pub(super) fn check(&self, head: &Parts) -> Result<(), HttpFailure> {
         if *self == Self::Any {
@@ -32,35 +43,40 @@ impl Hosts {
         let header = |name| head.headers.get(name).map(|value| value.to_str().unwrap_or("?"));
         let host = header(HOST);
         let authority = head.uri.authority().map(http::uri::Authority::as_str);
-        if let Some(host) = host.into_iter().chain(authority).find(|host| !is_loopback(host)) {
+        if let Some(host) = host.into_iter().chain(authority).find(|host| !self.allow(host)) {
             return Err(refused("Host", host));
         }
         let Some(origin) = header(ORIGIN) else { return Ok(()) };
         let authority = origin.parse::<Uri>().ok().and_then(|origin| origin.authority().cloned());
         match authority {
-            Some(authority) if is_loopback(authority.as_str()) => Ok(()),
+            Some(authority) if self.allow(authority.as_str()) => Ok(()),
             _ => Err(refused("Origin", origin)),
         }
+    }
+
+    fn allow(&self, authority: &str) -> bool {
+        let Self::Named(names) = self else { return true };
+        let host = match authority.rsplit_once(':') {
+            Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+            _ => authority,
+        };
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
+        is_loopback(&host) || names.contains(&host)
     }
 }
 
 fn refused(header: &str, value: &str) -> HttpFailure {
     let message = format!(
-        "{header} is {value}; a server without authentication answers only requests for this machine, such as localhost"
+        "{header} is {value}, which is not a name of this server: use localhost, or add the name to the setting allowed_hosts"
     );
-    HttpFailure::of_http(StatusCode::FORBIDDEN, Reason::InvalidArgument, message)
+    Error::new(Reason::PermissionDenied, message).with("header", header).into()
 }
 
-fn is_loopback(authority: &str) -> bool {
-    let host = match authority.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
-        _ => authority,
-    };
-    let host = host.to_ascii_lowercase();
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+/// Whether a name or an address is one of this machine alone.
+fn is_loopback(host: &str) -> bool {
     host == "localhost"
         || host.ends_with(".localhost")
-        || address.is_ok_and(|address| address.to_canonical().is_loopback())
+        || host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
 #[cfg(test)]
@@ -75,8 +91,17 @@ mod tests {
             request = request.header(ORIGIN, origin);
         }
         let (head, ()) = request.body(()).expect("a request").into_parts();
-        assert!(Hosts::Any.check(&head).is_ok());
-        Hosts::Loopback.check(&head).is_ok()
+        assert!(Hosts::of(false, &[]).check(&head).is_ok());
+        assert!(Hosts::of(true, &["*".to_owned()]).check(&head).is_ok());
+        let named = |name: &str| [name.to_owned()];
+        let allowed = [named("Longhaul.example"), named("fd00::7")].concat();
+        for is_on_loopback in [false, true] {
+            let check = Hosts::of(is_on_loopback, &allowed).check(&head).is_ok();
+            let is_own = Hosts::of(true, &[]).check(&head).is_ok();
+            let is_named = host.contains("longhaul.example") || host.contains("fd00::7");
+            assert_eq!(check && origin.is_none(), (is_own || is_named) && origin.is_none());
+        }
+        Hosts::of(true, &[]).check(&head).is_ok()
     }
 
     #[test]
@@ -93,6 +118,8 @@ mod tests {
             "10.0.0.1",
             "",
             "localhost:80:80",
+            "longhaul.example:443",
+            "[fd00::7]:443",
         ] {
             assert!(!is_let_in(host, None), "{host}");
         }

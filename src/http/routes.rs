@@ -202,7 +202,6 @@ impl Routes {
     }
 
     /// The whole table.
-    #[cfg(test)]
     pub(super) fn iter(&self) -> impl Iterator<Item = &Route> {
         self.all.iter()
     }

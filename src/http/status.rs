@@ -46,11 +46,22 @@ impl FaceParts {
         asked.given = idempotency(&asked.head.headers)?;
         let wishes = Wishes::of(&asked, Document::Operation)?;
         let request = StartOperationRequest::decode(&self.message(asked).await?[..]);
-        let request = request.map_err(|error| Error::internal(&error))?;
+        let mut request = request.map_err(|error| Error::internal(&error))?;
         self.ask(&wishes, &request)?;
+        // With the id of its own that a client gave it, a start is safe to repeat.
+        let by_id = request.request_id.is_empty() && wishes.headers.contains_key(OPERATION_ID);
+        if by_id {
+            request.request_id.clone_from(&request.operation_id);
+        }
         let header = wishes.headers.get("traceparent").and_then(|value| value.to_str().ok());
         let wanted = starts::start(request, starts::trace_parent(header).to_owned())?;
-        let started = self.engine.start_operation(&wishes.caller, wanted).await?;
+        let started = self.engine.start_operation(&wishes.caller, wanted).await;
+        let started = started.map_err(|error| match error.reason {
+            Reason::RequestIdReused if by_id => {
+                HttpFailure::from(error).with_status(StatusCode::CONFLICT)
+            }
+            _ => error.into(),
+        })?;
         let Started { published, operation: Some(operation), replayed } = started else {
             return Ok(respond(StatusCode::OK, JSON, &self.types.operation(&started.published)));
         };
@@ -198,9 +209,7 @@ impl FaceParts {
             self.ask_to_see(&wishes, &request.name)?;
         }
         let name = fields::name(&request.name)?;
-        let etag = etag::required(&wishes.headers).map(|required| required.0).unwrap_or_default();
-        let cancelled = self.engine.cancel_if(&wishes.caller, &name, etag).await;
-        cancelled.map_err(HttpFailure::of_precondition)?;
+        self.change(&wishes, &name, StateChange::Cancel).await?;
         if !shows {
             return Ok(respond(StatusCode::OK, JSON, &json!({})));
         }
@@ -218,10 +227,37 @@ impl FaceParts {
         let request = request.map_err(|error| Error::internal(&error))?;
         self.ask(&wishes, &request)?;
         let name = fields::name(&request.name)?;
-        let etag = etag::required(&wishes.headers).map(|required| required.0).unwrap_or_default();
-        let deleted = self.engine.delete_if(&wishes.caller, &name, etag).await;
-        deleted.map_err(HttpFailure::of_precondition)?;
+        self.change(&wishes, &name, StateChange::Delete).await?;
         Ok(respond(StatusCode::OK, JSON, &json!({})))
+    }
+
+    /// Cancels or deletes an operation, if `If-Match` holds. The commit compares one etag: of several, the one that the
+    /// operation has.
+    async fn change(
+        &self,
+        wishes: &Wishes,
+        name: &Name,
+        change: StateChange,
+    ) -> Result<(), HttpFailure> {
+        let required = etag::required(&wishes.headers);
+        let mut tries = required.len().min(MOST_TRIES);
+        loop {
+            let mut etag = required.first().cloned().unwrap_or_default();
+            if required.len() > 1 {
+                let current = self.engine.head(&wishes.caller, name).await?.etag();
+                etag = required.iter().find(|known| **known == current).cloned().unwrap_or(etag);
+            }
+            let changed = match change {
+                StateChange::Cancel => self.engine.cancel_if(&wishes.caller, name, etag).await,
+                StateChange::Delete => self.engine.delete_if(&wishes.caller, name, etag).await,
+            };
+            tries = tries.saturating_sub(1);
+            match changed {
+                Err(error) if error.reason == Reason::EtagMismatch && tries > 0 => {}
+                Err(error) => return Err(HttpFailure::from(error).in_precondition()),
+                Ok(_) => return Ok(()),
+            }
+        }
     }
 
     async fn name(&self, wishes: &Wishes, asked: Asked<'_>) -> Result<Name, HttpFailure> {
@@ -339,6 +375,13 @@ impl FaceParts {
     }
 }
 
+/// What a request may do under a condition.
+#[derive(Clone, Copy)]
+enum StateChange {
+    Cancel,
+    Delete,
+}
+
 /// What was seen of an operation.
 enum Looked {
     /// Nothing that the client does not know.
@@ -410,6 +453,7 @@ fn links(seen: CurrentView<'_>) -> Vec<String> {
     let mut links = vec![
         format!("<{watch}>; rel=\"monitor\""),
         format!("</v1/{parent}{slash}operations>; rel=\"monitor-group\""),
+        "</openapi.json>; rel=\"describedby\"".to_owned(),
     ];
     if !seen.published.done {
         let cancel = documents::path(seen, ":cancel");
@@ -448,12 +492,13 @@ fn idempotency(headers: &HeaderMap) -> Result<Vec<(&'static str, String)>, HttpF
     let text = |name: &HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or("\u{0}"));
     let mut given = Vec::new();
     if let Some(key) = text(&IDEMPOTENCY_KEY) {
-        // A structured field has quotes; most clients leave them out.
-        let inner = key.strip_prefix('"').and_then(|key| key.strip_suffix('"')).unwrap_or(key);
-        if inner.is_empty() {
-            return Err(Error::field("request_id", "Idempotency-Key is empty").into());
-        }
-        given.push(("request_id", inner.to_owned()));
+        let key = idempotency_key(key)
+            .filter(|_| headers.get_all(&IDEMPOTENCY_KEY).iter().count() == 1)
+            .ok_or_else(|| {
+                let message = format!("Idempotency-Key is {key}; give it once, as \"KEY\"");
+                Error::field("request_id", message)
+            })?;
+        given.push(("request_id", key));
     }
     if let Some(id) = text(&REPEATABILITY_ID) {
         let first_sent =
@@ -468,6 +513,23 @@ fn idempotency(headers: &HeaderMap) -> Result<Vec<(&'static str, String)>, HttpF
     Ok(given)
 }
 
+/// A structured field of type String (RFC 9651), with or without parameters; most clients leave out the quotes.
+fn idempotency_key(text: &str) -> Option<String> {
+    let Some(quoted) = text.strip_prefix('"') else {
+        return Some(text.to_owned()).filter(|text| !text.is_empty());
+    };
+    let (mut key, mut symbols) = (String::new(), quoted.chars());
+    loop {
+        match symbols.next()? {
+            '"' => break,
+            '\\' => key.push(symbols.next().filter(|symbol| matches!(symbol, '"' | '\\'))?),
+            symbol => key.push(symbol),
+        }
+    }
+    let rest = symbols.as_str().trim_start();
+    (!key.is_empty() && (rest.is_empty() || rest.starts_with(';'))).then_some(key)
+}
+
 const APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -475,6 +537,8 @@ const OPERATION_ID: HeaderName = HeaderName::from_static("operation-id");
 const OPERATION_LOCATION: HeaderName = HeaderName::from_static("operation-location");
 const REPEATABILITY_ID: HeaderName = HeaderName::from_static("repeatability-request-id");
 const REPEATABILITY_SENT: HeaderName = HeaderName::from_static("repeatability-first-sent");
+/// How often a change is tried that has several etags to fit.
+const MOST_TRIES: usize = 3;
 /// How often a read is tried again while the store is away, and after how long.
 const RIDES: u32 = 10;
 const RIDE: std::time::Duration = std::time::Duration::from_millis(250);

@@ -61,7 +61,7 @@ fn check_response(name: &str, types: &Registry) -> Result<()> {
     let message = format!(
         "the response is a {name}, whose JSON is not known here; start the server with --descriptor-set"
     );
-    Err(Error::new(Reason::InvalidState, message).with("type", name))
+    Err(Error::new(Reason::UnknownResponse, message).with("type", name))
 }
 
 fn adapt_operation(operation: &mut DynamicMessage, types: &Registry) -> Result<()> {

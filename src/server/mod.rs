@@ -42,6 +42,7 @@ pub struct Server {
     engine: Engine,
     health: Health,
     tasks: Tasks,
+    allowed_hosts: Arc<[String]>,
 }
 
 impl Server {
@@ -57,9 +58,16 @@ impl Server {
 
     /// A server on an engine that was made before.
     pub fn on(engine: Engine) -> Self {
-        let server = Self { engine, health: Health::default(), tasks: Tasks::default() };
+        let (health, tasks, allowed_hosts) = (Health::default(), Tasks::default(), Arc::new([]));
+        let server = Self { engine, health, tasks, allowed_hosts };
         server.clone().watch_store();
         server
+    }
+
+    /// The same, which also serves HTTP under these names of hosts; `*` stands for all.
+    #[must_use]
+    pub fn under_names(self, allowed_hosts: &[String]) -> Self {
+        Self { allowed_hosts: allowed_hosts.into(), ..self }
     }
 
     /// The engine, for calls in this process.
@@ -84,10 +92,9 @@ impl Server {
     /// What is served on the port of that listener.
     fn faces(&self, listener: &TcpListener) -> anyhow::Result<impl RequestService> {
         let routes = grpc::explain::Explain.layer(self.routes()?.prepare());
-        let hosts = match listener.local_addr() {
-            Ok(address) if address.ip().is_loopback() => Hosts::Loopback,
-            _ => Hosts::Any,
-        };
+        let address = listener.local_addr();
+        let is_on_loopback = address.is_ok_and(|address| address.ip().is_loopback());
+        let hosts = Hosts::of(is_on_loopback, &self.allowed_hosts);
         let http = faces::http(&self.engine, routes.clone(), hosts)?;
         Ok(Faces { http: Probes::of(self.clone()).around(http, Body::new), grpc: routes })
     }

@@ -6,6 +6,7 @@
 mod files;
 pub mod json;
 mod registry;
+mod sorted;
 #[cfg(test)]
 mod tests;
 
