@@ -43,7 +43,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         &[
             &["mod"],
             &["dev", "steer", "work"],
-            &["calls", "serve", "start", "upgrade"],
+            &["calls", "serve", "start", "stats", "upgrade"],
             &["bench", "follow", "place"],
             &["connection", "logs", "proto", "record", "screen"],
             &["labels", "output", "table"],
@@ -105,9 +105,9 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         &[
             &["mod"],
             &["starts"],
-            &["attempt", "calls", "pages"],
+            &["attempt", "calls", "pages", "stats"],
             &["matching", "sources"],
-            &["identity", "page_token", "query"],
+            &["identity", "page_token", "parents", "query"],
         ],
     ),
     ("engine/reading", &[&["mod"], &["reader"], &["recent", "view"]]),

@@ -32,6 +32,7 @@ mod replaying;
 mod serving;
 mod standstill;
 mod starting;
+mod stats;
 mod stream_ends;
 mod stream_signals;
 mod streams;
