@@ -59,7 +59,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         &[
             &["mod"],
             &["dev", "steer", "work"],
-            &["calls", "export", "import", "serve", "start", "upgrade"],
+            &["calls", "export", "import", "serve", "start", "stats", "upgrade"],
             &["bench", "follow"],
             &["place"],
             &["connection", "gauge", "logs", "proto", "record", "screen"],
@@ -122,9 +122,9 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         &[
             &["mod"],
             &["starts"],
-            &["calls", "eager", "pages", "replays"],
+            &["calls", "eager", "pages", "replays", "stats"],
             &["attempt", "matching", "sources"],
-            &["identity", "page_token", "query"],
+            &["identity", "page_token", "parents", "query"],
         ],
     ),
     ("engine/reading", &[&["mod"], &["reader"], &["recent", "view"]]),

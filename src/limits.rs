@@ -10,6 +10,12 @@ pub const MAX_PAGE_SIZE: usize = 1_000;
 pub const MAX_LIST_READS: usize = 5_000;
 /// Entries of an index in another order than the list that a page sorts; where there are more, it reads `list`.
 pub const MAX_LIST_SORTED: usize = 5_000;
+/// Parents that one call counts together.
+pub const MAX_STATS_PARENTS: usize = 1_000;
+/// Queues that one call counts.
+pub const MAX_STATS_QUEUES: usize = 1_000;
+/// Expired operations that the janitor has not removed yet, and that one call of `GetOperationStats` leaves out; beyond, they count.
+pub const MAX_STATS_EXPIRED: usize = 10_000;
 /// Bytes of payloads kept beside their records that one page loads for its filter, and one operation more.
 pub const MAX_LIST_LOADED_BYTES: usize = 16 << 20;
 /// Largest reply in bytes; clients accept 4 MiB by default.

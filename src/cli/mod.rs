@@ -19,6 +19,7 @@ mod record;
 mod screen;
 mod serve;
 mod start;
+mod stats;
 mod steer;
 mod table;
 mod upgrade;
@@ -65,6 +66,8 @@ enum Command {
     Get(calls::NameArgs),
     /// List operations, newest first within their parent
     List(calls::ListArgs),
+    /// Count operations by state, and what waits and runs in each queue
+    Stats(stats::StatsArgs),
     /// Wait until operations are done, and print their results
     Wait(calls::FollowArgs),
     /// Show the progress of operations until they are done
@@ -163,6 +166,7 @@ fn server(command: &Command) -> &str {
     match command {
         Command::Start(args) => args.server(),
         Command::List(args) => args.server(),
+        Command::Stats(args) => args.server(),
         Command::Wait(args) | Command::Watch(args) => args.server(),
         Command::Get(args) | Command::Record(args) => args.server(),
         Command::Export(args) => args.server(),
@@ -187,6 +191,7 @@ async fn call_server(command: Command) -> Result<(), Failure> {
         Command::Start(args) => start::run(*args).await,
         Command::Get(args) => calls::get(args).await,
         Command::List(args) => calls::list(args).await,
+        Command::Stats(args) => stats::run(args).await,
         Command::Wait(args) => calls::wait(args).await,
         Command::Watch(args) => calls::watch(args).await,
         Command::Cancel(args) => steer::cancel(args).await,

@@ -151,6 +151,19 @@ impl Client {
         .await
     }
 
+    /// How many operations there are below a parent; `-` is every parent.
+    ///
+    /// # Errors
+    /// The server's error.
+    pub async fn stats(&self, parent: &str) -> Result<pb::OperationStats, Status> {
+        retried(|| {
+            let request = pb::GetOperationStatsRequest { parent: parent.to_owned() };
+            let (mut stub, request) = (self.callers(), timed(request));
+            async move { stub.get_operation_stats(request).await }
+        })
+        .await
+    }
+
     /// Waits until the operation is done, without a limit, also while the server is unreachable. Bound it with a timeout of
     /// your own.
     ///

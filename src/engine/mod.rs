@@ -33,7 +33,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
 use crate::operation::command::{Command, Renew};
-use crate::operation::name::Name;
+use crate::operation::name::{Name, ParentPattern};
 use crate::operation::{Operation, Start};
 use crate::proto::google::longrunning::Operation as Published;
 use crate::proto::google::protobuf::Any;
@@ -51,6 +51,7 @@ pub use self::membership::ranks::Heartbeat;
 pub use self::operations::pages::ListPage;
 pub use self::operations::query::{ListQuery, Listed};
 pub use self::operations::starts::Started;
+pub use self::operations::stats::Stats;
 pub use self::reading::view::View;
 pub use self::settings::Settings;
 pub use self::watching::watch::{
@@ -200,6 +201,11 @@ impl Engine {
     /// A page of operations, bounded by count, by bytes and by work.
     pub async fn list(&self, caller: &Caller, query: ListQuery) -> Result<ListPage> {
         self.rooms.lists.list(caller, query).await
+    }
+
+    /// How many operations there are below a parent, or below all that match.
+    pub async fn stats(&self, _: &Caller, parent: &ParentPattern) -> Result<Stats> {
+        self.rooms.counting.stats(parent).await
     }
 
     /// The operation once it is done, or as it is when the time is up: `timeout`, five minutes, or the server's end.

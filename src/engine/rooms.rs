@@ -16,6 +16,7 @@ use super::notify::notifier::{Notifier, OperationTransactor};
 use super::operations::calls::Calls;
 use super::operations::pages::Lists;
 use super::operations::starts::Starts;
+use super::operations::stats::Counts;
 use super::reading::reader::Reader;
 use super::settings::Settings;
 use super::transact::{Transactor, Unobserved};
@@ -38,6 +39,7 @@ pub(super) struct Rooms {
     pub(super) starts: Arc<Starts>,
     pub(super) calls: Calls,
     pub(super) lists: Lists,
+    pub(super) counting: Counts,
     pub(super) unary: Unary,
     pub(super) streams: Arc<StreamRooms>,
     #[cfg(test)]
@@ -148,6 +150,7 @@ impl Rooms {
         Self {
             calls: Calls::new(context.clone(), reader.clone(), commands.clone(), hub.clone()),
             lists: Lists::new(context.clone(), reader.clone()),
+            counting: Counts::new(context.clone(), reader.clone()),
             context,
             membership,
             hub,

@@ -5,6 +5,7 @@ mod hub;
 mod leases;
 mod lists;
 mod ranks;
+mod retention;
 mod sample;
 mod states;
 mod streams;

@@ -10,8 +10,9 @@ use crate::engine::Engine;
 use crate::proto::encoded::Encoded;
 use crate::proto::longhaul::v1::callers_server::Callers;
 use crate::proto::longhaul::v1::{
-    GetOperationRecordRequest, ListOperationRecordsRequest, ListOperationRecordsResponse,
-    OperationRecord, PauseOperationRequest, ResumeOperationRequest, WatchOperationRequest,
+    GetOperationRecordRequest, GetOperationStatsRequest, ListOperationRecordsRequest,
+    ListOperationRecordsResponse, OperationRecord, OperationStats, PauseOperationRequest,
+    ResumeOperationRequest, WatchOperationRequest,
 };
 use crate::wire::{fields, operations, views};
 
@@ -62,6 +63,16 @@ impl Callers for Service {
         let page = self.engine.list(&caller, query).await?;
         let index = page.index;
         Ok(read_from(index, operations::list_records_reply(page)))
+    }
+
+    async fn get_operation_stats(
+        &self,
+        request: Request<GetOperationStatsRequest>,
+    ) -> Reply<OperationStats> {
+        let caller = caller(&request);
+        let parent = operations::stats(request.get_ref())?;
+        let stats = self.engine.stats(&caller, &parent).await?;
+        Ok(Response::new(operations::stats_reply(stats)))
     }
 
     async fn pause_operation(

@@ -87,6 +87,7 @@ impl<S: Callers> Callers for Gate<S> {
         watch_operation: pb::WatchOperationRequest => Self::WatchOperationStream;
         get_operation_record: pb::GetOperationRecordRequest => pb::OperationRecord;
         list_operation_records: pb::ListOperationRecordsRequest => pb::ListOperationRecordsResponse;
+        get_operation_stats: pb::GetOperationStatsRequest => pb::OperationStats;
         pause_operation: pb::PauseOperationRequest => pb::OperationRecord;
         resume_operation: pb::ResumeOperationRequest => pb::OperationRecord;
     }

@@ -181,6 +181,11 @@ impl ParentPattern {
         self.wildcard
     }
 
+    /// Whether it matches every parent.
+    pub fn is_every(&self) -> bool {
+        self.text == EVERY
+    }
+
     /// The longest text that every matching parent begins with.
     pub fn prefix(&self) -> &str {
         let end = self
@@ -194,7 +199,7 @@ impl ParentPattern {
 
     /// Whether a parent matches.
     pub fn matches(&self, parent: &str) -> bool {
-        if self.text == EVERY {
+        if self.is_every() {
             return true;
         }
         let mut segments = parent.split('/');

@@ -27,6 +27,17 @@ use crate::clock::{Clock, Timestamp};
 /// A way to an empty store.
 pub(crate) type Factory = fn() -> BoxFuture<'static, Harness>;
 
+/// Counts the keys of a store beyond those of an empty one.
+pub(crate) type Left = Box<dyn Fn() -> BoxFuture<'static, usize>>;
+
+/// Every store that outlives its process, by name, and what lies in it.
+pub(crate) async fn emptiable() -> Vec<(&'static str, (Harness, Left))> {
+    vec![
+        ("embedded", super::embedded::tests::emptiable()),
+        ("redis", super::redis::tests::emptiable().await),
+    ]
+}
+
 /// Every store, by name.
 pub(crate) fn backends() -> Vec<(&'static str, Factory)> {
     vec![

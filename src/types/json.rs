@@ -18,7 +18,7 @@ use crate::operation::payload::{EMPTY, type_name, type_url};
 use crate::proto::google::longrunning::{ListOperationsResponse, Operation, operation};
 use crate::proto::google::protobuf::Any;
 use crate::proto::google::rpc::Status;
-use crate::proto::longhaul::v1::OperationRecord;
+use crate::proto::longhaul::v1::{OperationRecord, OperationStats};
 
 /// Why a JSON text is no payload.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -65,6 +65,12 @@ impl Registry {
             return json!({ "operations": operations });
         }
         json!({ "operations": operations, "nextPageToken": list.next_page_token })
+    }
+
+    /// Counts of operations.
+    pub fn stats(&self, stats: &OperationStats) -> Value {
+        let value = self.json_of("longhaul.v1.OperationStats", &stats.encode_to_vec());
+        value.unwrap_or_else(|| json!({}))
     }
 
     /// A record with its operation and its request.

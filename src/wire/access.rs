@@ -39,6 +39,7 @@ table! {
     lro::DeleteOperationRequest: |request| Delete Operation &request.name;
     pb::GetOperationRecordRequest: |request| Get Operation &request.name;
     pb::ListOperationRecordsRequest: |request| List Parent parent(&request.parent);
+    pb::GetOperationStatsRequest: |request| List Parent parent(&request.parent);
     pb::WatchOperationRequest: |request| Watch Operation &request.name;
     pb::PauseOperationRequest: |request| Pause Operation &request.name;
     pb::ResumeOperationRequest: |request| Resume Operation &request.name;

@@ -357,6 +357,7 @@ const QUESTIONS: &[(&str, &[&str])] = &[
     ("longhaul.v1.Callers.WatchOperation", &[r#"watch operation "projects/p/operations/none""#]),
     ("longhaul.v1.Callers.GetOperationRecord", &[r#"get operation "projects/p/operations/none""#]),
     ("longhaul.v1.Callers.ListOperationRecords", &[r#"list parent "projects/p""#]),
+    ("longhaul.v1.Callers.GetOperationStats", &[r#"list parent "projects/p""#]),
     ("longhaul.v1.Callers.PauseOperation", &[r#"pause operation "projects/p/operations/none""#]),
     ("longhaul.v1.Callers.ResumeOperation", &[r#"resume operation "projects/p/operations/none""#]),
     ("longhaul.v1.Admin.ExportRecords", &["export the store"]),

@@ -177,6 +177,7 @@ const FIELDS: &[(&str, &str)] = &[
         "name lease_token error retry_decision retry_delay metadata checkpoint",
     ),
     ("longhaul.v1.GetOperationRecordRequest", "name view"),
+    ("longhaul.v1.GetOperationStatsRequest", "parent"),
     (
         "longhaul.v1.LeaseOperationsRequest",
         "queue worker max_operations lease_duration wait_duration",

@@ -33,6 +33,7 @@ mod replaying;
 mod serving;
 mod standstill;
 mod starting;
+mod stats;
 mod stream_ends;
 mod stream_signals;
 mod streams;

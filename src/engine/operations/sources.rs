@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 
+use super::parents::{next_parent, parent_of};
 use super::query::ListQuery;
 use crate::clock::Timestamp;
 use crate::engine::context::Context;
@@ -287,7 +288,9 @@ impl List<'_> {
             let next = match current.take() {
                 // Go on within the parent where the last page ended.
                 Some(parent) if after.is_some() => Some(parent),
-                former => self.next_parent(pattern, former).await?,
+                former => {
+                    next_parent(&*self.sources.context.store, self.index, pattern, former).await?
+                }
             };
             let Some(next) = next else { return Ok(EntryBatch { entries, then: Then::End }) };
             if pattern.matches(&String::from_utf8_lossy(&next)) {
@@ -328,22 +331,6 @@ impl List<'_> {
         Ok(self.sources.context.store.scan(scan).await?)
     }
 
-    /// The first parent with children after `former`, of those that begin as the pattern does.
-    async fn next_parent(
-        &self,
-        pattern: &ParentPattern,
-        former: Option<Vec<u8>>,
-    ) -> Result<Option<Vec<u8>>> {
-        let mut scan =
-            Scan::first(Index::new(self.index), 1).with_prefix(pattern.prefix().as_bytes());
-        if let Some(former) = former {
-            // Members of `former` begin with it and a zero; the next parent is above all of them.
-            scan.from = Bound::Included([&former[..], &[1]].concat().into());
-        }
-        let first = self.sources.context.store.scan(scan).await?;
-        Ok(first.first().map(|entry| parent_of(&entry.member).to_vec()))
-    }
-
     /// A position behind all children of a parent.
     fn end_of(&self, parent: &[u8]) -> Bytes {
         let parent = String::from_utf8_lossy(parent);
@@ -363,11 +350,6 @@ fn compare(order: Order, one: &[u8], other: &[u8]) -> Ordering {
         Order::NewestFirst => other.cmp(one),
         Order::OldestFirst => one.cmp(other),
     })
-}
-
-/// The parent in a member of `list` or `failed`: the bytes before the first zero.
-fn parent_of(member: &[u8]) -> &[u8] {
-    member.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
 /// Records that are read at a time.

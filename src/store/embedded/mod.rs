@@ -176,6 +176,13 @@ impl EmbeddedStore {
         flushed.expect("flushed");
     }
 
+    /// The keys that an empty store does not have, and the bytes of all files but the journal.
+    #[cfg(test)]
+    fn left(&self) -> (usize, u64) {
+        let left = self.read(|open| open.tables.compacted().map_err(tables::unreadable));
+        left.expect("compacted")
+    }
+
     fn take_writer(&self) -> Option<JoinHandle<()>> {
         drop(self.jobs.write().unwrap_or_else(PoisonError::into_inner).take());
         self.writer.lock().unwrap_or_else(PoisonError::into_inner).take()

@@ -111,6 +111,21 @@ impl Tables {
         Table::ALL.iter().try_for_each(|table| self.keyspace(*table).rotate_memtable_and_wait())
     }
 
+    /// The keys of all tables but those that every database has, and the bytes of their files, once these hold nothing that
+    /// was removed.
+    #[cfg(test)]
+    pub(super) fn compacted(&self) -> fjall::Result<(usize, u64)> {
+        self.flush()?;
+        let (mut keys, mut bytes) = (0, 0);
+        for keyspace in Table::ALL.map(|table| self.keyspace(table)) {
+            keyspace.major_compact()?;
+            // A table that was never written has no note of its progress.
+            keys += keyspace.len()?.saturating_sub(1);
+            bytes += keyspace.disk_space();
+        }
+        Ok((keys, bytes))
+    }
+
     /// Fails where writing would: a task of the database that failed stops all later writes.
     pub(super) fn check(&self) -> fjall::Result<()> {
         self.database.persist(PersistMode::Buffer)

@@ -15,6 +15,7 @@ use super::test_server::TestServer;
 use super::{Options, RedisStore, StoreTime, keys, script};
 use crate::clock::{Clock, ManualClock, SystemClock, Timestamp};
 use crate::store::conformance::{Harness, count, counted, suite};
+use crate::store::differential::Left;
 use crate::store::{BodyKey, Check, CommitError, Event, Feed, Hint, Index, IndexEntry, Key};
 use crate::store::{Mark, OpenError, Partition, Put, Scan, Store, StoreError, WriteSet};
 
@@ -296,6 +297,24 @@ pub(crate) async fn harness() -> Harness {
         async move { open(&options).await as Arc<dyn Store> }.boxed()
     };
     Harness::new(store, clock, Some(Box::new(reopen)))
+}
+
+/// A new store, and what counts its keys beyond those of an empty one.
+pub(crate) async fn emptiable() -> (Harness, Left) {
+    let clock = ManualClock::new(Timestamp::from_micros(1_700_000_000_000_000));
+    let options = Options { clock: clock.clone(), time: StoreTime::Clock, ..options(&SHARED) };
+    let store = open(&options).await;
+    let of_every_store = 1 + usize::from(store.keyspace().partitions());
+    let left = move || {
+        let options = options.clone();
+        async move {
+            let pattern = format!("{}*", options.prefix);
+            let keys: Vec<Vec<u8>> = raw(&options, &[b"KEYS", pattern.as_bytes()]).await;
+            keys.len() - of_every_store
+        }
+        .boxed()
+    };
+    (Harness::new(store, clock, None), Box::new(left))
 }
 
 suite!(harness);

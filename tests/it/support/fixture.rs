@@ -209,6 +209,11 @@ impl Fixture {
         answer("list", self.operations().list_operations(request)).await
     }
 
+    pub(crate) async fn stats(&self, parent: &str) -> Result<pb::OperationStats, Status> {
+        let request = pb::GetOperationStatsRequest { parent: parent.to_owned() };
+        answer("stats", self.callers().get_operation_stats(request)).await
+    }
+
     pub(crate) async fn cancel(&self, name: &str) -> Result<(), Status> {
         let request = lro::CancelOperationRequest { name: name.to_owned() };
         answer("cancel", self.operations().cancel_operation(request)).await
