@@ -39,7 +39,11 @@ pub fn parts(store: Arc<dyn Store>) -> impl Stream<Item = Result<Vec<u8>, StoreE
         if rest.is_empty() {
             rest = match exporter.next().await {
                 Ok(text) => text?,
-                Err(error) => return Some((Err(error), (exporter, Vec::new()))),
+                Err(error) => {
+                    // What follows would lack some records.
+                    exporter.stage = Stage::Done;
+                    return Some((Err(error), (exporter, Vec::new())));
+                }
             };
         }
         let later = rest.split_off(rest.len().min(PART_BYTES));
@@ -74,17 +78,15 @@ impl Exporter {
         match self.stage {
             Stage::Header => {
                 self.stage = Stage::Records;
-                seal(&ExportLine::Header(self.header()))
-                    .map(Some)
-                    .map_err(|error| unwritable(&error))
+                sealed(&ExportLine::Header(self.header()))
             }
-            Stage::Records => match self.lines().await? {
-                Some(text) => Ok(Some(text)),
-                None => {
-                    self.stage = Stage::Done;
-                    seal(&ExportLine::End(self.end())).map(Some).map_err(|error| unwritable(&error))
+            Stage::Records => {
+                if let Some(text) = self.lines().await? {
+                    return Ok(Some(text));
                 }
-            },
+                self.stage = Stage::Done;
+                sealed(&ExportLine::End(self.end()))
+            }
             Stage::Done => Ok(None),
         }
     }
@@ -185,6 +187,10 @@ fn exported(copied: &CopiedRecord, derived: Option<Derived>) -> ExportedRecord {
         value: BASE64_STANDARD.encode(&record.value),
         bodies: bodies.collect(),
     }
+}
+
+fn sealed(line: &ExportLine) -> Result<Option<Vec<u8>>, StoreError> {
+    seal(line).map(Some).map_err(|error| unwritable(&error))
 }
 
 fn unwritable(error: &dyn std::fmt::Display) -> StoreError {

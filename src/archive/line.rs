@@ -244,11 +244,12 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 
 fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
     let mut bytes = [0; N];
-    if text.len() != 2 * N || !text.is_ascii() {
+    if text.len() != 2 * N {
         return None;
     }
+    let digit = |digit: u8| char::from(digit).to_digit(16);
     for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+        *byte = (digit(digits[0])? << 4 | digit(digits[1])?) as u8;
     }
     Some(bytes)
 }

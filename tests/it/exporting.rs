@@ -158,7 +158,7 @@ fn content(text: &str) -> BTreeMap<String, Value> {
 
 /// Everything that follows from the records.
 async fn followed(store: &Arc<dyn Store>) -> Vec<String> {
-    let due = DueClass::ALL.map(|class| class.index());
+    let due = DueClass::ALL.map(DueClass::index);
     let mut all = Vec::new();
     for index in ["list", "failed", "ready/q", "ready/retrying"].into_iter().chain(due) {
         let scan = Scan::first(Index::new(index), 1_000);
@@ -262,7 +262,7 @@ async fn an_import_that_was_cut_off_is_closed_to_servers_and_continues_where_it_
     let text = exported(fixture).await;
     let other = exported(fixture).await;
     let records = |text: &str| text.lines().filter(|line| line.starts_with("{\"record\"")).count();
-    let cut = text.lines().take(6).map(|line| format!("{line}\n")).collect::<String>();
+    let cut: String = text.split_inclusive('\n').take(6).collect();
     for place in [Place::embedded(), Place::redis()] {
         let clock = || fixture.clock.clone();
         let store = place.open(origin(&text), clock()).await.expect("a place");
@@ -301,20 +301,23 @@ async fn an_import_that_was_cut_off_is_closed_to_servers_and_continues_where_it_
     copy.close().await;
 }
 
+/// Damage to a line.
+type Change = fn(&str) -> String;
+
 async fn a_damaged_line_is_refused_by_its_number(fixture: &Fixture) {
     filled(fixture).await;
     let text = exported(fixture).await;
     let count = text.lines().count();
     let place = Place::embedded();
     let store = place.open(origin(&text), fixture.clock.clone()).await.expect("a place");
-    let damaged = |number: usize, change: fn(&str) -> String| {
+    let damaged = |number: usize, change: Change| {
         let changed = |(at, line): (usize, &str)| {
             if at == number { change(line) } else { line.to_owned() + "\n" }
         };
         text.lines().enumerate().map(changed).collect::<String>()
     };
     let record = text.lines().position(|line| line.starts_with("{\"record\"")).expect("a record");
-    let cases: [(usize, fn(&str) -> String, &str); 5] = [
+    let cases: [(usize, Change, &str); 5] = [
         (
             record,
             |line| line.replacen("revision", "revisiom", 1) + "\n",
