@@ -18,7 +18,7 @@ export PATH := $(CURDIR)/.bin:$(PATH)
 export GOTOOLCHAIN ?= auto
 
 LANGUAGES := python go node java
-INTEROP := $(addprefix interop-,$(LANGUAGES) rust grpcurl)
+INTEROP := $(addprefix interop-,$(LANGUAGES) rust grpcurl browser)
 GRPCURL := test -x .bin/grpcurl || \
 	GOBIN=$(CURDIR)/.bin go install github.com/fullstorydev/grpcurl/cmd/grpcurl@latest
 FETCHED := .bin/.fetched
@@ -82,6 +82,11 @@ interop-java: binary $(VENV)/.installed ## run the Java examples, and gax over g
 interop-rust: binary $(VENV)/.installed ## run Google's crates for operations, over REST
 	tests/interop/rest/build rust
 	$(VENV)/bin/python tests/interop/run --binary $(BINARY) rust-rest
+
+interop-browser: binary $(VENV)/.installed ## run a page in headless Chromium
+	@scripts/install-test-tools node browser
+	tests/interop/web/build
+	$(VENV)/bin/python tests/interop/run --binary $(BINARY) browser
 
 interop-grpcurl: binary $(VENV)/.installed ## run grpcurl as the README does
 	@scripts/install-test-tools go

@@ -21,6 +21,7 @@ use crate::types::Registry;
 
 pub use self::error::ConfigError;
 pub use self::listen::Listen;
+pub use crate::http::Origins;
 
 /// All settings, in their final types.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -42,6 +43,9 @@ pub struct Config {
     /// Files with descriptors of further message types.
     #[serde(deserialize_with = "paths")]
     pub descriptor_sets: Vec<PathBuf>,
+    /// Pages of other machines that may call the server.
+    #[serde(deserialize_with = "origins")]
+    pub allowed_origins: Origins,
     /// See [`Settings::progress_interval`].
     #[serde(with = "humantime_serde")]
     pub progress_interval: Duration,
@@ -120,6 +124,9 @@ pub struct Overrides {
     /// See [`Config::descriptor_sets`].
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub descriptor_sets: Vec<PathBuf>,
+    /// See [`Config::allowed_origins`].
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allowed_origins: Vec<String>,
     /// See [`Embedded`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub embedded: Option<EmbeddedOverrides>,
@@ -277,18 +284,27 @@ fn empty_is_none<'de, D: serde::Deserializer<'de>>(
     Uuid::parse_str(&text).map(Some).map_err(refuse)
 }
 
-/// A list, or a text with commas as in the environment.
 fn paths<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBuf>, D::Error> {
+    Ok(list(deserializer)?.into_iter().map(PathBuf::from).collect())
+}
+
+fn origins<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Origins, D::Error> {
+    let listed = list(deserializer)?;
+    Origins::of(listed.iter().map(String::as_str)).map_err(serde::de::Error::custom)
+}
+
+/// A list, or a text with commas as in the environment.
+fn list<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum ListOrText {
-        List(Vec<PathBuf>),
+        List(Vec<String>),
         Text(String),
     }
     Ok(match ListOrText::deserialize(deserializer)? {
-        ListOrText::List(paths) => paths,
+        ListOrText::List(items) => items,
         ListOrText::Text(text) => {
-            text.split(',').filter(|path| !path.is_empty()).map(PathBuf::from).collect()
+            text.split(',').filter(|item| !item.is_empty()).map(str::to_owned).collect()
         }
     })
 }
@@ -362,6 +378,7 @@ mod tests {
             ("LONGHAUL_REDIS__RESPONSE_TIMEOUT", "5s"),
             ("LONGHAUL_EMBEDDED__RESERVE_MIB", "64"),
             ("LONGHAUL_DESCRIPTOR_SETS", "a.binpb,b.binpb"),
+            ("LONGHAUL_ALLOWED_ORIGINS", "https://a.example,https://b.example"),
             ("LONGHAUL_LOG", "debug"),
         ];
         let flags = Overrides { store: Some("redis://flag".to_owned()), ..Overrides::default() };
@@ -372,6 +389,8 @@ mod tests {
         assert_eq!(config.redis.response_timeout, Duration::from_secs(5));
         assert_eq!(config.embedded.reserve_mib, 64);
         assert_eq!(config.descriptor_sets, [PathBuf::from("a.binpb"), PathBuf::from("b.binpb")]);
+        let origins = Origins::of(["https://a.example", "https://b.example"]);
+        assert_eq!(config.allowed_origins, origins.expect("origins"));
         let config = load(Some(path), &environment, Overrides::default()).expect("config");
         assert_eq!(config.store, StoreUrl::Embedded("environment".into()));
     }
@@ -381,6 +400,10 @@ mod tests {
         for (environment, part) in [
             (("LONGHAUL_LISTN", "x"), "LONGHAUL_LISTEN"),
             (("LONGHAUL_LISTEN", "nowhere"), "listen"),
+            (
+                ("LONGHAUL_ALLOWED_ORIGINS", "https://a.example,b.example"),
+                "\"b.example\" is no origin",
+            ),
             (("LONGHAUL_STORE", "postgres://u:secret@h"), "embedded:PATH"),
             (("LONGHAUL_KEYSPACE", "x"), "keyspace"),
             (("LONGHAUL_REDIS__DURABILITY", "replica"), "durability"),

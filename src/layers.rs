@@ -139,7 +139,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["status"],
             &["shared", "stream"],
             &["body", "hosts", "methods", "query", "strict"],
-            &["error", "routes"],
+            &["error", "origins", "routes"],
             &["documents", "template"],
             &["accept", "etag", "prefer", "retry_after"],
         ],

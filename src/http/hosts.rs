@@ -6,27 +6,44 @@
 
 use std::net::IpAddr;
 
+use axum::body::Body;
 use http::header::{HOST, ORIGIN};
 use http::request::Parts;
-use http::{StatusCode, Uri};
+use http::{Response, StatusCode, Uri};
 
+use super::accept::Accept;
 use super::error::HttpFailure;
+use super::origins::Origins;
 use crate::engine::Reason;
+use crate::types::Registry;
 
-/// The hosts that requests may be for; anything goes where there are none.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// The hosts that requests may be for, and the pages that they may come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Hosts {
-    /// Whatever is said.
-    #[default]
-    Any,
-    /// Names of this machine.
-    Loopback,
+    /// Any host; a page whose origin is not among these may not read the answer.
+    Any(Origins),
+    /// Names of this machine, and pages of this machine or of these origins.
+    Loopback(Origins),
 }
 
 impl Hosts {
+    /// Whether a page of that origin may read the answers.
+    pub(crate) fn allows_page(&self, origin: &str) -> bool {
+        match self {
+            Self::Any(origins) => origins.has(origin),
+            Self::Loopback(origins) => origins.has(origin) || is_of_this_machine(origin),
+        }
+    }
+
+    /// The answer to a request that is refused.
+    pub(crate) fn refusal(&self, head: &Parts) -> Option<Response<Body>> {
+        let failure = self.check(head).err()?;
+        Some(failure.respond(&Accept::default(), head.uri.path(), &Registry::builtin()))
+    }
+
     /// Checks a request.
     pub(super) fn check(&self, head: &Parts) -> Result<(), HttpFailure> {
-        if *self == Self::Any {
+        if matches!(self, Self::Any(_)) {
             return Ok(());
         }
         let header = |name| head.headers.get(name).map(|value| value.to_str().unwrap_or("?"));
@@ -35,13 +52,16 @@ impl Hosts {
         if let Some(host) = host.into_iter().chain(authority).find(|host| !is_loopback(host)) {
             return Err(refused("Host", host));
         }
-        let Some(origin) = header(ORIGIN) else { return Ok(()) };
-        let authority = origin.parse::<Uri>().ok().and_then(|origin| origin.authority().cloned());
-        match authority {
-            Some(authority) if is_loopback(authority.as_str()) => Ok(()),
-            _ => Err(refused("Origin", origin)),
+        match header(ORIGIN) {
+            Some(origin) if !self.allows_page(origin) => Err(refused("Origin", origin)),
+            _ => Ok(()),
         }
     }
+}
+
+fn is_of_this_machine(origin: &str) -> bool {
+    let authority = origin.parse::<Uri>().ok().and_then(|origin| origin.authority().cloned());
+    authority.is_some_and(|authority| is_loopback(authority.as_str()))
 }
 
 fn refused(header: &str, value: &str) -> HttpFailure {
@@ -75,8 +95,9 @@ mod tests {
             request = request.header(ORIGIN, origin);
         }
         let (head, ()) = request.body(()).expect("a request").into_parts();
-        assert!(Hosts::Any.check(&head).is_ok());
-        Hosts::Loopback.check(&head).is_ok()
+        assert!(Hosts::Any(Origins::default()).check(&head).is_ok());
+        let listed = Origins::of(["https://app.example.com"]).expect("origins");
+        Hosts::Loopback(listed).check(&head).is_ok()
     }
 
     #[test]
@@ -99,6 +120,7 @@ mod tests {
         for (origin, let_in) in [
             ("http://localhost:3000", true),
             ("http://[::1]", true),
+            ("https://app.example.com", true),
             ("https://example.com", false),
             ("null", false),
             ("http://localhost.example.com", false),

@@ -43,9 +43,10 @@ def make_stubs(folder: Path, *more: Path) -> None:
 
 
 def make_descriptors(file: Path, *protos: str) -> None:
-    """Writes a descriptor set of definitions that Google publishes in its package."""
-    source = Path(money_pb2.__file__).parent.parent.parent
-    arguments = ("protoc", f"--proto_path={source}", "--include_imports")
+    """Writes a descriptor set of definitions of longhaul, or of those that Google publishes in its package."""
+    sources = (ROOT / "proto", Path(money_pb2.__file__).parent.parent.parent)
+    paths = (f"--proto_path={source}" for source in (*sources, files("grpc_tools") / "_proto"))
+    arguments = ("protoc", *paths, "--include_imports")
     if protoc.main((*arguments, f"--descriptor_set_out={file}", *protos)) != 0:
         raise Failure(f"no descriptor set could be made of {', '.join(protos)}")
 
