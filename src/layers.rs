@@ -32,7 +32,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         &[
             &["mod"],
             &["latency"],
-            &["load", "streams"],
+            &["http", "load", "streams"],
             &["run"],
             &["echo", "report"],
             &["client", "cpu", "options"],
@@ -247,7 +247,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["fitness", "keys", "link", "packed", "queue", "time"],
         ],
     ),
-    ("types", &[&["mod"], &["files", "json"], &["registry"]]),
+    ("types", &[&["mod"], &["direct"], &["files", "json"], &["registry"]]),
     (
         "wire",
         &[
