@@ -67,6 +67,7 @@ struct OperationText<'a> {
 
 #[derive(Serialize)]
 #[serde(untagged)]
+#[expect(clippy::large_enum_variant, reason = "it is written at once and goes nowhere")]
 enum MetadataText<'a> {
     Own(OwnMetadata<'a>),
     Other(Value),
