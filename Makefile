@@ -18,7 +18,7 @@ export PATH := $(CURDIR)/.bin:$(PATH)
 export GOTOOLCHAIN ?= auto
 
 LANGUAGES := python go node java
-INTEROP := $(addprefix interop-,$(LANGUAGES) grpcurl)
+INTEROP := $(addprefix interop-,$(LANGUAGES) rust grpcurl browser)
 GRPCURL := test -x .bin/grpcurl || \
 	GOBIN=$(CURDIR)/.bin go install github.com/fullstorydev/grpcurl/cmd/grpcurl@latest
 FETCHED := .bin/.fetched
@@ -58,24 +58,35 @@ history: tools ## run long histories with crashes and cuts, and check them: SECO
 interop: $(FETCHED) $(INTEROP) interop-facade ## run clients in every language against the server
 	$(VENV)/bin/python tests/interop/run --binary $(BINARY) mixed
 
-interop-python: binary $(VENV)/.installed ## run stock Python clients on both stores, and the Python examples
+interop-python: binary $(VENV)/.installed ## run stock Python clients on both stores, over REST too, and the Python examples
 	examples/python/build
-	$(VENV)/bin/python tests/interop/run --binary $(BINARY) clients python python-stream
+	$(VENV)/bin/python tests/interop/run --binary $(BINARY) clients python python-stream python-rest
 
 interop-go: binary $(VENV)/.installed ## run the Go examples and Go's stock client
 	@scripts/install-test-tools go
 	examples/go/build
 	$(VENV)/bin/python tests/interop/run --binary $(BINARY) go go-stream
 
-interop-node: binary $(VENV)/.installed ## run the TypeScript examples and google-gax
+interop-node: binary $(VENV)/.installed ## run the TypeScript examples, and google-gax over gRPC and REST
 	@scripts/install-test-tools node
 	examples/node/build
-	$(VENV)/bin/python tests/interop/run --binary $(BINARY) node node-stream
+	tests/interop/rest/build node
+	$(VENV)/bin/python tests/interop/run --binary $(BINARY) node node-stream node-rest
 
-interop-java: binary $(VENV)/.installed ## run the Java examples and gax
+interop-java: binary $(VENV)/.installed ## run the Java examples, and gax over gRPC and REST
 	@scripts/install-test-tools java
 	examples/java/build
-	$(VENV)/bin/python tests/interop/run --binary $(BINARY) java
+	tests/interop/rest/build java
+	$(VENV)/bin/python tests/interop/run --binary $(BINARY) java java-rest
+
+interop-rust: binary $(VENV)/.installed ## run Google's crates for operations, over REST
+	tests/interop/rest/build rust
+	$(VENV)/bin/python tests/interop/run --binary $(BINARY) rust-rest
+
+interop-browser: binary $(VENV)/.installed ## run a page in headless Chromium
+	@scripts/install-test-tools node browser
+	tests/interop/web/build
+	$(VENV)/bin/python tests/interop/run --binary $(BINARY) browser
 
 interop-grpcurl: binary $(VENV)/.installed ## run grpcurl as the README does
 	@scripts/install-test-tools go

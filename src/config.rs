@@ -21,6 +21,7 @@ use crate::types::Registry;
 
 pub use self::error::ConfigError;
 pub use self::listen::Listen;
+pub use crate::http::Origins;
 
 /// All settings, in their final types.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -45,6 +46,9 @@ pub struct Config {
     /// Files with descriptors of further message types.
     #[serde(deserialize_with = "list")]
     pub descriptor_sets: Vec<PathBuf>,
+    /// Pages of other machines that may call the server.
+    #[serde(deserialize_with = "origins")]
+    pub allowed_origins: Origins,
     /// See [`Settings::progress_interval`].
     #[serde(with = "humantime_serde")]
     pub progress_interval: Duration,
@@ -123,6 +127,9 @@ pub struct Overrides {
     /// See [`Config::descriptor_sets`].
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub descriptor_sets: Vec<PathBuf>,
+    /// See [`Config::allowed_origins`].
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allowed_origins: Vec<String>,
     /// See [`Embedded`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub embedded: Option<EmbeddedOverrides>,
@@ -280,6 +287,11 @@ fn empty_is_none<'de, D: serde::Deserializer<'de>>(
     Uuid::parse_str(&text).map(Some).map_err(refuse)
 }
 
+fn origins<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Origins, D::Error> {
+    let listed: Vec<String> = list(deserializer)?;
+    Origins::of(listed.iter().map(String::as_str)).map_err(serde::de::Error::custom)
+}
+
 /// A list, or a text with commas as in the environment.
 fn list<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
@@ -387,6 +399,7 @@ mod tests {
             ("LONGHAUL_EMBEDDED__RESERVE_MIB", "64"),
             ("LONGHAUL_DESCRIPTOR_SETS", "a.binpb,b.binpb"),
             ("LONGHAUL_ALLOWED_HOSTS", "a.example, ::1"),
+            ("LONGHAUL_ALLOWED_ORIGINS", "https://a.example,https://b.example"),
             ("LONGHAUL_LOG", "debug"),
         ];
         let flags = Overrides { store: Some("redis://flag".to_owned()), ..Overrides::default() };
@@ -398,6 +411,8 @@ mod tests {
         assert_eq!(config.embedded.reserve_mib, 64);
         assert_eq!(config.descriptor_sets, [PathBuf::from("a.binpb"), PathBuf::from("b.binpb")]);
         assert_eq!(config.allowed_hosts, ["a.example", "::1"]);
+        let origins = Origins::of(["https://a.example", "https://b.example"]);
+        assert_eq!(config.allowed_origins, origins.expect("origins"));
         let config = load(Some(path), &environment, Overrides::default()).expect("config");
         assert_eq!(config.store, StoreUrl::Embedded("environment".into()));
     }
@@ -407,6 +422,10 @@ mod tests {
         for (environment, part) in [
             (("LONGHAUL_LISTN", "x"), "LONGHAUL_LISTEN"),
             (("LONGHAUL_LISTEN", "nowhere"), "listen"),
+            (
+                ("LONGHAUL_ALLOWED_ORIGINS", "https://a.example,b.example"),
+                "\"b.example\" is no origin",
+            ),
             (("LONGHAUL_STORE", "postgres://u:secret@h"), "embedded:PATH"),
             (("LONGHAUL_KEYSPACE", "x"), "keyspace"),
             (("LONGHAUL_REDIS__DURABILITY", "replica"), "durability"),

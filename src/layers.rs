@@ -48,7 +48,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         &[
             &["mod"],
             &["latency"],
-            &["lists", "load", "streams"],
+            &["http", "lists", "load", "streams"],
             &["run"],
             &["echo", "report"],
             &["client", "cpu", "options"],
@@ -168,7 +168,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["pages", "status"],
             &["openapi", "shared", "stream"],
             &["body", "hosts", "methods", "query", "strict"],
-            &["error", "routes"],
+            &["error", "origins", "routes"],
             &["documents", "template"],
             &["accept", "etag", "prefer", "reference", "retry_after"],
         ],
@@ -286,7 +286,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["fitness", "keys", "link", "packed", "queue", "time"],
         ],
     ),
-    ("types", &[&["mod"], &["files", "json"], &["sorted"], &["registry"]]),
+    ("types", &[&["mod"], &["direct"], &["files", "json"], &["sorted"], &["registry"]]),
     (
         "wire",
         &[

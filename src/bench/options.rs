@@ -50,11 +50,27 @@ pub enum Scenario {
     StreamLatency,
     /// One operation with many watchers.
     FanOut,
+    /// GET of a status over HTTP/1.1, a connection for each call in flight.
+    HttpGets,
+    /// The same with `If-None-Match`: 304.
+    HttpGetsUnchanged,
+    /// GET of a status over HTTP/2.
+    Http2Gets,
+    /// The same with `If-None-Match`: 304.
+    Http2GetsUnchanged,
+    /// Starts by POST over HTTP/1.1.
+    HttpStarts,
+    /// The same over HTTP/2.
+    Http2Starts,
+    /// Idle watchers of server-sent events, a connection each: the memory that each takes.
+    HttpWatchers,
+    /// The same over HTTP/2.
+    Http2Watchers,
 }
 
 impl Scenario {
-    /// All, in the order in which they run.
-    pub const ALL: [Self; 10] = [
+    /// Those of gRPC, in the order in which they run.
+    pub const GRPC: [Self; 10] = [
         Self::Gets,
         Self::Starts,
         Self::Cycles,

@@ -39,6 +39,8 @@ pub struct Measured {
     pub quantiles: Vec<Quantiles>,
     /// CPU times.
     pub cpu: Vec<CpuTime>,
+    /// Memory.
+    pub memory: Vec<MemoryUse>,
 }
 
 /// How long something took, in microseconds.
@@ -63,6 +65,15 @@ pub struct CpuTime {
     pub us_per_operation: f64,
 }
 
+/// Memory of a process.
+#[derive(Clone, Debug, Serialize)]
+pub struct MemoryUse {
+    /// Its name; `client` is this one.
+    pub process: String,
+    /// KiB for each item.
+    pub kib_each: f64,
+}
+
 impl Quantiles {
     pub(super) fn of(of: &'static str, mut samples: Vec<Duration>) -> Self {
         samples.sort_unstable();
@@ -84,6 +95,20 @@ impl CpuTime {
         let each = before.iter().zip(after).map(|((process, before), (_, after))| {
             let micros = after.saturating_sub(*before).as_secs_f64() * 1e6;
             Self { process: process.clone(), us_per_operation: micros / count.max(1) as f64 }
+        });
+        each.collect()
+    }
+}
+
+impl MemoryUse {
+    pub(super) fn per(
+        count: usize,
+        before: &[(String, u64)],
+        after: &[(String, u64)],
+    ) -> Vec<Self> {
+        let each = before.iter().zip(after).map(|((process, before), (_, after))| {
+            let kib = after.saturating_sub(*before) as f64;
+            Self { process: process.clone(), kib_each: kib / count.max(1) as f64 }
         });
         each.collect()
     }
@@ -119,9 +144,12 @@ impl Report {
         for result in &self.results {
             let rate = result.per_second.map_or_else(String::new, |rate| format!("{rate:.0}/s"));
             // Writing to a String cannot fail.
-            let _ = write!(text, "\n{:<12} {rate:>9}", result.name);
+            let _ = write!(text, "\n{:<20} {rate:>9}", result.name);
             for cpu in &result.cpu {
                 let _ = write!(text, "   {} {:.1} us", cpu.process, cpu.us_per_operation);
+            }
+            for memory in &result.memory {
+                let _ = write!(text, "   {} {:.1} KiB each", memory.process, memory.kib_each);
             }
             for Quantiles { of, p50_us, p99_us, max_us } in &result.quantiles {
                 let _ = write!(

@@ -32,7 +32,7 @@ pub(super) struct BenchArgs {
     /// How long to measure each rate
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
-    /// Measure only these
+    /// Measure only these; by default all over gRPC
     #[arg(long, value_enum, value_name = "NAME", num_args = 1..)]
     only: Vec<Scenario>,
     /// Connections to the server
@@ -121,7 +121,7 @@ fn measure(args: &BenchArgs) -> anyhow::Result<()> {
     let options = Options {
         server: args.server.address.clone(),
         duration: Duration::try_from_secs_f64(args.seconds)?,
-        scenarios: if args.only.is_empty() { Scenario::ALL.to_vec() } else { args.only.clone() },
+        scenarios: if args.only.is_empty() { Scenario::GRPC.to_vec() } else { args.only.clone() },
         pids: args.pids.clone(),
         connections: args.connections.max(1),
         in_flight: args.in_flight.max(1),

@@ -65,12 +65,12 @@ impl Document {
     }
 
     /// The document.
-    pub(super) fn show(self, seen: CurrentView<'_>, types: &Registry) -> Value {
+    pub(super) fn show(self, seen: CurrentView<'_>, types: &Registry) -> String {
         match self {
-            Self::Operation => types.operation(seen.published),
-            Self::Status => status(seen, types),
-            Self::Azure => azure(seen, types),
-            Self::JsonApi => json_api(seen, types),
+            Self::Operation => types.operation_text(seen.published),
+            Self::Status => status(seen, types).to_string(),
+            Self::Azure => azure(seen, types).to_string(),
+            Self::JsonApi => json_api(seen, types).to_string(),
         }
     }
 }

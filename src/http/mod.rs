@@ -12,6 +12,7 @@ mod etag;
 mod hosts;
 pub(crate) mod methods;
 mod openapi;
+mod origins;
 mod pages;
 mod prefer;
 mod query;
@@ -49,6 +50,7 @@ use crate::types::Registry;
 use crate::wire::transcode::write::MessageJson;
 
 pub(crate) use self::hosts::Hosts;
+pub use self::origins::Origins;
 
 /// The face of one server. Clones are the same face.
 #[derive(Clone)]
@@ -58,21 +60,15 @@ pub(crate) struct Face {
 }
 
 impl Face {
-    /// A face for that engine and the methods that are served on it.
+    /// A face for that engine, the methods that are served on it, and requests for these hosts.
     ///
     /// # Errors
     /// Where the built-in definitions cannot be routed, which a test rules out.
-    pub(crate) fn new(engine: &Engine, methods: Methods) -> Result<Self, BadTable> {
+    pub(crate) fn new(engine: &Engine, methods: Methods, hosts: Hosts) -> Result<Self, BadTable> {
         let routes = Routes::of_services()?;
         let (engine, types) = (engine.clone(), engine.types().clone());
         let shared = FaceParts { engine, methods, routes, types };
-        Ok(Self { shared: Arc::new(shared), hosts: Hosts::Any })
-    }
-
-    /// The same, for requests of these hosts alone.
-    #[must_use]
-    pub(crate) fn only_for(self, hosts: Hosts) -> Self {
-        Self { hosts, ..self }
+        Ok(Self { shared: Arc::new(shared), hosts })
     }
 
     async fn answer(self, request: Request<Body>) -> Response<Body> {
@@ -90,7 +86,7 @@ impl Face {
         let headers = response.headers_mut();
         headers.insert(REQUEST_ID, id);
         headers.insert(NO_SNIFF, HeaderValue::from_static("nosniff"));
-        headers.append(VARY, HeaderValue::from_static("accept, prefer, x-goog-api-client"));
+        headers.append(VARY, HeaderValue::from_static("accept, prefer, x-goog-api-client, origin"));
         if is_head { response.map(|_| Body::empty()) } else { response }
     }
 }
@@ -261,7 +257,7 @@ fn no_route(lost: &Lost, method: &Method, path: &str) -> HttpFailure {
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Reason::NotSupported,
             format!(
-                "{path} is served over gRPC, that is by POST over HTTP/2 with the content type application/grpc"
+                "{path} is served over gRPC, that is by POST over HTTP/2 with the content type application/grpc, and to browsers with application/grpc-web"
             ),
         ),
         Lost::NoText => Error::new(Reason::InvalidName, template::NoText.to_string()).into(),

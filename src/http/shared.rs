@@ -3,6 +3,7 @@
 use axum::body::Body;
 use http::StatusCode;
 use http::request::Parts;
+use http_body::Body as _;
 use prost::Message;
 use serde_json::{Map, Value};
 
@@ -32,6 +33,17 @@ pub(super) struct Asked<'a> {
     pub(super) head: Parts,
     pub(super) body: Body,
     pub(super) accept: &'a Accept,
+}
+
+impl Asked<'_> {
+    /// The name in the path, if that is the whole request.
+    pub(super) fn bare_name(&self) -> Option<&str> {
+        let is_bare = self.head.uri.query().is_none() && self.body.is_end_stream();
+        match &self.fields[..] {
+            [("name", name)] if is_bare && self.given.is_empty() => Some(name),
+            _ => None,
+        }
+    }
 }
 
 impl FaceParts {

@@ -4,6 +4,8 @@
 //! They call the engine's verbs themselves, as the services do, since a message has no room for a record's etag. So they ask
 //! the policy themselves, before they look at a name.
 
+use std::fmt::Write as _;
+
 use axum::body::Body;
 use http::header::{
     CACHE_CONTROL, CONTENT_LOCATION, CONTENT_TYPE, ETAG, HOST, LINK, LOCATION, RETRY_AFTER,
@@ -11,7 +13,6 @@ use http::header::{
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use prost::Message;
-use serde_json::{Value, json};
 
 use super::accept::JSON;
 use super::documents::{self, CurrentView, Document};
@@ -63,7 +64,8 @@ impl FaceParts {
             _ => error.into(),
         })?;
         let Started { published, operation: Some(operation), replayed } = started else {
-            return Ok(respond(StatusCode::OK, JSON, &self.types.operation(&started.published)));
+            let text = self.types.operation_text(&started.published);
+            return Ok(respond(StatusCode::OK, JSON, text));
         };
         // It has started: who may not wait for it gets the answer of those who do not wait.
         let may_wait = || self.ask(&wishes, &waiting_for(operation.name.as_str())).is_ok();
@@ -165,7 +167,7 @@ impl FaceParts {
                 response
             }
             Some(result) => {
-                let mut response = respond(StatusCode::OK, JSON, &result);
+                let mut response = respond(StatusCode::OK, JSON, result.to_string());
                 self.describe(&wishes, seen, "r", response.headers_mut());
                 response
             }
@@ -211,7 +213,7 @@ impl FaceParts {
         let name = fields::name(&request.name)?;
         self.change(&wishes, &name, StateChange::Cancel).await?;
         if !shows {
-            return Ok(respond(StatusCode::OK, JSON, &json!({})));
+            return Ok(respond(StatusCode::OK, JSON, "{}".to_owned()));
         }
         let wait = wishes.prefer.wait.unwrap_or_default();
         let view = self.engine.wait(&wishes.caller, &name, wait).await?;
@@ -228,7 +230,7 @@ impl FaceParts {
         self.ask(&wishes, &request)?;
         let name = fields::name(&request.name)?;
         self.change(&wishes, &name, StateChange::Delete).await?;
-        Ok(respond(StatusCode::OK, JSON, &json!({})))
+        Ok(respond(StatusCode::OK, JSON, "{}".to_owned()))
     }
 
     /// Cancels or deletes an operation, if `If-Match` holds. The commit compares one etag: of several, the one that the
@@ -261,6 +263,10 @@ impl FaceParts {
     }
 
     async fn name(&self, wishes: &Wishes, asked: Asked<'_>) -> Result<Name, HttpFailure> {
+        if let Some(name) = asked.bare_name() {
+            self.ask_to_see(wishes, name)?;
+            return Ok(fields::name(name)?);
+        }
         let request = GetOperationRequest::decode(&self.message(asked).await?[..]);
         let request = request.map_err(|error| Error::internal(&error))?;
         self.ask_to_see(wishes, &request.name)?;
@@ -337,14 +343,14 @@ impl FaceParts {
         seen: CurrentView<'_>,
         status: StatusCode,
     ) -> Result<Response<Body>, HttpFailure> {
-        let value = if wishes.strict && wishes.document == Document::Operation {
+        let text = if wishes.strict && wishes.document == Document::Operation {
             let mut published = seen.published.clone();
             strict::adapt_published(&mut published, &self.types)?;
-            self.types.operation(&published)
+            self.types.operation_text(&published)
         } else {
             wishes.document.show(seen, &self.types)
         };
-        let mut response = respond(status, wishes.document.media_type(), &value);
+        let mut response = respond(status, wishes.document.media_type(), text);
         self.describe(wishes, seen, wishes.suffix(), response.headers_mut());
         Ok(response)
     }
@@ -358,7 +364,7 @@ impl FaceParts {
     ) {
         put(headers, ETAG, &etag::tag(&seen.operation.etag(), suffix));
         self.advise(seen.operation, headers);
-        put(headers, LINK, &links(seen).join(", "));
+        put(headers, LINK, &links(seen));
         if wishes.document == Document::Azure {
             put(headers, OPERATION_ID, seen.operation.name.id());
         }
@@ -427,8 +433,8 @@ fn seen(view: &View) -> CurrentView<'_> {
     CurrentView { operation: &view.operation, published: &view.published }
 }
 
-fn respond(status: StatusCode, content_type: &'static str, value: &Value) -> Response<Body> {
-    let mut response = Response::new(Body::from(value.to_string()));
+fn respond(status: StatusCode, content_type: &'static str, text: String) -> Response<Body> {
+    let mut response = Response::new(Body::from(text));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -446,25 +452,23 @@ fn redirect(location: &str) -> Response<Body> {
 }
 
 /// Related addresses: where news come from, what it is one of, how to stop it, and what came into being on the way.
-fn links(seen: CurrentView<'_>) -> Vec<String> {
-    let parent = seen.operation.name.parent();
+fn links(seen: CurrentView<'_>) -> String {
+    let (name, parent) = (seen.operation.name.as_str(), seen.operation.name.parent());
     let slash = if parent.is_empty() { "" } else { "/" };
-    let watch = documents::path(seen, ":watch");
-    let mut links = vec![
-        format!("<{watch}>; rel=\"monitor\""),
-        format!("</v1/{parent}{slash}operations>; rel=\"monitor-group\""),
-        "</openapi.json>; rel=\"describedby\"".to_owned(),
-    ];
+    let mut links = format!(
+        "</v1/{name}:watch>; rel=\"monitor\", </v1/{parent}{slash}operations>; rel=\"monitor-group\", \
+         </openapi.json>; rel=\"describedby\""
+    );
+    // Writing to a String cannot fail.
     if !seen.published.done {
-        let cancel = documents::path(seen, ":cancel");
-        links.push(format!("<{cancel}>; rel=\"https://longhaul.dev/rels/cancel\""));
+        let _ = write!(links, ", </v1/{name}:cancel>; rel=\"https://longhaul.dev/rels/cancel\"");
     }
     let related = seen.operation.related_resources.iter();
     let is_plain = |text: &str| !text.is_empty() && !text.contains(['<', '>', '"', '\\']);
-    links.extend(related.filter(|it| is_plain(&it.uri)).map(|it| {
+    for it in related.filter(|it| is_plain(&it.uri)) {
         let title = if is_plain(&it.relation) { &it.relation } else { "related" };
-        format!("<{}>; rel=\"related\"; title=\"{title}\"", it.uri)
-    }));
+        let _ = write!(links, ", <{}>; rel=\"related\"; title=\"{title}\"", it.uri);
+    }
     links
 }
 

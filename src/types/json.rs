@@ -193,7 +193,7 @@ impl Registry {
         self.message(name).is_some()
     }
 
-    fn status(&self, status: &Status) -> Value {
+    pub(super) fn status(&self, status: &Status) -> Value {
         let mut object = Map::new();
         object.insert("code".to_owned(), status.code.into());
         object.insert("message".to_owned(), status.message.clone().into());

@@ -8,6 +8,7 @@ mod access;
 mod attempts;
 mod bad_input;
 mod breaking;
+mod browsers;
 mod cancelling;
 mod claims;
 mod crowds;
