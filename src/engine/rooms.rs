@@ -13,11 +13,13 @@ use super::membership::ranks::Membership;
 use super::notify::notifier::{Notifier, OperationTransactor};
 use super::operations::calls::Calls;
 use super::operations::pages::Lists;
+use super::operations::set_watch::SetWatches;
 use super::operations::starts::Starts;
 use super::reading::reader::Reader;
 use super::settings::Settings;
 use super::transact::{Transactor, Unobserved};
 use super::watching::hub::Hub;
+use super::watching::sets::intake::Sets;
 use super::workers::stream::rooms::StreamRooms;
 use super::workers::unary::Unary;
 use crate::clock::Clock;
@@ -33,7 +35,8 @@ pub(super) struct Rooms {
     pub(super) due: Arc<DueAgents>,
     pub(super) starts: Arc<Starts>,
     pub(super) calls: Calls,
-    pub(super) lists: Lists,
+    pub(super) lists: Arc<Lists>,
+    pub(super) set_watches: SetWatches,
     pub(super) unary: Unary,
     pub(super) streams: Arc<StreamRooms>,
     #[cfg(test)]
@@ -50,6 +53,7 @@ struct Lower {
     reader: Arc<Reader>,
     membership: Arc<Membership>,
     hub: Arc<Hub>,
+    sets: Arc<Sets>,
     holders: Arc<Holders>,
     notifier: Arc<Notifier>,
     transactor: Arc<OperationTransactor>,
@@ -63,12 +67,14 @@ impl Lower {
         let signs = Transactor::new(context.clone(), reader.clone(), Arc::new(Unobserved));
         let membership = Arc::new(Membership::new(context.clone(), signs));
         let hub = Arc::new(Hub::new(context.clone(), reader.clone()));
+        let sets = Arc::new(Sets::new(context.clone(), reader.clone()));
         let holders = Arc::<Holders>::default();
         let notifier = Arc::new(Notifier::new(
             context.clone(),
             reader.clone(),
             membership.clone(),
             hub.clone(),
+            sets.clone(),
             holders.clone(),
         ));
         let transactor =
@@ -81,16 +87,27 @@ impl Lower {
         ));
         context.tasks.spawn("feed", notifier.clone().run(context.store.feed()));
         context.tasks.spawn("hub", hub.clone().run());
+        context.tasks.spawn("sets", sets.clone().run());
         context.tasks.spawn("progress", commands.clone().run());
-        Self { context, reader, membership, hub, holders, notifier, transactor, commands }
+        Self { context, reader, membership, hub, sets, holders, notifier, transactor, commands }
     }
 }
 
 impl Rooms {
     pub(super) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, settings: Settings) -> Self {
         let lower = Lower::new(store, clock, settings);
-        let Lower { context, reader, membership, hub, holders, notifier, transactor, commands } =
-            lower;
+        let Lower {
+            context,
+            reader,
+            membership,
+            hub,
+            sets,
+            holders,
+            notifier,
+            transactor,
+            commands,
+        } = lower;
+        let lists = Arc::new(Lists::new(context.clone(), reader.clone()));
         let due = Arc::new(DueAgents::new(
             context.clone(),
             reader.clone(),
@@ -130,7 +147,8 @@ impl Rooms {
         });
         Self {
             calls: Calls::new(context.clone(), reader.clone(), commands.clone(), hub.clone()),
-            lists: Lists::new(context.clone(), reader.clone()),
+            set_watches: SetWatches::new(context.clone(), sets, lists.clone()),
+            lists,
             context,
             membership,
             hub,
