@@ -1,4 +1,4 @@
-//! CPU time of processes, read from `/proc`.
+//! CPU time and memory of processes, read from `/proc`.
 
 use std::fs;
 use std::path::Path;
@@ -25,6 +25,19 @@ impl Watched {
     pub(super) fn read(&self) -> Vec<(String, Duration)> {
         self.processes.iter().map(|(name, pid)| (name.clone(), used(*pid))).collect()
     }
+
+    /// The resident memory of each.
+    pub(super) fn memory(&self) -> Vec<(String, u64)> {
+        self.processes.iter().map(|(name, pid)| (name.clone(), resident(*pid))).collect()
+    }
+}
+
+/// Resident memory in bytes.
+fn resident(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    kib.unwrap_or_default() * 1_024
 }
 
 /// The sum over the live threads, in nanoseconds; `stat` only has ticks.

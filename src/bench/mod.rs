@@ -12,6 +12,7 @@ mod load;
 mod options;
 mod report;
 mod run;
+mod sets;
 mod streams;
 
 use std::net::SocketAddr;
@@ -19,7 +20,7 @@ use std::net::SocketAddr;
 use crate::clock::SystemClock;
 
 pub use self::options::{Options, Scenario};
-pub use self::report::{CpuTime, Measured, Quantiles, Report};
+pub use self::report::{CpuTime, Measured, MemoryUse, Quantiles, Report};
 
 /// Measures.
 ///
@@ -40,6 +41,12 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
             Scenario::Latency => latency::one_at_a_time(&session, false)?,
             Scenario::StreamLatency => latency::one_at_a_time(&session, true)?,
             Scenario::FanOut => latency::fan_out(&session)?,
+            Scenario::WatchSets => {
+                sets::watch_sets(&session, "watch-sets", options.watchers, 10)?
+            }
+            Scenario::WatchOneSet => {
+                sets::watch_sets(&session, "watch-one-set", options.watchers.div_ceil(10), 1)?
+            }
         });
     }
     Ok(Report::new(options, results))

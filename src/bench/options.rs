@@ -21,7 +21,7 @@ pub struct Options {
     pub in_flight: usize,
     /// Leases that workers hold at the same time.
     pub workers: usize,
-    /// Watchers of one operation.
+    /// Watchers of one operation, and streams of sets.
     pub watchers: usize,
     /// Threads of the client.
     pub threads: usize,
@@ -50,11 +50,15 @@ pub enum Scenario {
     StreamLatency,
     /// One operation with many watchers.
     FanOut,
+    /// Streams of sets over ten parents, with 1,000 changes a second.
+    WatchSets,
+    /// The same with a tenth of the streams over one parent.
+    WatchOneSet,
 }
 
 impl Scenario {
     /// All, in the order in which they run.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Gets,
         Self::Starts,
         Self::Cycles,
@@ -65,5 +69,7 @@ impl Scenario {
         Self::Latency,
         Self::StreamLatency,
         Self::FanOut,
+        Self::WatchSets,
+        Self::WatchOneSet,
     ];
 }

@@ -39,6 +39,8 @@ pub struct Measured {
     pub quantiles: Vec<Quantiles>,
     /// CPU times.
     pub cpu: Vec<CpuTime>,
+    /// Memory.
+    pub memory: Vec<MemoryUse>,
 }
 
 /// How long something took, in microseconds.
@@ -61,6 +63,32 @@ pub struct CpuTime {
     pub process: String,
     /// Microseconds for each operation that was counted.
     pub us_per_operation: f64,
+}
+
+/// How much the resident memory of a process grew.
+#[derive(Clone, Debug, Serialize)]
+pub struct MemoryUse {
+    /// Its name; `client` is this one.
+    pub process: String,
+    /// When.
+    pub when: &'static str,
+    /// Bytes for each stream.
+    pub bytes_per_stream: u64,
+}
+
+impl MemoryUse {
+    pub(super) fn per(streams: u64, before: &[(String, u64)], after: &[(String, u64)]) -> Vec<Self> {
+        let each = before.iter().zip(after).map(|((process, before), (_, after))| Self {
+            process: process.clone(),
+            when: "idle",
+            bytes_per_stream: after.saturating_sub(*before) / streams.max(1),
+        });
+        each.collect()
+    }
+
+    pub(super) fn at_the_end(self) -> Self {
+        Self { when: "at the end", ..self }
+    }
 }
 
 impl Quantiles {
@@ -122,6 +150,10 @@ impl Report {
             let _ = write!(text, "\n{:<12} {rate:>9}", result.name);
             for cpu in &result.cpu {
                 let _ = write!(text, "   {} {:.1} us", cpu.process, cpu.us_per_operation);
+            }
+            for MemoryUse { process, when, bytes_per_stream } in &result.memory {
+                let kib = bytes_per_stream / 1_024;
+                let _ = write!(text, "\n    {process} grew by {kib} KiB for each stream, {when}");
             }
             for Quantiles { of, p50_us, p99_us, max_us } in &result.quantiles {
                 let _ = write!(

@@ -139,6 +139,7 @@ impl BenchRun {
             count,
             quantiles: Vec::new(),
             cpu: CpuTime::per(count, &cpu_before, &cpu_after),
+            memory: Vec::new(),
         }
     }
 

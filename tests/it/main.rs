@@ -35,6 +35,7 @@ mod starting;
 mod stream_ends;
 mod stream_signals;
 mod streams;
+mod watched_sets;
 mod watching;
 mod worker_examples;
 mod worker_sdk;

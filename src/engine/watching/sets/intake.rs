@@ -152,7 +152,7 @@ impl Sets {
             let text = format!(
                 "this server watches {MAX_WATCHED_SETS} different pairs of parent and filter already; use one that is watched, or try later"
             );
-            return Err(Error::new(Reason::LimitExceeded, text));
+            return Err(Error::new(Reason::Overloaded, text).retry_after(FULL_PAUSE));
         }
         let now = self.context.store.now(Partition(0));
         let reached = intake.reached.clone();
@@ -351,6 +351,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Before another try to watch a further set.
+const FULL_PAUSE: Duration = Duration::from_secs(5);
 /// Hints that are evaluated together.
 const AT_ONCE: usize = 128;
 /// A hint of this server's own commit arrives sooner, or is lost.
