@@ -108,7 +108,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["attempt", "calls", "set_watch"],
             &["pages"],
             &["sources"],
-            &["identity", "page_token", "query"],
+            &["identity", "page_token", "query", "set_event"],
         ],
     ),
     ("engine/reading", &[&["mod"], &["matching"], &["reader"], &["recent", "view"]]),

@@ -41,9 +41,7 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
             Scenario::Latency => latency::one_at_a_time(&session, false)?,
             Scenario::StreamLatency => latency::one_at_a_time(&session, true)?,
             Scenario::FanOut => latency::fan_out(&session)?,
-            Scenario::WatchSets => {
-                sets::watch_sets(&session, "watch-sets", options.watchers, 10)?
-            }
+            Scenario::WatchSets => sets::watch_sets(&session, "watch-sets", options.watchers, 10)?,
             Scenario::WatchOneSet => {
                 sets::watch_sets(&session, "watch-one-set", options.watchers.div_ceil(10), 1)?
             }

@@ -77,7 +77,11 @@ pub struct MemoryUse {
 }
 
 impl MemoryUse {
-    pub(super) fn per(streams: u64, before: &[(String, u64)], after: &[(String, u64)]) -> Vec<Self> {
+    pub(super) fn per(
+        streams: u64,
+        before: &[(String, u64)],
+        after: &[(String, u64)],
+    ) -> Vec<Self> {
         let each = before.iter().zip(after).map(|((process, before), (_, after))| Self {
             process: process.clone(),
             when: "idle",

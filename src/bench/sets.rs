@@ -23,10 +23,8 @@ pub(super) fn watch_sets(
     parents: usize,
 ) -> anyhow::Result<Measured> {
     let threads = session.options.threads;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(threads)
-        .enable_all()
-        .build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
     runtime.block_on(watched(session, name, streams, parents))
 }
 
@@ -137,7 +135,8 @@ async fn start_evenly(
     let began = session.clock.elapsed();
     while session.clock.elapsed().saturating_sub(began) < session.options.duration {
         let batch = (number..number + CHANGES_PER_TICK).map(|number| {
-            let (client, place) = (&clients[number % clients.len()], &places[number % places.len()]);
+            let (client, place) =
+                (&clients[number % clients.len()], &places[number % places.len()]);
             lock(&arena.sent).push(session.clock.elapsed());
             client.start_as(place, format!("o-{number}"))
         });

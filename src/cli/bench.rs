@@ -62,7 +62,7 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     let options = Options {
         server: args.server.address.clone(),
         duration: Duration::try_from_secs_f64(args.seconds)?,
-        scenarios: if args.only.is_empty() { Scenario::ALL.to_vec() } else { args.only.clone() },
+        scenarios: if args.only.is_empty() { Scenario::USUAL.to_vec() } else { args.only.clone() },
         pids: args.pids.clone(),
         connections: args.connections.max(1),
         in_flight: args.in_flight.max(1),

@@ -17,7 +17,9 @@ use crate::client::{Client, Step, cause};
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::proto::longhaul::v1::operation_record::State;
 use crate::proto::longhaul::v1::watch_operations_response::Type;
-use crate::proto::longhaul::v1::{OperationRecord, WatchOperationsRequest, WatchOperationsResponse};
+use crate::proto::longhaul::v1::{
+    OperationRecord, WatchOperationsRequest, WatchOperationsResponse,
+};
 use crate::types::Registry;
 
 /// What is followed, and how it is shown.
@@ -278,9 +280,15 @@ fn table_of(records: &[&OperationRecord], columns: usize, now: Timestamp) -> Vec
     };
     let (name_width, queue_width) = (widest(&names, 4), widest(&queues, 5));
     let has_bars = columns >= name_width + queue_width + BAR + WITHOUT_BAR;
-    let progress = if has_bars { format!("{:<width$}", "PROGRESS", width = BAR + 7) } else { "PROG".to_owned() };
-    let heading =
-        format!("{:<name_width$}  {:>9}  {progress}  {:<queue_width$}  STATE", "NAME", "AGE", "QUEUE");
+    let progress = if has_bars {
+        format!("{:<width$}", "PROGRESS", width = BAR + 7)
+    } else {
+        "PROG".to_owned()
+    };
+    let heading = format!(
+        "{:<name_width$}  {:>9}  {progress}  {:<queue_width$}  STATE",
+        "NAME", "AGE", "QUEUE"
+    );
     let mut lines = vec![painted(&heading, DIM)];
     for ((record, name), queue) in records.iter().zip(&names).zip(&queues) {
         let server = record.server_metadata.clone().unwrap_or_default();
@@ -290,7 +298,9 @@ fn table_of(records: &[&OperationRecord], columns: usize, now: Timestamp) -> Vec
             if has_bars { format!("{} {percent}", bar(table::fraction(&server))) } else { percent };
         let state = table::joined([table::doing(&server), table::why(record, now)]);
         let state = painted(&plain::line(&state), colour(server.state()));
-        lines.push(format!("{name:<name_width$}  {age:>9}  {progress}  {queue:<queue_width$}  {state}"));
+        lines.push(format!(
+            "{name:<name_width$}  {age:>9}  {progress}  {queue:<queue_width$}  {state}"
+        ));
     }
     lines
 }

@@ -169,9 +169,9 @@ impl<E: WatchMessage> Watch<E> {
     async fn attached_next(&mut self) -> Result<Option<E>, Status> {
         let stream = match &mut self.stream {
             Some(stream) => stream,
-            none => none.insert(
-                E::open(&mut self.callers, self.request.clone()).await?.into_inner(),
-            ),
+            none => {
+                none.insert(E::open(&mut self.callers, self.request.clone()).await?.into_inner())
+            }
         };
         stream.message().await
     }

@@ -6,6 +6,7 @@ mod leases;
 mod lists;
 mod ranks;
 mod sample;
+mod sets;
 mod states;
 mod streams;
 mod two_servers;

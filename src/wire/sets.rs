@@ -26,9 +26,9 @@ pub fn watch(request: pb::WatchOperationsRequest, types: &Registry) -> Result<Se
 pub fn event(mut event: SetEvent, full: bool) -> Encoded {
     let form = if full { EncodedForm::FullSetEvent } else { EncodedForm::SetEvent };
     let (view, request) = (event.view.take(), event.request.take());
-    let shared = view.as_ref().map(|view| {
-        view.encoded(form, |view| state(view, request).encode_to_vec().into())
-    });
+    let shared = view
+        .as_ref()
+        .map(|view| view.encoded(form, |view| state(view, request).encode_to_vec().into()));
     let own = frame(event, view.is_some()).encode_to_vec().into();
     Encoded { shared: shared.unwrap_or_default(), own }
 }

@@ -74,9 +74,7 @@ pub(super) fn min_interval(interval: Option<prost_types::Duration>) -> Result<Du
 pub(super) fn heartbeat(interval: Option<prost_types::Duration>) -> Result<Duration> {
     let interval = duration("heartbeat_interval", interval)?;
     let interval = interval.filter(|interval| !interval.is_zero());
-    Ok(interval
-        .unwrap_or(DEFAULT_WATCH_HEARTBEAT)
-        .clamp(MIN_WATCH_HEARTBEAT, MAX_WATCH_INTERVAL))
+    Ok(interval.unwrap_or(DEFAULT_WATCH_HEARTBEAT).clamp(MIN_WATCH_HEARTBEAT, MAX_WATCH_INTERVAL))
 }
 
 /// An encoded event. All watchers of the operation share the part that holds its state.

@@ -86,7 +86,10 @@ async fn an_operation_that_matches_no_more_is_removed(fixture: &Fixture) {
     assert!(typed.snapshot().await.is_empty());
     let lease = fixture.lease("q").await;
     let response = Some(large("acme.Big", 50_000));
-    fixture.complete(pb::CompleteOperationRequest { response, ..completion(&lease) }).await.granted();
+    fixture
+        .complete(pb::CompleteOperationRequest { response, ..completion(&lease) })
+        .await
+        .granted();
     let update = async {
         while typed.message().await.granted().expect("an event").r#type() != SetEventType::Update {}
     };
@@ -128,7 +131,9 @@ async fn an_operation_that_expires_is_removed(fixture: &Fixture) {
     assert_eq!(watcher.snapshot().await, [lease.operation.clone()]);
     fixture.pass(Duration::from_hours(1)).await;
     let removed = async {
-        while watcher.message().await.granted().expect("an event").r#type() != SetEventType::Removed {}
+        while watcher.message().await.granted().expect("an event").r#type() != SetEventType::Removed
+        {
+        }
     };
     within("the removal", removed).await;
     assert!(watcher.set.is_empty());
@@ -170,7 +175,8 @@ async fn a_token_continues_where_the_watch_stopped_on_every_server(fixture: &Fix
     let mut same = fixture.watch_set(from(&watcher)).await;
     // A hint that arrived after the snapshot may bring a state again.
     let caught_up = async {
-        while same.message().await.granted().expect("an event").r#type() != SetEventType::Bookmark {}
+        while same.message().await.granted().expect("an event").r#type() != SetEventType::Bookmark {
+        }
     };
     within("a bookmark", caught_up).await;
     assert_eq!(same.resyncs, 0);
@@ -207,10 +213,8 @@ async fn a_server_that_starts_later_continues_if_nothing_has_changed(fixture: &F
     let name = fixture.started("q").await;
     let mut watcher = fixture.watch_set(set_of("", "")).await;
     assert_eq!(watcher.snapshot().await, [name.clone()]);
-    let from = |watcher: &SetWatcher| Watch {
-        resume_token: watcher.token.clone(),
-        ..set_of("", "")
-    };
+    let from =
+        |watcher: &SetWatcher| Watch { resume_token: watcher.token.clone(), ..set_of("", "") };
     let later = fixture.beside().await;
     let mut same = later.watch_set(from(&watcher)).await;
     let event = within("an event", same.message()).await.granted().expect("an event");
@@ -387,7 +391,10 @@ async fn events_of_a_set_go_on_where_they_broke_off(fixture: &Fixture) {
     let mut events = Events::open(&http2, path, &[accept]).await;
     events.next().await.expect("advice");
     let first = events.next().await.expect("an event");
-    assert_eq!((&first.json()["type"], &first.json()["name"]), (&"SNAPSHOT".into(), &name.as_str().into()));
+    assert_eq!(
+        (&first.json()["type"], &first.json()["name"]),
+        (&"SNAPSHOT".into(), &name.as_str().into())
+    );
     let complete = events.next().await.expect("an event");
     assert_eq!(complete.json()["type"], "SNAPSHOT_COMPLETE");
     assert_eq!(complete.id, complete.json()["resumeToken"].as_str().map(str::to_owned));

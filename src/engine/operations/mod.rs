@@ -6,6 +6,7 @@ mod identity;
 pub(in crate::engine) mod page_token;
 pub(in crate::engine) mod pages;
 pub(in crate::engine) mod query;
+pub(in crate::engine) mod set_event;
 pub(in crate::engine) mod set_watch;
 mod sources;
 pub(in crate::engine) mod starts;

@@ -12,7 +12,7 @@ use futures_util::Stream;
 use super::page_token::{self, Binding};
 use super::pages::Lists;
 use super::query::{ListQuery, Listed};
-use crate::clock::Timestamp;
+use super::set_event::{SetEvent, SetEventKind, SetWatchRequest};
 use crate::engine::access::Caller;
 use crate::engine::context::Context;
 use crate::engine::error::{Error, Result};
@@ -21,65 +21,11 @@ use crate::engine::watching::sets::follower::{FollowStep, Follower};
 use crate::engine::watching::sets::intake::Sets;
 use crate::engine::watching::sets::log::{SetChange, SetMark};
 use crate::engine::watching::sets::positions::Positions;
-use crate::filter::{Filter, Order};
+use crate::filter::Order;
 use crate::limits::SNAPSHOT_PAGE_SIZE;
-use crate::operation::name::ParentPattern;
 use crate::proto::google::protobuf::Any;
 use crate::record::operation::Slot;
 use crate::store::{Key, Partition};
-
-/// The request of a watch of a set.
-#[derive(Clone, Debug)]
-pub struct SetWatchRequest {
-    /// Of which parents.
-    pub parent: ParentPattern,
-    /// Which operations.
-    pub filter: Filter,
-    /// Where an earlier watch stopped; empty to begin with a snapshot.
-    pub resume_token: String,
-    /// The shortest time between two updates of an operation.
-    pub min_interval: Duration,
-    /// Send a bookmark after this long without another event.
-    pub heartbeat: Duration,
-    /// With the requests that the operations were started with.
-    pub full: bool,
-}
-
-/// The kind of an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SetEventKind {
-    /// An operation of the first list.
-    Snapshot,
-    /// The list is complete.
-    SnapshotComplete,
-    /// Added or changed.
-    Update,
-    /// No longer in the set.
-    Removed,
-    /// Nothing new but the token.
-    Bookmark,
-    /// Changes may be missing; a snapshot follows.
-    Resync,
-    /// Attach again, elsewhere.
-    Reconnect,
-}
-
-/// One event.
-#[derive(Clone, Debug)]
-pub struct SetEvent {
-    /// The kind.
-    pub kind: SetEventKind,
-    /// The name of the operation, where the kind has one.
-    pub name: String,
-    /// The operation, where the kind has one.
-    pub view: Option<Arc<View>>,
-    /// The request that it was started with, if wanted.
-    pub request: Option<Any>,
-    /// Where to go on after a break.
-    pub resume_token: Arc<str>,
-    /// When.
-    pub time: Timestamp,
-}
 
 /// Opens watches of sets.
 pub(in crate::engine) struct SetWatches {
@@ -154,20 +100,17 @@ impl SetWatches {
             return Err(Error::draining());
         }
         let (parent, filter) = (&request.parent, &request.filter);
-        let binding =
-            Binding::of(&[&caller.id, "watch", parent.as_str(), filter.canonical()]);
+        let binding = Binding::of(&[&caller.id, "watch", parent.as_str(), filter.canonical()]);
         let begin = begin(&self.context, &binding, &request.resume_token)?;
         let mut follower = Follower::join(&self.sets, parent, filter)?;
         let mark = follower.rejoin();
-        let keys = begin.as_ref().map(|positions| {
-            positions.as_ref().and_then(|positions| self.sets.since(positions))
-        });
+        let keys = begin
+            .as_ref()
+            .map(|positions| positions.as_ref().and_then(|positions| self.sets.since(positions)));
         let stage = match keys {
             None => Stage::listing(),
             Some(None) => Stage::Resync,
-            Some(Some(keys)) => {
-                Stage::Replaying { keys: keys.into(), changes: VecDeque::new() }
-            }
+            Some(Some(keys)) => Stage::Replaying { keys: keys.into(), changes: VecDeque::new() },
         };
         let now = self.context.clock.elapsed();
         let fresh = seal(&self.context, &binding, &[])?;
@@ -275,6 +218,10 @@ impl SetWatch {
             self.token = self.token_of(&Arc::clone(&self.mark))?;
             return Ok(Some(self.event(SetEventKind::SnapshotComplete)));
         };
+        // A page may have taken long and hold nothing.
+        if self.quiet().is_zero() {
+            return self.bookmark().map(Some);
+        }
         self.read_page(page_token).await
     }
 
@@ -451,7 +398,8 @@ impl SetWatch {
     /// The token of a mark; sealed once for all watches of the same caller.
     fn token_of(&self, mark: &SetMark) -> Result<Arc<str>> {
         let Some(positions) = &mark.positions else { return Ok(Arc::clone(&self.fresh)) };
-        if let Some((_, token)) = mark.sealed.get().filter(|(caller, _)| *caller == self.caller.id) {
+        if let Some((_, token)) = mark.sealed.get().filter(|(caller, _)| *caller == self.caller.id)
+        {
             return Ok(Arc::clone(token));
         }
         let token = seal(&self.context, &self.binding, &positions.encode())?;
@@ -471,11 +419,7 @@ impl SetWatch {
 }
 
 /// Where a watch begins: with a snapshot, or at a position; the inner `None` is a position in the middle of a snapshot.
-fn begin(
-    context: &Context,
-    binding: &Binding,
-    token: &str,
-) -> Result<Option<Option<Positions>>> {
+fn begin(context: &Context, binding: &Binding, token: &str) -> Result<Option<Option<Positions>>> {
     if token.is_empty() {
         return Ok(None);
     }

@@ -13,6 +13,7 @@ mod crashing;
 mod definitions;
 mod dev;
 mod disk;
+mod following;
 mod history;
 mod outages;
 mod programs;

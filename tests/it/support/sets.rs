@@ -114,8 +114,12 @@ impl Fixture {
     /// The etags of all operations of a parent that match, by name.
     pub(crate) async fn listed(&self, parent: &str, filter: &str) -> BTreeMap<String, String> {
         let (parent, filter) = (parent.to_owned(), filter.to_owned());
-        let mut request =
-            pb::ListOperationRecordsRequest { parent, filter, page_size: 1_000, ..Default::default() };
+        let mut request = pb::ListOperationRecordsRequest {
+            parent,
+            filter,
+            page_size: 1_000,
+            ..Default::default()
+        };
         let mut found = BTreeMap::new();
         loop {
             let call = self.callers();

@@ -20,9 +20,7 @@ use crate::engine::context::Context;
 use crate::engine::error::{Error, Reason, Result};
 use crate::engine::reading::reader::Reader;
 use crate::filter::Filter;
-use crate::limits::{
-    MAX_ALL_SET_BYTES, MAX_SET_BYTES, MAX_WATCHED_SETS, SNAPSHOT_READS_AT_ONCE,
-};
+use crate::limits::{MAX_ALL_SET_BYTES, MAX_SET_BYTES, MAX_WATCHED_SETS, SNAPSHOT_READS_AT_ONCE};
 use crate::operation::name::ParentPattern;
 use crate::store::{Hint, Key, Partition};
 
@@ -31,8 +29,8 @@ pub(in crate::engine) struct Sets {
     pub(super) context: Arc<Context>,
     evaluator: Evaluator,
     intake: Mutex<Intake>,
-    /// Visible commits of this server whose hint has not arrived, with their revision and time.
-    unhinted: Mutex<HashMap<Key, (u64, Duration)>>,
+    /// Commits of this server that wait for their hint, and hints that wait for their commit to be noted.
+    awaited: Mutex<HashMap<Key, Awaited>>,
     wake: Notify,
     /// Whether there are any.
     watched: AtomicBool,
@@ -52,8 +50,17 @@ struct Intake {
     losses: u64,
 }
 
+/// One half of a commit and its hint.
+#[derive(Clone, Copy)]
+struct Awaited {
+    revision: u64,
+    at: Duration,
+    /// This is the hint.
+    is_hint: bool,
+}
+
 /// Hints to evaluate.
-struct Batch {
+struct HintBatch {
     changed: Vec<Changed>,
     sets: Vec<Arc<WatchedSet>>,
     reached: Option<Arc<Positions>>,
@@ -73,7 +80,7 @@ impl Sets {
             evaluator: Evaluator::new(context.clone(), reader),
             context,
             intake: Mutex::new(intake),
-            unhinted: Mutex::default(),
+            awaited: Mutex::default(),
             wake: Notify::new(),
             watched: AtomicBool::new(false),
             pages: Semaphore::new(SNAPSHOT_READS_AT_ONCE),
@@ -90,30 +97,34 @@ impl Sets {
         if !self.watched.load(Ordering::Acquire) {
             return;
         }
-        let mut unhinted = lock(&self.unhinted);
-        if unhinted.get(&hint.key).is_some_and(|(revision, _)| *revision <= hint.revision) {
-            unhinted.remove(&hint.key);
-        }
-        drop(unhinted);
+        self.pair(hint.key, hint.revision, true);
         self.wake.notify_one();
     }
 
     /// Notes a visible commit of this server: if its hint is lost without a trace, it is evaluated all the same.
     pub(in crate::engine) fn written(&self, key: Key, revision: u64) {
-        if !self.watched.load(Ordering::Acquire) {
-            return;
-        }
-        let now = self.context.clock.elapsed();
-        let mut unhinted = lock(&self.unhinted);
-        // Where there are so many, hints are not lost but late.
-        if unhinted.len() < MOST_UNHINTED {
-            unhinted.insert(key, (revision, now));
-        }
-        let is_first = unhinted.len() == 1;
-        drop(unhinted);
-        if is_first {
+        if self.watched.load(Ordering::Acquire) && self.pair(key, revision, false) {
             self.wake.notify_one();
         }
+    }
+
+    /// Takes in a hint or a commit, and forgets both if the other one was there. Returns whether it is the only one that waits.
+    fn pair(&self, key: Key, revision: u64, is_hint: bool) -> bool {
+        let at = self.context.clock.elapsed();
+        let mut awaited = lock(&self.awaited);
+        let other = awaited.get(&key).filter(|other| other.is_hint != is_hint).copied();
+        let (hint, commit) = match other {
+            Some(other) if is_hint => (revision, other.revision),
+            Some(other) => (other.revision, revision),
+            None => (0, revision),
+        };
+        let is_older_hint = is_hint && other.is_some();
+        if other.is_some() && hint >= commit {
+            awaited.remove(&key);
+        } else if !is_older_hint && awaited.len() < MOST_AWAITED {
+            awaited.insert(key, Awaited { revision, at, is_hint });
+        }
+        awaited.len() == 1
     }
 
     /// Hints of these partitions may be missing, or the partitions may have gone back.
@@ -121,17 +132,16 @@ impl Sets {
         let mut intake = self.lock();
         intake.ring.gap(partitions);
         self.lose(&mut intake);
-        drop(intake);
-        self.wake.notify_one();
     }
 
     fn lose(&self, intake: &mut Intake) {
         intake.losses += 1;
         intake.reached = None;
         intake.next = intake.ring.end();
-        lock(&self.unhinted).clear();
+        lock(&self.awaited).clear();
         let now = self.context.store.now(Partition(0));
         intake.sets.values().for_each(|set| set.lose(now));
+        self.wake.notify_one();
     }
 
     /// A set with one more watch, and the head of its log.
@@ -181,7 +191,7 @@ impl Sets {
         }
         if intake.sets.is_empty() {
             self.watched.store(false, Ordering::Release);
-            lock(&self.unhinted).clear();
+            lock(&self.awaited).clear();
         }
     }
 
@@ -191,11 +201,7 @@ impl Sets {
     }
 
     /// The present states of these operations for a watch that resumes: those of other parents are left out.
-    pub(super) async fn replay(
-        &self,
-        set: &WatchedSet,
-        keys: &[Key],
-    ) -> Result<Vec<SetChange>> {
+    pub(super) async fn replay(&self, set: &WatchedSet, keys: &[Key]) -> Result<Vec<SetChange>> {
         let changed: Vec<Changed> =
             keys.iter().map(|key| Changed { key: *key, revision: 0, is_single: false }).collect();
         let mut changes = Vec::new();
@@ -219,10 +225,10 @@ impl Sets {
                 self.work(batch).await;
                 tokio::task::yield_now().await;
             }
-            let waits = !lock(&self.unhinted).is_empty();
+            let waits = !lock(&self.awaited).is_empty();
             tokio::select! {
                 () = self.wake.notified() => {}
-                () = self.context.sleep(HINT_PATIENCE), if waits => {}
+                () = self.context.sleep(LOOK_INTERVAL), if waits => {}
             }
         }
     }
@@ -240,14 +246,15 @@ impl Sets {
         }
     }
 
-    fn take(&self) -> Option<Batch> {
+    fn take(&self) -> Option<HintBatch> {
         let mut intake = self.lock();
         let end = intake.ring.end();
         if intake.sets.is_empty() {
             intake.next = end;
             return None;
         }
-        let Some(hints) = intake.ring.from(intake.next, AT_ONCE) else {
+        let at_once = (EVALUATIONS_AT_ONCE / intake.sets.len()).clamp(1, HINTS_AT_ONCE);
+        let Some(hints) = intake.ring.from(intake.next, at_once) else {
             self.lose(&mut intake);
             return None;
         };
@@ -274,20 +281,21 @@ impl Sets {
             return None;
         }
         let sets = intake.sets.values().cloned().collect();
-        Some(Batch { changed, sets, reached: reached.map(Arc::new), losses: intake.losses })
+        Some(HintBatch { changed, sets, reached: reached.map(Arc::new), losses: intake.losses })
     }
 
     /// Commits of this server whose hint must have been lost.
     fn overdue(&self) -> Vec<Changed> {
         let now = self.context.clock.elapsed();
-        let mut unhinted = lock(&self.unhinted);
-        unhinted
-            .extract_if(|_, (_, at)| now.saturating_sub(*at) >= HINT_PATIENCE)
-            .map(|(key, (revision, _))| Changed { key, revision, is_single: false })
+        let mut awaited = lock(&self.awaited);
+        awaited
+            .extract_if(|_, it| now.saturating_sub(it.at) >= HINT_PATIENCE)
+            .filter(|(_, it)| !it.is_hint)
+            .map(|(key, it)| Changed { key, revision: it.revision, is_single: false })
             .collect()
     }
 
-    async fn work(&self, batch: Batch) {
+    async fn work(&self, batch: HintBatch) {
         let mut found: Vec<Vec<Finding>> = batch.sets.iter().map(|_| Vec::new()).collect();
         let mut sights = self.evaluator.look_until_read(&batch.changed).await;
         for sight in &mut sights {
@@ -296,6 +304,7 @@ impl Sets {
                     found.push(self.evaluator.evaluate_until_read(&set.filter, sight).await);
                 }
             }
+            tokio::task::yield_now().await;
         }
         let mut intake = self.lock();
         // What was read before a loss may be wrong, and every watch lists again.
@@ -354,8 +363,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Before another try to watch a further set.
 const FULL_PAUSE: Duration = Duration::from_secs(5);
 /// Hints that are evaluated together.
-const AT_ONCE: usize = 128;
+const HINTS_AT_ONCE: usize = 128;
+/// Evaluations of hints by sets that are made together.
+const EVALUATIONS_AT_ONCE: usize = 8_192;
 /// A hint of this server's own commit arrives sooner, or is lost.
-const HINT_PATIENCE: Duration = Duration::from_millis(900);
-/// Commits of this server that may wait for their hints.
-const MOST_UNHINTED: usize = 16_384;
+const HINT_PATIENCE: Duration = Duration::from_millis(500);
+/// How often lost hints are looked for.
+const LOOK_INTERVAL: Duration = Duration::from_millis(400);
+/// Commits and hints that may wait for each other. Where there are more, hints are not lost but late.
+const MOST_AWAITED: usize = 16_384;

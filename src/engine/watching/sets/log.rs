@@ -47,7 +47,7 @@ impl SetMark {
 #[derive(Default)]
 pub(super) struct SetLog {
     entries: BTreeMap<u64, LogEntry>,
-    places: HashMap<Key, u64>,
+    places: HashMap<Key, LogPlaces>,
     /// The place of the last entry.
     head: u64,
     /// Entries up to here may be missing.
@@ -57,9 +57,17 @@ pub(super) struct SetLog {
 
 struct LogEntry {
     change: Arc<SetChange>,
-    /// The place of the first entry with the same state.
+    /// Its place, or in a repetition the place of the state that it repeats.
     since: u64,
     bytes: usize,
+}
+
+/// Where the entries of an operation are.
+#[derive(Clone, Copy)]
+struct LogPlaces {
+    state: u64,
+    /// The same state was found again. Only watches that joined since then may not know it.
+    repetition: Option<u64>,
 }
 
 impl SetLog {
@@ -70,13 +78,28 @@ impl SetLog {
     /// Adds a change in place of the operation's former one.
     pub(super) fn append(&mut self, change: SetChange, budget: usize) {
         self.head += 1;
-        let former = self.places.insert(change.key, self.head);
-        let former = former.and_then(|place| self.take(place));
-        let same = former.filter(|former| {
-            former.change.revision == change.revision
-                && former.change.view.is_some() == change.view.is_some()
+        let former = self.places.get(&change.key).copied();
+        if let Some(repetition) = former.and_then(|former| former.repetition) {
+            self.take(repetition);
+        }
+        let state = former.map(|former| former.state);
+        let same = state.filter(|state| {
+            self.entries.get(state).is_some_and(|entry| {
+                entry.change.revision == change.revision
+                    && entry.change.view.is_some() == change.view.is_some()
+            })
         });
-        let since = same.map_or(self.head, |former| former.since);
+        let (places, since) = match (state, same) {
+            (_, Some(state)) => {
+                let since = self.entries.get(&state).map_or(state, |entry| entry.since);
+                (LogPlaces { state, repetition: Some(self.head) }, since)
+            }
+            (state, None) => {
+                state.and_then(|state| self.take(state));
+                (LogPlaces { state: self.head, repetition: None }, self.head)
+            }
+        };
+        self.places.insert(change.key, places);
         let bytes = size(&change);
         self.bytes += bytes;
         self.entries.insert(self.head, LogEntry { change: Arc::new(change), since, bytes });
@@ -90,9 +113,20 @@ impl SetLog {
         {
             let Some(place) = self.entries.keys().next().copied() else { break };
             if let Some(entry) = self.take(place) {
-                self.places.remove(&entry.change.key);
+                self.forget(entry.change.key, place);
             }
             self.dropped = place;
+        }
+    }
+
+    fn forget(&mut self, key: Key, place: u64) {
+        let Some(places) = self.places.get_mut(&key) else { return };
+        match places.repetition {
+            Some(repetition) if places.state == place => {
+                *places = LogPlaces { state: repetition, repetition: None };
+            }
+            Some(repetition) if repetition == place => places.repetition = None,
+            _ => drop(self.places.remove(&key)),
         }
     }
 
@@ -107,13 +141,11 @@ impl SetLog {
         place < self.dropped
     }
 
-    /// The next change after a place, with its own place. States that a watch which joined at `joined` has received are left
-    /// out.
+    /// The next change after a place, with its own place, for a watch that joined at `joined`.
     pub(super) fn next(&self, place: u64, joined: u64) -> Option<(u64, &Arc<SetChange>)> {
-        let is_new = |entry: &LogEntry| entry.since > place || entry.since <= joined;
         self.entries
             .range(place + 1..)
-            .find(|(_, entry)| is_new(entry))
+            .find(|(place, entry)| entry.since == **place || entry.since <= joined)
             .map(|(place, entry)| (*place, &entry.change))
     }
 
@@ -175,8 +207,13 @@ mod tests {
         log.append(change(2, 2), usize::MAX);
         log.append(change(1, 1), usize::MAX);
         assert_eq!(read(&log, 2, 0), [], "it has read both");
-        assert_eq!(read(&log, 0, 0), [(2, 2), (1, 1)], "it has read neither");
+        assert_eq!(read(&log, 0, 0), [(1, 1), (2, 2)], "it has read neither");
         assert_eq!(read(&log, 2, joined), [(1, 1)], "it may not know the first");
+        log.append(change(1, 1), usize::MAX);
+        assert_eq!((read(&log, 2, 0), read(&log, 3, joined)), (vec![], vec![(1, 1)]));
+        log.append(change(1, 3), usize::MAX);
+        assert_eq!((read(&log, 0, 0), read(&log, 3, joined)), (vec![(2, 2), (1, 3)], vec![(1, 3)]));
+        assert_eq!((log.entries.len(), log.places.len()), (2, 2));
     }
 
     #[test]

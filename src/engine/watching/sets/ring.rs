@@ -190,7 +190,11 @@ mod tests {
         ring.learn(&[2]);
         assert_eq!(count(&ring, &[4]), None);
         assert!(ring.push(&hint(0, 3, 30)));
-        assert_eq!(count(&ring, &[2]), Some(2), "one of them from before the gap, which does no harm");
+        assert_eq!(
+            count(&ring, &[2]),
+            Some(2),
+            "one of them from before the gap, which does no harm"
+        );
     }
 
     #[test]
