@@ -48,12 +48,12 @@ struct LiveRows {
 }
 
 /// The signals that end the table, so that the terminal is as before.
-struct Ended {
+struct TableSignals {
     interrupt: Signal,
     terminate: Signal,
 }
 
-impl Ended {
+impl TableSignals {
     fn listen() -> Result<Self, Failure> {
         let listen = |kind| signal(kind).map_err(anyhow::Error::from);
         let (interrupt, terminate) = (SignalKind::interrupt(), SignalKind::terminate());
@@ -137,7 +137,7 @@ impl LiveList {
         let clock = SystemClock::new();
         let mut watch = self.client.watch_operations(self.request.clone());
         let mut rows = LiveRows::default();
-        let mut ended = Ended::listen()?;
+        let mut ended = TableSignals::listen()?;
         let mut screen = FullScreen::enter();
         let mut drawn = Duration::ZERO;
         let result = loop {

@@ -103,8 +103,11 @@ impl Stage {
     /// Reads until the events add up to the list.
     async fn settle(&self, follower: &mut Follower) {
         let wanted = self.listed(follower.filter).await;
+        let mut quiet = 0;
         while !follower.complete || follower.set != wanted {
-            self.next(follower).await;
+            let event = self.next(follower).await;
+            quiet = if event.kind == SetEventKind::Bookmark { quiet + 1 } else { 0 };
+            assert!(quiet < 5, "{:?} instead of {wanted:?}", follower.set);
         }
     }
 }
@@ -194,10 +197,10 @@ async fn a_watch_that_falls_behind_is_sent_a_new_snapshot() {
     let (mut slow, mut quick) = (stage.watch("", ""), stage.watch("", ""));
     stage.settle(&mut slow).await;
     stage.settle(&mut quick).await;
-    for number in 0..MAX_SET_CHANGES + 100 {
+    for number in 0..=MAX_SET_CHANGES {
         stage.bench.start(&format!("o-{number}")).await;
-        if number % 100 == 0 {
-            stage.settle(&mut quick).await;
+        while number % 100 == 0 && quick.set.len() <= number {
+            stage.next(&mut quick).await;
         }
     }
     for follower in [&mut slow, &mut quick] {
@@ -223,14 +226,14 @@ async fn the_number_of_different_sets_is_bounded() {
 async fn whatever_is_lost_the_events_add_up_to_the_list() {
     const FILTERS: [&str; 5] =
         ["", "state() = PENDING", "done = false", "state() = FAILED", "-state() = SUSPENDED"];
-    for seed in 1..=20 {
+    for seed in 1..=6 {
         let stage = Stage::new();
         let mut dice = Dice(seed);
         let mut followers: Vec<Follower> =
             FILTERS.iter().map(|filter| stage.watch(filter, "")).collect();
-        for round in 0..20 {
+        for round in 0..8 {
             for number in 0..6 {
-                disturb(&stage, &mut dice);
+                disturb(&stage, &mut dice, seed % 2 == 0);
                 act(&stage, &mut dice, &format!("{round}-{number}")).await;
             }
             if dice.roll(4) == 0 {
@@ -250,12 +253,13 @@ async fn whatever_is_lost_the_events_add_up_to_the_list() {
     }
 }
 
-fn disturb(stage: &Stage, dice: &mut Dice) {
+/// Hints are lost or outcomes are unknown, never both: a commit without an answer and without a hint leaves no trace.
+fn disturb(stage: &Stage, dice: &mut Dice, loses_hints: bool) {
     match dice.roll(12) {
         0 => stage.memory.announce_gap(),
         1 => stage.bench.store.inject([Fault::Conflict]),
-        2 => stage.bench.store.inject([Fault::AppliedUnknown]),
-        3 => stage.bench.store.set_hints_lost(true),
+        2 if !loses_hints => stage.bench.store.inject([Fault::AppliedUnknown]),
+        3 => stage.bench.store.set_hints_lost(loses_hints),
         4 => stage.bench.store.set_hints_lost(false),
         _ => {}
     }
