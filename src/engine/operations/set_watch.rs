@@ -17,7 +17,7 @@ use crate::engine::access::Caller;
 use crate::engine::context::Context;
 use crate::engine::error::{Error, Result};
 use crate::engine::reading::view::{View, payload};
-use crate::engine::watching::sets::follower::{FollowStep, Follower};
+use crate::engine::watching::sets::follower::{FollowStep, SetFollower};
 use crate::engine::watching::sets::intake::Sets;
 use crate::engine::watching::sets::log::{SetChange, SetMark};
 use crate::engine::watching::sets::positions::Positions;
@@ -42,7 +42,7 @@ pub struct SetWatch {
     caller: Caller,
     request: SetWatchRequest,
     binding: Binding,
-    follower: Follower,
+    follower: SetFollower,
     stage: Stage,
     /// With this token a watch begins anew.
     fresh: Arc<str>,
@@ -102,7 +102,7 @@ impl SetWatches {
         let (parent, filter) = (&request.parent, &request.filter);
         let binding = Binding::of(&[&caller.id, "watch", parent.as_str(), filter.canonical()]);
         let begin = begin(&self.context, &binding, &request.resume_token)?;
-        let mut follower = Follower::join(&self.sets, parent, filter)?;
+        let mut follower = SetFollower::join(&self.sets, parent, filter)?;
         let mark = follower.rejoin();
         let keys = begin
             .as_ref()

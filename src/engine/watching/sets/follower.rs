@@ -14,7 +14,7 @@ use crate::operation::name::ParentPattern;
 use crate::store::Key;
 
 /// A watch of a set. Dropping it ends the watch.
-pub(in crate::engine) struct Follower {
+pub(in crate::engine) struct SetFollower {
     sets: Arc<Sets>,
     set: Arc<WatchedSet>,
     /// The place of the last change that was read.
@@ -37,7 +37,7 @@ pub(in crate::engine) enum FollowStep {
     Lost,
 }
 
-impl Follower {
+impl SetFollower {
     /// Begins to watch a set.
     pub(in crate::engine) fn join(
         sets: &Arc<Sets>,
@@ -100,7 +100,7 @@ impl Follower {
     }
 }
 
-impl Drop for Follower {
+impl Drop for SetFollower {
     fn drop(&mut self) {
         self.sets.leave(&self.set);
     }
