@@ -24,8 +24,7 @@ const LAYERS: [&[&str]; 13] = [
     &["proto"],
 ];
 
-/// The same inside folders, for their files and folders. `mod` is the folder's own file: what stands below it must name the
-/// file that an item is in, not the folder.
+/// The same inside folders. `mod` is the folder's own file: what stands below it must name the file that an item is in.
 const ROOMS: &[(&str, &[&[&str]])] = &[
     (
         "bench",
@@ -104,9 +103,8 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         "engine/operations",
         &[
             &["mod"],
-            &["starts"],
-            &["attempt", "calls", "set_watch"],
-            &["pages"],
+            &["set_watch", "starts"],
+            &["attempt", "calls", "pages"],
             &["sources"],
             &["identity", "page_token", "query", "set_event"],
         ],

@@ -73,8 +73,7 @@ impl Lower {
             context.clone(),
             reader.clone(),
             membership.clone(),
-            hub.clone(),
-            sets.clone(),
+            (hub.clone(), sets.clone()),
             holders.clone(),
         ));
         let transactor =
@@ -91,40 +90,44 @@ impl Lower {
         context.tasks.spawn("progress", commands.clone().run());
         Self { context, reader, membership, hub, sets, holders, notifier, transactor, commands }
     }
+
+    fn due(&self) -> Arc<DueAgents> {
+        Arc::new(DueAgents::new(
+            self.context.clone(),
+            self.reader.clone(),
+            self.membership.clone(),
+            self.notifier.clone(),
+            self.commands.clone(),
+        ))
+    }
+
+    fn grants(&self) -> Arc<Grants> {
+        let (context, commands) = (self.context.clone(), self.commands.clone());
+        Arc::new(Grants::new(context, commands, self.holders.clone()))
+    }
+
+    fn dispatch(&self, grants: &Arc<Grants>) -> Arc<Dispatch> {
+        let poller = Poller::new(
+            self.context.clone(),
+            self.reader.clone(),
+            self.transactor.clone(),
+            grants.clone(),
+            self.commands.clone(),
+        );
+        let (context, notifier) = (self.context.clone(), self.notifier.clone());
+        Arc::new(Dispatch::new(context, notifier, poller, grants.clone()))
+    }
 }
 
 impl Rooms {
     pub(super) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, settings: Settings) -> Self {
         let lower = Lower::new(store, clock, settings);
-        let Lower {
-            context,
-            reader,
-            membership,
-            hub,
-            sets,
-            holders,
-            notifier,
-            transactor,
-            commands,
-        } = lower;
+        let due = lower.due();
+        let grants = lower.grants();
+        let dispatch = lower.dispatch(&grants);
+        let Lower { context, reader, membership, hub, sets, holders, transactor, commands, .. } =
+            lower;
         let lists = Arc::new(Lists::new(context.clone(), reader.clone()));
-        let due = Arc::new(DueAgents::new(
-            context.clone(),
-            reader.clone(),
-            membership.clone(),
-            notifier.clone(),
-            commands.clone(),
-        ));
-        let grants = Arc::new(Grants::new(context.clone(), commands.clone(), holders.clone()));
-        let poller = Poller::new(
-            context.clone(),
-            reader.clone(),
-            transactor.clone(),
-            grants.clone(),
-            commands.clone(),
-        );
-        let dispatch =
-            Arc::new(Dispatch::new(context.clone(), notifier.clone(), poller, grants.clone()));
         let starts = Arc::new(Starts::new(
             context.clone(),
             reader.clone(),
@@ -163,7 +166,7 @@ impl Rooms {
             #[cfg(test)]
             dispatch,
             #[cfg(test)]
-            notifier,
+            notifier: lower.notifier,
         }
     }
 }

@@ -81,8 +81,7 @@ impl Notifier {
         context: Arc<Context>,
         reader: Arc<Reader>,
         membership: Arc<Membership>,
-        hub: Arc<Hub>,
-        sets: Arc<Sets>,
+        (hub, sets): (Arc<Hub>, Arc<Sets>),
         holders: Arc<Holders>,
     ) -> Self {
         let (wakes, scheduler) = (Wakes::default(), Notify::new());

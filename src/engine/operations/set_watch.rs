@@ -104,13 +104,13 @@ impl SetWatches {
         let begin = begin(&self.context, &binding, &request.resume_token)?;
         let mut follower = SetFollower::join(&self.sets, parent, filter)?;
         let mark = follower.rejoin();
-        let keys = begin
-            .as_ref()
-            .map(|positions| positions.as_ref().and_then(|positions| self.sets.since(positions)));
-        let stage = match keys {
-            None => Stage::listing(),
-            Some(None) => Stage::Resync,
-            Some(Some(keys)) => Stage::Replaying { keys: keys.into(), changes: VecDeque::new() },
+        let stage = match begin {
+            SetBegin::Snapshot => Stage::listing(),
+            SetBegin::Middle => Stage::Resync,
+            SetBegin::At(positions) => match self.sets.since(&positions) {
+                Some(keys) => Stage::Replaying { keys: keys.into(), changes: VecDeque::new() },
+                None => Stage::Resync,
+            },
         };
         let now = self.context.clock.elapsed();
         let fresh = seal(&self.context, &binding, &[])?;
@@ -301,7 +301,7 @@ impl SetWatch {
                 let since = self.round.began.map(|began| now.saturating_sub(began));
                 let min = self.request.min_interval;
                 if let Some(since) = since.filter(|since| *since < min) {
-                    return self.interrupted(min - since).await;
+                    return self.interrupted(min.saturating_sub(since)).await;
                 }
                 self.round = Round { began: Some(now), limit: self.follower.head() };
                 Ok(None)
@@ -418,10 +418,19 @@ impl SetWatch {
     }
 }
 
-/// Where a watch begins: with a snapshot, or at a position; the inner `None` is a position in the middle of a snapshot.
-fn begin(context: &Context, binding: &Binding, token: &str) -> Result<Option<Option<Positions>>> {
+/// Where a watch begins.
+enum SetBegin {
+    /// With a snapshot.
+    Snapshot,
+    /// In the middle of a snapshot: with another one.
+    Middle,
+    /// After these hints.
+    At(Positions),
+}
+
+fn begin(context: &Context, binding: &Binding, token: &str) -> Result<SetBegin> {
     if token.is_empty() {
-        return Ok(None);
+        return Ok(SetBegin::Snapshot);
     }
     let wrong = || {
         let text = "resume_token is not one that a watch of this parent and filter has sent; leave it empty to begin anew";
@@ -429,7 +438,7 @@ fn begin(context: &Context, binding: &Binding, token: &str) -> Result<Option<Opt
     };
     let (_, position) =
         page_token::unseal(context.store.keyspace(), binding, token).ok_or_else(wrong)?;
-    Ok(Some(Positions::decode(&position)))
+    Ok(Positions::decode(&position).map_or(SetBegin::Middle, SetBegin::At))
 }
 
 fn seal(context: &Context, binding: &Binding, position: &[u8]) -> Result<Arc<str>> {
