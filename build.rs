@@ -60,7 +60,7 @@ impl ServiceGenerator for Services {
     fn generate(&mut self, mut service: Service, buffer: &mut String) {
         self.clients.generate(service.clone(), buffer);
         for method in &mut service.methods {
-            if method.proto_name == "WatchOperation" {
+            if matches!(&*method.proto_name, "WatchOperation" | "WatchOperations") {
                 "crate::proto::encoded::Encoded".clone_into(&mut method.output_type);
             }
         }

@@ -29,8 +29,7 @@ const LAYERS: [&[&str]; 14] = [
     &["proto"],
 ];
 
-/// The same inside folders, for their files and folders. `mod` is the folder's own file: what stands below it must name the
-/// file that an item is in, not the folder.
+/// The same inside folders. `mod` is the folder's own file: what stands below it must name the file that an item is in.
 const ROOMS: &[(&str, &[&[&str]])] = &[
     (
         "archive",
@@ -48,7 +47,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         &[
             &["mod"],
             &["latency"],
-            &["http", "lists", "load", "streams"],
+            &["http", "lists", "load", "sets", "streams"],
             &["run"],
             &["echo", "report"],
             &["client", "cpu", "options"],
@@ -60,9 +59,9 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["mod"],
             &["dev", "steer", "work"],
             &["calls", "export", "import", "serve", "start", "stats", "upgrade"],
-            &["bench", "follow"],
+            &["bench", "follow", "live"],
             &["place"],
-            &["connection", "gauge", "logs", "proto", "record", "screen"],
+            &["connection", "fullscreen", "gauge", "logs", "proto", "record", "screen"],
             &["labels", "output", "table"],
             &["exit", "plain"],
         ],
@@ -121,14 +120,26 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         "engine/operations",
         &[
             &["mod"],
-            &["starts"],
+            &["set_watch", "starts"],
             &["calls", "eager", "pages", "replays", "stats"],
-            &["attempt", "matching", "sources"],
-            &["identity", "page_token", "parents", "query"],
+            &["attempt", "sources"],
+            &["identity", "page_token", "parents", "query", "set_event"],
         ],
     ),
-    ("engine/reading", &[&["mod"], &["reader"], &["recent", "view"]]),
-    ("engine/watching", &[&["mod"], &["wait", "watch"], &["hub"]]),
+    ("engine/reading", &[&["mod"], &["matching"], &["reader"], &["recent", "view"]]),
+    ("engine/watching", &[&["mod"], &["wait", "watch"], &["hub", "sets"]]),
+    (
+        "engine/watching/sets",
+        &[
+            &["mod"],
+            &["follower"],
+            &["intake"],
+            &["evaluator", "ring"],
+            &["set"],
+            &["log"],
+            &["positions"],
+        ],
+    ),
     ("engine/workers", &[&["mod"], &["stream", "unary"]]),
     (
         "engine/workers/stream",
@@ -292,7 +303,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         &[
             &["mod"],
             &["access"],
-            &["starts", "stream"],
+            &["sets", "starts", "stream"],
             &["work"],
             &["operations"],
             &["options", "views"],

@@ -182,6 +182,22 @@ pub const DEFAULT_WATCH_HEARTBEAT: Duration = Duration::from_secs(30);
 pub const MIN_WATCH_HEARTBEAT: Duration = Duration::from_secs(1);
 /// Longest heartbeat interval and longest `min_interval` of a watch; longer ones are coerced.
 pub const MAX_WATCH_INTERVAL: Duration = Duration::from_mins(5);
+/// Distinct pairs of parent and filter that the watches of one server may have.
+pub const MAX_WATCHED_SETS: usize = 1_000;
+/// Changes that a server keeps for the watches of one pair of parent and filter; a watch that is further behind receives RESYNC.
+pub const MAX_SET_CHANGES: usize = 4_096;
+/// Bytes of these changes, approximately.
+pub const MAX_SET_BYTES: usize = 4 << 20;
+/// The same for all watches of a server, which share it evenly.
+pub const MAX_ALL_SET_BYTES: usize = 64 << 20;
+/// Hints that a server keeps, so that watches resume without a snapshot.
+pub const MAX_HINTS_KEPT: usize = 65_536;
+/// Pages of snapshots that a server reads for watches at the same time.
+pub const SNAPSHOT_READS_AT_ONCE: usize = 4;
+/// Operations on a page of a snapshot.
+pub const SNAPSHOT_PAGE_SIZE: usize = 100;
+/// Bytes of a page of a snapshot, which a watch keeps until it is sent, and one operation more.
+pub const MAX_SNAPSHOT_PAGE_BYTES: usize = 256 << 10;
 
 /// Priorities range from minus this to this.
 pub const MAX_PRIORITY: i32 = 100;

@@ -81,6 +81,16 @@ impl Client {
         Ok(self.producers.clone().start_operation(start(place)).await?.into_inner().name)
     }
 
+    /// Starts an operation with that id.
+    pub(super) async fn start_as(
+        &self,
+        place: &Destination,
+        operation_id: String,
+    ) -> Result<(), Status> {
+        let request = pb::StartOperationRequest { operation_id, ..start(place) };
+        self.producers.clone().start_operation(request).await.map(drop)
+    }
+
     /// Starts many in one call.
     pub(super) async fn start_many(&self, place: &Destination, count: usize) -> Result<(), Status> {
         let requests = (0..count).map(|_| start(place)).collect();
@@ -133,6 +143,16 @@ impl Client {
             ..pb::WatchOperationRequest::default()
         };
         Ok(self.callers.clone().watch_operation(request).await?.into_inner())
+    }
+
+    /// Watches the operations of a parent.
+    pub(super) async fn watch_set(
+        &self,
+        parent: &str,
+    ) -> Result<tonic::Streaming<pb::WatchOperationsResponse>, Status> {
+        let parent = parent.to_owned();
+        let request = pb::WatchOperationsRequest { parent, ..Default::default() };
+        Ok(self.callers.clone().watch_operations(request).await?.into_inner())
     }
 }
 

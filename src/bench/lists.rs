@@ -111,7 +111,7 @@ impl ListRun<'_> {
 fn measured(name: &'static str, samples: Vec<Duration>) -> Measured {
     let count = samples.len() as u64;
     let quantiles = vec![Quantiles::of("call", samples)];
-    Measured { name, per_second: None, count, quantiles, cpu: Vec::new(), memory: None }
+    Measured { name, per_second: None, count, quantiles, cpu: Vec::new(), memory: Vec::new() }
 }
 
 /// The last pages that are read again and again.

@@ -14,6 +14,7 @@ mod load;
 mod options;
 mod report;
 mod run;
+mod sets;
 mod streams;
 
 use std::net::SocketAddr;
@@ -24,7 +25,6 @@ use crate::server::connections::raise_open_files;
 use self::http::{ClientKnows, HttpVersion};
 pub use self::lists::{ListOptions, measure as lists};
 pub use self::options::{Options, Scenario};
-
 pub use self::report::{CpuTime, Measured, MemoryUse, Quantiles, Report};
 
 /// Measures.
@@ -73,6 +73,10 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
             }
             Scenario::Http2Watchers => {
                 http::idle_watchers(&session, "http2-watchers", HttpVersion::Http2)?
+            }
+            Scenario::WatchSets => sets::watch_sets(&session, "watch-sets", options.watchers, 10)?,
+            Scenario::WatchOneSet => {
+                sets::watch_sets(&session, "watch-one-set", options.watchers.div_ceil(10), 1)?
             }
         });
     }

@@ -21,7 +21,7 @@ pub struct Options {
     pub in_flight: usize,
     /// Leases that workers hold at the same time.
     pub workers: usize,
-    /// Watchers of one operation.
+    /// Watchers of one operation, and streams of sets.
     pub watchers: usize,
     /// Threads of the client.
     pub threads: usize,
@@ -66,6 +66,10 @@ pub enum Scenario {
     HttpWatchers,
     /// The same over HTTP/2.
     Http2Watchers,
+    /// Streams of sets over ten parents, with 1,000 changes a second.
+    WatchSets,
+    /// The same with a tenth of the streams over one parent.
+    WatchOneSet,
 }
 
 impl Scenario {

@@ -65,11 +65,13 @@ pub struct CpuTime {
     pub us_per_operation: f64,
 }
 
-/// Memory of a process.
+/// How much the resident memory of a process grew.
 #[derive(Clone, Debug, Serialize)]
 pub struct MemoryUse {
     /// Its name; `client` is this one.
     pub process: String,
+    /// When.
+    pub when: &'static str,
     /// KiB for each item.
     pub kib_each: f64,
 }
@@ -108,9 +110,14 @@ impl MemoryUse {
     ) -> Vec<Self> {
         let each = before.iter().zip(after).map(|((process, before), (_, after))| {
             let kib = after.saturating_sub(*before) as f64;
-            Self { process: process.clone(), kib_each: kib / count.max(1) as f64 }
+            let kib_each = kib / count.max(1) as f64;
+            Self { process: process.clone(), when: "idle", kib_each }
         });
         each.collect()
+    }
+
+    pub(super) fn at_the_end(self) -> Self {
+        Self { when: "at the end", ..self }
     }
 }
 
@@ -148,8 +155,8 @@ impl Report {
             for cpu in &result.cpu {
                 let _ = write!(text, "   {} {:.1} us", cpu.process, cpu.us_per_operation);
             }
-            for memory in &result.memory {
-                let _ = write!(text, "   {} {:.1} KiB each", memory.process, memory.kib_each);
+            for MemoryUse { process, when, kib_each } in &result.memory {
+                let _ = write!(text, "   {process} grew by {kib_each:.1} KiB each, {when}");
             }
             for Quantiles { of, p50_us, p99_us, max_us } in &result.quantiles {
                 let _ = write!(

@@ -44,7 +44,7 @@ pub(super) struct BenchArgs {
     /// Operations that workers hold at the same time
     #[arg(long, value_name = "N", default_value_t = 64)]
     workers: usize,
-    /// Watchers of one operation
+    /// Watchers of one operation, and streams of sets
     #[arg(long, value_name = "N", default_value_t = 1_000)]
     watchers: usize,
     /// Threads of this client; by default one per core

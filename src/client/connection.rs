@@ -274,6 +274,15 @@ impl Client {
         Ok(stub.export_records(pb::ExportRecordsRequest {}).await?.into_inner())
     }
 
+    /// Watches a set of operations, without an end; reconnects when the watch breaks, and goes on with what was missed.
+    /// After RESYNC forget all operations: a snapshot follows.
+    pub fn watch_operations(
+        &self,
+        request: pb::WatchOperationsRequest,
+    ) -> Watch<pb::WatchOperationsResponse> {
+        Watch::new(self.callers(), request)
+    }
+
     fn operations(&self) -> OperationsClient<Channel> {
         OperationsClient::new(self.channel()).max_decoding_message_size(MAX_REPLY)
     }

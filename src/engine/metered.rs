@@ -97,6 +97,10 @@ impl Store for Metered {
         self.store.feed()
     }
 
+    async fn hint_positions(&self) -> Result<Vec<u64>, StoreError> {
+        self.noting(self.store.hint_positions().await)
+    }
+
     fn now(&self, partition: Partition) -> Timestamp {
         self.store.now(partition)
     }

@@ -50,9 +50,11 @@ pub use self::leases::leased::Leased;
 pub use self::membership::ranks::Heartbeat;
 pub use self::operations::pages::ListPage;
 pub use self::operations::query::{ListQuery, Listed};
+pub use self::operations::set_event::{SetEvent, SetEventKind, SetWatchRequest};
+pub use self::operations::set_watch::SetWatch;
 pub use self::operations::starts::Started;
 pub use self::operations::stats::Stats;
-pub use self::reading::view::View;
+pub use self::reading::view::{EncodedForm, View};
 pub use self::settings::Settings;
 pub use self::watching::watch::{
     EventKind, ResumeToken, Watch, WatchEvent, WatchFrom, WatchOptions,
@@ -247,6 +249,11 @@ impl Engine {
     /// Watches an operation.
     pub async fn watch(&self, _: &Caller, name: &Name, options: WatchOptions) -> Result<Watch> {
         self.rooms.hub.watch(name, options).await
+    }
+
+    /// Watches a set of operations.
+    pub fn watch_set(&self, caller: &Caller, request: SetWatchRequest) -> Result<SetWatch> {
+        self.rooms.set_watches.watch(caller, request)
     }
 
     /// Requests a cancel; the worker may confirm it later.

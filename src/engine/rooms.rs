@@ -15,12 +15,14 @@ use super::membership::ranks::Membership;
 use super::notify::notifier::{Notifier, OperationTransactor};
 use super::operations::calls::Calls;
 use super::operations::pages::Lists;
+use super::operations::set_watch::SetWatches;
 use super::operations::starts::Starts;
 use super::operations::stats::Counts;
 use super::reading::reader::Reader;
 use super::settings::Settings;
 use super::transact::{Transactor, Unobserved};
 use super::watching::hub::Hub;
+use super::watching::sets::intake::Sets;
 use super::workers::stream::rooms::StreamRooms;
 use super::workers::unary::Unary;
 use crate::clock::Clock;
@@ -38,8 +40,9 @@ pub(super) struct Rooms {
     pub(super) due: Arc<DueAgents>,
     pub(super) starts: Arc<Starts>,
     pub(super) calls: Calls,
-    pub(super) lists: Lists,
+    pub(super) lists: Arc<Lists>,
     pub(super) counting: Counts,
+    pub(super) set_watches: SetWatches,
     pub(super) unary: Unary,
     pub(super) streams: Arc<StreamRooms>,
     #[cfg(test)]
@@ -56,6 +59,7 @@ struct Lower {
     reader: Arc<Reader>,
     membership: Arc<Membership>,
     hub: Arc<Hub>,
+    sets: Arc<Sets>,
     holders: Arc<Holders>,
     notifier: Arc<Notifier>,
     transactor: Arc<OperationTransactor>,
@@ -70,12 +74,13 @@ impl Lower {
         let signs = Transactor::new(context.clone(), reader.clone(), Arc::new(Unobserved));
         let membership = Arc::new(Membership::new(context.clone(), signs));
         let hub = Arc::new(Hub::new(context.clone(), reader.clone()));
+        let sets = Arc::new(Sets::new(context.clone(), reader.clone()));
         let holders = Arc::<Holders>::default();
         let notifier = Arc::new(Notifier::new(
             context.clone(),
             reader.clone(),
             membership.clone(),
-            hub.clone(),
+            (hub.clone(), sets.clone()),
             holders.clone(),
         ));
         let transactor =
@@ -92,15 +97,38 @@ impl Lower {
         let reports = Arc::new(HeldReports::new(commands.clone(), coalescer, membership.clone()));
         context.tasks.spawn("feed", notifier.clone().run(context.store.feed()));
         context.tasks.spawn("hub", hub.clone().run());
+        context.tasks.spawn("sets", sets.clone().run());
         context.tasks.spawn("progress", reports.clone().run());
-        Self { context, reader, membership, hub, holders, notifier, transactor, commands, reports }
+        Self {
+            context,
+            reader,
+            membership,
+            hub,
+            sets,
+            holders,
+            notifier,
+            transactor,
+            commands,
+            reports,
+        }
     }
 
-    fn grants(&self) -> Grants {
-        Grants::new(self.context.clone(), self.commands.clone(), self.holders.clone())
+    fn due(&self) -> Arc<DueAgents> {
+        Arc::new(DueAgents::new(
+            self.context.clone(),
+            self.reader.clone(),
+            self.membership.clone(),
+            self.notifier.clone(),
+            self.commands.clone(),
+        ))
     }
 
-    fn dispatch(&self, grants: &Arc<Grants>) -> Dispatch {
+    fn grants(&self) -> Arc<Grants> {
+        let (context, commands) = (self.context.clone(), self.commands.clone());
+        Arc::new(Grants::new(context, commands, self.holders.clone()))
+    }
+
+    fn dispatch(&self, grants: &Arc<Grants>) -> Arc<Dispatch> {
         let poller = Poller::new(
             self.context.clone(),
             self.reader.clone(),
@@ -108,24 +136,20 @@ impl Lower {
             grants.clone(),
             self.commands.clone(),
         );
-        Dispatch::new(self.context.clone(), self.notifier.clone(), poller, grants.clone())
+        let (context, notifier) = (self.context.clone(), self.notifier.clone());
+        Arc::new(Dispatch::new(context, notifier, poller, grants.clone()))
     }
 }
 
 impl Rooms {
     pub(super) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, settings: Settings) -> Self {
         let lower = Lower::new(store, clock, settings);
-        let grants = Arc::new(lower.grants());
-        let dispatch = Arc::new(lower.dispatch(&grants));
-        let Lower { context, reader, membership, hub, holders, notifier, transactor, .. } = lower;
+        let due = lower.due();
+        let grants = lower.grants();
+        let dispatch = lower.dispatch(&grants);
+        let Lower { context, reader, membership, hub, sets, holders, transactor, .. } = lower;
         let Lower { commands, reports, .. } = lower;
-        let due = Arc::new(DueAgents::new(
-            context.clone(),
-            reader.clone(),
-            membership.clone(),
-            notifier.clone(),
-            commands.clone(),
-        ));
+        let lists = Arc::new(Lists::new(context.clone(), reader.clone()));
         let starts = Arc::new(Starts::new(
             context.clone(),
             reader.clone(),
@@ -149,8 +173,9 @@ impl Rooms {
         });
         Self {
             calls: Calls::new(context.clone(), reader.clone(), commands.clone(), hub.clone()),
-            lists: Lists::new(context.clone(), reader.clone()),
             counting: Counts::new(context.clone(), reader.clone()),
+            set_watches: SetWatches::new(context.clone(), sets, lists.clone()),
+            lists,
             context,
             membership,
             hub,
@@ -167,7 +192,7 @@ impl Rooms {
             #[cfg(test)]
             dispatch,
             #[cfg(test)]
-            notifier,
+            notifier: lower.notifier,
         }
     }
 }

@@ -7,6 +7,7 @@ mod lists;
 mod ranks;
 mod retention;
 mod sample;
+mod sets;
 mod states;
 mod streams;
 mod two_servers;

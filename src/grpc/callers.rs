@@ -12,9 +12,12 @@ use crate::proto::longhaul::v1::callers_server::Callers;
 use crate::proto::longhaul::v1::{
     GetOperationRecordRequest, GetOperationStatsRequest, ListOperationRecordsRequest,
     ListOperationRecordsResponse, OperationRecord, OperationStats, PauseOperationRequest,
-    ResumeOperationRequest, WatchOperationRequest,
+    ResumeOperationRequest, WatchOperationRequest, WatchOperationsRequest,
 };
-use crate::wire::{fields, operations, views};
+use crate::wire::{fields, operations, sets, views};
+
+/// Encoded events.
+type Events = Pin<Box<dyn Stream<Item = Result<Encoded, Status>> + Send>>;
 
 pub(super) struct Service {
     engine: Engine,
@@ -28,7 +31,8 @@ impl Service {
 
 #[tonic::async_trait]
 impl Callers for Service {
-    type WatchOperationStream = Pin<Box<dyn Stream<Item = Result<Encoded, Status>> + Send>>;
+    type WatchOperationStream = Events;
+    type WatchOperationsStream = Events;
 
     async fn watch_operation(
         &self,
@@ -40,6 +44,18 @@ impl Callers for Service {
         let full = views::is_full(request.view)?;
         let watch = self.engine.watch(&caller, &name, options).await?;
         let events = watch.into_events().map(move |event| Ok(views::event(event?, full)));
+        Ok(Response::new(Box::pin(events)))
+    }
+
+    async fn watch_operations(
+        &self,
+        request: Request<WatchOperationsRequest>,
+    ) -> Reply<Self::WatchOperationsStream> {
+        let caller = caller(&request);
+        let request = sets::watch(request.into_inner(), self.engine.types())?;
+        let full = request.full;
+        let watch = self.engine.watch_set(&caller, request)?;
+        let events = watch.into_events().map(move |event| Ok(sets::event(event?, full)));
         Ok(Response::new(Box::pin(events)))
     }
 

@@ -82,9 +82,11 @@ impl<S: Producers> Producers for Gate<S> {
 
 impl<S: Callers> Callers for Gate<S> {
     type WatchOperationStream = S::WatchOperationStream;
+    type WatchOperationsStream = S::WatchOperationsStream;
 
     methods! {
         watch_operation: pb::WatchOperationRequest => Self::WatchOperationStream;
+        watch_operations: pb::WatchOperationsRequest => Self::WatchOperationsStream;
         get_operation_record: pb::GetOperationRecordRequest => pb::OperationRecord;
         list_operation_records: pb::ListOperationRecordsRequest => pb::ListOperationRecordsResponse;
         get_operation_stats: pb::GetOperationStatsRequest => pb::OperationStats;

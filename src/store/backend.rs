@@ -94,6 +94,12 @@ pub trait Store: Send + Sync + 'static {
     /// Hints from now on.
     fn feed(&self) -> Feed;
 
+    /// The sequence of the last hint of each partition. A feed that began before this call gets all later ones.
+    ///
+    /// # Errors
+    /// [`StoreError`] if a partition is unavailable.
+    async fn hint_positions(&self) -> Result<Vec<u64>, StoreError>;
+
     /// The store's clock, as this process last knew it.
     fn now(&self, partition: Partition) -> Timestamp;
 

@@ -259,6 +259,11 @@ impl Store for Faulty {
         self.inner.feed()
     }
 
+    async fn hint_positions(&self) -> Result<Vec<u64>, StoreError> {
+        self.read()?;
+        self.inner.hint_positions().await
+    }
+
     fn now(&self, partition: Partition) -> Timestamp {
         self.inner.now(partition)
     }

@@ -179,6 +179,10 @@ impl Store for MemoryStore {
             .map_or_else(|| Publisher::new(1).subscribe(), |state| state.publisher.subscribe())
     }
 
+    async fn hint_positions(&self) -> Result<Vec<u64>, StoreError> {
+        self.read(|parts| parts.iter().map(|part| part.sequence).collect())
+    }
+
     fn now(&self, partition: Partition) -> Timestamp {
         let state = self.lock();
         let part = state.as_ref().and_then(|state| state.parts.get(usize::from(partition.0)));

@@ -41,6 +41,7 @@ table! {
     pb::ListOperationRecordsRequest: |request| List Parent parent(&request.parent);
     pb::GetOperationStatsRequest: |request| List Parent parent(&request.parent);
     pb::WatchOperationRequest: |request| Watch Operation &request.name;
+    pb::WatchOperationsRequest: |request| Watch Parent parent(&request.parent);
     pb::PauseOperationRequest: |request| Pause Operation &request.name;
     pb::ResumeOperationRequest: |request| Resume Operation &request.name;
     pb::LeaseOperationsRequest: |request| Lease Queue &request.queue;

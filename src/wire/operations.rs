@@ -47,7 +47,7 @@ pub fn list_records(request: ListOperationRecordsRequest, types: &Registry) -> R
     })
 }
 
-fn filter(text: &str, types: &Registry) -> Result<Filter> {
+pub(super) fn filter(text: &str, types: &Registry) -> Result<Filter> {
     Filter::parse(text, types).map_err(|error| {
         Error::new(Reason::InvalidFilter, format!("filter is wrong {error}"))
             .with("field", "filter")
@@ -93,7 +93,7 @@ fn page_size(page_size: i32) -> Result<usize> {
     }
 }
 
-fn pattern(field: &str, text: &str) -> Result<ParentPattern> {
+pub(super) fn pattern(field: &str, text: &str) -> Result<ParentPattern> {
     ParentPattern::parse(parent(text))
         .map_err(|error| Box::<Error>::from(error).with("field", field))
 }

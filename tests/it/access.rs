@@ -355,6 +355,7 @@ const QUESTIONS: &[(&str, &[&str])] = &[
         &[r#"start parent "projects/p""#, r#"start queue "q""#],
     ),
     ("longhaul.v1.Callers.WatchOperation", &[r#"watch operation "projects/p/operations/none""#]),
+    ("longhaul.v1.Callers.WatchOperations", &[r#"watch parent "projects/p""#]),
     ("longhaul.v1.Callers.GetOperationRecord", &[r#"get operation "projects/p/operations/none""#]),
     ("longhaul.v1.Callers.ListOperationRecords", &[r#"list parent "projects/p""#]),
     ("longhaul.v1.Callers.GetOperationStats", &[r#"list parent "projects/p""#]),

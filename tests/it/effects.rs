@@ -227,4 +227,8 @@ const FIELDS: &[(&str, &str)] = &[
         "name lease_token reason metadata checkpoint resume_time",
     ),
     ("longhaul.v1.WatchOperationRequest", "name resume_token min_interval heartbeat_interval view"),
+    (
+        "longhaul.v1.WatchOperationsRequest",
+        "parent filter resume_token min_interval heartbeat_interval view",
+    ),
 ];

@@ -38,6 +38,7 @@ mod stats;
 mod stream_ends;
 mod stream_signals;
 mod streams;
+mod watched_sets;
 mod watching;
 mod worker_examples;
 mod worker_sdk;

@@ -13,6 +13,7 @@ use crate::engine::reading::reader::Reader;
 use crate::engine::reading::view::View;
 use crate::engine::transact::{Commit, Observer, Transactor};
 use crate::engine::watching::hub::Hub;
+use crate::engine::watching::sets::intake::Sets;
 use crate::operation::{Record, Rejection, Stamps};
 use crate::record::operation::{becomes_ready, waits_for_time};
 use crate::record::{Change, Note};
@@ -27,6 +28,7 @@ pub(in crate::engine) struct Notifier {
     reader: Arc<Reader>,
     membership: Arc<Membership>,
     hub: Arc<Hub>,
+    sets: Arc<Sets>,
     holders: Arc<Holders>,
     wakes: Wakes,
     scheduler: Notify,
@@ -52,6 +54,9 @@ impl Observer<Record> for Notifier {
             self.context.lately.ended(before.as_ref().map(|before| &before.record), ended);
         }
         self.holders.written(key, committed.revision, operation);
+        if visible {
+            self.sets.written(key, committed.revision);
+        }
         if visible && self.hub.is_watched(key) {
             let state = match operation {
                 // Work on it may go on, but callers see no more of it.
@@ -76,11 +81,11 @@ impl Notifier {
         context: Arc<Context>,
         reader: Arc<Reader>,
         membership: Arc<Membership>,
-        hub: Arc<Hub>,
+        (hub, sets): (Arc<Hub>, Arc<Sets>),
         holders: Arc<Holders>,
     ) -> Self {
         let (wakes, scheduler) = (Wakes::default(), Notify::new());
-        Self { context, reader, membership, hub, holders, wakes, scheduler }
+        Self { context, reader, membership, hub, sets, holders, wakes, scheduler }
     }
 
     /// The wake-ups of the dispatchers.
@@ -126,11 +131,13 @@ impl Notifier {
                 }
                 self.holders.hint(hint.key, hint.revision);
                 self.hub.hint(hint.key, hint.revision);
+                self.sets.hint(&hint);
             }
             Event::Gap(partitions) => {
                 self.reader.went_back(&partitions);
                 self.holders.gap(self.context.store.keyspace(), &partitions);
                 self.hub.gap(&partitions);
+                self.sets.gap(&partitions);
                 self.wakes.wake_all();
                 self.scheduler.notify_one();
             }

@@ -6,17 +6,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::matching::Matching;
 use super::page_token::{self, Binding};
 use super::query::ListQuery;
 use super::sources::{AT_ONCE, EntryBatch, Source, Sources, Then};
 use crate::engine::access::Caller;
 use crate::engine::context::Context;
 use crate::engine::error::Result;
+use crate::engine::reading::matching::Matching;
 use crate::engine::reading::reader::Reader;
 use crate::engine::reading::view::View;
 use crate::filter::Verdict;
-use crate::limits::{MAX_LIST_LOADED_BYTES, MAX_LIST_READS, MAX_REPLY_BYTES};
+use crate::limits::{MAX_LIST_LOADED_BYTES, MAX_LIST_READS};
 use crate::operation::Operation;
 use crate::store::Partition;
 
@@ -140,7 +140,7 @@ impl Lists {
         let found = self.matching.view(operation, &page.source.filter, &mut page.loaded).await?;
         let Some(view) = found else { return Ok(true) };
         let bytes = page.bytes + page.query.listed.bytes(&view);
-        if bytes > MAX_REPLY_BYTES && !page.views.is_empty() {
+        if bytes > page.query.listed.most_bytes() && !page.views.is_empty() {
             return Ok(false);
         }
         page.bytes = bytes;

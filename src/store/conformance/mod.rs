@@ -40,6 +40,7 @@ macro_rules! suite {
             feed::sets_without_hint_and_refused_sets_say_nothing,
             feed::every_feed_gets_every_hint_from_its_start_on,
             feed::what_a_hint_is_about_can_be_read,
+            feed::positions_are_those_of_the_last_hints,
             indexes::members_come_in_the_order_of_their_bytes,
             indexes::bounds_are_kept,
             indexes::a_limit_takes_from_the_near_end,

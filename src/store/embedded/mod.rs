@@ -22,6 +22,7 @@ mod torn;
 mod writer;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, TryLockError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -57,6 +58,8 @@ pub struct EmbeddedStore {
     /// Bounded: callers wait while it is full. `None` once the store is closed; the writer ends when it has no sender.
     jobs: RwLock<Option<(mpsc::Sender<PendingCommit>, Publisher)>>,
     writer: Mutex<Option<JoinHandle<()>>>,
+    /// The sequence of the last hint.
+    hinted: Arc<AtomicU64>,
 }
 
 impl EmbeddedStore {
@@ -81,6 +84,7 @@ impl EmbeddedStore {
         let time = Arc::new(EmbeddedTime::new(&options, opened.progress.revision));
         let (open, trouble) = (Arc::new(RwLock::new(Some(open))), Arc::<Trouble>::default());
         let publisher = Publisher::new(1);
+        let hinted = Arc::new(AtomicU64::new(opened.progress.sequence));
         let (jobs, queue) = mpsc::channel(QUEUE);
         let writer = GroupWriter {
             options,
@@ -88,6 +92,7 @@ impl EmbeddedStore {
             open: Arc::clone(&open),
             time: Arc::clone(&time),
             publisher: publisher.clone(),
+            hinted: Arc::clone(&hinted),
             trouble: Arc::clone(&trouble),
             note: opened.note,
             ground: opened.ground,
@@ -105,6 +110,7 @@ impl EmbeddedStore {
             open,
             jobs: RwLock::new(Some((jobs, publisher))),
             writer: Mutex::new(Some(writer)),
+            hinted,
         }))
     }
 
@@ -282,6 +288,10 @@ impl Store for EmbeddedStore {
         let jobs = self.jobs.read().unwrap_or_else(PoisonError::into_inner);
         let none = || Publisher::new(1).subscribe();
         jobs.as_ref().map_or_else(none, |(_, publisher)| publisher.subscribe())
+    }
+
+    async fn hint_positions(&self) -> Result<Vec<u64>, StoreError> {
+        self.living().map(|()| vec![self.hinted.load(Ordering::Acquire)])
     }
 
     fn now(&self, _: Partition) -> Timestamp {

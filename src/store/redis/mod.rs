@@ -150,6 +150,10 @@ impl Store for RedisStore {
         self.shared.hints.feed()
     }
 
+    async fn hint_positions(&self) -> Result<Vec<u64>, StoreError> {
+        self.open_shared()?.hint_positions().await
+    }
+
     fn now(&self, _partition: Partition) -> Timestamp {
         self.shared.time.now()
     }

@@ -171,6 +171,18 @@ impl SharedLink {
         Ok(names.into_iter().take(limit).collect())
     }
 
+    /// The sequence of the last hint of each partition.
+    pub(super) async fn hint_positions(&self) -> Result<Vec<u64>, StoreError> {
+        let mut request = redis::cmd("MGET");
+        for meta in self.keys.metas() {
+            request.arg(meta);
+        }
+        let reply = self.link.read_one(&request).await.map_err(|error| self.away(&error))?;
+        let Value::Array(metas) = reply else { return Err(self.unexpected()) };
+        let position = |meta| self.own_meta(meta).map(|meta| meta.sequence);
+        metas.iter().map(|meta| position(meta).ok_or_else(|| self.foreign())).collect()
+    }
+
     /// Checks that all partitions exist, and tries whether a commit could be written.
     pub(super) async fn ping(&self) -> Result<(), StoreError> {
         self.send(&self.link, redis::pipe(), &self.keyspace.all().collect()).await?;

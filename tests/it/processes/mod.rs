@@ -14,6 +14,7 @@ mod definitions;
 mod dev;
 mod disk;
 mod exporting;
+mod following;
 mod history;
 mod outages;
 mod programs;
