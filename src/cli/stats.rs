@@ -31,7 +31,9 @@ pub(super) async fn run(args: StatsArgs) -> Result<(), Failure> {
     if args.connection.wants_json() {
         output::json(&registry.stats(&stats));
     } else {
-        lines(&stats).iter().for_each(|line| output::text(line));
+        for line in lines(&stats) {
+            output::text(&line);
+        }
     }
     Ok(())
 }

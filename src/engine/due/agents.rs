@@ -92,7 +92,8 @@ impl DueAgents {
                 Ok(sweep) if sweep.changed >= agent.batch() => {
                     if agent == Agent::Janitor {
                         // It is not urgent: half of the time is for other work, whatever the speed of the store.
-                        self.context.sleep(self.context.clock.elapsed() - begin).await;
+                        let took = self.context.clock.elapsed().saturating_sub(begin);
+                        self.context.sleep(took).await;
                     }
                     continue;
                 }

@@ -80,7 +80,7 @@ async fn more_failures_than_a_page_may_sort_are_read_in_the_order_of_the_list() 
         bench.engine.start_operation(&caller(), wanted).await.expect("start");
     }
     bench.start("pending").await;
-    bench.clock.advance(Duration::from_secs(60));
+    bench.clock.advance(Duration::from_mins(1));
     while Reaper.run_once(&bench.engine).await.expect("a sweep").changed > 0 {}
 
     let filter = Filter::parse("state() = FAILED", bench.engine.types()).expect("filter");
