@@ -169,7 +169,7 @@ async fn a_page_of_this_machine_may_call_a_server_on_loopback(fixture: &Fixture)
     {
         let method = if path == GET { "POST" } else { "GET" };
         let answer = ask_with(fixture.address, method, path, headers, "").await;
-        answer.refused(403, "INVALID_ARGUMENT");
+        answer.refused(403, "PERMISSION_DENIED");
         assert_eq!(allowed(&answer), "");
     }
     // What is no preflight is no business of CORS.
