@@ -25,7 +25,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     fs::write(out.join("stored.binpb"), encoded(root, &[&stored.join("v1/store.proto")])?)?;
     fs::write(out.join("sources.rs"), sources(root, &served)?)?;
     tonic_prost_build::Config::new()
-        .bytes([".longhaul.store.v1"])
+        .bytes([".longhaul.store.v1", ".longhaul.v1.TypeSet"])
         // Its payload is shared, not copied.
         .extern_path(".google.protobuf.Any", "crate::proto::google::protobuf::Any")
         // Sorted, so that the same content always gives the same bytes.

@@ -43,8 +43,9 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         &[
             &["mod"],
             &["dev", "steer", "work"],
-            &["calls", "serve", "start", "upgrade"],
+            &["calls", "serve", "start", "type_sets", "upgrade"],
             &["bench", "follow", "place"],
+            &["types"],
             &["connection", "logs", "proto", "record", "screen"],
             &["labels", "output", "table"],
             &["exit", "plain"],
@@ -54,7 +55,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         "client",
         &[
             &["mod"],
-            &["handle"],
+            &["handle", "type_sets"],
             &["connection"],
             &["watch"],
             &["patience"],
@@ -68,13 +69,14 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         &[
             &["mod"],
             &["rooms"],
-            &["workers"],
+            &["workers", "type_set_lists"],
+            &["type_sets"],
             &["operations"],
             &["dispatch"],
             &["due"],
             &["commands"],
             &["notify"],
-            &["leases", "membership", "watching"],
+            &["leases", "membership", "parent_types", "watching"],
             &["transact"],
             &["reading"],
             &["context"],
@@ -107,6 +109,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["starts"],
             &["attempt", "calls", "pages"],
             &["matching", "sources"],
+            &["reach"],
             &["identity", "page_token", "query"],
         ],
     ),
@@ -128,7 +131,8 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         &[
             &["mod"],
             &["operations", "workers"],
-            &["callers", "deadline", "explain", "gate", "health", "producers"],
+            &["gate", "reflection", "type_sets"],
+            &["callers", "deadline", "explain", "health", "producers"],
             &["call", "half_close", "status"],
         ],
     ),
@@ -137,7 +141,8 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         &[
             &["mod"],
             &["status"],
-            &["shared", "stream"],
+            &["stream"],
+            &["shared"],
             &["body", "hosts", "methods", "query", "strict"],
             &["error", "routes"],
             &["documents", "template"],
@@ -168,7 +173,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["any", "golden", "histories"],
             &["reading"],
             &["kinds", "operation"],
-            &["plan", "sample", "server"],
+            &["plan", "sample", "server", "type_sets"],
             &["kind"],
             &["due", "note", "value"],
         ],
@@ -247,12 +252,13 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["fitness", "keys", "link", "packed", "queue", "time"],
         ],
     ),
-    ("types", &[&["mod"], &["files", "json"], &["registry"]]),
+    ("types", &[&["mod"], &["files", "json", "sets"], &["registry"]]),
     (
         "wire",
         &[
             &["mod"],
             &["access"],
+            &["type_sets"],
             &["starts", "stream"],
             &["work"],
             &["operations"],
@@ -449,7 +455,7 @@ fn a_handler_of_a_face_is_short() {
     const MOST: usize = 15;
     let mut handlers = 0;
     for (path, text) in sources() {
-        let services = ["callers", "operations", "producers", "workers"];
+        let services = ["callers", "operations", "producers", "type_sets", "workers"];
         if !services.iter().any(|service| path == format!("grpc/{service}.rs")) {
             continue;
         }

@@ -18,6 +18,8 @@ mod serve;
 mod start;
 mod steer;
 mod table;
+mod type_sets;
+mod types;
 mod upgrade;
 mod work;
 
@@ -76,6 +78,8 @@ enum Command {
     Resume(steer::ResumeArgs),
     /// Show everything that the server stores about an operation
     Record(calls::NameArgs),
+    /// Give a server message types of payloads, and list, show or delete those that it has
+    Types(type_sets::TypeSetsArgs),
     /// Raise the format of a store, once every server runs this version
     Upgrade(upgrade::UpgradeArgs),
     /// Write the interface definitions, from which stubs are generated
@@ -156,6 +160,7 @@ fn server(command: &Command) -> &str {
         Command::Cancel(args) | Command::Delete(args) => args.server(),
         Command::Pause(args) => args.server(),
         Command::Resume(args) => args.server(),
+        Command::Types(args) => args.server(),
         Command::Serve(_)
         | Command::Dev(_)
         | Command::Work(_)
@@ -180,6 +185,7 @@ async fn call_server(command: Command) -> Result<(), Failure> {
         Command::Pause(args) => steer::pause(args).await,
         Command::Resume(args) => steer::resume(args).await,
         Command::Record(args) => calls::record(args).await,
+        Command::Types(args) => type_sets::run(args).await,
         Command::Serve(_)
         | Command::Dev(_)
         | Command::Work(_)

@@ -10,13 +10,15 @@ use super::dispatch::poller::Poller;
 use super::due::agents::DueAgents;
 use super::leases::holders::Holders;
 use super::membership::ranks::Membership;
-use super::notify::notifier::{Notifier, OperationTransactor};
+use super::notify::notifier::{Informed, Notifier, OperationTransactor};
 use super::operations::calls::Calls;
 use super::operations::pages::Lists;
 use super::operations::starts::Starts;
+use super::parent_types::ParentTypes;
 use super::reading::reader::Reader;
 use super::settings::Settings;
 use super::transact::{Transactor, Unobserved};
+use super::type_sets::TypeSetCalls;
 use super::watching::hub::Hub;
 use super::workers::stream::rooms::StreamRooms;
 use super::workers::unary::Unary;
@@ -34,6 +36,8 @@ pub(super) struct Rooms {
     pub(super) starts: Arc<Starts>,
     pub(super) calls: Calls,
     pub(super) lists: Lists,
+    pub(super) types: Arc<ParentTypes>,
+    pub(super) type_sets: TypeSetCalls,
     pub(super) unary: Unary,
     pub(super) streams: Arc<StreamRooms>,
     #[cfg(test)]
@@ -51,6 +55,7 @@ struct Lower {
     membership: Arc<Membership>,
     hub: Arc<Hub>,
     holders: Arc<Holders>,
+    types: Arc<ParentTypes>,
     notifier: Arc<Notifier>,
     transactor: Arc<OperationTransactor>,
     commands: Arc<Commands>,
@@ -64,12 +69,12 @@ impl Lower {
         let membership = Arc::new(Membership::new(context.clone(), signs));
         let hub = Arc::new(Hub::new(context.clone(), reader.clone()));
         let holders = Arc::<Holders>::default();
+        let types = Arc::new(ParentTypes::new(context.clone(), reader.clone()));
         let notifier = Arc::new(Notifier::new(
             context.clone(),
             reader.clone(),
             membership.clone(),
-            hub.clone(),
-            holders.clone(),
+            Informed { hub: hub.clone(), holders: holders.clone(), types: types.clone() },
         ));
         let transactor =
             Arc::new(Transactor::new(context.clone(), reader.clone(), notifier.clone()));
@@ -82,22 +87,27 @@ impl Lower {
         context.tasks.spawn("feed", notifier.clone().run(context.store.feed()));
         context.tasks.spawn("hub", hub.clone().run());
         context.tasks.spawn("progress", commands.clone().run());
-        Self { context, reader, membership, hub, holders, notifier, transactor, commands }
+        context.tasks.spawn("types", types.clone().run());
+        Self { context, reader, membership, hub, holders, types, notifier, transactor, commands }
     }
 }
 
-impl Rooms {
-    pub(super) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, settings: Settings) -> Self {
-        let lower = Lower::new(store, clock, settings);
-        let Lower { context, reader, membership, hub, holders, notifier, transactor, commands } =
-            lower;
-        let due = Arc::new(DueAgents::new(
+impl Lower {
+    /// The agents that poll for due records.
+    fn due(&self) -> Arc<DueAgents> {
+        let Self { context, reader, membership, notifier, commands, .. } = self;
+        Arc::new(DueAgents::new(
             context.clone(),
             reader.clone(),
             membership.clone(),
             notifier.clone(),
             commands.clone(),
-        ));
+        ))
+    }
+
+    /// What leases work to the workers of this server.
+    fn dispatch(&self) -> (Arc<Dispatch>, Arc<Grants>) {
+        let Self { context, reader, holders, notifier, transactor, commands, .. } = self;
         let grants = Arc::new(Grants::new(context.clone(), commands.clone(), holders.clone()));
         let poller = Poller::new(
             context.clone(),
@@ -108,6 +118,19 @@ impl Rooms {
         );
         let dispatch =
             Arc::new(Dispatch::new(context.clone(), notifier.clone(), poller, grants.clone()));
+        (dispatch, grants)
+    }
+}
+
+impl Rooms {
+    pub(super) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, settings: Settings) -> Self {
+        let lower = Lower::new(store, clock, settings);
+        let ((dispatch, grants), due) = (lower.dispatch(), lower.due());
+        #[cfg(test)]
+        let notifier = lower.notifier.clone();
+        let Lower {
+            context, reader, membership, hub, holders, types, transactor, commands, ..
+        } = lower;
         let starts = Arc::new(Starts::new(
             context.clone(),
             reader.clone(),
@@ -131,6 +154,8 @@ impl Rooms {
         Self {
             calls: Calls::new(context.clone(), reader.clone(), commands.clone(), hub.clone()),
             lists: Lists::new(context.clone(), reader.clone()),
+            type_sets: TypeSetCalls::new(context.clone(), reader.clone(), types.clone()),
+            types,
             context,
             membership,
             hub,

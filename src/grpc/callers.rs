@@ -58,7 +58,9 @@ impl Callers for Service {
         request: Request<ListOperationRecordsRequest>,
     ) -> Reply<ListOperationRecordsResponse> {
         let caller = caller(&request);
-        let query = operations::list_records(request.into_inner(), self.engine.types())?;
+        let request = request.into_inner();
+        let types = operations::types(&self.engine, &request.parent, &request.filter).await?;
+        let query = operations::list_records(request, &types)?;
         let page = self.engine.list(&caller, query).await?;
         let index = page.index;
         Ok(read_from(index, operations::list_records_reply(page)))

@@ -121,10 +121,11 @@ fn response(status: ServingStatus) -> HealthCheckResponse {
 }
 
 /// "" is the whole server.
-const SERVICES: [&str; 5] = [
+const SERVICES: [&str; 6] = [
     "",
     "google.longrunning.Operations",
     "longhaul.v1.Callers",
     "longhaul.v1.Producers",
+    "longhaul.v1.TypeSets",
     "longhaul.v1.Workers",
 ];

@@ -6,8 +6,10 @@
 mod files;
 pub mod json;
 mod registry;
+mod sets;
 #[cfg(test)]
 mod tests;
 
 pub use self::files::UnreadableSet;
 pub use self::registry::{BadSet, Registry, Undecoded};
+pub use self::sets::SetSummary;

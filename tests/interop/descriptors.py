@@ -62,6 +62,7 @@ SERVICES = (
     "grpc.health.v1.Health",
     "longhaul.v1.Callers",
     "longhaul.v1.Producers",
+    "longhaul.v1.TypeSets",
     "longhaul.v1.Workers",
 )
 

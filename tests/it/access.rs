@@ -59,7 +59,10 @@ impl Rules for Below {
     fn allow(&self, _caller: &Caller, _verb: Verb, on: Resource<'_>) -> bool {
         match on {
             Resource::Queue(queue) => queue == "q",
-            Resource::Parent(_) | Resource::Operation(_) => on.parent() == Some(self.0),
+            Resource::Parent(_)
+            | Resource::Operation(_)
+            | Resource::TypeSets(_)
+            | Resource::TypeSet(_) => on.parent() == Some(self.0),
         }
     }
 }
@@ -376,4 +379,8 @@ const QUESTIONS: &[(&str, &[&str])] = &[
         &[r#"suspend operation "projects/p/operations/none""#],
     ),
     ("longhaul.v1.Workers.ServeQueue", &[r#"lease queue "q""#]),
+    ("longhaul.v1.TypeSets.CreateTypeSet", &[r#"create type sets of parent "projects/p""#]),
+    ("longhaul.v1.TypeSets.GetTypeSet", &[r#"get type set "projects/p/operations/none""#]),
+    ("longhaul.v1.TypeSets.ListTypeSets", &[r#"list type sets of parent "projects/p""#]),
+    ("longhaul.v1.TypeSets.DeleteTypeSet", &[r#"delete type set "projects/p/operations/none""#]),
 ];

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 
-use super::query::ListQuery;
+use super::reach::{PageQuery, Reach};
 use crate::clock::Timestamp;
 use crate::engine::context::Context;
 use crate::engine::error::Result;
@@ -74,14 +74,19 @@ impl Sources {
     }
 
     /// What a page after that position is read from.
-    pub(super) async fn source(&self, query: &ListQuery, after: Option<&Bytes>) -> Result<Source> {
+    pub(super) async fn source(
+        &self,
+        page: &PageQuery<'_>,
+        after: Option<&Bytes>,
+    ) -> Result<Source> {
+        let PageQuery { query, reach } = page;
         let Plan { access, residual: filter, .. } = plan(&query.filter, query.order);
         let index = access.as_str();
         if let Access::List(times) = access {
             return Ok(Source { index, filter, entries: Entries::List(times) });
         }
-        if let Some(found) = self.found(&access, &query.parent).await? {
-            let entries = Entries::Sorted(self.sorted(found, &filter, query, after).await?);
+        if let Some(found) = self.found(&access, reach, &query.parent).await? {
+            let entries = Entries::Sorted(self.sorted(found, &filter, page, after).await?);
             return Ok(Source { index, filter, entries });
         }
         let Plan { access, residual: filter, .. } = plan_of_list(&query.filter, query.order);
@@ -96,10 +101,11 @@ impl Sources {
     pub(super) async fn next(
         &self,
         source: &mut Source,
-        query: &ListQuery,
+        page: &PageQuery<'_>,
         after: Option<&Bytes>,
         wanted: usize,
     ) -> Result<EntryBatch> {
+        let PageQuery { query, reach } = page;
         match &mut source.entries {
             Entries::Sorted(entries) => {
                 let batch = entries.drain(..wanted.min(entries.len())).collect();
@@ -107,7 +113,7 @@ impl Sources {
                 Ok(EntryBatch { entries: batch, then })
             }
             Entries::List(times) => {
-                let list = List { sources: self, times, order: query.order };
+                let list = List { sources: self, reach, times, order: query.order };
                 if query.parent.is_wildcard() {
                     return list.of_parents(&query.parent, after, wanted).await;
                 }
@@ -120,6 +126,7 @@ impl Sources {
     async fn found(
         &self,
         access: &Access,
+        reach: &Reach,
         parent: &ParentPattern,
     ) -> Result<Option<Vec<IndexEntries>>> {
         let of_index = |index: Index| Scan::first(index, 0);
@@ -145,7 +152,7 @@ impl Sources {
         let (mut found, mut count) = (Vec::new(), 0);
         for scan in scans {
             let index = Some(scan.index.clone());
-            let Some(entries) = self.whole(scan).await? else { return Ok(None) };
+            let Some(entries) = self.whole(scan, reach).await? else { return Ok(None) };
             count += entries.len();
             if count > MAX_LIST_SORTED {
                 return Ok(None);
@@ -166,7 +173,7 @@ impl Sources {
 
     /// Everything in the range of a scan; `None` if that is too much. Each partition is read at one instant: an entry that
     /// moves meanwhile is neither missed nor met twice.
-    async fn whole(&self, scan: Scan) -> Result<Option<Vec<Entry>>> {
+    async fn whole(&self, scan: Scan, reach: &Reach) -> Result<Option<Vec<Entry>>> {
         let keyspace = self.context.store.keyspace();
         let partitions = usize::from(keyspace.partitions());
         // Names are spread evenly over the partitions.
@@ -174,7 +181,7 @@ impl Sources {
             if partitions == 1 { MAX_LIST_SORTED } else { 2 * MAX_LIST_SORTED / partitions };
         let scans = keyspace.all().map(|partition| {
             let scan = Scan { limit: share + 1, ..scan.clone() }.within(partition);
-            self.context.store.scan(scan)
+            reach.scan(&*self.context.store, scan)
         });
         let found = try_join_all(scans).await?;
         if found.iter().any(|entries| entries.len() > share) {
@@ -188,13 +195,16 @@ impl Sources {
         &self,
         found: Vec<IndexEntries>,
         filter: &Filter,
-        query: &ListQuery,
+        page: &PageQuery<'_>,
         after: Option<&Bytes>,
     ) -> Result<VecDeque<Entry>> {
+        let PageQuery { query, reach } = page;
         let mut sorted = Vec::new();
         for IndexEntries { index, entries } in found {
             for some in entries.chunks(AT_ONCE) {
-                for (entry, operation) in self.operations(index.as_ref(), some.to_vec()).await? {
+                for (entry, operation) in
+                    self.operations(index.as_ref(), reach, some.to_vec()).await?
+                {
                     let (Some(operation), Some(key)) = (operation, entry.key()) else { continue };
                     let parent = operation.name.parent();
                     let member = parent_member(parent, operation.create_time, key.as_bytes());
@@ -218,21 +228,22 @@ impl Sources {
     pub(super) async fn operations(
         &self,
         index: Option<&Index>,
+        reach: &Reach,
         entries: Vec<Entry>,
     ) -> Result<Vec<(Entry, Option<Operation>)>> {
-        let keys: Vec<Key> = entries.iter().filter_map(Entry::key).collect();
-        let records = self.reader.read_each(&keys).await?;
+        let records = reach.read_each(&self.reader, &entries).await?;
         let (mut operations, mut orphans) = (Vec::with_capacity(entries.len()), Vec::new());
         for (entry, record) in entries.into_iter().zip(records) {
             let now = self.context.store.now(entry.partition);
-            if matches!(record, Ok(None)) {
+            if matches!(record, Some(Ok(None))) {
                 orphans.push(entry.clone());
             }
-            let operation = match record.ok().flatten().map(|before| before.record) {
-                Some(record) if record.gone(now).is_some() => None,
-                Some(Record::Operation(operation)) => Some(*operation),
-                _ => None,
-            };
+            let operation =
+                match record.and_then(|record| record.ok().flatten()).map(|before| before.record) {
+                    Some(record) if record.gone(now).is_some() => None,
+                    Some(Record::Operation(operation)) => Some(*operation),
+                    _ => None,
+                };
             operations.push((entry, operation));
         }
         if let Some(index) = index {
@@ -245,6 +256,7 @@ impl Sources {
 /// The list, as one page reads it.
 struct List<'a> {
     sources: &'a Sources,
+    reach: &'a Reach,
     times: &'a RangeInclusive<Timestamp>,
     order: Order,
 }
@@ -315,7 +327,7 @@ impl List<'_> {
         }
         let (from, to, descending) = (from.cloned(), to.cloned(), self.order == Order::NewestFirst);
         let scan = Scan { from, to, descending, ..Scan::first(Index::new(LIST), wanted) };
-        Ok(self.sources.context.store.scan(scan).await?)
+        Ok(self.reach.scan(&*self.sources.context.store, scan).await?)
     }
 
     /// The first parent with children after `former`, of those that begin as the pattern does.
@@ -329,7 +341,7 @@ impl List<'_> {
             // Members of `former` begin with it and a zero; the next parent is above all of them.
             scan.from = Bound::Included([&former[..], &[1]].concat().into());
         }
-        let first = self.sources.context.store.scan(scan).await?;
+        let first = self.reach.scan(&*self.sources.context.store, scan).await?;
         Ok(first.first().map(|entry| parent_of(&entry.member).to_vec()))
     }
 

@@ -14,6 +14,7 @@ async fn pages(bench: &Bench, parent: &str, page_size: usize) -> Vec<Vec<String>
             order: Order::default(),
             page_size,
             page_token,
+            partial: false,
             listed: Listed::Operations,
         };
         let page = bench.engine.list(&caller(), query).await.expect("page");
