@@ -342,10 +342,10 @@ fn pb_producers(
 }
 
 async fn a_nearer_set_is_used_where_one_above_does_not_fit(fixture: &Fixture) {
+    const PRICE: &str = "request.@type = shop.Order request.price = a";
     create(fixture, "", "shop", shop()).await.granted();
     create(fixture, "projects/p", "mine", other_shop()).await.granted();
     create(fixture, "projects/p/locations/l", "more", set("more", "M", &["a"])).await.granted();
-    const PRICE: &str = "request.@type = shop.Order request.price = a";
     for parent in ["projects/p", "projects/p/locations/l"] {
         filtered(fixture, parent, PRICE).await.granted();
     }
