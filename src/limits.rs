@@ -8,10 +8,16 @@ pub const DEFAULT_PAGE_SIZE: usize = 50;
 pub const MAX_PAGE_SIZE: usize = 1_000;
 /// Operations that one page reads from its index, roughly; a page may be short, even empty (AIP-158).
 pub const MAX_LIST_READS: usize = 5_000;
-/// Entries of an index other than `list` that a page sorts; where there are more, it reads `list`.
+/// Entries of an index in another order than the list that a page sorts; where there are more, it reads `list`.
 pub const MAX_LIST_SORTED: usize = 5_000;
 /// Most partitions that a list names as unreachable.
 pub const MAX_UNREACHABLE: usize = 100;
+/// Parents that one call counts together.
+pub const MAX_STATS_PARENTS: usize = 1_000;
+/// Queues that one call counts.
+pub const MAX_STATS_QUEUES: usize = 1_000;
+/// Expired operations that the janitor has not removed yet, and that one call of `GetOperationStats` leaves out; beyond, they count.
+pub const MAX_STATS_EXPIRED: usize = 10_000;
 /// Bytes of payloads kept beside their records that one page loads for its filter, and one operation more.
 pub const MAX_LIST_LOADED_BYTES: usize = 16 << 20;
 /// Largest reply in bytes; clients accept 4 MiB by default.
@@ -196,6 +202,22 @@ pub const DEFAULT_WATCH_HEARTBEAT: Duration = Duration::from_secs(30);
 pub const MIN_WATCH_HEARTBEAT: Duration = Duration::from_secs(1);
 /// Longest heartbeat interval and longest `min_interval` of a watch; longer ones are coerced.
 pub const MAX_WATCH_INTERVAL: Duration = Duration::from_mins(5);
+/// Distinct pairs of parent and filter that the watches of one server may have.
+pub const MAX_WATCHED_SETS: usize = 1_000;
+/// Changes that a server keeps for the watches of one pair of parent and filter; a watch that is further behind receives RESYNC.
+pub const MAX_SET_CHANGES: usize = 4_096;
+/// Bytes of these changes, approximately.
+pub const MAX_SET_BYTES: usize = 4 << 20;
+/// The same for all watches of a server, which share it evenly.
+pub const MAX_ALL_SET_BYTES: usize = 64 << 20;
+/// Hints that a server keeps, so that watches resume without a snapshot.
+pub const MAX_HINTS_KEPT: usize = 65_536;
+/// Pages of snapshots that a server reads for watches at the same time.
+pub const SNAPSHOT_READS_AT_ONCE: usize = 4;
+/// Operations on a page of a snapshot.
+pub const SNAPSHOT_PAGE_SIZE: usize = 100;
+/// Bytes of a page of a snapshot, which a watch keeps until it is sent, and one operation more.
+pub const MAX_SNAPSHOT_PAGE_BYTES: usize = 256 << 10;
 
 /// Priorities range from minus this to this.
 pub const MAX_PRIORITY: i32 = 100;

@@ -8,10 +8,14 @@ use serde_json::json;
 use super::connection::Connection;
 use super::exit::Failure;
 use super::follow::Follower;
+use super::live::LiveList;
 use super::types::PayloadTypes;
 use super::{output, plain, record, table};
 use crate::clock::{Clock, SystemClock};
-use crate::proto::longhaul::v1::{ListOperationRecordsRequest, OperationView};
+use crate::filter::Order;
+use crate::proto::longhaul::v1::{
+    ListOperationRecordsRequest, OperationView, WatchOperationsRequest,
+};
 
 /// One operation.
 #[derive(Debug, Args)]
@@ -51,6 +55,9 @@ pub(super) struct ListArgs {
     /// create_time for the oldest first, 'create_time desc' for the newest first, which is the default
     #[arg(long, default_value = "", hide_default_value = true, value_name = "ORDER")]
     order_by: String,
+    /// Follow them: a live table on a terminal, else a line for each change
+    #[arg(long, conflicts_with_all = ["page_size", "page_token"])]
+    watch: bool,
     /// Operations in one page, at most
     #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "NUMBER")]
     page_size: i32,
@@ -121,6 +128,9 @@ pub(super) async fn record(args: NameArgs) -> Result<(), Failure> {
 }
 
 pub(super) async fn list(args: ListArgs) -> Result<(), Failure> {
+    if args.watch {
+        return follow(args).await;
+    }
     let local = args.connection.types()?;
     let client = args.connection.connect().await?;
     let types = PayloadTypes::new(&client, local);
@@ -176,6 +186,23 @@ pub(super) async fn list(args: ListArgs) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+async fn follow(args: ListArgs) -> Result<(), Failure> {
+    let order = Order::parse(&args.order_by);
+    let order = order.map_err(|error| Failure::Usage(format!("--order-by is wrong {error}")))?;
+    let (parent, filter) = (args.parent, args.filter);
+    let local = args.connection.types()?;
+    let client = args.connection.connect().await?;
+    let live = LiveList {
+        types: PayloadTypes::new(&client, local),
+        client,
+        request: WatchOperationsRequest { parent, filter, ..WatchOperationsRequest::default() },
+        server: args.connection.server().to_owned(),
+        json: args.connection.wants_json(),
+        oldest_first: order == Order::OldestFirst,
+    };
+    live.follow().await
 }
 
 pub(super) async fn wait(args: FollowArgs) -> Result<(), Failure> {

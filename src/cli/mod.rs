@@ -5,8 +5,13 @@ mod calls;
 mod connection;
 mod dev;
 mod exit;
+mod export;
 mod follow;
+mod fullscreen;
+mod gauge;
+mod import;
 mod labels;
+mod live;
 mod logs;
 mod output;
 mod place;
@@ -16,6 +21,7 @@ mod record;
 mod screen;
 mod serve;
 mod start;
+mod stats;
 mod steer;
 mod table;
 mod type_sets;
@@ -64,6 +70,8 @@ enum Command {
     Get(calls::NameArgs),
     /// List operations, newest first within their parent
     List(calls::ListArgs),
+    /// Count operations by state, and what waits and runs in each queue
+    Stats(stats::StatsArgs),
     /// Wait until operations are done, and print their results
     Wait(calls::FollowArgs),
     /// Show the progress of operations until they are done
@@ -80,6 +88,10 @@ enum Command {
     Record(calls::NameArgs),
     /// Give a server message types of payloads, and list, show or delete those that it has
     Types(type_sets::TypeSetsArgs),
+    /// Write all records of a store to a file
+    Export(export::ExportArgs),
+    /// Make a store from the file of an export
+    Import(import::ImportArgs),
     /// Raise the format of a store, once every server runs this version
     Upgrade(upgrade::UpgradeArgs),
     /// Write the interface definitions, from which stubs are generated
@@ -126,6 +138,11 @@ fn dispatch(command: Command) -> Result<(), Failure> {
             let runtime = serve::runtime().map_err(anyhow::Error::from)?;
             Ok(runtime.block_on(upgrade::run(args))?)
         }
+        Command::Import(args) => {
+            logs::start("warn");
+            let runtime = serve::runtime().map_err(anyhow::Error::from)?;
+            Ok(runtime.block_on(import::run(args))?)
+        }
         Command::Proto(args) => Ok(proto::run(&args)?),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "longhaul", &mut std::io::stdout());
@@ -155,8 +172,10 @@ fn server(command: &Command) -> &str {
     match command {
         Command::Start(args) => args.server(),
         Command::List(args) => args.server(),
+        Command::Stats(args) => args.server(),
         Command::Wait(args) | Command::Watch(args) => args.server(),
         Command::Get(args) | Command::Record(args) => args.server(),
+        Command::Export(args) => args.server(),
         Command::Cancel(args) | Command::Delete(args) => args.server(),
         Command::Pause(args) => args.server(),
         Command::Resume(args) => args.server(),
@@ -167,6 +186,7 @@ fn server(command: &Command) -> &str {
         | Command::WorkGuard
         | Command::WorkGate { .. }
         | Command::Bench(_)
+        | Command::Import(_)
         | Command::Upgrade(_)
         | Command::Proto(_)
         | Command::Completions { .. } => "",
@@ -178,6 +198,7 @@ async fn call_server(command: Command) -> Result<(), Failure> {
         Command::Start(args) => start::run(*args).await,
         Command::Get(args) => calls::get(args).await,
         Command::List(args) => calls::list(args).await,
+        Command::Stats(args) => stats::run(args).await,
         Command::Wait(args) => calls::wait(args).await,
         Command::Watch(args) => calls::watch(args).await,
         Command::Cancel(args) => steer::cancel(args).await,
@@ -186,12 +207,14 @@ async fn call_server(command: Command) -> Result<(), Failure> {
         Command::Resume(args) => steer::resume(args).await,
         Command::Record(args) => calls::record(args).await,
         Command::Types(args) => type_sets::run(args).await,
+        Command::Export(args) => export::run(&args).await,
         Command::Serve(_)
         | Command::Dev(_)
         | Command::Work(_)
         | Command::WorkGuard
         | Command::WorkGate { .. }
         | Command::Bench(_)
+        | Command::Import(_)
         | Command::Upgrade(_)
         | Command::Proto(_)
         | Command::Completions { .. } => Ok(()),

@@ -37,6 +37,7 @@ pub enum Verb {
     Fail,
     Release,
     Suspend,
+    Export,
 }
 
 impl Verb {
@@ -60,6 +61,7 @@ impl Verb {
             Self::Fail => "fail",
             Self::Release => "release",
             Self::Suspend => "suspend",
+            Self::Export => "export",
         }
     }
 }
@@ -77,10 +79,12 @@ pub enum Resource<'a> {
     TypeSets(&'a str),
     /// One type set, by its full name.
     TypeSet(&'a str),
+    /// Everything that is stored.
+    Store,
 }
 
 impl<'a> Resource<'a> {
-    /// The parent that rules go by. `None` for a queue, and for a name that is none: no rule about parents allows it.
+    /// The parent that rules go by. `None` for a queue and for the store, and for a name that is none: no rule about parents allows it.
     ///
     /// A pattern is its own text. Every parent that it matches begins with what stands before its first `-`, so a rule for a
     /// prefix that the text of the pattern begins with covers them all.
@@ -89,7 +93,7 @@ impl<'a> Resource<'a> {
             Self::Parent(parent) | Self::TypeSets(parent) => Some(parent),
             Self::Operation(name) => name.get(..Name::parse(name).ok()?.parent().len()),
             Self::TypeSet(name) => name.get(..TypeSetName::parse(name).ok()?.parent.as_str().len()),
-            Self::Queue(_) => None,
+            Self::Queue(_) | Self::Store => None,
         }
     }
 }
@@ -102,6 +106,7 @@ impl fmt::Display for Resource<'_> {
             Self::Queue(queue) => write!(formatter, "queue {queue:?}"),
             Self::TypeSets(parent) => write!(formatter, "type sets of parent {parent:?}"),
             Self::TypeSet(name) => write!(formatter, "type set {name:?}"),
+            Self::Store => formatter.write_str("the store"),
         }
     }
 }

@@ -19,6 +19,8 @@ pub enum Reason {
     /// A whole feature that does not exist; its reason and its code are UNIMPLEMENTED.
     NotSupported,
     LimitExceeded,
+    /// The body of a request did not arrive in time. The reason is LIMIT_EXCEEDED; a retry can succeed.
+    RequestLate,
     /// Calls in flight use all the memory that they may. The reason is LIMIT_EXCEEDED; a retry can succeed.
     Overloaded,
     ServerDraining,
@@ -36,6 +38,9 @@ pub enum Reason {
     InvalidPageToken,
     PageTokenExpired,
     InvalidFilter,
+    UnknownType,
+    /// A response has a type whose JSON is not known, and the caller reads no other form. The reason is UNKNOWN_TYPE.
+    UnknownResponse,
     TypeMismatch,
     PayloadTooLarge,
     EtagMismatch,
@@ -52,12 +57,13 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, for the tests that hold documents and projections to this list.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 32] = [
         Self::InvalidName,
         Self::InvalidArgument,
         Self::Unimplemented,
         Self::NotSupported,
         Self::LimitExceeded,
+        Self::RequestLate,
         Self::Overloaded,
         Self::ServerDraining,
         Self::PermissionDenied,
@@ -72,6 +78,8 @@ impl Reason {
         Self::InvalidPageToken,
         Self::PageTokenExpired,
         Self::InvalidFilter,
+        Self::UnknownType,
+        Self::UnknownResponse,
         Self::TypeMismatch,
         Self::PayloadTooLarge,
         Self::EtagMismatch,
@@ -90,7 +98,7 @@ impl Reason {
             Self::InvalidName => "INVALID_NAME",
             Self::InvalidArgument => "INVALID_ARGUMENT",
             Self::Unimplemented | Self::NotSupported => "UNIMPLEMENTED",
-            Self::LimitExceeded | Self::Overloaded => "LIMIT_EXCEEDED",
+            Self::LimitExceeded | Self::RequestLate | Self::Overloaded => "LIMIT_EXCEEDED",
             Self::ServerDraining => "SERVER_DRAINING",
             Self::PermissionDenied => "PERMISSION_DENIED",
             Self::Internal => "INTERNAL",
@@ -102,6 +110,7 @@ impl Reason {
             Self::InvalidPageToken => "INVALID_PAGE_TOKEN",
             Self::PageTokenExpired => "PAGE_TOKEN_EXPIRED",
             Self::InvalidFilter => "INVALID_FILTER",
+            Self::UnknownType | Self::UnknownResponse => "UNKNOWN_TYPE",
             Self::TypeMismatch => "TYPE_MISMATCH",
             Self::PayloadTooLarge => "PAYLOAD_TOO_LARGE",
             Self::EtagMismatch => "ETAG_MISMATCH",
@@ -127,10 +136,11 @@ impl Reason {
             | Self::InvalidPageToken
             | Self::PageTokenExpired
             | Self::InvalidFilter
+            | Self::UnknownType
             | Self::TypeMismatch
             | Self::PayloadTooLarge => Code::InvalidArgument,
             Self::NotSupported => Code::Unimplemented,
-            Self::Overloaded | Self::ServerDraining | Self::StoreUnavailable | Self::WorkerLost => Code::Unavailable,
+            Self::RequestLate | Self::Overloaded | Self::ServerDraining | Self::StoreUnavailable | Self::WorkerLost => Code::Unavailable,
             Self::PermissionDenied => Code::PermissionDenied,
             Self::Internal => Code::Internal,
             Self::OperationNotFound
@@ -143,7 +153,7 @@ impl Reason {
             | Self::NameDeleted
             | Self::TypeSetAlreadyExists => Code::AlreadyExists,
             Self::EtagMismatch => Code::Aborted,
-            Self::InvalidState | Self::LeaseLost => Code::FailedPrecondition,
+            Self::UnknownResponse | Self::InvalidState | Self::LeaseLost => Code::FailedPrecondition,
         }
     }
 }

@@ -36,7 +36,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
 use crate::operation::command::{Command, Renew};
-use crate::operation::name::{Name, TypeSetName};
+use crate::operation::name::{Name, ParentPattern, TypeSetName};
 use crate::operation::{Operation, Start};
 use crate::proto::google::longrunning::Operation as Published;
 use crate::proto::google::protobuf::Any;
@@ -53,8 +53,11 @@ pub use self::leases::leased::Leased;
 pub use self::membership::ranks::Heartbeat;
 pub use self::operations::pages::ListPage;
 pub use self::operations::query::{ListQuery, Listed};
+pub use self::operations::set_event::{SetEvent, SetEventKind, SetWatchRequest};
+pub use self::operations::set_watch::SetWatch;
 pub use self::operations::starts::Started;
-pub use self::reading::view::View;
+pub use self::operations::stats::Stats;
+pub use self::reading::view::{EncodedForm, View};
 pub use self::settings::Settings;
 pub use self::type_set_lists::{TypeSetPage, TypeSetQuery};
 pub use self::type_sets::{NewTypeSet, ShownTypeSet, TypeSetDeletion};
@@ -157,10 +160,10 @@ impl Engine {
 
     /// Ends the background work, then closes the store.
     pub async fn stop(&self) {
-        let Rooms { context, commands, membership, .. } = &*self.rooms;
+        let Rooms { context, reports, membership, .. } = &*self.rooms;
         context.drain();
         context.tasks.stop().await;
-        commands.flush_all().await;
+        reports.flush_all().await;
         membership.take_leave().await;
         context.store.close().await;
     }
@@ -222,6 +225,11 @@ impl Engine {
         self.rooms.lists.list(caller, query).await
     }
 
+    /// How many operations there are below a parent, or below all that match.
+    pub async fn stats(&self, _: &Caller, parent: &ParentPattern) -> Result<Stats> {
+        self.rooms.counting.stats(parent).await
+    }
+
     /// The operation once it is done, or as it is when the time is up: `timeout`, five minutes, or the server's end.
     pub async fn wait(&self, _: &Caller, name: &Name, timeout: Duration) -> Result<Arc<View>> {
         self.rooms.hub.wait(name, timeout).await
@@ -261,6 +269,11 @@ impl Engine {
     /// Watches an operation.
     pub async fn watch(&self, _: &Caller, name: &Name, options: WatchOptions) -> Result<Watch> {
         self.rooms.hub.watch(name, options).await
+    }
+
+    /// Watches a set of operations.
+    pub fn watch_set(&self, caller: &Caller, request: SetWatchRequest) -> Result<SetWatch> {
+        self.rooms.set_watches.watch(caller, request)
     }
 
     /// Requests a cancel; the worker may confirm it later.

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use super::commands::apply::Commands;
+use super::commands::coalescer::Coalescer;
+use super::commands::progress::HeldReports;
 use super::context::Context;
 use super::dispatch::dispatcher::Dispatch;
 use super::dispatch::grants::Grants;
@@ -13,13 +15,16 @@ use super::membership::ranks::Membership;
 use super::notify::notifier::{Informed, Notifier, OperationTransactor};
 use super::operations::calls::Calls;
 use super::operations::pages::Lists;
+use super::operations::set_watch::SetWatches;
 use super::operations::starts::Starts;
+use super::operations::stats::Counts;
 use super::parent_types::ParentTypes;
 use super::reading::reader::Reader;
 use super::settings::Settings;
 use super::transact::{Transactor, Unobserved};
 use super::type_sets::TypeSetCalls;
 use super::watching::hub::Hub;
+use super::watching::sets::intake::Sets;
 use super::workers::stream::rooms::StreamRooms;
 use super::workers::unary::Unary;
 use crate::clock::Clock;
@@ -31,11 +36,15 @@ pub(super) struct Rooms {
     pub(super) membership: Arc<Membership>,
     pub(super) hub: Arc<Hub>,
     pub(super) holders: Arc<Holders>,
+    #[cfg(test)]
     pub(super) commands: Arc<Commands>,
+    pub(super) reports: Arc<HeldReports>,
     pub(super) due: Arc<DueAgents>,
     pub(super) starts: Arc<Starts>,
     pub(super) calls: Calls,
-    pub(super) lists: Lists,
+    pub(super) lists: Arc<Lists>,
+    pub(super) counting: Counts,
+    pub(super) set_watches: SetWatches,
     pub(super) types: Arc<ParentTypes>,
     pub(super) type_sets: TypeSetCalls,
     pub(super) unary: Unary,
@@ -54,11 +63,13 @@ struct Lower {
     reader: Arc<Reader>,
     membership: Arc<Membership>,
     hub: Arc<Hub>,
+    sets: Arc<Sets>,
     holders: Arc<Holders>,
     types: Arc<ParentTypes>,
     notifier: Arc<Notifier>,
     transactor: Arc<OperationTransactor>,
     commands: Arc<Commands>,
+    reports: Arc<HeldReports>,
 }
 
 impl Lower {
@@ -68,69 +79,89 @@ impl Lower {
         let signs = Transactor::new(context.clone(), reader.clone(), Arc::new(Unobserved));
         let membership = Arc::new(Membership::new(context.clone(), signs));
         let hub = Arc::new(Hub::new(context.clone(), reader.clone()));
+        let sets = Arc::new(Sets::new(context.clone(), reader.clone()));
         let holders = Arc::<Holders>::default();
         let types = Arc::new(ParentTypes::new(context.clone(), reader.clone()));
         let notifier = Arc::new(Notifier::new(
             context.clone(),
             reader.clone(),
             membership.clone(),
-            Informed { hub: hub.clone(), holders: holders.clone(), types: types.clone() },
+            Informed {
+                hub: hub.clone(),
+                sets: sets.clone(),
+                holders: holders.clone(),
+                types: types.clone(),
+            },
         ));
         let transactor =
             Arc::new(Transactor::new(context.clone(), reader.clone(), notifier.clone()));
+        let interval = context.settings.progress_interval;
+        let coalescer = Arc::new(Coalescer::new(context.clock.clone(), interval));
         let commands = Arc::new(Commands::new(
             context.clone(),
             reader.clone(),
             transactor.clone(),
             holders.clone(),
+            coalescer.clone(),
         ));
+        let reports = Arc::new(HeldReports::new(commands.clone(), coalescer, membership.clone()));
         context.tasks.spawn("feed", notifier.clone().run(context.store.feed()));
         context.tasks.spawn("hub", hub.clone().run());
-        context.tasks.spawn("progress", commands.clone().run());
+        context.tasks.spawn("sets", sets.clone().run());
+        context.tasks.spawn("progress", reports.clone().run());
         context.tasks.spawn("types", types.clone().run());
-        Self { context, reader, membership, hub, holders, types, notifier, transactor, commands }
+        Self {
+            context,
+            reader,
+            membership,
+            hub,
+            sets,
+            holders,
+            types,
+            notifier,
+            transactor,
+            commands,
+            reports,
+        }
     }
-}
 
-impl Lower {
-    /// The agents that poll for due records.
     fn due(&self) -> Arc<DueAgents> {
-        let Self { context, reader, membership, notifier, commands, .. } = self;
         Arc::new(DueAgents::new(
-            context.clone(),
-            reader.clone(),
-            membership.clone(),
-            notifier.clone(),
-            commands.clone(),
+            self.context.clone(),
+            self.reader.clone(),
+            self.membership.clone(),
+            self.notifier.clone(),
+            self.commands.clone(),
         ))
     }
 
-    /// What leases work to the workers of this server.
-    fn dispatch(&self) -> (Arc<Dispatch>, Arc<Grants>) {
-        let Self { context, reader, holders, notifier, transactor, commands, .. } = self;
-        let grants = Arc::new(Grants::new(context.clone(), commands.clone(), holders.clone()));
+    fn grants(&self) -> Arc<Grants> {
+        let (context, commands) = (self.context.clone(), self.commands.clone());
+        Arc::new(Grants::new(context, commands, self.holders.clone()))
+    }
+
+    fn dispatch(&self, grants: &Arc<Grants>) -> Arc<Dispatch> {
         let poller = Poller::new(
-            context.clone(),
-            reader.clone(),
-            transactor.clone(),
+            self.context.clone(),
+            self.reader.clone(),
+            self.transactor.clone(),
             grants.clone(),
-            commands.clone(),
+            self.commands.clone(),
         );
-        let dispatch =
-            Arc::new(Dispatch::new(context.clone(), notifier.clone(), poller, grants.clone()));
-        (dispatch, grants)
+        let (context, notifier) = (self.context.clone(), self.notifier.clone());
+        Arc::new(Dispatch::new(context, notifier, poller, grants.clone()))
     }
 }
 
 impl Rooms {
     pub(super) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, settings: Settings) -> Self {
         let lower = Lower::new(store, clock, settings);
-        let ((dispatch, grants), due) = (lower.dispatch(), lower.due());
-        #[cfg(test)]
-        let notifier = lower.notifier.clone();
-        let Lower {
-            context, reader, membership, hub, holders, types, transactor, commands, ..
-        } = lower;
+        let due = lower.due();
+        let grants = lower.grants();
+        let dispatch = lower.dispatch(&grants);
+        let Lower { context, reader, membership, hub, sets, holders, transactor, .. } = lower;
+        let Lower { types, commands, reports, .. } = lower;
+        let lists = Arc::new(Lists::new(context.clone(), reader.clone()));
         let starts = Arc::new(Starts::new(
             context.clone(),
             reader.clone(),
@@ -142,25 +173,30 @@ impl Rooms {
             context.clone(),
             dispatch.clone(),
             commands.clone(),
-            membership.clone(),
+            reports.clone(),
             starts.clone(),
         );
         let streams = Arc::new(StreamRooms {
             context: context.clone(),
             commands: commands.clone(),
+            reports: reports.clone(),
             dispatch: dispatch.clone(),
             holders: holders.clone(),
         });
         Self {
             calls: Calls::new(context.clone(), reader.clone(), commands.clone(), hub.clone()),
-            lists: Lists::new(context.clone(), reader.clone()),
+            counting: Counts::new(context.clone(), reader.clone()),
+            set_watches: SetWatches::new(context.clone(), sets, lists.clone()),
+            lists,
             type_sets: TypeSetCalls::new(context.clone(), reader.clone(), types.clone()),
             types,
             context,
             membership,
             hub,
             holders,
+            #[cfg(test)]
             commands,
+            reports,
             due,
             starts,
             unary,
@@ -170,7 +206,7 @@ impl Rooms {
             #[cfg(test)]
             dispatch,
             #[cfg(test)]
-            notifier,
+            notifier: lower.notifier,
         }
     }
 }

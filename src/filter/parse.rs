@@ -9,7 +9,7 @@ use winnow::error::{ErrMode, ParserError};
 use winnow::stream::{LocatingSlice, Location, Stateful};
 use winnow::token::{any, one_of, take_while};
 
-use super::FilterError;
+use super::error::FilterError;
 use super::syntax::{At, Comparator, Expr, KEYWORDS, Left, Test, Word};
 use crate::limits::{MAX_FILTER_BYTES, MAX_FILTER_DEPTH, MAX_FILTER_PATH, MAX_FILTER_TERMS};
 

@@ -14,6 +14,7 @@ use crate::grpc::status::to_status;
 use crate::proto::google::longrunning as lro;
 use crate::proto::google::longrunning::operations_server::Operations;
 use crate::proto::longhaul::v1 as pb;
+use crate::proto::longhaul::v1::admin_server::Admin;
 use crate::proto::longhaul::v1::callers_server::Callers;
 use crate::proto::longhaul::v1::producers_server::Producers;
 use crate::proto::longhaul::v1::type_sets_server::TypeSets;
@@ -82,11 +83,14 @@ impl<S: Producers> Producers for Gate<S> {
 
 impl<S: Callers> Callers for Gate<S> {
     type WatchOperationStream = S::WatchOperationStream;
+    type WatchOperationsStream = S::WatchOperationsStream;
 
     methods! {
         watch_operation: pb::WatchOperationRequest => Self::WatchOperationStream;
+        watch_operations: pb::WatchOperationsRequest => Self::WatchOperationsStream;
         get_operation_record: pb::GetOperationRecordRequest => pb::OperationRecord;
         list_operation_records: pb::ListOperationRecordsRequest => pb::ListOperationRecordsResponse;
+        get_operation_stats: pb::GetOperationStatsRequest => pb::OperationStats;
         pause_operation: pb::PauseOperationRequest => pb::OperationRecord;
         resume_operation: pb::ResumeOperationRequest => pb::OperationRecord;
     }
@@ -98,6 +102,14 @@ impl<S: TypeSets> TypeSets for Gate<S> {
         get_type_set: pb::GetTypeSetRequest => pb::TypeSet;
         list_type_sets: pb::ListTypeSetsRequest => pb::ListTypeSetsResponse;
         delete_type_set: pb::DeleteTypeSetRequest => ();
+    }
+}
+
+impl<S: Admin> Admin for Gate<S> {
+    type ExportRecordsStream = S::ExportRecordsStream;
+
+    methods! {
+        export_records: pb::ExportRecordsRequest => Self::ExportRecordsStream;
     }
 }
 

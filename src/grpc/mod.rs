@@ -1,5 +1,6 @@
 //! The gRPC face: parse, call, convert, nothing else.
 
+mod admin;
 mod call;
 mod callers;
 pub(crate) mod deadline;
@@ -20,6 +21,7 @@ use crate::engine::Engine;
 use crate::limits::MAX_MESSAGE_BYTES;
 use crate::proto::google::longrunning::operations_server::{Operations, OperationsServer};
 use crate::proto::grpc::health::v1::health_server::HealthServer;
+use crate::proto::longhaul::v1::admin_server::AdminServer;
 use crate::proto::longhaul::v1::callers_server::CallersServer;
 use crate::proto::longhaul::v1::producers_server::ProducersServer;
 use crate::proto::longhaul::v1::type_sets_server::TypeSetsServer;
@@ -50,6 +52,7 @@ pub fn routes(engine: &Engine, health: Health) -> Result<Routes, tonic_reflectio
             WorkersServer::new(Gate::new(workers::Service::new(engine), engine))
                 .max_decoding_message_size(MAX_MESSAGE_BYTES),
         ))
+        .add_service(AdminServer::new(Gate::new(admin::Service::new(engine), engine)))
         .add_service(
             TypeSetsServer::new(Gate::new(type_sets::Service::new(engine), engine))
                 .max_decoding_message_size(MAX_MESSAGE_BYTES),

@@ -65,12 +65,12 @@ impl Document {
     }
 
     /// The document.
-    pub(super) fn show(self, seen: CurrentView<'_>, types: &Registry) -> Value {
+    pub(super) fn show(self, seen: CurrentView<'_>, types: &Registry) -> String {
         match self {
-            Self::Operation => types.operation(seen.published),
-            Self::Status => status(seen, types),
-            Self::Azure => azure(seen, types),
-            Self::JsonApi => json_api(seen, types),
+            Self::Operation => types.operation_text(seen.published),
+            Self::Status => status(seen, types).to_string(),
+            Self::Azure => azure(seen, types).to_string(),
+            Self::JsonApi => json_api(seen, types).to_string(),
         }
     }
 }
@@ -167,7 +167,10 @@ fn azure(seen: CurrentView<'_>, types: &Registry) -> Value {
         if matches!(operation.state, State::Failed(_)) {
             object.extend(failure(seen).map(|error| ("error".to_owned(), error_of(error, types))));
         }
-        object.extend(bare_response(seen, types).map(|result| ("result".to_owned(), result)));
+        if let Some(result) = bare_response(seen, types) {
+            object.insert("result".to_owned(), result);
+            object.insert("resourceLocation".to_owned(), outcome(seen).into());
+        }
     }
     document
 }

@@ -11,8 +11,12 @@ mod error;
 mod etag;
 mod hosts;
 pub(crate) mod methods;
+mod openapi;
+mod origins;
+mod pages;
 mod prefer;
 mod query;
+mod reference;
 mod retry_after;
 mod routes;
 mod shared;
@@ -36,6 +40,7 @@ use tower::Service;
 use self::accept::{Accept, EVENTS, JSON, PROBLEM};
 use self::error::HttpFailure;
 use self::methods::{MethodCall, Methods};
+use self::pages::ServerPage;
 use self::routes::{BadTable, Lost, RouteKind, Routes};
 use self::shared::{Asked, FaceParts, RequestMessage, not_acceptable, types_elsewhere};
 use self::stream::{Form, ShownAt};
@@ -45,6 +50,7 @@ use crate::types::Registry;
 use crate::wire::transcode::write::MessageJson;
 
 pub(crate) use self::hosts::Hosts;
+pub use self::origins::Origins;
 
 /// The face of one server. Clones are the same face.
 #[derive(Clone)]
@@ -54,20 +60,14 @@ pub(crate) struct Face {
 }
 
 impl Face {
-    /// A face for that engine and the methods that are served on it.
+    /// A face for that engine, the methods that are served on it, and requests for these hosts.
     ///
     /// # Errors
     /// Where the built-in definitions cannot be routed, which a test rules out.
-    pub(crate) fn new(engine: &Engine, methods: Methods) -> Result<Self, BadTable> {
+    pub(crate) fn new(engine: &Engine, methods: Methods, hosts: Hosts) -> Result<Self, BadTable> {
         let routes = Routes::of_services()?;
         let shared = FaceParts { engine: engine.clone(), methods, routes };
-        Ok(Self { shared: Arc::new(shared), hosts: Hosts::Any })
-    }
-
-    /// The same, for requests of these hosts alone.
-    #[must_use]
-    pub(crate) fn only_for(self, hosts: Hosts) -> Self {
-        Self { hosts, ..self }
+        Ok(Self { shared: Arc::new(shared), hosts })
     }
 
     async fn answer(self, request: Request<Body>) -> Response<Body> {
@@ -85,7 +85,7 @@ impl Face {
         let headers = response.headers_mut();
         headers.insert(REQUEST_ID, id);
         headers.insert(NO_SNIFF, HeaderValue::from_static("nosniff"));
-        headers.append(VARY, HeaderValue::from_static("accept, prefer, x-goog-api-client"));
+        headers.append(VARY, HeaderValue::from_static("accept, prefer, x-goog-api-client, origin"));
         if is_head { response.map(|_| Body::empty()) } else { response }
     }
 }
@@ -97,9 +97,14 @@ impl FaceParts {
         body: Body,
         accept: &Accept,
     ) -> Result<Response<Body>, HttpFailure> {
-        let (method, path) = (head.method.clone(), head.uri.path().to_owned());
-        let (route, fields) =
-            self.routes.find(&method, &path).map_err(|lost| no_route(&lost, &method, &path))?;
+        let (method, path) = (method(&head), head.uri.path().to_owned());
+        let (route, fields) = match self.routes.find(&method, &path) {
+            Ok(found) => found,
+            Err(lost) => match ServerPage::at(&path) {
+                Some(page) => return page.answer(&method, &head, accept),
+                None => return Err(no_route(&lost, &method, &path)),
+            },
+        };
         tracing::trace!(route = route.pattern, "routed");
         let asked = Asked { route, fields, given: Vec::new(), head, body, accept };
         if route.rpc.method.is_server_streaming() {
@@ -126,11 +131,17 @@ impl FaceParts {
         let strict = strict::is_strict(&asked.head.headers);
         let cacheable = asked.route.method == Method::GET;
         let waits = asked.route.answer == RouteKind::Wait;
+        let condition = condition(&asked)?;
+        let is_conditional = condition.is_some();
+        let mut asked = asked;
+        asked.given.extend(condition);
         let (mut call, place, types) = self.transcode(asked).await?;
         if waits {
             call.headers.insert("grpc-timeout", longest_wait());
         }
-        let reply = self.methods.call(call).await?;
+        let reply = self.methods.call(call).await;
+        let reply = reply
+            .map_err(|failure| if is_conditional { failure.in_precondition() } else { failure })?;
         let message = DynamicMessage::decode(rpc.method.output(), reply.message);
         let mut message = message.map_err(|error| Error::internal(&error))?;
         let parents = types_elsewhere(&self.engine, &message, &place).await;
@@ -214,6 +225,23 @@ pub(crate) fn is_read<B>(request: &Request<B>) -> bool {
         && !request.headers().contains_key("prefer")
 }
 
+/// The etag that `If-Match` asks for, for methods whose requests have a field for it.
+fn condition(asked: &Asked<'_>) -> Result<Option<(&'static str, String)>, HttpFailure> {
+    let has_field = asked.route.rpc.method.input().get_field_by_name(ETAG).is_some();
+    let mut tags = if has_field { etag::required(&asked.head.headers) } else { Vec::new() };
+    if tags.len() > 1 {
+        let message = "If-Match has several entity tags; this method takes one";
+        return Err(Error::field(ETAG, message).into());
+    }
+    Ok(tags.pop().map(|tag| (ETAG, tag)))
+}
+
+/// Java's clients send PATCH as POST, since their connections know no PATCH.
+fn method(head: &Parts) -> Method {
+    let patch = head.headers.get("x-http-method-override").is_some_and(|method| method == "PATCH");
+    if patch && head.method == Method::POST { Method::PATCH } else { head.method.clone() }
+}
+
 /// The id that the client gave its request, or a new one. Methods get it as metadata.
 fn request_id(headers: &mut HeaderMap) -> HeaderValue {
     let given = headers.get(REQUEST_ID).filter(|id| (1..=MAX_REQUEST_ID).contains(&id.len()));
@@ -234,7 +262,7 @@ fn no_route(lost: &Lost, method: &Method, path: &str) -> HttpFailure {
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Reason::NotSupported,
             format!(
-                "{path} is served over gRPC, that is by POST over HTTP/2 with the content type application/grpc"
+                "{path} is served over gRPC, that is by POST over HTTP/2 with the content type application/grpc, and to browsers with application/grpc-web"
             ),
         ),
         Lost::NoText => Error::new(Reason::InvalidName, template::NoText.to_string()).into(),
@@ -281,5 +309,7 @@ fn pass_on(metadata: &HeaderMap, headers: &mut HeaderMap) {
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const NO_SNIFF: HeaderName = HeaderName::from_static("x-content-type-options");
 const MAX_REQUEST_ID: usize = 128;
+/// The field of changes that says what they are made for.
+const ETAG: &str = "etag";
 /// The field of watches that says where to go on.
 const RESUME: &str = "resume_token";

@@ -202,7 +202,6 @@ impl Routes {
     }
 
     /// The whole table.
-    #[cfg(test)]
     pub(super) fn iter(&self) -> impl Iterator<Item = &Route> {
         self.all.iter()
     }
@@ -371,6 +370,7 @@ mod tests {
             ("POST", "/v1/a/b/operations:batchStart", "BatchStartOperations parent=a/b"),
             ("GET", "/v1/operations/x:record", "GetOperationRecord name=operations/x"),
             ("GET", "/v1/operations:records", "ListOperationRecords"),
+            ("GET", "/v1/a/b/operations:stats", "GetOperationStats parent=a/b"),
             ("GET", "/v1/a/b/operations/x:watch", "WatchOperation name=a/b/operations/x"),
             ("POST", "/v1/queues/q/operations:lease", "LeaseOperations queue=queues/q"),
             ("POST", "/v1/operations:startLeased", "StartLeasedOperation"),

@@ -6,6 +6,7 @@ use axum::body::Body;
 use futures_util::future::join_all;
 use http::StatusCode;
 use http::request::Parts;
+use http_body::Body as _;
 use prost::Message;
 use prost_reflect::DynamicMessage;
 use serde_json::{Map, Value};
@@ -47,6 +48,17 @@ pub(super) struct Asked<'a> {
     pub(super) head: Parts,
     pub(super) body: Body,
     pub(super) accept: &'a Accept,
+}
+
+impl Asked<'_> {
+    /// The name in the path, if that is the whole request.
+    pub(super) fn bare_name(&self) -> Option<&str> {
+        let is_bare = self.head.uri.query().is_none() && self.body.is_end_stream();
+        match &self.fields[..] {
+            [("name", name)] if is_bare && self.given.is_empty() => Some(name),
+            _ => None,
+        }
+    }
 }
 
 impl FaceParts {

@@ -4,6 +4,8 @@
 //! They call the engine's verbs themselves, as the services do, since a message has no room for a record's etag. So they ask
 //! the policy themselves, before they look at a name.
 
+use std::fmt::Write as _;
+
 use axum::body::Body;
 use http::header::{
     CACHE_CONTROL, CONTENT_LOCATION, CONTENT_TYPE, ETAG, HOST, LINK, LOCATION, RETRY_AFTER,
@@ -11,7 +13,6 @@ use http::header::{
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use prost::Message;
-use serde_json::{Value, json};
 
 use super::accept::JSON;
 use super::documents::{self, CurrentView, Document};
@@ -48,13 +49,25 @@ impl FaceParts {
     pub(super) async fn start(&self, mut asked: Asked<'_>) -> Result<Response<Body>, HttpFailure> {
         asked.given = idempotency(&asked.head.headers)?;
         let mut wishes = self.wishes(&asked, Document::Operation)?;
-        let request: StartOperationRequest = self.request(&mut wishes, asked).await?;
+        let mut request: StartOperationRequest = self.request(&mut wishes, asked).await?;
         self.ask(&wishes, &request)?;
+        // With the id of its own that a client gave it, a start is safe to repeat.
+        let by_id = request.request_id.is_empty() && wishes.headers.contains_key(OPERATION_ID);
+        if by_id {
+            request.request_id.clone_from(&request.operation_id);
+        }
         let header = wishes.headers.get("traceparent").and_then(|value| value.to_str().ok());
         let wanted = starts::start(request, starts::trace_parent(header).to_owned())?;
-        let started = self.engine.start_operation(&wishes.caller, wanted).await?;
+        let started = self.engine.start_operation(&wishes.caller, wanted).await;
+        let started = started.map_err(|error| match error.reason {
+            Reason::RequestIdReused if by_id => {
+                HttpFailure::from(error).with_status(StatusCode::CONFLICT)
+            }
+            _ => error.into(),
+        })?;
         let Started { published, operation: Some(operation), replayed } = started else {
-            return Ok(respond(StatusCode::OK, JSON, &wishes.types.operation(&started.published)));
+            let text = wishes.types.operation_text(&started.published);
+            return Ok(respond(StatusCode::OK, JSON, text));
         };
         // It has started: who may not wait for it gets the answer of those who do not wait.
         let may_wait = || self.ask(&wishes, &waiting_for(operation.name.as_str())).is_ok();
@@ -155,7 +168,7 @@ impl FaceParts {
                 response
             }
             Some(result) => {
-                let mut response = respond(StatusCode::OK, JSON, &result);
+                let mut response = respond(StatusCode::OK, JSON, result.to_string());
                 self.describe(&wishes, seen, "r", response.headers_mut());
                 response
             }
@@ -198,11 +211,9 @@ impl FaceParts {
             self.ask_to_see(&wishes, &request.name)?;
         }
         let name = fields::name(&request.name)?;
-        let etag = etag::required(&wishes.headers).map(|required| required.0).unwrap_or_default();
-        let cancelled = self.engine.cancel_if(&wishes.caller, &name, etag).await;
-        cancelled.map_err(HttpFailure::of_precondition)?;
+        self.change(&wishes, &name, StateChange::Cancel).await?;
         if !shows {
-            return Ok(respond(StatusCode::OK, JSON, &json!({})));
+            return Ok(respond(StatusCode::OK, JSON, "{}".to_owned()));
         }
         let wait = wishes.prefer.wait.unwrap_or_default();
         let view = self.engine.wait(&wishes.caller, &name, wait).await?;
@@ -217,10 +228,37 @@ impl FaceParts {
         let request: DeleteOperationRequest = self.request(&mut wishes, asked).await?;
         self.ask(&wishes, &request)?;
         let name = fields::name(&request.name)?;
-        let etag = etag::required(&wishes.headers).map(|required| required.0).unwrap_or_default();
-        let deleted = self.engine.delete_if(&wishes.caller, &name, etag).await;
-        deleted.map_err(HttpFailure::of_precondition)?;
-        Ok(respond(StatusCode::OK, JSON, &json!({})))
+        self.change(&wishes, &name, StateChange::Delete).await?;
+        Ok(respond(StatusCode::OK, JSON, "{}".to_owned()))
+    }
+
+    /// Cancels or deletes an operation, if `If-Match` holds. The commit compares one etag: of several, the one that the
+    /// operation has.
+    async fn change(
+        &self,
+        wishes: &Wishes,
+        name: &Name,
+        change: StateChange,
+    ) -> Result<(), HttpFailure> {
+        let required = etag::required(&wishes.headers);
+        let mut tries = required.len().min(MOST_TRIES);
+        loop {
+            let mut etag = required.first().cloned().unwrap_or_default();
+            if required.len() > 1 {
+                let current = self.engine.head(&wishes.caller, name).await?.etag();
+                etag = required.iter().find(|known| **known == current).cloned().unwrap_or(etag);
+            }
+            let changed = match change {
+                StateChange::Cancel => self.engine.cancel_if(&wishes.caller, name, etag).await,
+                StateChange::Delete => self.engine.delete_if(&wishes.caller, name, etag).await,
+            };
+            tries = tries.saturating_sub(1);
+            match changed {
+                Err(error) if error.reason == Reason::EtagMismatch && tries > 0 => {}
+                Err(error) => return Err(HttpFailure::from(error).in_precondition()),
+                Ok(_) => return Ok(()),
+            }
+        }
     }
 
     /// What the request would like, before its message is read.
@@ -251,6 +289,11 @@ impl FaceParts {
     }
 
     async fn name(&self, wishes: &mut Wishes, asked: Asked<'_>) -> Result<Name, HttpFailure> {
+        if let Some(name) = asked.bare_name() {
+            self.ask_to_see(wishes, name)?;
+            wishes.types = self.engine.types_at(name).await?;
+            return Ok(fields::name(name)?);
+        }
         let request: GetOperationRequest = self.request(wishes, asked).await?;
         self.ask_to_see(wishes, &request.name)?;
         Ok(fields::name(&request.name)?)
@@ -326,14 +369,14 @@ impl FaceParts {
         seen: CurrentView<'_>,
         status: StatusCode,
     ) -> Result<Response<Body>, HttpFailure> {
-        let value = if wishes.strict && wishes.document == Document::Operation {
+        let text = if wishes.strict && wishes.document == Document::Operation {
             let mut published = seen.published.clone();
             strict::adapt_published(&mut published, &wishes.types)?;
-            wishes.types.operation(&published)
+            wishes.types.operation_text(&published)
         } else {
             wishes.document.show(seen, &wishes.types)
         };
-        let mut response = respond(status, wishes.document.media_type(), &value);
+        let mut response = respond(status, wishes.document.media_type(), text);
         self.describe(wishes, seen, wishes.suffix(), response.headers_mut());
         Ok(response)
     }
@@ -347,7 +390,7 @@ impl FaceParts {
     ) {
         put(headers, ETAG, &etag::tag(&seen.operation.etag(), suffix));
         self.advise(seen.operation, headers);
-        put(headers, LINK, &links(seen).join(", "));
+        put(headers, LINK, &links(seen));
         if wishes.document == Document::Azure {
             put(headers, OPERATION_ID, seen.operation.name.id());
         }
@@ -362,6 +405,13 @@ impl FaceParts {
             headers.insert(RETRY_AFTER, retry_after::seconds(&self.engine, operation).into());
         }
     }
+}
+
+/// What a request may do under a condition.
+#[derive(Clone, Copy)]
+enum StateChange {
+    Cancel,
+    Delete,
 }
 
 /// What was seen of an operation.
@@ -395,8 +445,8 @@ fn seen(view: &View) -> CurrentView<'_> {
     CurrentView { operation: &view.operation, published: &view.published }
 }
 
-fn respond(status: StatusCode, content_type: &'static str, value: &Value) -> Response<Body> {
-    let mut response = Response::new(Body::from(value.to_string()));
+fn respond(status: StatusCode, content_type: &'static str, text: String) -> Response<Body> {
+    let mut response = Response::new(Body::from(text));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -414,24 +464,23 @@ fn redirect(location: &str) -> Response<Body> {
 }
 
 /// Related addresses: where news come from, what it is one of, how to stop it, and what came into being on the way.
-fn links(seen: CurrentView<'_>) -> Vec<String> {
-    let parent = seen.operation.name.parent();
+fn links(seen: CurrentView<'_>) -> String {
+    let (name, parent) = (seen.operation.name.as_str(), seen.operation.name.parent());
     let slash = if parent.is_empty() { "" } else { "/" };
-    let watch = documents::path(seen, ":watch");
-    let mut links = vec![
-        format!("<{watch}>; rel=\"monitor\""),
-        format!("</v1/{parent}{slash}operations>; rel=\"monitor-group\""),
-    ];
+    let mut links = format!(
+        "</v1/{name}:watch>; rel=\"monitor\", </v1/{parent}{slash}operations>; rel=\"monitor-group\", \
+         </openapi.json>; rel=\"describedby\""
+    );
+    // Writing to a String cannot fail.
     if !seen.published.done {
-        let cancel = documents::path(seen, ":cancel");
-        links.push(format!("<{cancel}>; rel=\"https://longhaul.dev/rels/cancel\""));
+        let _ = write!(links, ", </v1/{name}:cancel>; rel=\"https://longhaul.dev/rels/cancel\"");
     }
     let related = seen.operation.related_resources.iter();
     let is_plain = |text: &str| !text.is_empty() && !text.contains(['<', '>', '"', '\\']);
-    links.extend(related.filter(|it| is_plain(&it.uri)).map(|it| {
+    for it in related.filter(|it| is_plain(&it.uri)) {
         let title = if is_plain(&it.relation) { &it.relation } else { "related" };
-        format!("<{}>; rel=\"related\"; title=\"{title}\"", it.uri)
-    }));
+        let _ = write!(links, ", <{}>; rel=\"related\"; title=\"{title}\"", it.uri);
+    }
     links
 }
 
@@ -459,12 +508,13 @@ fn idempotency(headers: &HeaderMap) -> Result<Vec<(&'static str, String)>, HttpF
     let text = |name: &HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or("\u{0}"));
     let mut given = Vec::new();
     if let Some(key) = text(&IDEMPOTENCY_KEY) {
-        // A structured field has quotes; most clients leave them out.
-        let inner = key.strip_prefix('"').and_then(|key| key.strip_suffix('"')).unwrap_or(key);
-        if inner.is_empty() {
-            return Err(Error::field("request_id", "Idempotency-Key is empty").into());
-        }
-        given.push(("request_id", inner.to_owned()));
+        let key = idempotency_key(key)
+            .filter(|_| headers.get_all(&IDEMPOTENCY_KEY).iter().count() == 1)
+            .ok_or_else(|| {
+                let message = format!("Idempotency-Key is {key}; give it once, as \"KEY\"");
+                Error::field("request_id", message)
+            })?;
+        given.push(("request_id", key));
     }
     if let Some(id) = text(&REPEATABILITY_ID) {
         let first_sent =
@@ -479,6 +529,23 @@ fn idempotency(headers: &HeaderMap) -> Result<Vec<(&'static str, String)>, HttpF
     Ok(given)
 }
 
+/// A structured field of type String (RFC 9651), with or without parameters; most clients leave out the quotes.
+fn idempotency_key(text: &str) -> Option<String> {
+    let Some(quoted) = text.strip_prefix('"') else {
+        return Some(text.to_owned()).filter(|text| !text.is_empty());
+    };
+    let (mut key, mut symbols) = (String::new(), quoted.chars());
+    loop {
+        match symbols.next()? {
+            '"' => break,
+            '\\' => key.push(symbols.next().filter(|symbol| matches!(symbol, '"' | '\\'))?),
+            symbol => key.push(symbol),
+        }
+    }
+    let rest = symbols.as_str().trim_start();
+    (!key.is_empty() && (rest.is_empty() || rest.starts_with(';'))).then_some(key)
+}
+
 const APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -486,6 +553,8 @@ const OPERATION_ID: HeaderName = HeaderName::from_static("operation-id");
 const OPERATION_LOCATION: HeaderName = HeaderName::from_static("operation-location");
 const REPEATABILITY_ID: HeaderName = HeaderName::from_static("repeatability-request-id");
 const REPEATABILITY_SENT: HeaderName = HeaderName::from_static("repeatability-first-sent");
+/// How often a change is tried that has several etags to fit.
+const MOST_TRIES: usize = 3;
 /// How often a read is tried again while the store is away, and after how long.
 const RIDES: u32 = 10;
 const RIDE: std::time::Duration = std::time::Duration::from_millis(250);

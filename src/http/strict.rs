@@ -67,7 +67,7 @@ fn check_response(name: &str, types: &Registry) -> Result<()> {
     let message = format!(
         "the response is a {name}, whose JSON is not known here; create a type set for its parent, or start the server with --descriptor-set"
     );
-    Err(Error::new(Reason::InvalidState, message).with("type", name))
+    Err(Error::new(Reason::UnknownResponse, message).with("type", name))
 }
 
 fn adapt_operation(operation: &mut DynamicMessage, types: &Registry) -> Result<()> {

@@ -89,8 +89,44 @@ impl Template {
         &self.verb
     }
 
+    /// An address of this form, with a name in braces for each open segment; `parent` stands for pairs.
+    pub(super) fn address(&self, parent: &str) -> String {
+        let mut text = String::new();
+        for (place, segment) in self.segments.iter().enumerate() {
+            text.push('/');
+            match segment {
+                Segment::Literal(literal) => text.push_str(literal),
+                Segment::Pairs => text.push_str(parent),
+                Segment::One | Segment::Rest => {
+                    text.extend(["{", self.name_of(place), "}"]);
+                }
+            }
+        }
+        if !self.verb.is_empty() {
+            text.extend([":", &self.verb]);
+        }
+        text
+    }
+
+    /// What an open segment is called: after the collection in front of it, otherwise after its field.
+    fn name_of(&self, place: usize) -> &str {
+        let variable = self.variables.iter().find(|variable| variable.segments.contains(&place));
+        let Some(variable) = variable else { return "segment" };
+        match self.segments[variable.segments.start..place].last() {
+            Some(Segment::Literal(collection)) => {
+                collection.strip_suffix('s').unwrap_or(collection)
+            }
+            _ => &variable.field,
+        }
+    }
+
+    /// Whether a field is a parent as a whole, for which `-` may stand too.
+    pub(super) fn is_for_parents(&self) -> bool {
+        let of = |variable: &Variable| &self.segments[variable.segments.clone()];
+        self.variables.iter().any(|variable| *of(variable) == [Segment::Pairs])
+    }
+
     /// The fields that the path gives.
-    #[cfg(test)]
     pub(super) fn fields(&self) -> impl Iterator<Item = &str> {
         self.variables.iter().map(|variable| variable.field.as_str())
     }
@@ -265,6 +301,21 @@ mod tests {
             ("/v1/{a=x/*}", "/v1/x/b%2fc%20d", "a=x/b%2Fc d"),
         ] {
             assert_eq!(matched(template, path).as_deref(), Some(fields), "{template} {path}");
+        }
+    }
+
+    #[test]
+    fn a_template_has_an_address_with_a_name_for_each_open_segment() {
+        for (template, address, for_parents) in [
+            ("/v1/{name=operations/**}:cancel", "/v1/operations/{operation}:cancel", false),
+            ("/v1/{name=*/*/operations/*}", "/v1/PARENT/operations/{operation}", false),
+            ("/v1/{parent=*/*}/operations", "/v1/PARENT/operations", true),
+            ("/v1/{queue=queues/*}/operations:lease", "/v1/queues/{queue}/operations:lease", false),
+            ("/v1/{a}/x", "/v1/{a}/x", false),
+        ] {
+            let template = Template::parse(template).expect(template);
+            assert_eq!(template.address("PARENT"), address);
+            assert_eq!(template.is_for_parents(), for_parents, "{address}");
         }
     }
 

@@ -186,6 +186,11 @@ impl ParentPattern {
         self.wildcard
     }
 
+    /// Whether it matches every parent.
+    pub fn is_every(&self) -> bool {
+        self.text == EVERY
+    }
+
     /// The longest text that every matching parent begins with.
     pub fn prefix(&self) -> &str {
         let end = self
@@ -199,7 +204,7 @@ impl ParentPattern {
 
     /// Whether a parent matches.
     pub fn matches(&self, parent: &str) -> bool {
-        if self.text == EVERY {
+        if self.is_every() {
             return true;
         }
         let mut segments = parent.split('/');

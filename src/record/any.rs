@@ -1,7 +1,7 @@
 //! A record of whichever kind, for readers that learn the kind by reading.
 
 use super::due::DueIndex;
-use super::kind::{Before, Kind};
+use super::kind::{Before, Derived, Kind};
 use super::reading::{read_at, refuse};
 #[cfg(test)]
 use super::sample::Sample;
@@ -48,6 +48,17 @@ impl AnyRecord {
             return read_at(keyspace, key, record).map(Self::Sample);
         }
         Err(refuse("a record", record))
+    }
+
+    /// What follows from it.
+    pub fn derived(&self, key: Key) -> Derived {
+        match self {
+            Self::Operation(before) => Derived::of(&before.record, key),
+            Self::Server(before) => Derived::of(&before.record, key),
+            Self::TypeSets(before) => Derived::of(&before.record, key),
+            #[cfg(test)]
+            Self::Sample(before) => Derived::of(&before.record, key),
+        }
     }
 
     /// The due indexes of its kind.

@@ -152,7 +152,7 @@ impl TypeSet {
 
 impl Kind for TypeSets {
     const NAME: &'static str = "type sets";
-    const NUMBERS: &'static [u32] = &[4];
+    const NUMBERS: &'static [u32] = &[NUMBER];
     const DUE: &'static [DueIndex] = &[];
 
     fn name(&self) -> String {
@@ -174,10 +174,11 @@ impl Kind for TypeSets {
     }
 
     fn encode(&self) -> Bytes {
-        wrap(stored::record::Kind::TypeSets(stored::TypeSets {
+        let sets = stored::TypeSets {
             parent: self.parent.as_str().to_owned(),
             sets: self.sets.iter().map(TypeSet::encode).collect(),
-        }))
+        };
+        wrap(NUMBER, &sets)
     }
 
     fn entries(&self, key: Key) -> Vec<IndexEntry> {
@@ -209,5 +210,7 @@ impl Kind for TypeSets {
     }
 }
 
+/// The number of the kind in a stored record.
+const NUMBER: u32 = 4;
 /// The slot of all its bodies; their nonces tell them apart.
 const SLOT: u8 = 1;

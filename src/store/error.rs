@@ -93,6 +93,12 @@ pub enum OpenError {
     /// The stored data is damaged.
     #[error("{0}")]
     Damaged(String),
+    /// An import into it has not finished.
+    #[error("{0}")]
+    Unfinished(String),
+    /// Holds data already, where an import needs an empty place.
+    #[error("{0}")]
+    Taken(String),
     /// Another process has the store open.
     #[error("{0}")]
     Locked(String),

@@ -64,6 +64,7 @@ pub struct Faulty {
     inner: Arc<dyn Store>,
     plan: FaultPlan,
     drawn: AtomicU64,
+    gets: AtomicU64,
     next: Mutex<VecDeque<Fault>>,
     away: AtomicBool,
     lost: Mutex<BTreeSet<Partition>>,
@@ -85,6 +86,7 @@ impl Faulty {
             inner,
             plan,
             drawn: AtomicU64::new(plan.seed),
+            gets: AtomicU64::new(0),
             next: Mutex::default(),
             away: AtomicBool::new(false),
             lost: Mutex::default(),
@@ -99,6 +101,11 @@ impl Faulty {
     /// Queues faults for the next write sets, one each, used before the plan.
     pub fn inject(&self, faults: impl IntoIterator<Item = Fault>) {
         self.next.lock().unwrap_or_else(PoisonError::into_inner).extend(faults);
+    }
+
+    /// How often records were read.
+    pub fn gets(&self) -> u64 {
+        self.gets.load(Ordering::SeqCst)
     }
 
     /// Makes the whole store unavailable, or available again: meanwhile nothing is read or applied.
@@ -198,6 +205,7 @@ impl Store for Faulty {
     }
 
     async fn get(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, StoreError> {
+        self.gets.fetch_add(1, Ordering::SeqCst);
         self.read()?;
         self.reach(keys.iter().map(|key| self.keyspace().partition(*key)))?;
         self.pass(Hang::Reads).await;
@@ -254,13 +262,32 @@ impl Store for Faulty {
         self.inner.scan(scan).await
     }
 
-    async fn counter(&self, name: &[u8]) -> Result<i64, StoreError> {
+    async fn keys(
+        &self,
+        partition: Partition,
+        after: Option<Key>,
+        limit: usize,
+    ) -> Result<Vec<Key>, StoreError> {
         self.read()?;
-        self.inner.counter(name).await
+        self.inner.keys(partition, after, limit).await
+    }
+    async fn counters(&self, family: &str, names: &[Bytes]) -> Result<Vec<i64>, StoreError> {
+        self.read()?;
+        self.inner.counters(family, names).await
+    }
+
+    async fn counter_names(&self, family: &str, limit: usize) -> Result<Vec<Bytes>, StoreError> {
+        self.read()?;
+        self.inner.counter_names(family, limit).await
     }
 
     fn feed(&self) -> Feed {
         self.inner.feed()
+    }
+
+    async fn hint_positions(&self) -> Result<Vec<u64>, StoreError> {
+        self.read()?;
+        self.inner.hint_positions().await
     }
 
     fn now(&self, partition: Partition) -> Timestamp {
@@ -288,6 +315,10 @@ impl Store for Faulty {
 
     async fn raise_min_writer(&self, format: u32) -> Result<(), StoreError> {
         self.inner.raise_min_writer(format).await
+    }
+
+    async fn finish_import(&self) -> Result<(), StoreError> {
+        self.inner.finish_import().await
     }
 
     async fn close(&self) {

@@ -188,6 +188,11 @@ impl Registry {
         Arc::ptr_eq(&self.added, &other.added)
     }
 
+    /// A number that no registry of other sets has while this one or a clone of it lives.
+    pub fn identity(&self) -> usize {
+        Arc::as_ptr(&self.added).addr()
+    }
+
     /// Full names of the services that longhaul itself defines.
     pub fn builtin_services() -> Vec<String> {
         BUILTIN.pool.services().map(|service| service.full_name().to_owned()).collect()

@@ -40,7 +40,9 @@ table! {
     lro::DeleteOperationRequest: |request| Delete Operation &request.name;
     pb::GetOperationRecordRequest: |request| Get Operation &request.name;
     pb::ListOperationRecordsRequest: |request| List Parent parent(&request.parent);
+    pb::GetOperationStatsRequest: |request| List Parent parent(&request.parent);
     pb::WatchOperationRequest: |request| Watch Operation &request.name;
+    pb::WatchOperationsRequest: |request| Watch Parent parent(&request.parent);
     pb::PauseOperationRequest: |request| Pause Operation &request.name;
     pb::ResumeOperationRequest: |request| Resume Operation &request.name;
     pb::CreateTypeSetRequest: |request| Create TypeSets TypeSetName::parent_of_list(&request.parent);
@@ -54,6 +56,13 @@ table! {
     pb::FailOperationRequest: |request| Fail Operation &request.name;
     pb::ReleaseLeaseRequest: |request| Release Operation &request.name;
     pb::SuspendOperationRequest: |request| Suspend Operation &request.name;
+}
+
+/// No part of the store can be exported alone.
+impl Guarded for pb::ExportRecordsRequest {
+    fn ask(&self, guard: &Guard<'_>) -> Result<()> {
+        guard.ask(Verb::Export, Resource::Store)
+    }
 }
 
 /// A start needs both: to start below that parent, and to start in that queue.

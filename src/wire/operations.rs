@@ -4,14 +4,20 @@ use std::time::Duration;
 
 use super::fields::{duration, not_yet};
 use super::views::{is_full, published, record};
-use crate::engine::{Engine, Error, ListPage, ListQuery, Listed, Reason, Result};
+use crate::engine::{Engine, Error, ListPage, ListQuery, Listed, Reason, Result, Stats};
 use crate::filter::{Filter, Order};
 use crate::limits::{DEADLINE_MARGIN, DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, MAX_WAIT};
+use crate::operation::counters;
 use crate::operation::name::ParentPattern;
 use crate::proto::google::longrunning::{
     ListOperationsRequest, ListOperationsResponse, WaitOperationRequest,
 };
-use crate::proto::longhaul::v1::{ListOperationRecordsRequest, ListOperationRecordsResponse};
+use crate::proto::longhaul::v1::operation_record::State;
+use crate::proto::longhaul::v1::operation_stats::{Count, QueueCount};
+use crate::proto::longhaul::v1::{
+    GetOperationStatsRequest, ListOperationRecordsRequest, ListOperationRecordsResponse,
+    OperationStats,
+};
 use crate::types::Registry;
 
 /// The types that a list of these parents is filtered by.
@@ -49,7 +55,7 @@ pub fn list_records(request: ListOperationRecordsRequest, types: &Registry) -> R
     })
 }
 
-fn filter(text: &str, types: &Registry) -> Result<Filter> {
+pub(super) fn filter(text: &str, types: &Registry) -> Result<Filter> {
     Filter::parse(text, types).map_err(|error| {
         Error::new(Reason::InvalidFilter, format!("filter is wrong {error}"))
             .with("field", "filter")
@@ -84,7 +90,7 @@ pub(super) fn page_size(page_size: i32) -> Result<usize> {
     }
 }
 
-fn pattern(field: &str, text: &str) -> Result<ParentPattern> {
+pub(super) fn pattern(field: &str, text: &str) -> Result<ParentPattern> {
     ParentPattern::parse(parent(text))
         .map_err(|error| Box::<Error>::from(error).with("field", field))
 }
@@ -104,6 +110,30 @@ pub fn list_records_reply(page: ListPage) -> ListOperationRecordsResponse {
         operation_records,
         next_page_token,
         unreachable: page.unreachable,
+    }
+}
+
+/// Reads what to count.
+pub fn stats(request: &GetOperationStatsRequest) -> Result<ParentPattern> {
+    pattern("parent", &request.parent)
+}
+
+/// The counts.
+pub fn stats_reply(stats: Stats) -> OperationStats {
+    let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    let count = |(state, operations): (State, u64)| Count {
+        state: state.into(),
+        operations: number(operations),
+    };
+    let queue = |(queue, counts): (String, counters::QueueCount)| QueueCount {
+        queue,
+        pending_operations: number(counts.pending),
+        running_operations: number(counts.running),
+    };
+    OperationStats {
+        counts: stats.states.map(count).into(),
+        read_time: Some(stats.read_time.into()),
+        queue_counts: stats.queues.into_iter().map(queue).collect(),
     }
 }
 

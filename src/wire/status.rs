@@ -53,6 +53,7 @@ const fn http_status(reason: Reason) -> u16 {
         | Reason::Unimplemented
         | Reason::NotSupported
         | Reason::LimitExceeded
+        | Reason::RequestLate
         | Reason::Overloaded
         | Reason::ServerDraining
         | Reason::PermissionDenied
@@ -66,6 +67,8 @@ const fn http_status(reason: Reason) -> u16 {
         | Reason::InvalidPageToken
         | Reason::PageTokenExpired
         | Reason::InvalidFilter
+        | Reason::UnknownType
+        | Reason::UnknownResponse
         | Reason::TypeMismatch
         | Reason::EtagMismatch
         | Reason::InvalidState

@@ -59,6 +59,7 @@ impl Rules for Below {
     fn allow(&self, _caller: &Caller, _verb: Verb, on: Resource<'_>) -> bool {
         match on {
             Resource::Queue(queue) => queue == "q",
+            Resource::Store => false,
             Resource::Parent(_)
             | Resource::Operation(_)
             | Resource::TypeSets(_)
@@ -357,10 +358,13 @@ const QUESTIONS: &[(&str, &[&str])] = &[
         &[r#"start parent "projects/p""#, r#"start queue "q""#],
     ),
     ("longhaul.v1.Callers.WatchOperation", &[r#"watch operation "projects/p/operations/none""#]),
+    ("longhaul.v1.Callers.WatchOperations", &[r#"watch parent "projects/p""#]),
     ("longhaul.v1.Callers.GetOperationRecord", &[r#"get operation "projects/p/operations/none""#]),
     ("longhaul.v1.Callers.ListOperationRecords", &[r#"list parent "projects/p""#]),
+    ("longhaul.v1.Callers.GetOperationStats", &[r#"list parent "projects/p""#]),
     ("longhaul.v1.Callers.PauseOperation", &[r#"pause operation "projects/p/operations/none""#]),
     ("longhaul.v1.Callers.ResumeOperation", &[r#"resume operation "projects/p/operations/none""#]),
+    ("longhaul.v1.Admin.ExportRecords", &["export the store"]),
     ("longhaul.v1.Workers.LeaseOperations", &[r#"lease queue "q""#]),
     (
         "longhaul.v1.Workers.StartLeasedOperation",

@@ -155,11 +155,13 @@ const FIELDS: &[(&str, &str)] = &[
     ),
     ("longhaul.v1.CreateTypeSetRequest", "parent type_set_id type_set request_id validate_only"),
     ("longhaul.v1.DeleteTypeSetRequest", "name etag allow_missing validate_only"),
+    ("longhaul.v1.ExportRecordsRequest", ""),
     (
         "longhaul.v1.FailOperationRequest",
         "name lease_token error retry_decision retry_delay metadata checkpoint",
     ),
     ("longhaul.v1.GetOperationRecordRequest", "name view"),
+    ("longhaul.v1.GetOperationStatsRequest", "parent"),
     ("longhaul.v1.GetTypeSetRequest", "name view"),
     (
         "longhaul.v1.LeaseOperationsRequest",
@@ -215,4 +217,8 @@ const FIELDS: &[(&str, &str)] = &[
         "name file_descriptor_set uid etag create_time file_count message_count size_bytes",
     ),
     ("longhaul.v1.WatchOperationRequest", "name resume_token min_interval heartbeat_interval view"),
+    (
+        "longhaul.v1.WatchOperationsRequest",
+        "parent filter resume_token min_interval heartbeat_interval view",
+    ),
 ];

@@ -36,7 +36,7 @@ scenarios! {
 }
 
 /// `message NAME { string FIELD = 1; ... }` in a package of its own.
-fn set(package: &str, message: &str, fields: &[&str]) -> Vec<u8> {
+pub(crate) fn set(package: &str, message: &str, fields: &[&str]) -> Vec<u8> {
     let fields = fields.iter().zip(1..).map(|(name, number)| FieldDescriptorProto {
         name: Some((*name).to_owned()),
         number: Some(number),
@@ -59,7 +59,7 @@ fn set(package: &str, message: &str, fields: &[&str]) -> Vec<u8> {
     FileDescriptorSet { file: vec![file] }.encode_to_vec()
 }
 
-fn shop() -> Vec<u8> {
+pub(crate) fn shop() -> Vec<u8> {
     set("shop", "Order", &["title"])
 }
 
@@ -83,7 +83,7 @@ async fn send(fixture: &Fixture, request: pb::CreateTypeSetRequest) -> Result<pb
     created.map(tonic::Response::into_inner)
 }
 
-async fn create(
+pub(crate) async fn create(
     fixture: &Fixture,
     parent: &str,
     id: &str,
@@ -113,12 +113,15 @@ async fn names(fixture: &Fixture, parent: &str) -> Vec<String> {
     page.type_sets.into_iter().map(|set| set.name).collect()
 }
 
-async fn delete(fixture: &Fixture, request: pb::DeleteTypeSetRequest) -> Result<(), Status> {
+pub(crate) async fn delete(
+    fixture: &Fixture,
+    request: pb::DeleteTypeSetRequest,
+) -> Result<(), Status> {
     let mut client = TypeSetsClient::new(fixture.line.clone());
     within("the deletion", client.delete_type_set(request)).await.map(drop)
 }
 
-fn deletion(name: &str) -> pb::DeleteTypeSetRequest {
+pub(crate) fn deletion(name: &str) -> pb::DeleteTypeSetRequest {
     pb::DeleteTypeSetRequest { name: name.to_owned(), ..Default::default() }
 }
 

@@ -14,6 +14,7 @@ use crate::engine::reading::reader::Reader;
 use crate::engine::reading::view::View;
 use crate::engine::transact::{Commit, Observer, Transactor};
 use crate::engine::watching::hub::Hub;
+use crate::engine::watching::sets::intake::Sets;
 use crate::operation::{Record, Rejection, Stamps};
 use crate::record::operation::{becomes_ready, waits_for_time};
 use crate::record::{Change, Note};
@@ -28,6 +29,7 @@ pub(in crate::engine) struct Notifier {
     reader: Arc<Reader>,
     membership: Arc<Membership>,
     hub: Arc<Hub>,
+    sets: Arc<Sets>,
     holders: Arc<Holders>,
     types: Arc<ParentTypes>,
     wakes: Wakes,
@@ -37,6 +39,7 @@ pub(in crate::engine) struct Notifier {
 /// The rooms whose tasks are informed.
 pub(in crate::engine) struct Informed {
     pub(in crate::engine) hub: Arc<Hub>,
+    pub(in crate::engine) sets: Arc<Sets>,
     pub(in crate::engine) holders: Arc<Holders>,
     pub(in crate::engine) types: Arc<ParentTypes>,
 }
@@ -61,6 +64,9 @@ impl Observer<Record> for Notifier {
             self.context.lately.ended(before.as_ref().map(|before| &before.record), ended);
         }
         self.holders.written(key, committed.revision, operation);
+        if visible {
+            self.sets.written(key, committed.revision);
+        }
         if visible && self.hub.is_watched(key) {
             let state = match operation {
                 // Work on it may go on, but callers see no more of it.
@@ -87,9 +93,9 @@ impl Notifier {
         membership: Arc<Membership>,
         informed: Informed,
     ) -> Self {
-        let Informed { hub, holders, types } = informed;
+        let Informed { hub, sets, holders, types } = informed;
         let (wakes, scheduler) = (Wakes::default(), Notify::new());
-        Self { context, reader, membership, hub, holders, types, wakes, scheduler }
+        Self { context, reader, membership, hub, sets, holders, types, wakes, scheduler }
     }
 
     /// The wake-ups of the dispatchers.
@@ -136,11 +142,13 @@ impl Notifier {
                 }
                 self.holders.hint(hint.key, hint.revision);
                 self.hub.hint(hint.key, hint.revision);
+                self.sets.hint(&hint);
             }
             Event::Gap(partitions) => {
                 self.reader.went_back(&partitions);
                 self.holders.gap(self.context.store.keyspace(), &partitions);
                 self.hub.gap(&partitions);
+                self.sets.gap(&partitions);
                 self.types.changed();
                 self.wakes.wake_all();
                 self.scheduler.notify_one();

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::matching::Matching;
 use super::page_token::{self, Binding};
 use super::query::ListQuery;
 use super::reach::{PageQuery, Reach};
@@ -14,13 +13,13 @@ use super::sources::{AT_ONCE, EntryBatch, Source, Sources, Then};
 use crate::engine::access::Caller;
 use crate::engine::context::Context;
 use crate::engine::error::Result;
+use crate::engine::reading::matching::Matching;
 use crate::engine::reading::reader::Reader;
 use crate::engine::reading::view::View;
 use crate::filter::Verdict;
-use crate::limits::{MAX_LIST_LOADED_BYTES, MAX_LIST_READS, MAX_REPLY_BYTES};
+use crate::limits::{MAX_LIST_LOADED_BYTES, MAX_LIST_READS};
 use crate::operation::Operation;
-use crate::operation::entries::LIST;
-use crate::store::{Index, Partition};
+use crate::store::Partition;
 
 /// A page.
 #[derive(Clone, Debug, Default)]
@@ -106,6 +105,7 @@ impl Lists {
 
     /// Fills a page; where the next one begins, if there may be one.
     async fn fill(&self, page: &mut Filling<'_>) -> Result<Option<Bytes>> {
+        let index = page.source.members_of();
         loop {
             let wanted = page.wanted();
             let EntryBatch { entries, then } = self
@@ -113,9 +113,8 @@ impl Lists {
                 .next(&mut page.source, page.asked, page.after.as_ref(), wanted)
                 .await?;
             page.read += entries.len();
-            for (entry, operation) in
-                self.sources.operations(Some(&Index::new(LIST)), &page.asked.reach, entries).await?
-            {
+            let reach = &page.asked.reach;
+            for (entry, operation) in self.sources.operations(Some(&index), reach, entries).await? {
                 if !self.take(page, entry.partition, operation).await? {
                     return Ok(page.after.clone());
                 }
@@ -152,7 +151,7 @@ impl Lists {
         let found = self.matching.view(operation, &page.source.filter, &mut page.loaded).await;
         let Some(view) = page.asked.reach.found(partition, found)? else { return Ok(true) };
         let bytes = page.bytes + page.asked.query.listed.bytes(&view);
-        if bytes > MAX_REPLY_BYTES && !page.views.is_empty() {
+        if bytes > page.asked.query.listed.most_bytes() && !page.views.is_empty() {
             return Ok(false);
         }
         page.bytes = bytes;

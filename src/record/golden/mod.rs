@@ -19,11 +19,13 @@ use std::collections::BTreeSet;
 use uuid::Uuid;
 
 use super::kind::Kind;
+use super::operation::glance;
 use super::reading::read;
 use super::server::{ServerId, ServerRecord};
 use super::type_sets::TypeSets;
-use crate::operation::Record;
+use crate::clock::Timestamp;
 use crate::operation::entries::{DueClass, entries};
+use crate::operation::{Operation, Record, State};
 use crate::store::{Keyspace, Partition};
 
 use self::files::{ID, ROOT, SERVER, SERVER_ID, TYPE_SETS, found, golden, stored};
@@ -42,6 +44,22 @@ fn every_golden_record_is_read_as_what_was_written() {
 fn every_golden_record_is_written_as_the_same_bytes() {
     for (file, record) in records() {
         assert_eq!(record.encode(), stored(file).value, "{file}");
+    }
+}
+
+#[test]
+fn a_glance_at_a_golden_record_is_the_published_form_of_the_whole() {
+    for (file, record) in records() {
+        let seen = glance(&stored(file), || Timestamp::EPOCH);
+        let whole = record.operation().filter(|operation| {
+            let response = match &operation.state {
+                State::Succeeded(response) => Some(response),
+                _ => None,
+            };
+            let mut payloads = response.into_iter().chain(&operation.metadata);
+            operation.deletion.is_none() && payloads.all(|payload| payload.inline().is_some())
+        });
+        assert_eq!(seen, whole.map(Operation::published), "{file}");
     }
 }
 
@@ -91,7 +109,7 @@ fn the_index_entries_of_golden_records_lie_where_they_lay() {
     let due =
         |class: &str, at: u64| (format!("due/{class}"), member(b"", 1_700_000_000_000_000 + at));
     let listed = ("list".to_owned(), member(b"projects/p/locations/l\0", 1_700_000_000_000_002));
-    let failed = ("failed".to_owned(), member(b"projects/p/locations/l\0", 1_700_000_000_000_004));
+    let failed = ("failed".to_owned(), member(b"projects/p/locations/l\0", 1_700_000_000_000_002));
     let ready = ("ready/Q.1".to_owned(), member(b"", (1 << 63) - 6_000_000_000));
     let four = [due("deadline", 30), due("start", 31), due("retry", 32), due("queue", 33)];
     for (file, expected) in [

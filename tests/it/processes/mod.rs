@@ -13,6 +13,8 @@ mod crashing;
 mod definitions;
 mod dev;
 mod disk;
+mod exporting;
+mod following;
 mod history;
 mod outages;
 mod programs;

@@ -98,6 +98,7 @@ async fn types_of_a_descriptor_set_are_shown_as_json_and_served_by_reflection() 
             "google.longrunning.Operations",
             "grpc.health.v1.Health",
             "grpc.reflection.v1.ServerReflection",
+            "longhaul.v1.Admin",
             "longhaul.v1.Callers",
             "longhaul.v1.Producers",
             "longhaul.v1.TypeSets",
