@@ -23,11 +23,11 @@ pub(super) struct Exporter {
     walk: StoreWalk,
     /// Lines that are being written on another thread, while the next records are read.
     writing: Option<JoinHandle<Result<Written, serde_json::Error>>>,
-    stage: Stage,
+    stage: ExportStage,
     totals: Totals,
 }
 
-enum Stage {
+enum ExportStage {
     Header,
     Records,
     Done,
@@ -41,7 +41,7 @@ pub fn parts(store: Arc<dyn Store>) -> impl Stream<Item = Result<Vec<u8>, StoreE
                 Ok(text) => text?,
                 Err(error) => {
                     // What follows would lack some records.
-                    exporter.stage = Stage::Done;
+                    exporter.stage = ExportStage::Done;
                     return Some((Err(error), (exporter, Vec::new())));
                 }
             };
@@ -65,7 +65,7 @@ impl Exporter {
             walk: StoreWalk::new(Arc::clone(&store)),
             store,
             writing: None,
-            stage: Stage::Header,
+            stage: ExportStage::Header,
             totals: Totals::default(),
         }
     }
@@ -76,18 +76,18 @@ impl Exporter {
     /// [`StoreError`], after which the export has failed.
     async fn next(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
         match self.stage {
-            Stage::Header => {
-                self.stage = Stage::Records;
+            ExportStage::Header => {
+                self.stage = ExportStage::Records;
                 sealed(&ExportLine::Header(self.header()))
             }
-            Stage::Records => {
+            ExportStage::Records => {
                 if let Some(text) = self.lines().await? {
                     return Ok(Some(text));
                 }
-                self.stage = Stage::Done;
+                self.stage = ExportStage::Done;
                 sealed(&ExportLine::End(self.end()))
             }
-            Stage::Done => Ok(None),
+            ExportStage::Done => Ok(None),
         }
     }
 

@@ -207,16 +207,16 @@ mod tests {
     use crate::proto::google::rpc::Status;
     use crate::proto::longhaul::v1::CancelTrail;
 
-    fn time(seconds: i64, nanos: i32) -> Option<prost_types::Timestamp> {
-        Some(prost_types::Timestamp { seconds, nanos })
+    fn time(seconds: i64, nanos: i32) -> prost_types::Timestamp {
+        prost_types::Timestamp { seconds, nanos }
     }
 
     /// Every field has a value.
     fn full() -> OperationMetadata {
         let text = |text: &str| text.to_owned();
         OperationMetadata {
-            create_time: time(1_800_000_000, 123_456_000),
-            end_time: time(1_800_000_001, 0),
+            create_time: Some(time(1_800_000_000, 123_456_000)),
+            end_time: Some(time(1_800_000_001, 0)),
             target: text("projects/p"),
             verb: text("copy"),
             status_detail: text("half \"done\"\n\u{e9}"),
@@ -229,13 +229,13 @@ mod tests {
                 total_units: 7,
                 unit: text("rows"),
                 message: text("copying"),
-                update_time: time(-1, 500_000_000),
+                update_time: Some(time(-1, 500_000_000)),
             }),
             attempt_count: 3,
-            start_time: time(0, 1_000),
-            update_time: time(0, 999_999_000),
-            expire_time: time(4_000_000_000, 120_000_000),
-            estimated_end_time: time(5, 10_000_000),
+            start_time: Some(time(0, 1_000)),
+            update_time: Some(time(0, 999_999_000)),
+            expire_time: Some(time(4_000_000_000, 120_000_000)),
+            estimated_end_time: Some(time(5, 10_000_000)),
             partial_errors: Vec::new(),
             cancel_trail: None,
             suspend_reason: text("approval"),

@@ -51,7 +51,7 @@ async fn a_watch_of_a_set_sends_a_snapshot_and_then_each_change(fixture: &Fixtur
     let event = watcher.expect(SetEventType::Snapshot).await;
     let record = pb::OperationRecord { request: None, ..fixture.record(&second).await };
     assert_eq!(event.record, Some(record));
-    assert_eq!(watcher.snapshot().await, [first.clone()]);
+    assert_eq!(watcher.snapshot().await, std::slice::from_ref(&first));
 
     let third = fixture.start(below("projects/p", "c")).await.granted().name;
     let event = watcher.expect(SetEventType::Update).await;
@@ -133,7 +133,7 @@ async fn an_operation_that_expires_is_removed(fixture: &Fixture) {
     let lease = fixture.running(start_with("q", options)).await;
     fixture.complete(completion(&lease)).await.granted();
     let mut watcher = fixture.watch_set(set_of("", "")).await;
-    assert_eq!(watcher.snapshot().await, [lease.operation.clone()]);
+    assert_eq!(watcher.snapshot().await, std::slice::from_ref(&lease.operation));
     fixture.pass(Duration::from_hours(1)).await;
     let removed = async {
         while watcher.message().await.granted().expect("an event").r#type() != SetEventType::Removed
@@ -217,7 +217,7 @@ async fn a_token_continues_where_the_watch_stopped_on_every_server(fixture: &Fix
 async fn a_server_that_starts_later_continues_if_nothing_has_changed(fixture: &Fixture) {
     let name = fixture.started("q").await;
     let mut watcher = fixture.watch_set(set_of("", "")).await;
-    assert_eq!(watcher.snapshot().await, [name.clone()]);
+    assert_eq!(watcher.snapshot().await, std::slice::from_ref(&name));
     let from =
         |watcher: &SetWatcher| Watch { resume_token: watcher.token.clone(), ..set_of("", "") };
     let later = fixture.beside().await;
