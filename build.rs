@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     fs::write(out.join("sources.rs"), sources(root, &served)?)?;
     fs::write(out.join("comments.rs"), comments::written(&compiler.file_descriptor_set()))?;
     tonic_prost_build::Config::new()
-        .bytes([".longhaul.store.v1"])
+        .bytes([".longhaul.store.v1", ".longhaul.v1.TypeSet"])
         // Its payload is shared, not copied.
         .extern_path(".google.protobuf.Any", "crate::proto::google::protobuf::Any")
         // Sorted, so that the same content always gives the same bytes.

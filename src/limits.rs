@@ -10,6 +10,8 @@ pub const MAX_PAGE_SIZE: usize = 1_000;
 pub const MAX_LIST_READS: usize = 5_000;
 /// Entries of an index in another order than the list that a page sorts; where there are more, it reads `list`.
 pub const MAX_LIST_SORTED: usize = 5_000;
+/// Most partitions that a list names as unreachable.
+pub const MAX_UNREACHABLE: usize = 100;
 /// Parents that one call counts together.
 pub const MAX_STATS_PARENTS: usize = 1_000;
 /// Queues that one call counts.
@@ -134,6 +136,24 @@ pub const MAX_ERROR_BYTES: usize = 16 << 10;
 pub const MAX_MESSAGE_DEPTH: usize = 100;
 /// Bytes of one descriptor set.
 pub const MAX_DESCRIPTOR_SET_BYTES: usize = 4 << 20;
+/// Bytes of one uploaded type set.
+pub const MAX_TYPE_SET_BYTES: usize = 1 << 20;
+/// Files of one uploaded type set.
+pub const MAX_TYPE_SET_FILES: usize = 1_000;
+/// Depth of messages that are defined within messages, in an uploaded type set.
+pub const MAX_TYPE_SET_DEPTH: usize = 16;
+/// Type sets of one parent.
+pub const MAX_TYPE_SETS: usize = 50;
+/// Bytes of all type sets of one parent.
+pub const MAX_TYPE_SETS_BYTES: usize = 4 << 20;
+/// Pairs of collection and id in the parent of a type set.
+pub const MAX_TYPE_PARENT_PAIRS: usize = 8;
+/// Parents whose types a server keeps in memory.
+pub const MAX_KNOWN_PARENTS: usize = 1_000;
+/// Bytes of the type sets that a server keeps in memory as types, roughly; the types take several times as much.
+pub const MAX_KNOWN_TYPES_BYTES: usize = 32 << 20;
+/// A server that received no hint reads again after this long whether type sets have changed.
+pub const TYPES_REREAD: Duration = Duration::from_millis(500);
 /// Bytes of the JSON response of a program of `longhaul work`.
 pub const MAX_PROGRAM_RESPONSE_BYTES: usize = 2 << 20;
 /// Bytes that are kept of a line on standard error of a program of `longhaul work`.

@@ -22,7 +22,7 @@ pub(super) fn content(value: &[u8]) -> (String, Option<Value>) {
 }
 
 fn json(forms: &Forms, message: &DynamicMessage) -> Option<Value> {
-    let written = |message| serde_json::to_value(MessageJson { message, types: &forms.types }).ok();
+    let written = |message| serde_json::to_value(MessageJson::new(message, &forms.types)).ok();
     let mut json = written(message)?;
     // A message that is stored as bytes.
     if let Some(bytes) =

@@ -12,6 +12,7 @@ use super::exit::{Failure, no_answer};
 use super::fullscreen::FullScreen;
 use super::labels::labels;
 use super::table::{self, Ahead};
+use super::types::PayloadTypes;
 use super::{output, plain};
 use crate::client::{Client, Step, cause};
 use crate::clock::{Clock, SystemClock, Timestamp};
@@ -20,13 +21,12 @@ use crate::proto::longhaul::v1::watch_operations_response::Type;
 use crate::proto::longhaul::v1::{
     OperationRecord, WatchOperationsRequest, WatchOperationsResponse,
 };
-use crate::types::Registry;
 
 /// What is followed, and how it is shown.
 pub(super) struct LiveList {
     pub(super) client: Client,
     pub(super) request: WatchOperationsRequest,
-    pub(super) registry: Registry,
+    pub(super) types: PayloadTypes,
     pub(super) server: String,
     pub(super) json: bool,
     /// The oldest operation is the first line.
@@ -209,7 +209,7 @@ impl LiveList {
             match watch.step().await? {
                 Step::Event(event) => {
                     told = false;
-                    self.print_event(&event, &mut last, clock.now());
+                    self.print_event(&event, &mut last, clock.now()).await;
                 }
                 Step::Outage(status) if !std::mem::replace(&mut told, true) => {
                     output::note(&format!("longhaul: {}", no_answer(&self.server, &status)));
@@ -220,14 +220,14 @@ impl LiveList {
         }
     }
 
-    fn print_event(
+    async fn print_event(
         &self,
         event: &WatchOperationsResponse,
         last: &mut HashMap<String, String>,
         now: Timestamp,
     ) {
         let line = match (event.r#type(), &event.record) {
-            (Type::Snapshot | Type::Update, Some(record)) => self.line(event, record, now),
+            (Type::Snapshot | Type::Update, Some(record)) => self.line(event, record, now).await,
             (Type::Removed, _) if last.remove(&event.name).is_some() => {
                 return output::exact(&self.removed(&event.name));
             }
@@ -240,15 +240,17 @@ impl LiveList {
         }
     }
 
-    fn line(
+    async fn line(
         &self,
         event: &WatchOperationsResponse,
         record: &OperationRecord,
         now: Timestamp,
     ) -> String {
         if self.json {
-            let operation = record.operation.as_ref();
-            let operation = operation.map(|operation| self.registry.operation(operation));
+            let operation = match &record.operation {
+                Some(operation) => Some(self.types.of(operation).await.operation(operation)),
+                None => None,
+            };
             let (kind, state) = (event.r#type().as_str_name(), record.state().as_str_name());
             return json!({"type": kind, "state": state, "operation": operation}).to_string();
         }

@@ -24,6 +24,8 @@ mod start;
 mod stats;
 mod steer;
 mod table;
+mod type_sets;
+mod types;
 mod upgrade;
 mod work;
 
@@ -84,6 +86,8 @@ enum Command {
     Resume(steer::ResumeArgs),
     /// Show everything that the server stores about an operation
     Record(calls::NameArgs),
+    /// Give a server message types of payloads, and list, show or delete those that it has
+    Types(type_sets::TypeSetsArgs),
     /// Write all records of a store to a file
     Export(export::ExportArgs),
     /// Make a store from the file of an export
@@ -175,6 +179,7 @@ fn server(command: &Command) -> &str {
         Command::Cancel(args) | Command::Delete(args) => args.server(),
         Command::Pause(args) => args.server(),
         Command::Resume(args) => args.server(),
+        Command::Types(args) => args.server(),
         Command::Serve(_)
         | Command::Dev(_)
         | Command::Work(_)
@@ -201,6 +206,7 @@ async fn call_server(command: Command) -> Result<(), Failure> {
         Command::Pause(args) => steer::pause(args).await,
         Command::Resume(args) => steer::resume(args).await,
         Command::Record(args) => calls::record(args).await,
+        Command::Types(args) => type_sets::run(args).await,
         Command::Export(args) => export::run(&args).await,
         Command::Serve(_)
         | Command::Dev(_)

@@ -5,6 +5,7 @@ mod handle;
 mod outage;
 mod patience;
 mod retry;
+mod type_sets;
 mod watch;
 
 pub use self::connection::{Client, ConnectError};

@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::error::{Error, Reason, Result};
-use crate::operation::name::Name;
+use crate::operation::name::{Name, TypeSetName};
 
 /// Who makes a call.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +21,7 @@ pub struct Caller {
 #[expect(missing_docs, reason = "the names are the verbs of the API")]
 pub enum Verb {
     Start,
+    Create,
     Get,
     List,
     Wait,
@@ -44,6 +45,7 @@ impl Verb {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Start => "start",
+            Self::Create => "create",
             Self::Get => "get",
             Self::List => "list",
             Self::Wait => "wait",
@@ -73,6 +75,10 @@ pub enum Resource<'a> {
     Operation(&'a str),
     /// A queue.
     Queue(&'a str),
+    /// All type sets of a parent, or of each parent that a pattern with `-` matches.
+    TypeSets(&'a str),
+    /// One type set, by its full name.
+    TypeSet(&'a str),
     /// Everything that is stored.
     Store,
 }
@@ -84,8 +90,9 @@ impl<'a> Resource<'a> {
     /// prefix that the text of the pattern begins with covers them all.
     pub fn parent(&self) -> Option<&'a str> {
         match *self {
-            Self::Parent(parent) => Some(parent),
+            Self::Parent(parent) | Self::TypeSets(parent) => Some(parent),
             Self::Operation(name) => name.get(..Name::parse(name).ok()?.parent().len()),
+            Self::TypeSet(name) => name.get(..TypeSetName::parse(name).ok()?.parent.as_str().len()),
             Self::Queue(_) | Self::Store => None,
         }
     }
@@ -97,6 +104,8 @@ impl fmt::Display for Resource<'_> {
             Self::Parent(parent) => write!(formatter, "parent {parent:?}"),
             Self::Operation(name) => write!(formatter, "operation {name:?}"),
             Self::Queue(queue) => write!(formatter, "queue {queue:?}"),
+            Self::TypeSets(parent) => write!(formatter, "type sets of parent {parent:?}"),
+            Self::TypeSet(name) => write!(formatter, "type set {name:?}"),
             Self::Store => formatter.write_str("the store"),
         }
     }
@@ -171,5 +180,9 @@ mod tests {
         }
         assert_eq!(Resource::Parent("projects/-").parent(), Some("projects/-"));
         assert_eq!(Resource::Queue("q").parent(), None);
+        assert_eq!(Resource::TypeSets("projects/p").parent(), Some("projects/p"));
+        assert_eq!(Resource::TypeSet("projects/p/typeSets/t").parent(), Some("projects/p"));
+        assert_eq!(Resource::TypeSet("typeSets/t").parent(), Some(""));
+        assert_eq!(Resource::TypeSet("projects/p/operations/o").parent(), None);
     }
 }

@@ -49,13 +49,15 @@ pub enum Reason {
     StoreUnavailable,
     /// A worker's stream was silent for too long.
     WorkerLost,
+    TypeSetNotFound,
+    TypeSetAlreadyExists,
     /// Health has no such service.
     ServiceNotFound,
 }
 
 impl Reason {
     /// All of them, for the tests that hold documents and projections to this list.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 32] = [
         Self::InvalidName,
         Self::InvalidArgument,
         Self::Unimplemented,
@@ -85,6 +87,8 @@ impl Reason {
         Self::LeaseLost,
         Self::StoreUnavailable,
         Self::WorkerLost,
+        Self::TypeSetNotFound,
+        Self::TypeSetAlreadyExists,
         Self::ServiceNotFound,
     ];
 
@@ -114,6 +118,8 @@ impl Reason {
             Self::LeaseLost => "LEASE_LOST",
             Self::StoreUnavailable => "STORE_UNAVAILABLE",
             Self::WorkerLost => "WORKER_LOST",
+            Self::TypeSetNotFound => "TYPE_SET_NOT_FOUND",
+            Self::TypeSetAlreadyExists => "TYPE_SET_ALREADY_EXISTS",
             Self::ServiceNotFound => "SERVICE_NOT_FOUND",
         }
     }
@@ -137,8 +143,15 @@ impl Reason {
             Self::RequestLate | Self::Overloaded | Self::ServerDraining | Self::StoreUnavailable | Self::WorkerLost => Code::Unavailable,
             Self::PermissionDenied => Code::PermissionDenied,
             Self::Internal => Code::Internal,
-            Self::OperationNotFound | Self::OperationExpired | Self::OperationDeleted | Self::ServiceNotFound => Code::NotFound,
-            Self::OperationAlreadyExists | Self::NameExpired | Self::NameDeleted => Code::AlreadyExists,
+            Self::OperationNotFound
+            | Self::OperationExpired
+            | Self::OperationDeleted
+            | Self::TypeSetNotFound
+            | Self::ServiceNotFound => Code::NotFound,
+            Self::OperationAlreadyExists
+            | Self::NameExpired
+            | Self::NameDeleted
+            | Self::TypeSetAlreadyExists => Code::AlreadyExists,
             Self::EtagMismatch => Code::Aborted,
             Self::UnknownResponse | Self::InvalidState | Self::LeaseLost => Code::FailedPrecondition,
         }
@@ -203,8 +216,13 @@ impl Error {
 
     /// An error about an operation.
     pub fn about(reason: Reason, name: &Name, message: impl Into<String>) -> Box<Self> {
-        let mut error = Self::new(reason, message).with("name", name);
-        error.resource = Some(name.to_string());
+        Self::on(reason, name.to_string(), message)
+    }
+
+    /// An error about the resource of that name.
+    pub(super) fn on(reason: Reason, name: String, message: impl Into<String>) -> Box<Self> {
+        let mut error = Self::new(reason, message).with("name", &name);
+        error.resource = Some(name);
         error
     }
 

@@ -16,6 +16,7 @@ mod metered;
 mod metrics;
 mod notify;
 mod operations;
+mod parent_types;
 mod random;
 mod reading;
 mod rooms;
@@ -25,6 +26,8 @@ pub mod tasks;
 #[cfg(test)]
 mod tests;
 mod transact;
+mod type_set_lists;
+mod type_sets;
 mod watching;
 pub mod workers;
 
@@ -33,7 +36,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
 use crate::operation::command::{Command, Renew};
-use crate::operation::name::{Name, ParentPattern};
+use crate::operation::name::{Name, ParentPattern, TypeSetName};
 use crate::operation::{Operation, Start};
 use crate::proto::google::longrunning::Operation as Published;
 use crate::proto::google::protobuf::Any;
@@ -56,6 +59,8 @@ pub use self::operations::starts::Started;
 pub use self::operations::stats::Stats;
 pub use self::reading::view::{EncodedForm, View};
 pub use self::settings::Settings;
+pub use self::type_set_lists::{TypeSetPage, TypeSetQuery};
+pub use self::type_sets::{NewTypeSet, ShownTypeSet, TypeSetDeletion};
 pub use self::watching::watch::{
     EventKind, ResumeToken, Watch, WatchEvent, WatchFrom, WatchOptions,
 };
@@ -103,9 +108,24 @@ impl Engine {
         Guard::new(&self.rooms.context.settings.policy, caller)
     }
 
-    /// The known message types.
+    /// The message types of this server: those of every parent.
     pub fn types(&self) -> &Registry {
-        &self.rooms.context.settings.types
+        self.rooms.types.own()
+    }
+
+    /// The message types that are known for operations at that place: a name, a parent, or a pattern of parents.
+    pub async fn types_at(&self, place: &str) -> Result<Registry> {
+        self.rooms.types.at(place).await
+    }
+
+    /// Whether the store may have type sets: if not, all places have the types of this server.
+    pub fn may_have_type_sets(&self) -> bool {
+        self.rooms.types.are_any()
+    }
+
+    /// The message types of the root.
+    pub fn types_of_root(&self) -> Registry {
+        self.rooms.types.of_root()
     }
 
     /// All counters in the text format of OpenMetrics.
@@ -296,6 +316,38 @@ impl Engine {
         input: Option<Any>,
     ) -> Result<Arc<View>> {
         self.rooms.calls.resume(name, etag, input).await
+    }
+}
+
+/// The verbs of those who define message types.
+impl Engine {
+    /// Creates a type set, or finds the one that the same request created before.
+    pub async fn create_type_set(&self, caller: &Caller, new: NewTypeSet) -> Result<ShownTypeSet> {
+        self.rooms.type_sets.create(caller, new).await
+    }
+
+    /// A type set, with its descriptors if it is to be full.
+    pub async fn get_type_set(
+        &self,
+        _: &Caller,
+        name: &TypeSetName,
+        full: bool,
+    ) -> Result<ShownTypeSet> {
+        self.rooms.type_sets.get(name, full).await
+    }
+
+    /// A page of type sets, by parent and id.
+    pub async fn list_type_sets(
+        &self,
+        caller: &Caller,
+        query: TypeSetQuery,
+    ) -> Result<TypeSetPage> {
+        self.rooms.type_sets.list(caller, query).await
+    }
+
+    /// Deletes a type set.
+    pub async fn delete_type_set(&self, _: &Caller, wanted: TypeSetDeletion) -> Result<()> {
+        self.rooms.type_sets.delete(&wanted).await
     }
 }
 

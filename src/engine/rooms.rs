@@ -12,15 +12,17 @@ use super::dispatch::poller::Poller;
 use super::due::agents::DueAgents;
 use super::leases::holders::Holders;
 use super::membership::ranks::Membership;
-use super::notify::notifier::{Notifier, OperationTransactor};
+use super::notify::notifier::{Informed, Notifier, OperationTransactor};
 use super::operations::calls::Calls;
 use super::operations::pages::Lists;
 use super::operations::set_watch::SetWatches;
 use super::operations::starts::Starts;
 use super::operations::stats::Counts;
+use super::parent_types::ParentTypes;
 use super::reading::reader::Reader;
 use super::settings::Settings;
 use super::transact::{Transactor, Unobserved};
+use super::type_sets::TypeSetCalls;
 use super::watching::hub::Hub;
 use super::watching::sets::intake::Sets;
 use super::workers::stream::rooms::StreamRooms;
@@ -43,6 +45,8 @@ pub(super) struct Rooms {
     pub(super) lists: Arc<Lists>,
     pub(super) counting: Counts,
     pub(super) set_watches: SetWatches,
+    pub(super) types: Arc<ParentTypes>,
+    pub(super) type_sets: TypeSetCalls,
     pub(super) unary: Unary,
     pub(super) streams: Arc<StreamRooms>,
     #[cfg(test)]
@@ -61,6 +65,7 @@ struct Lower {
     hub: Arc<Hub>,
     sets: Arc<Sets>,
     holders: Arc<Holders>,
+    types: Arc<ParentTypes>,
     notifier: Arc<Notifier>,
     transactor: Arc<OperationTransactor>,
     commands: Arc<Commands>,
@@ -76,12 +81,17 @@ impl Lower {
         let hub = Arc::new(Hub::new(context.clone(), reader.clone()));
         let sets = Arc::new(Sets::new(context.clone(), reader.clone()));
         let holders = Arc::<Holders>::default();
+        let types = Arc::new(ParentTypes::new(context.clone(), reader.clone()));
         let notifier = Arc::new(Notifier::new(
             context.clone(),
             reader.clone(),
             membership.clone(),
-            (hub.clone(), sets.clone()),
-            holders.clone(),
+            Informed {
+                hub: hub.clone(),
+                sets: sets.clone(),
+                holders: holders.clone(),
+                types: types.clone(),
+            },
         ));
         let transactor =
             Arc::new(Transactor::new(context.clone(), reader.clone(), notifier.clone()));
@@ -99,6 +109,7 @@ impl Lower {
         context.tasks.spawn("hub", hub.clone().run());
         context.tasks.spawn("sets", sets.clone().run());
         context.tasks.spawn("progress", reports.clone().run());
+        context.tasks.spawn("types", types.clone().run());
         Self {
             context,
             reader,
@@ -106,6 +117,7 @@ impl Lower {
             hub,
             sets,
             holders,
+            types,
             notifier,
             transactor,
             commands,
@@ -148,7 +160,7 @@ impl Rooms {
         let grants = lower.grants();
         let dispatch = lower.dispatch(&grants);
         let Lower { context, reader, membership, hub, sets, holders, transactor, .. } = lower;
-        let Lower { commands, reports, .. } = lower;
+        let Lower { types, commands, reports, .. } = lower;
         let lists = Arc::new(Lists::new(context.clone(), reader.clone()));
         let starts = Arc::new(Starts::new(
             context.clone(),
@@ -176,6 +188,8 @@ impl Rooms {
             counting: Counts::new(context.clone(), reader.clone()),
             set_watches: SetWatches::new(context.clone(), sets, lists.clone()),
             lists,
+            type_sets: TypeSetCalls::new(context.clone(), reader.clone(), types.clone()),
+            types,
             context,
             membership,
             hub,

@@ -95,7 +95,7 @@ impl Checker<'_> {
         literal: &Literal,
     ) -> Result<(), String> {
         let message = self.types.message(name).ok_or_else(|| {
-            format!("the type {name} is not known here, so that nothing in it can be compared; the server learns it by --descriptor-set")
+            format!("the type {name} is not known here, so that nothing in it can be compared; the server learns it by a type set of the parent, or by --descriptor-set")
         })?;
         typed::check(&message, path, comparator, literal)
     }

@@ -36,6 +36,11 @@ impl Filter {
         &self.canonical
     }
 
+    /// The types that it was parsed with.
+    pub const fn types(&self) -> &Registry {
+        &self.types
+    }
+
     /// Whether it matches everything.
     pub fn is_empty(&self) -> bool {
         self.canonical.is_empty()

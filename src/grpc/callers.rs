@@ -52,7 +52,9 @@ impl Callers for Service {
         request: Request<WatchOperationsRequest>,
     ) -> Reply<Self::WatchOperationsStream> {
         let caller = caller(&request);
-        let request = sets::watch(request.into_inner(), self.engine.types())?;
+        let request = request.into_inner();
+        let types = operations::types(&self.engine, &request.parent, &request.filter).await?;
+        let request = sets::watch(request, &types)?;
         let full = request.full;
         let watch = self.engine.watch_set(&caller, request)?;
         let events = watch.into_events().map(move |event| Ok(sets::event(event?, full)));
@@ -75,7 +77,9 @@ impl Callers for Service {
         request: Request<ListOperationRecordsRequest>,
     ) -> Reply<ListOperationRecordsResponse> {
         let caller = caller(&request);
-        let query = operations::list_records(request.into_inner(), self.engine.types())?;
+        let request = request.into_inner();
+        let types = operations::types(&self.engine, &request.parent, &request.filter).await?;
+        let query = operations::list_records(request, &types)?;
         let page = self.engine.list(&caller, query).await?;
         let index = page.index;
         Ok(read_from(index, operations::list_records_reply(page)))

@@ -17,6 +17,7 @@ use crate::proto::longhaul::v1 as pb;
 use crate::proto::longhaul::v1::admin_server::Admin;
 use crate::proto::longhaul::v1::callers_server::Callers;
 use crate::proto::longhaul::v1::producers_server::Producers;
+use crate::proto::longhaul::v1::type_sets_server::TypeSets;
 use crate::proto::longhaul::v1::workers_server::Workers;
 use crate::wire::access::Guarded;
 
@@ -92,6 +93,15 @@ impl<S: Callers> Callers for Gate<S> {
         get_operation_stats: pb::GetOperationStatsRequest => pb::OperationStats;
         pause_operation: pb::PauseOperationRequest => pb::OperationRecord;
         resume_operation: pb::ResumeOperationRequest => pb::OperationRecord;
+    }
+}
+
+impl<S: TypeSets> TypeSets for Gate<S> {
+    methods! {
+        create_type_set: pb::CreateTypeSetRequest => pb::TypeSet;
+        get_type_set: pb::GetTypeSetRequest => pb::TypeSet;
+        list_type_sets: pb::ListTypeSetsRequest => pb::ListTypeSetsResponse;
+        delete_type_set: pb::DeleteTypeSetRequest => ();
     }
 }
 

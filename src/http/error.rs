@@ -22,11 +22,13 @@ pub(super) struct HttpFailure {
     http: Option<StatusCode>,
     /// Headers of the answer.
     headers: HeaderMap,
+    /// The types of the error's details, if they are of a user's.
+    types: Option<Box<Registry>>,
 }
 
 impl From<Status> for HttpFailure {
     fn from(status: Status) -> Self {
-        Self { status: Box::new(status), http: None, headers: HeaderMap::new() }
+        Self { status: Box::new(status), http: None, headers: HeaderMap::new(), types: None }
     }
 }
 
@@ -42,9 +44,10 @@ impl HttpFailure {
         Self::from(Error::new(reason, message)).with_status(http)
     }
 
-    /// The error that an operation ended with, as an answer.
-    pub(super) fn of_operation(http: StatusCode, status: &Status) -> Self {
-        Self::from(status.clone()).with_status(http)
+    /// The error that an operation ended with, as an answer; its details are of these types.
+    pub(super) fn of_operation(http: StatusCode, status: &Status, types: Registry) -> Self {
+        let failure = Self::from(status.clone()).with_status(http);
+        Self { types: Some(Box::new(types)), ..failure }
     }
 
     /// The same with that status of HTTP.
@@ -86,6 +89,7 @@ impl HttpFailure {
 
     /// The answer.
     pub(super) fn respond(self, accept: &Accept, path: &str, types: &Registry) -> Response<Body> {
+        let types = self.types.as_deref().unwrap_or(types);
         let (derived, mut body) = status_to_http(&self.status, types);
         let derived = StatusCode::from_u16(derived).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let status = self.http.unwrap_or(derived);

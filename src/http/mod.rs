@@ -42,8 +42,8 @@ use self::error::HttpFailure;
 use self::methods::{MethodCall, Methods};
 use self::pages::ServerPage;
 use self::routes::{BadTable, Lost, RouteKind, Routes};
-use self::shared::{Asked, FaceParts, not_acceptable};
-use self::stream::Form;
+use self::shared::{Asked, FaceParts, RequestMessage, not_acceptable, types_elsewhere};
+use self::stream::{Form, ShownAt};
 use crate::engine::{Engine, Error, Reason};
 use crate::limits::MAX_HTTP_WAIT;
 use crate::types::Registry;
@@ -66,8 +66,7 @@ impl Face {
     /// Where the built-in definitions cannot be routed, which a test rules out.
     pub(crate) fn new(engine: &Engine, methods: Methods, hosts: Hosts) -> Result<Self, BadTable> {
         let routes = Routes::of_services()?;
-        let (engine, types) = (engine.clone(), engine.types().clone());
-        let shared = FaceParts { engine, methods, routes, types };
+        let shared = FaceParts { engine: engine.clone(), methods, routes };
         Ok(Self { shared: Arc::new(shared), hosts })
     }
 
@@ -81,8 +80,8 @@ impl Face {
             Ok(()) => self.shared.grant(head, body, &accept).await,
             Err(refusal) => Err(refusal),
         };
-        let mut response =
-            granted.unwrap_or_else(|failure| failure.respond(&accept, &path, &self.shared.types));
+        let own = self.shared.engine.types();
+        let mut response = granted.unwrap_or_else(|failure| failure.respond(&accept, &path, own));
         let headers = response.headers_mut();
         headers.insert(REQUEST_ID, id);
         headers.insert(NO_SNIFF, HeaderValue::from_static("nosniff"));
@@ -136,7 +135,7 @@ impl FaceParts {
         let is_conditional = condition.is_some();
         let mut asked = asked;
         asked.given.extend(condition);
-        let mut call = self.transcode(asked).await?;
+        let (mut call, place, types) = self.transcode(asked).await?;
         if waits {
             call.headers.insert("grpc-timeout", longest_wait());
         }
@@ -145,10 +144,12 @@ impl FaceParts {
             .map_err(|failure| if is_conditional { failure.in_precondition() } else { failure })?;
         let message = DynamicMessage::decode(rpc.method.output(), reply.message);
         let mut message = message.map_err(|error| Error::internal(&error))?;
+        let parents = types_elsewhere(&self.engine, &message, &place).await;
         if strict {
-            strict::adapt(&mut message, &self.types)?;
+            strict::adapt(&mut message, &types, &parents)?;
         }
-        let json = serde_json::to_vec(&MessageJson { message: &message, types: &self.types });
+        let json = MessageJson::new(&message, &types).with_parents(&parents);
+        let json = serde_json::to_vec(&json);
         let mut response =
             Response::new(Body::from(json.map_err(|error| Error::internal(&error))?));
         let headers = response.headers_mut();
@@ -176,18 +177,22 @@ impl FaceParts {
             asked.fields.push((RESUME, last));
             asked.head.uri = without_resume_token(&asked.head.uri)?;
         }
-        let call = self.transcode(asked).await?;
+        let (call, place, types) = self.transcode(asked).await?;
         let (_, messages) = self.methods.stream(call).await?;
-        Ok(stream::respond(form, messages, rpc.method.output(), self.types.clone()))
+        let shown = ShownAt { engine: self.engine.clone(), place, types };
+        Ok(stream::respond(form, messages, rpc.method.output(), shown))
     }
 
-    /// Makes a call of path, query and body.
-    async fn transcode(&self, mut asked: Asked<'_>) -> Result<MethodCall, HttpFailure> {
+    /// Makes a call of path, query and body; with the place that it is about, and the types of that.
+    async fn transcode(
+        &self,
+        mut asked: Asked<'_>,
+    ) -> Result<(MethodCall, String, Registry), HttpFailure> {
         let path = asked.route.rpc.path.clone();
         let headers = asked.head.headers.clone();
         let extensions = std::mem::take(&mut asked.head.extensions);
-        let message = self.message(asked).await?;
-        Ok(MethodCall { path, headers, extensions, message })
+        let RequestMessage { bytes: message, types, place } = self.message(asked).await?;
+        Ok((MethodCall { path, headers, extensions, message }, place, types))
     }
 }
 

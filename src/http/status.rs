@@ -18,7 +18,7 @@ use super::accept::JSON;
 use super::documents::{self, CurrentView, Document};
 use super::error::HttpFailure;
 use super::prefer::{Location, Prefer};
-use super::shared::{Asked, FaceParts, not_acceptable};
+use super::shared::{Asked, FaceParts, RequestMessage, not_acceptable};
 use super::{etag, retry_after, strict};
 use crate::engine::{Caller, Error, Reason, Started, View};
 use crate::operation::name::Name;
@@ -27,6 +27,7 @@ use crate::proto::google::longrunning::{
     CancelOperationRequest, DeleteOperationRequest, GetOperationRequest, WaitOperationRequest,
 };
 use crate::proto::longhaul::v1::StartOperationRequest;
+use crate::types::Registry;
 use crate::wire::access::Guarded;
 use crate::wire::{fields, starts};
 
@@ -39,15 +40,16 @@ struct Wishes {
     strict: bool,
     /// Scheme and host that the client has used.
     origin: String,
+    /// The types of payloads, once it is known where the operation lies.
+    types: Registry,
 }
 
 impl FaceParts {
     /// Starts an operation.
     pub(super) async fn start(&self, mut asked: Asked<'_>) -> Result<Response<Body>, HttpFailure> {
         asked.given = idempotency(&asked.head.headers)?;
-        let wishes = Wishes::of(&asked, Document::Operation)?;
-        let request = StartOperationRequest::decode(&self.message(asked).await?[..]);
-        let mut request = request.map_err(|error| Error::internal(&error))?;
+        let mut wishes = self.wishes(&asked, Document::Operation)?;
+        let mut request: StartOperationRequest = self.request(&mut wishes, asked).await?;
         self.ask(&wishes, &request)?;
         // With the id of its own that a client gave it, a start is safe to repeat.
         let by_id = request.request_id.is_empty() && wishes.headers.contains_key(OPERATION_ID);
@@ -64,7 +66,7 @@ impl FaceParts {
             _ => error.into(),
         })?;
         let Started { published, operation: Some(operation), replayed } = started else {
-            let text = self.types.operation_text(&started.published);
+            let text = wishes.types.operation_text(&started.published);
             return Ok(respond(StatusCode::OK, JSON, text));
         };
         // It has started: who may not wait for it gets the answer of those who do not wait.
@@ -122,8 +124,8 @@ impl FaceParts {
 
     /// Says how an operation is.
     pub(super) async fn poll(&self, asked: Asked<'_>) -> Result<Response<Body>, HttpFailure> {
-        let wishes = Wishes::of(&asked, Document::Operation)?;
-        let name = self.name(&wishes, asked).await?;
+        let mut wishes = self.wishes(&asked, Document::Operation)?;
+        let name = self.name(&mut wishes, asked).await?;
         match self.look(&wishes, &name, wishes.suffix()).await? {
             Looked::Known(operation) => Ok(self.unchanged(&wishes, &operation)),
             Looked::New(view) => {
@@ -143,8 +145,8 @@ impl FaceParts {
 
     /// The bare response, once there is one.
     pub(super) async fn result(&self, asked: Asked<'_>) -> Result<Response<Body>, HttpFailure> {
-        let wishes = Wishes::of(&asked, Document::Operation)?;
-        let name = self.name(&wishes, asked).await?;
+        let mut wishes = self.wishes(&asked, Document::Operation)?;
+        let name = self.name(&mut wishes, asked).await?;
         let view = match self.look(&wishes, &name, "r").await? {
             Looked::Known(operation) => return Ok(self.unchanged(&wishes, &operation)),
             Looked::New(view) => view,
@@ -155,11 +157,10 @@ impl FaceParts {
         if let Some(error) = documents::failure(seen) {
             let gone = matches!(seen.operation.state, State::Cancelled(_));
             let status = if gone { StatusCode::GONE } else { StatusCode::UNPROCESSABLE_ENTITY };
-            return Err(
-                HttpFailure::of_operation(status, error).with_header(CONTENT_LOCATION, link)
-            );
+            return Err(HttpFailure::of_operation(status, error, wishes.types)
+                .with_header(CONTENT_LOCATION, link));
         }
-        let mut response = match documents::bare_response(seen, &self.types) {
+        let mut response = match documents::bare_response(seen, &wishes.types) {
             None => {
                 let mut response = self.shown(&wishes, seen, StatusCode::ACCEPTED)?;
                 put(response.headers_mut(), LOCATION, &documents::path(seen, "/result"));
@@ -178,8 +179,8 @@ impl FaceParts {
 
     /// The pattern of two steps: the status while it goes on, then where the result is.
     pub(super) async fn monitor(&self, asked: Asked<'_>) -> Result<Response<Body>, HttpFailure> {
-        let wishes = Wishes::of(&asked, Document::Status)?;
-        let name = self.name(&wishes, asked).await?;
+        let mut wishes = self.wishes(&asked, Document::Status)?;
+        let name = self.name(&mut wishes, asked).await?;
         let view = match self.look(&wishes, &name, wishes.suffix()).await? {
             Looked::Known(operation) => return Ok(self.unchanged(&wishes, &operation)),
             Looked::New(view) => view,
@@ -201,9 +202,8 @@ impl FaceParts {
 
     /// Asks for an operation to stop.
     pub(super) async fn cancel(&self, asked: Asked<'_>) -> Result<Response<Body>, HttpFailure> {
-        let wishes = Wishes::of(&asked, Document::Operation)?;
-        let request = CancelOperationRequest::decode(&self.message(asked).await?[..]);
-        let request = request.map_err(|error| Error::internal(&error))?;
+        let mut wishes = self.wishes(&asked, Document::Operation)?;
+        let request: CancelOperationRequest = self.request(&mut wishes, asked).await?;
         self.ask(&wishes, &request)?;
         // Stock clients want an empty object; others may have what has become of it.
         let shows = wishes.prefer.wait.is_some() || wishes.document != Document::Operation;
@@ -224,9 +224,8 @@ impl FaceParts {
 
     /// Deletes an operation.
     pub(super) async fn delete(&self, asked: Asked<'_>) -> Result<Response<Body>, HttpFailure> {
-        let wishes = Wishes::of(&asked, Document::Operation)?;
-        let request = DeleteOperationRequest::decode(&self.message(asked).await?[..]);
-        let request = request.map_err(|error| Error::internal(&error))?;
+        let mut wishes = self.wishes(&asked, Document::Operation)?;
+        let request: DeleteOperationRequest = self.request(&mut wishes, asked).await?;
         self.ask(&wishes, &request)?;
         let name = fields::name(&request.name)?;
         self.change(&wishes, &name, StateChange::Delete).await?;
@@ -262,13 +261,40 @@ impl FaceParts {
         }
     }
 
-    async fn name(&self, wishes: &Wishes, asked: Asked<'_>) -> Result<Name, HttpFailure> {
+    /// What the request would like, before its message is read.
+    fn wishes(&self, asked: &Asked<'_>, first: Document) -> Result<Wishes, HttpFailure> {
+        let headers = &asked.head.headers;
+        let document =
+            Document::of(asked.accept, first).ok_or_else(|| not_acceptable(first.media_type()))?;
+        Ok(Wishes {
+            caller: Caller::default(),
+            prefer: Prefer::of(headers),
+            document,
+            strict: strict::is_strict(headers),
+            origin: origin(&asked.head),
+            headers: headers.clone(),
+            types: self.engine.types().clone(),
+        })
+    }
+
+    /// The request, whose place tells of which types the payloads are.
+    async fn request<M: Message + Default>(
+        &self,
+        wishes: &mut Wishes,
+        asked: Asked<'_>,
+    ) -> Result<M, HttpFailure> {
+        let RequestMessage { bytes, types, .. } = self.message(asked).await?;
+        wishes.types = types;
+        Ok(M::decode(&bytes[..]).map_err(|error| Error::internal(&error))?)
+    }
+
+    async fn name(&self, wishes: &mut Wishes, asked: Asked<'_>) -> Result<Name, HttpFailure> {
         if let Some(name) = asked.bare_name() {
             self.ask_to_see(wishes, name)?;
+            wishes.types = self.engine.types_at(name).await?;
             return Ok(fields::name(name)?);
         }
-        let request = GetOperationRequest::decode(&self.message(asked).await?[..]);
-        let request = request.map_err(|error| Error::internal(&error))?;
+        let request: GetOperationRequest = self.request(wishes, asked).await?;
         self.ask_to_see(wishes, &request.name)?;
         Ok(fields::name(&request.name)?)
     }
@@ -345,10 +371,10 @@ impl FaceParts {
     ) -> Result<Response<Body>, HttpFailure> {
         let text = if wishes.strict && wishes.document == Document::Operation {
             let mut published = seen.published.clone();
-            strict::adapt_published(&mut published, &self.types)?;
-            self.types.operation_text(&published)
+            strict::adapt_published(&mut published, &wishes.types)?;
+            wishes.types.operation_text(&published)
         } else {
-            wishes.document.show(seen, &self.types)
+            wishes.document.show(seen, &wishes.types)
         };
         let mut response = respond(status, wishes.document.media_type(), text);
         self.describe(wishes, seen, wishes.suffix(), response.headers_mut());
@@ -396,20 +422,6 @@ enum Looked {
 }
 
 impl Wishes {
-    fn of(asked: &Asked<'_>, first: Document) -> Result<Self, HttpFailure> {
-        let headers = &asked.head.headers;
-        let document =
-            Document::of(asked.accept, first).ok_or_else(|| not_acceptable(first.media_type()))?;
-        Ok(Self {
-            caller: Caller::default(),
-            prefer: Prefer::of(headers),
-            document,
-            strict: strict::is_strict(headers),
-            origin: origin(&asked.head),
-            headers: headers.clone(),
-        })
-    }
-
     /// What the entity tags of this representation end in.
     const fn suffix(&self) -> &'static str {
         match self.document {

@@ -6,6 +6,7 @@ use super::reading::{read_at, refuse};
 #[cfg(test)]
 use super::sample::Sample;
 use super::server::ServerRecord;
+use super::type_sets::TypeSets;
 use super::value::kind_number;
 use crate::operation::Record as Operation;
 use crate::store::{Key, Keyspace, Record, StoreError};
@@ -17,6 +18,8 @@ pub enum AnyRecord {
     Operation(Before<Operation>),
     /// A running server.
     Server(Before<ServerRecord>),
+    /// The type sets of one parent.
+    TypeSets(Before<TypeSets>),
     /// The kind that only tests have.
     #[cfg(test)]
     Sample(Before<Sample>),
@@ -37,6 +40,9 @@ impl AnyRecord {
         if ServerRecord::NUMBERS.contains(&number) {
             return read_at(keyspace, key, record).map(Self::Server);
         }
+        if TypeSets::NUMBERS.contains(&number) {
+            return read_at(keyspace, key, record).map(Self::TypeSets);
+        }
         #[cfg(test)]
         if Sample::NUMBERS.contains(&number) {
             return read_at(keyspace, key, record).map(Self::Sample);
@@ -49,6 +55,7 @@ impl AnyRecord {
         match self {
             Self::Operation(before) => Derived::of(&before.record, key),
             Self::Server(before) => Derived::of(&before.record, key),
+            Self::TypeSets(before) => Derived::of(&before.record, key),
             #[cfg(test)]
             Self::Sample(before) => Derived::of(&before.record, key),
         }
@@ -59,6 +66,7 @@ impl AnyRecord {
         match self {
             Self::Operation(_) => Operation::DUE,
             Self::Server(_) => ServerRecord::DUE,
+            Self::TypeSets(_) => TypeSets::DUE,
             #[cfg(test)]
             Self::Sample(_) => Sample::DUE,
         }

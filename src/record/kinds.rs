@@ -5,6 +5,7 @@ use super::kind::Kind;
 #[cfg(test)]
 use super::sample::Sample;
 use super::server::ServerRecord;
+use super::type_sets::TypeSets;
 use crate::operation::Record as Operation;
 use crate::store::Layout;
 
@@ -52,6 +53,7 @@ impl Known {
 const KINDS: &[Known] = &[
     Known::of::<Operation>(),
     Known::of::<ServerRecord>(),
+    Known::of::<TypeSets>(),
     #[cfg(test)]
     Known::of::<Sample>(),
 ];

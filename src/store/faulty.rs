@@ -3,7 +3,7 @@
 //! Wraps any store. Faults come from a queue that a test fills, and, if that is empty, from a seeded plan, so
 //! that a failing run can be repeated. The data stays in the wrapped store: a fault hides or refuses, it never invents.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -67,6 +67,7 @@ pub struct Faulty {
     gets: AtomicU64,
     next: Mutex<VecDeque<Fault>>,
     away: AtomicBool,
+    lost: Mutex<BTreeSet<Partition>>,
     /// When it was last made to come back.
     returned: Mutex<Timestamp>,
     hints_lost: AtomicBool,
@@ -88,6 +89,7 @@ impl Faulty {
             gets: AtomicU64::new(0),
             next: Mutex::default(),
             away: AtomicBool::new(false),
+            lost: Mutex::default(),
             returned: Mutex::default(),
             hints_lost: AtomicBool::new(false),
             meanwhile: Mutex::default(),
@@ -113,6 +115,16 @@ impl Faulty {
                 self.inner.now(Partition(0));
         }
         self.away.store(away, Ordering::SeqCst);
+    }
+
+    /// Makes one partition unavailable, or available again.
+    pub fn set_lost(&self, partition: Partition, lost: bool) {
+        let mut all = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        if lost {
+            all.insert(partition)
+        } else {
+            all.remove(&partition)
+        };
     }
 
     /// Makes commits lose their hints, or keep them again. Lost hints use no sequence number, so that no reader notices.
@@ -163,6 +175,12 @@ impl Faulty {
         if self.is_away() || self.draw() < self.plan.reads_away { Err(away()) } else { Ok(()) }
     }
 
+    /// Fails if one of these partitions is lost.
+    fn reach(&self, mut partitions: impl Iterator<Item = Partition>) -> Result<(), StoreError> {
+        let lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        if partitions.any(|it| lost.contains(&it)) { Err(away()) } else { Ok(()) }
+    }
+
     fn is_away(&self) -> bool {
         self.away.load(Ordering::SeqCst)
     }
@@ -189,12 +207,14 @@ impl Store for Faulty {
     async fn get(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, StoreError> {
         self.gets.fetch_add(1, Ordering::SeqCst);
         self.read()?;
+        self.reach(keys.iter().map(|key| self.keyspace().partition(*key)))?;
         self.pass(Hang::Reads).await;
         self.inner.get(keys).await
     }
 
     async fn bodies(&self, keys: &[BodyKey]) -> Result<Vec<Option<Bytes>>, StoreError> {
         self.read()?;
+        self.reach(keys.iter().map(|key| self.keyspace().partition_of_body(*key)))?;
         self.inner.bodies(keys).await
     }
 
@@ -207,7 +227,11 @@ impl Store for Faulty {
             event();
         }
         self.pass(Hang::Commits).await;
-        let faults: Vec<Fault> = sets.iter().map(|_| self.fault()).collect();
+        let fault = |set: &WriteSet| match self.reach([set.partition].into_iter()) {
+            Ok(()) => self.fault(),
+            Err(_) => Fault::LostUnknown,
+        };
+        let faults: Vec<Fault> = sets.iter().map(fault).collect();
         let mut passed = Vec::new();
         for (mut set, fault) in sets.into_iter().zip(&faults) {
             if self.hints_lost.load(Ordering::SeqCst) {
@@ -233,6 +257,8 @@ impl Store for Faulty {
 
     async fn scan(&self, scan: Scan) -> Result<Vec<Entry>, StoreError> {
         self.read()?;
+        let all = self.keyspace().all();
+        self.reach(all.filter(|it| scan.partition.is_none_or(|only| only == *it)))?;
         self.inner.scan(scan).await
     }
 

@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use super::registry::Registry;
 use super::sorted;
 use crate::operation::payload::{EMPTY, type_name, type_url};
-use crate::proto::google::longrunning::{ListOperationsResponse, Operation, operation};
+use crate::proto::google::longrunning::{Operation, operation};
 use crate::proto::google::protobuf::Any;
 use crate::proto::google::rpc::Status;
 use crate::proto::longhaul::v1::{OperationRecord, OperationStats};
@@ -55,16 +55,6 @@ impl Registry {
             None => {}
         }
         object.into()
-    }
-
-    /// A page of operations.
-    pub fn list(&self, list: &ListOperationsResponse) -> Value {
-        let operations: Vec<Value> =
-            list.operations.iter().map(|operation| self.operation(operation)).collect();
-        if list.next_page_token.is_empty() {
-            return json!({ "operations": operations });
-        }
-        json!({ "operations": operations, "nextPageToken": list.next_page_token })
     }
 
     /// Counts of operations.
@@ -206,7 +196,8 @@ impl Registry {
         object.into()
     }
 
-    fn json_of(&self, name: &str, bytes: &[u8]) -> Option<Value> {
+    /// A message of that type; `None` if it is not known, or the bytes are no such message.
+    pub fn json_of(&self, name: &str, bytes: &[u8]) -> Option<Value> {
         let message = self.decoded(name, bytes).ok()?;
         let options = SerializeOptions::new();
         let value = message.serialize_with_options(serde_json::value::Serializer, &options).ok()?;

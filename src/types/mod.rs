@@ -7,9 +7,11 @@ mod direct;
 mod files;
 pub mod json;
 mod registry;
+mod sets;
 mod sorted;
 #[cfg(test)]
 mod tests;
 
 pub use self::files::UnreadableSet;
 pub use self::registry::{BadSet, Registry, Undecoded};
+pub use self::sets::SetSummary;

@@ -7,6 +7,7 @@ use super::operations::parent;
 use super::stream;
 use crate::engine::workers::stream::{CallKind, StreamRequest};
 use crate::engine::{Caller, Engine, Guard, Resource, Result, Verb};
+use crate::operation::name::TypeSetName;
 use crate::proto::google::longrunning as lro;
 use crate::proto::longhaul::v1 as pb;
 
@@ -44,6 +45,10 @@ table! {
     pb::WatchOperationsRequest: |request| Watch Parent parent(&request.parent);
     pb::PauseOperationRequest: |request| Pause Operation &request.name;
     pb::ResumeOperationRequest: |request| Resume Operation &request.name;
+    pb::CreateTypeSetRequest: |request| Create TypeSets TypeSetName::parent_of_list(&request.parent);
+    pb::GetTypeSetRequest: |request| Get TypeSet &request.name;
+    pb::ListTypeSetsRequest: |request| List TypeSets TypeSetName::parent_of_list(&request.parent);
+    pb::DeleteTypeSetRequest: |request| Delete TypeSet &request.name;
     pb::LeaseOperationsRequest: |request| Lease Queue &request.queue;
     pb::renew_leases_request::Renewal: |request| Renew Operation &request.name;
     pb::ReportProgressRequest: |request| Report Operation &request.name;

@@ -9,5 +9,6 @@ pub mod starts;
 pub mod status;
 pub mod stream;
 pub mod transcode;
+pub mod type_sets;
 pub mod views;
 pub mod work;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::fields::{duration, not_yet};
 use super::views::{is_full, published, record};
-use crate::engine::{Error, ListPage, ListQuery, Listed, Reason, Result, Stats};
+use crate::engine::{Engine, Error, ListPage, ListQuery, Listed, Reason, Result, Stats};
 use crate::filter::{Filter, Order};
 use crate::limits::{DEADLINE_MARGIN, DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, MAX_WAIT};
 use crate::operation::counters;
@@ -20,15 +20,23 @@ use crate::proto::longhaul::v1::{
 };
 use crate::types::Registry;
 
+/// The types that a list of these parents is filtered by.
+pub async fn types(engine: &Engine, parent: &str, filter: &str) -> Result<Registry> {
+    if filter.is_empty() {
+        return Ok(engine.types().clone());
+    }
+    engine.types_at(self::parent(parent)).await
+}
+
 /// Reads a list; its `name` is the parent, with or without the collection (A12).
 pub fn list(request: ListOperationsRequest, types: &Registry) -> Result<ListQuery> {
-    whole(request.return_partial_success)?;
     Ok(ListQuery {
         page_size: page_size(request.page_size)?,
         parent: pattern("name", &request.name)?,
         filter: filter(&request.filter, types)?,
         order: Order::default(),
         page_token: request.page_token,
+        partial: request.return_partial_success,
         listed: Listed::Operations,
     })
 }
@@ -36,13 +44,13 @@ pub fn list(request: ListOperationsRequest, types: &Registry) -> Result<ListQuer
 /// Reads a list of records.
 pub fn list_records(request: ListOperationRecordsRequest, types: &Registry) -> Result<ListQuery> {
     not_yet("view", is_full(request.view)?)?;
-    whole(request.return_partial_success)?;
     Ok(ListQuery {
         page_size: page_size(request.page_size)?,
         parent: pattern("parent", &request.parent)?,
         filter: filter(&request.filter, types)?,
         order: order(&request.order_by)?,
         page_token: request.page_token,
+        partial: request.return_partial_success,
         listed: Listed::Records,
     })
 }
@@ -62,17 +70,6 @@ fn order(text: &str) -> Result<Order> {
     })
 }
 
-fn whole(partial: bool) -> Result<()> {
-    if partial {
-        return Err(Error::new(
-            Reason::NotSupported,
-            "return_partial_success is not supported; leave it false",
-        )
-        .with("field", "return_partial_success"));
-    }
-    Ok(())
-}
-
 /// The parent in the text of a list, which may name the collection instead.
 pub(super) fn parent(text: &str) -> &str {
     match text.strip_suffix("operations") {
@@ -82,7 +79,7 @@ pub(super) fn parent(text: &str) -> &str {
     }
 }
 
-fn page_size(page_size: i32) -> Result<usize> {
+pub(super) fn page_size(page_size: i32) -> Result<usize> {
     match usize::try_from(page_size) {
         Ok(0) => Ok(DEFAULT_PAGE_SIZE),
         Ok(size) => Ok(size.min(MAX_PAGE_SIZE)),
@@ -102,14 +99,18 @@ pub(super) fn pattern(field: &str, text: &str) -> Result<ParentPattern> {
 pub fn list_reply(page: ListPage) -> ListOperationsResponse {
     let operations = page.views.into_iter().map(published).collect();
     let next_page_token = page.next_page_token;
-    ListOperationsResponse { operations, next_page_token, unreachable: Vec::new() }
+    ListOperationsResponse { operations, next_page_token, unreachable: page.unreachable }
 }
 
 /// A page of a list of records.
 pub fn list_records_reply(page: ListPage) -> ListOperationRecordsResponse {
     let operation_records = page.views.into_iter().map(|view| record(view, None)).collect();
     let next_page_token = page.next_page_token;
-    ListOperationRecordsResponse { operation_records, next_page_token, unreachable: Vec::new() }
+    ListOperationRecordsResponse {
+        operation_records,
+        next_page_token,
+        unreachable: page.unreachable,
+    }
 }
 
 /// Reads what to count.

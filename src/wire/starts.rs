@@ -165,11 +165,11 @@ pub fn batch_reply(started: Vec<Result<Started>>) -> pb::BatchStartOperationsRes
     pb::BatchStartOperationsResponse { results: started.into_iter().map(result).collect() }
 }
 
-fn in_field(field: &'static str) -> impl Fn(NameError) -> Box<Error> {
+pub(super) fn in_field(field: &'static str) -> impl Fn(NameError) -> Box<Error> {
     move |error| Error::field(field, error.to_string())
 }
 
-fn request_id(id: String) -> Result<String> {
+pub(super) fn request_id(id: String) -> Result<String> {
     if id.len() > MAX_REQUEST_ID_LENGTH || !id.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
         return Err(Error::field(
             "request_id",

@@ -75,6 +75,8 @@ const fn http_status(reason: Reason) -> u16 {
         | Reason::LeaseLost
         | Reason::StoreUnavailable
         | Reason::WorkerLost
+        | Reason::TypeSetNotFound
+        | Reason::TypeSetAlreadyExists
         | Reason::ServiceNotFound => reason.code().http_status(),
     }
 }
@@ -108,7 +110,7 @@ fn details(error: &Error) -> Vec<Any> {
         }
         Code::NotFound | Code::AlreadyExists if !resource.is_empty() => {
             let info = rpc::ResourceInfo {
-                resource_type: "google.longrunning.Operation".to_owned(),
+                resource_type: resource_type(error.reason).to_owned(),
                 resource_name: resource,
                 owner: String::new(),
                 description: message,
@@ -137,6 +139,14 @@ fn details(error: &Error) -> Vec<Any> {
         | Code::Unauthenticated => {}
     }
     details
+}
+
+const fn resource_type(reason: Reason) -> &'static str {
+    if matches!(reason, Reason::TypeSetNotFound | Reason::TypeSetAlreadyExists) {
+        "longhaul.dev/TypeSet"
+    } else {
+        "google.longrunning.Operation"
+    }
 }
 
 fn pack(name: &str, message: &impl Message) -> Any {

@@ -60,7 +60,10 @@ impl Rules for Below {
         match on {
             Resource::Queue(queue) => queue == "q",
             Resource::Store => false,
-            Resource::Parent(_) | Resource::Operation(_) => on.parent() == Some(self.0),
+            Resource::Parent(_)
+            | Resource::Operation(_)
+            | Resource::TypeSets(_)
+            | Resource::TypeSet(_) => on.parent() == Some(self.0),
         }
     }
 }
@@ -380,4 +383,8 @@ const QUESTIONS: &[(&str, &[&str])] = &[
         &[r#"suspend operation "projects/p/operations/none""#],
     ),
     ("longhaul.v1.Workers.ServeQueue", &[r#"lease queue "q""#]),
+    ("longhaul.v1.TypeSets.CreateTypeSet", &[r#"create type sets of parent "projects/p""#]),
+    ("longhaul.v1.TypeSets.GetTypeSet", &[r#"get type set "projects/p/operations/none""#]),
+    ("longhaul.v1.TypeSets.ListTypeSets", &[r#"list type sets of parent "projects/p""#]),
+    ("longhaul.v1.TypeSets.DeleteTypeSet", &[r#"delete type set "projects/p/operations/none""#]),
 ];

@@ -11,6 +11,7 @@ use longhaul::clock::{Clock, ManualClock, Timestamp};
 use longhaul::operation::counters::{OF_PARENTS, OF_QUEUES, parent_counters};
 use longhaul::operation::entries::DueClass;
 use longhaul::proto::longhaul::v1::admin_client::AdminClient;
+use longhaul::proto::longhaul::v1::type_sets_client::TypeSetsClient;
 use longhaul::record;
 use longhaul::store::embedded::EmbeddedStore;
 use longhaul::store::faulty::{Fault, FaultPlan, Faulty};
@@ -22,6 +23,7 @@ use uuid::Uuid;
 
 use crate::support::clock::TestClock;
 use crate::support::*;
+use crate::type_sets;
 
 scenarios! {
     a_copy_of_a_copy_on_the_other_store_is_equal_and_its_operations_go_on,
@@ -160,7 +162,8 @@ fn content(text: &str) -> BTreeMap<String, Value> {
 async fn followed(store: &Arc<dyn Store>) -> Vec<String> {
     let due = DueClass::ALL.map(DueClass::index);
     let mut all = Vec::new();
-    for index in ["list", "failed", "ready/q", "ready/retrying"].into_iter().chain(due) {
+    for index in ["list", "failed", "ready/q", "ready/retrying", "type-sets"].into_iter().chain(due)
+    {
         let scan = Scan::first(Index::new(index), 1_000);
         let entries = store.scan(scan).await.expect("the store answers");
         all.extend(entries.iter().map(|entry| format!("{index} {:?}", entry.member)));
@@ -172,8 +175,9 @@ async fn followed(store: &Arc<dyn Store>) -> Vec<String> {
     all
 }
 
-/// Operations in every state, some with large payloads; returns the lease of one that runs.
+/// A type set, and operations in every state, some with large payloads; returns the lease of one that runs.
 async fn filled(fixture: &Fixture) -> pb::Lease {
+    type_sets::create(fixture, "projects/p", "shop", type_sets::shop()).await.granted();
     let complete = async |response: Any| {
         let lease = fixture.running(start("q")).await;
         let response = Some(response);
@@ -220,14 +224,18 @@ async fn a_copy_of_a_copy_on_the_other_store_is_equal_and_its_operations_go_on(f
     assert_eq!(partitions, usize::from(store.keyspace().partitions()));
     let kinds: BTreeSet<&str> =
         said.iter().filter_map(|line| line["record"]["kind"].as_str()).collect();
-    assert_eq!(kinds, BTreeSet::from(["operation", "tombstone"]), "servers are not copied");
+    assert_eq!(
+        kinds,
+        BTreeSet::from(["operation", "tombstone", "type_sets"]),
+        "servers are not copied"
+    );
     let named = said.iter().find(|line| line["record"]["name"] == "operations/named");
     let words = &named.expect("the operation by its name")["record"]["content"];
     assert_eq!((&words["state"], &words["spec"]["requestId"]), (&"RUNNING".into(), &"once".into()));
 
     let (embedded, redis) = (Place::embedded(), Place::redis());
     let (imported, copy) = embedded.copy(fixture, &first).await;
-    assert_eq!((imported.totals.records, imported.found), (9, 0), "{imported:?}");
+    assert_eq!((imported.totals.records, imported.found), (10, 0), "{imported:?}");
     assert_eq!(followed(&copy).await, followed(&store).await);
     let second = exported_from(&copy).await;
     copy.close().await;
@@ -238,8 +246,16 @@ async fn a_copy_of_a_copy_on_the_other_store_is_equal_and_its_operations_go_on(f
     assert_eq!(content(&first), content(&third));
     assert_eq!(copy.keyspace().id(), store.keyspace().id());
 
-    // Another server serves the copy: a worker's lease goes on, and a start that is repeated finds its operation.
+    // Another server serves the copy: it has the type set, a worker's lease goes on, and a start that is repeated finds its
+    // operation.
     let copied = Fixture::over(copy, fixture.clock.clone()).await;
+    let whole = pb::GetTypeSetRequest {
+        name: "projects/p/typeSets/shop".to_owned(),
+        view: pb::TypeSetView::Full.into(),
+    };
+    let mut client = TypeSetsClient::new(copied.channel.clone());
+    let set = within("the type set", client.get_type_set(whole)).await.granted().into_inner();
+    assert_eq!(set.file_descriptor_set, type_sets::shop());
     let before = fixture.record(&lease.operation).await;
     assert_eq!(copied.record(&lease.operation).await, before);
     let again = pb::StartOperationRequest {
@@ -324,7 +340,7 @@ async fn a_damaged_line_is_refused_by_its_number(fixture: &Fixture) {
             "is damaged or was changed",
         ),
         (2, |line| line[..line.len() / 2].to_owned() + "\n", "is damaged or was changed"),
-        (count - 1, |line| line.replace("records\":9", "records\":8") + "\n", "is damaged"),
+        (count - 1, |line| line.replace("records\":10", "records\":9") + "\n", "is damaged"),
         (count - 1, |line| format!("{line}\n{line}\n"), "comes after the end"),
         (record, |_| "\n".to_owned(), "is damaged"),
     ];
@@ -335,7 +351,7 @@ async fn a_damaged_line_is_refused_by_its_number(fixture: &Fixture) {
     }
     // A line that is missing is noticed at the end.
     let error = import(&store, &damaged(record, |_| String::new())).await.expect_err("too few");
-    assert!(matches!(error, ImportError::Differs { found: 8, wanted: 9 }), "{error}");
+    assert!(matches!(error, ImportError::Differs { found: 9, wanted: 10 }), "{error}");
     store.close().await;
 }
 
@@ -381,7 +397,7 @@ async fn an_import_goes_on_when_the_store_did_not_answer(fixture: &Fixture) {
     faulty.inject([Fault::AppliedUnknown, Fault::LostUnknown, Fault::None, Fault::LostUnknown]);
     let faulty: Arc<dyn Store> = faulty;
     let imported = import(&faulty, &text).await.expect("imported");
-    assert_eq!((imported.totals.records, imported.found), (9, 1));
+    assert_eq!((imported.totals.records, imported.found), (10, 1));
     assert_eq!(content(&exported_from(&store).await), content(&text));
     store.close().await;
 }
@@ -400,7 +416,7 @@ async fn an_import_waits_for_a_clock_that_is_behind_and_then_gives_up(fixture: &
     );
     store.close().await;
     let (imported, copy) = place.copy(fixture, &text).await;
-    assert_eq!(imported.totals.records, 10);
+    assert_eq!(imported.totals.records, 11);
     copy.close().await;
 }
 

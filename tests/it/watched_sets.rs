@@ -7,6 +7,7 @@ use longhaul::limits::MAX_SET_CHANGES;
 use crate::support::http::Http2;
 use crate::support::rest::Events;
 use crate::support::*;
+use crate::type_sets::{create, deletion, set, shop};
 
 scenarios! {
     over every face;
@@ -15,6 +16,7 @@ scenarios! {
     changes_of_what_was_never_in_the_set_are_not_sent,
     an_operation_that_expires_is_removed,
     a_set_is_that_of_its_parents,
+    a_new_watch_uses_the_type_sets_of_now_and_an_old_one_those_that_it_began_with,
     a_token_continues_where_the_watch_stopped_on_every_server,
     a_token_from_the_middle_of_a_snapshot_begins_anew,
     a_token_is_bound_to_its_parent_and_filter,
@@ -27,6 +29,7 @@ scenarios! {
     a_server_that_starts_later_continues_if_nothing_has_changed,
     a_watch_that_does_not_read_is_sent_a_new_snapshot,
     events_of_a_set_go_on_where_they_broke_off,
+    events_over_http_show_payloads_by_the_types_of_each_parent,
 }
 
 type Watch = pb::WatchOperationsRequest;
@@ -411,4 +414,54 @@ async fn events_of_a_set_go_on_where_they_broke_off(fixture: &Fixture) {
     let removed = events.next().await.expect("an event");
     assert_eq!(removed.json()["type"], "REMOVED");
     assert_eq!(removed.json()["name"], name.as_str());
+}
+
+/// A start whose request and metadata are a `shop.Order` with that field.
+fn order(parent: &str, field: u8, text: &str) -> pb::StartOperationRequest {
+    let value = [&[field << 3 | 2, text.len() as u8], text.as_bytes()].concat();
+    let order = Some(any("shop.Order", &value));
+    let (id, metadata_type) = (format!("o{field}"), "shop.Order".to_owned());
+    let (request, initial_metadata) = (order.clone(), order);
+    pb::StartOperationRequest { request, metadata_type, initial_metadata, ..below(parent, &id) }
+}
+
+async fn a_new_watch_uses_the_type_sets_of_now_and_an_old_one_those_that_it_began_with(
+    fixture: &Fixture,
+) {
+    let parent = "projects/p";
+    let wanted = || set_of(parent, "request.@type = shop.Order AND request.title = book");
+    fixture.try_watch_set(wanted()).await.map(drop).refused_field("INVALID_FILTER", "filter");
+    create(fixture, parent, "shop", shop()).await.granted();
+    let mut old = fixture.watch_set(wanted()).await;
+    assert!(old.snapshot().await.is_empty());
+    crate::type_sets::delete(fixture, deletion("projects/p/typeSets/shop")).await.granted();
+    create(fixture, parent, "shop", set("shop", "Order", &["price", "title"])).await.granted();
+    let mut new = fixture.watch_set(wanted()).await;
+    assert!(new.snapshot().await.is_empty());
+    for (field, watcher) in [(2, &mut new), (1, &mut old)] {
+        let start = pb::StartOperationRequest {
+            metadata_type: String::new(),
+            initial_metadata: None,
+            ..order(parent, field, "book")
+        };
+        let name = fixture.start(start).await.granted().name;
+        assert_eq!(watcher.expect(SetEventType::Update).await.name, name);
+    }
+}
+
+async fn events_over_http_show_payloads_by_the_types_of_each_parent(fixture: &Fixture) {
+    create(fixture, "projects/p", "shop", shop()).await.granted();
+    create(fixture, "projects/q", "shop", set("shop", "Order", &["name"])).await.granted();
+    for parent in ["projects/p", "projects/q"] {
+        fixture.start(order(parent, 1, "book")).await.granted();
+    }
+    let http2 = Http2::to(fixture.address).await;
+    let accept = ("accept", "text/event-stream");
+    let path = "/v1/projects/-/operations:watch";
+    let mut events = Events::open(&http2, path, &[accept]).await;
+    events.next().await.expect("advice");
+    for field in ["title", "name"] {
+        let event = events.next().await.expect("an event").json();
+        assert_eq!(event["record"]["operation"]["metadata"][field], "book", "{event}");
+    }
 }

@@ -75,8 +75,8 @@ impl Kinds {
         for (key, record) in found {
             match record {
                 AnyRecord::Operation(before) => operations.push((key, before)),
-                // It has no due indexes.
-                AnyRecord::Server(_) => {}
+                // They have no due indexes.
+                AnyRecord::Server(_) | AnyRecord::TypeSets(_) => {}
                 #[cfg(test)]
                 AnyRecord::Sample(before) => samples.push((key, before)),
             }

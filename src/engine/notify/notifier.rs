@@ -9,6 +9,7 @@ use crate::engine::context::Context;
 use crate::engine::leases::holders::Holders;
 use crate::engine::membership::ranks::Membership;
 use crate::engine::notify::wakes::Wakes;
+use crate::engine::parent_types::ParentTypes;
 use crate::engine::reading::reader::Reader;
 use crate::engine::reading::view::View;
 use crate::engine::transact::{Commit, Observer, Transactor};
@@ -30,8 +31,17 @@ pub(in crate::engine) struct Notifier {
     hub: Arc<Hub>,
     sets: Arc<Sets>,
     holders: Arc<Holders>,
+    types: Arc<ParentTypes>,
     wakes: Wakes,
     scheduler: Notify,
+}
+
+/// The rooms whose tasks are informed.
+pub(in crate::engine) struct Informed {
+    pub(in crate::engine) hub: Arc<Hub>,
+    pub(in crate::engine) sets: Arc<Sets>,
+    pub(in crate::engine) holders: Arc<Holders>,
+    pub(in crate::engine) types: Arc<ParentTypes>,
 }
 
 impl Observer<Record> for Notifier {
@@ -81,11 +91,11 @@ impl Notifier {
         context: Arc<Context>,
         reader: Arc<Reader>,
         membership: Arc<Membership>,
-        (hub, sets): (Arc<Hub>, Arc<Sets>),
-        holders: Arc<Holders>,
+        informed: Informed,
     ) -> Self {
+        let Informed { hub, sets, holders, types } = informed;
         let (wakes, scheduler) = (Wakes::default(), Notify::new());
-        Self { context, reader, membership, hub, sets, holders, wakes, scheduler }
+        Self { context, reader, membership, hub, sets, holders, types, wakes, scheduler }
     }
 
     /// The wake-ups of the dispatchers.
@@ -126,6 +136,7 @@ impl Notifier {
             Event::Hint(hint) => {
                 match Note::decode(&hint.note) {
                     Note::Changed => {}
+                    Note::TypeSets => self.types.changed(),
                     Note::Scheduled => self.schedule_by_rank(hint.partition),
                     Note::Ready(queue) => self.wake_by_rank(&queue, hint.partition),
                 }
@@ -138,6 +149,7 @@ impl Notifier {
                 self.holders.gap(self.context.store.keyspace(), &partitions);
                 self.hub.gap(&partitions);
                 self.sets.gap(&partitions);
+                self.types.changed();
                 self.wakes.wake_all();
                 self.scheduler.notify_one();
             }

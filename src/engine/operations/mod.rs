@@ -8,6 +8,7 @@ pub(in crate::engine) mod page_token;
 pub(in crate::engine) mod pages;
 mod parents;
 pub(in crate::engine) mod query;
+mod reach;
 mod replays;
 pub(in crate::engine) mod set_event;
 pub(in crate::engine) mod set_watch;

@@ -2,13 +2,14 @@
 
 use std::ops::Bound;
 
+use super::reach::Reach;
 use crate::engine::error::Result;
 use crate::operation::name::ParentPattern;
 use crate::store::{Index, Scan, Store};
 
 /// The first parent after `former` that has entries in `list` or `failed`, of those that begin as the pattern does.
 pub(super) async fn next_parent(
-    store: &dyn Store,
+    (store, reach): (&dyn Store, &Reach),
     index: &'static str,
     pattern: &ParentPattern,
     former: Option<Vec<u8>>,
@@ -18,7 +19,7 @@ pub(super) async fn next_parent(
         // Members of `former` begin with it and a zero; the next parent is above all of them.
         scan.from = Bound::Included([&former[..], &[1]].concat().into());
     }
-    let first = store.scan(scan).await?;
+    let first = reach.scan(store, scan).await?;
     Ok(first.first().map(|entry| parent_of(&entry.member).to_vec()))
 }
 

@@ -20,6 +20,8 @@ pub struct ListQuery {
     pub page_size: usize,
     /// Where the last page ended; empty for the first.
     pub page_token: String,
+    /// Whether partitions that do not answer are left out.
+    pub partial: bool,
     /// The form of each element in the reply.
     pub listed: Listed,
 }

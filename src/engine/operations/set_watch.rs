@@ -239,6 +239,7 @@ impl SetWatch {
             order: Order::default(),
             page_size: SNAPSHOT_PAGE_SIZE,
             page_token,
+            partial: false,
             listed: Listed::Watched,
         };
         let read = self.lists.list(&self.caller, query).await?;

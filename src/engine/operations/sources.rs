@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::future::try_join_all;
 
 use super::parents::{next_parent, parent_of};
-use super::query::ListQuery;
+use super::reach::{PageQuery, Reach};
 use crate::clock::Timestamp;
 use crate::engine::context::Context;
 use crate::engine::error::Result;
@@ -98,16 +98,21 @@ impl Sources {
     }
 
     /// What a page after that position is read from.
-    pub(super) async fn source(&self, query: &ListQuery, after: Option<&Bytes>) -> Result<Source> {
+    pub(super) async fn source(
+        &self,
+        page: &PageQuery<'_>,
+        after: Option<&Bytes>,
+    ) -> Result<Source> {
+        let PageQuery { query, reach } = page;
         let planned = plan(&query.filter, query.order);
-        let Some(found) = self.found(&planned.access).await? else {
+        let Some(found) = self.found(&planned.access, reach).await? else {
             return Ok(Source::in_order(match planned.access {
                 Access::List(_) | Access::Failed(_) => planned,
                 _ => plan_of_list(&query.filter, query.order),
             }));
         };
         let Plan { access, residual: filter, .. } = planned;
-        let entries = Entries::Sorted(self.sorted(found, &filter, query, after).await?);
+        let entries = Entries::Sorted(self.sorted(found, &filter, page, after).await?);
         Ok(Source { index: access.as_str(), filter, entries })
     }
 
@@ -115,10 +120,11 @@ impl Sources {
     pub(super) async fn next(
         &self,
         source: &mut Source,
-        query: &ListQuery,
+        page: &PageQuery<'_>,
         after: Option<&Bytes>,
         wanted: usize,
     ) -> Result<EntryBatch> {
+        let PageQuery { query, reach } = page;
         match &mut source.entries {
             Entries::Sorted(entries) => {
                 let batch = entries.drain(..wanted.min(entries.len())).collect();
@@ -126,7 +132,7 @@ impl Sources {
                 Ok(EntryBatch { entries: batch, then })
             }
             Entries::Listed(index, times) => {
-                let list = List { sources: self, index, times, order: query.order };
+                let list = List { sources: self, reach, index, times, order: query.order };
                 if query.parent.is_wildcard() {
                     return list.of_parents(&query.parent, after, wanted).await;
                 }
@@ -136,7 +142,7 @@ impl Sources {
     }
 
     /// The entries of indexes in another order; `None` where there are too many to be sorted, and where there is no need to.
-    async fn found(&self, access: &Access) -> Result<Option<Vec<IndexEntries>>> {
+    async fn found(&self, access: &Access, reach: &Reach) -> Result<Option<Vec<IndexEntries>>> {
         let of_index = |index: Index| Scan::first(index, 0);
         let scans = match access {
             Access::List(_) | Access::Failed(_) => return Ok(None),
@@ -155,7 +161,7 @@ impl Sources {
         let (mut found, mut count) = (Vec::new(), 0);
         for scan in scans {
             let index = Some(scan.index.clone());
-            let Some(entries) = self.whole(scan).await? else { return Ok(None) };
+            let Some(entries) = self.whole(scan, reach).await? else { return Ok(None) };
             count += entries.len();
             if count > MAX_LIST_SORTED {
                 return Ok(None);
@@ -176,7 +182,7 @@ impl Sources {
 
     /// Everything in the range of a scan; `None` if that is too much. Each partition is read at one instant: an entry that
     /// moves meanwhile is neither missed nor met twice.
-    async fn whole(&self, scan: Scan) -> Result<Option<Vec<Entry>>> {
+    async fn whole(&self, scan: Scan, reach: &Reach) -> Result<Option<Vec<Entry>>> {
         let keyspace = self.context.store.keyspace();
         let partitions = usize::from(keyspace.partitions());
         // Names are spread evenly over the partitions.
@@ -184,7 +190,7 @@ impl Sources {
             if partitions == 1 { MAX_LIST_SORTED } else { 2 * MAX_LIST_SORTED / partitions };
         let scans = keyspace.all().map(|partition| {
             let scan = Scan { limit: share + 1, ..scan.clone() }.within(partition);
-            self.context.store.scan(scan)
+            reach.scan(&*self.context.store, scan)
         });
         let found = try_join_all(scans).await?;
         if found.iter().any(|entries| entries.len() > share) {
@@ -198,13 +204,16 @@ impl Sources {
         &self,
         found: Vec<IndexEntries>,
         filter: &Filter,
-        query: &ListQuery,
+        page: &PageQuery<'_>,
         after: Option<&Bytes>,
     ) -> Result<VecDeque<Entry>> {
+        let PageQuery { query, reach } = page;
         let mut sorted = Vec::new();
         for IndexEntries { index, entries } in found {
             for some in entries.chunks(AT_ONCE) {
-                for (entry, operation) in self.operations(index.as_ref(), some.to_vec()).await? {
+                for (entry, operation) in
+                    self.operations(index.as_ref(), reach, some.to_vec()).await?
+                {
                     let (Some(operation), Some(key)) = (operation, entry.key()) else { continue };
                     let parent = operation.name.parent();
                     let member = parent_member(parent, operation.create_time, key.as_bytes());
@@ -228,21 +237,22 @@ impl Sources {
     pub(super) async fn operations(
         &self,
         index: Option<&Index>,
+        reach: &Reach,
         entries: Vec<Entry>,
     ) -> Result<Vec<(Entry, Option<Operation>)>> {
-        let keys: Vec<Key> = entries.iter().filter_map(Entry::key).collect();
-        let records = self.reader.read_each(&keys).await?;
+        let records = reach.read_each(&self.reader, &entries).await?;
         let (mut operations, mut orphans) = (Vec::with_capacity(entries.len()), Vec::new());
         for (entry, record) in entries.into_iter().zip(records) {
             let now = self.context.store.now(entry.partition);
-            if matches!(record, Ok(None)) {
+            if matches!(record, Some(Ok(None))) {
                 orphans.push(entry.clone());
             }
-            let operation = match record.ok().flatten().map(|before| before.record) {
-                Some(record) if record.gone(now).is_some() => None,
-                Some(Record::Operation(operation)) => Some(*operation),
-                _ => None,
-            };
+            let operation =
+                match record.and_then(|record| record.ok().flatten()).map(|before| before.record) {
+                    Some(record) if record.gone(now).is_some() => None,
+                    Some(Record::Operation(operation)) => Some(*operation),
+                    _ => None,
+                };
             operations.push((entry, operation));
         }
         if let Some(index) = index {
@@ -255,6 +265,7 @@ impl Sources {
 /// The list, or the failures among it, as one page reads it.
 struct List<'a> {
     sources: &'a Sources,
+    reach: &'a Reach,
     index: &'static str,
     times: &'a RangeInclusive<Timestamp>,
     order: Order,
@@ -289,7 +300,8 @@ impl List<'_> {
                 // Go on within the parent where the last page ended.
                 Some(parent) if after.is_some() => Some(parent),
                 former => {
-                    next_parent(&*self.sources.context.store, self.index, pattern, former).await?
+                    let from = (&*self.sources.context.store, self.reach);
+                    next_parent(from, self.index, pattern, former).await?
                 }
             };
             let Some(next) = next else { return Ok(EntryBatch { entries, then: Then::End }) };
@@ -328,7 +340,7 @@ impl List<'_> {
         }
         let (from, to, descending) = (from.cloned(), to.cloned(), self.order == Order::NewestFirst);
         let scan = Scan { from, to, descending, ..Scan::first(Index::new(self.index), wanted) };
-        Ok(self.sources.context.store.scan(scan).await?)
+        Ok(self.reach.scan(&*self.sources.context.store, scan).await?)
     }
 
     /// A position behind all children of a parent.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::parents::next_parent;
+use super::reach::Reach;
 use super::sources::AT_ONCE;
 use crate::clock::Timestamp;
 use crate::engine::context::Context;
@@ -93,9 +94,10 @@ impl Counts {
         if !pattern.is_wildcard() {
             return Ok(vec![pattern.as_str().to_owned()]);
         }
+        let from = (&*self.context.store, &Reach::new(false));
         let (mut parents, mut former) = (Vec::new(), None);
         for _ in 0..=MAX_STATS_PARENTS {
-            let next = next_parent(&*self.context.store, LIST, pattern, former).await?;
+            let next = next_parent(from, LIST, pattern, former).await?;
             let Some(next) = next else { return Ok(parents) };
             let parent = String::from_utf8_lossy(&next).into_owned();
             parents.extend(Some(parent).filter(|parent| pattern.matches(parent)));

@@ -14,6 +14,7 @@ fn query(bench: &Bench, parent: &str, page_size: usize) -> ListQuery {
         order: Order::default(),
         page_size,
         page_token: String::new(),
+        partial: false,
         listed: Listed::Operations,
     }
 }

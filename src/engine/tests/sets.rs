@@ -83,6 +83,7 @@ impl Stage {
             order: Order::default(),
             page_size: 10_000,
             page_token: String::new(),
+            partial: false,
             listed: Listed::Records,
         };
         let mut found = BTreeMap::new();

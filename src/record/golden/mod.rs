@@ -22,13 +22,15 @@ use super::kind::Kind;
 use super::operation::glance;
 use super::reading::read;
 use super::server::{ServerId, ServerRecord};
+use super::type_sets::TypeSets;
 use crate::clock::Timestamp;
 use crate::operation::entries::{DueClass, entries};
 use crate::operation::{Operation, Record, State};
 use crate::store::{Keyspace, Partition};
 
-use self::files::{ID, ROOT, SERVER, SERVER_ID, found, golden, stored};
+use self::files::{ID, ROOT, SERVER, SERVER_ID, TYPE_SETS, found, golden, stored};
 use self::records::records;
+use self::values::type_sets;
 
 #[test]
 fn every_golden_record_is_read_as_what_was_written() {
@@ -85,6 +87,20 @@ fn the_golden_server_is_read_and_written_as_the_same_bytes() {
     assert_eq!(format!("{key:?}"), "Key(00000000000000004142434445464748)");
 }
 
+#[test]
+fn the_golden_type_sets_are_read_and_written_as_the_same_bytes_and_lie_where_they_lay() {
+    let (sets, expected) = (stored(TYPE_SETS), type_sets());
+    assert_eq!(read::<TypeSets>(&sets).expect("type sets of format 1").record, expected);
+    assert_eq!(expected.encode(), sets.value);
+    let keyspace = Keyspace::decode("the golden file", &golden(ROOT)).expect("a root of format 1");
+    let key = TypeSets::key(&keyspace, "projects/p");
+    assert_eq!(format!("{key:?}"), "Key(00000000ef74ebbf4b6f175ffafc038b)");
+    assert_eq!(keyspace.partition(key), Partition(0));
+    let member = [&b"projects/p\0"[..], key.as_bytes()].concat();
+    let entries = expected.entries(key);
+    assert_eq!((entries[0].index.as_str(), &entries[0].member[..]), ("type-sets", &member[..]));
+}
+
 /// Removed index entries are computed from the record, so an entry must be where an older longhaul put it.
 #[test]
 fn the_index_entries_of_golden_records_lie_where_they_lay() {
@@ -114,7 +130,7 @@ fn every_golden_file_belongs_to_a_record() {
     let known: BTreeSet<String> = records()
         .into_iter()
         .map(|(file, _)| file.to_owned())
-        .chain([ROOT, SERVER].map(str::to_owned))
+        .chain([ROOT, SERVER, TYPE_SETS].map(str::to_owned))
         .collect();
     let found = found();
     let without: Vec<&String> = found.difference(&known).collect();

@@ -140,7 +140,7 @@ impl Rest {
         method: &MethodDescriptor,
         message: &DynamicMessage,
     ) -> Option<(&'static str, String, String)> {
-        let json = serde_json::to_value(MessageJson { message, types: &self.types }).expect("JSON");
+        let json = serde_json::to_value(MessageJson::new(message, &self.types)).expect("JSON");
         let Value::Object(mut fields) = json else { panic!("an object") };
         let rules = self.rules(method);
         let field = ["name", "parent", "queue"]
@@ -163,7 +163,7 @@ impl Rest {
         if !has_pairs && !["", "-"].contains(&given) || field == Some("name") && given == "-" {
             return None;
         }
-        let (verb, path, has_body) =
+        let (verb, path, body) =
             rules.into_iter().find(|(_, path, _)| path.contains('{') != given.is_empty())?;
         let path = match (path.find('{'), path.find('}')) {
             (Some(start), Some(end)) => {
@@ -171,25 +171,28 @@ impl Rest {
             }
             _ => path,
         };
-        if has_body {
+        if body == "*" {
             return Some((verb, path, Value::Object(fields).to_string()));
         }
+        let body = method.input().get_field_by_name(&body);
+        let body = body.and_then(|field| fields.remove(field.json_name()));
+        let body = body.map(|body| body.to_string()).unwrap_or_default();
         let mut query = form_urlencoded::Serializer::new(String::new());
         flatten("", &Value::Object(fields), &mut query);
-        Some((verb, format!("{path}?{}", query.finish()), String::new()))
+        Some((verb, format!("{path}?{}", query.finish()), body))
     }
 
-    /// The bindings of a method: verb, path, and whether there is a body.
-    fn rules(&self, method: &MethodDescriptor) -> Vec<(&'static str, String, bool)> {
-        let own = |verb, path: &str, body| vec![(verb, path.to_owned(), body)];
+    /// The bindings of a method: verb, path, and what the body is.
+    fn rules(&self, method: &MethodDescriptor) -> Vec<(&'static str, String, String)> {
+        let own = |verb, path: &str, body: &str| vec![(verb, path.to_owned(), body.to_owned())];
         match method.full_name() {
             "google.longrunning.Operations.ListOperations" => {
-                let mut rules = own("GET", "/v1/operations", false);
-                rules.extend(own("GET", "/v1/{name=*/*}/operations", false));
+                let mut rules = own("GET", "/v1/operations", "");
+                rules.extend(own("GET", "/v1/{name=*/*}/operations", ""));
                 return rules;
             }
             "google.longrunning.Operations.WaitOperation" => {
-                return own("POST", "/v1/{name=*/*/operations/*}:wait", true);
+                return own("POST", "/v1/{name=*/*/operations/*}:wait", "*");
             }
             _ => {}
         }
@@ -201,9 +204,9 @@ impl Rest {
         std::iter::once(rule)
             .chain(more)
             .map(|rule| match rule.pattern.expect("a pattern") {
-                Pattern::Get(path) => ("GET", path, false),
-                Pattern::Delete(path) => ("DELETE", path, false),
-                Pattern::Post(path) => ("POST", path, true),
+                Pattern::Get(path) => ("GET", path, rule.body),
+                Pattern::Delete(path) => ("DELETE", path, rule.body),
+                Pattern::Post(path) => ("POST", path, rule.body),
                 other => panic!("{other:?}"),
             })
             .collect()

@@ -44,10 +44,18 @@ struct Intake {
     next: u64,
     /// The last evaluated hint of each partition.
     reached: Option<Arc<Positions>>,
-    /// By parent and filter.
-    sets: HashMap<(String, String), Arc<WatchedSet>>,
+    sets: HashMap<SetPlace, Arc<WatchedSet>>,
     /// How often all watches had to list again.
     losses: u64,
+}
+
+/// What tells sets apart.
+#[derive(PartialEq, Eq, Hash)]
+struct SetPlace {
+    parent: String,
+    filter: String,
+    /// [`Registry::identity`](crate::types::Registry::identity) of the types of the filter: types may change while a set is watched.
+    types: usize,
 }
 
 /// One half of a commit and its hint.
@@ -156,7 +164,11 @@ impl Sets {
             intake.next = intake.ring.end();
             intake.reached = intake.ring.heard().map(Arc::new);
         }
-        let place = (parent.as_str().to_owned(), filter.canonical().to_owned());
+        let place = SetPlace {
+            parent: parent.as_str().to_owned(),
+            filter: filter.canonical().to_owned(),
+            types: filter.types().identity(),
+        };
         let is_new = !intake.sets.contains_key(&place);
         if is_new && intake.sets.len() >= MAX_WATCHED_SETS {
             let text = format!(
