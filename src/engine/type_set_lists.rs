@@ -43,7 +43,7 @@ impl TypeSetCalls {
         let binding = Binding::of(&[&caller.id, "type sets", query.parent.as_str(), view]);
         let mut after = match query.page_token.as_str() {
             "" => None,
-            token => Some(Position::decode(&page_token::open(keyspace, &binding, token, now)?)),
+            token => Some(TypeSetPosition::decode(&page_token::open(keyspace, &binding, token, now)?)),
         };
         let mut page = TypeSetPage::default();
         let more = self.fill(&query, &mut after, &mut page.sets).await?;
@@ -57,7 +57,7 @@ impl TypeSetCalls {
     async fn fill(
         &self,
         query: &TypeSetQuery,
-        after: &mut Option<Position>,
+        after: &mut Option<TypeSetPosition>,
         sets: &mut Vec<ShownTypeSet>,
     ) -> Result<bool> {
         let mut bytes = 0;
@@ -65,7 +65,7 @@ impl TypeSetCalls {
             let (records, more) = self.records(&query.parent, after.as_ref()).await?;
             for (parent, record) in records {
                 for set in record.map(|record| record.sets).unwrap_or_default() {
-                    let position = Position { parent: parent.clone(), id: Some(set.id.clone()) };
+                    let position = TypeSetPosition { parent: parent.clone(), id: Some(set.id.clone()) };
                     if after.as_ref().is_some_and(|after| *after >= position) {
                         continue;
                     }
@@ -81,7 +81,7 @@ impl TypeSetCalls {
                     bytes += size;
                     *after = Some(position);
                 }
-                *after = Some(Position { parent, id: None });
+                *after = Some(TypeSetPosition { parent, id: None });
             }
             if !more {
                 return Ok(false);
@@ -94,7 +94,7 @@ impl TypeSetCalls {
     async fn records(
         &self,
         pattern: &ParentPattern,
-        after: Option<&Position>,
+        after: Option<&TypeSetPosition>,
     ) -> Result<(Vec<(Parent, Option<TypeSets>)>, bool)> {
         if !pattern.is_wildcard() {
             let parent = Parent::parse(pattern.as_str())?;
@@ -104,7 +104,7 @@ impl TypeSetCalls {
         let prefix = pattern.prefix().as_bytes();
         let mut scan =
             Scan::first(Index::new(TYPE_SETS), AT_ONCE).within(PARTITION).with_prefix(prefix);
-        if let Some(Position { parent, id }) = after {
+        if let Some(TypeSetPosition { parent, id }) = after {
             // Members of a parent begin with it and a zero.
             let end = u8::from(id.is_none());
             let from = [parent.as_str().as_bytes(), &[end]].concat();
@@ -125,12 +125,12 @@ impl TypeSetCalls {
 
 /// A place in the list: a set, or behind all sets of a parent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Position {
+struct TypeSetPosition {
     parent: Parent,
     id: Option<Id>,
 }
 
-impl PartialOrd for Position {
+impl PartialOrd for TypeSetPosition {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         // In the order of the index, in which a zero follows each parent.
         let key = |it: &Self| {
@@ -141,7 +141,7 @@ impl PartialOrd for Position {
     }
 }
 
-impl Position {
+impl TypeSetPosition {
     fn encode(&self) -> Vec<u8> {
         let id = self.id.as_ref().map_or("", Id::as_str);
         [self.parent.as_str(), "\0", id].concat().into_bytes()
