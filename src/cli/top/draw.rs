@@ -44,7 +44,7 @@ pub(super) fn plain_lines(board: &Board) -> Vec<String> {
     let running = Rows::of(board, &polled.running, 0, None);
     let failures = Rows::of(board, &polled.failures, polled.running.len(), None);
     for section in [
-        queue_lines(&queues),
+        queue_lines(&queues, usize::MAX),
         running.lines(&running_title(&polled.stats), usize::MAX, running_line),
         failures.lines("last failures", usize::MAX, failed_line),
     ] {
@@ -61,17 +61,19 @@ pub(super) fn plain_lines(board: &Board) -> Vec<String> {
 fn draw_lists(board: &Board, area: Rect, buffer: &mut Buffer) {
     let polled = &board.polled;
     let third = area.height / 3;
-    let queue_rows = section(polled.stats.queue_counts.len()).min(third);
-    let failure_rows = section(polled.failures.len()).min(third);
+    let queue_rows = section(polled.stats.queue_counts.len(), third);
+    let failure_rows = section(polled.failures.len(), third);
     let [top, middle, bottom] = Layout::vertical([
         Constraint::Length(queue_rows),
         Constraint::Fill(1),
         Constraint::Length(failure_rows),
     ])
     .areas(area);
-    let room = usize::from(queue_rows.saturating_sub(2));
-    if room > 0 {
-        print(queue_lines(&busiest(&polled.stats, room)), top, buffer);
+    // An empty row stands below them if there is one to spare.
+    let room = usize::from(queue_rows.saturating_sub(2)).max(1);
+    if queue_rows > 0 {
+        let queues = busiest(&polled.stats, room);
+        print(queue_lines(&queues, usize::from(area.width / 2).max(12)), top, buffer);
     }
     let running = Rows::of(board, &polled.running, 0, Some(area.width));
     let room = usize::from(middle.height).saturating_sub(1);
@@ -81,9 +83,10 @@ fn draw_lists(board: &Board, area: Rect, buffer: &mut Buffer) {
     print(failures.lines("last failures", room, failed_line), bottom, buffer);
 }
 
-/// Rows of a list with its title and an empty row; none if it is empty.
-fn section(rows: usize) -> u16 {
-    if rows == 0 { 0 } else { u16::try_from(rows + 2).unwrap_or(u16::MAX) }
+/// Rows of a list with its title and an empty row, as far as there is room for a row of it.
+fn section(rows: usize, room: u16) -> u16 {
+    let wanted = u16::try_from(rows + 2).unwrap_or(u16::MAX);
+    if rows == 0 || room < 2 { 0 } else { wanted.min(room) }
 }
 
 /// Operations, one in a row.
@@ -196,10 +199,10 @@ fn head_lines(board: &Board) -> Vec<Line<'static>> {
             let all = if all == 1 { "1 operation".to_owned() } else { format!("{all} operations") };
             let mut spans = vec![Span::styled(all, BOLD)];
             if let Some(rates) = rates {
-                let (started, ended) = (rates.started, rates.ended);
-                spans.push(Span::raw(format!("  {started:.1} started/s  {ended:.1} ended/s")));
+                let (started, ended) = (rate(rates.started), rate(rates.ended));
+                spans.push(Span::raw(format!("  {started} started/s  {ended} ended/s")));
                 if rates.failed > 0.0 {
-                    let text = format!("  {:.1} failed/s", rates.failed);
+                    let text = format!("  {} failed/s", rate(rates.failed));
                     spans.push(Span::styled(text, colour(State::Failed)));
                 }
             }
@@ -207,6 +210,10 @@ fn head_lines(board: &Board) -> Vec<Line<'static>> {
         }
     };
     vec![first, Line::from(states(stats))]
+}
+
+fn rate(rate: f64) -> String {
+    if rate < 10.0 { format!("{rate:.1}") } else { format!("{rate:.0}") }
 }
 
 /// The states in which there are operations.
@@ -230,15 +237,17 @@ fn busiest(stats: &OperationStats, room: usize) -> Vec<&QueueCount> {
     queues.into_iter().map(|(_, queue)| queue).collect()
 }
 
-fn queue_lines(queues: &[&QueueCount]) -> Vec<Line<'static>> {
-    let name = |queue: &QueueCount| plain::line(queue.queue.trim_start_matches("queues/"));
-    let names = queues.iter().map(|queue| name(queue).chars().count());
-    let width = names.max().unwrap_or_default().max("queue".len());
+/// Counts by queue, with names of at most so many characters.
+fn queue_lines(queues: &[&QueueCount], longest: usize) -> Vec<Line<'static>> {
+    let names = queues.iter().map(|queue| queue.queue.trim_start_matches("queues/").to_owned());
+    let names = labels(&names.collect::<Vec<_>>(), longest);
+    let widest = names.iter().map(|name| name.chars().count()).max().unwrap_or_default();
+    let width = widest.max("queue".len());
     let title = format!("{:<width$}  {:>9}  {:>9}", "queue", "pending", "running");
     let mut lines = vec![Line::styled(title, BOLD)];
-    lines.extend(queues.iter().map(|queue| {
+    lines.extend(queues.iter().zip(&names).map(|(queue, name)| {
         let (pending, running) = (queue.pending_operations, queue.running_operations);
-        Line::raw(format!("{:<width$}  {pending:>9}  {running:>9}", name(queue)))
+        Line::raw(format!("{name:<width$}  {pending:>9}  {running:>9}"))
     }));
     lines
 }

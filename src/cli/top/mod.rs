@@ -53,7 +53,7 @@ impl TopArgs {
 }
 
 /// Asks the server for what the board shows.
-struct Poller {
+struct Polls {
     client: Client,
     registry: Registry,
     parent: String,
@@ -70,15 +70,17 @@ pub(super) async fn run(args: TopArgs) -> Result<(), Failure> {
     let interval = args.interval.clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL);
     let mut board = Board::new(&args.server.address, &args.parent, interval, clock.now());
     let (opened, _) = watch::channel(None);
-    let poller = Poller { client, registry, parent: args.parent, clock, interval, opened };
-    board.take(Ok(poller.poll().await?));
+    let polls = Polls { client, registry, parent: args.parent, clock, interval, opened };
+    board.take(Ok(polls.poll().await?));
     if args.once || !output::is_live() || !std::io::stdout().is_terminal() {
-        draw::plain_lines(&board).iter().for_each(|line| output::text(line));
+        for line in draw::plain_lines(&board) {
+            output::text(&line);
+        }
         return Ok(());
     }
     let ended = EndSignals::listen()?;
     let mut terminal = ratatui::try_init().map_err(anyhow::Error::from)?;
-    let shown = show(&mut terminal, &mut board, &poller, ended).await;
+    let shown = show(&mut terminal, &mut board, &polls, ended).await;
     ratatui::restore();
     Ok(shown?)
 }
@@ -87,10 +89,10 @@ pub(super) async fn run(args: TopArgs) -> Result<(), Failure> {
 async fn show(
     terminal: &mut DefaultTerminal,
     board: &mut Board,
-    poller: &Poller,
+    polls: &Polls,
     mut ended: EndSignals,
 ) -> anyhow::Result<()> {
-    let mut polls = pin!(poller.polls());
+    let mut answers = pin!(polls.answers());
     let mut events = events()?;
     let mut pressed = Vec::new();
     loop {
@@ -104,17 +106,17 @@ async fn show(
                 if quits || read == 0 {
                     return Ok(());
                 }
-                poller.open(board.opened());
+                polls.open(board.opened());
             }
-            polled = polls.next() => {
+            polled = answers.next() => {
                 if let Some(polled) = polled {
                     board.take(polled);
                 }
             }
             // The ages grow, also while the server does not answer.
-            () = poller.clock.sleep(SECOND) => {}
+            () = polls.clock.sleep(SECOND) => {}
         }
-        board.tick(poller.clock.now());
+        board.tick(polls.clock.now());
     }
 }
 
@@ -137,9 +139,9 @@ fn events() -> std::io::Result<mpsc::Receiver<Event>> {
     Ok(receiver)
 }
 
-impl Poller {
+impl Polls {
     /// An answer of the server, or why there is none, after each interval, and when details are opened.
-    fn polls(&self) -> impl Stream<Item = Result<Fetched, String>> + '_ {
+    fn answers(&self) -> impl Stream<Item = Result<Fetched, String>> + '_ {
         unfold(self.opened.subscribe(), async |mut opened| {
             tokio::select! {
                 () = self.clock.sleep(self.interval) => {}
