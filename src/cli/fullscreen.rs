@@ -4,6 +4,9 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 
 use console::{Term, truncate_str};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::exit::Failure;
 
 /// The terminal while a table is shown. Dropping it brings back what was there before.
 pub(super) struct FullScreen {
@@ -60,6 +63,27 @@ impl FullScreen {
 impl Drop for FullScreen {
     fn drop(&mut self) {
         self.write(LEAVE);
+    }
+}
+
+/// The signals that end what is shown, so that the terminal is as before.
+pub(super) struct EndSignals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl EndSignals {
+    pub(super) fn listen() -> Result<Self, Failure> {
+        let listen = |kind| signal(kind).map_err(anyhow::Error::from);
+        let (interrupt, terminate) = (SignalKind::interrupt(), SignalKind::terminate());
+        Ok(Self { interrupt: listen(interrupt)?, terminate: listen(terminate)? })
+    }
+
+    pub(super) async fn told(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
     }
 }
 

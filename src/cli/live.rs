@@ -5,11 +5,10 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tonic::Status;
 
 use super::exit::{Failure, no_answer};
-use super::fullscreen::FullScreen;
+use super::fullscreen::{EndSignals, FullScreen};
 use super::labels::labels;
 use super::table::{self, Ahead};
 use super::types::PayloadTypes;
@@ -45,27 +44,6 @@ struct LiveRows {
     outage: String,
     /// Whether the screen shows them as they are.
     is_drawn: bool,
-}
-
-/// The signals that end the table, so that the terminal is as before.
-struct TableSignals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl TableSignals {
-    fn listen() -> Result<Self, Failure> {
-        let listen = |kind| signal(kind).map_err(anyhow::Error::from);
-        let (interrupt, terminate) = (SignalKind::interrupt(), SignalKind::terminate());
-        Ok(Self { interrupt: listen(interrupt)?, terminate: listen(terminate)? })
-    }
-
-    async fn told(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
 }
 
 impl LiveRows {
@@ -137,7 +115,7 @@ impl LiveList {
         let clock = SystemClock::new();
         let mut watch = self.client.watch_operations(self.request.clone());
         let mut rows = LiveRows::default();
-        let mut ended = TableSignals::listen()?;
+        let mut ended = EndSignals::listen()?;
         let mut screen = FullScreen::enter();
         let mut drawn = Duration::ZERO;
         let result = loop {

@@ -24,6 +24,7 @@ mod start;
 mod stats;
 mod steer;
 mod table;
+mod top;
 mod type_sets;
 mod types;
 mod upgrade;
@@ -72,6 +73,8 @@ enum Command {
     List(calls::ListArgs),
     /// Count operations by state, and what waits and runs in each queue
     Stats(stats::StatsArgs),
+    /// Show what a server does: rates, queues, running operations and failures
+    Top(top::TopArgs),
     /// Wait until operations are done, and print their results
     Wait(calls::FollowArgs),
     /// Show the progress of operations until they are done
@@ -173,6 +176,7 @@ fn server(command: &Command) -> &str {
         Command::Start(args) => args.server(),
         Command::List(args) => args.server(),
         Command::Stats(args) => args.server(),
+        Command::Top(args) => args.server(),
         Command::Wait(args) | Command::Watch(args) => args.server(),
         Command::Get(args) | Command::Record(args) => args.server(),
         Command::Export(args) => args.server(),
@@ -199,6 +203,7 @@ async fn call_server(command: Command) -> Result<(), Failure> {
         Command::Get(args) => calls::get(args).await,
         Command::List(args) => calls::list(args).await,
         Command::Stats(args) => stats::run(args).await,
+        Command::Top(args) => top::run(args).await,
         Command::Wait(args) => calls::wait(args).await,
         Command::Watch(args) => calls::watch(args).await,
         Command::Cancel(args) => steer::cancel(args).await,

@@ -79,6 +79,8 @@ async fn more_failures_than_a_page_may_sort_are_read_in_the_order_of_the_list() 
         let left = Duration::from_millis((2 * count - number) as u64);
         wanted.spec.options.queue_timeout = Some(left);
         bench.engine.start_operation(&caller(), wanted).await.expect("start");
+        // No two have the same create time.
+        bench.clock.advance(Duration::from_micros(1));
     }
     bench.start("pending").await;
     bench.clock.advance(Duration::from_mins(1));

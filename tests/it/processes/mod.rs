@@ -10,6 +10,7 @@ mod bounds;
 mod calls;
 mod clients;
 mod crashing;
+mod dashboard;
 mod definitions;
 mod dev;
 mod disk;
