@@ -22,7 +22,7 @@ pub enum UnreadableLine {
     #[error("the export is cut off: it has no end after line {0}; use a complete one")]
     CutOff(u64),
     /// The file.
-    #[error("the export cannot be read: {0}")]
+    #[error("the export cannot be read")]
     File(#[from] io::Error),
 }
 

@@ -50,7 +50,13 @@ pub(super) struct ListArgs {
     parent: String,
     /// List only what matches, such as 'state() = FAILED' or 'label("team") = red AND done = false'; docs/filters.md
     /// describes the language
-    #[arg(long, default_value = "", hide_default_value = true, value_name = "FILTER")]
+    #[arg(
+        long,
+        default_value = "",
+        hide_default_value = true,
+        value_name = "FILTER",
+        allow_hyphen_values = true
+    )]
     filter: String,
     /// create_time for the oldest first, 'create_time desc' for the newest first, which is the default
     #[arg(long, default_value = "", hide_default_value = true, value_name = "ORDER")]
@@ -65,7 +71,14 @@ pub(super) struct ListArgs {
     #[arg(long)]
     partial: bool,
     /// The token that the previous page ended with
-    #[arg(long, default_value = "", hide_default_value = true, value_name = "TOKEN")]
+    // One token of 64 begins with a minus.
+    #[arg(
+        long,
+        default_value = "",
+        hide_default_value = true,
+        value_name = "TOKEN",
+        allow_hyphen_values = true
+    )]
     page_token: String,
 }
 

@@ -57,6 +57,7 @@ pub(super) async fn run(args: &ExportArgs) -> Result<(), Failure> {
         None => of_server(args).await?,
     };
     let written = match &args.output {
+        Some(path) if is_special(path) => to_special(parts, path).await,
         Some(path) => to_file(parts, path).await,
         None => write(parts, &mut io::stdout().lock()).await,
     };
@@ -92,20 +93,34 @@ async fn of_server(args: &ExportArgs) -> Result<Parts, Failure> {
     Ok(parts.map(|part| Ok(part?.data)).boxed())
 }
 
+/// Whether it is there and is no file that could be replaced: a pipe, a device or a directory.
+fn is_special(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| !found.is_file())
+}
+
+async fn to_special(parts: Parts, path: &Path) -> Result<u64, Failure> {
+    let opened = File::options().write(true).open(path);
+    let mut file = opened.map_err(|error| failed(path, &error))?;
+    write(parts, &mut file).await
+}
+
+fn failed(what: &Path, error: &io::Error) -> anyhow::Error {
+    anyhow::anyhow!("{}: {error}", what.display())
+}
+
 /// Writes a file. It has its name only when it is complete.
 async fn to_file(parts: Parts, path: &Path) -> Result<u64, Failure> {
     let mut partial = path.as_os_str().to_owned();
     partial.push(".partial");
     let partial = PathBuf::from(partial);
-    let failed = |what: &Path, error: io::Error| anyhow::anyhow!("{}: {error}", what.display());
     // It holds the secret of the keyspace, and payloads.
     let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&partial);
-    let file = file.map_err(|error| failed(&partial, error))?;
+    let file = file.map_err(|error| failed(&partial, &error))?;
     let mut buffered = io::BufWriter::with_capacity(1 << 20, file);
     let lines = write(parts, &mut buffered).await?;
-    let file = buffered.into_inner().map_err(|error| failed(&partial, error.into_error()))?;
-    file.sync_all().map_err(|error| failed(&partial, error))?;
-    fs::rename(&partial, path).map_err(|error| failed(path, error))?;
+    let file = buffered.into_inner().map_err(|error| failed(&partial, error.error()))?;
+    file.sync_all().map_err(|error| failed(&partial, &error))?;
+    fs::rename(&partial, path).map_err(|error| failed(path, &error))?;
     Ok(lines)
 }
 

@@ -46,6 +46,37 @@ struct LiveRows {
     is_drawn: bool,
 }
 
+/// What was printed of each operation, so that each change is a line.
+#[derive(Default)]
+struct Printed {
+    lines: HashMap<String, String>,
+    /// Operations that were known before a RESYNC and that the snapshot has not shown yet.
+    stale: BTreeSet<String>,
+}
+
+impl Printed {
+    /// Whether this line of an operation is new.
+    fn is_new(&mut self, name: &str, line: &str) -> bool {
+        self.stale.remove(name);
+        self.lines.insert(name.to_owned(), line.to_owned()).is_none_or(|last| last != line)
+    }
+
+    /// Known operations that this event removes.
+    fn removed(&mut self, event: &WatchOperationsResponse) -> Vec<String> {
+        let mut names = match event.r#type() {
+            Type::Removed => vec![event.name.clone()],
+            Type::SnapshotComplete => std::mem::take(&mut self.stale).into_iter().collect(),
+            Type::Resync => {
+                self.stale = self.lines.keys().cloned().collect();
+                return Vec::new();
+            }
+            _ => return Vec::new(),
+        };
+        names.retain(|name| self.lines.remove(name).is_some());
+        names
+    }
+}
+
 impl LiveRows {
     fn apply(&mut self, event: WatchOperationsResponse) {
         self.outage.clear();
@@ -181,13 +212,13 @@ impl LiveList {
     async fn print(self) -> Result<(), Failure> {
         let clock = SystemClock::new();
         let mut watch = self.client.watch_operations(self.request.clone());
-        let mut last: HashMap<String, String> = HashMap::new();
+        let mut printed = Printed::default();
         let mut told = false;
         loop {
             match watch.step().await? {
                 Step::Event(event) => {
                     told = false;
-                    self.print_event(&event, &mut last, clock.now()).await;
+                    self.print_event(&event, &mut printed, clock.now()).await;
                 }
                 Step::Outage(status) if !std::mem::replace(&mut told, true) => {
                     output::note(&format!("longhaul: {}", no_answer(&self.server, &status)));
@@ -201,20 +232,17 @@ impl LiveList {
     async fn print_event(
         &self,
         event: &WatchOperationsResponse,
-        last: &mut HashMap<String, String>,
+        printed: &mut Printed,
         now: Timestamp,
     ) {
-        let line = match (event.r#type(), &event.record) {
-            (Type::Snapshot | Type::Update, Some(record)) => self.line(event, record, now).await,
-            (Type::Removed, _) if last.remove(&event.name).is_some() => {
-                return output::exact(&self.removed(&event.name));
+        if let (Type::Snapshot | Type::Update, Some(record)) = (event.r#type(), &event.record) {
+            let line = self.line(event, record, now).await;
+            if printed.is_new(&event.name, &line) {
+                output::exact(&line);
             }
-            (Type::Resync, _) => return last.clear(),
-            _ => return,
-        };
-        if last.get(&event.name) != Some(&line) {
-            output::exact(&line);
-            last.insert(event.name.clone(), line);
+        }
+        for name in printed.removed(event) {
+            output::exact(&self.removed(&name));
         }
     }
 
@@ -322,3 +350,29 @@ const WITHOUT_BAR: usize = 48;
 /// The shortest time between two frames.
 const FRAME: Duration = Duration::from_millis(200);
 const SECOND: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(kind: Type, name: &str) -> WatchOperationsResponse {
+        let (r#type, name) = (kind as i32, name.to_owned());
+        WatchOperationsResponse { r#type, name, ..WatchOperationsResponse::default() }
+    }
+
+    #[test]
+    fn what_a_new_snapshot_no_longer_has_is_printed_as_removed() {
+        let mut printed = Printed::default();
+        for name in ["a", "b", "c", "d"] {
+            assert!(printed.is_new(name, "PENDING"));
+        }
+        assert!(printed.removed(&event(Type::SnapshotComplete, "")).is_empty());
+        assert!(printed.removed(&event(Type::Resync, "")).is_empty());
+        assert!(!printed.is_new("a", "PENDING"), "nothing has changed");
+        assert!(printed.is_new("b", "RUNNING"));
+        assert_eq!(printed.removed(&event(Type::Removed, "c")), ["c"]);
+        assert_eq!(printed.removed(&event(Type::SnapshotComplete, "")), ["d"]);
+        assert!(printed.removed(&event(Type::Removed, "d")).is_empty());
+        assert!(printed.is_new("d", "PENDING"), "it is back");
+    }
+}

@@ -32,7 +32,7 @@ pub(super) struct StartArgs {
     #[arg(long, default_value = "", hide_default_value = true, value_name = "METHOD")]
     method: String,
     /// Request for the worker: JSON, @FILE, or - for standard input. An object is a Struct unless it has an "@type"
-    #[arg(long, value_name = "JSON")]
+    #[arg(long, value_name = "JSON", allow_negative_numbers = true)]
     request: Option<String>,
     /// Full name of the metadata's type
     #[arg(long, default_value = "", hide_default_value = true, value_name = "TYPE")]

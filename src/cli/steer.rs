@@ -43,7 +43,7 @@ pub(super) struct ResumeArgs {
     #[command(flatten)]
     targets: NamesArgs,
     /// Input for a worker that asked for it: JSON, @FILE, or - for standard input
-    #[arg(long, value_name = "JSON")]
+    #[arg(long, value_name = "JSON", allow_negative_numbers = true)]
     input: Option<String>,
     /// Only if the operation still has this etag
     #[arg(long, default_value = "", hide_default_value = true, value_name = "ETAG")]

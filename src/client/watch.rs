@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tonic::transport::Channel;
 use tonic::{Response, Status, Streaming};
+use tonic_types::StatusExt;
 
 use super::patience::Patience;
 use super::retry::{FIRST_PAUSE, rest};
@@ -53,6 +54,9 @@ pub trait WatchMessage: Sized + Send {
 
     /// What follows this message.
     fn sequel(&self) -> Sequel;
+
+    /// Lets the request begin anew, and returns the message that tells the reader; nothing if that is of no use.
+    fn begin_anew(request: &mut Self::Request) -> Option<Self>;
 }
 
 /// What follows a message of a watch.
@@ -89,6 +93,11 @@ impl WatchMessage for pb::WatchOperationResponse {
             _ => Sequel::More,
         }
     }
+
+    // The token of an operation that is gone is accepted.
+    fn begin_anew(_request: &mut Self::Request) -> Option<Self> {
+        None
+    }
 }
 
 impl WatchMessage for pb::WatchOperationsResponse {
@@ -110,6 +119,11 @@ impl WatchMessage for pb::WatchOperationsResponse {
             SetType::Reconnect => Sequel::Reconnect(pause(self.reconnect_delay.as_ref())),
             _ => Sequel::More,
         }
+    }
+
+    fn begin_anew(request: &mut Self::Request) -> Option<Self> {
+        request.resume_token.clear();
+        Some(Self { r#type: SetType::Resync as i32, ..Self::default() })
     }
 }
 
@@ -149,7 +163,7 @@ impl<E: WatchMessage> Watch<E> {
                     (self.stream, self.pause) = (None, FIRST_PAUSE);
                     continue;
                 }
-                Err(status) => return self.mend(status).map(Step::Outage),
+                Err(status) => return self.mend(status),
             };
             self.patience.reached();
             event.continue_from(&mut self.request);
@@ -176,15 +190,27 @@ impl<E: WatchMessage> Watch<E> {
         stream.message().await
     }
 
-    fn mend(&mut self, status: Status) -> Result<Status, Status> {
+    fn mend(&mut self, status: Status) -> Result<Step<E>, Status> {
         self.stream = None;
         if let Some(pause) = self.patience.after(&status) {
             self.pause = pause;
-            return Ok(status);
+            return Ok(Step::Outage(status));
+        }
+        // This watch has the token from the server, which has lost its data since and cannot read it any more.
+        if self.patience.has_reached()
+            && refuses_token(&status)
+            && let Some(event) = E::begin_anew(&mut self.request)
+        {
+            return Ok(Step::Event(Box::new(event)));
         }
         self.ended = true;
         Err(status)
     }
+}
+
+fn refuses_token(status: &Status) -> bool {
+    let info = status.get_details_error_info();
+    info.is_some_and(|info| info.metadata.get("field").is_some_and(|field| field == "resume_token"))
 }
 
 fn pause(delay: Option<&prost_types::Duration>) -> Duration {

@@ -112,7 +112,22 @@ fn alone(left: &Left) -> String {
         Ok(_) => {
             format!("{shown} is not compared with anything; write {shown} = VALUE or {shown}:*")
         }
-        Err(_) => format!("{shown} alone is not searched for; write FIELD = {shown}"),
+        Err(why) if matches!(&words[..], [name] if FUNCTIONS.contains(&&*name.plain())) => why,
+        Err(_) => keyword(words).map_or_else(
+            || format!("{shown} alone is not searched for; write FIELD = {shown}"),
+            |keyword| format!("{shown} joins no conditions; write {keyword}"),
+        ),
+    }
+}
+
+/// The keyword that was meant, if conditions are joined as in other languages.
+fn keyword(words: &[Word]) -> Option<&'static str> {
+    let [word] = words else { return None };
+    match &*word.plain().to_lowercase() {
+        "and" | "&&" | "&" => Some("AND"),
+        "or" | "||" | "|" => Some("OR"),
+        "not" => Some("NOT"),
+        _ => None,
     }
 }
 

@@ -65,7 +65,7 @@ pub enum CommitError {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Not reachable now; `--wait-for-store` keeps trying.
-    #[error("cannot reach the store at {place}: {cause}")]
+    #[error("cannot reach {place}: {cause}")]
     Unreachable {
         /// The store's address, without credentials.
         place: String,

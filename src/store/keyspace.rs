@@ -222,7 +222,7 @@ impl Keyspace {
             return Err(taken("holds something that longhaul did not write"));
         };
         if root.importing.is_empty() {
-            return Err(taken("holds a store already"));
+            return Err(taken("has data already"));
         }
         let same = root.importing == origin.export.as_bytes()[..]
             && root.secret == origin.secret[..]

@@ -428,7 +428,7 @@ async fn only_an_empty_place_is_imported_into(fixture: &Fixture) {
         store.close().await;
         let taken = place.open(origin(&text), fixture.clock.clone()).await.err().expect("taken");
         assert!(matches!(taken, OpenError::Taken(_)), "{taken:?}");
-        assert!(taken.to_string().contains("holds a store already"), "{taken}");
+        assert!(taken.to_string().contains("has data already"), "{taken}");
         let place = match place {
             Place::Embedded(_) => Place::embedded(),
             Place::Redis(_) => Place::redis(),

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 use std::thread;
@@ -104,7 +104,32 @@ async fn a_server_in_use_is_exported_and_its_directory_is_not() {
     let target = embedded(folder.path(), "target");
     succeeds(&["import", &export, "--store", &target]).await;
     let refused = Longhaul::refusal(&["import", &export, "--store", &target]).await;
-    assert!(refused.output.contains("holds a store already"), "{}", refused.output);
+    assert!(
+        refused.output.contains(" has data already; an import needs an empty place"),
+        "{}",
+        refused.output
+    );
     let copy = Longhaul::serve(&target).await;
     assert_eq!(copy.logged("keyspace"), server.logged("keyspace"));
+}
+
+#[tokio::test]
+async fn an_export_into_a_pipe_or_a_device_leaves_it_what_it_is() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (source, pipe) = (embedded(folder.path(), "source"), path(folder.path(), "pipe"));
+    succeeds(&["bench", "load", "--store", &source, "--operations", "100"]).await;
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
+    let from = pipe.clone();
+    let read = thread::spawn(move || fs::read_to_string(from).expect("an export"));
+    succeeds(&["export", "--store", &source, "--output", &pipe]).await;
+    let kind = fs::metadata(&pipe).expect("a pipe").file_type();
+    assert!(kind.is_fifo(), "{kind:?}");
+    let text = tokio::task::spawn_blocking(|| read.join().expect("read")).await.expect("read");
+    assert_eq!(text.lines().count(), 103);
+
+    // A directory is refused before anything is written beside it.
+    let folder = path(folder.path(), "source");
+    let refused = Longhaul::refusal(&["export", "--store", &source, "--output", &folder]).await;
+    assert!(refused.output.contains("Is a directory"), "{}", refused.output);
+    assert!(!Path::new(&format!("{folder}.partial")).exists());
 }
