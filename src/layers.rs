@@ -211,6 +211,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["due_class", "name"],
         ],
     ),
+    ("proto", &[&["mod"], &["codec", "encoded"]]),
     (
         "record",
         &[
