@@ -40,7 +40,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     example(root)
 }
 
-/// Generates clients as usual, and servers that send encoded watch events.
+/// Generates clients as usual, and servers that have a codec of their own and send encoded watch events.
 struct Services {
     clients: Box<dyn ServiceGenerator>,
     servers: Box<dyn ServiceGenerator>,
@@ -51,7 +51,10 @@ impl Services {
         let configure = tonic_prost_build::configure;
         Self {
             clients: configure().build_server(false).service_generator(),
-            servers: configure().build_client(false).service_generator(),
+            servers: configure()
+                .build_client(false)
+                .codec_path("crate::proto::codec::ServiceCodec")
+                .service_generator(),
         }
     }
 }

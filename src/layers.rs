@@ -217,6 +217,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["due_class", "name"],
         ],
     ),
+    ("proto", &[&["mod"], &["codec", "encoded"]]),
     (
         "record",
         &[
@@ -364,7 +365,10 @@ const PLACES: [(&str, &[&str]); 8] = [
     ("tokio::spawn(", &[]),
     ("println!", &["cli/output.rs", "layers.rs"]),
     ("thread_local!", &["server/lane.rs"]),
-    ("tonic::", &["grpc/", "server/", "proto.rs", "client/", "worker/", "bench/", "cli/"]),
+    (
+        "tonic::",
+        &["grpc/", "server/", "proto.rs", "proto/codec.rs", "client/", "worker/", "bench/", "cli/"],
+    ),
 ];
 
 /// What must not be said in a place where its like may be.

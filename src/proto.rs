@@ -5,6 +5,7 @@
 )]
 #![expect(clippy::all, clippy::pedantic, clippy::allow_attributes, reason = "generated code")]
 
+pub mod codec;
 pub mod encoded;
 
 /// What grpc.io defines.

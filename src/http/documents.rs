@@ -37,11 +37,10 @@ impl Document {
     pub(super) fn of(accept: &Accept, first: Self) -> Option<Self> {
         let mut offers = [Self::Operation, Self::Status, Self::Azure, Self::JsonApi];
         offers.sort_by_key(|offer| *offer != first);
-        if accept.choose(&offers.map(Self::media_type)).is_none() && accept.names(PROBLEM) {
-            return Some(first);
+        match accept.choose(&offers.map(Self::media_type)) {
+            Some(chosen) => offers.into_iter().find(|offer| offer.media_type() == chosen),
+            None => accept.names(PROBLEM).then_some(first),
         }
-        let chosen = accept.choose(&offers.map(Self::media_type))?;
-        offers.into_iter().find(|offer| offer.media_type() == chosen)
     }
 
     /// Its content type.

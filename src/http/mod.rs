@@ -107,26 +107,25 @@ impl FaceParts {
         };
         tracing::trace!(route = route.pattern, "routed");
         let asked = Asked { route, fields, given: Vec::new(), head, body, accept };
-        if route.rpc.method.is_server_streaming() {
-            return self.stream(asked).await;
-        }
-        match route.answer {
-            RouteKind::Plain | RouteKind::Wait => {}
-            RouteKind::Start => return self.start(asked).await,
-            RouteKind::Poll => return self.poll(asked).await,
-            RouteKind::Result => return self.result(asked).await,
-            RouteKind::Monitor => return self.monitor(asked).await,
-            RouteKind::Cancel => return self.cancel(asked).await,
-            RouteKind::Delete => return self.delete(asked).await,
-        }
-        if accept.choose(&[JSON]).or(accept.choose(&[PROBLEM])).is_none() {
-            return Err(not_acceptable(JSON));
-        }
-        self.call(asked).await
+        // Boxed, so that each request moves and keeps the future of its own route, and not the largest of all.
+        let answer: BoxFuture<'_, _> = match route.answer {
+            _ if route.rpc.method.is_server_streaming() => Box::pin(self.stream(asked)),
+            RouteKind::Plain | RouteKind::Wait => Box::pin(self.call(asked)),
+            RouteKind::Start => Box::pin(self.start(asked)),
+            RouteKind::Poll => Box::pin(self.poll(asked)),
+            RouteKind::Result => Box::pin(self.result(asked)),
+            RouteKind::Monitor => Box::pin(self.monitor(asked)),
+            RouteKind::Cancel => Box::pin(self.cancel(asked)),
+            RouteKind::Delete => Box::pin(self.delete(asked)),
+        };
+        answer.await
     }
 
     /// Calls a method that answers once.
     async fn call(&self, asked: Asked<'_>) -> Result<Response<Body>, HttpFailure> {
+        if asked.accept.choose(&[JSON]).or(asked.accept.choose(&[PROBLEM])).is_none() {
+            return Err(not_acceptable(JSON));
+        }
         let rpc = Arc::clone(&asked.route.rpc);
         let strict = strict::is_strict(&asked.head.headers);
         let cacheable = asked.route.method == Method::GET;

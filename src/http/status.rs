@@ -73,7 +73,8 @@ impl FaceParts {
         let may_wait = || self.ask(&wishes, &waiting_for(operation.name.as_str())).is_ok();
         let waits = wishes.prefer.wait.filter(|_| !published.done && may_wait());
         let mut response = if let Some(wait) = waits {
-            let view = self.engine.wait(&wishes.caller, &operation.name, wait).await?;
+            let wait = self.engine.wait(&wishes.caller, &operation.name, wait);
+            let view = Box::pin(wait).await?;
             self.started(&wishes, seen(&view))?
         } else {
             self.started(&wishes, CurrentView { operation: &operation, published: &published })?
@@ -330,7 +331,10 @@ impl FaceParts {
             |view: &View| view.published.done || conditional && !is_known(&view.operation);
         let is_over = operation.state.is_done() || conditional && !is_known(&operation);
         let view = match wishes.prefer.wait.filter(|_| !is_over) {
-            Some(wait) => self.engine.wait_until(&wishes.caller, name, wait, is_there).await?,
+            // Boxed, since most requests do not wait and its future is large.
+            Some(wait) => {
+                Box::pin(self.engine.wait_until(&wishes.caller, name, wait, is_there)).await?
+            }
             None if is_known(&operation) => return Ok(Looked::Known(operation)),
             None => self.engine.show(*operation).await?,
         };

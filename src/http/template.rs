@@ -136,25 +136,29 @@ impl Template {
         &'a self,
         path: &Path<'_>,
     ) -> Option<Result<Vec<(&'a str, String)>, NoText>> {
-        let ends = self.align(&path.segments)?;
+        let spare = self.align(&path.segments)?;
+        let long = self.segments.iter().position(Segment::is_long);
+        // Where the path goes on after that many segments of the template.
+        let place = |count: usize| match long {
+            Some(long) if count > long => count - 1 + spare,
+            _ => count,
+        };
         let values = self.variables.iter().map(|variable| {
             let Range { start, end } = variable.segments;
-            let from = if start == 0 { 0 } else { ends[start - 1] };
             let single = self.segments[variable.segments.clone()] == [Segment::One];
             let decoded =
-                path.segments[from..ends[end - 1]].iter().map(|text| decode(text, single));
+                path.segments[place(start)..place(end)].iter().map(|text| decode(text, single));
             let decoded = decoded.collect::<Result<Vec<_>, _>>()?;
             Ok((variable.field.as_str(), decoded.join("/")))
         });
         Some(values.collect())
     }
 
-    /// Where in the path each segment of the template ends.
-    fn align(&self, path: &[&str]) -> Option<Vec<usize>> {
+    /// How many segments of the path the one without a fixed length stands for, if the path has this form.
+    fn align(&self, path: &[&str]) -> Option<usize> {
         let fixed = self.segments.iter().filter(|segment| !segment.is_long()).count();
         let spare = path.len().checked_sub(fixed)?;
         let mut at = 0;
-        let mut ends = Vec::with_capacity(self.segments.len());
         for segment in &self.segments {
             at += match segment {
                 Segment::Literal(text) if path[at] == text => 1,
@@ -164,9 +168,8 @@ impl Template {
                 Segment::Rest if spare > 0 => spare,
                 Segment::Literal(_) | Segment::Pairs | Segment::Rest => return None,
             };
-            ends.push(at);
         }
-        (at == path.len()).then_some(ends)
+        (at == path.len()).then_some(spare)
     }
 }
 
