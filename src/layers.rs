@@ -58,7 +58,17 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         &[
             &["mod"],
             &["dev", "steer", "work"],
-            &["calls", "export", "import", "serve", "start", "stats", "top", "type_sets", "upgrade"],
+            &[
+                "calls",
+                "export",
+                "import",
+                "serve",
+                "start",
+                "stats",
+                "top",
+                "type_sets",
+                "upgrade",
+            ],
             &["bench", "follow", "live"],
             &["place", "types"],
             &["connection", "fullscreen", "gauge", "logs", "proto", "record", "screen"],

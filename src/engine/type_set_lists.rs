@@ -43,7 +43,9 @@ impl TypeSetCalls {
         let binding = Binding::of(&[&caller.id, "type sets", query.parent.as_str(), view]);
         let mut after = match query.page_token.as_str() {
             "" => None,
-            token => Some(TypeSetPosition::decode(&page_token::open(keyspace, &binding, token, now)?)),
+            token => {
+                Some(TypeSetPosition::decode(&page_token::open(keyspace, &binding, token, now)?))
+            }
         };
         let mut page = TypeSetPage::default();
         let more = self.fill(&query, &mut after, &mut page.sets).await?;
@@ -65,7 +67,8 @@ impl TypeSetCalls {
             let (records, more) = self.records(&query.parent, after.as_ref()).await?;
             for (parent, record) in records {
                 for set in record.map(|record| record.sets).unwrap_or_default() {
-                    let position = TypeSetPosition { parent: parent.clone(), id: Some(set.id.clone()) };
+                    let position =
+                        TypeSetPosition { parent: parent.clone(), id: Some(set.id.clone()) };
                     if after.as_ref().is_some_and(|after| *after >= position) {
                         continue;
                     }
