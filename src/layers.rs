@@ -194,7 +194,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["pages", "status"],
             &["openapi", "stream"],
             &["shared"],
-            &["body", "hosts", "methods", "query", "strict"],
+            &["body", "hosts", "idempotency", "methods", "query", "strict"],
             &["error", "origins", "routes"],
             &["documents", "template"],
             &["accept", "etag", "prefer", "reference", "retry_after"],
@@ -383,40 +383,6 @@ const PLACES: [(&str, &[&str]); 8] = [
 
 /// What must not be said in a place where its like may be.
 const NOT_IN: [(&str, &str); 1] = [("server/probes.rs", "tonic::")];
-
-/// Names that several types may have, with the reason. All others mean one thing.
-const SHARED_NAMES: &[(&str, &str)] = &[
-    ("Change", "an operation's becomes a record's"),
-    ("Client", "that of bench has all services, also those without a public client"),
-    ("Command", "the command line's, and a command on an operation"),
-    ("Connection", "the public one of the worker SDK, and that of the command line"),
-    ("Context", "the public one of handlers, and that of the engine's rooms"),
-    ("Kind", "of a record, and of a filter's value"),
-    ("Options", "always with the name of its module"),
-    ("Output", "of a client command, and of bench"),
-    ("Payload", "stored, and as a filter sees it"),
-    ("Record", "the stored bytes, and an operation's content"),
-    ("Report", "of progress, and of bench"),
-    ("Service", "one for each file of grpc/"),
-    ("Test", "of a filter's text, and of a checked filter"),
-    ("Watch", "the engine's, and that of the client"),
-    ("Worker", "the public one of the SDK, and that of bench"),
-];
-
-#[test]
-fn every_type_has_a_name_of_its_own() {
-    let sources = sources();
-    let types = names::types(&sources);
-    assert!(types.contains_key("Engine"), "{types:?}");
-    for (name, files) in &types {
-        let is_shared = SHARED_NAMES.iter().any(|(shared, _)| shared == name);
-        assert!(files.len() == 1 || is_shared, "{name} is defined in each of {files:?}");
-    }
-    for (name, _) in SHARED_NAMES {
-        let files = types.get(*name).map_or(0, BTreeSet::len);
-        assert!(files > 1, "{name} is defined {files} times: take it off SHARED_NAMES");
-    }
-}
 
 #[test]
 fn every_path_in_the_architecture_exists() {

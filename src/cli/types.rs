@@ -20,12 +20,12 @@ use crate::types::Registry;
 pub(super) struct PayloadTypes {
     local: Registry,
     client: Client,
-    fetched: Mutex<Fetched>,
+    fetched: Mutex<FetchedTypes>,
 }
 
 /// What was fetched from the server.
 #[derive(Default)]
-struct Fetched {
+struct FetchedTypes {
     /// Descriptors, by parent.
     sets: BTreeMap<String, Arc<[Bytes]>>,
     /// The types of all operations of a parent.

@@ -1,5 +1,7 @@
 //! An operation as the documents that others have published: the status document, Azure's, and JSON:API's.
 
+use std::fmt::Write as _;
+
 use serde_json::{Map, Value, json};
 
 use super::accept::{Accept, JSON, PROBLEM};
@@ -256,3 +258,24 @@ fn text(time: Timestamp) -> Value {
 
 /// JSON:API.
 pub(super) const JSON_API: &str = "application/vnd.api+json";
+
+/// Related addresses: where news come from, what it is one of, how to stop it, and what came into being on the way.
+pub(super) fn links(seen: CurrentView<'_>) -> String {
+    let (name, parent) = (seen.operation.name.as_str(), seen.operation.name.parent());
+    let slash = if parent.is_empty() { "" } else { "/" };
+    let mut links = format!(
+        "</v1/{name}:watch>; rel=\"monitor\", </v1/{parent}{slash}operations>; rel=\"monitor-group\", \
+         </openapi.json>; rel=\"describedby\""
+    );
+    // Writing to a String cannot fail.
+    if !seen.published.done {
+        let _ = write!(links, ", </v1/{name}:cancel>; rel=\"https://longhaul.dev/rels/cancel\"");
+    }
+    let related = seen.operation.related_resources.iter();
+    let is_plain = |text: &str| !text.is_empty() && !text.contains(['<', '>', '"', '\\']);
+    for it in related.filter(|it| is_plain(&it.uri)) {
+        let title = if is_plain(&it.relation) { &it.relation } else { "related" };
+        let _ = write!(links, ", <{}>; rel=\"related\"; title=\"{title}\"", it.uri);
+    }
+    links
+}

@@ -10,6 +10,7 @@ mod documents;
 mod error;
 mod etag;
 mod hosts;
+mod idempotency;
 pub(crate) mod methods;
 mod openapi;
 mod origins;

@@ -4,8 +4,6 @@
 //! They call the engine's verbs themselves, as the services do, since a message has no room for a record's etag. So they ask
 //! the policy themselves, before they look at a name.
 
-use std::fmt::Write as _;
-
 use axum::body::Body;
 use http::header::{
     CACHE_CONTROL, CONTENT_LOCATION, CONTENT_TYPE, ETAG, HOST, LINK, LOCATION, RETRY_AFTER,
@@ -19,7 +17,7 @@ use super::documents::{self, CurrentView, Document};
 use super::error::HttpFailure;
 use super::prefer::{Location, Prefer};
 use super::shared::{Asked, FaceParts, RequestMessage, not_acceptable};
-use super::{etag, retry_after, strict};
+use super::{etag, idempotency, retry_after, strict};
 use crate::engine::{Caller, Error, Reason, Started, View};
 use crate::operation::name::Name;
 use crate::operation::{Operation, State};
@@ -47,12 +45,13 @@ struct Wishes {
 impl FaceParts {
     /// Starts an operation.
     pub(super) async fn start(&self, mut asked: Asked<'_>) -> Result<Response<Body>, HttpFailure> {
-        asked.given = idempotency(&asked.head.headers)?;
+        asked.given = idempotency::given(&asked.head.headers)?;
         let mut wishes = self.wishes(&asked, Document::Operation)?;
         let mut request: StartOperationRequest = self.request(&mut wishes, asked).await?;
         self.ask(&wishes, &request)?;
         // With the id of its own that a client gave it, a start is safe to repeat.
-        let by_id = request.request_id.is_empty() && wishes.headers.contains_key(OPERATION_ID);
+        let by_id =
+            request.request_id.is_empty() && wishes.headers.contains_key(idempotency::OPERATION_ID);
         if by_id {
             request.request_id.clone_from(&request.operation_id);
         }
@@ -83,7 +82,7 @@ impl FaceParts {
             let headers = response.headers_mut();
             headers.insert("longhaul-replayed", HeaderValue::from_static("true"));
         }
-        if wishes.headers.contains_key(REPEATABILITY_ID) {
+        if wishes.headers.contains_key(idempotency::REPEATABILITY_ID) {
             let headers = response.headers_mut();
             headers.insert("repeatability-result", HeaderValue::from_static("accepted"));
         }
@@ -116,7 +115,7 @@ impl FaceParts {
         put(headers, LOCATION, &documents::path(seen, below));
         put(headers, CONTENT_LOCATION, &path);
         put(headers, OPERATION_LOCATION, &format!("{}{path}", wishes.origin));
-        put(headers, OPERATION_ID, seen.operation.name.id());
+        put(headers, idempotency::OPERATION_ID, seen.operation.name.id());
         if !applied.is_empty() {
             put(headers, APPLIED, &applied.join(", "));
         }
@@ -394,9 +393,9 @@ impl FaceParts {
     ) {
         put(headers, ETAG, &etag::tag(&seen.operation.etag(), suffix));
         self.advise(seen.operation, headers);
-        put(headers, LINK, &links(seen));
+        put(headers, LINK, &documents::links(seen));
         if wishes.document == Document::Azure {
-            put(headers, OPERATION_ID, seen.operation.name.id());
+            put(headers, idempotency::OPERATION_ID, seen.operation.name.id());
         }
     }
 
@@ -467,27 +466,6 @@ fn redirect(location: &str) -> Response<Body> {
     response
 }
 
-/// Related addresses: where news come from, what it is one of, how to stop it, and what came into being on the way.
-fn links(seen: CurrentView<'_>) -> String {
-    let (name, parent) = (seen.operation.name.as_str(), seen.operation.name.parent());
-    let slash = if parent.is_empty() { "" } else { "/" };
-    let mut links = format!(
-        "</v1/{name}:watch>; rel=\"monitor\", </v1/{parent}{slash}operations>; rel=\"monitor-group\", \
-         </openapi.json>; rel=\"describedby\""
-    );
-    // Writing to a String cannot fail.
-    if !seen.published.done {
-        let _ = write!(links, ", </v1/{name}:cancel>; rel=\"https://longhaul.dev/rels/cancel\"");
-    }
-    let related = seen.operation.related_resources.iter();
-    let is_plain = |text: &str| !text.is_empty() && !text.contains(['<', '>', '"', '\\']);
-    for it in related.filter(|it| is_plain(&it.uri)) {
-        let title = if is_plain(&it.relation) { &it.relation } else { "related" };
-        let _ = write!(links, ", <{}>; rel=\"related\"; title=\"{title}\"", it.uri);
-    }
-    links
-}
-
 /// Sets a header; a value that none can be is left out.
 fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::try_from(value) {
@@ -507,56 +485,9 @@ fn origin(head: &Parts) -> String {
     format!("{scheme}://{host}")
 }
 
-/// The fields of a start that headers give: its `request_id` by any of three customs, and its id by Azure's.
-fn idempotency(headers: &HeaderMap) -> Result<Vec<(&'static str, String)>, HttpFailure> {
-    let text = |name: &HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or("\u{0}"));
-    let mut given = Vec::new();
-    if let Some(key) = text(&IDEMPOTENCY_KEY) {
-        let key = idempotency_key(key)
-            .filter(|_| headers.get_all(&IDEMPOTENCY_KEY).iter().count() == 1)
-            .ok_or_else(|| {
-                let message = format!("Idempotency-Key is {key}; give it once, as \"KEY\"");
-                Error::field("request_id", message)
-            })?;
-        given.push(("request_id", key));
-    }
-    if let Some(id) = text(&REPEATABILITY_ID) {
-        let first_sent =
-            text(&REPEATABILITY_SENT).and_then(|sent| httpdate::parse_http_date(sent).ok());
-        if first_sent.is_none() {
-            let message = "Repeatability-First-Sent must say when the request was first sent, as an HTTP date";
-            return Err(Error::field("request_id", message).into());
-        }
-        given.push(("request_id", id.to_owned()));
-    }
-    given.extend(text(&OPERATION_ID).map(|id| ("operation_id", id.to_owned())));
-    Ok(given)
-}
-
-/// A structured field of type String (RFC 9651), with or without parameters; most clients leave out the quotes.
-fn idempotency_key(text: &str) -> Option<String> {
-    let Some(quoted) = text.strip_prefix('"') else {
-        return Some(text.to_owned()).filter(|text| !text.is_empty());
-    };
-    let (mut key, mut symbols) = (String::new(), quoted.chars());
-    loop {
-        match symbols.next()? {
-            '"' => break,
-            '\\' => key.push(symbols.next().filter(|symbol| matches!(symbol, '"' | '\\'))?),
-            symbol => key.push(symbol),
-        }
-    }
-    let rest = symbols.as_str().trim_start();
-    (!key.is_empty() && (rest.is_empty() || rest.starts_with(';'))).then_some(key)
-}
-
 const APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-const OPERATION_ID: HeaderName = HeaderName::from_static("operation-id");
 const OPERATION_LOCATION: HeaderName = HeaderName::from_static("operation-location");
-const REPEATABILITY_ID: HeaderName = HeaderName::from_static("repeatability-request-id");
-const REPEATABILITY_SENT: HeaderName = HeaderName::from_static("repeatability-first-sent");
 /// How often a change is tried that has several etags to fit.
 const MOST_TRIES: usize = 3;
 /// How often a read is tried again while the store is away, and after how long.
