@@ -137,14 +137,13 @@ def refuse(walk: Walk) -> None:
     walk.ask("POST", START, 422, {"queue": "other"}, Idempotency_Key=key)
     walk.ask("POST", START, 202, {"operationId": "taken"})
     walk.ask("POST", START, 409, {"operationId": "taken"})
-    walk.ask("GET", "/v1/operations?returnPartialSuccess=true", 501)
+    walk.ask("GET", "/v1/operations?returnPartialSuccess=true", 200)
 
 
 def fuzz(base: str, folder: str, phases: str) -> None:
     """Runs schemathesis against all operations but the streams, which do not end."""
     command = (
         Path(sys.executable).parent / "schemathesis",
-        *("--config-file", HERE / "schemathesis.toml"),
         *("run", f"{base}/openapi.json", "--phases", phases, "--checks", ",".join(CHECKS)),
         *("--max-time", str(SECONDS), "--request-timeout", str(REQUEST_SECONDS)),
         *("--exclude-operation-id-regex", "^watch", "--warnings", "off", "--no-color"),

@@ -124,9 +124,6 @@ fn refusals(route: &Route, address: &str) -> Vec<StatusCode> {
     if address.contains('{') {
         all.push(StatusCode::NOT_FOUND);
     }
-    if input.get_field_by_name("return_partial_success").is_some() {
-        all.push(StatusCode::NOT_IMPLEMENTED);
-    }
     if route.body != Body::None {
         all.extend([
             StatusCode::REQUEST_TIMEOUT,
@@ -293,7 +290,6 @@ const ERRORS: [(StatusCode, &str, &[&str]); 15] = [
         &["Content-Location"],
     ),
     (StatusCode::INTERNAL_SERVER_ERROR, "The server has a fault; its log has the cause.", &[]),
-    (StatusCode::NOT_IMPLEMENTED, "A feature that does not exist was asked for.", &[]),
     (
         StatusCode::SERVICE_UNAVAILABLE,
         "The store or the server cannot answer now; ask again.",
