@@ -435,7 +435,7 @@ async fn payloads_over_http_are_of_the_types_of_their_parent(fixture: &Fixture) 
     let show = async |path: &str| ask_with(fixture.address, "GET", path, &[], "").await;
     let body = r#"{"operationId": "o", "metadataType": "shop.Order", "initialMetadata":
         {"@type": "type.googleapis.com/shop.Order", "title": "a book"}}"#;
-    post("projects/p", body).await.refused(400, "INVALID_ARGUMENT");
+    post("projects/p", body).await.refused(400, "UNKNOWN_TYPE");
     create(fixture, "projects/p", "shop", shop()).await.granted();
     create(fixture, "projects/q", "shop", set("shop", "Order", &["name"])).await.granted();
     assert_eq!(post("projects/p", body).await.status, 202);

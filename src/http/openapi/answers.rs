@@ -265,7 +265,7 @@ const WAITING: &[&str] = &[
 const CREATED: &[&str] = &["Location", "ETag", "Link", "Cache-Control"];
 const MOVED: &[&str] = &["Location", "Preference-Applied"];
 
-const ERRORS: [(StatusCode, &str, &[&str]); 15] = [
+const ERRORS: [(StatusCode, &str, &[&str]); 14] = [
     (
         StatusCode::BAD_REQUEST,
         "The request cannot be read, or a field is refused; the details name it.",
