@@ -183,8 +183,23 @@ impl Routes {
         let parsed = Path::parse(path).ok_or(Lost::Nothing)?;
         let wanted = if method == Method::HEAD { &Method::GET } else { method };
         let mut others = Vec::new();
-        for place in self.by_verb.get(parsed.verb()).into_iter().flatten() {
+        let places = || self.by_verb.get(parsed.verb()).into_iter().flatten();
+        // What these paths name is no operation and no collection of one parent, so they have none of their other methods.
+        let ends = ["/monitor", "/result"].iter().any(|end| path.ends_with(end));
+        let has = |is: fn(&Route) -> bool| {
+            places()
+                .map(|place| &self.all[*place])
+                .any(|route| is(route) && route.template.match_path(&parsed).is_some())
+        };
+        let is_reserved = ends && has(|route| route.template.is_reserved());
+        let is_pattern = path.contains("/-/") && has(|route| route.method == Method::GET);
+        for place in places() {
             let route = &self.all[*place];
+            if is_reserved && !route.template.is_reserved()
+                || is_pattern && route.method != Method::GET
+            {
+                continue;
+            }
             let Some(fields) = route.template.match_path(&parsed) else { continue };
             if route.method != wanted {
                 others.push(route.method.clone());
@@ -377,6 +392,11 @@ mod tests {
             ("POST", "/v1/a/b/operations/x:complete", "CompleteOperation name=a/b/operations/x"),
             ("POST", "/v1/operations/x", "Methods([DELETE, GET, HEAD])"),
             ("GET", "/v1/operations/x:cancel", "Methods([POST])"),
+            ("DELETE", "/v1/operations/x/monitor", "Methods([GET, HEAD])"),
+            ("DELETE", "/v1/a/b/operations/x/result", "Methods([GET, HEAD])"),
+            ("POST", "/v1/-/typeSets", "Methods([GET, HEAD])"),
+            ("GET", "/v1/-/typeSets", "ListTypeSets parent=-"),
+            ("POST", "/v1/a/b/typeSets", "CreateTypeSet parent=a/b"),
             ("GET", "/v1/operations/x:nothing", "Nothing"),
             ("GET", "/v1/operations/", "Nothing"),
             ("GET", "/v1", "Nothing"),
