@@ -182,7 +182,6 @@ async fn a_set_that_cannot_be_is_refused_by_name_and_leaves_nothing(fixture: &Fi
         ("projects/p", "x", Vec::new(), FIELD),
         ("projects/p", "x", vec![0; 2 << 20], FIELD),
         ("projects/p", "X", set("a", "A", &[]), "type_set_id"),
-        ("projects/-", "x", set("a", "A", &[]), "parent"),
         ("projects", "x", set("a", "A", &[]), "parent"),
         (deep.trim_end_matches('/'), "x", set("a", "A", &[]), "parent"),
     ] {
@@ -191,6 +190,10 @@ async fn a_set_that_cannot_be_is_refused_by_name_and_leaves_nothing(fixture: &Fi
         let rival = metadata.get("typeSet").map(String::as_str);
         assert_eq!(rival, (id == "other").then_some("projects/p/typeSets/shop"), "{metadata:?}");
     }
+    // Over HTTP the path of all parents can only be listed.
+    let pattern = create(fixture, "projects/-", "x", set("a", "A", &[])).await;
+    let code = pattern.expect_err("a pattern is no parent").code();
+    assert!(matches!(code, Code::InvalidArgument | Code::Unimplemented), "{code:?}");
     let nothing = pb::CreateTypeSetRequest { type_set: None, ..request("", "x", Vec::new()) };
     let mut client = TypeSetsClient::new(fixture.channel.clone());
     client.create_type_set(nothing).await.refused_field("INVALID_ARGUMENT", "type_set");
