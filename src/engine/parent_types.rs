@@ -131,7 +131,7 @@ impl ParentTypes {
         Ok(())
     }
 
-    /// The types of the first of these parents; each lies below the next.
+    /// The types of a parent. `parents` begins with it, then come the parents above it, in order, up to the root.
     async fn of_chain(&self, parents: &[&str]) -> Result<Registry> {
         let former = match self.fresh(parents[0]) {
             Ok(types) => return Ok(types),

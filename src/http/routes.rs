@@ -43,6 +43,13 @@ pub(super) struct Route {
     pub(super) answer: RouteKind,
 }
 
+impl Route {
+    /// Whether it exists over HTTP alone.
+    const fn is_of_http(&self) -> bool {
+        matches!(self.answer, RouteKind::Result | RouteKind::Monitor)
+    }
+}
+
 /// How a route is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RouteKind {
@@ -184,20 +191,18 @@ impl Routes {
         let wanted = if method == Method::HEAD { &Method::GET } else { method };
         let mut others = Vec::new();
         let places = || self.by_verb.get(parsed.verb()).into_iter().flatten();
-        // What these paths name is no operation and no collection of one parent, so they have none of their other methods.
-        let ends = ["/monitor", "/result"].iter().any(|end| path.ends_with(end));
         let has = |is: fn(&Route) -> bool| {
             places()
                 .map(|place| &self.all[*place])
                 .any(|route| is(route) && route.template.match_path(&parsed).is_some())
         };
-        let is_reserved = ends && has(|route| route.template.is_reserved());
+        // `operations/**` matches the path of a monitor or a result too, which is no operation.
+        let is_of_http = has(Route::is_of_http);
+        // What all parents have can be listed and nothing else.
         let is_pattern = path.contains("/-/") && has(|route| route.method == Method::GET);
         for place in places() {
             let route = &self.all[*place];
-            if is_reserved && !route.template.is_reserved()
-                || is_pattern && route.method != Method::GET
-            {
+            if is_of_http && !route.is_of_http() || is_pattern && route.method != Method::GET {
                 continue;
             }
             let Some(fields) = route.template.match_path(&parsed) else { continue };

@@ -131,11 +131,6 @@ impl Template {
         self.variables.iter().map(|variable| variable.field.as_str())
     }
 
-    /// Whether it names a path that more general templates match too, but that is not theirs.
-    pub(super) fn is_reserved(&self) -> bool {
-        matches!(self.segments.last(), Some(Segment::Literal(last)) if ["monitor", "result"].contains(&last.as_str()))
-    }
-
     /// The fields that a path of this form gives; the verb is not looked at.
     pub(super) fn match_path<'a>(
         &'a self,

@@ -120,8 +120,8 @@ impl Parent {
     }
 }
 
-/// The parents that what `place` names lies below, the nearest first and the root last. A name, a parent or a pattern: above
-/// a `-` they are the same for everything that it matches.
+/// The parent that `place` is or lies in, then those above it up to the root. `place` is a name, a parent or a pattern; of a
+/// pattern, only the parents above its first `-`, since everything that it matches has those.
 pub fn ancestry(place: &str) -> Vec<&str> {
     let mut ends = vec![0];
     let mut at = 0;

@@ -30,7 +30,7 @@ pub(crate) type Factory = fn() -> BoxFuture<'static, Harness>;
 /// Counts the keys of a store beyond those of an empty one.
 pub(crate) type Left = Box<dyn Fn() -> BoxFuture<'static, usize>>;
 
-/// Every store that outlives its process, by name, and what lies in it.
+/// Every store that outlives its process, by name, with a function that counts what is left in it.
 pub(crate) async fn emptiable() -> Vec<(&'static str, (Harness, Left))> {
     vec![
         ("embedded", super::embedded::tests::emptiable()),
