@@ -81,7 +81,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         "client",
         &[
             &["mod"],
-            &["handle", "type_sets"],
+            &["handle", "queues", "type_sets"],
             &["connection"],
             &["watch"],
             &["patience"],
@@ -96,13 +96,14 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["mod"],
             &["rooms"],
             &["workers", "type_set_lists"],
-            &["type_sets"],
+            &["queue_calls", "type_sets"],
             &["operations"],
             &["dispatch"],
             &["due"],
             &["commands"],
             &["notify"],
             &["leases", "membership", "parent_types", "watching"],
+            &["queues"],
             &["transact"],
             &["reading"],
             &["context"],
@@ -127,7 +128,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
     ("engine/due", &[&["mod"], &["agents", "operations"], &["entries", "kinds"]]),
     ("engine/leases", &[&["mod"], &["holders", "leased"], &["waiter"], &["grant", "news"]]),
     ("engine/membership", &[&["mod"], &["ranks"]]),
-    ("engine/notify", &[&["mod"], &["notifier"], &["wakes"]]),
+    ("engine/notify", &[&["mod"], &["notifier"]]),
     (
         "engine/operations",
         &[
@@ -140,6 +141,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["identity", "page_token", "query", "set_event"],
         ],
     ),
+    ("engine/queues", &[&["mod"], &["known"], &["bucket", "wakes"]]),
     ("engine/reading", &[&["mod"], &["matching"], &["reader"], &["recent", "view"]]),
     ("engine/watching", &[&["mod"], &["wait", "watch"], &["hub", "sets"]]),
     (
@@ -182,7 +184,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         &[
             &["mod"],
             &["operations", "workers"],
-            &["gate", "reflection", "type_sets"],
+            &["gate", "queues", "reflection", "type_sets"],
             &["admin", "callers", "deadline", "explain", "health", "producers"],
             &["call", "half_close", "status"],
         ],
@@ -235,7 +237,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["any", "golden", "histories"],
             &["reading"],
             &["kinds", "operation"],
-            &["plan", "sample", "server", "type_sets"],
+            &["plan", "queue", "sample", "server", "type_sets"],
             &["kind"],
             &["due", "note", "value"],
         ],
@@ -320,7 +322,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         &[
             &["mod"],
             &["access"],
-            &["type_sets"],
+            &["queues", "type_sets"],
             &["sets", "starts", "stream"],
             &["work"],
             &["operations"],

@@ -2,6 +2,7 @@
 
 use super::due::{Agent, DueIndex};
 use super::kind::Kind;
+use super::queue::QueueRecord;
 #[cfg(test)]
 use super::sample::Sample;
 use super::server::ServerRecord;
@@ -54,6 +55,7 @@ const KINDS: &[Known] = &[
     Known::of::<Operation>(),
     Known::of::<ServerRecord>(),
     Known::of::<TypeSets>(),
+    Known::of::<QueueRecord>(),
     #[cfg(test)]
     Known::of::<Sample>(),
 ];

@@ -8,8 +8,8 @@ use tokio::sync::Notify;
 use crate::engine::context::Context;
 use crate::engine::leases::holders::Holders;
 use crate::engine::membership::ranks::Membership;
-use crate::engine::notify::wakes::Wakes;
 use crate::engine::parent_types::ParentTypes;
+use crate::engine::queues::known::KnownQueues;
 use crate::engine::reading::reader::Reader;
 use crate::engine::reading::view::View;
 use crate::engine::transact::{Commit, Observer, Transactor};
@@ -32,7 +32,7 @@ pub(in crate::engine) struct Notifier {
     sets: Arc<Sets>,
     holders: Arc<Holders>,
     types: Arc<ParentTypes>,
-    wakes: Wakes,
+    queues: Arc<KnownQueues>,
     scheduler: Notify,
 }
 
@@ -42,6 +42,7 @@ pub(in crate::engine) struct Informed {
     pub(in crate::engine) sets: Arc<Sets>,
     pub(in crate::engine) holders: Arc<Holders>,
     pub(in crate::engine) types: Arc<ParentTypes>,
+    pub(in crate::engine) queues: Arc<KnownQueues>,
 }
 
 impl Observer<Record> for Notifier {
@@ -93,14 +94,9 @@ impl Notifier {
         membership: Arc<Membership>,
         informed: Informed,
     ) -> Self {
-        let Informed { hub, sets, holders, types } = informed;
-        let (wakes, scheduler) = (Wakes::default(), Notify::new());
-        Self { context, reader, membership, hub, sets, holders, types, wakes, scheduler }
-    }
-
-    /// The wake-ups of the dispatchers.
-    pub(in crate::engine) const fn wakes(&self) -> &Wakes {
-        &self.wakes
+        let Informed { hub, sets, holders, types, queues } = informed;
+        let scheduler = Notify::new();
+        Self { context, reader, membership, hub, sets, holders, types, queues, scheduler }
     }
 
     /// Resolves once an entry may be due sooner than the scheduler knows.
@@ -137,6 +133,7 @@ impl Notifier {
                 match Note::decode(&hint.note) {
                     Note::Changed => {}
                     Note::TypeSets => self.types.changed(),
+                    Note::Queues => self.queues.changed(),
                     Note::Scheduled => self.schedule_by_rank(hint.partition),
                     Note::Ready(queue) => self.wake_by_rank(&queue, hint.partition),
                 }
@@ -150,7 +147,8 @@ impl Notifier {
                 self.hub.gap(&partitions);
                 self.sets.gap(&partitions);
                 self.types.changed();
-                self.wakes.wake_all();
+                self.queues.changed();
+                self.queues.wakes().wake_all();
                 self.scheduler.notify_one();
             }
         }
@@ -160,8 +158,8 @@ impl Notifier {
     fn wake_by_rank(&self, queue: &str, partition: Partition) {
         let rank = self.membership.rank(partition);
         if rank == 0 {
-            self.wakes.wake(queue);
-        } else if let Some(wake) = self.wakes.delay(queue) {
+            self.queues.wakes().wake(queue);
+        } else if let Some(wake) = self.queues.wakes().delay(queue) {
             let clock = Arc::clone(&self.context.clock);
             self.context.tasks.spawn("delayed wake", async move {
                 clock.sleep(HEAD_START * rank).await;
