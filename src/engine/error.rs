@@ -51,13 +51,14 @@ pub enum Reason {
     WorkerLost,
     TypeSetNotFound,
     TypeSetAlreadyExists,
+    WorkerNotFound,
     /// Health has no such service.
     ServiceNotFound,
 }
 
 impl Reason {
     /// All of them, for the tests that hold documents and projections to this list.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::InvalidName,
         Self::InvalidArgument,
         Self::Unimplemented,
@@ -89,6 +90,7 @@ impl Reason {
         Self::WorkerLost,
         Self::TypeSetNotFound,
         Self::TypeSetAlreadyExists,
+        Self::WorkerNotFound,
         Self::ServiceNotFound,
     ];
 
@@ -120,6 +122,7 @@ impl Reason {
             Self::WorkerLost => "WORKER_LOST",
             Self::TypeSetNotFound => "TYPE_SET_NOT_FOUND",
             Self::TypeSetAlreadyExists => "TYPE_SET_ALREADY_EXISTS",
+            Self::WorkerNotFound => "WORKER_NOT_FOUND",
             Self::ServiceNotFound => "SERVICE_NOT_FOUND",
         }
     }
@@ -147,6 +150,7 @@ impl Reason {
             | Self::OperationExpired
             | Self::OperationDeleted
             | Self::TypeSetNotFound
+            | Self::WorkerNotFound
             | Self::ServiceNotFound => Code::NotFound,
             Self::OperationAlreadyExists
             | Self::NameExpired
