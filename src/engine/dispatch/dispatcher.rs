@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::engine::context::Context;
 use crate::engine::dispatch::grants::Grants;
 use crate::engine::dispatch::poller::Poller;
+use crate::engine::dispatch::turns::Turns;
 use crate::engine::dispatch::waiters::Waiters;
 use crate::engine::leases::waiter::{Offer, Waiter};
 use crate::engine::notify::notifier::Notifier;
@@ -58,13 +59,14 @@ impl Dispatch {
     }
 
     async fn run(self: Arc<Self>, waiters: Arc<Waiters>) {
+        let mut turns = Turns::default();
         loop {
             waiters.wake.notified().await;
             if !waiters.somebody_waits() {
                 // The requested poll runs when there is room.
                 waiters.set_quiet(false);
             }
-            while let Err(error) = self.serve(&waiters).await {
+            while let Err(error) = self.serve(&waiters, &mut turns).await {
                 waiters.refuse_all(&error);
                 // Streams keep waiting: the store comes back, and a stream cannot receive this error.
                 if !waiters.somebody_waits() {
@@ -79,12 +81,12 @@ impl Dispatch {
     }
 
     /// Polls the queue until no worker waits or nothing is ready.
-    async fn serve(&self, waiters: &Waiters) -> Result<(), StoreError> {
+    async fn serve(&self, waiters: &Waiters, turns: &mut Turns) -> Result<(), StoreError> {
         let (mut fruitless, mut unfit) = (0, 0);
         while waiters.somebody_waits() && !self.context.is_draining() {
             let present = waiters.count();
             waiters.set_polling(true);
-            let polled = self.poller.poll(waiters, unfit).await;
+            let polled = self.poller.poll(waiters, turns, unfit).await;
             waiters.set_polling(false);
             let polled = polled?;
             unfit = polled.unfit;
