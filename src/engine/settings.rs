@@ -1,9 +1,11 @@
 //! The settings of an engine.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::access::Policy;
-use crate::limits::{DEFAULT_PROGRESS_INTERVAL, DEFAULT_STALL_TIMEOUT};
+use crate::limits::{DEFAULT_DELIVERY_TIMEOUT, DEFAULT_PROGRESS_INTERVAL, DEFAULT_STALL_TIMEOUT};
+use crate::post::Carrier;
 use crate::types::Registry;
 
 /// The settings of an engine.
@@ -17,6 +19,10 @@ pub struct Settings {
     pub types: Registry,
     /// The policy for callers.
     pub policy: Policy,
+    /// Carries deliveries to their receivers; without one they wait in the store.
+    pub carrier: Option<Arc<dyn Carrier>>,
+    /// How long an attempt of a delivery may take.
+    pub delivery_timeout: Duration,
 }
 
 impl Default for Settings {
@@ -26,6 +32,8 @@ impl Default for Settings {
             stall_timeout: DEFAULT_STALL_TIMEOUT,
             types: Registry::builtin(),
             policy: Policy::default(),
+            carrier: None,
+            delivery_timeout: DEFAULT_DELIVERY_TIMEOUT,
         }
     }
 }

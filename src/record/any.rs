@@ -1,6 +1,8 @@
 //! A record of whichever kind, for readers that learn the kind by reading.
 
+use super::delivery::Delivery;
 use super::due::DueIndex;
+use super::event::OutboxEvent;
 use super::kind::{Before, Derived, Kind};
 use super::reading::{read_at, refuse};
 #[cfg(test)]
@@ -20,6 +22,10 @@ pub enum AnyRecord {
     Server(Before<ServerRecord>),
     /// The type sets of one parent.
     TypeSets(Before<TypeSets>),
+    /// An event of an operation.
+    Event(Before<OutboxEvent>),
+    /// An event on its way to a receiver.
+    Delivery(Before<Delivery>),
     /// The kind that only tests have.
     #[cfg(test)]
     Sample(Before<Sample>),
@@ -43,6 +49,12 @@ impl AnyRecord {
         if TypeSets::NUMBERS.contains(&number) {
             return read_at(keyspace, key, record).map(Self::TypeSets);
         }
+        if OutboxEvent::NUMBERS.contains(&number) {
+            return read_at(keyspace, key, record).map(Self::Event);
+        }
+        if Delivery::NUMBERS.contains(&number) {
+            return read_at(keyspace, key, record).map(Self::Delivery);
+        }
         #[cfg(test)]
         if Sample::NUMBERS.contains(&number) {
             return read_at(keyspace, key, record).map(Self::Sample);
@@ -56,6 +68,8 @@ impl AnyRecord {
             Self::Operation(before) => Derived::of(&before.record, key),
             Self::Server(before) => Derived::of(&before.record, key),
             Self::TypeSets(before) => Derived::of(&before.record, key),
+            Self::Event(before) => Derived::of(&before.record, key),
+            Self::Delivery(before) => Derived::of(&before.record, key),
             #[cfg(test)]
             Self::Sample(before) => Derived::of(&before.record, key),
         }
@@ -67,6 +81,8 @@ impl AnyRecord {
             Self::Operation(_) => Operation::DUE,
             Self::Server(_) => ServerRecord::DUE,
             Self::TypeSets(_) => TypeSets::DUE,
+            Self::Event(_) => OutboxEvent::DUE,
+            Self::Delivery(_) => Delivery::DUE,
             #[cfg(test)]
             Self::Sample(_) => Sample::DUE,
         }

@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 use bytes::Bytes;
 use uuid::Uuid;
 
+use super::outbox;
 use super::records::records;
 use super::values::{STAMPS, type_sets};
 use crate::record::kind::Kind;
@@ -53,6 +54,7 @@ static WRITTEN: LazyLock<()> = LazyLock::new(|| {
         .encode()
         .to_vec();
     let sets = type_sets().encode().to_vec();
+    let values = values.chain(outbox::written());
     for (file, value) in values.chain([(ROOT, root), (SERVER, server), (TYPE_SETS, sets)]) {
         if !path(file).exists() {
             fs::write(path(file), value).expect("a golden file written");

@@ -11,6 +11,7 @@
 
 mod fields;
 mod files;
+mod outbox;
 mod records;
 mod values;
 
@@ -18,6 +19,8 @@ use std::collections::BTreeSet;
 
 use uuid::Uuid;
 
+use super::delivery::Delivery;
+use super::event::OutboxEvent;
 use super::kind::Kind;
 use super::operation::glance;
 use super::reading::read;
@@ -101,6 +104,44 @@ fn the_golden_type_sets_are_read_and_written_as_the_same_bytes_and_lie_where_the
     assert_eq!((entries[0].index.as_str(), &entries[0].member[..]), ("type-sets", &member[..]));
 }
 
+#[test]
+fn golden_events_and_deliveries_are_read_and_written_as_the_same_bytes_and_lie_where_they_lay() {
+    let (found, expected) = (stored(outbox::EVENT), outbox::event());
+    assert_eq!(read::<OutboxEvent>(&found).expect("an event of format 1").record, expected);
+    assert_eq!(expected.encode(), found.value);
+    let keyspace = Keyspace::decode("the golden file", &golden(ROOT)).expect("a root of format 1");
+    let operation = keyspace.key("projects/p/operations/golden");
+    let key = OutboxEvent::key(operation, 3);
+    assert!(expected.lies_under(key, &keyspace));
+    assert_eq!(format!("{key:?}"), "Key(adb62a53a3d2a44b1d5d9bfe2c5f2d8b)");
+    let mut keys = Vec::new();
+    for (file, expected) in outbox::deliveries() {
+        let found = stored(file);
+        assert_eq!(read::<Delivery>(&found).expect(file).record, expected, "{file}");
+        assert_eq!(expected.encode(), found.value, "{file}");
+        let key = expected.key(operation);
+        assert!(expected.lies_under(key, &keyspace), "{file}");
+        let entries = expected.entries(key);
+        let entries = entries.iter().map(|entry| {
+            assert!(entry.member.ends_with(key.as_bytes()), "{file}");
+            (entry.index.as_str().to_owned(), entry.member.len())
+        });
+        keys.push((format!("{key:?}"), entries.collect::<Vec<_>>()));
+    }
+    let entry = |index: &str, length: usize| (index.to_owned(), length);
+    assert_eq!(
+        keys.iter().map(|(_, entries)| entries.clone()).collect::<Vec<_>>(),
+        [
+            vec![entry("deliveries/line", 48), entry("deliveries/due", 32)],
+            vec![
+                entry("deliveries/line", 48),
+                entry("deliveries/list", 32),
+                entry("due/delivery", 24)
+            ],
+        ]
+    );
+}
+
 /// Removed index entries are computed from the record, so an entry must be where an older longhaul put it.
 #[test]
 fn the_index_entries_of_golden_records_lie_where_they_lay() {
@@ -131,6 +172,7 @@ fn every_golden_file_belongs_to_a_record() {
         .into_iter()
         .map(|(file, _)| file.to_owned())
         .chain([ROOT, SERVER, TYPE_SETS].map(str::to_owned))
+        .chain(outbox::written().into_iter().map(|(file, _)| file.to_owned()))
         .collect();
     let found = found();
     let without: Vec<&String> = found.difference(&known).collect();
