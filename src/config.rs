@@ -3,6 +3,7 @@
 mod environment;
 mod error;
 mod listen;
+mod lists;
 mod webhooks;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,8 @@ use crate::clock::Clock;
 use crate::engine::{Policy, Settings};
 use crate::store::Durability;
 use crate::types::Registry;
+
+use self::lists::list;
 
 pub use self::error::ConfigError;
 pub use self::listen::Listen;
@@ -209,11 +212,13 @@ impl Config {
             policy: Policy::AllowAll,
             carrier: Some(self.webhooks.carrier(Arc::clone(clock))?),
             delivery_timeout: self.webhooks.timeout,
+            delivery_pauses: self.webhooks.pauses()?,
         })
     }
 
     fn check(&self) -> Result<(), ConfigError> {
         self.webhooks.guard()?;
+        self.webhooks.pauses()?;
         if self.redis.response_timeout.is_zero() {
             let why = "redis.response_timeout is 0s; a call takes time, such as 2s";
             return Err(ConfigError(why.to_owned()));
@@ -307,27 +312,6 @@ fn empty_is_none<'de, D: serde::Deserializer<'de>>(
 fn origins<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Origins, D::Error> {
     let listed: Vec<String> = list(deserializer)?;
     Origins::of(listed.iter().map(String::as_str)).map_err(serde::de::Error::custom)
-}
-
-/// A list, or a text with commas as in the environment.
-fn list<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
-where
-    D: serde::Deserializer<'de>,
-    T: Deserialize<'de> + From<String>,
-{
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum ListOrText<T> {
-        List(Vec<T>),
-        Text(String),
-    }
-    Ok(match ListOrText::deserialize(deserializer)? {
-        ListOrText::List(items) => items,
-        ListOrText::Text(text) => {
-            let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
-            items.map(|item| T::from(item.to_owned())).collect()
-        }
-    })
 }
 
 /// Names of hosts, without scheme, port or path; or `*`.

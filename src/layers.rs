@@ -89,7 +89,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["outage"],
         ],
     ),
-    ("config", &[&["mod"], &["environment", "webhooks"], &["error", "listen"]]),
+    ("config", &[&["mod"], &["environment", "webhooks"], &["error", "listen", "lists"]]),
     (
         "engine",
         &[

@@ -219,8 +219,8 @@ pub const SNAPSHOT_PAGE_SIZE: usize = 100;
 /// Bytes of a page of a snapshot, which a watch keeps until it is sent, and one operation more.
 pub const MAX_SNAPSHOT_PAGE_BYTES: usize = 256 << 10;
 
-/// Attempts of a delivery, the first included; afterwards it has failed.
-pub const MAX_DELIVERY_ATTEMPTS: usize = 10;
+/// Attempts of a delivery that its record keeps.
+pub const MAX_DELIVERY_ATTEMPTS_KEPT: usize = 10;
 /// Fraction by which the pause before another attempt is longer, at most.
 pub const DELIVERY_JITTER: f64 = 0.2;
 /// Longest pause that a receiver can ask for with Retry-After; longer ones are coerced.

@@ -9,6 +9,7 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::error::ConfigError;
+use super::lists::list;
 use crate::clock::Clock;
 use crate::post::{Carrier, Guard, HttpCarrier, SystemResolver};
 
@@ -19,17 +20,20 @@ pub struct Webhooks {
     /// See [`Guard::allow_http`].
     pub allow_http: bool,
     /// See [`Guard::ports`].
-    #[serde(deserialize_with = "super::list")]
+    #[serde(deserialize_with = "list")]
     pub ports: Vec<String>,
     /// See [`Guard::hosts`].
-    #[serde(deserialize_with = "super::list")]
+    #[serde(deserialize_with = "list")]
     pub hosts: Vec<String>,
     /// See [`Guard::networks`].
-    #[serde(deserialize_with = "super::list")]
+    #[serde(deserialize_with = "list")]
     pub networks: Vec<String>,
     /// How long an attempt may take.
     #[serde(with = "humantime_serde")]
     pub timeout: Duration,
+    /// The pauses between attempts.
+    #[serde(deserialize_with = "list")]
+    pub pauses: Vec<String>,
 }
 
 /// See [`Webhooks`].
@@ -64,7 +68,8 @@ impl Webhooks {
         };
         let host = |text: &String| {
             let name = text.strip_prefix("*.").unwrap_or(text);
-            let parsed = url::Host::parse(name).ok().map(|host| host.to_string());
+            let parsed = url::Host::parse(name).ok().filter(|_| !name.contains('*'));
+            let parsed = parsed.map(|host| host.to_string());
             let is_plain = parsed.is_some_and(|parsed| {
                 parsed.trim_matches(['[', ']']) == name.to_lowercase().trim_matches(['[', ']'])
             });
@@ -85,6 +90,19 @@ impl Webhooks {
             hosts: self.hosts.iter().map(host).collect::<Result<_, _>>()?,
             networks: self.networks.iter().map(network).collect::<Result<_, _>>()?,
         })
+    }
+
+    /// The pauses between attempts.
+    ///
+    /// # Errors
+    /// Names the value that is none.
+    pub fn pauses(&self) -> Result<Vec<Duration>, ConfigError> {
+        let pause = |text: &String| {
+            humantime::parse_duration(text).map_err(|_| {
+                ConfigError(format!("webhooks.pauses has {text:?}; write durations such as 5m"))
+            })
+        };
+        self.pauses.iter().map(pause).collect()
     }
 
     /// Sends deliveries, over TLS as the certificates of this machine allow.
@@ -123,6 +141,7 @@ mod tests {
             hosts: owned(hosts),
             networks: owned(networks),
             timeout: Duration::from_secs(20),
+            pauses: owned(&["5s", "5m"]),
         }
     }
 
@@ -133,6 +152,11 @@ mod tests {
         assert_eq!(guard.ports, [443]);
         assert_eq!(guard.hosts, ["*.example.com", "8.8.8.8"]);
         assert_eq!(guard.networks.len(), 2);
+        let pauses = [Duration::from_secs(5), Duration::from_mins(5)];
+        assert_eq!(all.pauses().expect("pauses"), pauses);
+        let wrong = Webhooks { pauses: vec!["soon".to_owned()], ..all };
+        let error = wrong.pauses().expect_err("no duration").to_string();
+        assert!(error.contains("webhooks.pauses has \"soon\""), "{error}");
         for (wrong, part) in [
             (webhooks(&["0"], &[], &[]), "webhooks.ports has \"0\""),
             (webhooks(&["https"], &[], &[]), "webhooks.ports"),

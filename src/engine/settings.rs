@@ -23,6 +23,8 @@ pub struct Settings {
     pub carrier: Option<Arc<dyn Carrier>>,
     /// How long an attempt of a delivery may take.
     pub delivery_timeout: Duration,
+    /// The pauses between the attempts of a delivery.
+    pub delivery_pauses: Vec<Duration>,
 }
 
 impl Default for Settings {
@@ -34,6 +36,20 @@ impl Default for Settings {
             policy: Policy::default(),
             carrier: None,
             delivery_timeout: DEFAULT_DELIVERY_TIMEOUT,
+            delivery_pauses: DELIVERY_PAUSES.to_vec(),
         }
     }
 }
+
+/// The usual pauses between the attempts of a delivery: about three days in all.
+pub(super) const DELIVERY_PAUSES: [Duration; 9] = [
+    Duration::from_secs(5),
+    Duration::from_mins(5),
+    Duration::from_mins(30),
+    Duration::from_hours(2),
+    Duration::from_hours(5),
+    Duration::from_hours(10),
+    Duration::from_hours(14),
+    Duration::from_hours(20),
+    Duration::from_hours(24),
+];

@@ -15,7 +15,7 @@ use super::note::Note;
 use super::operation::{decode_callback, encode_callback};
 use super::value::{unwrap, wrap};
 use crate::clock::Timestamp;
-use crate::limits::{DELIVERY_KEPT, MAX_DELIVERY_ATTEMPTS};
+use crate::limits::{DELIVERY_KEPT, MAX_DELIVERY_ATTEMPTS_KEPT};
 use crate::operation::Stamps;
 use crate::operation::events::News;
 use crate::proto::longhaul::store::v1 as stored;
@@ -121,7 +121,7 @@ impl Delivery {
 
     /// Notes an attempt.
     pub fn note(&mut self, attempt: DeliveryAttempt, reply: Bytes) {
-        if self.attempts.len() >= MAX_DELIVERY_ATTEMPTS {
+        if self.attempts.len() >= MAX_DELIVERY_ATTEMPTS_KEPT {
             self.attempts.remove(0);
         }
         self.attempts.push(attempt);

@@ -222,6 +222,8 @@ impl Courier {
                 }
                 None => {
                     self.lanes.release(lane, news, elapsed);
+                    let running = self.lanes.running() as i64;
+                    self.context.metrics.deliveries.running.set(running);
                     self.woken.notify_one();
                     return;
                 }

@@ -219,7 +219,7 @@ mod tests {
         assert_eq!(lanes.reserve(LANE, 9, probe + MIN_PROBE_PAUSE), 0);
         assert_eq!(lanes.reserve(LANE, 9, probe + MIN_PROBE_PAUSE * 2), 1);
         lanes.release(LANE, LaneNews::Took, probe);
-        assert_eq!(lanes.reserve(LANE, 9, probe), 2, "it is well again");
+        assert_eq!(lanes.reserve(LANE, 9, probe), FIRST_WIDTH, "it is well again");
     }
 
     #[test]

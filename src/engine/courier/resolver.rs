@@ -23,7 +23,7 @@ pub(super) struct Resolver {
 }
 
 /// An event with its key and that of its operation.
-struct Due {
+struct Unresolved {
     key: Key,
     operation: Key,
     before: Before<OutboxEvent>,
@@ -46,19 +46,19 @@ impl Resolver {
         &self,
         found: Vec<(Key, Before<OutboxEvent>)>,
     ) -> Result<(usize, Expected)> {
-        let mut events: HashMap<Key, Vec<Due>> = HashMap::new();
+        let mut events: HashMap<Key, Vec<Unresolved>> = HashMap::new();
         for (key, before) in found {
             let operation = self.context.key(&before.record.news.name);
-            events.entry(operation).or_default().push(Due { key, operation, before });
+            events.entry(operation).or_default().push(Unresolved { key, operation, before });
         }
-        let mut lines: Vec<Vec<Due>> = events.into_values().collect();
+        let mut lines: Vec<Vec<Unresolved>> = events.into_values().collect();
         for line in &mut lines {
             // The last one is taken first.
             line.sort_by_key(|due| std::cmp::Reverse(due.before.record.news.sequence));
         }
         let (mut resolved, mut expected) = (0, Vec::new());
         while !lines.is_empty() {
-            let round: Vec<Due> = lines.iter_mut().filter_map(Vec::pop).collect();
+            let round: Vec<Unresolved> = lines.iter_mut().filter_map(Vec::pop).collect();
             let done = self.round(round, &mut expected).await?;
             resolved += done.iter().filter(|done| **done).count();
             // Those behind an event that was not resolved wait.
@@ -69,8 +69,8 @@ impl Resolver {
     }
 
     /// Resolves events of different operations; tells which are done with.
-    async fn round(&self, round: Vec<Due>, expected: &mut Expected) -> Result<Vec<bool>> {
-        let earlier: Vec<Key> = round.iter().map(Due::earlier).collect();
+    async fn round(&self, round: Vec<Unresolved>, expected: &mut Expected) -> Result<Vec<bool>> {
+        let earlier: Vec<Key> = round.iter().map(Unresolved::earlier).collect();
         let waits = self.reader.read_each::<OutboxEvent>(&earlier).await?;
         // One that cannot be read does not hold up the others for ever.
         let waits: Vec<bool> = waits.iter().map(|found| matches!(found, Ok(Some(_)))).collect();
@@ -103,7 +103,7 @@ impl Resolver {
     }
 
     /// The receivers of an event, each with the last delivery of its line.
-    async fn tails(&self, due: &Due) -> Result<Vec<(Target, pb::callback::Event, Tail)>> {
+    async fn tails(&self, due: &Unresolved) -> Result<Vec<(Target, pb::callback::Event, Tail)>> {
         let event = &due.before.record;
         let mut targets: Vec<(Target, pb::callback::Event)> = Vec::new();
         for callback in &event.callbacks {
@@ -137,7 +137,7 @@ impl Resolver {
 /// The last delivery of a line, if there is one.
 type Tail = Option<(Key, Before<Delivery>)>;
 
-impl Due {
+impl Unresolved {
     fn earlier(&self) -> Key {
         OutboxEvent::key(self.operation, self.before.record.news.sequence.wrapping_sub(1))
     }

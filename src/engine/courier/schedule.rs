@@ -3,44 +3,32 @@
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::limits::{DELIVERY_JITTER, MAX_DELIVERY_ATTEMPTS};
+use crate::limits::DELIVERY_JITTER;
 
 /// The time of the next attempt after `attempts`; `None` if there is none. The receiver may have asked to wait for `asked`.
 /// `chance` is from 0 to 1.
 pub(super) fn next_attempt(
+    pauses: &[Duration],
     attempts: u32,
     asked: Duration,
     chance: f64,
     now: Timestamp,
 ) -> Option<Timestamp> {
-    let pause = PAUSES.get(attempts as usize)?;
+    let pause = pauses.get((attempts as usize).checked_sub(1)?)?;
     let pause = pause.mul_f64(1.0 + DELIVERY_JITTER * chance);
     Some(now + pause.max(asked))
 }
 
-/// The pauses before each attempt.
-const PAUSES: [Duration; MAX_DELIVERY_ATTEMPTS] = [
-    Duration::ZERO,
-    Duration::from_secs(5),
-    Duration::from_mins(5),
-    Duration::from_mins(30),
-    Duration::from_hours(2),
-    Duration::from_hours(5),
-    Duration::from_hours(10),
-    Duration::from_hours(14),
-    Duration::from_hours(20),
-    Duration::from_hours(24),
-];
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::settings::DELIVERY_PAUSES;
 
     #[test]
     fn attempts_follow_the_schedule_with_jitter_and_not_before_the_receiver_wants_one() {
         let now = Timestamp::from_micros(1_000_000);
         let pause = |attempts, asked, chance| {
-            next_attempt(attempts, Duration::from_secs(asked), chance, now)
+            next_attempt(&DELIVERY_PAUSES, attempts, Duration::from_secs(asked), chance, now)
                 .map(|time| time.since(now).as_secs())
         };
         assert_eq!(pause(1, 0, 0.0), Some(5));

@@ -133,7 +133,9 @@ impl Settling {
         let now = self.context.now(attempted.key);
         let chance = f64::from(u32::from_be_bytes(random())) / f64::from(u32::MAX);
         let has_next = next.is_some();
-        let mut outcome = conclude(&before.record, attempted, has_next, chance, now);
+        let mut outcome = conclude(&before.record, attempted, has_next, |attempts, asked| {
+            next_attempt(&self.context.settings.delivery_pauses, attempts, asked, chance, now)
+        }, now);
         let moves_on = outcome.after.as_ref().is_none_or(Delivery::is_over);
         let (mut also, mut claimed) = (Vec::new(), None);
         if let Some((key, next)) = next.filter(|_| moves_on) {
@@ -183,7 +185,7 @@ fn conclude(
     delivery: &Delivery,
     attempted: &Attempted,
     has_next: bool,
-    chance: f64,
+    next_attempt: impl Fn(u32, Duration) -> Option<Timestamp>,
     now: Timestamp,
 ) -> Outcome {
     let mut after = delivery.clone();
@@ -204,7 +206,7 @@ fn conclude(
             Outcome { after, next: Stage::Due(now), fate: Fate::Delivered }
         }
         Verdict::Gone => ended(after, Stage::Failed(now)),
-        Verdict::Again(asked) => match next_attempt(after.attempt_count, asked, chance, now) {
+        Verdict::Again(asked) => match next_attempt(after.attempt_count, asked) {
             None => ended(after, Stage::Failed(now)),
             // Later news say more; they take over its place in the schedule.
             Some(due) if has_next && delivery.is_progress() => {
