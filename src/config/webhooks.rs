@@ -11,21 +11,21 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use super::error::ConfigError;
 use super::lists::list;
 use crate::clock::Clock;
-use crate::post::{Carrier, Guard, HttpCarrier, SystemResolver};
+use crate::post::{Carrier, HttpCarrier, SystemResolver, UrlGuard};
 
 /// Settings of deliveries to callbacks and webhook endpoints.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Webhooks {
-    /// See [`Guard::allow_http`].
+    /// See [`UrlGuard::allow_http`].
     pub allow_http: bool,
-    /// See [`Guard::ports`].
+    /// See [`UrlGuard::ports`].
     #[serde(deserialize_with = "list")]
     pub ports: Vec<String>,
-    /// See [`Guard::hosts`].
+    /// See [`UrlGuard::hosts`].
     #[serde(deserialize_with = "list")]
     pub hosts: Vec<String>,
-    /// See [`Guard::networks`].
+    /// See [`UrlGuard::networks`].
     #[serde(deserialize_with = "list")]
     pub networks: Vec<String>,
     /// How long an attempt may take.
@@ -58,7 +58,7 @@ impl Webhooks {
     ///
     /// # Errors
     /// Names the setting and the value that cannot be used.
-    pub fn guard(&self) -> Result<Guard, ConfigError> {
+    pub fn guard(&self) -> Result<UrlGuard, ConfigError> {
         let refuse = |setting, value: &str, what| {
             ConfigError(format!("webhooks.{setting} has {value:?}; {what}"))
         };
@@ -84,7 +84,7 @@ impl Webhooks {
             let why = "webhooks.timeout is 0s; a request takes time, such as 20s";
             return Err(ConfigError(why.to_owned()));
         }
-        Ok(Guard {
+        Ok(UrlGuard {
             allow_http: self.allow_http,
             ports: self.ports.iter().map(port).collect::<Result<_, _>>()?,
             hosts: self.hosts.iter().map(host).collect::<Result<_, _>>()?,

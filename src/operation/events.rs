@@ -14,7 +14,7 @@ pub struct Facts(u32);
 
 /// What happened, for those who are told of it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct News {
+pub struct OperationEvent {
     /// The operation.
     pub name: Name,
     /// Its uid.
@@ -110,7 +110,7 @@ impl Facts {
     }
 }
 
-impl News {
+impl OperationEvent {
     /// The news of a commit; `None` if nothing happened that could be subscribed to.
     pub fn of(before: Option<&Operation>, after: &Operation) -> Option<Self> {
         let facts = Facts::of(before, after);

@@ -15,9 +15,9 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio_rustls::rustls::ClientConfig;
 
 use super::connector::{Connector, Resolve};
-use super::guard::{Guard, Refused};
+use super::guard::{Refused, UrlGuard};
 use super::letter::Letter;
-use super::reply::{Receipt, Reply, Unanswered, retry_after};
+use super::reply::{Receipt, ReceiverReply, Unanswered, retry_after};
 use crate::clock::Clock;
 use crate::limits::{MAX_DELIVERY_REPLY_BYTES, MAX_IDLE_RECEIVERS};
 
@@ -33,7 +33,7 @@ pub trait Carrier: fmt::Debug + Send + Sync + 'static {
 
 /// Carries letters over HTTP, to where the guard allows.
 pub struct HttpCarrier {
-    guard: Arc<Guard>,
+    guard: Arc<UrlGuard>,
     clock: Arc<dyn Clock>,
     timeout: Duration,
     client: Client<Connector, Full<Bytes>>,
@@ -42,7 +42,7 @@ pub struct HttpCarrier {
 impl HttpCarrier {
     /// A carrier whose attempts last at most `timeout`.
     pub fn new(
-        guard: Guard,
+        guard: UrlGuard,
         resolver: Arc<dyn Resolve>,
         tls: Arc<ClientConfig>,
         clock: Arc<dyn Clock>,
@@ -88,7 +88,7 @@ impl HttpCarrier {
         }
     }
 
-    async fn reply(&self, response: http::Response<Incoming>) -> Reply {
+    async fn reply(&self, response: http::Response<Incoming>) -> ReceiverReply {
         let status = response.status().as_u16();
         let asked = response.headers().get(http::header::RETRY_AFTER);
         let asked = asked.and_then(|value| value.to_str().ok());
@@ -112,7 +112,7 @@ impl HttpCarrier {
             () = reading => {}
             () = self.clock.sleep(REPLY_TIME) => {}
         }
-        Reply { status, retry_after, body: kept }
+        ReceiverReply { status, retry_after, body: kept }
     }
 }
 

@@ -20,7 +20,7 @@ use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tower::Service;
 
-use super::guard::{Guard, Refused};
+use super::guard::{Refused, UrlGuard};
 
 /// Looks up the addresses of a host. Tests have their own.
 pub trait Resolve: fmt::Debug + Send + Sync + 'static {
@@ -45,19 +45,19 @@ impl Resolve for SystemResolver {
 /// Makes connections, each to an address that the guard has checked.
 #[derive(Clone)]
 pub(super) struct Connector {
-    pub(super) guard: Arc<Guard>,
+    pub(super) guard: Arc<UrlGuard>,
     pub(super) resolver: Arc<dyn Resolve>,
     pub(super) tls: Arc<ClientConfig>,
 }
 
 /// A connection to a receiver.
-pub(super) enum Line {
+pub(super) enum ReceiverLine {
     Plain(TokioIo<TcpStream>),
     Tls(Box<TokioIo<TlsStream<TcpStream>>>),
 }
 
 impl Connector {
-    async fn connect(self, uri: Uri) -> io::Result<Line> {
+    async fn connect(self, uri: Uri) -> io::Result<ReceiverLine> {
         let refuse = |refused: Refused| io::Error::new(io::ErrorKind::PermissionDenied, refused);
         // The URL was parsed before, but everything that is connected to is checked here.
         let url = self.guard.url(&uri.to_string()).map_err(refuse)?;
@@ -71,11 +71,11 @@ impl Connector {
         let stream = first_of(&vetted, port).await?;
         stream.set_nodelay(true)?;
         if url.scheme() != "https" {
-            return Ok(Line::Plain(TokioIo::new(stream)));
+            return Ok(ReceiverLine::Plain(TokioIo::new(stream)));
         }
         let name = ServerName::try_from(host).map_err(io::Error::other)?;
         let stream = TlsConnector::from(self.tls).connect(name, stream).await?;
-        Ok(Line::Tls(Box::new(TokioIo::new(stream))))
+        Ok(ReceiverLine::Tls(Box::new(TokioIo::new(stream))))
     }
 }
 
@@ -92,9 +92,9 @@ async fn first_of(addresses: &[IpAddr], port: u16) -> io::Result<TcpStream> {
 }
 
 impl Service<Uri> for Connector {
-    type Response = Line;
+    type Response = ReceiverLine;
     type Error = io::Error;
-    type Future = BoxFuture<'static, io::Result<Line>>;
+    type Future = BoxFuture<'static, io::Result<ReceiverLine>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
@@ -105,13 +105,13 @@ impl Service<Uri> for Connector {
     }
 }
 
-impl Connection for Line {
+impl Connection for ReceiverLine {
     fn connected(&self) -> Connected {
         Connected::new()
     }
 }
 
-impl Read for Line {
+impl Read for ReceiverLine {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -124,7 +124,7 @@ impl Read for Line {
     }
 }
 
-impl Write for Line {
+impl Write for ReceiverLine {
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,

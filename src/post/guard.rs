@@ -13,7 +13,7 @@ use super::address::{canonical, kind_of_private};
 
 /// What the operator allows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Guard {
+pub struct UrlGuard {
     /// URLs without TLS, too.
     pub allow_http: bool,
     /// The only ports; all where it is empty.
@@ -62,7 +62,7 @@ pub enum Refused {
     Unknown(String),
 }
 
-impl Guard {
+impl UrlGuard {
     /// Parses and checks a URL. A host that is an address, however it is written, is checked here; a name is checked when it
     /// is looked up.
     ///

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::sign::{SigningKey, signatures};
 use crate::clock::Timestamp;
-use crate::operation::events::{News, event_name};
+use crate::operation::events::{OperationEvent, event_name};
 use crate::proto::google::longrunning::{Operation as Published, operation::Result as Outcome};
 use crate::proto::longhaul::v1::callback::{Event as Subscribed, Format};
 use crate::types::Registry;
@@ -29,18 +29,18 @@ pub struct Letter {
 
 /// What a letter tells.
 #[derive(Clone, Debug)]
-pub struct Told<'a> {
+pub struct LetterContent<'a> {
     /// The id of the delivery.
     pub id: &'a str,
     /// What happened.
-    pub news: &'a News,
+    pub news: &'a OperationEvent,
     /// What it is called for the receiver.
     pub event: Subscribed,
     /// The operation, if the receiver wants more than the thin body.
     pub operation: Option<&'a Published>,
 }
 
-impl Told<'_> {
+impl LetterContent<'_> {
     /// The body and its content type.
     pub fn body(&self, format: Format, types: &Registry) -> (Bytes, &'static str) {
         match format {
@@ -145,7 +145,7 @@ impl Told<'_> {
 impl Letter {
     /// A letter about `told`. `own` are the receiver's own headers.
     pub fn new(
-        told: &Told<'_>,
+        told: &LetterContent<'_>,
         format: Format,
         own: impl IntoIterator<Item = (String, String)>,
         types: &Registry,

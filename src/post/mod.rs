@@ -14,7 +14,7 @@ mod tests;
 
 pub use self::carrier::{Carrier, HttpCarrier};
 pub use self::connector::{Resolve, SystemResolver};
-pub use self::guard::{Guard, Refused};
-pub use self::letter::{Letter, Told, is_reserved};
-pub use self::reply::{Receipt, Reply, Unanswered, Verdict};
+pub use self::guard::{Refused, UrlGuard};
+pub use self::letter::{Letter, LetterContent, is_reserved};
+pub use self::reply::{Receipt, ReceiverReply, ReplyVerdict, Unanswered};
 pub use self::sign::{BadKey, BadSignature, SigningKey, signatures, verify};

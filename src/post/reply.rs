@@ -11,12 +11,12 @@ pub struct Receipt {
     /// How long it took.
     pub latency: Duration,
     /// The reply, or why there was none.
-    pub reply: Result<Reply, Unanswered>,
+    pub reply: Result<ReceiverReply, Unanswered>,
 }
 
 /// What a receiver replied.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Reply {
+pub struct ReceiverReply {
     /// The HTTP status.
     pub status: u16,
     /// How long it asked to wait.
@@ -46,7 +46,7 @@ pub enum Unanswered {
 
 /// What follows from an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum ReplyVerdict {
     /// It was delivered.
     Delivered,
     /// The receiver wants no more of them.
@@ -57,14 +57,14 @@ pub enum Verdict {
 
 impl Receipt {
     /// What follows.
-    pub fn verdict(&self) -> Verdict {
+    pub fn verdict(&self) -> ReplyVerdict {
         match &self.reply {
             Ok(reply) => match reply.status {
-                200..=299 => Verdict::Delivered,
-                410 => Verdict::Gone,
-                _ => Verdict::Again(reply.retry_after.unwrap_or_default()),
+                200..=299 => ReplyVerdict::Delivered,
+                410 => ReplyVerdict::Gone,
+                _ => ReplyVerdict::Again(reply.retry_after.unwrap_or_default()),
             },
-            Err(_) => Verdict::Again(Duration::ZERO),
+            Err(_) => ReplyVerdict::Again(Duration::ZERO),
         }
     }
 }
@@ -87,23 +87,23 @@ pub(super) fn retry_after(text: &str, now: Timestamp) -> Option<Duration> {
 mod tests {
     use super::*;
 
-    fn verdict(status: u16, retry_after: Option<u64>) -> Verdict {
+    fn verdict(status: u16, retry_after: Option<u64>) -> ReplyVerdict {
         let retry_after = retry_after.map(Duration::from_secs);
-        let reply = Ok(Reply { status, retry_after, body: Vec::new() });
+        let reply = Ok(ReceiverReply { status, retry_after, body: Vec::new() });
         Receipt { latency: Duration::ZERO, reply }.verdict()
     }
 
     #[test]
     fn a_status_decides_what_follows() {
         for status in [200, 201, 202, 204, 299] {
-            assert_eq!(verdict(status, Some(9)), Verdict::Delivered, "{status}");
+            assert_eq!(verdict(status, Some(9)), ReplyVerdict::Delivered, "{status}");
         }
-        assert_eq!(verdict(410, None), Verdict::Gone);
+        assert_eq!(verdict(410, None), ReplyVerdict::Gone);
         for status in [100, 199, 300, 301, 302, 307, 308, 400, 404, 500, 502, 504] {
-            assert_eq!(verdict(status, None), Verdict::Again(Duration::ZERO), "{status}");
+            assert_eq!(verdict(status, None), ReplyVerdict::Again(Duration::ZERO), "{status}");
         }
         for status in [429, 503] {
-            let expected = Verdict::Again(Duration::from_secs(9));
+            let expected = ReplyVerdict::Again(Duration::from_secs(9));
             assert_eq!(verdict(status, Some(9)), expected, "{status}");
         }
     }

@@ -16,12 +16,12 @@ use uuid::Uuid;
 
 use super::carrier::{Carrier, HttpCarrier};
 use super::connector::Resolve;
-use super::guard::{Guard, Refused};
-use super::letter::{Letter, Told};
-use super::reply::{Reply, Unanswered, Verdict};
+use super::guard::{Refused, UrlGuard};
+use super::letter::{Letter, LetterContent};
+use super::reply::{ReceiverReply, ReplyVerdict, Unanswered};
 use super::sign::{SigningKey, verify};
 use crate::clock::{SystemClock, Timestamp};
-use crate::operation::events::{Facts, News};
+use crate::operation::events::{Facts, OperationEvent};
 use crate::operation::name::Name;
 use crate::proto::google::longrunning::{Operation as Published, operation::Result as Outcome};
 use crate::proto::google::protobuf::Any;
@@ -112,18 +112,18 @@ fn tls() -> Arc<ClientConfig> {
     Arc::new(config)
 }
 
-fn carrier(guard: Guard, resolver: Arc<Script>) -> HttpCarrier {
+fn carrier(guard: UrlGuard, resolver: Arc<Script>) -> HttpCarrier {
     HttpCarrier::new(guard, resolver, tls(), SystemClock::new(), Duration::from_secs(1))
 }
 
 /// Allows the receivers of these tests.
-fn lenient() -> Guard {
+fn lenient() -> UrlGuard {
     let networks = vec!["127.0.0.1/32".parse().expect("a network")];
-    Guard { allow_http: true, networks, ..Guard::default() }
+    UrlGuard { allow_http: true, networks, ..UrlGuard::default() }
 }
 
-fn news() -> News {
-    News {
+fn news() -> OperationEvent {
+    OperationEvent {
         name: Name::parse("projects/p/operations/o").expect("a name"),
         uid: Uuid::from_u128(7),
         sequence: 3,
@@ -138,7 +138,7 @@ fn news() -> News {
 
 fn letter(url: &str) -> Letter {
     let news = news();
-    let told = Told { id: "msg_1", news: &news, event: Event::Done, operation: None };
+    let told = LetterContent { id: "msg_1", news: &news, event: Event::Done, operation: None };
     let own = [("x-tenant", "t"), ("content-length", "9"), ("webhook-id", "x"), ("ce-id", "x")];
     let own = own.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let letter = Letter::new(&told, Format::StandardWebhook, own, &Registry::builtin());
@@ -150,7 +150,7 @@ const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\
 
 #[test]
 fn no_form_of_an_address_that_is_not_public_is_called() {
-    let guard = Guard { allow_http: true, ..Guard::default() };
+    let guard = UrlGuard { allow_http: true, ..UrlGuard::default() };
     for url in [
         "http://127.0.0.1/",
         "https://127.1/",
@@ -212,7 +212,8 @@ fn no_form_of_an_address_that_is_not_public_is_called() {
 
 #[test]
 fn urls_that_are_more_than_host_port_and_path_are_refused() {
-    let strict = Guard { ports: vec![443], hosts: vec!["*.a.test".to_owned()], ..Guard::default() };
+    let strict =
+        UrlGuard { ports: vec![443], hosts: vec!["*.a.test".to_owned()], ..UrlGuard::default() };
     for (url, part) in [
         ("http://x.a.test/", "use https"),
         ("ftp://x.a.test/", "use https"),
@@ -265,7 +266,7 @@ async fn a_name_that_rebinds_is_checked_again_with_each_connection_and_the_check
     let script = Script::new([&["127.0.0.1"], &["127.0.0.2"]]);
     let carrier = carrier(lenient(), Arc::clone(&script));
     let first = carrier.carry(&letter(&listener.url())).await;
-    assert_eq!(first.verdict(), Verdict::Delivered, "{first:?}");
+    assert_eq!(first.verdict(), ReplyVerdict::Delivered, "{first:?}");
     assert_eq!(script.asked.load(Ordering::Relaxed), 1, "one look-up decides and connects");
     let second = carrier.carry(&letter(&listener.url())).await;
     assert!(matches!(second.reply, Err(Unanswered::Refused(_))), "{second:?}");
@@ -282,7 +283,7 @@ async fn redirects_are_failures_and_are_not_followed() {
     });
     let carrier = carrier(lenient(), Script::new([&["127.0.0.1"]]));
     let receipt = carrier.carry(&letter(&listener.url())).await;
-    assert_eq!(receipt.verdict(), Verdict::Again(Duration::ZERO));
+    assert_eq!(receipt.verdict(), ReplyVerdict::Again(Duration::ZERO));
     assert_eq!(receipt.reply.expect("a reply").status, 307);
     assert!(other.requests.try_recv().is_err(), "it was followed");
 }
@@ -300,7 +301,7 @@ async fn endless_replies_slow_drips_and_silence_are_bounded() {
     });
     let receipt = carrier.carry(&letter(&endless.url())).await;
     let body = vec![b'a'; 1024];
-    let expected = Reply { status: 200, retry_after: None, body };
+    let expected = ReceiverReply { status: 200, retry_after: None, body };
     assert_eq!(receipt.reply, Ok(expected));
 
     let head = Listener::answering(|stream| {
@@ -397,8 +398,13 @@ fn bodies_have_the_wanted_form() {
         result: Some(Outcome::Response(response)),
         ..Published::default()
     };
-    let told = Told { id: "m", news: &news, event: Event::Succeeded, operation: Some(&operation) };
-    let text = |told: &Told<'_>, format| {
+    let told = LetterContent {
+        id: "m",
+        news: &news,
+        event: Event::Succeeded,
+        operation: Some(&operation),
+    };
+    let text = |told: &LetterContent<'_>, format| {
         let (body, content_type) = told.body(format, &types);
         (String::from_utf8(body.to_vec()).expect("text"), content_type)
     };
@@ -415,7 +421,7 @@ fn bodies_have_the_wanted_form() {
     assert_eq!(event["data"]["state"], "SUCCEEDED");
 
     let unfinished = Published { done: false, result: None, ..operation.clone() };
-    let told = Told { operation: Some(&unfinished), ..told };
+    let told = LetterContent { operation: Some(&unfinished), ..told };
     assert_eq!(text(&told, Format::ResponseBody).0, "{}");
 }
 

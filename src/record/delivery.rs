@@ -17,7 +17,7 @@ use super::value::{unwrap, wrap};
 use crate::clock::Timestamp;
 use crate::limits::{DELIVERY_KEPT, MAX_DELIVERY_ATTEMPTS_KEPT};
 use crate::operation::Stamps;
-use crate::operation::events::News;
+use crate::operation::events::OperationEvent;
 use crate::proto::longhaul::store::v1 as stored;
 use crate::proto::longhaul::v1 as pb;
 use crate::store::{Index, IndexEntry, Key, Keyspace};
@@ -26,7 +26,7 @@ use crate::store::{Index, IndexEntry, Key, Keyspace};
 #[derive(Clone, Debug, PartialEq)]
 pub struct Delivery {
     /// What the receiver is told.
-    pub news: News,
+    pub news: OperationEvent,
     /// The sequence of the event that it was made for. Progress that waits is replaced by later news.
     pub number: u64,
     /// What the event is called for the receiver.
@@ -34,7 +34,7 @@ pub struct Delivery {
     /// The receiver.
     pub target: Target,
     /// How far it is.
-    pub stage: Stage,
+    pub stage: DeliveryStage,
     /// The last attempts, oldest first.
     pub attempts: Vec<DeliveryAttempt>,
     /// How many there were.
@@ -58,7 +58,7 @@ pub enum Target {
 
 /// How far a delivery is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
+pub enum DeliveryStage {
     /// It waits for an earlier one of its line.
     Waiting,
     /// To be tried then. While an attempt runs, this is the time by which it must have ended.
@@ -106,7 +106,7 @@ impl Delivery {
 
     /// Whether it has ended.
     pub const fn is_over(&self) -> bool {
-        matches!(self.stage, Stage::Delivered(_) | Stage::Failed(_))
+        matches!(self.stage, DeliveryStage::Delivered(_) | DeliveryStage::Failed(_))
     }
 
     /// Whether later news make it worthless.
@@ -116,7 +116,7 @@ impl Delivery {
 
     /// Whether it is progress that no attempt has begun to tell.
     pub fn may_be_replaced(&self) -> bool {
-        self.stage == Stage::Waiting && self.is_progress()
+        self.stage == DeliveryStage::Waiting && self.is_progress()
     }
 
     /// Notes an attempt.
@@ -224,9 +224,11 @@ impl Kind for Delivery {
 
     fn encode(&self) -> Bytes {
         let (due_time, end_time) = match self.stage {
-            Stage::Waiting => (None, None),
-            Stage::Due(time) => (Some(time.as_micros()), None),
-            Stage::Delivered(time) | Stage::Failed(time) => (None, Some(time.as_micros())),
+            DeliveryStage::Waiting => (None, None),
+            DeliveryStage::Due(time) => (Some(time.as_micros()), None),
+            DeliveryStage::Delivered(time) | DeliveryStage::Failed(time) => {
+                (None, Some(time.as_micros()))
+            }
         };
         let delivery = stored::Delivery {
             news: Some(encode_news(&self.news)),
@@ -236,7 +238,7 @@ impl Kind for Delivery {
             callback: self.target.callback().map(encode_callback),
             due_time,
             end_time,
-            delivered: matches!(self.stage, Stage::Delivered(_)),
+            delivered: matches!(self.stage, DeliveryStage::Delivered(_)),
             attempts: self.attempts.iter().map(encode_attempt).collect(),
             attempt_count: self.attempt_count,
             reply: self.reply.clone(),
@@ -261,12 +263,12 @@ impl Kind for Delivery {
             entries.push(entry(DELIVERIES, [&prefix[..], &time, key.as_bytes()].concat()));
         }
         match self.stage {
-            Stage::Waiting => {}
-            Stage::Due(time) => {
+            DeliveryStage::Waiting => {}
+            DeliveryStage::Due(time) => {
                 let member = lane_member(self.target.lane(), time);
                 entries.push(entry(LANES, [&member[..], key.as_bytes()].concat()));
             }
-            Stage::Delivered(time) | Stage::Failed(time) => {
+            DeliveryStage::Delivered(time) | DeliveryStage::Failed(time) => {
                 entries.push(entry(KEPT, due_member(time + DELIVERY_KEPT, key)));
             }
         }
@@ -287,10 +289,10 @@ fn decode(stored: stored::Delivery) -> Option<Delivery> {
     };
     let time = |micros| Timestamp::from_micros(micros);
     let stage = match (stored.due_time, stored.end_time) {
-        (None, None) => Stage::Waiting,
-        (Some(due), _) => Stage::Due(time(due)),
-        (None, Some(end)) if stored.delivered => Stage::Delivered(time(end)),
-        (None, Some(end)) => Stage::Failed(time(end)),
+        (None, None) => DeliveryStage::Waiting,
+        (Some(due), _) => DeliveryStage::Due(time(due)),
+        (None, Some(end)) if stored.delivered => DeliveryStage::Delivered(time(end)),
+        (None, Some(end)) => DeliveryStage::Failed(time(end)),
     };
     Some(Delivery {
         news: decode_news(stored.news?)?,

@@ -11,7 +11,7 @@ use super::operation::{decode_callback, encode_callback};
 use super::plan::Also;
 use super::value::{unwrap, wrap};
 use crate::clock::Timestamp;
-use crate::operation::events::{Facts, News};
+use crate::operation::events::{Facts, OperationEvent};
 use crate::operation::name::Name;
 use crate::operation::{Record, Stamps};
 use crate::proto::longhaul::store::v1 as stored;
@@ -22,7 +22,7 @@ use crate::store::{Index, IndexEntry, Key, Keyspace};
 #[derive(Clone, Debug, PartialEq)]
 pub struct OutboxEvent {
     /// What happened.
-    pub news: News,
+    pub news: OperationEvent,
     /// The callbacks of the operation that want it.
     pub callbacks: Vec<pb::Callback>,
     /// Whether its parent may have endpoints that want it.
@@ -47,7 +47,7 @@ impl OutboxEvent {
         if after.spec.options.callbacks.is_empty() && !has_endpoints {
             return None;
         }
-        let news = News::of(before.and_then(Record::operation), after)?;
+        let news = OperationEvent::of(before.and_then(Record::operation), after)?;
         let wants =
             |callback: &&pb::Callback| news.facts.for_subscription(&callback.events).is_some();
         let callbacks: Vec<_> =
@@ -98,7 +98,7 @@ impl Kind for OutboxEvent {
     }
 }
 
-pub(super) fn encode_news(news: &News) -> stored::News {
+pub(super) fn encode_news(news: &OperationEvent) -> stored::News {
     stored::News {
         name: news.name.as_str().to_owned(),
         uid: Bytes::copy_from_slice(news.uid.as_bytes()),
@@ -112,8 +112,8 @@ pub(super) fn encode_news(news: &News) -> stored::News {
     }
 }
 
-pub(super) fn decode_news(stored: stored::News) -> Option<News> {
-    Some(News {
+pub(super) fn decode_news(stored: stored::News) -> Option<OperationEvent> {
+    Some(OperationEvent {
         name: Name::parse(&stored.name).ok()?,
         uid: uuid::Uuid::from_slice(&stored.uid).ok()?,
         sequence: stored.sequence,

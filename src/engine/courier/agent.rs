@@ -10,7 +10,7 @@ use super::lanes::{LaneNews, Lanes};
 use super::letters::Letters;
 use super::resolver::Resolver;
 use super::settling::{AttemptEnd, Attempted, Fate, Settling};
-use super::writes::{Prepared, write_all};
+use super::writes::{PreparedWrite, write_all};
 use crate::clock::Timestamp;
 use crate::engine::context::Context;
 use crate::engine::error::Result;
@@ -20,7 +20,9 @@ use crate::engine::reading::reader::Reader;
 use crate::engine::transact::{Transactor, Unobserved};
 use crate::limits::{MAX_DELIVERIES_TO_ONE, MAX_DELIVERY_AGE};
 use crate::post::Carrier;
-use crate::record::delivery::{Delivery, LANES, LaneId, Stage, lane_member, parse_lane_member};
+use crate::record::delivery::{
+    Delivery, DeliveryStage, LANES, LaneId, lane_member, parse_lane_member,
+};
 use crate::record::event::OutboxEvent;
 use crate::record::{Before, Change};
 use crate::store::{Entry, Index, Key, Scan};
@@ -81,7 +83,7 @@ impl Courier {
     /// Removes deliveries that were kept long enough; returns how many.
     pub(in crate::engine) async fn forget(&self, found: Vec<(Key, Before<Delivery>)>) -> usize {
         let over = found.into_iter().filter(|(_, before)| before.record.is_over());
-        let remove = |(key, before)| Prepared::new(key, before, Change::of(None));
+        let remove = |(key, before)| PreparedWrite::new(key, before, Change::of(None));
         let written = write_all(&self.transactor, over.map(remove).collect()).await;
         written.iter().filter(|written| matches!(written, Ok(true))).count()
     }
@@ -195,7 +197,8 @@ impl Courier {
         let read = self.reader.read_each::<Delivery>(&keys).await?;
         let found = keys.into_iter().zip(read).filter_map(|(key, found)| {
             let before = found.ok().flatten()?;
-            let is_due = matches!(before.record.stage, Stage::Due(due) if due <= self.now());
+            let is_due =
+                matches!(before.record.stage, DeliveryStage::Due(due) if due <= self.now());
             is_due.then_some((key, before))
         });
         Ok(self.settling.claim(found.collect()).await)
@@ -235,7 +238,8 @@ impl Courier {
     async fn attempt(&self, key: Key, delivery: &Delivery) -> Option<AttemptEnd> {
         let metrics = &self.context.metrics.deliveries;
         let carrier: &Arc<dyn Carrier> = self.context.settings.carrier.as_ref()?;
-        if self.now().since(delivery.news.time) >= MAX_DELIVERY_AGE {
+        let is_old = self.now().since(delivery.news.time) >= MAX_DELIVERY_AGE;
+        if is_old && delivery.attempt_count > 0 {
             return Some(AttemptEnd::Nowhere("no attempt reached it for too long"));
         }
         let letter = match self.letters.write(key, delivery).await {

@@ -7,7 +7,7 @@ use crate::engine::error::{Reason, Result};
 use crate::engine::parent_types::ParentTypes;
 use crate::engine::reading::reader::Reader;
 use crate::engine::reading::view::View;
-use crate::post::{Letter, SigningKey, Told};
+use crate::post::{Letter, LetterContent, SigningKey};
 use crate::proto::longhaul::v1::callback::Format;
 use crate::record::delivery::{Delivery, Target};
 use crate::store::{Key, Keyspace};
@@ -39,7 +39,7 @@ impl Letters {
             false => None,
         };
         let types = self.types.at(delivery.news.name.parent()).await?;
-        let told = Told {
+        let told = LetterContent {
             id: &Delivery::message_id(key),
             news: &delivery.news,
             event: delivery.event,

@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::writes::{Prepared, write_all};
+use super::writes::{PreparedWrite, write_all};
 use crate::clock::Timestamp;
 use crate::engine::context::Context;
 use crate::engine::error::Result;
 use crate::engine::reading::reader::Reader;
 use crate::engine::transact::{Transactor, Unobserved};
 use crate::proto::longhaul::v1 as pb;
-use crate::record::delivery::{Delivery, LINES, LaneId, Stage, Target};
+use crate::record::delivery::{Delivery, DeliveryStage, LINES, LaneId, Target};
 use crate::record::event::OutboxEvent;
 use crate::record::{Also, Before, Change};
 use crate::store::{Entry, Index, Key, Scan};
@@ -82,7 +82,7 @@ impl Resolver {
                 let now = self.context.now(due.operation);
                 let (also, due_now) = due.deliveries(tails, now);
                 let change = Change { also, ..Change::of(None) };
-                prepared.push(Prepared::new(due.key, due.before, change));
+                prepared.push(PreparedWrite::new(due.key, due.before, change));
                 dues.push((due_now, now));
             }
         }
@@ -122,7 +122,7 @@ impl Resolver {
         Ok(all.map(|((target, called), tail)| (target, called, tail)).collect())
     }
 
-    async fn tail(&self, due: &Due, target: &Target) -> Result<Tail> {
+    async fn tail(&self, due: &Unresolved, target: &Target) -> Result<Tail> {
         let line = target.line(&due.before.record.news.uid);
         let scan = Scan::first(Index::new(LINES), 1)
             .within(self.context.partition(due.operation))
@@ -156,7 +156,11 @@ impl Unresolved {
                 news: news.clone(),
                 number: news.sequence,
                 event,
-                stage: if tail.is_some() { Stage::Waiting } else { Stage::Due(now) },
+                stage: if tail.is_some() {
+                    DeliveryStage::Waiting
+                } else {
+                    DeliveryStage::Due(now)
+                },
                 attempts: Vec::new(),
                 attempt_count: 0,
                 reply: bytes::Bytes::new(),

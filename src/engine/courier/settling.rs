@@ -7,15 +7,15 @@ use bytes::Bytes;
 
 use super::lanes::LaneNews;
 use super::schedule::next_attempt;
-use super::writes::{Prepared, write};
+use super::writes::{PreparedWrite, write};
 use crate::clock::Timestamp;
 use crate::engine::context::Context;
 use crate::engine::error::{Error, Result};
 use crate::engine::random::random;
 use crate::engine::reading::reader::Reader;
 use crate::engine::transact::{Transactor, Unobserved};
-use crate::post::{Receipt, Verdict};
-use crate::record::delivery::{Delivery, DeliveryAttempt, Stage, Target};
+use crate::post::{Receipt, ReplyVerdict};
+use crate::record::delivery::{Delivery, DeliveryAttempt, DeliveryStage, Target};
 use crate::record::{Also, Before, Change};
 use crate::store::Key;
 
@@ -71,7 +71,7 @@ struct Outcome {
     /// `None`: it is removed.
     after: Option<Delivery>,
     /// What becomes of the next one.
-    next: Stage,
+    next: DeliveryStage,
     fate: Fate,
 }
 
@@ -89,12 +89,12 @@ impl Settling {
     pub(super) async fn claim(&self, found: Vec<(Key, Before<Delivery>)>) -> Vec<(Key, Delivery)> {
         let claimed = |(key, before): (Key, Before<Delivery>)| {
             let until = self.context.now(key) + self.claim;
-            let after = Delivery { stage: Stage::Due(until), ..before.record.clone() };
+            let after = Delivery { stage: DeliveryStage::Due(until), ..before.record.clone() };
             (key, before, after)
         };
         let claims: Vec<_> = found.into_iter().map(claimed).collect();
         let prepare = |(key, before, after): &(Key, Before<Delivery>, Delivery)| {
-            Prepared::new(*key, before.clone(), Change::of(Some(after.clone())))
+            PreparedWrite::new(*key, before.clone(), Change::of(Some(after.clone())))
         };
         let prepared = claims.iter().map(prepare).collect();
         let written = super::writes::write_all(&self.transactor, prepared).await;
@@ -133,16 +133,22 @@ impl Settling {
         let now = self.context.now(attempted.key);
         let chance = f64::from(u32::from_be_bytes(random())) / f64::from(u32::MAX);
         let has_next = next.is_some();
-        let mut outcome = conclude(&before.record, attempted, has_next, |attempts, asked| {
-            next_attempt(&self.context.settings.delivery_pauses, attempts, asked, chance, now)
-        }, now);
+        let mut outcome = conclude(
+            &before.record,
+            attempted,
+            has_next,
+            |attempts, asked| {
+                next_attempt(&self.context.settings.delivery_pauses, attempts, asked, chance, now)
+            },
+            now,
+        );
         let moves_on = outcome.after.as_ref().is_none_or(Delivery::is_over);
         let (mut also, mut claimed) = (Vec::new(), None);
         if let Some((key, next)) = next.filter(|_| moves_on) {
             let mut after = Delivery { stage: outcome.next, ..next.record.clone() };
             match outcome.fate {
                 Fate::Delivered => {
-                    after.stage = Stage::Due(now + self.claim);
+                    after.stage = DeliveryStage::Due(now + self.claim);
                     claimed = Some((key, after.clone()));
                 }
                 // It goes on with the schedule of the one that it replaces.
@@ -155,13 +161,14 @@ impl Settling {
             }
         }
         let due = match (&outcome.after, outcome.next) {
-            (Some(Delivery { stage: Stage::Due(due), .. }), _) => Some(*due),
-            (_, Stage::Due(due)) if !also.is_empty() && claimed.is_none() => Some(due),
+            (Some(Delivery { stage: DeliveryStage::Due(due), .. }), _) => Some(*due),
+            (_, DeliveryStage::Due(due)) if !also.is_empty() && claimed.is_none() => Some(due),
             _ => None,
         };
         let fate = outcome.fate;
         let change = Change { also, ..Change::of(outcome.after) };
-        let written = write(&self.transactor, Prepared::new(attempted.key, before, change)).await?;
+        let written =
+            write(&self.transactor, PreparedWrite::new(attempted.key, before, change)).await?;
         Ok(written.then_some(Settled { next: claimed, due, fate }))
     }
 }
@@ -172,9 +179,9 @@ impl AttemptEnd {
         match self {
             Self::Nowhere(_) => LaneNews::NotTried,
             Self::Sent(receipt) => match receipt.verdict() {
-                Verdict::Delivered => LaneNews::Took,
-                Verdict::Gone => LaneNews::Failed(Duration::ZERO),
-                Verdict::Again(asked) => LaneNews::Failed(asked),
+                ReplyVerdict::Delivered => LaneNews::Took,
+                ReplyVerdict::Gone => LaneNews::Failed(Duration::ZERO),
+                ReplyVerdict::Again(asked) => LaneNews::Failed(asked),
             },
         }
     }
@@ -191,30 +198,30 @@ fn conclude(
     let mut after = delivery.clone();
     after.note(attempted.noted(), attempted.reply());
     let verdict = match &attempted.end {
-        AttemptEnd::Nowhere(_) => Verdict::Gone,
+        AttemptEnd::Nowhere(_) => ReplyVerdict::Gone,
         AttemptEnd::Sent(receipt) => receipt.verdict(),
     };
     let ended = |after: Delivery, stage| Outcome {
         after: Some(Delivery { stage, ..after }),
-        next: Stage::Due(now),
+        next: DeliveryStage::Due(now),
         fate: Fate::GivenUp,
     };
     match verdict {
-        Verdict::Delivered => {
+        ReplyVerdict::Delivered => {
             let kept = matches!(after.target, Target::Endpoint(..));
-            let after = kept.then(|| Delivery { stage: Stage::Delivered(now), ..after });
-            Outcome { after, next: Stage::Due(now), fate: Fate::Delivered }
+            let after = kept.then(|| Delivery { stage: DeliveryStage::Delivered(now), ..after });
+            Outcome { after, next: DeliveryStage::Due(now), fate: Fate::Delivered }
         }
-        Verdict::Gone => ended(after, Stage::Failed(now)),
-        Verdict::Again(asked) => match next_attempt(after.attempt_count, asked) {
-            None => ended(after, Stage::Failed(now)),
+        ReplyVerdict::Gone => ended(after, DeliveryStage::Failed(now)),
+        ReplyVerdict::Again(asked) => match next_attempt(after.attempt_count, asked) {
+            None => ended(after, DeliveryStage::Failed(now)),
             // Later news say more; they take over its place in the schedule.
             Some(due) if has_next && delivery.is_progress() => {
-                Outcome { after: None, next: Stage::Due(due), fate: Fate::TriedAgain }
+                Outcome { after: None, next: DeliveryStage::Due(due), fate: Fate::TriedAgain }
             }
             Some(due) => {
-                let after = Some(Delivery { stage: Stage::Due(due), ..after });
-                Outcome { after, next: Stage::Waiting, fate: Fate::TriedAgain }
+                let after = Some(Delivery { stage: DeliveryStage::Due(due), ..after });
+                Outcome { after, next: DeliveryStage::Waiting, fate: Fate::TriedAgain }
             }
         },
     }

@@ -9,14 +9,14 @@ use crate::record::{Before, Change, Kind};
 use crate::store::{CommitError, Key};
 
 /// A change of a record that was read before; it is written only if the record is still the same.
-pub(super) struct Prepared<K> {
+pub(super) struct PreparedWrite<K> {
     key: Key,
     revision: u64,
     before: Option<Before<K>>,
     change: Change<K>,
 }
 
-impl<K: Kind> Prepared<K> {
+impl<K: Kind> PreparedWrite<K> {
     pub(super) fn new(key: Key, before: Before<K>, change: Change<K>) -> Self {
         Self { key, revision: before.stamps.revision, before: Some(before), change }
     }
@@ -25,7 +25,7 @@ impl<K: Kind> Prepared<K> {
 /// Writes them, each on its own; tells which were written. One that was not met another writer.
 pub(super) async fn write_all<K: Kind, O: Observer<K>>(
     transactor: &Transactor<O>,
-    mut prepared: Vec<Prepared<K>>,
+    mut prepared: Vec<PreparedWrite<K>>,
 ) -> Vec<Result<bool>> {
     let ends = transactor.transact(&mut prepared).await;
     ends.into_iter().map(written).collect()
@@ -34,7 +34,7 @@ pub(super) async fn write_all<K: Kind, O: Observer<K>>(
 /// Writes one; tells whether it was written.
 pub(super) async fn write<K: Kind, O: Observer<K>>(
     transactor: &Arc<Transactor<O>>,
-    mut prepared: Prepared<K>,
+    mut prepared: PreparedWrite<K>,
 ) -> Result<bool> {
     written(transactor.transact_one(&mut prepared).await)
 }
@@ -50,7 +50,7 @@ fn written<K>(ended: Ended<K>) -> Result<bool> {
     }
 }
 
-impl<K: Kind> Transaction for Prepared<K> {
+impl<K: Kind> Transaction for PreparedWrite<K> {
     type Kind = K;
 
     fn key(&self) -> Key {

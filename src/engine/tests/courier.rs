@@ -13,11 +13,11 @@ use crate::limits::{DELIVERY_KEPT, MAX_DELIVERY_AGE};
 use crate::operation::command::{Command, Complete, Proof};
 use crate::operation::lease::Token;
 use crate::operation::payload::type_url;
-use crate::post::{Carrier, Letter, Receipt, Reply, Unanswered};
+use crate::post::{Carrier, Letter, Receipt, ReceiverReply, Unanswered};
 use crate::proto::google::protobuf::Any;
 use crate::proto::longhaul::v1 as pb;
 use crate::proto::longhaul::v1::callback::{Event, Format};
-use crate::record::delivery::{Delivery, LANES, LINES, Stage};
+use crate::record::delivery::{Delivery, DeliveryStage, LANES, LINES};
 use crate::record::{AnyRecord, Before};
 use crate::store::conformance::Harness;
 use crate::store::differential::backends;
@@ -41,7 +41,7 @@ impl Carrier for Basket {
             0 => Err(Unanswered::Late(Duration::from_secs(20))),
             status => {
                 let retry_after = (status == 429).then(|| Duration::from_mins(10));
-                Ok(Reply { status, retry_after, body: b"a reply".to_vec() })
+                Ok(ReceiverReply { status, retry_after, body: b"a reply".to_vec() })
             }
         };
         Receipt { latency: Duration::from_millis(7), reply }
@@ -259,7 +259,7 @@ async fn a_delivery_that_fails_is_tried_on_schedule_with_one_id_and_then_given_u
         }
         let kept = fixture.deliveries().await;
         let [(_, kept)] = &kept[..] else { panic!("{kept:?}") };
-        assert!(matches!(kept.stage, Stage::Failed(_)), "{kept:?}");
+        assert!(matches!(kept.stage, DeliveryStage::Failed(_)), "{kept:?}");
         assert_eq!((kept.attempts[0].status, &kept.reply[..]), (500, &b""[..]));
         assert_eq!(kept.attempts[0].latency, Duration::from_millis(7));
         fixture.advance(DELIVERY_KEPT);
@@ -377,7 +377,10 @@ async fn what_no_attempt_reaches_for_five_days_is_given_up() {
         fixture.settle().await;
         let over = fixture.deliveries().await;
         assert_eq!(over.len(), 20, "{}", fixture.store_name);
-        assert!(over.iter().all(|(_, it)| matches!(it.stage, Stage::Failed(_))), "{over:?}");
+        assert!(
+            over.iter().all(|(_, it)| matches!(it.stage, DeliveryStage::Failed(_))),
+            "{over:?}"
+        );
     }
 }
 

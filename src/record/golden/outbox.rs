@@ -6,11 +6,11 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::values::{options, time};
-use crate::operation::events::{Facts, News};
+use crate::operation::events::{Facts, OperationEvent};
 use crate::operation::name::Name;
 use crate::proto::longhaul::v1 as pb;
 use crate::proto::longhaul::v1::operation_record::State;
-use crate::record::delivery::{Delivery, DeliveryAttempt, Stage, Target};
+use crate::record::delivery::{Delivery, DeliveryAttempt, DeliveryStage, Target};
 use crate::record::event::OutboxEvent;
 use crate::record::kind::Kind;
 use crate::store::Key;
@@ -22,8 +22,8 @@ pub(super) fn written() -> Vec<(&'static str, Vec<u8>)> {
     deliveries.chain([(EVENT, event().encode().to_vec())]).collect()
 }
 
-fn news() -> News {
-    News {
+fn news() -> OperationEvent {
+    OperationEvent {
         name: Name::parse("projects/p/operations/golden").expect("a name"),
         uid: Uuid::from_u128(0x4142_4344_4546_4748_494a_4b4c_4d4e_4f50),
         sequence: 3,
@@ -50,7 +50,7 @@ pub(super) fn deliveries() -> [(&'static str, Delivery); 2] {
         number: 2,
         event: pb::callback::Event::Done,
         target: Target::Callback(pb::Callback { endpoint: String::new(), ..callback() }),
-        stage: Stage::Due(time(81)),
+        stage: DeliveryStage::Due(time(81)),
         attempts: vec![DeliveryAttempt {
             time: time(82),
             latency: Duration::from_micros(83),
@@ -64,7 +64,7 @@ pub(super) fn deliveries() -> [(&'static str, Delivery); 2] {
     };
     let over = Delivery {
         target: Target::of(callback()),
-        stage: Stage::Delivered(time(86)),
+        stage: DeliveryStage::Delivered(time(86)),
         next: None,
         ..waits.clone()
     };
