@@ -81,7 +81,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         "client",
         &[
             &["mod"],
-            &["handle", "type_sets"],
+            &["handle", "queues", "type_sets"],
             &["connection"],
             &["watch"],
             &["patience"],
@@ -96,7 +96,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["mod"],
             &["rooms"],
             &["workers", "type_set_lists"],
-            &["type_sets"],
+            &["queue_calls", "type_sets"],
             &["operations"],
             &["dispatch"],
             &["due"],
@@ -104,6 +104,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["commands"],
             &["notify"],
             &["leases", "membership", "parent_types", "watching"],
+            &["queues"],
             &["transact"],
             &["reading"],
             &["context"],
@@ -137,7 +138,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
     ("engine/due", &[&["mod"], &["agents", "operations"], &["entries", "kinds"]]),
     ("engine/leases", &[&["mod"], &["holders", "leased"], &["waiter"], &["grant", "news"]]),
     ("engine/membership", &[&["mod"], &["ranks"]]),
-    ("engine/notify", &[&["mod"], &["notifier"], &["wakes"]]),
+    ("engine/notify", &[&["mod"], &["notifier"]]),
     (
         "engine/operations",
         &[
@@ -150,6 +151,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["identity", "page_token", "query", "set_event"],
         ],
     ),
+    ("engine/queues", &[&["mod"], &["known"], &["bucket", "wakes"]]),
     ("engine/reading", &[&["mod"], &["matching"], &["reader"], &["recent", "view"]]),
     ("engine/watching", &[&["mod"], &["wait", "watch"], &["hub", "sets"]]),
     (
@@ -192,7 +194,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         &[
             &["mod"],
             &["operations", "workers"],
-            &["gate", "reflection", "type_sets"],
+            &["gate", "queues", "reflection", "type_sets"],
             &["admin", "callers", "deadline", "explain", "health", "producers"],
             &["call", "half_close", "status"],
         ],
@@ -258,7 +260,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["delivery"],
             &["event"],
             &["operation"],
-            &["plan", "sample", "server", "type_sets"],
+            &["plan", "queue", "sample", "server", "type_sets"],
             &["kind"],
             &["due", "note", "value"],
         ],
@@ -343,7 +345,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         &[
             &["mod"],
             &["access"],
-            &["type_sets"],
+            &["queues", "type_sets"],
             &["sets", "starts", "stream"],
             &["work"],
             &["operations"],

@@ -4,6 +4,7 @@ use super::delivery::Delivery;
 use super::due::DueIndex;
 use super::event::OutboxEvent;
 use super::kind::{Before, Derived, Kind};
+use super::queue::QueueRecord;
 use super::reading::{read_at, refuse};
 #[cfg(test)]
 use super::sample::Sample;
@@ -26,6 +27,8 @@ pub enum AnyRecord {
     Event(Before<OutboxEvent>),
     /// An event on its way to a receiver.
     Delivery(Before<Delivery>),
+    /// The settings of one queue.
+    Queue(Before<QueueRecord>),
     /// The kind that only tests have.
     #[cfg(test)]
     Sample(Before<Sample>),
@@ -55,6 +58,9 @@ impl AnyRecord {
         if Delivery::NUMBERS.contains(&number) {
             return read_at(keyspace, key, record).map(Self::Delivery);
         }
+        if QueueRecord::NUMBERS.contains(&number) {
+            return read_at(keyspace, key, record).map(Self::Queue);
+        }
         #[cfg(test)]
         if Sample::NUMBERS.contains(&number) {
             return read_at(keyspace, key, record).map(Self::Sample);
@@ -70,6 +76,7 @@ impl AnyRecord {
             Self::TypeSets(before) => Derived::of(&before.record, key),
             Self::Event(before) => Derived::of(&before.record, key),
             Self::Delivery(before) => Derived::of(&before.record, key),
+            Self::Queue(before) => Derived::of(&before.record, key),
             #[cfg(test)]
             Self::Sample(before) => Derived::of(&before.record, key),
         }
@@ -83,6 +90,7 @@ impl AnyRecord {
             Self::TypeSets(_) => TypeSets::DUE,
             Self::Event(_) => OutboxEvent::DUE,
             Self::Delivery(_) => Delivery::DUE,
+            Self::Queue(_) => QueueRecord::DUE,
             #[cfg(test)]
             Self::Sample(_) => Sample::DUE,
         }

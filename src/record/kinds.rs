@@ -4,6 +4,7 @@ use super::delivery::Delivery;
 use super::due::{Agent, DueIndex};
 use super::event::OutboxEvent;
 use super::kind::Kind;
+use super::queue::QueueRecord;
 #[cfg(test)]
 use super::sample::Sample;
 use super::server::ServerRecord;
@@ -58,6 +59,7 @@ const KINDS: &[Known] = &[
     Known::of::<TypeSets>(),
     Known::of::<OutboxEvent>(),
     Known::of::<Delivery>(),
+    Known::of::<QueueRecord>(),
     #[cfg(test)]
     Known::of::<Sample>(),
 ];

@@ -85,7 +85,7 @@ impl Kinds {
                 AnyRecord::Event(before) => events.push((key, before)),
                 AnyRecord::Delivery(before) => deliveries.push((key, before)),
                 // They have no due indexes.
-                AnyRecord::Server(_) | AnyRecord::TypeSets(_) => {}
+                AnyRecord::Server(_) | AnyRecord::TypeSets(_) | AnyRecord::Queue(_) => {}
                 #[cfg(test)]
                 AnyRecord::Sample(before) => samples.push((key, before)),
             }

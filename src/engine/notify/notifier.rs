@@ -8,8 +8,8 @@ use tokio::sync::Notify;
 use crate::engine::context::Context;
 use crate::engine::leases::holders::Holders;
 use crate::engine::membership::ranks::Membership;
-use crate::engine::notify::wakes::Wakes;
 use crate::engine::parent_types::ParentTypes;
+use crate::engine::queues::known::KnownQueues;
 use crate::engine::reading::reader::Reader;
 use crate::engine::reading::view::View;
 use crate::engine::transact::{Commit, Observer, Transactor};
@@ -33,7 +33,7 @@ pub(in crate::engine) struct Notifier {
     sets: Arc<Sets>,
     holders: Arc<Holders>,
     types: Arc<ParentTypes>,
-    wakes: Wakes,
+    queues: Arc<KnownQueues>,
     scheduler: Notify,
     courier: Notify,
 }
@@ -44,6 +44,7 @@ pub(in crate::engine) struct Informed {
     pub(in crate::engine) sets: Arc<Sets>,
     pub(in crate::engine) holders: Arc<Holders>,
     pub(in crate::engine) types: Arc<ParentTypes>,
+    pub(in crate::engine) queues: Arc<KnownQueues>,
 }
 
 impl Observer<Record> for Notifier {
@@ -104,14 +105,9 @@ impl Notifier {
         membership: Arc<Membership>,
         informed: Informed,
     ) -> Self {
-        let Informed { hub, sets, holders, types } = informed;
-        let (wakes, scheduler, courier) = (Wakes::default(), Notify::new(), Notify::new());
-        Self { context, reader, membership, hub, sets, holders, types, wakes, scheduler, courier }
-    }
-
-    /// The wake-ups of the dispatchers.
-    pub(in crate::engine) const fn wakes(&self) -> &Wakes {
-        &self.wakes
+        let Informed { hub, sets, holders, types, queues } = informed;
+        let (scheduler, courier) = (Notify::new(), Notify::new());
+        Self { context, reader, membership, hub, sets, holders, types, queues, scheduler, courier }
     }
 
     /// Resolves once an entry may be due sooner than the scheduler knows.
@@ -153,6 +149,7 @@ impl Notifier {
                 match Note::decode(&hint.note) {
                     Note::Changed => {}
                     Note::TypeSets => self.types.changed(),
+                    Note::Queues => self.queues.changed(),
                     Note::Scheduled => self.schedule_by_rank(hint.partition),
                     Note::Ready(queue) => self.wake_by_rank(&queue, hint.partition),
                 }
@@ -166,7 +163,8 @@ impl Notifier {
                 self.hub.gap(&partitions);
                 self.sets.gap(&partitions);
                 self.types.changed();
-                self.wakes.wake_all();
+                self.queues.changed();
+                self.queues.wakes().wake_all();
                 self.scheduler.notify_one();
             }
         }
@@ -176,8 +174,8 @@ impl Notifier {
     fn wake_by_rank(&self, queue: &str, partition: Partition) {
         let rank = self.membership.rank(partition);
         if rank == 0 {
-            self.wakes.wake(queue);
-        } else if let Some(wake) = self.wakes.delay(queue) {
+            self.queues.wakes().wake(queue);
+        } else if let Some(wake) = self.queues.wakes().delay(queue) {
             let clock = Arc::clone(&self.context.clock);
             self.context.tasks.spawn("delayed wake", async move {
                 clock.sleep(HEAD_START * rank).await;
