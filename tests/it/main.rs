@@ -30,6 +30,7 @@ mod payloads;
 mod probing;
 mod processes;
 mod queueing;
+mod queues;
 mod ranks;
 mod replaying;
 mod serving;
