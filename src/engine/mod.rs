@@ -6,6 +6,7 @@
 mod access;
 mod commands;
 mod context;
+mod courier;
 mod dispatch;
 mod due;
 mod error;
@@ -43,12 +44,13 @@ use crate::operation::name::{Name, ParentPattern, Queue, TypeSetName};
 use crate::operation::{Operation, Start};
 use crate::proto::google::longrunning::Operation as Published;
 use crate::proto::google::protobuf::Any;
-pub use crate::record::due::Agent::{self, Janitor, Reaper, Scheduler};
+pub use crate::record::due::Agent::{self, Courier, Janitor, Reaper, Scheduler};
 use crate::store::{Partition, Store};
 use crate::types::Registry;
 
 pub use self::access::{Caller, Guard, Policy, Resource, Rules, Verb};
 pub use self::commands::apply::Done;
+pub use self::courier::letters::callback_key;
 pub use self::dispatch::batch::LeaseBatch;
 pub use self::due::agents::Sweep;
 pub use self::error::{Error, Reason, Result};
@@ -183,12 +185,13 @@ impl Engine {
     }
 
     fn run_agents(&self) {
-        let Rooms { context, due, membership, queues, .. } = &*self.rooms;
+        let Rooms { context, due, membership, queues, courier, .. } = &*self.rooms;
         self.run_beat();
         context.tasks.spawn("measure", Arc::clone(queues).run_measure());
-        for agent in [Reaper, Scheduler, Janitor] {
+        for agent in [Reaper, Scheduler, Courier, Janitor] {
             context.tasks.spawn(agent.name(), Arc::clone(due).run(agent));
         }
+        context.tasks.spawn("deliveries", Arc::clone(courier).run());
         context.tasks.spawn("heartbeat", Arc::clone(membership).run());
     }
 }
@@ -467,6 +470,24 @@ impl Measure {
     /// When the store does not answer.
     pub async fn run_once(self, engine: &Engine) -> Result<()> {
         engine.rooms.queues.measure().await
+    }
+}
+
+/// Delivers what is due.
+#[derive(Clone, Copy, Debug)]
+pub struct Deliveries;
+
+impl Deliveries {
+    /// Makes one attempt of each delivery that is due and that its receiver has room for, and waits for their ends; returns
+    /// how many it began.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn run_once(self, engine: &Engine) -> Result<usize> {
+        let courier = &engine.rooms.courier;
+        let claimed = courier.take_due(true).await?;
+        let attempts = claimed.into_iter().map(|claimed| Arc::clone(courier).deliver(claimed));
+        Ok(futures_util::future::join_all(attempts).await.len())
     }
 }
 

@@ -13,6 +13,7 @@ use crate::clock::Timestamp;
 use crate::engine::context::Context;
 use crate::engine::dispatch::grants::Grants;
 use crate::engine::dispatch::poller::Poller;
+use crate::engine::dispatch::turns::Turns;
 use crate::engine::dispatch::waiters::{AT_A_POLL, Waiters};
 use crate::engine::leases::waiter::{Offer, Waiter};
 use crate::engine::queues::bucket::Bucket;
@@ -83,6 +84,7 @@ impl Dispatch {
     }
 
     async fn run(self: Arc<Self>, waiters: Arc<Waiters>) {
+        let mut turns = Turns::default();
         loop {
             waiters.wake.notified().await;
             self.note_drained(&waiters, self.known.of(&waiters.queue).as_deref());
@@ -90,7 +92,7 @@ impl Dispatch {
                 // The requested poll runs when there is room.
                 waiters.set_quiet(false);
             }
-            while let Err(error) = self.serve(&waiters).await {
+            while let Err(error) = self.serve(&waiters, &mut turns).await {
                 waiters.refuse_all(&error);
                 // Streams keep waiting: the store comes back, and a stream cannot receive this error.
                 if !waiters.somebody_waits() {
@@ -105,7 +107,7 @@ impl Dispatch {
     }
 
     /// Polls the queue until no worker waits or nothing is ready.
-    async fn serve(&self, waiters: &Waiters) -> Result<(), StoreError> {
+    async fn serve(&self, waiters: &Waiters, turns: &mut Turns) -> Result<(), StoreError> {
         let (mut fruitless, mut unfit) = (0, 0);
         while waiters.somebody_waits() && !self.context.is_draining() {
             let present = waiters.count();
@@ -129,7 +131,7 @@ impl Dispatch {
                 continue;
             }
             waiters.set_polling(true);
-            let polled = self.poller.poll(waiters, unfit, tokens).await;
+            let polled = self.poller.poll(waiters, turns, unfit, tokens).await;
             waiters.set_polling(false);
             let polled = polled?;
             if let Some(bucket) = bucket {

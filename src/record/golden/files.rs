@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 use bytes::Bytes;
 use uuid::Uuid;
 
+use super::outbox;
 use super::records::records;
 use super::values::{STAMPS, bare_server, queue, server, type_sets};
 use crate::record::kind::Kind;
@@ -51,6 +52,7 @@ static WRITTEN: LazyLock<()> = LazyLock::new(|| {
     let served = server().encode().to_vec();
     let server = bare_server().encode().to_vec();
     let sets = type_sets().encode().to_vec();
+    let values = values.chain(outbox::written());
     let queue = queue().encode().to_vec();
     let others =
         [(ROOT, root), (SERVER, server), (TYPE_SETS, sets), (QUEUE, queue), (SERVING, served)];
