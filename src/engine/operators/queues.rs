@@ -25,6 +25,7 @@ use crate::operation::counters::{OF_QUEUES, QueueCount, queue_count};
 use crate::operation::entries::{ready_index, ready_place};
 use crate::operation::name::Queue;
 use crate::operation::{Record, State};
+use crate::record::Before;
 use crate::record::queue::{PARTITION, QUEUES, QueueRecord, QueueSettings};
 use crate::record::server::ServedQueue;
 use crate::store::{CommitError, Entry, Index, Key, Scan};
