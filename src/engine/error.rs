@@ -44,6 +44,8 @@ pub enum Reason {
     TypeMismatch,
     PayloadTooLarge,
     EtagMismatch,
+    /// The limit of a concurrency key is reached.
+    ConcurrencyConflict,
     InvalidState,
     LeaseLost,
     StoreUnavailable,
@@ -57,7 +59,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, for the tests that hold documents and projections to this list.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::InvalidName,
         Self::InvalidArgument,
         Self::Unimplemented,
@@ -83,6 +85,7 @@ impl Reason {
         Self::TypeMismatch,
         Self::PayloadTooLarge,
         Self::EtagMismatch,
+        Self::ConcurrencyConflict,
         Self::InvalidState,
         Self::LeaseLost,
         Self::StoreUnavailable,
@@ -114,6 +117,7 @@ impl Reason {
             Self::TypeMismatch => "TYPE_MISMATCH",
             Self::PayloadTooLarge => "PAYLOAD_TOO_LARGE",
             Self::EtagMismatch => "ETAG_MISMATCH",
+            Self::ConcurrencyConflict => "CONCURRENCY_CONFLICT",
             Self::InvalidState => "INVALID_STATE",
             Self::LeaseLost => "LEASE_LOST",
             Self::StoreUnavailable => "STORE_UNAVAILABLE",
@@ -152,7 +156,7 @@ impl Reason {
             | Self::NameExpired
             | Self::NameDeleted
             | Self::TypeSetAlreadyExists => Code::AlreadyExists,
-            Self::EtagMismatch => Code::Aborted,
+            Self::EtagMismatch | Self::ConcurrencyConflict => Code::Aborted,
             Self::UnknownResponse | Self::InvalidState | Self::LeaseLost => Code::FailedPrecondition,
         }
     }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::outbox;
 use super::records::records;
-use super::values::{STAMPS, queue, type_sets};
+use super::values::{STAMPS, gates, queue, type_sets};
 use crate::record::kind::Kind;
 use crate::record::server::{ServerId, ServerRecord};
 use crate::store::{Keyspace, Record as Stored};
@@ -54,6 +54,8 @@ static WRITTEN: LazyLock<()> = LazyLock::new(|| {
         .encode()
         .to_vec();
     let sets = type_sets().encode().to_vec();
+    let gates = gates().into_iter().map(|(file, gate)| (file, gate.encode().to_vec()));
+    let values = values.chain(gates);
     let values = values.chain(outbox::written());
     let queue = queue().encode().to_vec();
     let others = [(ROOT, root), (SERVER, server), (TYPE_SETS, sets), (QUEUE, queue)];
