@@ -283,6 +283,12 @@ pub const MAX_KNOWN_RECEIVERS: usize = 10_000;
 pub const MAX_PRIORITY: i32 = 100;
 /// Waiting this long counts as one step of priority.
 pub const AGING_INTERVAL: Duration = Duration::from_mins(1);
+/// Largest limit of the running operations of a queue.
+pub const MAX_RUNNING_LIMIT: u32 = 10_000;
+/// Largest limit of a concurrency key.
+pub const MAX_CONCURRENCY: i32 = 1_000;
+/// Bytes of a concurrency key.
+pub const MAX_CONCURRENCY_KEY_BYTES: usize = 256;
 /// Longer durations are refused as mistakes.
 pub const MAX_DURATION: Duration = Duration::from_hours(87840);
 

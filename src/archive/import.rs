@@ -232,7 +232,9 @@ fn trouble_of(copy: &PlannedCopy, error: &CommitError) -> ImportError {
             "its last change is in the future of the store's clock; correct the clock, then repeat the same command",
         ),
         CommitError::Unavailable(error) => ImportError::Store(error.clone()),
-        CommitError::Conflict => copy.wrong("the store has another record of that name already"),
+        CommitError::Conflict | CommitError::Late => {
+            copy.wrong("the store has another record of that name already")
+        }
     }
 }
 

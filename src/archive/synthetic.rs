@@ -93,9 +93,11 @@ fn operation(number: u64, name: Name, time: Timestamp) -> Result<Record, Rejecti
         duration: Duration::from_secs(30),
         holder: None,
         stall_timeout: Duration::ZERO,
+        slot: None,
     });
     let gone = Rejection::Deleted(name.clone());
-    let born = start(Start { spec, ..Start::default() }, Birth { name, uid, lease }, time)?;
+    let birth = Birth { name, uid, lease, admission: None, not_after: None };
+    let born = start(Start { spec, ..Start::default() }, birth, time)?;
     // A start always makes a record.
     let born = born.record.ok_or(gone)?;
     if waits {

@@ -81,6 +81,15 @@ impl Client {
         Ok(self.producers.clone().start_operation(start(place)).await?.into_inner().name)
     }
 
+    /// Starts an operation with a concurrency key.
+    pub(super) async fn start_keyed(&self, place: &Destination, key: &str) -> Result<(), Status> {
+        let mut request = start(place);
+        let concurrency =
+            pb::Concurrency { key: key.to_owned(), limit: KEY_LIMIT, ..Default::default() };
+        request.options.get_or_insert_default().concurrency = Some(concurrency);
+        self.producers.clone().start_operation(request).await.map(drop)
+    }
+
     /// Starts an operation with that id.
     pub(super) async fn start_as(
         &self,
@@ -200,6 +209,8 @@ pub(super) fn payload() -> Any {
     }
 }
 
+/// How many operations with a concurrency key run at the same time.
+const KEY_LIMIT: i32 = 100;
 const WINDOW: u32 = 8 << 20;
 /// Longer than any measurement takes to end an operation.
 const LONG: Duration = Duration::from_mins(1);

@@ -42,14 +42,25 @@ pub(super) fn starts(session: &BenchRun) -> anyhow::Result<Measured> {
 }
 
 /// Start, lease, one report, complete, read the result: producers on one side, workers on the other.
-pub(super) fn cycles(session: &BenchRun) -> anyhow::Result<Measured> {
-    let arena = session.arena("cycles", BACKLOG);
+///
+/// With `keys`, each operation has one of so many concurrency keys.
+pub(super) fn cycles(
+    session: &BenchRun,
+    name: &'static str,
+    keys: usize,
+) -> anyhow::Result<Measured> {
+    let arena = session.arena(name, BACKLOG);
     let (in_flight, workers) = (session.options.in_flight, session.options.workers);
-    session.measure("cycles", &arena, async |part, arena| {
-        let produce = async |task| {
+    session.measure(name, &arena, async |part, arena| {
+        let produce = async |task: usize| {
             let Ok(room) = arena.room.acquire().await else { return Ok(0) };
             room.forget();
-            part.client(task).start(&arena.place).await.map(|_| 0)
+            let client = part.client(task);
+            if keys == 0 {
+                return client.start(&arena.place).await.map(|_| 0);
+            }
+            let key = (task * part.parts + part.number) % keys;
+            client.start_keyed(&arena.place, &key.to_string()).await.map(|()| 0)
         };
         let work = async |client: &Client, lease: &Lease| {
             client.report(lease, 1).await?;

@@ -11,6 +11,7 @@ mod http;
 mod latency;
 mod lists;
 mod load;
+mod newcomer;
 mod options;
 mod report;
 mod run;
@@ -40,7 +41,10 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
         results.push(match scenario {
             Scenario::Gets => load::gets(&session)?,
             Scenario::Starts => load::starts(&session)?,
-            Scenario::Cycles => load::cycles(&session)?,
+            Scenario::Cycles => load::cycles(&session, "cycles", 0)?,
+            Scenario::KeyCycles => load::cycles(&session, "key-cycles", 1)?,
+            Scenario::KeysCycles => load::cycles(&session, "keys-cycles", 64)?,
+            Scenario::Newcomer => newcomer::run(&session)?,
             Scenario::RoundTrips => load::round_trips(&session)?,
             Scenario::StreamCycles => streams::cycles(&session, "stream-cycles", 1)?,
             Scenario::StreamBatches => streams::cycles(&session, "stream-batches", 32)?,

@@ -36,6 +36,12 @@ pub enum Scenario {
     Starts,
     /// Start, lease, one report, complete, read the result.
     Cycles,
+    /// The same, where all operations have one concurrency key with a limit of 100.
+    KeyCycles,
+    /// The same with 64 keys.
+    KeysCycles,
+    /// Behind 100,000 operations of one parent, another parent starts one, 20 times: how soon a worker has it.
+    Newcomer,
     /// Start, wait for the result, next.
     RoundTrips,
     /// The same with workers on streams, without reading the result.

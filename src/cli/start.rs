@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::connection::Connection;
 use super::exit::Failure;
@@ -11,7 +11,9 @@ use super::follow::Follower;
 use super::output;
 use super::types::PayloadTypes;
 use crate::proto::longhaul::v1::operation_options::Expiration;
-use crate::proto::longhaul::v1::{OperationOptions, RetryPolicy, StartOperationRequest};
+use crate::proto::longhaul::v1::{
+    Concurrency, OperationOptions, RetryPolicy, StartOperationRequest,
+};
 use crate::types::Registry;
 
 /// Arguments of `start`, named as the fields of `StartOperationRequest` and its options.
@@ -70,6 +72,20 @@ pub(super) struct StartArgs {
     /// Maximum number of attempts
     #[arg(long, value_name = "NUMBER")]
     max_attempts: Option<i32>,
+    /// Operations with the same key and parent are limited in how many run at the same time
+    #[arg(long, value_name = "KEY")]
+    concurrency_key: Option<String>,
+    /// How many operations with the key may run at the same time; 1 if not given
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        requires = "concurrency_key",
+        allow_negative_numbers = true
+    )]
+    concurrency_limit: Option<i32>,
+    /// What happens beyond the limit: the operation waits, is refused, or ends the oldest one
+    #[arg(long, value_enum, value_name = "POLICY", requires = "concurrency_key")]
+    concurrency_policy: Option<ConcurrencyPolicy>,
     /// Name of the resource that the operation works on
     #[arg(long, default_value = "", hide_default_value = true, value_name = "NAME")]
     target: String,
@@ -82,6 +98,14 @@ pub(super) struct StartArgs {
     /// Show progress until the operation is done
     #[arg(long)]
     watch: bool,
+}
+
+/// What happens to an operation beyond the limit of its concurrency key.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ConcurrencyPolicy {
+    Queue,
+    Reject,
+    Preempt,
 }
 
 impl StartArgs {
@@ -123,6 +147,7 @@ fn request(args: StartArgs, registry: &Registry) -> Result<StartOperationRequest
         let longest = prost_types::Duration { seconds: i64::MAX, nanos: 0 };
         duration.map(|duration| prost_types::Duration::try_from(duration).unwrap_or(longest))
     };
+    let concurrency = concurrency(&args);
     let options = OperationOptions {
         priority: args.priority,
         schedule_time: args.schedule_time,
@@ -133,6 +158,7 @@ fn request(args: StartArgs, registry: &Registry) -> Result<StartOperationRequest
         retry_policy: args
             .max_attempts
             .map(|max_attempts| RetryPolicy { max_attempts, ..RetryPolicy::default() }),
+        concurrency,
         expiration: duration(args.ttl).map(Expiration::Ttl),
         labels: args.labels.into_iter().collect(),
         target: args.target,
@@ -150,6 +176,20 @@ fn request(args: StartArgs, registry: &Registry) -> Result<StartOperationRequest
         options: Some(options),
         validate_only: args.validate_only,
         request_id: args.request_id,
+    })
+}
+
+fn concurrency(args: &StartArgs) -> Option<Concurrency> {
+    use crate::proto::longhaul::v1::concurrency::Policy;
+    let policy = args.concurrency_policy.map_or(Policy::Unspecified, |policy| match policy {
+        ConcurrencyPolicy::Queue => Policy::Queue,
+        ConcurrencyPolicy::Reject => Policy::Reject,
+        ConcurrencyPolicy::Preempt => Policy::Preempt,
+    });
+    args.concurrency_key.clone().map(|key| Concurrency {
+        key,
+        limit: args.concurrency_limit.unwrap_or_default(),
+        policy: policy.into(),
     })
 }
 

@@ -44,6 +44,8 @@ pub enum Reason {
     TypeMismatch,
     PayloadTooLarge,
     EtagMismatch,
+    /// The limit of a concurrency key is reached.
+    ConcurrencyConflict,
     InvalidState,
     LeaseLost,
     StoreUnavailable,
@@ -84,6 +86,7 @@ impl Reason {
         Self::TypeMismatch,
         Self::PayloadTooLarge,
         Self::EtagMismatch,
+        Self::ConcurrencyConflict,
         Self::InvalidState,
         Self::LeaseLost,
         Self::StoreUnavailable,
@@ -116,6 +119,7 @@ impl Reason {
             Self::TypeMismatch => "TYPE_MISMATCH",
             Self::PayloadTooLarge => "PAYLOAD_TOO_LARGE",
             Self::EtagMismatch => "ETAG_MISMATCH",
+            Self::ConcurrencyConflict => "CONCURRENCY_CONFLICT",
             Self::InvalidState => "INVALID_STATE",
             Self::LeaseLost => "LEASE_LOST",
             Self::StoreUnavailable => "STORE_UNAVAILABLE",
@@ -156,7 +160,7 @@ impl Reason {
             | Self::NameExpired
             | Self::NameDeleted
             | Self::TypeSetAlreadyExists => Code::AlreadyExists,
-            Self::EtagMismatch => Code::Aborted,
+            Self::EtagMismatch | Self::ConcurrencyConflict => Code::Aborted,
             Self::UnknownResponse | Self::InvalidState | Self::LeaseLost => Code::FailedPrecondition,
         }
     }

@@ -10,6 +10,7 @@ mod courier;
 mod dispatch;
 mod due;
 mod error;
+mod gates;
 mod lately;
 mod leases;
 mod membership;

@@ -11,6 +11,8 @@ use super::dispatch::dispatcher::Dispatch;
 use super::dispatch::grants::Grants;
 use super::dispatch::poller::Poller;
 use super::due::agents::DueAgents;
+use super::due::kinds::Kinds;
+use super::gates::desk::Gates;
 use super::leases::holders::Holders;
 use super::membership::ranks::Membership;
 use super::notify::notifier::{Informed, Notifier, OperationTransactor};
@@ -80,6 +82,7 @@ struct Lower {
     transactor: Arc<OperationTransactor>,
     commands: Arc<Commands>,
     reports: Arc<HeldReports>,
+    gates: Arc<Gates>,
 }
 
 impl Lower {
@@ -120,6 +123,13 @@ impl Lower {
             coalescer.clone(),
         ));
         let reports = Arc::new(HeldReports::new(commands.clone(), coalescer, membership.clone()));
+        let gates = Arc::new(Gates::new(
+            context.clone(),
+            reader.clone(),
+            commands.clone(),
+            notifier.clone(),
+        ));
+        context.tasks.spawn("gates", gates.clone().run());
         context.tasks.spawn("feed", notifier.clone().run(context.store.feed()));
         context.tasks.spawn("hub", hub.clone().run());
         context.tasks.spawn("sets", sets.clone().run());
@@ -140,6 +150,7 @@ impl Lower {
             transactor,
             commands,
             reports,
+            gates,
         }
     }
 
@@ -149,19 +160,20 @@ impl Lower {
     }
 
     fn due(&self, courier: Arc<Courier>) -> Arc<DueAgents> {
+        let (reader, commands) = (self.reader.clone(), self.commands.clone());
+        let kinds = Kinds::new(reader, commands, courier, self.gates.clone());
         Arc::new(DueAgents::new(
             self.context.clone(),
             self.reader.clone(),
             self.membership.clone(),
             self.notifier.clone(),
-            self.commands.clone(),
-            courier,
+            kinds,
         ))
     }
 
     fn grants(&self) -> Arc<Grants> {
         let (context, commands) = (self.context.clone(), self.commands.clone());
-        Arc::new(Grants::new(context, commands, self.holders.clone()))
+        Arc::new(Grants::new(context, commands, self.holders.clone(), self.gates.clone()))
     }
 
     fn dispatch(&self, grants: &Arc<Grants>) -> Arc<Dispatch> {

@@ -2,6 +2,7 @@
 
 mod courier;
 mod formats;
+mod gates;
 mod hub;
 mod leases;
 mod lists;

@@ -341,6 +341,7 @@ impl<K> Ended<K> {
             }
             Self::Unreadable(damage) => Err(damage.error()),
             Self::Failed(CommitError::Early) => Err(Error::busy(&"the store's clock")),
+            Self::Failed(CommitError::Late) => Err(Error::busy(&"the limit of running operations")),
             Self::Failed(CommitError::Unavailable(error)) => Err(error.into()),
             ended => Ok(ended),
         }

@@ -26,6 +26,8 @@ pub struct Change {
     pub leases: bool,
     /// Only if the store's clock has reached this.
     pub not_before: Option<Timestamp>,
+    /// Only until the store's clock has reached this.
+    pub not_after: Option<Timestamp>,
     /// The answer to the caller.
     pub answer: Answer,
 }
@@ -54,6 +56,7 @@ pub(super) fn bookkeeping(mut operation: Operation, now: Timestamp) -> Change {
         visible: false,
         leases: false,
         not_before: None,
+        not_after: None,
         answer: Answer::default(),
     }
 }
@@ -94,6 +97,7 @@ impl Change {
             visible: self.visible || earlier.visible,
             leases: self.leases || earlier.leases,
             not_before: self.not_before.max(earlier.not_before),
+            not_after: self.not_after.into_iter().chain(earlier.not_after).min(),
             ..self
         }
     }
@@ -104,6 +108,10 @@ impl Change {
 
     pub(super) fn at(self, not_before: Timestamp) -> Self {
         Self { not_before: Some(not_before), ..self }
+    }
+
+    pub(super) fn until(self, not_after: Option<Timestamp>) -> Self {
+        Self { not_after, ..self }
     }
 
     pub(super) fn leasing(self) -> Self {

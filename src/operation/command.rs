@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::due_class::DueClass;
 use super::lease::{Fingerprint, Holder, Token};
+use super::name::Name;
 use crate::clock::Timestamp;
 use crate::proto::google::protobuf::Any;
 use crate::proto::google::rpc::Status;
@@ -40,6 +41,10 @@ pub enum Command {
     Resume(Box<Resume>),
     /// An entry of this class has come due.
     Due(Due),
+    /// Its gate has a slot for it since then.
+    Admit(Timestamp),
+    /// A newer operation takes its slot.
+    Evict(Box<Evict>),
 }
 
 impl Command {
@@ -55,9 +60,13 @@ impl Command {
             Self::Fail(fail) => Some(fail.proof.token),
             Self::Release(release) => Some(release.proof.token),
             Self::Suspend(suspend) => Some(suspend.proof.token),
-            Self::Cancel(_) | Self::Delete(_) | Self::Pause(_) | Self::Resume(_) | Self::Due(_) => {
-                None
-            }
+            Self::Cancel(_)
+            | Self::Delete(_)
+            | Self::Pause(_)
+            | Self::Resume(_)
+            | Self::Due(_)
+            | Self::Admit(_)
+            | Self::Evict(_) => None,
         }
     }
 
@@ -73,6 +82,15 @@ impl Command {
     }
 }
 
+/// A newer operation with the same concurrency key takes the slot of an older one.
+#[derive(Clone, Debug)]
+pub struct Evict {
+    /// The newer one.
+    pub by: Name,
+    /// When that was started.
+    pub create_time: Timestamp,
+}
+
 /// A worker's request for a lease.
 #[derive(Clone, Debug)]
 pub struct Take {
@@ -86,6 +104,8 @@ pub struct Take {
     pub holder: Option<Holder>,
     /// Without progress for this long it counts as stalled; zero is never.
     pub stall_timeout: Duration,
+    /// Its slot in the gate of its queue, if the queue has a limit.
+    pub slot: Option<Timestamp>,
 }
 
 /// A bare renewal.

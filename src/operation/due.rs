@@ -3,20 +3,21 @@
 use crate::code::Code;
 
 use super::change::{Applied, Change, bookkeeping, visible};
-use super::command::Due;
+use super::command::{Due, Evict};
 use super::control::expire;
 use super::due_class::DueClass;
 use super::entries::times;
 use super::lease::{Answer, Call, EndedLease, Lease, remember};
-use super::published::{attempts_exhausted, cancelled_by_client, execution_timeout, worker_lost};
+use super::published::{
+    attempts_exhausted, cancelled_by_client, execution_timeout, preempted, worker_lost,
+};
 use super::record::{Operation, Pending, State};
 use crate::clock::Timestamp;
 use crate::limits::{MIN_RETURN_GRACE, RETURN_GRACE};
 
 /// Processes the due entry, or moves it to its true time.
 pub(super) fn due(operation: &Operation, due: Due, now: Timestamp) -> Applied {
-    let is_ready = operation.places.ready.is_some();
-    let time = times(operation, is_ready)
+    let time = times(operation, operation.places.has_come())
         .into_iter()
         .find(|(class, _)| *class == due.class)
         .map(|(_, time)| time);
@@ -128,6 +129,23 @@ fn end_in_error(mut operation: Operation, bound: &'static str, now: Timestamp) -
     };
     operation.end(state, now);
     visible(operation, now)
+}
+
+/// A newer operation with the same concurrency key takes its slot.
+pub(super) fn evict(operation: &Operation, evict: &Evict, now: Timestamp) -> Applied {
+    if operation.state.is_done() || operation.create_time > evict.create_time {
+        return Applied::Unchanged(Answer::default());
+    }
+    let mut next = operation.clone();
+    let error = preempted(operation, &evict.by);
+    next.end_lease(error.clone(), now);
+    let state = if matches!(next.state, State::Cancelling(..)) {
+        State::Cancelled(cancelled_by_client(&next.name))
+    } else {
+        State::Failed(error)
+    };
+    next.end(state, now);
+    visible(next, now).into()
 }
 
 impl Operation {

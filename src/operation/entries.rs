@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 
+use super::gate::Admittance;
 use super::record::{Operation, Places, Record, State};
 use super::spec::Spec;
 use crate::clock::Timestamp;
@@ -20,6 +21,14 @@ pub fn ready_index(queue: &str) -> String {
 
 /// What the names of these indexes begin with.
 pub const READY: &str = "ready/";
+
+/// The index of the operations of a queue that wait at the gates of their concurrency keys.
+pub fn waiting_index(queue: &str) -> String {
+    [WAITING, queue].concat()
+}
+
+/// What the names of these indexes begin with.
+pub const WAITING: &str = "waiting/";
 
 /// Stands for the parent of an operation in its queue: workers take from the parents that have work in turn.
 pub type Turn = [u8; 8];
@@ -93,19 +102,32 @@ pub fn entries(record: &Record, key: &[u8; 16]) -> Vec<(Cow<'static, str>, Vec<u
         let member = ready_member(parent, rank, key);
         entries.push((ready_index(operation.spec.queue.as_str()).into(), member));
     }
+    if let Some((rank, gate)) = places.waiting.zip(operation.gate()) {
+        let member = [&sortable(rank)[..], key].concat();
+        entries.push((gate.index().into(), member.clone()));
+        entries.push((waiting_index(operation.spec.queue.as_str()).into(), member));
+    }
     entries.extend(places.due.iter().map(|(class, time)| due(*class, *time)));
     entries
 }
 
 /// Puts the entries where they belong as of `now`; those that may stay do.
 pub(super) fn settle(operation: &mut Operation, now: Timestamp) {
-    let ready = match &operation.state {
-        State::Pending(pending) if pending.ready_time <= now => Some(
-            operation.places.ready.unwrap_or_else(|| rank(pending.ready_time, &operation.spec)),
-        ),
-        _ => None,
-    };
-    let due = times(operation, ready.is_some())
+    let (mut ready, mut waiting) = (None, None);
+    if let State::Pending(pending) = &operation.state
+        && pending.ready_time <= now
+    {
+        let rank = rank(pending.ready_time, &operation.spec);
+        if operation.admission == Some(Admittance::Waiting) {
+            // Those that take the slot of an older one go before all others.
+            let rank = if operation.preempts() { rank - PREEMPTS } else { rank };
+            waiting = Some(operation.places.waiting.unwrap_or(rank));
+        } else {
+            ready = Some(operation.places.ready.unwrap_or(rank));
+        }
+    }
+    let has_come = ready.is_some() || waiting.is_some();
+    let due = times(operation, has_come)
         .into_iter()
         .map(|(class, time)| {
             let lies = operation.places.due.iter().find(|(other, _)| *other == class);
@@ -114,7 +136,8 @@ pub(super) fn settle(operation: &mut Operation, now: Timestamp) {
         .collect();
     let failed = matches!(operation.state, State::Failed(_));
     let foreign = std::mem::take(&mut operation.places.foreign);
-    operation.places = Places { listed: operation.deletion.is_none(), failed, ready, due, foreign };
+    let listed = operation.deletion.is_none();
+    operation.places = Places { listed, failed, ready, waiting, due, foreign };
 }
 
 /// The order in a queue: time became ready, with each step of priority worth some waiting.
@@ -123,8 +146,17 @@ fn rank(ready_time: Timestamp, spec: &Spec) -> i64 {
     ready_time.as_micros() as i64 - i64::from(spec.options.priority) * aging_interval
 }
 
-/// The true due time of each class.
-pub(super) fn times(operation: &Operation, ready: bool) -> Vec<(DueClass, Timestamp)> {
+/// Added to the order of an operation at its gate if it takes the slot of an older one.
+const PREEMPTS: i64 = 1 << 62;
+
+/// Whether the member of an operation at its gate says that it takes the slot of an older one.
+pub fn preempts(member: &[u8]) -> bool {
+    let rank = member.first_chunk().copied().map(u64::from_be_bytes);
+    rank.is_some_and(|rank| ((rank ^ SIGN) as i64) < -(PREEMPTS / 2))
+}
+
+/// The true due time of each class. `has_come`: its time has come, so that it waits for nothing but a worker or its gate.
+pub(super) fn times(operation: &Operation, has_come: bool) -> Vec<(DueClass, Timestamp)> {
     let options = &operation.spec.options;
     let mut times = Vec::new();
     if let Some(deadline) = options.deadline_time.filter(|_| operation.end_time.is_none()) {
@@ -132,7 +164,7 @@ pub(super) fn times(operation: &Operation, ready: bool) -> Vec<(DueClass, Timest
     }
     match &operation.state {
         State::Pending(pending) => {
-            if !ready {
+            if !has_come {
                 let class = if pending.retrying { DueClass::Retry } else { DueClass::Start };
                 times.push((class, pending.ready_time));
             }

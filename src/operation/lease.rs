@@ -47,6 +47,8 @@ pub struct Lease {
     pub stall_timeout: Duration,
     /// Without progress for too long.
     pub stalled: bool,
+    /// Identifies its slot in the gate of its queue, if the queue has a limit.
+    pub slot: Option<Timestamp>,
 }
 
 impl Lease {

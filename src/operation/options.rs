@@ -25,7 +25,7 @@ pub struct Options {
     pub cancel_grace: Option<Duration>,
     /// Whether and when there is another attempt.
     pub retry_policy: Option<RetryPolicy>,
-    /// Reserved: no start can set it yet.
+    /// How many operations with the same key may run at the same time.
     pub concurrency: Option<pb::Concurrency>,
     /// How long it is kept once it is done.
     pub expiration: Option<Expiration>,

@@ -199,6 +199,17 @@ pub(super) fn attempts_exhausted(operation: &Operation, code: Code, cause: &str)
     status(code, message, "ATTEMPTS_EXHAUSTED", &[("attempts", &attempts), ("cause", cause)])
 }
 
+/// The error of an operation whose slot a newer one with the same concurrency key took.
+pub(super) fn preempted(operation: &Operation, newer: &Name) -> Status {
+    let concurrency = operation.spec.options.concurrency.as_ref();
+    let key = concurrency.map_or("", |concurrency| &concurrency.key);
+    let message = format!(
+        "{} was preempted by {newer}, which has the same concurrency key {key:?}",
+        operation.name
+    );
+    status(Code::Aborted, message, "PREEMPTED", &[("key", key), ("by", newer.as_str())])
+}
+
 fn status(code: Code, message: String, reason: &str, metadata: &[(&str, &str)]) -> Status {
     let metadata: BTreeMap<_, _> =
         metadata.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();

@@ -3,6 +3,7 @@
 use uuid::Uuid;
 
 use super::due_class::DueClass;
+use super::gate::{Admittance, GateName};
 use super::lease::{EndedLease, Fingerprint, Lease};
 use super::name::Name;
 use super::payload::Payload;
@@ -11,6 +12,7 @@ use super::spec::SharedSpec;
 use crate::clock::Timestamp;
 use crate::proto::google::rpc::Status;
 use crate::proto::longhaul::v1 as pb;
+use crate::proto::longhaul::v1::concurrency::Policy;
 
 /// The content of a store under an operation's name.
 #[derive(Clone, Debug, PartialEq)]
@@ -125,6 +127,8 @@ pub struct Operation {
     pub ended_leases: Vec<EndedLease>,
     /// Deleted while unfinished: hidden from callers until the work ends.
     pub deletion: Option<Deletion>,
+    /// Where it stands at the gate of its concurrency key; `None` without a key, and once it is done.
+    pub admission: Option<Admittance>,
     /// How many events were written beside it.
     pub events: u64,
     /// The places of its index entries.
@@ -188,6 +192,8 @@ pub struct Places {
     pub failed: bool,
     /// In its queue, at this rank.
     pub ready: Option<i64>,
+    /// At its gate, at this rank.
+    pub waiting: Option<i64>,
     /// In `due`; may be early.
     pub due: Vec<(DueClass, Timestamp)>,
     /// In classes of `due` that a newer version wrote: left as they are.
@@ -259,6 +265,13 @@ impl State {
     }
 }
 
+impl Places {
+    /// Whether its time has come: it waits for a worker or at its gate.
+    pub const fn has_come(&self) -> bool {
+        self.ready.is_some() || self.waiting.is_some()
+    }
+}
+
 impl Operation {
     /// The etag of the published form (AIP-154).
     pub fn etag(&self) -> String {
@@ -308,5 +321,25 @@ impl Operation {
     pub(super) fn queue_deadline(&self, pending: &Pending) -> Option<Timestamp> {
         let timeout = self.spec.options.queue_timeout?;
         self.start_time.is_none().then(|| pending.ready_time + timeout)
+    }
+
+    /// The gate of its concurrency key, if it has one.
+    pub fn gate(&self) -> Option<GateName> {
+        let key = self.spec.options.concurrency.as_ref()?.key.clone();
+        Some(GateName::Key { parent: self.name.parent().to_owned(), key })
+    }
+
+    /// Whether it ends an older operation where its gate is full.
+    pub fn preempts(&self) -> bool {
+        let concurrency = self.spec.options.concurrency.as_ref();
+        concurrency.is_some_and(|concurrency| concurrency.policy() == Policy::Preempt)
+    }
+
+    /// Since when it has a slot of its gate.
+    pub const fn admitted(&self) -> Option<Timestamp> {
+        match self.admission {
+            Some(Admittance::Admitted(since)) => Some(since),
+            Some(Admittance::Waiting) | None => None,
+        }
     }
 }

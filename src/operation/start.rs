@@ -4,6 +4,7 @@ use uuid::Uuid;
 
 use super::change::{Change, visible};
 use super::command::Take;
+use super::gate::{Admittance, SLOT_WINDOW};
 use super::lease::Lease;
 use super::name::{Id, Name, Parent};
 use super::options::{Expiration, Options};
@@ -39,6 +40,10 @@ pub struct Birth {
     pub uid: Uuid,
     /// The lease that it begins with.
     pub lease: Option<Take>,
+    /// Where it stands at the gate of its concurrency key, if it has one.
+    pub admission: Option<Admittance>,
+    /// Until when it may be written: later, what its gate said does not hold any more.
+    pub not_after: Option<Timestamp>,
 }
 
 /// Makes the record of a new operation.
@@ -48,7 +53,7 @@ pub struct Birth {
 /// time is left to work on it.
 pub fn start(start: Start, birth: Birth, now: Timestamp) -> Result<Change, Rejection> {
     let Start { spec, initial_metadata, .. } = start;
-    let Birth { name, uid, lease } = birth;
+    let Birth { name, uid, lease, admission, not_after } = birth;
     check_initial_metadata(&name, &spec, initial_metadata.as_ref())?;
     let ready_time = spec.options.schedule_time.unwrap_or(now).max(now);
     check_deadline(&name, &spec.options, ready_time, now)?;
@@ -81,16 +86,20 @@ pub fn start(start: Start, birth: Birth, now: Timestamp) -> Result<Change, Rejec
         last_error: None,
         ended_leases: Vec::new(),
         deletion: None,
+        admission,
         events: 0,
         places: Places::default(),
         stamps: Stamps::default(),
         name,
         spec: SharedSpec::from(spec),
     };
-    Ok(match lease {
+    let leased_until = lease.as_ref().and_then(|take| take.slot).map(|slot| slot + SLOT_WINDOW);
+    let not_after = not_after.into_iter().chain(leased_until).min();
+    let change = match lease {
         Some(take) => visible(operation.leased(&take, now), now).leasing(),
         None => visible(operation, now),
-    })
+    };
+    Ok(change.until(not_after))
 }
 
 fn check_deadline(
@@ -159,6 +168,7 @@ impl Operation {
             first_fraction: self.progress.as_ref().and_then(fraction).unwrap_or(0.0),
             stall_timeout: take.stall_timeout,
             stalled: false,
+            slot: take.slot,
         });
         self
     }

@@ -72,6 +72,8 @@ fn apply_to_operation(
         Command::Suspend(suspend) => work::suspend(operation, suspend, now),
         Command::Delete(delete) => control::delete(operation, delete, now),
         Command::Due(due) => Ok(due::due(operation, *due, now)),
+        Command::Admit(since) => work::admit(operation, *since, now),
+        Command::Evict(evict) => Ok(due::evict(operation, evict, now)),
         Command::Cancel(_) | Command::Pause(_) | Command::Resume(_)
             if operation.deletion.is_some() =>
         {
@@ -96,6 +98,7 @@ fn apply_to_tombstone(
                 visible: false,
                 leases: false,
                 not_before: Some(tombstone.forget_time),
+                not_after: None,
                 answer: Answer::default(),
             };
             Ok(forgotten.into())

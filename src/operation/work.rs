@@ -4,6 +4,7 @@ use crate::code::Code;
 
 use super::change::{Applied, bookkeeping, visible};
 use super::command::{Command, Complete, Fail, Proof, Release, Renew, Report, Suspend, Take};
+use super::gate::{Admittance, SLOT_WINDOW};
 use super::lease::{Answer, Call, EndedLease, Lease, Token, remember};
 use super::payload::{EMPTY, Payload, empty, type_name};
 use super::published::{cancelled_by_client, fraction};
@@ -28,11 +29,33 @@ pub(super) fn lease(
             Ok(Applied::Unchanged(Answer::default()))
         }
         State::Pending(pending)
-            if pending.ready_time <= now && operation.overdue(now).is_none() =>
+            if pending.ready_time <= now
+                && operation.overdue(now).is_none()
+                && operation.admission != Some(Admittance::Waiting) =>
         {
-            Ok(visible(operation.clone().leased(take, now), now).leasing().into())
+            let until = take.slot.map(|slot| slot + SLOT_WINDOW);
+            Ok(visible(operation.clone().leased(take, now), now).leasing().until(until).into())
         }
         _ => Err(Rejection::NotReady(operation.name.clone())),
+    }
+}
+
+/// Its gate has a slot for it: workers may take it.
+pub(super) fn admit(
+    operation: &Operation,
+    since: Timestamp,
+    now: Timestamp,
+) -> Result<Applied, Rejection> {
+    match operation.admission {
+        Some(Admittance::Waiting) => {
+            let mut next = operation.clone();
+            next.admission = Some(Admittance::Admitted(since));
+            Ok(bookkeeping(next, now).until(Some(since + SLOT_WINDOW)).into())
+        }
+        Some(Admittance::Admitted(slot)) if slot == since => {
+            Ok(Applied::Unchanged(Answer::default()))
+        }
+        Some(Admittance::Admitted(_)) | None => Err(Rejection::NotReady(operation.name.clone())),
     }
 }
 
@@ -409,6 +432,7 @@ impl Operation {
     pub(super) fn end(&mut self, state: State, now: Timestamp) {
         self.state = state;
         self.end_time = Some(now);
+        self.admission = None;
         self.expire_time = Some(self.expiry(now));
         self.pause_requested = false;
         self.checkpoint = None;

@@ -3,6 +3,7 @@
 use super::delivery::Delivery;
 use super::due::DueIndex;
 use super::event::OutboxEvent;
+use super::gate::GateRecord;
 use super::kind::{Before, Derived, Kind};
 use super::queue::QueueRecord;
 use super::reading::{read_at, refuse};
@@ -23,6 +24,8 @@ pub enum AnyRecord {
     Server(Before<ServerRecord>),
     /// The type sets of one parent.
     TypeSets(Before<TypeSets>),
+    /// The gate of a concurrency key or of a queue.
+    Gate(Before<GateRecord>),
     /// An event of an operation.
     Event(Before<OutboxEvent>),
     /// An event on its way to a receiver.
@@ -52,6 +55,9 @@ impl AnyRecord {
         if TypeSets::NUMBERS.contains(&number) {
             return read_at(keyspace, key, record).map(Self::TypeSets);
         }
+        if GateRecord::NUMBERS.contains(&number) {
+            return read_at(keyspace, key, record).map(Self::Gate);
+        }
         if OutboxEvent::NUMBERS.contains(&number) {
             return read_at(keyspace, key, record).map(Self::Event);
         }
@@ -74,6 +80,7 @@ impl AnyRecord {
             Self::Operation(before) => Derived::of(&before.record, key),
             Self::Server(before) => Derived::of(&before.record, key),
             Self::TypeSets(before) => Derived::of(&before.record, key),
+            Self::Gate(before) => Derived::of(&before.record, key),
             Self::Event(before) => Derived::of(&before.record, key),
             Self::Delivery(before) => Derived::of(&before.record, key),
             Self::Queue(before) => Derived::of(&before.record, key),
@@ -88,6 +95,7 @@ impl AnyRecord {
             Self::Operation(_) => Operation::DUE,
             Self::Server(_) => ServerRecord::DUE,
             Self::TypeSets(_) => TypeSets::DUE,
+            Self::Gate(_) => GateRecord::DUE,
             Self::Event(_) => OutboxEvent::DUE,
             Self::Delivery(_) => Delivery::DUE,
             Self::Queue(_) => QueueRecord::DUE,

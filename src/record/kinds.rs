@@ -3,6 +3,7 @@
 use super::delivery::Delivery;
 use super::due::{Agent, DueIndex};
 use super::event::OutboxEvent;
+use super::gate::GateRecord;
 use super::kind::Kind;
 use super::queue::QueueRecord;
 #[cfg(test)]
@@ -57,6 +58,7 @@ const KINDS: &[Known] = &[
     Known::of::<Operation>(),
     Known::of::<ServerRecord>(),
     Known::of::<TypeSets>(),
+    Known::of::<GateRecord>(),
     Known::of::<OutboxEvent>(),
     Known::of::<Delivery>(),
     Known::of::<QueueRecord>(),
@@ -88,7 +90,9 @@ mod tests {
             assert_eq!(layout.is_drained(index.name), on_disk, "{}", index.name);
             assert_eq!(layout.is_in_memory(index.name), !on_disk, "{}", index.name);
         }
-        assert!(layout.is_in_memory("ready/default") && layout.is_in_memory("unfinished"));
+        for passing in ["ready/default", "unfinished", "waiting/default", "gate/00"] {
+            assert!(layout.is_in_memory(passing), "{passing}");
+        }
         for unknown in ["list", "due/of-a-newer-version", "due/", "ready"] {
             assert!(!layout.is_in_memory(unknown) && !layout.is_drained(unknown), "{unknown}");
         }

@@ -7,6 +7,7 @@ mod any;
 pub mod delivery;
 pub mod due;
 pub mod event;
+pub mod gate;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]

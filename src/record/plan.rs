@@ -26,6 +26,8 @@ pub struct Change<K> {
     pub leases: bool,
     /// The commit is refused while the store's clock is before this.
     pub not_before: Option<Timestamp>,
+    /// The commit is refused once the store's clock is after this.
+    pub not_after: Option<Timestamp>,
 }
 
 impl<K> Change<K> {
@@ -38,6 +40,7 @@ impl<K> Change<K> {
             visible: false,
             leases: false,
             not_before: None,
+            not_after: None,
         }
     }
 }
@@ -87,6 +90,7 @@ pub fn write_set<K: Kind>(
 ) -> WriteSet {
     let mut set = WriteSet::new(keyspace.partition(key), check(key, before));
     set.checks.extend(change.not_before.map(Check::TimeAtLeast));
+    set.checks.extend(change.not_after.map(Check::TimeAtMost));
     // The records that a keyspace allows to be of a newer format are marked, so that no older server rewrites them.
     let format = keyspace.min_writer();
     let marks = Marks { visible: change.visible, leases: change.leases, format };

@@ -85,6 +85,8 @@ enum Condition {
     Absent(usize),
     /// Seconds before or after now.
     Time(i64),
+    /// The same, as the latest time.
+    Until(i64),
 }
 
 #[derive(Clone, Debug)]
@@ -118,6 +120,7 @@ fn set() -> impl Strategy<Value = Set> {
         1 => (key(), any::<u64>()).prop_map(|(key, revision)| Condition::At(key, revision)),
         1 => key().prop_map(Condition::Absent),
         1 => (-10..2_i64).prop_map(Condition::Time),
+        1 => (-2..10_i64).prop_map(Condition::Until),
     ];
     let change = prop_oneof![
         6 => (key(), any::<bool>(), any::<bool>(), any::<u8>()).prop_map(|(key, visible, fencing, value)| Edit::Put(key, visible, fencing, value)),
@@ -207,7 +210,7 @@ impl Run {
             Condition::AsItIs(key) | Condition::At(key, _) | Condition::Absent(key) => {
                 Some(keyspace.partition(self.keys[*key]))
             }
-            Condition::Time(_) => None,
+            Condition::Time(_) | Condition::Until(_) => None,
         });
         let partition = partition.unwrap_or(Partition(0));
         let here =
@@ -220,6 +223,7 @@ impl Run {
                 Condition::At(key, revision) => here(key).map(|key| Check::At(key, *revision)),
                 Condition::Absent(key) => here(key).map(Check::Absent),
                 Condition::Time(seconds) => Some(Check::TimeAtLeast(self.time(*seconds))),
+                Condition::Until(seconds) => Some(Check::TimeAtMost(self.time(*seconds))),
             });
         }
         for change in &set.changes {

@@ -47,7 +47,7 @@ impl StoreError {
 /// Why a write set was not applied, or is not known to be.
 ///
 /// If both [`Self::Conflict`] and [`Self::Early`] apply, it is a conflict, in any order of the checks: waiting
-/// would not help, and [`Self::Early`] promises that all records still are as they were checked.
+/// would not help, and [`Self::Early`] promises that all records still are as they were checked. [`Self::Late`] goes before both.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum CommitError {
     /// A key was not as checked: read again, decide again.
@@ -56,6 +56,9 @@ pub enum CommitError {
     /// The store's time is before the one in the write set, and all other checks hold.
     #[error("the store's clock is not there yet")]
     Early,
+    /// The store's time is after the one in the write set: it will never be applied.
+    #[error("the store's clock has passed the time of the write")]
+    Late,
     /// The write set may or may not have been applied: read before trying again.
     #[error(transparent)]
     Unavailable(#[from] StoreError),

@@ -224,12 +224,16 @@ impl MemoryPartition {
     ) -> Result<(u64, Option<Hint>), CommitError> {
         let now = self.now(wall);
         let mut early = false;
+        if set.checks.iter().any(|check| matches!(check, Check::TimeAtMost(time) if now > *time)) {
+            return Err(CommitError::Late);
+        }
         for check in &set.checks {
             match check {
                 Check::At(key, revision) if self.revision_of(*key) == Some(*revision) => {}
                 Check::Absent(key) if self.revision_of(*key).is_none() => {}
                 Check::At(..) | Check::Absent(_) => return Err(CommitError::Conflict),
                 Check::TimeAtLeast(time) => early |= now < *time,
+                Check::TimeAtMost(_) => {}
             }
         }
         if early {

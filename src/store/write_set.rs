@@ -15,6 +15,8 @@ pub enum Check {
     Absent(Key),
     /// The store's clock has reached this.
     TimeAtLeast(Timestamp),
+    /// The store's clock has not passed this.
+    TimeAtMost(Timestamp),
 }
 
 /// A stamp in the new record.

@@ -6,8 +6,8 @@ use super::fields::{duration, not_yet, positive_duration, text, timestamp};
 use crate::code::Code;
 use crate::engine::{Error, Result};
 use crate::limits::{
-    MAX_ATTEMPTS, MAX_BACKOFF_MULTIPLIER, MAX_LABEL_NAME_BYTES, MAX_LABEL_VALUE_BYTES, MAX_LABELS,
-    MAX_PRIORITY, MAX_TEXT_BYTES,
+    MAX_ATTEMPTS, MAX_BACKOFF_MULTIPLIER, MAX_CONCURRENCY, MAX_CONCURRENCY_KEY_BYTES,
+    MAX_LABEL_NAME_BYTES, MAX_LABEL_VALUE_BYTES, MAX_LABELS, MAX_PRIORITY, MAX_TEXT_BYTES,
 };
 use crate::operation::options::{Expiration, Options, RetryPolicy};
 use crate::proto::longhaul::v1 as pb;
@@ -16,7 +16,6 @@ use crate::proto::longhaul::v1::operation_options::MetadataPolicy;
 /// Reads the options of a start.
 pub fn read(options: pb::OperationOptions) -> Result<Options> {
     use pb::operation_options::Expiration as Given;
-    not_yet("options.concurrency", options.concurrency.is_some())?;
     not_yet("options.callbacks", !options.callbacks.is_empty())?;
     Ok(Options {
         priority: priority(options.priority)?,
@@ -26,7 +25,7 @@ pub fn read(options: pb::OperationOptions) -> Result<Options> {
         queue_timeout: positive_duration("options.queue_timeout", options.queue_timeout)?,
         cancel_grace: duration("options.cancel_grace", options.cancel_grace)?,
         retry_policy: options.retry_policy.map(retry_policy).transpose()?,
-        concurrency: None,
+        concurrency: options.concurrency.map(concurrency).transpose()?,
         expiration: match options.expiration {
             Some(Given::ExpireTime(time)) => {
                 timestamp("options.expire_time", Some(time))?.map(Expiration::At)
@@ -55,6 +54,33 @@ fn priority(priority: i32) -> Result<i32> {
         "options.priority is {priority}; it must be between -{MAX_PRIORITY} and {MAX_PRIORITY}"
     );
     Err(Error::field("options.priority", message))
+}
+
+fn concurrency(concurrency: pb::Concurrency) -> Result<pb::Concurrency> {
+    const KEY: &str = "options.concurrency.key";
+    if concurrency.key.is_empty() {
+        return Err(Error::field(
+            KEY,
+            format!("{KEY} is empty; give the key that operations share"),
+        ));
+    }
+    if concurrency.key.contains('\0') {
+        return Err(Error::field(KEY, format!("{KEY} has a zero byte; leave it out")));
+    }
+    let policy = pb::concurrency::Policy::try_from(concurrency.policy).map_err(|_| {
+        let policy = concurrency.policy;
+        let message = format!("options.concurrency.policy {policy} is not known");
+        Error::field("options.concurrency.policy", message)
+    })?;
+    if !(0..=MAX_CONCURRENCY).contains(&concurrency.limit) {
+        let message = format!(
+            "options.concurrency.limit is {}; it must be between 0 (the same as 1) and {MAX_CONCURRENCY}",
+            concurrency.limit
+        );
+        return Err(Error::field("options.concurrency.limit", message));
+    }
+    let key = text(KEY, concurrency.key, MAX_CONCURRENCY_KEY_BYTES)?;
+    Ok(pb::Concurrency { key, limit: concurrency.limit.max(1), policy: policy.into() })
 }
 
 fn retry_policy(policy: pb::RetryPolicy) -> Result<RetryPolicy> {

@@ -1,12 +1,14 @@
 //! Conversions for `longhaul.v1.Queues`.
 
-use super::fields::{duration, not_yet, text};
+use super::fields::{duration, text};
 use super::operations::page_size;
 use crate::engine::{
     Error, QueueListQuery, QueuePage, QueueUpdate, Result, ShownQueue, ShownWorker,
     WorkerListQuery, WorkerPage,
 };
-use crate::limits::{AGING_INTERVAL, MAX_LABEL_NAME_BYTES, MAX_LEASE_RATE, MIN_LEASE_RATE};
+use crate::limits::{
+    AGING_INTERVAL, MAX_LABEL_NAME_BYTES, MAX_LEASE_RATE, MAX_RUNNING_LIMIT, MIN_LEASE_RATE,
+};
 use crate::operation::name::Queue;
 use crate::operation::worker::WorkerProcess;
 use crate::proto::longhaul::v1 as pb;
@@ -85,11 +87,13 @@ pub fn update(request: pb::UpdateQueueRequest) -> Result<QueueUpdate> {
 
 fn max_running(value: i32) -> Result<u32> {
     const FIELD: &str = "queue.max_running";
-    let value = u32::try_from(value).map_err(|_| {
-        Error::field(FIELD, format!("{FIELD} is {value}; it must not be negative, 0 is no limit"))
-    })?;
-    not_yet(FIELD, value != 0)?;
-    Ok(value)
+    let known = u32::try_from(value).ok().filter(|value| *value <= MAX_RUNNING_LIMIT);
+    known.ok_or_else(|| {
+        let message = format!(
+            "{FIELD} is {value}; it must be between 1 and {MAX_RUNNING_LIMIT}, or 0 for no limit"
+        );
+        Error::field(FIELD, message)
+    })
 }
 
 fn lease_rate(value: f64) -> Result<f64> {

@@ -275,7 +275,7 @@ mod tests {
         assert_eq!(with(|o| o.callbacks = vec![pb::Callback::default()]), "options.callbacks");
         assert_eq!(
             with(|o| o.concurrency = Some(pb::Concurrency::default())),
-            "options.concurrency"
+            "options.concurrency.key"
         );
         assert_eq!(
             with(|o| o.attempt_timeout = Some(prost_types::Duration::default())),

@@ -71,6 +71,7 @@ const fn http_status(reason: Reason) -> u16 {
         | Reason::UnknownResponse
         | Reason::TypeMismatch
         | Reason::EtagMismatch
+        | Reason::ConcurrencyConflict
         | Reason::InvalidState
         | Reason::LeaseLost
         | Reason::StoreUnavailable

@@ -326,12 +326,6 @@ async fn starts_out_of_bounds_are_refused_by_field(fixture: &Fixture) {
 }
 
 async fn fields_without_effect_are_refused_not_ignored(fixture: &Fixture) {
-    let concurrency = pb::OperationOptions {
-        concurrency: Some(pb::Concurrency { key: "k".to_owned(), ..Default::default() }),
-        ..Default::default()
-    };
-    let refusal = fixture.start(start_with("q", concurrency)).await;
-    refusal.refused_field("UNIMPLEMENTED", "options.concurrency");
     let callbacks =
         pb::OperationOptions { callbacks: vec![pb::Callback::default()], ..Default::default() };
     let refusal = fixture.start(start_with("q", callbacks)).await;

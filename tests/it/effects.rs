@@ -73,19 +73,12 @@ async fn each_field_that_has_no_effect_is_refused_by_name(fixture: &Fixture) {
         options: Some(options),
         ..start("q")
     };
-    let concurrency = || pb::OperationOptions {
-        concurrency: Some(pb::Concurrency::default()),
-        ..pb::OperationOptions::default()
-    };
     let callbacks = || pb::OperationOptions {
         callbacks: vec![pb::Callback::default()],
         ..pb::OperationOptions::default()
     };
     let mut refusals: BTreeMap<&str, Vec<Result<(), Status>>> = BTreeMap::new();
-    for (field, options) in [
-        ("longhaul.v1.OperationOptions.concurrency", concurrency()),
-        ("longhaul.v1.OperationOptions.callbacks", callbacks()),
-    ] {
+    for (field, options) in [("longhaul.v1.OperationOptions.callbacks", callbacks())] {
         let leased = pb::StartLeasedOperationRequest {
             start: Some(with(options.clone())),
             ..pb::StartLeasedOperationRequest::default()
@@ -134,8 +127,7 @@ async fn each_method_that_is_served_works(fixture: &Fixture) {
 }
 
 /// Fields without an effect yet.
-const REFUSED: [&str; 2] =
-    ["longhaul.v1.OperationOptions.callbacks", "longhaul.v1.OperationOptions.concurrency"];
+const REFUSED: [&str; 1] = ["longhaul.v1.OperationOptions.callbacks"];
 
 /// The fields of each incoming message: those of [`REFUSED`], output-only ones (`update_time` of progress,
 /// `create_time` of a resource, all of a type set but its descriptors, the state and the numbers of a queue), and those that
@@ -154,6 +146,7 @@ const FIELDS: &[(&str, &str)] = &[
         "longhaul.v1.CompleteOperationRequest",
         "name lease_token response metadata related_resources progress",
     ),
+    ("longhaul.v1.Concurrency", "key limit policy"),
     ("longhaul.v1.CreateTypeSetRequest", "parent type_set_id type_set request_id validate_only"),
     ("longhaul.v1.DeleteTypeSetRequest", "name etag allow_missing validate_only"),
     ("longhaul.v1.DrainWorkerRequest", "queue worker"),

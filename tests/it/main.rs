@@ -11,6 +11,7 @@ mod breaking;
 mod browsers;
 mod cancelling;
 mod claims;
+mod concurrency;
 mod crowds;
 mod damage;
 mod deleting;

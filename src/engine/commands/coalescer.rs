@@ -196,9 +196,11 @@ mod tests {
             duration: INTERVAL * 100,
             holder: None,
             stall_timeout: INTERVAL * 100,
+            slot: None,
         };
         let name = Name::parse("operations/a").expect("a name");
-        let birth = Birth { name, uid: Uuid::nil(), lease: Some(lease) };
+        let birth =
+            Birth { name, uid: Uuid::nil(), lease: Some(lease), admission: None, not_after: None };
         let change = start(Start::default(), birth, Timestamp::from_micros(1)).expect("a start");
         change.record.and_then(|record| record.operation().cloned()).expect("an operation")
     }

@@ -44,7 +44,9 @@ fn written<K>(ended: Ended<K>) -> Result<bool> {
         Ended::Written { .. } => Ok(true),
         Ended::Kept { .. }
         | Ended::Unknown
-        | Ended::Failed(CommitError::Conflict | CommitError::Early) => Ok(false),
+        | Ended::Failed(CommitError::Conflict | CommitError::Early | CommitError::Late) => {
+            Ok(false)
+        }
         Ended::Failed(CommitError::Unavailable(error)) => Err(error.into()),
         Ended::Unreadable(damage) => Err(damage.error()),
     }

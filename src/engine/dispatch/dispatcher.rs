@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::engine::context::Context;
 use crate::engine::dispatch::grants::Grants;
-use crate::engine::dispatch::poller::Poller;
+use crate::engine::dispatch::poller::{PollBounds, Poller};
 use crate::engine::dispatch::turns::Turns;
 use crate::engine::dispatch::waiters::{AT_A_POLL, Waiters};
 use crate::engine::leases::waiter::{Offer, Waiter};
@@ -63,7 +63,8 @@ impl Dispatch {
             return Vec::new();
         };
         let Some(terms) = self.known.of(queue) else { return waiters.single_offers(most) };
-        if terms.settings.paused {
+        // Where a slot is needed, only a poll takes one.
+        if terms.settings.paused || terms.settings.max_running > 0 {
             return Vec::new();
         }
         let Some(bucket) = &terms.bucket else { return waiters.single_offers(most) };
@@ -81,6 +82,12 @@ impl Dispatch {
     /// The aging interval of a queue, unless it is as for every queue.
     pub(in crate::engine) fn aging_interval(&self, queue: &str) -> Option<Duration> {
         self.known.of(queue)?.settings.aging_interval
+    }
+
+    /// How many operations of a queue may run at the same time, if that is limited.
+    pub(in crate::engine) fn max_running(&self, queue: &str) -> Option<usize> {
+        let limit = self.known.of(queue)?.settings.max_running as usize;
+        (limit > 0).then_some(limit)
     }
 
     async fn run(self: Arc<Self>, waiters: Arc<Waiters>) {
@@ -131,7 +138,9 @@ impl Dispatch {
                 continue;
             }
             waiters.set_polling(true);
-            let polled = self.poller.poll(waiters, turns, unfit, tokens).await;
+            let max_running = self.max_running(&waiters.queue);
+            let bounds = PollBounds { unfit, most: tokens, max_running };
+            let polled = self.poller.poll(waiters, turns, bounds).await;
             waiters.set_polling(false);
             let polled = polled?;
             if let Some(bucket) = bucket {

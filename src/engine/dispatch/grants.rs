@@ -1,17 +1,23 @@
 //! Leases between their commit and their worker, and back.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
+
+use futures_util::future::join_all;
 
 use crate::engine::commands::apply::Commands;
 use crate::engine::context::Context;
 use crate::engine::error::Reason;
+use crate::engine::gates::desk::{Gates, Passage};
 use crate::engine::leases::grant::Grant;
 use crate::engine::leases::holders::Holders;
 use crate::engine::leases::waiter::Waiter;
 use crate::engine::random::random;
 use crate::operation::command::{Command, Proof, Release, Take};
+use crate::operation::gate::GateName;
 use crate::operation::lease::Token;
+use crate::record::gate::GateSlot;
 use crate::store::Key;
 
 /// Makes leases for waiters, and releases leases that no worker received.
@@ -19,6 +25,7 @@ pub(in crate::engine) struct Grants {
     pub(super) context: Arc<Context>,
     commands: Arc<Commands>,
     holders: Arc<Holders>,
+    pub(in crate::engine) gates: Arc<Gates>,
 }
 
 impl Grants {
@@ -26,8 +33,41 @@ impl Grants {
         context: Arc<Context>,
         commands: Arc<Commands>,
         holders: Arc<Holders>,
+        gates: Arc<Gates>,
     ) -> Self {
-        Self { context, commands, holders }
+        Self { context, commands, holders, gates }
+    }
+
+    /// Slots for leases of these operations, as many as the limit of their queue leaves.
+    pub(super) async fn slots(
+        &self,
+        queue: &str,
+        max_running: usize,
+        keys: &[Key],
+    ) -> HashMap<Key, GateSlot> {
+        let gate = GateName::Queue(queue.to_owned());
+        // They are asked for together, in one commit.
+        let passages = keys.iter().map(|key| self.gates.pass(&gate, max_running, *key));
+        let mut slots = HashMap::with_capacity(keys.len());
+        for passage in join_all(passages).await {
+            match passage {
+                Ok(Passage::Slot(slot)) => {
+                    slots.insert(slot.key, slot);
+                }
+                Ok(Passage::Full { .. }) => {}
+                Err(error) => {
+                    self.context.log_failure("could not read the gate of a queue", &error)
+                }
+            }
+        }
+        slots
+    }
+
+    /// These slots are not used.
+    pub(super) fn free(&self, queue: &str, slots: Vec<GateSlot>) {
+        if !slots.is_empty() {
+            self.gates.free(&GateName::Queue(queue.to_owned()), slots);
+        }
     }
 
     /// The terms of a lease for that waiter.
@@ -38,6 +78,7 @@ impl Grants {
             duration: waiter.duration,
             holder: waiter.holder,
             stall_timeout: self.context.settings.stall_timeout,
+            slot: None,
         }
     }
 

@@ -1,5 +1,6 @@
 //! One poll of a queue: reads ready operations, decides a lease for each waiter in turn, and commits the leases together.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use futures_util::future::try_join_all;
@@ -18,9 +19,10 @@ use crate::engine::notify::notifier::OperationTransactor;
 use crate::engine::reading::reader::Reader;
 use crate::engine::transact::{Assumed, Decision, Ended, Transaction};
 use crate::limits::MAX_REPLY_BYTES;
-use crate::operation::command::Command;
+use crate::operation::command::{Command, Take};
 use crate::operation::entries::{DueClass, ready_index};
 use crate::operation::{Applied, Record, apply};
+use crate::record::gate::GateSlot;
 use crate::record::{Before, Change};
 use crate::store::{CommitError, Entry, Index, Key, StoreError};
 
@@ -31,6 +33,17 @@ pub(in crate::engine) struct Poller {
     transactor: Arc<OperationTransactor>,
     grants: Arc<Grants>,
     commands: Arc<Commands>,
+}
+
+/// The bounds of one poll.
+#[derive(Clone, Copy)]
+pub(super) struct PollBounds {
+    /// Entries that no worker accepted the last time: so many more are read.
+    pub(super) unfit: usize,
+    /// How many leases are given at most.
+    pub(super) most: usize,
+    /// How many operations of the queue may run at the same time, if that is limited.
+    pub(super) max_running: Option<usize>,
 }
 
 /// The result of one poll.
@@ -73,13 +86,16 @@ struct Decided {
 struct CommittedLeases {
     /// For each offer.
     grants: Vec<Vec<Grant>>,
+    /// The operations whose leases were written.
+    written: HashSet<Key>,
     raced: bool,
     outage: Option<StoreError>,
 }
 
 impl CommittedLeases {
     fn of(offers: usize) -> Self {
-        Self { grants: (0..offers).map(|_| Vec::new()).collect(), raced: false, outage: None }
+        let grants = (0..offers).map(|_| Vec::new()).collect();
+        Self { grants, written: HashSet::new(), raced: false, outage: None }
     }
 }
 
@@ -94,28 +110,38 @@ impl Poller {
         Self { context, reader, transactor, grants, commands }
     }
 
-    /// Polls the queue once, for all waiters, beyond `unfit` entries that no worker accepted the last time. Gives at most
-    /// `most` leases.
+    /// Polls the queue once, for all waiters.
     pub(super) async fn poll(
         &self,
         waiters: &Waiters,
         turns: &mut Turns,
-        unfit: usize,
-        most: usize,
+        bounds: PollBounds,
     ) -> Result<Polled, StoreError> {
+        let PollBounds { unfit, most, max_running } = bounds;
         let mut offers = waiters.offers();
         let room = offers.iter().map(Offer::room).sum::<usize>().min(most);
         let index = Index::new(ready_index(&waiters.queue));
         let Dealt { entries, more } = self.deal(&index, turns, room, unfit).await?;
-        let keys: Vec<Key> = entries.iter().filter_map(Entry::key).collect();
-        waiters.set_quiet(!more);
+        let mut keys: Vec<Key> = entries.iter().filter_map(Entry::key).collect();
+        let slots = match max_running {
+            Some(limit) => self.grants.slots(&waiters.queue, limit, &keys).await,
+            None => HashMap::new(),
+        };
+        if max_running.is_some() {
+            keys.retain(|key| slots.contains_key(key));
+        }
+        waiters.set_quiet(!more && keys.len() == entries.len());
         if keys.is_empty() {
             waiters.end_poll(offers, &[]);
             return Ok(Polled { served: false, given: 0, raced: false, unfit: 0 });
         }
         let Decided { candidates, unfit, overdue, orphans } =
-            self.decide(&offers, &keys, most).await?;
+            self.decide(&offers, &keys, most, &slots).await?;
         let taken = self.take_all(&offers, candidates).await;
+        if taken.outage.is_none() {
+            let unused = slots.into_values().filter(|slot| !taken.written.contains(&slot.key));
+            self.grants.free(&waiters.queue, unused.collect());
+        }
         let given = taken.grants.iter().map(Vec::len).sum();
         let got: Vec<bool> = taken.grants.iter().map(|grants| !grants.is_empty()).collect();
         let served = got.contains(&true);
@@ -170,6 +196,7 @@ impl Poller {
         offers: &[Offer],
         keys: &[Key],
         most: usize,
+        slots: &HashMap<Key, GateSlot>,
     ) -> Result<Decided, StoreError> {
         let (mut waiting, mut given, mut bytes, mut unfit) = (0, 0, 0, 0);
         let records = self.reader.read_each::<Record>(keys).await?;
@@ -193,7 +220,8 @@ impl Poller {
             let Some(offer) = offers.get(waiting).filter(|_| candidates.len() < most) else {
                 break;
             };
-            let command = Command::Lease(self.grants.take_for(&offer.waiter));
+            let slot = slots.get(key).map(|slot| slot.since);
+            let command = Command::Lease(Take { slot, ..self.grants.take_for(&offer.waiter) });
             let now = self.context.now(*key);
             if let Ok(Applied::Changed(change)) = apply(&before.record, &command, now) {
                 candidates.push(Candidate {
@@ -241,9 +269,15 @@ impl Poller {
     ) -> Option<Grant> {
         let Candidate { key, change, refused, .. } = candidate;
         let record = match ended {
-            Ended::Written { record, .. } => record,
+            Ended::Written { record, .. } => {
+                taken.written.insert(key);
+                record
+            }
             // The store had taken it without saying so.
-            Ended::Kept { before: Some(before), .. } if !refused => Some(before.record),
+            Ended::Kept { before: Some(before), .. } if !refused => {
+                taken.written.insert(key);
+                Some(before.record)
+            }
             Ended::Failed(CommitError::Unavailable(error)) => {
                 let lost = change.and_then(|change| change.main);
                 let lost = lost.and_then(|record| Grant::new(key, record));

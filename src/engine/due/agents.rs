@@ -6,9 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::commands::apply::Commands;
 use crate::engine::context::Context;
-use crate::engine::courier::agent::Courier;
 use crate::engine::due::entries::DueEntries;
 use crate::engine::due::kinds::Kinds;
 use crate::engine::error::Result;
@@ -61,11 +59,9 @@ impl DueAgents {
         reader: Arc<Reader>,
         membership: Arc<Membership>,
         notifier: Arc<Notifier>,
-        commands: Arc<Commands>,
-        courier: Arc<Courier>,
+        kinds: Kinds,
     ) -> Self {
-        let entries = DueEntries::new(context.clone(), reader.clone(), membership);
-        let kinds = Kinds::new(reader, commands, courier);
+        let entries = DueEntries::new(context.clone(), reader, membership);
         Self { context, notifier, entries, kinds }
     }
 

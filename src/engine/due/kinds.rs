@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::engine::commands::apply::Commands;
 use crate::engine::courier::agent::Courier;
 use crate::engine::error::Error;
+use crate::engine::gates::desk::Gates;
 use crate::engine::reading::reader::Reader;
 use crate::record::due::DueIndex;
 use crate::record::{AnyRecord, Before, Kind};
@@ -23,19 +24,21 @@ pub(in crate::engine) trait ComesDue: Kind {
 }
 
 /// Reads due records and hands them to their kinds.
-pub(super) struct Kinds {
+pub(in crate::engine) struct Kinds {
     reader: Arc<Reader>,
     commands: Arc<Commands>,
+    gates: Arc<Gates>,
     courier: Arc<Courier>,
 }
 
 impl Kinds {
-    pub(super) const fn new(
+    pub(in crate::engine) const fn new(
         reader: Arc<Reader>,
         commands: Arc<Commands>,
         courier: Arc<Courier>,
+        gates: Arc<Gates>,
     ) -> Self {
-        Self { reader, commands, courier }
+        Self { reader, commands, gates, courier }
     }
 
     /// Acts on due entries of one index; returns how many records changed or were gone.
@@ -75,7 +78,7 @@ impl Kinds {
 
     /// Hands each record to its kind.
     async fn act_by_kind(&self, index: &'static DueIndex, found: Vec<(Key, AnyRecord)>) -> usize {
-        let mut operations = Vec::with_capacity(found.len());
+        let (mut operations, mut gates) = (Vec::with_capacity(found.len()), Vec::new());
         let (mut events, mut deliveries) = (Vec::new(), Vec::new());
         #[cfg(test)]
         let mut samples = Vec::new();
@@ -86,11 +89,13 @@ impl Kinds {
                 AnyRecord::Delivery(before) => deliveries.push((key, before)),
                 // They have no due indexes.
                 AnyRecord::Server(_) | AnyRecord::TypeSets(_) | AnyRecord::Queue(_) => {}
+                AnyRecord::Gate(before) => gates.push(before.record.name),
                 #[cfg(test)]
                 AnyRecord::Sample(before) => samples.push((key, before)),
             }
         }
         let changed = act(&self.commands, index, operations).await;
+        let changed = changed + self.gates.check(gates).await;
         let changed = changed + self.courier.resolve(events).await;
         let changed = changed + self.courier.forget(deliveries).await;
         #[cfg(test)]

@@ -185,7 +185,7 @@ impl Metrics {
             CommitError::Conflict => {
                 self.conflicts.inc();
             }
-            CommitError::Early => {}
+            CommitError::Early | CommitError::Late => {}
             CommitError::Unavailable(error) => self.unanswered(error),
         }
     }

@@ -3,4 +3,5 @@
 //!
 //! Nothing here waits or reads. It wakes tasks, and each acts on its own.
 
+pub(in crate::engine) mod gate_news;
 pub(in crate::engine) mod notifier;

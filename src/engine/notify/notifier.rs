@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 use crate::engine::context::Context;
 use crate::engine::leases::holders::Holders;
 use crate::engine::membership::ranks::Membership;
+use crate::engine::notify::gate_news::GateInbox;
 use crate::engine::parent_types::ParentTypes;
 use crate::engine::queues::known::KnownQueues;
 use crate::engine::reading::reader::Reader;
@@ -36,6 +37,7 @@ pub(in crate::engine) struct Notifier {
     types: Arc<ParentTypes>,
     queues: Arc<KnownQueues>,
     roster: Arc<Roster>,
+    gates: GateInbox,
     scheduler: Notify,
     courier: Notify,
 }
@@ -109,6 +111,7 @@ impl Notifier {
         informed: Informed,
     ) -> Self {
         let Informed { hub, sets, holders, types, queues, roster } = informed;
+        let (scheduler, courier, gates) = (Notify::new(), Notify::new(), GateInbox::default());
         Self {
             context,
             reader,
@@ -119,9 +122,15 @@ impl Notifier {
             types,
             queues,
             roster,
-            scheduler: Notify::new(),
-            courier: Notify::new(),
+            gates,
+            scheduler,
+            courier,
         }
+    }
+
+    /// What the gates must know of.
+    pub(in crate::engine) const fn gate_inbox(&self) -> &GateInbox {
+        &self.gates
     }
 
     /// Resolves once an entry may be due sooner than the scheduler knows.
@@ -144,6 +153,7 @@ impl Notifier {
             Some(Record::Tombstone(_)) => {}
             None => self.context.metrics.started(),
         }
+        self.gates.changed(key, before, after);
         let Some(operation) = after.and_then(Record::operation) else { return };
         if becomes_ready(before, after) {
             self.wake_by_rank(operation.spec.queue.as_str(), self.context.partition(key));

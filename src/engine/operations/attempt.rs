@@ -33,6 +33,16 @@ pub(super) enum Prepared {
     Late(Key, Box<Identity>, Rejection),
 }
 
+impl Prepared {
+    /// The key of the operation, and what identifies this start.
+    pub(super) fn identity(&self) -> (Key, &Identity) {
+        match self {
+            Self::Ready(attempt) => (attempt.key, &attempt.identity),
+            Self::Late(key, identity, _) => (*key, identity),
+        }
+    }
+}
+
 /// The lease that an operation begins with.
 pub(super) enum FirstLease {
     /// That of a worker that waits on this server, if there is one.

@@ -55,6 +55,11 @@ impl EagerLeases {
         self.dispatch.aging_interval(queue.as_str())
     }
 
+    /// How many operations of a queue may run at the same time, if that is limited.
+    pub(super) fn max_running(&self, queue: &Queue) -> Option<usize> {
+        self.dispatch.max_running(queue.as_str())
+    }
+
     /// Releases the reserved worker.
     pub(super) fn forget(&self, key: Key, offer: Option<&Offer>) {
         if let Some(offer) = offer {

@@ -3,6 +3,7 @@
 mod attempt;
 pub(in crate::engine) mod calls;
 mod eager;
+mod gated;
 mod identity;
 pub(in crate::engine) mod page_token;
 pub(in crate::engine) mod pages;

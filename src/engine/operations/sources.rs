@@ -19,7 +19,7 @@ use crate::engine::reading::reader::Reader;
 use crate::filter::{Access, Filter, Order, Plan, Verdict, plan, plan_in_order};
 use crate::limits::MAX_LIST_SORTED;
 use crate::operation::entries::{
-    DueClass, FAILED, LIST, UNFINISHED, parent_member, parent_prefix, ready_index,
+    DueClass, FAILED, LIST, UNFINISHED, parent_member, parent_prefix, ready_index, waiting_index,
 };
 use crate::operation::name::{Name, ParentPattern};
 use crate::operation::{Operation, Record};
@@ -150,10 +150,12 @@ impl Sources {
             Access::Nothing => Vec::new(),
             Access::Name(name) => return Ok(Some(vec![self.named(name)])),
             Access::Leased => vec![of_index(Index::new(DueClass::Lease.index()))],
-            // What waits for its time moves to its queue, never back, so that reading the queue last misses nothing.
+            // What waits for its time moves to its gate or its queue, and on from its gate to its queue, never back: so reading
+            // the queue last misses nothing.
             Access::Waiting(queue) => [
                 Index::new(DueClass::Start.index()),
                 Index::new(DueClass::Retry.index()),
+                Index::new(waiting_index(queue)),
                 Index::new(ready_index(queue)),
             ]
             .map(of_index)

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::attempt::{Attempt, Begun, FirstLease, Prepared};
 use super::eager::EagerLeases;
+use super::gated::{GateTerms, Gated, GatedStarts};
 use super::identity::{Identity, name_for};
 use super::replays::Replays;
 use crate::engine::access::Caller;
@@ -20,7 +22,9 @@ use crate::engine::reading::reader::Reader;
 use crate::engine::reading::view::View;
 use crate::engine::transact::Ended;
 use crate::operation::command::Take;
+use crate::operation::gate::Admittance;
 use crate::operation::lease::Token;
+use crate::operation::name::Id;
 use crate::operation::{Birth, Operation, Record, Rejection, Start, start};
 use crate::proto::google::longrunning::Operation as Published;
 
@@ -53,6 +57,7 @@ pub(in crate::engine) struct Starts {
     transactor: Arc<OperationTransactor>,
     eager: EagerLeases,
     replays: Replays,
+    gated: GatedStarts,
 }
 
 impl Starts {
@@ -63,9 +68,10 @@ impl Starts {
         dispatch: Arc<Dispatch>,
         grants: Arc<Grants>,
     ) -> Self {
+        let gated = GatedStarts::new(context.clone(), reader.clone(), grants.gates.clone());
         let eager = EagerLeases::new(context.clone(), dispatch, grants);
         let replays = Replays::new(context.clone(), reader);
-        Self { context, transactor, eager, replays }
+        Self { context, transactor, eager, replays, gated }
     }
 
     /// Starts an operation, or finds the one that the same request started before. With `validate_only` it starts none.
@@ -84,11 +90,39 @@ impl Starts {
     pub(in crate::engine) async fn start_for_caller(
         self: &Arc<Self>,
         caller: &Caller,
-        wanted: Start,
+        mut wanted: Start,
         waiter: &Waiter,
     ) -> Result<Begun> {
         let take = self.eager.take_for(waiter);
-        self.start_with(caller, wanted, FirstLease::Starter(take)).await
+        let Some(limit) = self.eager.max_running(&wanted.spec.queue) else {
+            return self.start_with(caller, wanted, FirstLease::Starter(take)).await;
+        };
+        // The limit of the queue holds for this lease, too.
+        let name = name_for(&self.context, caller, &wanted)?;
+        wanted.id = Some(Id::parse(name.id())?);
+        let mut gated = Gated::of_queue(&self.context, name, &wanted, limit);
+        let Some(terms) = self.gated.ask(&mut gated, &wanted, true).await? else {
+            return self.replay_or_refuse(caller, wanted, &gated).await;
+        };
+        let slot = terms.admission.and_then(Admittance::slot);
+        let first = FirstLease::Starter(Take { slot, ..take });
+        let begun = self.start_with(caller, wanted, first).await;
+        if begun.as_ref().is_ok_and(|begun| begun.replayed) {
+            self.gated.free(&gated);
+        }
+        begun
+    }
+
+    /// The operation that the same request started before; else the refusal of a gate.
+    async fn replay_or_refuse(
+        &self,
+        caller: &Caller,
+        wanted: Start,
+        gated: &Gated,
+    ) -> Result<Begun> {
+        let attempt = self.prepare(caller, wanted, FirstLease::None, GateTerms::default())?;
+        let (key, identity) = attempt.identity();
+        self.replays.find(key, identity).await?.ok_or_else(|| GatedStarts::refuse(gated))
     }
 
     /// Starts many, each on its own; results in their order.
@@ -97,16 +131,40 @@ impl Starts {
         caller: &Caller,
         wanted: Vec<Result<Start>>,
     ) -> Vec<Result<Started>> {
-        let attempts: Vec<Result<Prepared>> = wanted
+        let count = wanted.len();
+        let is_gated = |wanted: &Result<Start>| {
+            wanted.as_ref().is_ok_and(|wanted| wanted.spec.options.concurrency.is_some())
+        };
+        let numbered = wanted.into_iter().enumerate();
+        let (gated, plain): (Vec<_>, Vec<_>) = numbered.partition(|(_, wanted)| is_gated(wanted));
+        let (numbers, attempts): (Vec<usize>, Vec<Result<Prepared>>) = plain
             .into_iter()
-            .map(|wanted| self.prepare(caller, wanted?, FirstLease::Eager))
-            .collect();
-        let count = attempts.len();
-        let starts = Arc::clone(self);
-        let starting = async move { starts.commit_starts(attempts).await };
-        let gone = || (0..count).map(|_| Err(Error::draining())).collect();
-        let begun = self.see_through(starting).await.unwrap_or_else(gone);
-        begun.into_iter().map(|begun| begun.map(Into::into)).collect()
+            .map(|(number, wanted)| {
+                let prepare =
+                    |wanted| self.prepare(caller, wanted, FirstLease::Eager, GateTerms::default());
+                (number, wanted.and_then(prepare))
+            })
+            .unzip();
+        let (starts, caller) = (Arc::clone(self), caller.clone());
+        let starting = async move {
+            let start = |(number, wanted): (usize, Result<Start>)| {
+                let (starts, caller) = (&starts, &caller);
+                async move {
+                    let begun = match wanted {
+                        Ok(wanted) => starts.start_gated(caller, wanted, FirstLease::Eager).await,
+                        Err(error) => Err(error),
+                    };
+                    (number, begun)
+                }
+            };
+            let gated = join_all(gated.into_iter().map(start)).await;
+            numbers.into_iter().zip(starts.commit_starts(attempts).await).chain(gated).collect()
+        };
+        let mut begun: Vec<(usize, Result<Begun>)> =
+            self.see_through(starting).await.unwrap_or_default();
+        begun.sort_by_key(|(number, _)| *number);
+        let gone = (begun.len()..count).map(|_| Err(Error::draining()));
+        begun.into_iter().map(|(_, begun)| begun.map(Into::into)).chain(gone).collect()
     }
 
     /// Writes starts in one call of the store.
@@ -142,7 +200,8 @@ impl Starts {
     /// Checks a start without doing it: done, with an empty response (AIP-151).
     async fn validate_start(&self, caller: &Caller, wanted: Start) -> Result<Started> {
         let mut published = wanted.spec.validated();
-        let (key, identity, late) = match self.prepare(caller, wanted, FirstLease::None)? {
+        let attempt = self.prepare(caller, wanted, FirstLease::None, GateTerms::default())?;
+        let (key, identity, late) = match attempt {
             Prepared::Ready(attempt) => (attempt.key, attempt.identity, None),
             Prepared::Late(key, identity, why) => (key, *identity, Some(why)),
         };
@@ -161,7 +220,48 @@ impl Starts {
         wanted: Start,
         first: FirstLease,
     ) -> Result<Begun> {
-        let attempt = match self.prepare(caller, wanted, first)? {
+        if wanted.spec.options.concurrency.is_some() {
+            return Box::pin(self.start_gated(caller, wanted, first)).await;
+        }
+        self.start_standing(caller, wanted, first, GateTerms::default()).await
+    }
+
+    /// Starts an operation with a concurrency key.
+    async fn start_gated(
+        self: &Arc<Self>,
+        caller: &Caller,
+        mut wanted: Start,
+        first: FirstLease,
+    ) -> Result<Begun> {
+        if self.context.is_draining() {
+            return Err(Error::draining());
+        }
+        let name = name_for(&self.context, caller, &wanted)?;
+        wanted.id = Some(Id::parse(name.id())?);
+        let Some(mut gated) = Gated::of(&self.context, name, &wanted) else {
+            return self.start_standing(caller, wanted, first, GateTerms::default()).await;
+        };
+        let must_run = matches!(first, FirstLease::Starter(_));
+        let Some(standing) = self.gated.ask(&mut gated, &wanted, must_run).await? else {
+            return self.replay_or_refuse(caller, wanted, &gated).await;
+        };
+        let waits = standing.admission == Some(Admittance::Waiting);
+        let first = if waits { FirstLease::None } else { first };
+        let begun = self.start_standing(caller, wanted, first, standing).await;
+        if begun.as_ref().map_or(true, |begun| begun.replayed) {
+            self.gated.settle(gated).await;
+        }
+        begun
+    }
+
+    async fn start_standing(
+        self: &Arc<Self>,
+        caller: &Caller,
+        wanted: Start,
+        first: FirstLease,
+        standing: GateTerms,
+    ) -> Result<Begun> {
+        let attempt = match self.prepare(caller, wanted, first, standing)? {
             Prepared::Ready(attempt) => attempt,
             Prepared::Late(key, identity, why) => {
                 return self.replays.in_time(key, &identity, why).await;
@@ -193,7 +293,13 @@ impl Starts {
         receiver.await.ok()
     }
 
-    fn prepare(&self, caller: &Caller, mut wanted: Start, first: FirstLease) -> Result<Prepared> {
+    fn prepare(
+        &self,
+        caller: &Caller,
+        mut wanted: Start,
+        first: FirstLease,
+        standing: GateTerms,
+    ) -> Result<Prepared> {
         if self.context.is_draining() {
             return Err(Error::draining());
         }
@@ -218,7 +324,8 @@ impl Starts {
             request_id: wanted.spec.request_id.clone(),
             fingerprint: wanted.spec.fingerprint,
         };
-        let birth = Birth { name, uid, lease };
+        let GateTerms { admission, not_after } = standing;
+        let birth = Birth { name, uid, lease, admission, not_after };
         let change = match start(wanted, birth, self.context.store.now(partition)) {
             Ok(change) => Some(Box::new(change.into())),
             Err(why) => {

@@ -186,7 +186,8 @@ fn a_stored_operation_is_seen_as_callers_see_it() {
         ..Spec::default()
     };
     let name = Name::parse("projects/p/operations/x").expect("name");
-    let birth = Birth { name, uid: uuid::Uuid::nil(), lease: None };
+    let birth =
+        Birth { name, uid: uuid::Uuid::nil(), lease: None, admission: None, not_after: None };
     let start = Start { spec, ..Start::default() };
     let now = Timestamp::from_micros(1_800_000_000_000_000);
     let record = operation::start(start, birth, now).expect("started").record.expect("a record");

@@ -12,6 +12,7 @@ use crate::clock::Timestamp;
 use crate::code::Code;
 use crate::operation::command::{Cancel, Command};
 use crate::operation::entries::{DueClass, entries};
+use crate::operation::gate::Admittance;
 use crate::operation::lease::Token;
 use crate::operation::options::{Options, RetryPolicy};
 use crate::operation::{Applied, Operation, Record, State, apply};
@@ -30,6 +31,7 @@ fn command() -> impl Strategy<Value = Command> {
         1 => Just(Command::Cancel(Cancel::default())),
         1 => any::<u8>().prop_map(delete),
         1 => Just(pause()),
+        1 => (0_u64..3).prop_map(|since| Command::Admit(Timestamp::from_micros(since + 1))),
         1 => any::<u8>().prop_map(resume),
         2 => (any::<u8>(), "[ab]").prop_map(|(nonce, input)| resume_with(nonce, &input)),
         6 => proptest::sample::select(DueClass::ALL.to_vec()).prop_map(due),
@@ -182,7 +184,7 @@ fn check_record(record: &Record, now: Timestamp) -> Result<(), TestCaseError> {
 /// Every later change by itself has an index entry, early or on time.
 fn check_places(operation: &Operation, now: Timestamp) -> Result<(), TestCaseError> {
     let places = &operation.places;
-    for (class, time) in crate::operation::entries::times(operation, places.ready.is_some()) {
+    for (class, time) in crate::operation::entries::times(operation, places.has_come()) {
         let entry = places.due.iter().find(|(other, _)| *other == class);
         prop_assert!(
             entry.is_some_and(|(_, lies)| *lies <= time),
@@ -190,9 +192,12 @@ fn check_places(operation: &Operation, now: Timestamp) -> Result<(), TestCaseErr
         );
     }
     if let State::Pending(pending) = &operation.state {
-        prop_assert_eq!(places.ready.is_some(), pending.ready_time <= now);
+        let waits = operation.admission == Some(Admittance::Waiting);
+        prop_assert_eq!(places.has_come(), pending.ready_time <= now);
+        let other = if waits { places.ready } else { places.waiting };
+        prop_assert!(other.is_none(), "{other:?}");
     } else {
-        prop_assert!(places.ready.is_none());
+        prop_assert!(!places.has_come());
     }
     Ok(())
 }

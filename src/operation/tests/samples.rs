@@ -10,6 +10,7 @@ use crate::operation::command::{
     Report, Resume, Suspend, Take,
 };
 use crate::operation::entries::DueClass;
+use crate::operation::gate::Admittance;
 use crate::operation::lease::{Holder, Token};
 use crate::operation::name::{Name, Queue};
 use crate::operation::options::Options;
@@ -24,6 +25,11 @@ pub(super) const LEASE: Duration = Duration::from_secs(30);
 
 /// A start with these options and defaults otherwise.
 pub(super) fn started(options: Options) -> Record {
+    standing(options, None)
+}
+
+/// The same, where it stands at the gate of its concurrency key.
+fn standing(options: Options, admission: Option<Admittance>) -> Record {
     let spec = Spec {
         queue: Queue::parse("q").expect("queue"),
         method: "m".to_owned(),
@@ -32,7 +38,8 @@ pub(super) fn started(options: Options) -> Record {
         ..Spec::default()
     };
     let name = Name::parse("projects/p/operations/x").expect("name");
-    let birth = Birth { name, uid: Uuid::from_bytes([3; 16]), lease: None };
+    let birth =
+        Birth { name, uid: Uuid::from_bytes([3; 16]), lease: None, admission, not_after: None };
     let wanted = Start { spec, ..Start::default() };
     start(wanted, birth, START).expect("start").record.expect("record")
 }
@@ -52,6 +59,7 @@ pub(super) fn take(token: Token) -> Command {
         duration: LEASE,
         holder: Some([1; 8]),
         stall_timeout: LEASE * 2,
+        slot: None,
     })
 }
 
@@ -180,6 +188,7 @@ pub(super) fn states() -> Vec<(&'static str, Record)> {
     let cancelling = after(&running, &Command::Cancel(Cancel::default()), START);
     vec![
         ("PENDING", pending.clone()),
+        ("PENDING, at its gate", at_gate()),
         ("PENDING, retrying", after(&running, &fail(TOKEN, 14, None), START)),
         ("RUNNING", running.clone()),
         ("RUNNING, pause requested", after(&running, &pause(), START)),
@@ -192,6 +201,13 @@ pub(super) fn states() -> Vec<(&'static str, Record)> {
         ("CANCELLED", after(&cancelling, &release(TOKEN, true), START)),
         ("tombstone", after(&after(&running, &complete(TOKEN), START), &delete(9), START)),
     ]
+}
+
+/// One that waits for a slot.
+fn at_gate() -> Record {
+    let concurrency =
+        Some(pb::Concurrency { key: "k".to_owned(), limit: 1, ..pb::Concurrency::default() });
+    standing(Options { concurrency, ..options() }, Some(Admittance::Waiting))
 }
 
 /// Every timeout is set, so that each can come.

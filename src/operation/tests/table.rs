@@ -7,9 +7,10 @@ use super::samples::{
     END, LEASE, START, TOKEN, adopt, complete, delete, disown, due, fail, pause, release,
     release_of_stream, renew, report, resume, resume_with, states, suspend, take,
 };
-use crate::operation::command::{Cancel, Command};
+use crate::operation::command::{Cancel, Command, Evict};
 use crate::operation::entries::DueClass;
 use crate::operation::lease::Token;
+use crate::operation::name::Name;
 use crate::operation::{Applied, Record, Rejection, apply};
 
 #[test]
@@ -152,7 +153,15 @@ fn pause_again() -> Command {
 }
 
 fn time() -> Vec<(&'static str, Command)> {
-    DueClass::ALL.into_iter().map(|class| (class.as_str(), due(class))).collect()
+    let due = DueClass::ALL.into_iter().map(|class| (class.as_str(), due(class)));
+    due.chain(gates()).collect()
+}
+
+/// What the gate of a concurrency key does.
+fn gates() -> [(&'static str, Command); 2] {
+    let by = Name::parse("projects/p/operations/newer").expect("a name");
+    let evict = Evict { by, create_time: END };
+    [("admit", Command::Admit(START)), ("evict", Command::Evict(Box::new(evict)))]
 }
 
 const INTRODUCTION: &str = "# The state machine
@@ -161,6 +170,7 @@ The result of each command in each state, printed by a test from the code (`src/
 and the call succeeds; *words in italics* are the reason of a refusal; `(unseen)` changes only fields that callers do not see.
 The sample operations have every timeout set, three attempts, and `TOKEN` as the token of their last lease. In rows whose lease
 has ended, a call of the worker ended it; after the server ended a lease that expired, calls with its token are LEASE_LOST. Until
-then the operation is RUNNING. Adopt: a Hello names the lease. Disown: the stream of the lease broke. Due entries are processed
+then the operation is RUNNING. Admit and evict: the gate of its concurrency key has a slot for it, or gives its slot to a newer
+operation. Adopt: a Hello names the lease. Disown: the stream of the lease broke. Due entries are processed
 an hour after the start, when all times except the retention of 30 days have come.
 ";

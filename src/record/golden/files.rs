@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::outbox;
 use super::records::records;
-use super::values::{STAMPS, bare_server, queue, server, type_sets};
+use super::values::{STAMPS, bare_server, gates, queue, server, type_sets};
 use crate::record::kind::Kind;
 use crate::store::{Keyspace, Record as Stored};
 
@@ -52,6 +52,8 @@ static WRITTEN: LazyLock<()> = LazyLock::new(|| {
     let served = server().encode().to_vec();
     let server = bare_server().encode().to_vec();
     let sets = type_sets().encode().to_vec();
+    let gates = gates().into_iter().map(|(file, gate)| (file, gate.encode().to_vec()));
+    let values = values.chain(gates);
     let values = values.chain(outbox::written());
     let queue = queue().encode().to_vec();
     let others =

@@ -21,6 +21,7 @@ use uuid::Uuid;
 
 use super::delivery::Delivery;
 use super::event::OutboxEvent;
+use super::gate::GateRecord;
 use super::kind::Kind;
 use super::operation::glance;
 use super::queue::QueueRecord;
@@ -34,7 +35,7 @@ use crate::store::{Keyspace, Partition};
 
 use self::files::{ID, QUEUE, ROOT, SERVER, SERVER_ID, SERVING, TYPE_SETS, found, golden, stored};
 use self::records::records;
-use self::values::{bare_server, queue, type_sets};
+use self::values::{bare_server, gates, queue, type_sets};
 
 #[test]
 fn every_golden_record_is_read_as_what_was_written() {
@@ -104,6 +105,21 @@ fn the_golden_type_sets_are_read_and_written_as_the_same_bytes_and_lie_where_the
     let member = [&b"projects/p\0"[..], key.as_bytes()].concat();
     let entries = expected.entries(key);
     assert_eq!((entries[0].index.as_str(), &entries[0].member[..]), ("type-sets", &member[..]));
+}
+
+#[test]
+fn the_golden_gates_are_read_and_written_as_the_same_bytes() {
+    let keyspace = Keyspace::decode("the golden file", &golden(ROOT)).expect("a root of format 1");
+    for (file, expected) in gates() {
+        let gate = stored(file);
+        assert_eq!(read::<GateRecord>(&gate).expect("a gate of format 1").record, expected);
+        assert_eq!(expected.encode(), gate.value, "{file}");
+        let key = GateRecord::key(&keyspace, &expected.name);
+        assert!(expected.lies_under(key, &keyspace), "{file}");
+    }
+    // Operations wait in an index whose name must not change either.
+    let waiting = gates().map(|(_, gate)| gate.name.index());
+    assert_eq!(waiting[0], "gate/834e9a05a4ca85f522c4db7cfe8d5dac");
 }
 
 #[test]
@@ -193,6 +209,7 @@ fn every_golden_file_belongs_to_a_record() {
         .map(|(file, _)| file.to_owned())
         .chain([QUEUE, ROOT, SERVER, SERVING, TYPE_SETS].map(str::to_owned))
         .chain(outbox::written().into_iter().map(|(file, _)| file.to_owned()))
+        .chain(gates().map(|(file, _)| file.to_owned()))
         .collect();
     let found = found();
     let without: Vec<&String> = found.difference(&known).collect();

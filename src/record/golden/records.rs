@@ -9,6 +9,7 @@ use super::values::{
     STAMPS, any, attempt, cancel_trail, detached, ended, lease, options, progress, status, time,
 };
 use crate::operation::entries::DueClass;
+use crate::operation::gate::Admittance;
 use crate::operation::lease::{Answer, Call, Lease};
 use crate::operation::name::{Name, Queue};
 use crate::operation::options::{Expiration, Options};
@@ -37,6 +38,12 @@ pub(super) fn records() -> Vec<(&'static str, Record)> {
     let operations = vec![
         ("pending", fresh(State::Pending(waiting))),
         ("pending-retrying", full(State::Pending(retrying))),
+        ("pending-at-gate", at_gate(full(State::Pending(waiting)), Admittance::Waiting)),
+        (
+            "pending-admitted",
+            at_gate(full(State::Pending(waiting)), Admittance::Admitted(time(80))),
+        ),
+        ("running-with-slot", fresh(State::Running(Lease { slot: Some(time(81)), ..lease(None) }))),
         ("pending-aging", aging(fresh(State::Pending(waiting)))),
         ("running", full(State::Running(lease(Some([9; 8]))))),
         ("running-stalled", full(State::Running(stalled))),
@@ -105,11 +112,13 @@ fn fresh(state: State) -> Operation {
         last_error: None,
         ended_leases: Vec::new(),
         deletion: None,
+        admission: None,
         events: 0,
         places: Places {
             listed: true,
             failed: false,
             ready: None,
+            waiting: None,
             due: Vec::new(),
             foreign: Vec::new(),
         },
@@ -174,6 +183,7 @@ fn full(state: State) -> Operation {
             ),
         ],
         deletion: None,
+        admission: None,
         events: 0,
         stamps: STAMPS,
     }
@@ -190,6 +200,14 @@ fn deleted(operation: Operation) -> Operation {
     let deletion = Some(Deletion { time: time(20), nonce: [21; 8] });
     let places = Places { listed: false, ..operation.places };
     Operation { deletion, places, ..operation }
+}
+
+/// It has a concurrency key.
+fn at_gate(operation: Operation, admission: Admittance) -> Operation {
+    let waits = admission == Admittance::Waiting;
+    let ready = operation.places.ready.filter(|_| !waits);
+    let places = Places { ready, waiting: waits.then_some(82), ..operation.places };
+    Operation { admission: Some(admission), places, ..operation }
 }
 
 /// A UUID as the id, a well-known type, a type of another host, and an expire time.
@@ -259,6 +277,7 @@ fn places(state: &State) -> Places {
         failed: matches!(state, State::Failed(_)),
         // Before the epoch, as a high priority makes it.
         ready: matches!(state, State::Pending(_)).then_some(-6_000_000_000),
+        waiting: None,
         due: (30..).map(time).zip(classes).map(|(time, class)| (*class, time)).collect(),
         // Of a class that is not there yet.
         foreign: vec![(4_000, time(39))],

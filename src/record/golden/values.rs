@@ -9,6 +9,7 @@ use super::files::SERVER_ID;
 use crate::clock::Timestamp;
 use crate::code::Code;
 use crate::operation::Stamps;
+use crate::operation::gate::GateName;
 use crate::operation::lease::{Answer, Call, EndedLease, Lease, Token};
 use crate::operation::name::{Id, Parent, Queue};
 use crate::operation::options::{Expiration, Options, RetryPolicy};
@@ -17,11 +18,13 @@ use crate::operation::worker::WorkerProcess;
 use crate::proto::google::protobuf::Any;
 use crate::proto::google::rpc::Status;
 use crate::proto::longhaul::v1 as pb;
+use crate::record::gate::{GateRecord, GateSlot};
 use crate::record::queue::{DrainedWorker, QueueRecord, QueueSettings};
 use crate::record::server::{
     HeldOperation, Served, ServedQueue, ServedWorker, ServerId, ServerRecord,
 };
 use crate::record::type_sets::{Content, TypeSet, TypeSets};
+use crate::store::Key;
 
 /// Two sets of a parent.
 pub(super) fn type_sets() -> TypeSets {
@@ -169,6 +172,7 @@ pub(super) fn lease(holder: Option<[u8; 8]>) -> Lease {
         first_fraction: 0.0,
         stall_timeout: Duration::ZERO,
         stalled: false,
+        slot: None,
     }
 }
 
@@ -206,6 +210,34 @@ pub(super) fn status(code: i32, message: &str) -> Status {
 
 fn text_map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+/// A gate of a key with two slots in use, and an idle one of a queue.
+pub(super) fn gates() -> [(&'static str, GateRecord); 2] {
+    let key = GateName::Key { parent: "projects/p".to_owned(), key: "one at a time".to_owned() };
+    let slot = |number: u8| GateSlot {
+        key: Key::from_bytes([number; 16]),
+        since: time(u64::from(number)),
+    };
+    let used = GateRecord {
+        name: key,
+        limit: 83,
+        slots: vec![slot(84), slot(85)],
+        crowded: true,
+        check_time: time(86),
+        idle_time: None,
+        last_time: time(87),
+    };
+    let idle = GateRecord {
+        name: GateName::Queue("Q.1".to_owned()),
+        limit: 88,
+        slots: Vec::new(),
+        crowded: false,
+        check_time: time(89),
+        idle_time: Some(time(90)),
+        last_time: time(91),
+    };
+    [("gate", used), ("gate-of-queue", idle)]
 }
 
 /// So many microseconds after a moment of 2023.

@@ -90,7 +90,13 @@ impl History {
 
     fn birth(&self, step: &Step, name: Name) -> Birth {
         let uid = Uuid::from_u128(u128::from(self.number));
-        Birth { name, uid, lease: step.flag(3).then(|| self.take(step)) }
+        Birth {
+            name,
+            uid,
+            lease: step.flag(3).then(|| self.take(step)),
+            admission: None,
+            not_after: None,
+        }
     }
 
     fn options(&self, step: &Step) -> Options {
@@ -123,6 +129,7 @@ impl History {
             duration: step.seconds(),
             holder: step.flag(9).then_some([step.amount; 8]),
             stall_timeout: step.seconds(),
+            slot: None,
         }
     }
 }

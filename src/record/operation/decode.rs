@@ -8,6 +8,7 @@ use super::times::Base;
 use super::{parts, payload, spec};
 use crate::clock::Timestamp;
 use crate::operation::entries::DueClass;
+use crate::operation::gate::Admittance;
 use crate::operation::lease::{Answer, Call, EndedLease, Lease, Token};
 use crate::operation::name::Name;
 use crate::operation::payload::Payload;
@@ -28,6 +29,11 @@ pub(super) fn operation(mut stored: stored::Operation, stamps: Stamps) -> Option
     let (start_time, end_time) = (time(stored.start_after), time(stored.end_after));
     let expire_time = time(stored.expire_after);
     let places = decode_places(base, &stored.places.unwrap_or_default(), &state, expire_time);
+    let admission = if stored.waits_at_gate {
+        Some(Admittance::Waiting)
+    } else {
+        self::time(stored.slot_time).map(Admittance::Admitted)
+    };
     let attempts = stored.attempts.into_iter().map(|it| {
         let mut attempt = parts::decode_attempt(base, it);
         attempt.start_time = attempt.start_time.or(start_time.map(Into::into));
@@ -71,6 +77,7 @@ pub(super) fn operation(mut stored: stored::Operation, stamps: Stamps) -> Option
             time,
             nonce: stored.delete_nonce.as_ref().try_into().unwrap_or_default(),
         }),
+        admission,
         events: stored.events,
         places,
         stamps,
@@ -134,6 +141,7 @@ fn decode_lease(stored: &stored::Lease) -> Option<Lease> {
         first_fraction: stored.first_fraction,
         stall_timeout: std::time::Duration::from_micros(stored.stall_timeout),
         stalled: stored.stalled,
+        slot: time(stored.slot_time),
     })
 }
 
@@ -175,7 +183,8 @@ fn decode_places(
         due.extend(usual_retention(state.is_done(), expire_time));
     }
     let ready = stored.ready.then_some(stored.rank);
-    Places { listed: stored.listed, failed: stored.failed, ready, due, foreign }
+    let (listed, failed, waiting) = (stored.listed, stored.failed, stored.waiting_rank);
+    Places { listed, failed, ready, waiting, due, foreign }
 }
 
 pub(super) fn tombstone(stored: stored::Tombstone) -> Option<Tombstone> {

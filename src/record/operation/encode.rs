@@ -8,6 +8,7 @@ use super::times::Base;
 use super::{parts, payload, spec};
 use crate::clock::Timestamp;
 use crate::operation::entries::DueClass;
+use crate::operation::gate::Admittance;
 use crate::operation::lease::{Call, EndedLease, Lease};
 use crate::operation::name::Name;
 use crate::operation::payload::Payload;
@@ -52,6 +53,8 @@ pub(super) fn operation(operation: &Operation) -> stored::Operation {
         delete_nonce: operation.deletion.map(|deletion| bytes(&deletion.nonce)).unwrap_or_default(),
         events: operation.events,
         places: Some(encode_places(base, operation)),
+        waits_at_gate: operation.admission == Some(Admittance::Waiting),
+        slot_time: micros(operation.admitted()),
         ..stored::Operation::default()
     };
     with_state(with_published(stored, operation), base, &operation.state)
@@ -151,6 +154,7 @@ fn encode_lease(lease: &Lease) -> stored::Lease {
         first_fraction: lease.first_fraction,
         stall_timeout: lease.stall_timeout.as_micros() as u64,
         stalled: lease.stalled,
+        slot_time: micros(lease.slot),
     }
 }
 
@@ -185,6 +189,7 @@ fn encode_places(base: Base, operation: &Operation) -> stored::Places {
         failed: places.failed,
         ready: places.ready.is_some(),
         rank: places.ready.unwrap_or_default(),
+        waiting_rank: places.waiting,
         due: known.chain(foreign).collect(),
     }
 }

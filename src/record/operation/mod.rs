@@ -20,7 +20,8 @@ use super::note::Note;
 use super::plan::Change;
 use super::value::{unwrap, wrap};
 use crate::operation::counters::{CounterChange, counter_changes};
-use crate::operation::entries::{DueClass, READY, UNFINISHED, entries};
+use crate::operation::entries::{DueClass, READY, UNFINISHED, WAITING, entries};
+use crate::operation::gate::GATE;
 use crate::operation::{self, Operation, Record, Stamps};
 use crate::proto::longhaul::store::v1::record::Kind as Stored;
 use crate::store::{BodyKey, Counter, Index, IndexEntry, Key, Keyspace};
@@ -33,7 +34,7 @@ impl Kind for Record {
     const NAME: &'static str = "an operation";
     const NUMBERS: &'static [u32] = &[OPERATION, TOMBSTONE];
     const DUE: &'static [DueIndex] = DUE;
-    const PASSING: &'static [&'static str] = &[READY, UNFINISHED];
+    const PASSING: &'static [&'static str] = &[READY, UNFINISHED, WAITING, GATE];
 
     fn name(&self) -> String {
         Self::name(self).to_string()
@@ -99,8 +100,9 @@ impl Kind for Record {
 
 impl From<operation::Change> for Change<Record> {
     fn from(change: operation::Change) -> Self {
-        let operation::Change { record, visible, leases, not_before, answer: _ } = change;
-        Self { main: record, also: Vec::new(), event: None, visible, leases, not_before }
+        let operation::Change { record, visible, leases, not_before, not_after, answer: _ } =
+            change;
+        Self { main: record, also: Vec::new(), event: None, visible, leases, not_before, not_after }
     }
 }
 

@@ -36,7 +36,7 @@ fn a_finished_operation_with_200_bytes_in_and_out_is_small() {
         ..Start::default()
     };
     let name = Name::parse(&format!("operations/{id}")).expect("a name");
-    let birth = Birth { name, uid: Uuid::new_v4(), lease: None };
+    let birth = Birth { name, uid: Uuid::new_v4(), lease: None, admission: None, not_after: None };
     let mut record = start(wanted, birth, now).expect("a start").record.expect("a record");
     for (seconds, command) in (1..).zip(one_attempt()) {
         let at = now + Duration::from_secs(seconds);
@@ -64,7 +64,7 @@ fn a_large_request_reaches_the_store_without_a_copy() {
     let request = Any { type_url: "type.googleapis.com/a.B".to_owned(), value: value.clone() };
     let spec = Spec { request: Some(Payload::Inline(request)), ..Spec::default() };
     let name = Name::parse("operations/a").expect("a name");
-    let birth = Birth { name, uid: Uuid::new_v4(), lease: None };
+    let birth = Birth { name, uid: Uuid::new_v4(), lease: None, admission: None, not_after: None };
     let wanted = Start { spec, ..Start::default() };
     let change = start(wanted, birth, Timestamp::from_micros(1)).expect("a start");
     let keyspace = Keyspace::generate(1);
@@ -79,7 +79,7 @@ fn a_glance_shares_the_bytes_of_the_record() {
         Any { type_url: "type.googleapis.com/a.B".to_owned(), value: vec![7; 900].into() };
     let spec = Spec { metadata_type: "a.B".to_owned(), ..Spec::default() };
     let name = Name::parse("operations/a").expect("a name");
-    let birth = Birth { name, uid: Uuid::new_v4(), lease: None };
+    let birth = Birth { name, uid: Uuid::new_v4(), lease: None, admission: None, not_after: None };
     let wanted = Start { spec, initial_metadata: Some(metadata), ..Start::default() };
     let change = start(wanted, birth, Timestamp::from_micros(1)).expect("a start");
     let value = change.record.expect("a record").encode();
@@ -110,6 +110,7 @@ fn one_attempt() -> [Command; 3] {
             duration,
             holder: Some([1; 8]),
             stall_timeout: duration,
+            slot: None,
         }),
         Command::Report(Box::new(Report {
             renew,

@@ -82,6 +82,26 @@ pub(crate) async fn a_check_of_time_waits_for_the_stores_clock(harness: Harness)
     assert!(revision >= due.as_micros());
 }
 
+pub(crate) async fn what_comes_too_late_is_never_written(harness: Harness) {
+    let store = &*harness.store;
+    let [early, late] = [0, 1].map(|number| key(store, Partition(0), number));
+    let end = harness.clock.now() + Duration::from_secs(10);
+    let until_end = |key| {
+        let mut set = create(store, key, "in time");
+        set.checks.push(Check::TimeAtMost(end));
+        set
+    };
+    harness.clock.advance(Duration::from_secs(9));
+    commit_ok(store, until_end(early)).await;
+    harness.clock.advance(Duration::from_secs(2));
+    assert!(matches!(commit(store, until_end(late)).await, Err(CommitError::Late)));
+    // Late is said whatever else does not hold: nobody need try again.
+    let mut both = until_end(early);
+    both.checks.push(Check::TimeAtLeast(end + Duration::from_mins(1)));
+    assert!(matches!(commit(store, both).await, Err(CommitError::Late)));
+    assert_eq!(get(store, late).await, None);
+}
+
 pub(crate) async fn a_conflict_is_not_called_early(harness: Harness) {
     let store = &*harness.store;
     let key = key(store, Partition(0), 0);

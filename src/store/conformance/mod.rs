@@ -26,6 +26,7 @@ macro_rules! suite {
             checks::a_check_for_absence_wants_no_record,
             checks::a_check_of_time_waits_for_the_stores_clock,
             checks::a_conflict_is_not_called_early,
+            checks::what_comes_too_late_is_never_written,
             checks::all_checks_come_before_the_first_write,
             concurrency::compare_and_set_from_many_tasks_loses_nothing,
             concurrency::of_many_creators_one_wins,

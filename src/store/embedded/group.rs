@@ -91,6 +91,9 @@ impl<'a> Group<'a> {
 
     fn check(&self, checks: &[Check], now: Timestamp) -> Result<(), CommitError> {
         let mut early = false;
+        if checks.iter().any(|check| matches!(check, Check::TimeAtMost(time) if now > *time)) {
+            return Err(CommitError::Late);
+        }
         for check in checks {
             let holds = match check {
                 Check::At(key, revision) => self.revision(*key)? == Some(*revision),
@@ -99,6 +102,7 @@ impl<'a> Group<'a> {
                     early |= now < *time;
                     true
                 }
+                Check::TimeAtMost(_) => true,
             };
             if !holds {
                 return Err(CommitError::Conflict);

@@ -152,6 +152,7 @@ impl<'a> Builder<'a> {
         for count in counts {
             self.plan.number(count as u64);
         }
+        self.plan.number(latest(set));
         let mut records = Records { set, known: Vec::with_capacity(2) };
         self.push_checks(&mut records, read);
         self.push_removals(&mut records, part);
@@ -300,7 +301,7 @@ impl<'a> Builder<'a> {
 fn absent(set: &WriteSet) -> impl Iterator<Item = Key> {
     set.checks.iter().filter_map(|check| match check {
         Check::Absent(key) => Some(*key),
-        Check::At(..) | Check::TimeAtLeast(_) => None,
+        Check::At(..) | Check::TimeAtLeast(_) | Check::TimeAtMost(_) => None,
     })
 }
 
@@ -308,7 +309,7 @@ fn absent(set: &WriteSet) -> impl Iterator<Item = Key> {
 fn held(set: &WriteSet) -> impl Iterator<Item = (Key, u64)> {
     set.checks.iter().filter_map(|check| match check {
         Check::At(key, revision) => Some((*key, *revision)),
-        Check::Absent(_) | Check::TimeAtLeast(_) => None,
+        Check::Absent(_) | Check::TimeAtLeast(_) | Check::TimeAtMost(_) => None,
     })
 }
 
@@ -316,9 +317,18 @@ fn held(set: &WriteSet) -> impl Iterator<Item = (Key, u64)> {
 fn earliest(set: &WriteSet) -> u64 {
     let times = set.checks.iter().filter_map(|check| match check {
         Check::TimeAtLeast(time) => Some(time.as_micros()),
-        Check::At(..) | Check::Absent(_) => None,
+        Check::At(..) | Check::Absent(_) | Check::TimeAtMost(_) => None,
     });
     times.max().unwrap_or(0)
+}
+
+/// The time after which a set must not be written; 0 for none.
+fn latest(set: &WriteSet) -> u64 {
+    let times = set.checks.iter().filter_map(|check| match check {
+        Check::TimeAtMost(time) => Some(time.as_micros()),
+        Check::At(..) | Check::Absent(_) | Check::TimeAtLeast(_) => None,
+    });
+    times.min().unwrap_or(0)
 }
 
 /// Keyspace, plan and channel.

@@ -7,7 +7,7 @@
 --         meta; the earliest time; length; 1 if there is a hint, else 0; then the counts of each of these:
 --         absent: key; check: key, the expected first 8 bytes of its value; removal: key, member; delete: key
 --         put: key, visible revision, fencing number ('' is new), value; body: key, value; addition: key, member
---         counter: number, change; and at the end the hint: partition, length of its note, its key, the note
+--         counter: number, change; then the latest time, or 0; and at the end the hint: partition, length of its note, its key, the note
 --         After the sets, for each counter, from number 0 on: key, name
 -- Returns a MessagePack array: store time, for each meta its last hint sequence, then for each set its revision, or the name of its refusal
 -- A Redis that is full or read-only refuses the first write of a call or none. So the keys that only add data are written
@@ -23,7 +23,7 @@ for m = 1, metas do
   replies[m] = 0
 end
 for s = 1, plan[4] do
-  local m, i, outcome = plan[p], p + 12, now < plan[p + 1] and 'early'
+  local m, i, latest, outcome = plan[p], p + 13, plan[p + 12], now < plan[p + 1] and 'early'
   for _ = 1, plan[p + 4] do
     if held[plan[i]] then outcome = 'conflict' end
     i = i + 1
@@ -32,6 +32,7 @@ for s = 1, plan[4] do
     if pcall('GETRANGE', KEYS[plan[i]], '0', '7') ~= plan[i + 1] then outcome = 'conflict' end
     i = i + 2
   end
+  if latest > 0 and math.max(last[m] or 0, now) > latest then outcome = 'late' end
   if not last[m] then outcome = 'foreign' end
   if not outcome then
     outcome = math.max(last[m] + 1, now)

@@ -32,6 +32,8 @@ pub(super) enum SetOutcome {
     Conflict,
     /// The store's time is not there yet.
     Early,
+    /// The store's time has passed.
+    Late,
     /// The partition is not this keyspace's.
     Foreign,
     /// Redis refused to write.
@@ -75,6 +77,7 @@ impl SetOutcome {
             Element::Number(revision) => Self::Revision(*revision),
             Element::String(b"conflict") => Self::Conflict,
             Element::String(b"early") => Self::Early,
+            Element::String(b"late") => Self::Late,
             Element::String(b"foreign") => Self::Foreign,
             Element::String(other) => Self::Refused(String::from_utf8_lossy(other).into_owned()),
         }

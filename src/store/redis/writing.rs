@@ -119,6 +119,7 @@ impl SharedLink {
             SetOutcome::Revision(revision) => Ok(Committed { revision }),
             SetOutcome::Conflict => Err(CommitError::Conflict),
             SetOutcome::Early => Err(CommitError::Early),
+            SetOutcome::Late => Err(CommitError::Late),
             SetOutcome::Foreign => {
                 self.time.away(partition);
                 Err(self.foreign().into())

@@ -1,0 +1,345 @@
+//! The gates of one server: what operations ask of them, and what is to be done at each.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+
+use super::turn::{GateTurn, Queued, Want};
+use crate::engine::commands::apply::{CommandOutcome, Commands, KeyedCommand};
+use crate::engine::context::Context;
+use crate::engine::error::{Error, Reason, Result};
+use crate::engine::notify::gate_news::GateNews;
+use crate::engine::notify::notifier::Notifier;
+use crate::engine::reading::reader::Reader;
+use crate::engine::transact::{Ended, Transactor, Unobserved};
+use crate::operation::command::{Command, Evict};
+use crate::operation::entries::preempts;
+use crate::operation::gate::{GateName, SLOT_CHECK};
+use crate::operation::{Operation, Record};
+use crate::record::gate::{GateRecord, GateSlot};
+use crate::store::{Entry, Index, Key, Scan, StoreError};
+
+pub(in crate::engine) use super::turn::Passage;
+
+/// The gates that this server has something to do with.
+pub(in crate::engine) struct Gates {
+    context: Arc<Context>,
+    reader: Arc<Reader>,
+    transactor: Transactor<Unobserved>,
+    commands: Arc<Commands>,
+    notifier: Arc<Notifier>,
+    /// A gate with an entry has a task.
+    errands: Mutex<HashMap<Key, Errands>>,
+}
+
+/// What is to be done at one gate.
+#[derive(Default)]
+struct Errands {
+    wants: Vec<(Want, oneshot::Sender<Result<Passage>>)>,
+    freed: Vec<GateSlot>,
+    /// An operation waits.
+    serve: bool,
+    /// Its slots are to be checked.
+    check: bool,
+    /// Who waits until nothing is left to do; told how many commits it took.
+    ends: Vec<oneshot::Sender<usize>>,
+}
+
+impl Gates {
+    pub(in crate::engine) fn new(
+        context: Arc<Context>,
+        reader: Arc<Reader>,
+        commands: Arc<Commands>,
+        notifier: Arc<Notifier>,
+    ) -> Self {
+        let transactor = Transactor::new(context.clone(), reader.clone(), Arc::new(Unobserved));
+        Self { context, reader, transactor, commands, notifier, errands: Mutex::default() }
+    }
+
+    /// Asks for a slot for the operation of that key. An operation that has one already keeps it.
+    pub(in crate::engine) async fn pass(
+        self: &Arc<Self>,
+        name: &GateName,
+        limit: usize,
+        key: Key,
+    ) -> Result<Passage> {
+        let (reply, answer) = oneshot::channel();
+        self.post(name, |errands| errands.wants.push((Want { key, limit }, reply)));
+        answer.await.unwrap_or_else(|_| Err(Error::draining()))
+    }
+
+    /// Frees slots whose operations do not use them.
+    pub(in crate::engine) fn free(self: &Arc<Self>, name: &GateName, slots: Vec<GateSlot>) {
+        self.post(name, |errands| errands.freed.extend(slots));
+    }
+
+    /// Checks the slots of gates whose time has come; returns how many changed.
+    pub(in crate::engine) async fn check(self: &Arc<Self>, gates: Vec<GateName>) -> usize {
+        let mut ends = Vec::with_capacity(gates.len());
+        for name in gates {
+            let (end, ended) = oneshot::channel();
+            self.post(&name, |errands| {
+                errands.check = true;
+                errands.ends.push(end);
+            });
+            ends.push(ended);
+        }
+        let mut changed = 0;
+        for ended in ends {
+            changed += usize::from(ended.await.unwrap_or(0) > 0);
+        }
+        changed
+    }
+
+    /// Takes in what happens to operations, until the engine is dropped.
+    pub(in crate::engine) async fn run(self: Arc<Self>) {
+        loop {
+            for news in self.notifier.gate_inbox().take().await {
+                match news {
+                    GateNews::Freed(name, slot) => self.free(&name, vec![slot]),
+                    GateNews::Arrived(name) => self.post(&name, |errands| errands.serve = true),
+                }
+            }
+        }
+    }
+
+    /// Adds to what is to be done at a gate, and begins with it if nothing else was to be done.
+    fn post(self: &Arc<Self>, name: &GateName, add: impl FnOnce(&mut Errands)) {
+        let key = GateRecord::key(self.context.store.keyspace(), name);
+        let mut all = self.lock();
+        let begins = !all.contains_key(&key);
+        add(all.entry(key).or_default());
+        drop(all);
+        if begins {
+            let (gates, name) = (Arc::clone(self), name.clone());
+            self.context.tasks.spawn("gate", async move { gates.attend(key, name).await });
+        }
+    }
+
+    /// Does what is to be done at a gate, until nothing is left.
+    async fn attend(self: Arc<Self>, key: Key, name: GateName) {
+        let (mut ends, mut commits) = (Vec::new(), 0);
+        loop {
+            let mut errands = {
+                let mut all = self.lock();
+                match all.get_mut(&key) {
+                    Some(errands) if !errands.is_done() => std::mem::take(errands),
+                    _ => {
+                        all.remove(&key);
+                        break;
+                    }
+                }
+            };
+            ends.append(&mut errands.ends);
+            commits += usize::from(self.turn(key, &name, errands).await);
+        }
+        for end in ends {
+            // Fails if nobody waits any more.
+            let _ = end.send(commits);
+        }
+    }
+
+    /// One commit of a gate and what follows from it. Returns whether the gate changed.
+    async fn turn(self: &Arc<Self>, key: Key, name: &GateName, errands: Errands) -> bool {
+        let Errands { wants, mut freed, serve, check, ends: _ } = errands;
+        let (wants, replies): (Vec<Want>, Vec<_>) = wants.into_iter().unzip();
+        let looks = serve || check || !freed.is_empty();
+        let found = async {
+            if check {
+                freed.extend(self.unused(key).await?);
+            }
+            let queued = if looks { Some(self.queued(name).await?) } else { None };
+            let limit = match &queued {
+                Some(queued) if wants.is_empty() => self.limit_of_first(key, queued).await?,
+                _ => None,
+            };
+            Ok::<_, StoreError>((queued, limit))
+        };
+        let (queued, limit) = match found.await {
+            Ok(found) => found,
+            Err(error) => {
+                let error = Box::<Error>::from(error);
+                replies.into_iter().for_each(|reply| drop(reply.send(Err(error.clone()))));
+                self.context.log_failure("could not look who waits at a gate", &error);
+                return false;
+            }
+        };
+        let mut turn = GateTurn { freed, queued, limit, wants, check, ..GateTurn::new(key, name) };
+        let ended = self.transactor.transact_one(&mut turn).await;
+        let changed = matches!(ended, Ended::Written { .. });
+        match ended.into_result() {
+            Ok(_) => {
+                let passages = std::mem::take(&mut turn.passages);
+                for (reply, passage) in replies.into_iter().zip(passages) {
+                    // If nobody waits any more, the slot is found unused.
+                    let _ = reply.send(Ok(passage));
+                }
+                self.follow(name, turn).await;
+            }
+            Err(error) => {
+                replies.into_iter().for_each(|reply| drop(reply.send(Err(error.clone()))));
+                self.context.log_failure("could not write a gate; it is checked later", &error);
+            }
+        }
+        changed
+    }
+
+    /// Tells the operations that were admitted, and ends those whose slots newer ones take.
+    async fn follow(self: &Arc<Self>, name: &GateName, turn: GateTurn<'_>) {
+        let GateTurn { admitted, queued, gate, former_limit, .. } = turn;
+        let Some(gate) = gate else { return };
+        if let Some(former) = former_limit {
+            tracing::info!(gate = %name, former, limit = gate.limit, "a newer start changes the limit");
+        }
+        let Some(queued) = queued else {
+            if former_limit.is_some_and(|former| former < gate.limit) {
+                self.post(name, |errands| errands.serve = true);
+            }
+            return;
+        };
+        let admits =
+            |slot: &GateSlot| KeyedCommand { key: slot.key, command: Command::Admit(slot.since) };
+        let outcomes = self.commands.apply_all(admitted.iter().map(admits).collect()).await;
+        let gone = admitted.iter().zip(&outcomes).filter(|(_, outcome)| does_not_wait(outcome));
+        let gone: Vec<GateSlot> = gone.map(|(slot, _)| *slot).collect();
+        if !gone.is_empty() {
+            self.free(name, gone);
+        }
+        if queued.more && admitted.len() == queued.keys.len() {
+            self.post(name, |errands| errands.serve = true);
+        }
+        let preempting = queued.keys.iter().take(queued.preempting);
+        let preempting: Vec<Key> =
+            preempting.filter(|key| gate.find(**key).is_none()).copied().collect();
+        if !preempting.is_empty()
+            && let Err(error) = self.preempt(name, &gate, &preempting).await
+        {
+            let error = Box::<Error>::from(error);
+            self.context
+                .log_failure("could not end operations that are preempted; trying again", &error);
+        }
+    }
+
+    /// Ends the oldest operations, so that the newest of those that wait have a slot.
+    async fn preempt(
+        self: &Arc<Self>,
+        name: &GateName,
+        gate: &GateRecord,
+        waiting: &[Key],
+    ) -> std::result::Result<(), StoreError> {
+        let newest = waiting.len().saturating_sub(gate.limit.max(1));
+        let (older, newer) = waiting.split_at(newest);
+        let records = self.reader.read_each::<Record>(newer).await?;
+        let operation = |record: Option<&Record>| record.and_then(Record::operation).cloned();
+        let by: Vec<Operation> = records
+            .iter()
+            .filter_map(|record| operation(record.as_ref().ok()?.as_ref().map(|it| &it.record)))
+            .collect();
+        let Some(last) = by.last() else { return Ok(()) };
+        let evict = |key: Key, by: &Operation| {
+            let evict = Evict { by: by.name.clone(), create_time: by.create_time };
+            KeyedCommand { key, command: Command::Evict(Box::new(evict)) }
+        };
+        let too_many = (gate.slots.len() + by.len()).saturating_sub(gate.limit);
+        let holders = gate.slots.iter().take(too_many).zip(by.iter().cycle());
+        let holders: Vec<_> = holders.map(|(slot, by)| evict(slot.key, by)).collect();
+        let count = holders.len();
+        let all = holders.into_iter().chain(older.iter().map(|key| evict(*key, last))).collect();
+        let outcomes = self.commands.apply_all(all).await;
+        // The end of the others is news of its own.
+        let over = |outcome: &CommandOutcome| match outcome {
+            Ok(None) => true,
+            Ok(Some(done)) => !done.changed && done.operation().is_none_or(|it| it.state.is_done()),
+            Err(error) => is_gone(error.reason),
+        };
+        let gone = gate.slots.iter().zip(&outcomes[..count]).filter(|(_, outcome)| over(outcome));
+        let gone: Vec<GateSlot> = gone.map(|(slot, _)| *slot).collect();
+        if !gone.is_empty() {
+            self.free(name, gone);
+        }
+        Ok(())
+    }
+
+    /// The slots that no operation uses, as far as they are old enough to tell.
+    async fn unused(&self, key: Key) -> std::result::Result<Vec<GateSlot>, StoreError> {
+        let Some(Ok(Some(before))) = self.reader.read_each::<GateRecord>(&[key]).await?.pop()
+        else {
+            return Ok(Vec::new());
+        };
+        let (gate, now) = (before.record, self.context.now(key));
+        let old: Vec<GateSlot> =
+            gate.slots.iter().filter(|slot| slot.since + SLOT_CHECK <= now).copied().collect();
+        let mut unused = Vec::new();
+        for slots in old.chunks(AT_ONCE) {
+            let keys: Vec<Key> = slots.iter().map(|slot| slot.key).collect();
+            let records = self.reader.read_each::<Record>(&keys).await?;
+            for (slot, record) in slots.iter().zip(records) {
+                // An operation that cannot be read may run.
+                let Ok(record) = record else { continue };
+                let operation = record.as_ref().and_then(|before| before.record.operation());
+                unused.extend((!gate.is_used(*slot, operation)).then_some(*slot));
+            }
+        }
+        Ok(unused)
+    }
+
+    /// Who waits.
+    async fn queued(&self, name: &GateName) -> std::result::Result<Queued, StoreError> {
+        if matches!(name, GateName::Queue(_)) {
+            return Ok(Queued::default());
+        }
+        let scan = Scan::first(Index::new(name.index()), AT_ONCE);
+        let entries = self.context.store.scan(scan).await?;
+        Ok(Queued {
+            keys: entries.iter().filter_map(Entry::key).collect(),
+            preempting: entries.iter().filter(|entry| preempts(&entry.member)).count(),
+            more: entries.len() == AT_ONCE,
+        })
+    }
+
+    /// The limit of the first operation that waits, in case that the gate has no record.
+    async fn limit_of_first(
+        &self,
+        key: Key,
+        queued: &Queued,
+    ) -> std::result::Result<Option<usize>, StoreError> {
+        let Some(first) = queued.keys.first() else { return Ok(None) };
+        if matches!(self.reader.read_each::<GateRecord>(&[key]).await?.pop(), Some(Ok(Some(_)))) {
+            return Ok(None);
+        }
+        let found = self.reader.read_each::<Record>(&[*first]).await?.pop();
+        let Some(Ok(Some(before))) = found else { return Ok(None) };
+        let concurrency = before.record.operation().and_then(|operation| {
+            let concurrency = operation.spec.options.concurrency.as_ref()?;
+            Some(concurrency.limit.max(1) as usize)
+        });
+        Ok(concurrency)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Errands>> {
+        self.errands.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Errands {
+    const fn is_done(&self) -> bool {
+        self.wants.is_empty() && self.freed.is_empty() && !self.serve && !self.check
+    }
+}
+
+/// Whether an operation that was to be admitted does not wait any more.
+fn does_not_wait(outcome: &CommandOutcome) -> bool {
+    match outcome {
+        Ok(done) => done.is_none(),
+        Err(error) => is_gone(error.reason),
+    }
+}
+
+/// Whether that is an answer of the operation, rather than trouble on the way to it.
+const fn is_gone(reason: Reason) -> bool {
+    matches!(reason, Reason::InvalidState | Reason::OperationDeleted | Reason::OperationExpired)
+}
+
+/// Operations that are read, or admitted, together.
+const AT_ONCE: usize = 64;
