@@ -2,12 +2,14 @@
 
 mod environment;
 mod error;
+mod identity;
 mod listen;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use figment::Figment;
@@ -15,11 +17,12 @@ use figment::providers::{Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::engine::{Policy, Settings};
+use crate::engine::{Policy, Roles, Settings};
 use crate::store::Durability;
 use crate::types::Registry;
 
 pub use self::error::ConfigError;
+pub use self::identity::{BindingConfig, IdentityConfig, IssuerConfig};
 pub use self::listen::Listen;
 pub use crate::http::Origins;
 
@@ -55,6 +58,8 @@ pub struct Config {
     /// See [`Settings::stall_timeout`].
     #[serde(with = "humantime_serde")]
     pub stall_timeout: Duration,
+    /// How callers prove who they are.
+    pub identity: IdentityConfig,
     /// Settings of the embedded store.
     pub embedded: Embedded,
     /// Settings of Redis.
@@ -130,12 +135,22 @@ pub struct Overrides {
     /// See [`Config::allowed_origins`].
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub allowed_origins: Vec<String>,
+    /// See [`IdentityConfig`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity: Option<IdentityOverrides>,
     /// See [`Embedded`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub embedded: Option<EmbeddedOverrides>,
     /// See [`Redis`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub redis: Option<RedisOverrides>,
+}
+
+/// See [`IdentityConfig`].
+#[derive(Clone, Debug, Serialize)]
+pub struct IdentityOverrides {
+    /// See [`IdentityConfig::tokens`].
+    pub tokens: bool,
 }
 
 /// See [`Embedded`].
@@ -193,7 +208,10 @@ impl Config {
         let types = Registry::load(&self.descriptor_sets)
             .map_err(|error| ConfigError(error.to_string()))?;
         let (progress_interval, stall_timeout) = (self.progress_interval, self.stall_timeout);
-        Ok(Settings { progress_interval, stall_timeout, types, policy: Policy::AllowAll })
+        let identity = self.identity.settings()?;
+        let policy =
+            if identity.is_any() { Policy::Rules(Arc::new(Roles)) } else { Policy::AllowAll };
+        Ok(Settings { progress_interval, stall_timeout, types, policy, identity })
     }
 
     fn check(&self) -> Result<(), ConfigError> {
@@ -204,8 +222,13 @@ impl Config {
         if self.insecure || self.listen.is_loopback() {
             return Ok(());
         }
+        let missing = if self.identity.is_any() {
+            "no encryption"
+        } else {
+            "no encryption and no authentication"
+        };
         Err(ConfigError(format!(
-            "{} is reachable from other machines, and this server has no encryption and no authentication; listen on 127.0.0.1, or accept that with --insecure",
+            "{} is reachable from other machines, and this server has {missing}; listen on 127.0.0.1, or accept that with --insecure",
             self.listen
         )))
     }

@@ -24,6 +24,7 @@ mod start;
 mod stats;
 mod steer;
 mod table;
+mod tokens;
 mod top;
 mod type_sets;
 mod types;
@@ -91,6 +92,10 @@ enum Command {
     Record(calls::NameArgs),
     /// Give a server message types of payloads, and list, show or delete those that it has
     Types(type_sets::TypeSetsArgs),
+    /// Create tokens for callers and workers, and list, rotate or revoke them
+    Token(tokens::TokensArgs),
+    /// Make a link: a token for some verbs on one operation, for a while
+    Link(tokens::LinkArgs),
     /// Write all records of a store to a file
     Export(export::ExportArgs),
     /// Make a store from the file of an export
@@ -184,6 +189,8 @@ fn server(command: &Command) -> &str {
         Command::Pause(args) => args.server(),
         Command::Resume(args) => args.server(),
         Command::Types(args) => args.server(),
+        Command::Token(args) => args.server(),
+        Command::Link(args) => args.server(),
         Command::Serve(_)
         | Command::Dev(_)
         | Command::Work(_)
@@ -212,6 +219,8 @@ async fn call_server(command: Command) -> Result<(), Failure> {
         Command::Resume(args) => steer::resume(args).await,
         Command::Record(args) => calls::record(args).await,
         Command::Types(args) => type_sets::run(args).await,
+        Command::Token(args) => tokens::run(args).await,
+        Command::Link(args) => tokens::link(args).await,
         Command::Export(args) => export::run(&args).await,
         Command::Serve(_)
         | Command::Dev(_)

@@ -5,6 +5,7 @@ mod handle;
 mod outage;
 mod patience;
 mod retry;
+mod tokens;
 mod type_sets;
 mod watch;
 

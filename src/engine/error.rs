@@ -25,6 +25,7 @@ pub enum Reason {
     Overloaded,
     ServerDraining,
     PermissionDenied,
+    Unauthenticated,
     Internal,
     OperationNotFound,
     OperationExpired,
@@ -51,13 +52,15 @@ pub enum Reason {
     WorkerLost,
     TypeSetNotFound,
     TypeSetAlreadyExists,
+    TokenNotFound,
+    TokenAlreadyExists,
     /// Health has no such service.
     ServiceNotFound,
 }
 
 impl Reason {
     /// All of them, for the tests that hold documents and projections to this list.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 35] = [
         Self::InvalidName,
         Self::InvalidArgument,
         Self::Unimplemented,
@@ -67,6 +70,7 @@ impl Reason {
         Self::Overloaded,
         Self::ServerDraining,
         Self::PermissionDenied,
+        Self::Unauthenticated,
         Self::Internal,
         Self::OperationNotFound,
         Self::OperationExpired,
@@ -89,6 +93,8 @@ impl Reason {
         Self::WorkerLost,
         Self::TypeSetNotFound,
         Self::TypeSetAlreadyExists,
+        Self::TokenNotFound,
+        Self::TokenAlreadyExists,
         Self::ServiceNotFound,
     ];
 
@@ -101,6 +107,7 @@ impl Reason {
             Self::LimitExceeded | Self::RequestLate | Self::Overloaded => "LIMIT_EXCEEDED",
             Self::ServerDraining => "SERVER_DRAINING",
             Self::PermissionDenied => "PERMISSION_DENIED",
+            Self::Unauthenticated => "UNAUTHENTICATED",
             Self::Internal => "INTERNAL",
             Self::OperationNotFound => "OPERATION_NOT_FOUND",
             Self::OperationExpired | Self::NameExpired => "OPERATION_EXPIRED",
@@ -120,6 +127,8 @@ impl Reason {
             Self::WorkerLost => "WORKER_LOST",
             Self::TypeSetNotFound => "TYPE_SET_NOT_FOUND",
             Self::TypeSetAlreadyExists => "TYPE_SET_ALREADY_EXISTS",
+            Self::TokenNotFound => "TOKEN_NOT_FOUND",
+            Self::TokenAlreadyExists => "TOKEN_ALREADY_EXISTS",
             Self::ServiceNotFound => "SERVICE_NOT_FOUND",
         }
     }
@@ -142,16 +151,19 @@ impl Reason {
             Self::NotSupported => Code::Unimplemented,
             Self::RequestLate | Self::Overloaded | Self::ServerDraining | Self::StoreUnavailable | Self::WorkerLost => Code::Unavailable,
             Self::PermissionDenied => Code::PermissionDenied,
+            Self::Unauthenticated => Code::Unauthenticated,
             Self::Internal => Code::Internal,
             Self::OperationNotFound
             | Self::OperationExpired
             | Self::OperationDeleted
             | Self::TypeSetNotFound
+            | Self::TokenNotFound
             | Self::ServiceNotFound => Code::NotFound,
             Self::OperationAlreadyExists
             | Self::NameExpired
             | Self::NameDeleted
-            | Self::TypeSetAlreadyExists => Code::AlreadyExists,
+            | Self::TypeSetAlreadyExists
+            | Self::TokenAlreadyExists => Code::AlreadyExists,
             Self::EtagMismatch => Code::Aborted,
             Self::UnknownResponse | Self::InvalidState | Self::LeaseLost => Code::FailedPrecondition,
         }

@@ -10,6 +10,8 @@ use super::dispatch::dispatcher::Dispatch;
 use super::dispatch::grants::Grants;
 use super::dispatch::poller::Poller;
 use super::due::agents::DueAgents;
+use super::identity::authority::Authority;
+use super::identity::tokens::TokenCalls;
 use super::leases::holders::Holders;
 use super::membership::ranks::Membership;
 use super::notify::notifier::{Informed, Notifier, OperationTransactor};
@@ -47,6 +49,8 @@ pub(super) struct Rooms {
     pub(super) set_watches: SetWatches,
     pub(super) types: Arc<ParentTypes>,
     pub(super) type_sets: TypeSetCalls,
+    pub(super) authority: Arc<Authority>,
+    pub(super) tokens: TokenCalls,
     pub(super) unary: Unary,
     pub(super) streams: Arc<StreamRooms>,
     #[cfg(test)]
@@ -66,6 +70,7 @@ struct Lower {
     sets: Arc<Sets>,
     holders: Arc<Holders>,
     types: Arc<ParentTypes>,
+    authority: Arc<Authority>,
     notifier: Arc<Notifier>,
     transactor: Arc<OperationTransactor>,
     commands: Arc<Commands>,
@@ -82,6 +87,7 @@ impl Lower {
         let sets = Arc::new(Sets::new(context.clone(), reader.clone()));
         let holders = Arc::<Holders>::default();
         let types = Arc::new(ParentTypes::new(context.clone(), reader.clone()));
+        let authority = Arc::new(Authority::new(context.clone(), reader.clone()));
         let notifier = Arc::new(Notifier::new(
             context.clone(),
             reader.clone(),
@@ -91,6 +97,7 @@ impl Lower {
                 sets: sets.clone(),
                 holders: holders.clone(),
                 types: types.clone(),
+                authority: authority.clone(),
             },
         ));
         let transactor =
@@ -118,6 +125,7 @@ impl Lower {
             sets,
             holders,
             types,
+            authority,
             notifier,
             transactor,
             commands,
@@ -160,7 +168,7 @@ impl Rooms {
         let grants = lower.grants();
         let dispatch = lower.dispatch(&grants);
         let Lower { context, reader, membership, hub, sets, holders, transactor, .. } = lower;
-        let Lower { types, commands, reports, .. } = lower;
+        let Lower { types, authority, commands, reports, .. } = lower;
         let lists = Arc::new(Lists::new(context.clone(), reader.clone()));
         let starts = Arc::new(Starts::new(
             context.clone(),
@@ -189,7 +197,9 @@ impl Rooms {
             set_watches: SetWatches::new(context.clone(), sets, lists.clone()),
             lists,
             type_sets: TypeSetCalls::new(context.clone(), reader.clone(), types.clone()),
+            tokens: TokenCalls::new(context.clone(), reader.clone(), authority.clone()),
             types,
+            authority,
             context,
             membership,
             hub,

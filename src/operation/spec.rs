@@ -33,6 +33,8 @@ pub struct Spec {
     pub fingerprint: Fingerprint,
     /// The trace context of the start.
     pub trace_parent: String,
+    /// The identity that a replay must have; empty without a request id, and if callers have no identities.
+    pub caller: String,
 }
 
 /// A shared [`Spec`]: clones are references, and the stored form is made once.

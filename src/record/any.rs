@@ -6,6 +6,7 @@ use super::reading::{read_at, refuse};
 #[cfg(test)]
 use super::sample::Sample;
 use super::server::ServerRecord;
+use super::tokens::ApiToken;
 use super::type_sets::TypeSets;
 use super::value::kind_number;
 use crate::operation::Record as Operation;
@@ -20,6 +21,8 @@ pub enum AnyRecord {
     Server(Before<ServerRecord>),
     /// The type sets of one parent.
     TypeSets(Before<TypeSets>),
+    /// A token of the API.
+    Token(Before<ApiToken>),
     /// The kind that only tests have.
     #[cfg(test)]
     Sample(Before<Sample>),
@@ -43,6 +46,9 @@ impl AnyRecord {
         if TypeSets::NUMBERS.contains(&number) {
             return read_at(keyspace, key, record).map(Self::TypeSets);
         }
+        if ApiToken::NUMBERS.contains(&number) {
+            return read_at(keyspace, key, record).map(Self::Token);
+        }
         #[cfg(test)]
         if Sample::NUMBERS.contains(&number) {
             return read_at(keyspace, key, record).map(Self::Sample);
@@ -56,6 +62,7 @@ impl AnyRecord {
             Self::Operation(before) => Derived::of(&before.record, key),
             Self::Server(before) => Derived::of(&before.record, key),
             Self::TypeSets(before) => Derived::of(&before.record, key),
+            Self::Token(before) => Derived::of(&before.record, key),
             #[cfg(test)]
             Self::Sample(before) => Derived::of(&before.record, key),
         }
@@ -67,6 +74,7 @@ impl AnyRecord {
             Self::Operation(_) => Operation::DUE,
             Self::Server(_) => ServerRecord::DUE,
             Self::TypeSets(_) => TypeSets::DUE,
+            Self::Token(_) => ApiToken::DUE,
             #[cfg(test)]
             Self::Sample(_) => Sample::DUE,
         }

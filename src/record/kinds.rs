@@ -5,6 +5,7 @@ use super::kind::Kind;
 #[cfg(test)]
 use super::sample::Sample;
 use super::server::ServerRecord;
+use super::tokens::ApiToken;
 use super::type_sets::TypeSets;
 use crate::operation::Record as Operation;
 use crate::store::Layout;
@@ -54,6 +55,7 @@ const KINDS: &[Known] = &[
     Known::of::<Operation>(),
     Known::of::<ServerRecord>(),
     Known::of::<TypeSets>(),
+    Known::of::<ApiToken>(),
     #[cfg(test)]
     Known::of::<Sample>(),
 ];

@@ -57,6 +57,7 @@ const fn http_status(reason: Reason) -> u16 {
         | Reason::Overloaded
         | Reason::ServerDraining
         | Reason::PermissionDenied
+        | Reason::Unauthenticated
         | Reason::Internal
         | Reason::OperationNotFound
         | Reason::OperationExpired
@@ -77,6 +78,8 @@ const fn http_status(reason: Reason) -> u16 {
         | Reason::WorkerLost
         | Reason::TypeSetNotFound
         | Reason::TypeSetAlreadyExists
+        | Reason::TokenNotFound
+        | Reason::TokenAlreadyExists
         | Reason::ServiceNotFound => reason.code().http_status(),
     }
 }
@@ -144,6 +147,8 @@ fn details(error: &Error) -> Vec<Any> {
 const fn resource_type(reason: Reason) -> &'static str {
     if matches!(reason, Reason::TypeSetNotFound | Reason::TypeSetAlreadyExists) {
         "longhaul.dev/TypeSet"
+    } else if matches!(reason, Reason::TokenNotFound | Reason::TokenAlreadyExists) {
+        "longhaul.dev/Token"
     } else {
         "google.longrunning.Operation"
     }

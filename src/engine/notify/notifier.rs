@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::engine::context::Context;
+use crate::engine::identity::authority::Authority;
 use crate::engine::leases::holders::Holders;
 use crate::engine::membership::ranks::Membership;
 use crate::engine::notify::wakes::Wakes;
@@ -32,6 +33,7 @@ pub(in crate::engine) struct Notifier {
     sets: Arc<Sets>,
     holders: Arc<Holders>,
     types: Arc<ParentTypes>,
+    authority: Arc<Authority>,
     wakes: Wakes,
     scheduler: Notify,
 }
@@ -42,6 +44,7 @@ pub(in crate::engine) struct Informed {
     pub(in crate::engine) sets: Arc<Sets>,
     pub(in crate::engine) holders: Arc<Holders>,
     pub(in crate::engine) types: Arc<ParentTypes>,
+    pub(in crate::engine) authority: Arc<Authority>,
 }
 
 impl Observer<Record> for Notifier {
@@ -93,9 +96,9 @@ impl Notifier {
         membership: Arc<Membership>,
         informed: Informed,
     ) -> Self {
-        let Informed { hub, sets, holders, types } = informed;
+        let Informed { hub, sets, holders, types, authority } = informed;
         let (wakes, scheduler) = (Wakes::default(), Notify::new());
-        Self { context, reader, membership, hub, sets, holders, types, wakes, scheduler }
+        Self { context, reader, membership, hub, sets, holders, types, authority, wakes, scheduler }
     }
 
     /// The wake-ups of the dispatchers.
@@ -137,6 +140,7 @@ impl Notifier {
                 match Note::decode(&hint.note) {
                     Note::Changed => {}
                     Note::TypeSets => self.types.changed(),
+                    Note::Token => self.authority.changed(),
                     Note::Scheduled => self.schedule_by_rank(hint.partition),
                     Note::Ready(queue) => self.wake_by_rank(&queue, hint.partition),
                 }
@@ -150,6 +154,7 @@ impl Notifier {
                 self.hub.gap(&partitions);
                 self.sets.gap(&partitions);
                 self.types.changed();
+                self.authority.changed();
                 self.wakes.wake_all();
                 self.scheduler.notify_one();
             }

@@ -193,7 +193,7 @@ impl Starts {
         receiver.await.ok()
     }
 
-    fn prepare(&self, caller: &Caller, wanted: Start, first: FirstLease) -> Result<Prepared> {
+    fn prepare(&self, caller: &Caller, mut wanted: Start, first: FirstLease) -> Result<Prepared> {
         if self.context.is_draining() {
             return Err(Error::draining());
         }
@@ -216,7 +216,11 @@ impl Starts {
             uid,
             request_id: wanted.spec.request_id.clone(),
             fingerprint: wanted.spec.fingerprint,
+            caller: caller.id().to_owned(),
         };
+        if !identity.request_id.is_empty() {
+            wanted.spec.caller.clone_from(&identity.caller);
+        }
         let birth = Birth { name, uid, lease };
         let change = match start(wanted, birth, self.context.store.now(partition)) {
             Ok(change) => Some(Box::new(change.into())),

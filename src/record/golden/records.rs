@@ -37,6 +37,7 @@ pub(super) fn records() -> Vec<(&'static str, Record)> {
     let operations = vec![
         ("pending", fresh(State::Pending(waiting))),
         ("pending-retrying", full(State::Pending(retrying))),
+        ("pending-of-identity", of_identity(full(State::Pending(retrying)))),
         ("running", full(State::Running(lease(Some([9; 8]))))),
         ("running-stalled", full(State::Running(stalled))),
         ("running-unary", fresh(State::Running(lease(None)))),
@@ -77,6 +78,7 @@ fn fresh(state: State) -> Operation {
             request_id: String::new(),
             fingerprint: [1; 16],
             trace_parent: String::new(),
+            caller: String::new(),
         }),
         state,
         create_time: time(1),
@@ -129,6 +131,7 @@ fn full(state: State) -> Operation {
             request_id: "request-1".to_owned(),
             fingerprint: [2; 16],
             trace_parent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned(),
+            caller: String::new(),
         }),
         places: places(&state),
         state,
@@ -206,6 +209,12 @@ fn beside(operation: Operation) -> Operation {
         resume_input: Some(detached("t.Input", 3_000, 5)),
         ..operation
     }
+}
+
+/// The caller that started it has an identity.
+fn of_identity(operation: Operation) -> Operation {
+    let caller = "token:mailer".to_owned();
+    Operation { spec: Spec { caller, ..(*operation.spec).clone() }.into(), ..operation }
 }
 
 /// Callers find longhaul's own metadata in it, and it has none else.

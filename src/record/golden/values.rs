@@ -15,6 +15,7 @@ use crate::operation::payload::{Detached, Payload};
 use crate::proto::google::protobuf::Any;
 use crate::proto::google::rpc::Status;
 use crate::proto::longhaul::v1 as pb;
+use crate::record::tokens::{ApiToken, Role, RoleGrant, TokenSecret};
 use crate::record::type_sets::{Content, TypeSet, TypeSets};
 
 /// Two sets of a parent.
@@ -32,6 +33,32 @@ pub(super) fn type_sets() -> TypeSets {
     };
     let parent = Parent::parse("projects/p").expect("a parent");
     TypeSets { parent, sets: vec![set("a", 51), set("b-2", 52)] }
+}
+
+/// A token with two secrets.
+pub(super) fn token() -> ApiToken {
+    let secret = |number: u8, expire_time| TokenSecret {
+        hash: [number; 32],
+        create_time: time(u64::from(number)),
+        expire_time,
+    };
+    let grant = |role, parent: &str, queues: &[&str]| RoleGrant {
+        role,
+        parent: Parent::parse(parent).expect("a parent"),
+        queues: queues.iter().map(|queue| (*queue).to_owned()).collect(),
+    };
+    ApiToken {
+        id: Id::parse("mailer").expect("an id"),
+        uid: Uuid::from_u128(0x4142_4344_4546_4748_494a_4b4c_4d4e_4f50),
+        create_time: time(60),
+        expire_time: Some(time(61)),
+        grants: vec![
+            grant(Role::Viewer, "projects/p", &[]),
+            grant(Role::Worker, "", &["mail", "p-*"]),
+        ],
+        secrets: vec![secret(62, Some(time(63))), secret(64, None)],
+        creator: "token:root".to_owned(),
+    }
 }
 
 pub(super) fn progress() -> pb::Progress {

@@ -28,6 +28,7 @@ pub(super) fn encode(spec: &Spec) -> stored::Spec {
         request_id: spec.request_id.clone(),
         fingerprint: fingerprint.unwrap_or_default(),
         trace_parent: spec.trace_parent.clone(),
+        caller: spec.caller.clone(),
     }
 }
 
@@ -43,6 +44,7 @@ pub(super) fn decode(stored: stored::Spec) -> Option<Spec> {
         request_id: stored.request_id,
         fingerprint: decode_fingerprint(&stored.fingerprint)?,
         trace_parent: stored.trace_parent,
+        caller: stored.caller,
     })
 }
 
