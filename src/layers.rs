@@ -262,7 +262,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["opening", "waiting"],
             &["cores", "probes"],
             &["connections", "lane"],
-            &["faces", "identity"],
+            &["faces", "identity", "keys"],
             &["recheck"],
             &["sent"],
         ],

@@ -5,9 +5,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::error::ConfigError;
-use crate::engine::{
-    Algorithm, IdentityBinding, IdentitySettings, Issuer, IssuerKeys, KeySource, Member,
-};
+use crate::engine::{Algorithm, IdentityBinding, IdentitySettings, Issuer, IssuerKeys, Member};
 use crate::operation::name::Parent;
 use crate::record::tokens::{Role, RoleGrant};
 
@@ -40,8 +38,8 @@ pub struct IssuerConfig {
     pub audience: String,
     /// The algorithms of their signatures.
     pub algorithms: Vec<String>,
-    /// Its keys: a file, or an address with `https`.
-    pub keys: String,
+    /// The file of its keys.
+    pub keys: PathBuf,
 }
 
 /// Roles of members.
@@ -107,14 +105,12 @@ impl IssuerConfig {
             audience: audience.clone(),
             algorithms: read?,
             keys: IssuerKeys::default(),
-            source: KeySource::of(keys)?,
+            source: keys.clone(),
         };
-        if let KeySource::File(path) = &issuer.source {
-            let set = std::fs::read(path);
-            let set = set.map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-            let replaced = issuer.keys.replace(&set);
-            replaced.map_err(|why| format!("the keys in {}: {why}", path.display()))?;
-        }
+        let set = std::fs::read(keys);
+        let set = set.map_err(|error| format!("cannot read {}: {error}", keys.display()))?;
+        let replaced = issuer.keys.replace(&set);
+        replaced.map_err(|why| format!("the keys in {}: {why}", keys.display()))?;
         Ok(issuer)
     }
 }
@@ -162,7 +158,10 @@ mod tests {
         let text = "issuers = []\n[[bindings]]\nmember = \"certificate:CN=w\"\nroles = [\"worker\", \"viewer\"]\nqueues = [\"q\"]\n";
         let settings = config(text).expect("settings");
         assert!(settings.is_any() && settings.bindings[0].grants.len() == 2);
-        let keys = issuer("https://id/jwks", "[\"ES256\", \"EdDSA\"]");
+        let mut file = tempfile::NamedTempFile::new().expect("a file");
+        let key = r#"{"keys": [{"kty": "OKP", "crv": "Ed25519", "x": "AAAA"}]}"#;
+        std::io::Write::write_all(&mut file, key.as_bytes()).expect("written");
+        let keys = issuer(file.path().to_str().expect("a path"), "[\"ES256\", \"EdDSA\"]");
         let text = format!("bindings = []\n{keys}");
         assert_eq!(config(&text).expect("settings").issuers[0].algorithms.len(), 2);
     }
@@ -184,7 +183,6 @@ mod tests {
             (format!("bindings = []\n{}", issuer("/none", "[\"ES256\"]")), "cannot read /none"),
             (format!("bindings = []\n{}", issuer("/none", "[]")), "needs its algorithms"),
             (format!("bindings = []\n{}", issuer("/none", "[\"HS256\"]")), "known are RS256"),
-            (format!("bindings = []\n{}", issuer("http://id/jwks", "[\"ES256\"]")), "https"),
         ] {
             let refusal = config(&text).expect_err(&text);
             assert!(refusal.contains(part), "{text}: {refusal}");

@@ -30,31 +30,8 @@ pub struct Issuer {
     pub algorithms: Vec<Algorithm>,
     /// Its keys.
     pub keys: IssuerKeys,
-    /// Where they come from.
-    pub source: KeySource,
-}
-
-/// Where the keys of an issuer come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum KeySource {
-    /// A file.
-    File(PathBuf),
-    /// An address with `https`.
-    Url(String),
-}
-
-impl KeySource {
-    /// Reads a path or an address.
-    ///
-    /// # Errors
-    /// If whoever is between could change the keys.
-    pub fn of(text: &str) -> Result<Self, String> {
-        match text.split_once("://") {
-            Some(("https", _)) => Ok(Self::Url(text.to_owned())),
-            Some(_) => Err(format!("keys are at {text:?}; they must come from a file or by https")),
-            None => Ok(Self::File(text.into())),
-        }
-    }
+    /// The file that they come from.
+    pub source: PathBuf,
 }
 
 /// The keys of an issuer, which change now and then. Clones are the same keys.
@@ -302,7 +279,7 @@ mod tests {
             audience: "longhaul".to_owned(),
             algorithms: algorithms.to_vec(),
             keys: IssuerKeys::default(),
-            source: KeySource::File(PathBuf::new()),
+            source: PathBuf::new(),
         };
         issuer.keys.replace(json!({ "keys": keys }).to_string().as_bytes()).expect("keys");
         issuer

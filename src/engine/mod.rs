@@ -63,7 +63,7 @@ pub use self::identity::authority::NewLink;
 pub use self::identity::credential::Credential;
 pub use self::identity::links::LINKABLE;
 pub use self::identity::tokens::{NewToken, ShownToken};
-pub use self::jwt::{Algorithm, Issuer, IssuerKeys, KeySource};
+pub use self::jwt::{Algorithm, Issuer, IssuerKeys};
 pub use self::leases::leased::Leased;
 pub use self::membership::ranks::Heartbeat;
 pub use self::operations::pages::ListPage;
@@ -386,6 +386,11 @@ impl Engine {
     /// If the store does not answer.
     pub async fn authenticate(&self, credential: &Credential<'_>) -> Result<Caller> {
         self.rooms.authority.authenticate(credential).await
+    }
+
+    /// The issuers whose JWTs are accepted.
+    pub fn issuers(&self) -> &[Issuer] {
+        &self.rooms.context.settings.identity.issuers
     }
 
     /// Creates a token. Its text is in the answer, and can be had nowhere else.

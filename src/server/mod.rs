@@ -4,6 +4,7 @@ pub(crate) mod connections;
 pub(crate) mod cores;
 mod faces;
 mod identity;
+mod keys;
 pub mod lane;
 pub(crate) mod opening;
 mod probes;
@@ -67,6 +68,9 @@ impl Server {
         let (allowed_hosts, origins) = (Arc::new([]), Origins::default());
         let server = Self { engine, health, tasks, allowed_hosts, origins };
         server.clone().watch_store();
+        if !server.engine.issuers().is_empty() {
+            server.tasks.spawn("keys", keys::reread(server.engine.clone()));
+        }
         server
     }
 
