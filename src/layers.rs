@@ -82,7 +82,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         "client",
         &[
             &["mod"],
-            &["handle", "tokens", "type_sets"],
+            &["handle", "queues", "tokens", "type_sets"],
             &["connection"],
             &["watch"],
             &["patience"],
@@ -97,13 +97,14 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["mod"],
             &["rooms"],
             &["workers", "token_lists", "type_set_lists"],
-            &["type_sets"],
+            &["queue_calls", "type_sets"],
             &["operations"],
             &["dispatch"],
             &["due"],
             &["commands"],
             &["notify"],
             &["identity", "leases", "membership", "parent_types", "watching"],
+            &["queues"],
             &["transact"],
             &["reading"],
             &["context"],
@@ -130,7 +131,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
     ("engine/identity", &[&["mod"], &["tokens"], &["authority"], &["credential", "links"]]),
     ("engine/leases", &[&["mod"], &["holders", "leased"], &["waiter"], &["grant", "news"]]),
     ("engine/membership", &[&["mod"], &["ranks"]]),
-    ("engine/notify", &[&["mod"], &["notifier"], &["wakes"]]),
+    ("engine/notify", &[&["mod"], &["notifier"]]),
     (
         "engine/operations",
         &[
@@ -143,6 +144,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["identity", "page_token", "query", "set_event"],
         ],
     ),
+    ("engine/queues", &[&["mod"], &["known"], &["bucket", "wakes"]]),
     ("engine/reading", &[&["mod"], &["matching"], &["reader"], &["recent", "view"]]),
     ("engine/watching", &[&["mod"], &["wait", "watch"], &["hub", "sets"]]),
     (
@@ -185,7 +187,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         &[
             &["mod"],
             &["operations", "workers"],
-            &["gate", "reflection", "tokens", "type_sets"],
+            &["gate", "queues", "reflection", "tokens", "type_sets"],
             &["admin", "callers", "deadline", "explain", "health", "producers"],
             &["call", "half_close", "status"],
         ],
@@ -238,7 +240,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["any", "golden", "histories"],
             &["reading"],
             &["kinds", "operation"],
-            &["plan", "sample", "server", "tokens", "type_sets"],
+            &["plan", "queue", "sample", "server", "tokens", "type_sets"],
             &["kind"],
             &["due", "note", "value"],
         ],
@@ -325,7 +327,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         &[
             &["mod"],
             &["access"],
-            &["tokens", "type_sets"],
+            &["queues", "tokens", "type_sets"],
             &["sets", "starts", "stream"],
             &["work"],
             &["operations"],

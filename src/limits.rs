@@ -237,6 +237,16 @@ pub const SNAPSHOT_PAGE_SIZE: usize = 100;
 /// Bytes of a page of a snapshot, which a watch keeps until it is sent, and one operation more.
 pub const MAX_SNAPSHOT_PAGE_BYTES: usize = 256 << 10;
 
+/// Queues that have settings of their own.
+pub const MAX_QUEUE_SETTINGS: usize = 1_000;
+/// Queues that lists of queues know; if there are more, some are left out.
+pub const MAX_QUEUES_LISTED: usize = 10_000;
+/// Smallest limit of leases in a second.
+pub const MIN_LEASE_RATE: f64 = 0.001;
+/// Largest limit of leases in a second.
+pub const MAX_LEASE_RATE: f64 = 1_000_000.0;
+/// A server that received no hint reads again after this long whether settings of queues have changed.
+pub const QUEUES_REREAD: Duration = Duration::from_millis(400);
 /// Priorities range from minus this to this.
 pub const MAX_PRIORITY: i32 = 100;
 /// Waiting this long counts as one step of priority.

@@ -103,6 +103,7 @@ pub enum Verb {
     Create,
     Get,
     List,
+    Update,
     Wait,
     Watch,
     Cancel,
@@ -129,6 +130,7 @@ impl Verb {
             Self::Create => "create",
             Self::Get => "get",
             Self::List => "list",
+            Self::Update => "update",
             Self::Wait => "wait",
             Self::Watch => "watch",
             Self::Cancel => "cancel",
@@ -158,6 +160,8 @@ pub enum Resource<'a> {
     Operation(&'a str),
     /// A queue.
     Queue(&'a str),
+    /// All queues.
+    Queues,
     /// All type sets of a parent, or of each parent that a pattern with `-` matches.
     TypeSets(&'a str),
     /// One type set, by its full name.
@@ -180,7 +184,7 @@ impl<'a> Resource<'a> {
             Self::Parent(parent) | Self::TypeSets(parent) => Some(parent),
             Self::Operation(name) => name.get(..Name::parse(name).ok()?.parent().len()),
             Self::TypeSet(name) => name.get(..TypeSetName::parse(name).ok()?.parent.as_str().len()),
-            Self::Queue(_) | Self::Tokens | Self::Token(_) | Self::Store => None,
+            Self::Queue(_) | Self::Queues | Self::Tokens | Self::Token(_) | Self::Store => None,
         }
     }
 }
@@ -191,6 +195,7 @@ impl fmt::Display for Resource<'_> {
             Self::Parent(parent) => write!(formatter, "parent {parent:?}"),
             Self::Operation(name) => write!(formatter, "operation {name:?}"),
             Self::Queue(queue) => write!(formatter, "queue {queue:?}"),
+            Self::Queues => formatter.write_str("all queues"),
             Self::TypeSets(parent) => write!(formatter, "type sets of parent {parent:?}"),
             Self::TypeSet(name) => write!(formatter, "type set {name:?}"),
             Self::Tokens => formatter.write_str("tokens"),

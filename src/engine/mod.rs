@@ -20,6 +20,8 @@ mod metrics;
 mod notify;
 mod operations;
 mod parent_types;
+mod queue_calls;
+mod queues;
 mod random;
 mod reading;
 mod roles;
@@ -42,7 +44,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
 use crate::operation::command::{Command, Renew};
-use crate::operation::name::{Id, Name, ParentPattern, TypeSetName};
+use crate::operation::name::{Id, Name, ParentPattern, Queue, TypeSetName};
 use crate::operation::{Operation, Start};
 use crate::proto::google::longrunning::Operation as Published;
 use crate::proto::google::protobuf::Any;
@@ -72,6 +74,7 @@ pub use self::operations::set_event::{SetEvent, SetEventKind, SetWatchRequest};
 pub use self::operations::set_watch::SetWatch;
 pub use self::operations::starts::Started;
 pub use self::operations::stats::Stats;
+pub use self::queue_calls::{QueueListQuery, QueuePage, QueueUpdate, ShownQueue};
 pub use self::reading::view::{EncodedForm, View};
 pub use self::roles::Roles;
 pub use self::settings::{IdentitySettings, Settings};
@@ -365,6 +368,24 @@ impl Engine {
     /// Deletes a type set.
     pub async fn delete_type_set(&self, _: &Caller, wanted: TypeSetDeletion) -> Result<()> {
         self.rooms.type_sets.delete(&wanted).await
+    }
+}
+
+/// The verbs of operators.
+impl Engine {
+    /// A queue now.
+    pub async fn get_queue(&self, _: &Caller, queue: &Queue) -> Result<ShownQueue> {
+        self.rooms.queues.get(queue).await
+    }
+
+    /// A page of the queues that have operations to do or settings of their own, by name.
+    pub async fn list_queues(&self, caller: &Caller, query: QueueListQuery) -> Result<QueuePage> {
+        self.rooms.queues.list(caller, query).await
+    }
+
+    /// Changes the settings of a queue.
+    pub async fn update_queue(&self, _: &Caller, update: QueueUpdate) -> Result<ShownQueue> {
+        self.rooms.queues.update(update).await
     }
 }
 

@@ -28,7 +28,8 @@ impl Rules for Roles {
         match on {
             Resource::Parent(_) | Resource::Operation(_) => verb == Verb::Share,
             Resource::Queue(_) => is_for(verb, on, &[Role::Admin]),
-            Resource::TypeSets(_)
+            Resource::Queues
+            | Resource::TypeSets(_)
             | Resource::TypeSet(_)
             | Resource::Tokens
             | Resource::Token(_) => !matches!(verb, Verb::Get | Verb::List),
@@ -43,7 +44,9 @@ fn covers(grant: &RoleGrant, on: Resource<'_>) -> bool {
         Resource::Queue(queue) => {
             Queue::parse(queue).is_ok_and(|queue| grant.covers_queue(queue.as_str()))
         }
-        Resource::Store | Resource::Tokens | Resource::Token(_) => grant.is_whole(),
+        Resource::Queues | Resource::Store | Resource::Tokens | Resource::Token(_) => {
+            grant.is_whole()
+        }
         Resource::Parent(_)
         | Resource::Operation(_)
         | Resource::TypeSets(_)
@@ -75,7 +78,7 @@ fn is_for(verb: Verb, on: Resource<'_>, roles: &[Role]) -> bool {
             | Verb::Suspend => &[Role::Worker],
             _ => &[Role::Admin],
         },
-        Resource::Queue(_) => match verb {
+        Resource::Queue(_) | Resource::Queues => match verb {
             Verb::Get | Verb::List | Verb::Watch => EVERYONE,
             Verb::Start => &[Role::Caller],
             Verb::Lease => &[Role::Worker],

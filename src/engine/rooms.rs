@@ -21,6 +21,8 @@ use super::operations::set_watch::SetWatches;
 use super::operations::starts::Starts;
 use super::operations::stats::Counts;
 use super::parent_types::ParentTypes;
+use super::queue_calls::QueueCalls;
+use super::queues::known::KnownQueues;
 use super::reading::reader::Reader;
 use super::settings::Settings;
 use super::transact::{Transactor, Unobserved};
@@ -47,6 +49,7 @@ pub(super) struct Rooms {
     pub(super) lists: Arc<Lists>,
     pub(super) counting: Counts,
     pub(super) set_watches: SetWatches,
+    pub(super) queues: QueueCalls,
     pub(super) types: Arc<ParentTypes>,
     pub(super) type_sets: TypeSetCalls,
     pub(super) authority: Arc<Authority>,
@@ -59,6 +62,8 @@ pub(super) struct Rooms {
     pub(super) dispatch: Arc<Dispatch>,
     #[cfg(test)]
     pub(super) notifier: Arc<Notifier>,
+    #[cfg(test)]
+    pub(super) known_queues: Arc<KnownQueues>,
 }
 
 /// The rooms without verbs of their own, and those that others are built on.
@@ -70,6 +75,7 @@ struct Lower {
     sets: Arc<Sets>,
     holders: Arc<Holders>,
     types: Arc<ParentTypes>,
+    queues: Arc<KnownQueues>,
     authority: Arc<Authority>,
     notifier: Arc<Notifier>,
     transactor: Arc<OperationTransactor>,
@@ -87,6 +93,7 @@ impl Lower {
         let sets = Arc::new(Sets::new(context.clone(), reader.clone()));
         let holders = Arc::<Holders>::default();
         let types = Arc::new(ParentTypes::new(context.clone(), reader.clone()));
+        let queues = Arc::new(KnownQueues::new(context.clone(), reader.clone()));
         let authority = Arc::new(Authority::new(context.clone(), reader.clone()));
         let notifier = Arc::new(Notifier::new(
             context.clone(),
@@ -97,6 +104,7 @@ impl Lower {
                 sets: sets.clone(),
                 holders: holders.clone(),
                 types: types.clone(),
+                queues: queues.clone(),
                 authority: authority.clone(),
             },
         ));
@@ -117,6 +125,7 @@ impl Lower {
         context.tasks.spawn("sets", sets.clone().run());
         context.tasks.spawn("progress", reports.clone().run());
         context.tasks.spawn("types", types.clone().run());
+        context.tasks.spawn("queues", queues.clone().run());
         Self {
             context,
             reader,
@@ -125,6 +134,7 @@ impl Lower {
             sets,
             holders,
             types,
+            queues,
             authority,
             notifier,
             transactor,
@@ -156,8 +166,8 @@ impl Lower {
             grants.clone(),
             self.commands.clone(),
         );
-        let (context, notifier) = (self.context.clone(), self.notifier.clone());
-        Arc::new(Dispatch::new(context, notifier, poller, grants.clone()))
+        let (context, queues) = (self.context.clone(), self.queues.clone());
+        Arc::new(Dispatch::new(context, queues, poller, grants.clone()))
     }
 }
 
@@ -168,7 +178,7 @@ impl Rooms {
         let grants = lower.grants();
         let dispatch = lower.dispatch(&grants);
         let Lower { context, reader, membership, hub, sets, holders, transactor, .. } = lower;
-        let Lower { types, authority, commands, reports, .. } = lower;
+        let Lower { types, queues, authority, commands, reports, .. } = lower;
         let lists = Arc::new(Lists::new(context.clone(), reader.clone()));
         let starts = Arc::new(Starts::new(
             context.clone(),
@@ -196,6 +206,7 @@ impl Rooms {
             counting: Counts::new(context.clone(), reader.clone()),
             set_watches: SetWatches::new(context.clone(), sets, lists.clone()),
             lists,
+            queues: QueueCalls::new(context.clone(), reader.clone(), queues.clone()),
             type_sets: TypeSetCalls::new(context.clone(), reader.clone(), types.clone()),
             tokens: TokenCalls::new(context.clone(), reader.clone(), authority.clone()),
             types,
@@ -217,6 +228,8 @@ impl Rooms {
             dispatch,
             #[cfg(test)]
             notifier: lower.notifier,
+            #[cfg(test)]
+            known_queues: queues,
         }
     }
 }

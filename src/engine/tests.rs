@@ -4,6 +4,7 @@ mod formats;
 mod hub;
 mod leases;
 mod lists;
+mod queues;
 mod ranks;
 mod retention;
 mod sample;

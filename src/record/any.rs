@@ -2,6 +2,7 @@
 
 use super::due::DueIndex;
 use super::kind::{Before, Derived, Kind};
+use super::queue::QueueRecord;
 use super::reading::{read_at, refuse};
 #[cfg(test)]
 use super::sample::Sample;
@@ -21,6 +22,8 @@ pub enum AnyRecord {
     Server(Before<ServerRecord>),
     /// The type sets of one parent.
     TypeSets(Before<TypeSets>),
+    /// The settings of one queue.
+    Queue(Before<QueueRecord>),
     /// A token of the API.
     Token(Before<ApiToken>),
     /// The kind that only tests have.
@@ -46,6 +49,9 @@ impl AnyRecord {
         if TypeSets::NUMBERS.contains(&number) {
             return read_at(keyspace, key, record).map(Self::TypeSets);
         }
+        if QueueRecord::NUMBERS.contains(&number) {
+            return read_at(keyspace, key, record).map(Self::Queue);
+        }
         if ApiToken::NUMBERS.contains(&number) {
             return read_at(keyspace, key, record).map(Self::Token);
         }
@@ -62,6 +68,7 @@ impl AnyRecord {
             Self::Operation(before) => Derived::of(&before.record, key),
             Self::Server(before) => Derived::of(&before.record, key),
             Self::TypeSets(before) => Derived::of(&before.record, key),
+            Self::Queue(before) => Derived::of(&before.record, key),
             Self::Token(before) => Derived::of(&before.record, key),
             #[cfg(test)]
             Self::Sample(before) => Derived::of(&before.record, key),
@@ -74,6 +81,7 @@ impl AnyRecord {
             Self::Operation(_) => Operation::DUE,
             Self::Server(_) => ServerRecord::DUE,
             Self::TypeSets(_) => TypeSets::DUE,
+            Self::Queue(_) => QueueRecord::DUE,
             Self::Token(_) => ApiToken::DUE,
             #[cfg(test)]
             Self::Sample(_) => Sample::DUE,

@@ -2,6 +2,7 @@
 
 use super::due::{Agent, DueIndex};
 use super::kind::Kind;
+use super::queue::QueueRecord;
 #[cfg(test)]
 use super::sample::Sample;
 use super::server::ServerRecord;
@@ -55,6 +56,7 @@ const KINDS: &[Known] = &[
     Known::of::<Operation>(),
     Known::of::<ServerRecord>(),
     Known::of::<TypeSets>(),
+    Known::of::<QueueRecord>(),
     Known::of::<ApiToken>(),
     #[cfg(test)]
     Known::of::<Sample>(),

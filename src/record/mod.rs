@@ -14,6 +14,7 @@ mod kinds;
 mod note;
 pub mod operation;
 mod plan;
+pub mod queue;
 mod reading;
 #[cfg(test)]
 pub(crate) mod sample;

@@ -76,7 +76,10 @@ impl Kinds {
             match record {
                 AnyRecord::Operation(before) => operations.push((key, before)),
                 // They have no due indexes.
-                AnyRecord::Server(_) | AnyRecord::TypeSets(_) | AnyRecord::Token(_) => {}
+                AnyRecord::Server(_)
+                | AnyRecord::TypeSets(_)
+                | AnyRecord::Queue(_)
+                | AnyRecord::Token(_) => {}
                 #[cfg(test)]
                 AnyRecord::Sample(before) => samples.push((key, before)),
             }

@@ -9,8 +9,8 @@ use crate::engine::context::Context;
 use crate::engine::identity::authority::Authority;
 use crate::engine::leases::holders::Holders;
 use crate::engine::membership::ranks::Membership;
-use crate::engine::notify::wakes::Wakes;
 use crate::engine::parent_types::ParentTypes;
+use crate::engine::queues::known::KnownQueues;
 use crate::engine::reading::reader::Reader;
 use crate::engine::reading::view::View;
 use crate::engine::transact::{Commit, Observer, Transactor};
@@ -33,8 +33,8 @@ pub(in crate::engine) struct Notifier {
     sets: Arc<Sets>,
     holders: Arc<Holders>,
     types: Arc<ParentTypes>,
+    queues: Arc<KnownQueues>,
     authority: Arc<Authority>,
-    wakes: Wakes,
     scheduler: Notify,
 }
 
@@ -44,6 +44,7 @@ pub(in crate::engine) struct Informed {
     pub(in crate::engine) sets: Arc<Sets>,
     pub(in crate::engine) holders: Arc<Holders>,
     pub(in crate::engine) types: Arc<ParentTypes>,
+    pub(in crate::engine) queues: Arc<KnownQueues>,
     pub(in crate::engine) authority: Arc<Authority>,
 }
 
@@ -96,14 +97,20 @@ impl Notifier {
         membership: Arc<Membership>,
         informed: Informed,
     ) -> Self {
-        let Informed { hub, sets, holders, types, authority } = informed;
-        let (wakes, scheduler) = (Wakes::default(), Notify::new());
-        Self { context, reader, membership, hub, sets, holders, types, authority, wakes, scheduler }
-    }
-
-    /// The wake-ups of the dispatchers.
-    pub(in crate::engine) const fn wakes(&self) -> &Wakes {
-        &self.wakes
+        let Informed { hub, sets, holders, types, queues, authority } = informed;
+        let scheduler = Notify::new();
+        Self {
+            context,
+            reader,
+            membership,
+            hub,
+            sets,
+            holders,
+            types,
+            queues,
+            authority,
+            scheduler,
+        }
     }
 
     /// Resolves once an entry may be due sooner than the scheduler knows.
@@ -140,6 +147,7 @@ impl Notifier {
                 match Note::decode(&hint.note) {
                     Note::Changed => {}
                     Note::TypeSets => self.types.changed(),
+                    Note::Queues => self.queues.changed(),
                     Note::Token => self.authority.changed(),
                     Note::Scheduled => self.schedule_by_rank(hint.partition),
                     Note::Ready(queue) => self.wake_by_rank(&queue, hint.partition),
@@ -155,7 +163,8 @@ impl Notifier {
                 self.sets.gap(&partitions);
                 self.types.changed();
                 self.authority.changed();
-                self.wakes.wake_all();
+                self.queues.changed();
+                self.queues.wakes().wake_all();
                 self.scheduler.notify_one();
             }
         }
@@ -165,8 +174,8 @@ impl Notifier {
     fn wake_by_rank(&self, queue: &str, partition: Partition) {
         let rank = self.membership.rank(partition);
         if rank == 0 {
-            self.wakes.wake(queue);
-        } else if let Some(wake) = self.wakes.delay(queue) {
+            self.queues.wakes().wake(queue);
+        } else if let Some(wake) = self.queues.wakes().delay(queue) {
             let clock = Arc::clone(&self.context.clock);
             self.context.tasks.spawn("delayed wake", async move {
                 clock.sleep(HEAD_START * rank).await;

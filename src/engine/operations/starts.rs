@@ -201,6 +201,7 @@ impl Starts {
         let key = self.context.key(&name);
         let partition = self.context.partition(key);
         let uid = Uuid::new_v4();
+        wanted.spec.aging_interval = self.eager.aging_interval(&wanted.spec.queue);
         let offer = match first {
             FirstLease::Eager => self.eager.reserve(key, &wanted.spec),
             FirstLease::Starter(_) | FirstLease::None => None,

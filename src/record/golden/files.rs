@@ -9,7 +9,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::records::records;
-use super::values::{STAMPS, token, type_sets};
+use super::values::{STAMPS, queue, token, type_sets};
 use crate::record::kind::Kind;
 use crate::record::server::{ServerId, ServerRecord};
 use crate::store::{Keyspace, Record as Stored};
@@ -53,8 +53,10 @@ static WRITTEN: LazyLock<()> = LazyLock::new(|| {
         .encode()
         .to_vec();
     let sets = type_sets().encode().to_vec();
+    let queue = queue().encode().to_vec();
     let token = token().encode().to_vec();
-    let others = [(ROOT, root), (SERVER, server), (TYPE_SETS, sets), (TOKEN, token)];
+    let others =
+        [(ROOT, root), (SERVER, server), (TYPE_SETS, sets), (QUEUE, queue), (TOKEN, token)];
     for (file, value) in values.chain(others) {
         if !path(file).exists() {
             fs::write(path(file), value).expect("a golden file written");
@@ -70,6 +72,7 @@ pub(super) fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/format-1")
 }
 
+pub(super) const QUEUE: &str = "queue";
 pub(super) const ROOT: &str = "root";
 pub(super) const SERVER: &str = "server";
 pub(super) const TYPE_SETS: &str = "type-sets";

@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use super::kind::Kind;
 use super::operation::glance;
+use super::queue::QueueRecord;
 use super::reading::read;
 use super::server::{ServerId, ServerRecord};
 use super::tokens::ApiToken;
@@ -29,9 +30,9 @@ use crate::operation::entries::{DueClass, entries};
 use crate::operation::{Operation, Record, State};
 use crate::store::{Keyspace, Partition};
 
-use self::files::{ID, ROOT, SERVER, SERVER_ID, TOKEN, TYPE_SETS, found, golden, stored};
+use self::files::{ID, QUEUE, ROOT, SERVER, SERVER_ID, TOKEN, TYPE_SETS, found, golden, stored};
 use self::records::records;
-use self::values::{token, type_sets};
+use self::values::{queue, token, type_sets};
 
 #[test]
 fn every_golden_record_is_read_as_what_was_written() {
@@ -103,6 +104,20 @@ fn the_golden_type_sets_are_read_and_written_as_the_same_bytes_and_lie_where_the
 }
 
 #[test]
+fn the_golden_queue_is_read_and_written_as_the_same_bytes_and_lies_where_it_lay() {
+    let (stored, expected) = (stored(QUEUE), queue());
+    assert_eq!(read::<QueueRecord>(&stored).expect("a queue of format 1").record, expected);
+    assert_eq!(expected.encode(), stored.value);
+    let keyspace = Keyspace::decode("the golden file", &golden(ROOT)).expect("a root of format 1");
+    let key = QueueRecord::key(&keyspace, "Q.1");
+    assert_eq!(format!("{key:?}"), "Key(000000000ec33cc1bb374ac0639b4073)");
+    assert_eq!(keyspace.partition(key), Partition(0));
+    let member = [&b"Q.1\0"[..], key.as_bytes()].concat();
+    let entries = expected.entries(key);
+    assert_eq!((entries[0].index.as_str(), &entries[0].member[..]), ("queues", &member[..]));
+}
+
+#[test]
 fn the_golden_token_is_read_and_written_as_the_same_bytes_and_lies_where_it_lay() {
     let (stored, expected) = (stored(TOKEN), token());
     assert_eq!(read::<ApiToken>(&stored).expect("a token of format 1").record, expected);
@@ -152,7 +167,7 @@ fn every_golden_file_belongs_to_a_record() {
     let known: BTreeSet<String> = records()
         .into_iter()
         .map(|(file, _)| file.to_owned())
-        .chain([ROOT, SERVER, TYPE_SETS, TOKEN].map(str::to_owned))
+        .chain([QUEUE, ROOT, SERVER, TYPE_SETS, TOKEN].map(str::to_owned))
         .collect();
     let found = found();
     let without: Vec<&String> = found.difference(&known).collect();

@@ -37,6 +37,7 @@ pub(super) fn records() -> Vec<(&'static str, Record)> {
     let operations = vec![
         ("pending", fresh(State::Pending(waiting))),
         ("pending-retrying", full(State::Pending(retrying))),
+        ("pending-aging", aging(fresh(State::Pending(waiting)))),
         ("pending-of-identity", of_identity(full(State::Pending(retrying)))),
         ("running", full(State::Running(lease(Some([9; 8]))))),
         ("running-stalled", full(State::Running(stalled))),
@@ -78,6 +79,7 @@ fn fresh(state: State) -> Operation {
             request_id: String::new(),
             fingerprint: [1; 16],
             trace_parent: String::new(),
+            aging_interval: None,
             caller: String::new(),
         }),
         state,
@@ -131,6 +133,7 @@ fn full(state: State) -> Operation {
             request_id: "request-1".to_owned(),
             fingerprint: [2; 16],
             trace_parent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned(),
+            aging_interval: None,
             caller: String::new(),
         }),
         places: places(&state),
@@ -174,6 +177,12 @@ fn full(state: State) -> Operation {
         deletion: None,
         stamps: STAMPS,
     }
+}
+
+/// Its queue has an aging interval of its own.
+fn aging(operation: Operation) -> Operation {
+    let aging_interval = Some(Duration::from_secs(55));
+    Operation { spec: Spec { aging_interval, ..(*operation.spec).clone() }.into(), ..operation }
 }
 
 /// A caller is no longer interested in it.

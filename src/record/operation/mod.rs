@@ -49,7 +49,7 @@ impl Kind for Record {
                 Some(Self::Operation(Box::new(operation)))
             }
             Stored::Tombstone(tombstone) => decode::tombstone(tombstone).map(Self::Tombstone),
-            Stored::Server(_) | Stored::TypeSets(_) | Stored::Token(_) => None,
+            Stored::Server(_) | Stored::TypeSets(_) | Stored::Queue(_) | Stored::Token(_) => None,
         }
     }
 

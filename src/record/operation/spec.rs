@@ -28,6 +28,7 @@ pub(super) fn encode(spec: &Spec) -> stored::Spec {
         request_id: spec.request_id.clone(),
         fingerprint: fingerprint.unwrap_or_default(),
         trace_parent: spec.trace_parent.clone(),
+        aging_interval: spec.aging_interval.unwrap_or_default().as_micros() as u64,
         caller: spec.caller.clone(),
     }
 }
@@ -44,6 +45,8 @@ pub(super) fn decode(stored: stored::Spec) -> Option<Spec> {
         request_id: stored.request_id,
         fingerprint: decode_fingerprint(&stored.fingerprint)?,
         trace_parent: stored.trace_parent,
+        aging_interval: Some(Duration::from_micros(stored.aging_interval))
+            .filter(|interval| !interval.is_zero()),
         caller: stored.caller,
     })
 }
