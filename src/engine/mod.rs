@@ -7,6 +7,7 @@ mod access;
 mod bindings;
 mod commands;
 mod context;
+mod courier;
 mod dispatch;
 mod due;
 mod error;
@@ -48,7 +49,7 @@ use crate::operation::name::{Id, Name, ParentPattern, Queue, TypeSetName};
 use crate::operation::{Operation, Start};
 use crate::proto::google::longrunning::Operation as Published;
 use crate::proto::google::protobuf::Any;
-pub use crate::record::due::Agent::{self, Janitor, Reaper, Scheduler};
+pub use crate::record::due::Agent::{self, Courier, Janitor, Reaper, Scheduler};
 use crate::record::tokens::ApiToken;
 use crate::store::{Partition, Store};
 use crate::types::Registry;
@@ -58,6 +59,7 @@ pub use self::access::{
 };
 pub use self::bindings::{IdentityBinding, Member};
 pub use self::commands::apply::Done;
+pub use self::courier::letters::callback_key;
 pub use self::dispatch::batch::LeaseBatch;
 pub use self::due::agents::Sweep;
 pub use self::error::{Error, Reason, Result};
@@ -195,11 +197,12 @@ impl Engine {
     }
 
     fn run_agents(&self) {
-        let Rooms { context, due, membership, .. } = &*self.rooms;
+        let Rooms { context, due, membership, courier, .. } = &*self.rooms;
         self.run_beat();
-        for agent in [Reaper, Scheduler, Janitor] {
+        for agent in [Reaper, Scheduler, Courier, Janitor] {
             context.tasks.spawn(agent.name(), Arc::clone(due).run(agent));
         }
+        context.tasks.spawn("deliveries", Arc::clone(courier).run());
         context.tasks.spawn("heartbeat", Arc::clone(membership).run());
     }
 }
@@ -517,6 +520,24 @@ impl Agent {
     /// When the store does not answer.
     pub async fn run_once(self, engine: &Engine) -> Result<Sweep> {
         engine.rooms.due.run_once(self).await
+    }
+}
+
+/// Delivers what is due.
+#[derive(Clone, Copy, Debug)]
+pub struct Deliveries;
+
+impl Deliveries {
+    /// Makes one attempt of each delivery that is due and that its receiver has room for, and waits for their ends; returns
+    /// how many it began.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn run_once(self, engine: &Engine) -> Result<usize> {
+        let courier = &engine.rooms.courier;
+        let claimed = courier.take_due(true).await?;
+        let attempts = claimed.into_iter().map(|claimed| Arc::clone(courier).deliver(claimed));
+        Ok(futures_util::future::join_all(attempts).await.len())
     }
 }
 

@@ -6,6 +6,7 @@ use super::commands::apply::Commands;
 use super::commands::coalescer::Coalescer;
 use super::commands::progress::HeldReports;
 use super::context::Context;
+use super::courier::agent::Courier;
 use super::dispatch::dispatcher::Dispatch;
 use super::dispatch::grants::Grants;
 use super::dispatch::poller::Poller;
@@ -44,6 +45,7 @@ pub(super) struct Rooms {
     pub(super) commands: Arc<Commands>,
     pub(super) reports: Arc<HeldReports>,
     pub(super) due: Arc<DueAgents>,
+    pub(super) courier: Arc<Courier>,
     pub(super) starts: Arc<Starts>,
     pub(super) calls: Calls,
     pub(super) lists: Arc<Lists>,
@@ -143,13 +145,19 @@ impl Lower {
         }
     }
 
-    fn due(&self) -> Arc<DueAgents> {
+    fn courier(&self) -> Arc<Courier> {
+        let (context, reader) = (self.context.clone(), self.reader.clone());
+        Arc::new(Courier::new(context, reader, self.membership.clone(), self.types.clone()))
+    }
+
+    fn due(&self, courier: Arc<Courier>) -> Arc<DueAgents> {
         Arc::new(DueAgents::new(
             self.context.clone(),
             self.reader.clone(),
             self.membership.clone(),
             self.notifier.clone(),
             self.commands.clone(),
+            courier,
         ))
     }
 
@@ -174,7 +182,8 @@ impl Lower {
 impl Rooms {
     pub(super) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, settings: Settings) -> Self {
         let lower = Lower::new(store, clock, settings);
-        let due = lower.due();
+        let courier = lower.courier();
+        let due = lower.due(courier.clone());
         let grants = lower.grants();
         let dispatch = lower.dispatch(&grants);
         let Lower { context, reader, membership, hub, sets, holders, transactor, .. } = lower;
@@ -219,6 +228,7 @@ impl Rooms {
             commands,
             reports,
             due,
+            courier,
             starts,
             unary,
             streams,

@@ -1,5 +1,6 @@
 //! The engine on a memory store, under a clock that the test moves.
 
+mod courier;
 mod formats;
 mod hub;
 mod leases;

@@ -4,7 +4,9 @@
 //! write set ([`write_set`]). This module does no I/O.
 
 mod any;
+pub mod delivery;
 pub mod due;
+pub mod event;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]

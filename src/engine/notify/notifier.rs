@@ -17,8 +17,9 @@ use crate::engine::transact::{Commit, Observer, Transactor};
 use crate::engine::watching::hub::Hub;
 use crate::engine::watching::sets::intake::Sets;
 use crate::operation::{Record, Rejection, Stamps};
+use crate::record::event::OutboxEvent;
 use crate::record::operation::{becomes_ready, waits_for_time};
-use crate::record::{Change, Note};
+use crate::record::{Before, Change, Note};
 use crate::store::{Event, Feed, Key, Partition};
 
 /// Runs transactions on operations.
@@ -36,6 +37,7 @@ pub(in crate::engine) struct Notifier {
     queues: Arc<KnownQueues>,
     authority: Arc<Authority>,
     scheduler: Notify,
+    courier: Notify,
 }
 
 /// The rooms whose tasks are informed.
@@ -49,9 +51,15 @@ pub(in crate::engine) struct Informed {
 }
 
 impl Observer<Record> for Notifier {
+    fn complete(&self, key: Key, before: Option<&Before<Record>>, change: &mut Change<Record>) {
+        let before = before.map(|before| &before.record);
+        change.event =
+            change.main.as_mut().and_then(|after| OutboxEvent::of(key, before, after, false));
+    }
+
     fn committed(&self, commit: Commit<Record>) -> Option<Record> {
         let Commit { key, before, change, committed, generation } = commit;
-        let Change { mut main, visible, leases, .. } = change;
+        let Change { mut main, event, visible, leases, .. } = change;
         if let Some(Record::Operation(operation)) = &mut main {
             let old = before.as_ref().map(|before| before.stamps).unwrap_or_default();
             operation.stamps = Stamps {
@@ -85,6 +93,9 @@ impl Observer<Record> for Notifier {
                 None => self.hub.refresh(key),
             }
         }
+        if event.is_some() {
+            self.courier.notify_one();
+        }
         self.follow_up(key, before.as_ref().map(|before| &before.record), main.as_ref());
         main
     }
@@ -98,7 +109,7 @@ impl Notifier {
         informed: Informed,
     ) -> Self {
         let Informed { hub, sets, holders, types, queues, authority } = informed;
-        let scheduler = Notify::new();
+        let (scheduler, courier) = (Notify::new(), Notify::new());
         Self {
             context,
             reader,
@@ -110,12 +121,18 @@ impl Notifier {
             queues,
             authority,
             scheduler,
+            courier,
         }
     }
 
     /// Resolves once an entry may be due sooner than the scheduler knows.
     pub(in crate::engine) async fn scheduler_woken(&self) {
         self.scheduler.notified().await;
+    }
+
+    /// Resolves once an event was written whose receivers are not known yet.
+    pub(in crate::engine) async fn courier_woken(&self) {
+        self.courier.notified().await;
     }
 
     /// Counts a commit, and informs the scheduler and the dispatchers of this server without waiting for the hint.

@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 use bytes::Bytes;
 use uuid::Uuid;
 
+use super::outbox;
 use super::records::records;
 use super::values::{STAMPS, queue, token, type_sets};
 use crate::record::kind::Kind;
@@ -53,6 +54,7 @@ static WRITTEN: LazyLock<()> = LazyLock::new(|| {
         .encode()
         .to_vec();
     let sets = type_sets().encode().to_vec();
+    let values = values.chain(outbox::written());
     let queue = queue().encode().to_vec();
     let token = token().encode().to_vec();
     let others =

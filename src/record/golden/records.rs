@@ -43,6 +43,7 @@ pub(super) fn records() -> Vec<(&'static str, Record)> {
         ("running-stalled", full(State::Running(stalled))),
         ("running-unary", fresh(State::Running(lease(None)))),
         ("running-detached", beside(full(State::Running(lease(Some([9; 8])))))),
+        ("running-told", Operation { events: 71, ..fresh(State::Running(lease(None))) }),
         ("running-deleted", deleted(full(State::Running(lease(None))))),
         ("cancelling", full(State::Cancelling(lease(Some([8; 8])), grace_end))),
         ("suspended-by-worker", full(State::Suspended(by_worker))),
@@ -106,6 +107,7 @@ fn fresh(state: State) -> Operation {
         last_error: None,
         ended_leases: Vec::new(),
         deletion: None,
+        events: 0,
         places: Places {
             listed: true,
             failed: false,
@@ -175,6 +177,7 @@ fn full(state: State) -> Operation {
             ),
         ],
         deletion: None,
+        events: 0,
         stamps: STAMPS,
     }
 }

@@ -138,7 +138,7 @@ fn decode_duration(stored: Option<prost_types::Duration>) -> Option<Duration> {
     stored.as_ref().and_then(length)
 }
 
-fn encode_callback(callback: &pb::Callback) -> stored::Callback {
+pub(in crate::record) fn encode_callback(callback: &pb::Callback) -> stored::Callback {
     stored::Callback {
         uri: callback.uri.clone(),
         events: callback.events.iter().map(|event| *event as u32).collect(),
@@ -149,7 +149,7 @@ fn encode_callback(callback: &pb::Callback) -> stored::Callback {
     }
 }
 
-fn decode_callback(stored: stored::Callback) -> pb::Callback {
+pub(in crate::record) fn decode_callback(stored: stored::Callback) -> pb::Callback {
     pb::Callback {
         uri: stored.uri,
         events: stored.events.into_iter().map(|event| event as i32).collect(),
