@@ -35,6 +35,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .extern_path(".google.protobuf.Any", "crate::proto::google::protobuf::Any")
         // Sorted, so that the same content always gives the same bytes.
         .btree_map(["."])
+        // Requests are asked about by the names of their types.
+        .enable_type_names()
         .service_generator(Box::new(Services::new()))
         .compile_fds(compiler.file_descriptor_set())?;
     example(root)

@@ -2,6 +2,7 @@
 
 mod environment;
 mod error;
+mod identity;
 mod listen;
 mod lists;
 mod webhooks;
@@ -19,13 +20,14 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::clock::Clock;
-use crate::engine::{Policy, Settings};
+use crate::engine::{Policy, Roles, Settings};
 use crate::store::Durability;
 use crate::types::Registry;
 
 use self::lists::list;
 
 pub use self::error::ConfigError;
+pub use self::identity::{BindingConfig, IdentityConfig, IssuerConfig};
 pub use self::listen::Listen;
 pub use self::webhooks::{Webhooks, WebhooksOverrides};
 pub use crate::http::Origins;
@@ -62,6 +64,8 @@ pub struct Config {
     /// See [`Settings::stall_timeout`].
     #[serde(with = "humantime_serde")]
     pub stall_timeout: Duration,
+    /// How callers prove who they are.
+    pub identity: IdentityConfig,
     /// Settings of the embedded store.
     pub embedded: Embedded,
     /// Settings of Redis.
@@ -139,6 +143,9 @@ pub struct Overrides {
     /// See [`Config::allowed_origins`].
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub allowed_origins: Vec<String>,
+    /// See [`IdentityConfig`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity: Option<IdentityOverrides>,
     /// See [`Embedded`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub embedded: Option<EmbeddedOverrides>,
@@ -148,6 +155,13 @@ pub struct Overrides {
     /// See [`Webhooks`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub webhooks: Option<WebhooksOverrides>,
+}
+
+/// See [`IdentityConfig`].
+#[derive(Clone, Debug, Serialize)]
+pub struct IdentityOverrides {
+    /// See [`IdentityConfig::tokens`].
+    pub tokens: bool,
 }
 
 /// See [`Embedded`].
@@ -205,11 +219,15 @@ impl Config {
         let types = Registry::load(&self.descriptor_sets)
             .map_err(|error| ConfigError(error.to_string()))?;
         let (progress_interval, stall_timeout) = (self.progress_interval, self.stall_timeout);
+        let identity = self.identity.settings()?;
+        let policy =
+            if identity.is_any() { Policy::Rules(Arc::new(Roles)) } else { Policy::AllowAll };
         Ok(Settings {
             progress_interval,
             stall_timeout,
             types,
-            policy: Policy::AllowAll,
+            policy,
+            identity,
             carrier: Some(self.webhooks.carrier(Arc::clone(clock))?),
             delivery_timeout: self.webhooks.timeout,
             delivery_pauses: self.webhooks.pauses()?,
@@ -226,8 +244,13 @@ impl Config {
         if self.insecure || self.listen.is_loopback() {
             return Ok(());
         }
+        let missing = if self.identity.is_any() {
+            "no encryption"
+        } else {
+            "no encryption and no authentication"
+        };
         Err(ConfigError(format!(
-            "{} is reachable from other machines, and this server has no encryption and no authentication; listen on 127.0.0.1, or accept that with --insecure",
+            "{} is reachable from other machines, and this server has {missing}; listen on 127.0.0.1, or accept that with --insecure",
             self.listen
         )))
     }

@@ -26,6 +26,24 @@ pub const MAX_REPLY_BYTES: usize = 3 << 20;
 pub const MAX_MESSAGE_BYTES: usize = 9 << 20;
 /// Largest JSON body in bytes that the server accepts; base64 makes more of the same bytes.
 pub const MAX_BODY_BYTES: usize = 12 << 20;
+/// How long a server uses accepted credentials before it reads them again; a hint says sooner that a token was changed or revoked.
+pub const CREDENTIAL_REREAD: Duration = Duration::from_secs(5);
+/// Most accepted credentials that a server keeps in memory.
+pub const MAX_KNOWN_CREDENTIALS: usize = 10_000;
+/// Largest JWT in bytes.
+pub const MAX_JWT_BYTES: usize = 8 << 10;
+/// Largest set of keys of an issuer of JWTs in bytes.
+pub const MAX_KEY_SET_BYTES: usize = 256 << 10;
+/// How often a server reads the keys of the issuers of JWTs again.
+pub const KEYS_REREAD: Duration = Duration::from_mins(5);
+/// Most secrets that a token has at a time; a rotation ends the oldest one.
+pub const MAX_TOKEN_SECRETS: usize = 4;
+/// Most grants of a token.
+pub const MAX_TOKEN_GRANTS: usize = 100;
+/// Lifetime of a link if the caller sets none.
+pub const DEFAULT_LINK_LIFETIME: Duration = Duration::from_hours(1);
+/// Longest lifetime of a link.
+pub const MAX_LINK_LIFETIME: Duration = Duration::from_hours(720);
 /// How long a page token is valid (AIP-158).
 pub const PAGE_TOKEN_LIFETIME: Duration = Duration::from_hours(72);
 

@@ -14,24 +14,17 @@ use super::connection::ServerArg;
 use super::exit::Failure;
 use super::gauge::Gauge;
 use super::output;
-use super::place::environment;
+use super::place::StoreArg;
 use crate::archive;
 use crate::client::Client;
-use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, Overrides};
-use crate::server::opening;
-use crate::store::{OpenError, Store};
+use crate::store::Store;
 
 #[derive(Debug, Args)]
 pub(super) struct ExportArgs {
     #[command(flatten)]
     server: ServerArg,
-    /// Read this store instead of asking a server: embedded:PATH, which no server has open, or redis://HOST:PORT
-    #[arg(long, value_name = "STORE")]
-    store: Option<String>,
-    /// Read the store of this settings file (TOML) instead of asking a server
-    #[arg(long, value_name = "FILE")]
-    config: Option<String>,
+    #[command(flatten)]
+    place: StoreArg,
     /// The file to write, which only you can read; by default standard output
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -47,11 +40,7 @@ impl ExportArgs {
 type Parts = BoxStream<'static, Result<Vec<u8>, Failure>>;
 
 pub(super) async fn run(args: &ExportArgs) -> Result<(), Failure> {
-    let opened = if args.store.is_some() || args.config.is_some() {
-        Some(open(args.store.clone(), args.config.as_deref()).await?)
-    } else {
-        None
-    };
+    let opened = args.place.open().await?;
     let parts = match &opened {
         Some(store) => of_store(Arc::clone(store)),
         None => of_server(args).await?,
@@ -67,19 +56,6 @@ pub(super) async fn run(args: &ExportArgs) -> Result<(), Failure> {
     let lines = written?;
     output::note(&format!("exported all records, in {lines} lines"));
     Ok(())
-}
-
-async fn open(store: Option<String>, config: Option<&str>) -> anyhow::Result<Arc<dyn Store>> {
-    let overrides = Overrides { store, ..Overrides::default() };
-    let config = Config::load(config, &environment(), &overrides)?;
-    let clock: Arc<dyn Clock> = SystemClock::new();
-    opening::open_existing(&config, &clock).await.map_err(|error| match error {
-        OpenError::Locked(_) => anyhow::anyhow!(
-            "a server has {} open; export from it: longhaul export --server HOST:PORT",
-            config.store
-        ),
-        error => error.into(),
-    })
 }
 
 fn of_store(store: Arc<dyn Store>) -> Parts {

@@ -1,25 +1,92 @@
-//! Logs on standard error, one line for each event. Control characters in fields are escaped.
+//! Logs on standard error, one line for each event. Control characters in fields are escaped. Lines of the audit log go to a
+//! file of their own, if there is one.
 
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::OnceLock;
 
+use anyhow::Context;
+use tracing::Metadata;
 use tracing::field::{Field, Visit};
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::{FormatFields, SubscriberBuilder};
+use tracing_subscriber::fmt::{FormatFields, MakeWriter, SubscriberBuilder};
 
 use super::{output, plain};
+use crate::engine::AUDIT;
 
 /// Starts logging; `LONGHAUL_LOG` filters.
 pub(super) fn start(level: &str) {
     let filter = EnvFilter::try_from_env("LONGHAUL_LOG")
         .unwrap_or_else(|_| EnvFilter::new(format!("{level},fjall=warn,lsm_tree=warn")));
+    // The audit log is whole, whatever the log leaves out.
+    let filter = match format!("{AUDIT}={}", LevelFilter::INFO).parse() {
+        Ok(always) => filter.add_directive(always),
+        Err(_) => filter,
+    };
     let subscriber = plain_lines()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(LogWriters)
         .with_ansi(output::has_colours());
     // The reader of the log may go away; the server must continue.
     subscriber.log_internal_errors(false).init();
+}
+
+/// Appends the lines of the audit log to that file from now on, which only its owner can read.
+pub(super) fn audit_to(path: &Path) -> anyhow::Result<()> {
+    let opened = File::options().create(true).append(true).mode(0o600).open(path);
+    let file = opened.with_context(|| format!("cannot open the audit log {}", path.display()))?;
+    // A second server in this process would use the same file.
+    drop(AUDIT_FILE.set(file));
+    Ok(())
+}
+
+static AUDIT_FILE: OnceLock<File> = OnceLock::new();
+
+/// Standard error, and the file of the audit log for its lines.
+struct LogWriters;
+
+enum LogWriter {
+    Stderr(io::Stderr),
+    Audit(&'static File),
+}
+
+impl MakeWriter<'_> for LogWriters {
+    type Writer = LogWriter;
+
+    fn make_writer(&self) -> LogWriter {
+        LogWriter::Stderr(io::stderr())
+    }
+
+    fn make_writer_for(&self, event: &Metadata<'_>) -> LogWriter {
+        match AUDIT_FILE.get() {
+            Some(file) if event.target() == AUDIT => LogWriter::Audit(file),
+            _ => self.make_writer(),
+        }
+    }
+}
+
+impl Write for LogWriter {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Stderr(stderr) => stderr.write(line),
+            Self::Audit(file) => {
+                // The colours are for the terminal that the other lines go to.
+                let text = String::from_utf8_lossy(line);
+                file.write_all(console::strip_ansi_codes(&text).as_bytes())?;
+                Ok(line.len())
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The format of every log.

@@ -26,6 +26,7 @@ mod start;
 mod stats;
 mod steer;
 mod table;
+mod tokens;
 mod top;
 mod type_sets;
 mod types;
@@ -98,6 +99,10 @@ enum Command {
     Worker(workers::WorkerArgs),
     /// Give a server message types of payloads, and list, show or delete those that it has
     Types(type_sets::TypeSetsArgs),
+    /// Create tokens for callers and workers, and list, rotate or revoke them
+    Token(tokens::TokensArgs),
+    /// Make a link: a token for some verbs on one operation, for a while
+    Link(tokens::LinkArgs),
     /// Write all records of a store to a file
     Export(export::ExportArgs),
     /// Make a store from the file of an export
@@ -193,6 +198,8 @@ fn server(command: &Command) -> &str {
         Command::Types(args) => args.server(),
         Command::Queue(args) => args.server(),
         Command::Worker(args) => args.server(),
+        Command::Token(args) => args.server(),
+        Command::Link(args) => args.server(),
         Command::Serve(_)
         | Command::Dev(_)
         | Command::Work(_)
@@ -223,6 +230,8 @@ async fn call_server(command: Command) -> Result<(), Failure> {
         Command::Types(args) => type_sets::run(args).await,
         Command::Queue(args) => queues::run(args).await,
         Command::Worker(args) => workers::run(args).await,
+        Command::Token(args) => tokens::run(args).await,
+        Command::Link(args) => tokens::link(args).await,
         Command::Export(args) => export::run(&args).await,
         Command::Serve(_)
         | Command::Dev(_)

@@ -9,9 +9,12 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use super::logs;
 use super::place::{PlaceArgs, environment};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, EmbeddedOverrides, Listen, Overrides, RedisOverrides, Runtime};
+use crate::config::{
+    Config, EmbeddedOverrides, IdentityOverrides, Listen, Overrides, RedisOverrides, Runtime,
+};
 use crate::engine::callback_key;
 use crate::grpc::health::Health;
 use crate::server::Server;
@@ -30,6 +33,9 @@ pub(super) struct ServeArgs {
     /// Serve plain text beyond loopback
     #[arg(long)]
     insecure: bool,
+    /// Ask callers and workers for tokens (longhaul token create)
+    #[arg(long)]
+    tokens: bool,
     /// If the store is unreachable at start, wait and report NOT_SERVING
     #[arg(long)]
     wait_for_store: bool,
@@ -54,6 +60,7 @@ impl ServeArgs {
             wait_for_store: self.wait_for_store.then_some(true),
             keyspace: self.keyspace.clone(),
             allowed_origins: self.allowed_origins.clone(),
+            identity: self.tokens.then_some(IdentityOverrides { tokens: true }),
             embedded: self.accept_loss.then_some(EmbeddedOverrides { accept_loss: true }),
             redis: self.durability.clone().map(|durability| RedisOverrides { durability }),
             ..self.place.overrides()
@@ -103,6 +110,9 @@ pub(super) async fn serve<F: Future<Output = anyhow::Result<()>>>(
 ) -> anyhow::Result<()> {
     let clock: Arc<dyn Clock> = SystemClock::new();
     let settings = config.engine(&clock)?;
+    if let Some(path) = &config.identity.audit_log {
+        logs::audit_to(path)?;
+    }
     let listener = listen(&config.listen)?;
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
@@ -123,6 +133,12 @@ pub(super) async fn serve<F: Future<Output = anyhow::Result<()>>>(
         version = env!("CARGO_PKG_VERSION"),
         "serving"
     );
+    if !settings.identity.is_any() {
+        tracing::info!(
+            loopback = config.listen.is_loopback(),
+            "callers are not asked for credentials: everyone who reaches this port can do everything"
+        );
+    }
     let server = Server::with(store, clock, settings)
         .under_names(&config.allowed_hosts)
         .for_pages_of(config.allowed_origins.clone());

@@ -287,7 +287,7 @@ impl Client {
         OperationsClient::new(self.channel()).max_decoding_message_size(MAX_REPLY)
     }
 
-    fn callers(&self) -> CallersClient<Channel> {
+    pub(super) fn callers(&self) -> CallersClient<Channel> {
         CallersClient::new(self.channel()).max_decoding_message_size(MAX_REPLY)
     }
 }

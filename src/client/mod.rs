@@ -6,6 +6,7 @@ mod outage;
 mod patience;
 mod queues;
 mod retry;
+mod tokens;
 mod type_sets;
 mod watch;
 

@@ -7,13 +7,92 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::error::{Error, Reason, Result};
+use crate::clock::Timestamp;
 use crate::operation::name::{Name, TypeSetName};
+use crate::record::tokens::RoleGrant;
 
-/// Who makes a call.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Caller {
-    /// The caller's identity; empty while there is no authentication.
+/// Who makes a call. Clones are cheap.
+#[derive(Clone, Default)]
+pub struct Caller(CallerStanding);
+
+#[derive(Clone, Default)]
+enum CallerStanding {
+    /// Nothing asked for an identity.
+    #[default]
+    Unasked,
+    /// It sent no credentials.
+    Missing,
+    /// It sent credentials that are not accepted.
+    Refused,
+    /// Whether its credentials are accepted could not be found out.
+    Undecided(Arc<Error>),
+    Known(Arc<KnownCaller>),
+}
+
+/// A caller whose credentials were accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownCaller {
+    /// The identity, such as `token:ID`.
     pub id: String,
+    /// What it may do.
+    pub permission: Permission,
+    /// When its credentials end.
+    pub expire_time: Timestamp,
+}
+
+/// What a caller may do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Permission {
+    /// What its roles allow.
+    Roles(Vec<RoleGrant>),
+    /// These verbs on one operation.
+    Link {
+        /// The operation.
+        name: Name,
+        /// The verbs.
+        verbs: Vec<Verb>,
+    },
+}
+
+impl Caller {
+    /// A caller that sent no credentials.
+    pub const MISSING: Self = Self(CallerStanding::Missing);
+    /// A caller that sent credentials which are not accepted.
+    pub const REFUSED: Self = Self(CallerStanding::Refused);
+
+    /// The error of callers whose credentials are not accepted.
+    pub fn refusal() -> Box<Error> {
+        unauthenticated(BAD_CREDENTIALS)
+    }
+
+    /// A caller whose credentials could not be checked; its calls fail with that error.
+    pub fn undecided(error: Error) -> Self {
+        Self(CallerStanding::Undecided(Arc::new(error)))
+    }
+
+    /// A caller whose credentials were accepted.
+    pub fn known(caller: KnownCaller) -> Self {
+        Self(CallerStanding::Known(Arc::new(caller)))
+    }
+
+    /// The identity; empty without one.
+    pub fn id(&self) -> &str {
+        self.identity().map_or("", |known| &known.id)
+    }
+
+    /// What is known of the caller.
+    pub fn identity(&self) -> Option<&KnownCaller> {
+        match &self.0 {
+            CallerStanding::Known(known) => Some(known),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Debug for Caller {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("Caller").field(&self.id()).finish()
+    }
 }
 
 /// What a caller wants to do.
@@ -40,6 +119,8 @@ pub enum Verb {
     Release,
     Suspend,
     Export,
+    Rotate,
+    Share,
 }
 
 impl Verb {
@@ -66,6 +147,8 @@ impl Verb {
             Self::Release => "release",
             Self::Suspend => "suspend",
             Self::Export => "export",
+            Self::Rotate => "rotate",
+            Self::Share => "share",
         }
     }
 }
@@ -85,12 +168,16 @@ pub enum Resource<'a> {
     TypeSets(&'a str),
     /// One type set, by its full name.
     TypeSet(&'a str),
+    /// All tokens of the API.
+    Tokens,
+    /// One token, by its full name.
+    Token(&'a str),
     /// Everything that is stored.
     Store,
 }
 
 impl<'a> Resource<'a> {
-    /// The parent that rules go by. `None` for queues and for the store, and for a name that is none: no rule about parents allows it.
+    /// The parent that rules go by. `None` for what has no parent, such as a queue, and for a name that is none: no rule about parents allows it.
     ///
     /// A pattern is its own text. Every parent that it matches begins with what stands before its first `-`, so a rule for a
     /// prefix that the text of the pattern begins with covers them all.
@@ -99,7 +186,7 @@ impl<'a> Resource<'a> {
             Self::Parent(parent) | Self::TypeSets(parent) => Some(parent),
             Self::Operation(name) => name.get(..Name::parse(name).ok()?.parent().len()),
             Self::TypeSet(name) => name.get(..TypeSetName::parse(name).ok()?.parent.as_str().len()),
-            Self::Queue(_) | Self::Queues | Self::Store => None,
+            Self::Queue(_) | Self::Queues | Self::Tokens | Self::Token(_) | Self::Store => None,
         }
     }
 }
@@ -113,6 +200,8 @@ impl fmt::Display for Resource<'_> {
             Self::Queues => formatter.write_str("all queues"),
             Self::TypeSets(parent) => write!(formatter, "type sets of parent {parent:?}"),
             Self::TypeSet(name) => write!(formatter, "type set {name:?}"),
+            Self::Tokens => formatter.write_str("tokens"),
+            Self::Token(name) => write!(formatter, "token {name:?}"),
             Self::Store => formatter.write_str("the store"),
         }
     }
@@ -122,6 +211,11 @@ impl fmt::Display for Resource<'_> {
 pub trait Rules: fmt::Debug + Send + Sync + 'static {
     /// Whether the caller may do that.
     fn allow(&self, caller: &Caller, verb: Verb, on: Resource<'_>) -> bool;
+
+    /// Whether that is noted in the audit log if it is allowed.
+    fn is_audited(&self, _verb: Verb, _on: Resource<'_>) -> bool {
+        false
+    }
 }
 
 /// What callers may do.
@@ -154,16 +248,24 @@ impl<'a> Guard<'a> {
     /// Asks.
     ///
     /// # Errors
-    /// PERMISSION_DENIED, worded alike whether or not the thing exists (AIP-211).
+    /// PERMISSION_DENIED, worded alike whether or not the thing exists (AIP-211); UNAUTHENTICATED for a caller without accepted
+    /// credentials.
     pub fn ask(&self, verb: Verb, on: Resource<'_>) -> Result<()> {
-        match self.policy {
-            Policy::AllowAll => Ok(()),
-            Policy::Rules(rules) if rules.allow(self.caller, verb, on) => Ok(()),
-            Policy::Rules(_) => {
-                tracing::debug!(caller = self.caller.id, verb = verb.as_str(), %on, "denied");
-                Err(denied(verb, on))
-            }
+        let Policy::Rules(rules) = self.policy else { return Ok(()) };
+        match &self.caller.0 {
+            CallerStanding::Missing => return Err(unauthenticated(NO_CREDENTIALS)),
+            CallerStanding::Refused => return Err(unauthenticated(BAD_CREDENTIALS)),
+            CallerStanding::Undecided(error) => return Err(Box::new((**error).clone())),
+            CallerStanding::Unasked | CallerStanding::Known(_) => {}
         }
+        if !rules.allow(self.caller, verb, on) {
+            tracing::info!(target: AUDIT, caller = self.caller.id(), verb = verb.as_str(), %on, "audit: denied");
+            return Err(denied(verb, on));
+        }
+        if rules.is_audited(verb, on) {
+            tracing::info!(target: AUDIT, caller = self.caller.id(), verb = verb.as_str(), %on, "audit: allowed");
+        }
+        Ok(())
     }
 }
 
@@ -172,6 +274,18 @@ fn denied(verb: Verb, on: Resource<'_>) -> Box<Error> {
     let message = format!("{verb} is not permitted on {on} (or it might not exist)");
     Error::new(Reason::PermissionDenied, message).with("verb", verb).with("resource", on)
 }
+
+fn unauthenticated(message: &str) -> Box<Error> {
+    Error::new(Reason::Unauthenticated, message)
+}
+
+/// The target of log lines about denials and administrative actions.
+pub const AUDIT: &str = "longhaul::audit";
+const NO_CREDENTIALS: &str =
+    "this server asks for credentials; send a token as authorization: Bearer TOKEN";
+/// The same for unknown, expired and revoked ones.
+const BAD_CREDENTIALS: &str =
+    "the credentials are not accepted: they are unknown, expired or revoked";
 
 #[cfg(test)]
 mod tests {
@@ -187,6 +301,7 @@ mod tests {
         }
         assert_eq!(Resource::Parent("projects/-").parent(), Some("projects/-"));
         assert_eq!(Resource::Queue("q").parent(), None);
+        assert_eq!(Resource::Token("tokens/t").parent(), None);
         assert_eq!(Resource::TypeSets("projects/p").parent(), Some("projects/p"));
         assert_eq!(Resource::TypeSet("projects/p/typeSets/t").parent(), Some("projects/p"));
         assert_eq!(Resource::TypeSet("typeSets/t").parent(), Some(""));

@@ -25,6 +25,7 @@ pub enum Reason {
     Overloaded,
     ServerDraining,
     PermissionDenied,
+    Unauthenticated,
     Internal,
     OperationNotFound,
     OperationExpired,
@@ -54,13 +55,15 @@ pub enum Reason {
     TypeSetNotFound,
     TypeSetAlreadyExists,
     WorkerNotFound,
+    TokenNotFound,
+    TokenAlreadyExists,
     /// Health has no such service.
     ServiceNotFound,
 }
 
 impl Reason {
     /// All of them, for the tests that hold documents and projections to this list.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 37] = [
         Self::InvalidName,
         Self::InvalidArgument,
         Self::Unimplemented,
@@ -70,6 +73,7 @@ impl Reason {
         Self::Overloaded,
         Self::ServerDraining,
         Self::PermissionDenied,
+        Self::Unauthenticated,
         Self::Internal,
         Self::OperationNotFound,
         Self::OperationExpired,
@@ -94,6 +98,8 @@ impl Reason {
         Self::TypeSetNotFound,
         Self::TypeSetAlreadyExists,
         Self::WorkerNotFound,
+        Self::TokenNotFound,
+        Self::TokenAlreadyExists,
         Self::ServiceNotFound,
     ];
 
@@ -106,6 +112,7 @@ impl Reason {
             Self::LimitExceeded | Self::RequestLate | Self::Overloaded => "LIMIT_EXCEEDED",
             Self::ServerDraining => "SERVER_DRAINING",
             Self::PermissionDenied => "PERMISSION_DENIED",
+            Self::Unauthenticated => "UNAUTHENTICATED",
             Self::Internal => "INTERNAL",
             Self::OperationNotFound => "OPERATION_NOT_FOUND",
             Self::OperationExpired | Self::NameExpired => "OPERATION_EXPIRED",
@@ -127,6 +134,8 @@ impl Reason {
             Self::TypeSetNotFound => "TYPE_SET_NOT_FOUND",
             Self::TypeSetAlreadyExists => "TYPE_SET_ALREADY_EXISTS",
             Self::WorkerNotFound => "WORKER_NOT_FOUND",
+            Self::TokenNotFound => "TOKEN_NOT_FOUND",
+            Self::TokenAlreadyExists => "TOKEN_ALREADY_EXISTS",
             Self::ServiceNotFound => "SERVICE_NOT_FOUND",
         }
     }
@@ -149,17 +158,20 @@ impl Reason {
             Self::NotSupported => Code::Unimplemented,
             Self::RequestLate | Self::Overloaded | Self::ServerDraining | Self::StoreUnavailable | Self::WorkerLost => Code::Unavailable,
             Self::PermissionDenied => Code::PermissionDenied,
+            Self::Unauthenticated => Code::Unauthenticated,
             Self::Internal => Code::Internal,
             Self::OperationNotFound
             | Self::OperationExpired
             | Self::OperationDeleted
             | Self::TypeSetNotFound
             | Self::WorkerNotFound
+            | Self::TokenNotFound
             | Self::ServiceNotFound => Code::NotFound,
             Self::OperationAlreadyExists
             | Self::NameExpired
             | Self::NameDeleted
-            | Self::TypeSetAlreadyExists => Code::AlreadyExists,
+            | Self::TypeSetAlreadyExists
+            | Self::TokenAlreadyExists => Code::AlreadyExists,
             Self::EtagMismatch | Self::ConcurrencyConflict => Code::Aborted,
             Self::UnknownResponse | Self::InvalidState | Self::LeaseLost => Code::FailedPrecondition,
         }

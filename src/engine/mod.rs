@@ -4,6 +4,7 @@
 //! it needs; `rooms.rs` connects them. A room uses only rooms below it: see `layers.rs`.
 
 mod access;
+mod bindings;
 mod commands;
 mod context;
 mod courier;
@@ -11,6 +12,8 @@ mod dispatch;
 mod due;
 mod error;
 mod gates;
+mod identity;
+mod jwt;
 mod lately;
 mod leases;
 mod membership;
@@ -23,13 +26,16 @@ mod parent_types;
 mod queues;
 mod random;
 mod reading;
+mod roles;
 mod rooms;
 mod roster;
+mod sealing;
 mod settings;
 mod standstill;
 pub mod tasks;
 #[cfg(test)]
 mod tests;
+mod token_lists;
 mod transact;
 mod type_set_lists;
 mod type_sets;
@@ -41,20 +47,29 @@ use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
 use crate::operation::command::{Command, Renew};
-use crate::operation::name::{Name, ParentPattern, Queue, TypeSetName};
+use crate::operation::name::{Id, Name, ParentPattern, Queue, TypeSetName};
 use crate::operation::{Operation, Start};
 use crate::proto::google::longrunning::Operation as Published;
 use crate::proto::google::protobuf::Any;
 pub use crate::record::due::Agent::{self, Courier, Janitor, Reaper, Scheduler};
+use crate::record::tokens::ApiToken;
 use crate::store::{Partition, Store};
 use crate::types::Registry;
 
-pub use self::access::{Caller, Guard, Policy, Resource, Rules, Verb};
+pub use self::access::{
+    AUDIT, Caller, Guard, KnownCaller, Permission, Policy, Resource, Rules, Verb,
+};
+pub use self::bindings::{IdentityBinding, Member};
 pub use self::commands::apply::Done;
 pub use self::courier::letters::callback_key;
 pub use self::dispatch::batch::LeaseBatch;
 pub use self::due::agents::Sweep;
 pub use self::error::{Error, Reason, Result};
+pub use self::identity::authority::NewLink;
+pub use self::identity::credential::Credential;
+pub use self::identity::links::LINKABLE;
+pub use self::identity::tokens::{NewToken, ShownToken};
+pub use self::jwt::{Algorithm, Issuer, IssuerKeys};
 pub use self::leases::leased::Leased;
 pub use self::membership::ranks::Heartbeat;
 pub use self::operations::pages::ListPage;
@@ -68,7 +83,9 @@ pub use self::operators::measure::Measure;
 pub use self::operators::queues::{QueueListQuery, QueuePage, ShownQueue};
 pub use self::operators::workers::{ShownWorker, WorkerListQuery, WorkerPage};
 pub use self::reading::view::{EncodedForm, View};
-pub use self::settings::Settings;
+pub use self::roles::Roles;
+pub use self::settings::{IdentitySettings, Settings};
+pub use self::token_lists::TokenPage;
 pub use self::type_set_lists::{TypeSetPage, TypeSetQuery};
 pub use self::type_sets::{NewTypeSet, ShownTypeSet, TypeSetDeletion};
 pub use self::watching::watch::{
@@ -408,6 +425,84 @@ impl Engine {
         name: &str,
     ) -> Result<Vec<ShownWorker>> {
         self.rooms.queues.resume_worker(queue, name).await
+    }
+}
+
+/// Identities.
+impl Engine {
+    /// Whether callers are asked for credentials.
+    pub fn asks_for_credentials(&self) -> bool {
+        self.rooms.authority.asks()
+    }
+
+    /// The caller with these credentials, if they were accepted a moment ago.
+    pub fn known_caller(&self, credential: &Credential<'_>) -> Option<Caller> {
+        self.rooms.authority.known(credential)
+    }
+
+    /// The caller with these credentials: [`Caller::REFUSED`] if they are not accepted.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    pub async fn authenticate(&self, credential: &Credential<'_>) -> Result<Caller> {
+        self.rooms.authority.authenticate(credential).await
+    }
+
+    /// The issuers whose JWTs are accepted.
+    pub fn issuers(&self) -> &[Issuer] {
+        &self.rooms.context.settings.identity.issuers
+    }
+
+    /// Creates a token. Its text is in the answer, and can be had nowhere else.
+    pub async fn create_token(&self, caller: &Caller, new: NewToken) -> Result<ShownToken> {
+        self.rooms.tokens.create(caller, new).await
+    }
+
+    /// A token.
+    pub async fn get_token(&self, _: &Caller, id: &Id) -> Result<ApiToken> {
+        self.rooms.tokens.get(id).await
+    }
+
+    /// A page of tokens, by id.
+    pub async fn list_tokens(
+        &self,
+        caller: &Caller,
+        page_size: usize,
+        page_token: &str,
+    ) -> Result<TokenPage> {
+        self.rooms.tokens.list(caller, page_size, page_token).await
+    }
+
+    /// Gives a token a new secret. The former ones end after `grace`.
+    pub async fn rotate_token(&self, _: &Caller, id: &Id, grace: Duration) -> Result<ShownToken> {
+        self.rooms.tokens.rotate(id, grace).await
+    }
+
+    /// Revokes a token.
+    pub async fn delete_token(&self, _: &Caller, id: &Id) -> Result<()> {
+        self.rooms.tokens.delete(id).await
+    }
+
+    /// Makes a link: a token for these verbs on one operation.
+    pub async fn create_link(
+        &self,
+        caller: &Caller,
+        name: &Name,
+        verbs: Vec<Verb>,
+        lifetime: Duration,
+    ) -> Result<NewLink> {
+        let operation = self.head(caller, name).await?;
+        self.rooms.authority.link(&operation, verbs, lifetime)
+    }
+
+    /// Makes a link to an operation that was started just now.
+    pub fn link_to(
+        &self,
+        operation: &Operation,
+        verbs: Vec<Verb>,
+        lifetime: Duration,
+    ) -> Result<NewLink> {
+        self.rooms.authority.link(operation, verbs, lifetime)
     }
 }
 

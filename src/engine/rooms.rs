@@ -13,6 +13,8 @@ use super::dispatch::poller::Poller;
 use super::due::agents::DueAgents;
 use super::due::kinds::Kinds;
 use super::gates::desk::Gates;
+use super::identity::authority::Authority;
+use super::identity::tokens::TokenCalls;
 use super::leases::holders::Holders;
 use super::membership::ranks::Membership;
 use super::notify::notifier::{Informed, Notifier, OperationTransactor};
@@ -55,6 +57,8 @@ pub(super) struct Rooms {
     pub(super) queues: Arc<QueueCalls>,
     pub(super) types: Arc<ParentTypes>,
     pub(super) type_sets: TypeSetCalls,
+    pub(super) authority: Arc<Authority>,
+    pub(super) tokens: TokenCalls,
     pub(super) unary: Unary,
     pub(super) streams: Arc<StreamRooms>,
     #[cfg(test)]
@@ -78,6 +82,7 @@ struct Lower {
     types: Arc<ParentTypes>,
     queues: Arc<KnownQueues>,
     roster: Arc<Roster>,
+    authority: Arc<Authority>,
     notifier: Arc<Notifier>,
     transactor: Arc<OperationTransactor>,
     commands: Arc<Commands>,
@@ -98,6 +103,7 @@ impl Lower {
         let sets = Arc::new(Sets::new(context.clone(), reader.clone()));
         let holders = Arc::<Holders>::default();
         let types = Arc::new(ParentTypes::new(context.clone(), reader.clone()));
+        let authority = Arc::new(Authority::new(context.clone(), reader.clone()));
         let notifier = Arc::new(Notifier::new(
             context.clone(),
             reader.clone(),
@@ -109,6 +115,7 @@ impl Lower {
                 types: types.clone(),
                 queues: queues.clone(),
                 roster: roster.clone(),
+                authority: authority.clone(),
             },
         ));
         let transactor =
@@ -146,6 +153,7 @@ impl Lower {
             types,
             queues,
             roster,
+            authority,
             notifier,
             transactor,
             commands,
@@ -197,7 +205,7 @@ impl Rooms {
         let grants = lower.grants();
         let dispatch = lower.dispatch(&grants);
         let Lower { context, reader, membership, hub, sets, holders, transactor, .. } = lower;
-        let Lower { types, queues, roster, commands, reports, .. } = lower;
+        let Lower { types, queues, roster, authority, commands, reports, .. } = lower;
         let lists = Arc::new(Lists::new(context.clone(), reader.clone()));
         let starts = Arc::new(Starts::new(
             context.clone(),
@@ -233,7 +241,9 @@ impl Rooms {
                 queues.clone(),
             )),
             type_sets: TypeSetCalls::new(context.clone(), reader.clone(), types.clone()),
+            tokens: TokenCalls::new(context.clone(), reader.clone(), authority.clone()),
             types,
+            authority,
             context,
             membership,
             hub,

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::access::Policy;
+use super::bindings::IdentityBinding;
+use super::jwt::Issuer;
 use crate::limits::{DEFAULT_DELIVERY_TIMEOUT, DEFAULT_PROGRESS_INTERVAL, DEFAULT_STALL_TIMEOUT};
 use crate::post::Carrier;
 use crate::types::Registry;
@@ -25,6 +27,28 @@ pub struct Settings {
     pub delivery_timeout: Duration,
     /// The pauses between the attempts of a delivery.
     pub delivery_pauses: Vec<Duration>,
+    /// How callers prove who they are.
+    pub identity: IdentitySettings,
+}
+
+/// How callers prove who they are; without any way, all may do everything.
+#[derive(Clone, Debug, Default)]
+pub struct IdentitySettings {
+    /// By tokens of the API.
+    pub tokens: bool,
+    /// By the certificates of their connections.
+    pub certificates: bool,
+    /// By JWTs of these issuers.
+    pub issuers: Vec<Issuer>,
+    /// What callers with certificates and JWTs may do.
+    pub bindings: Vec<IdentityBinding>,
+}
+
+impl IdentitySettings {
+    /// Whether there is any way.
+    pub fn is_any(&self) -> bool {
+        self.tokens || self.certificates || !self.issuers.is_empty()
+    }
 }
 
 impl Default for Settings {
@@ -37,6 +61,7 @@ impl Default for Settings {
             carrier: None,
             delivery_timeout: DEFAULT_DELIVERY_TIMEOUT,
             delivery_pauses: DELIVERY_PAUSES.to_vec(),
+            identity: IdentitySettings::default(),
         }
     }
 }

@@ -40,7 +40,7 @@ impl TypeSetCalls {
     pub(super) async fn list(&self, caller: &Caller, query: TypeSetQuery) -> Result<TypeSetPage> {
         let (keyspace, now) = (self.context.store.keyspace(), self.context.store.now(PARTITION));
         let view = if query.full { "full" } else { "basic" };
-        let binding = Binding::of(&[&caller.id, "type sets", query.parent.as_str(), view]);
+        let binding = Binding::of(&[caller.id(), "type sets", query.parent.as_str(), view]);
         let mut after = match query.page_token.as_str() {
             "" => None,
             token => {

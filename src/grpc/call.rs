@@ -9,9 +9,9 @@ use crate::wire::starts;
 /// The answer of a method.
 pub(super) type Reply<T> = Result<Response<T>, Status>;
 
-/// Who makes the call: always the same caller, until there is authentication.
-pub(super) fn caller<T>(_request: &Request<T>) -> Caller {
-    Caller::default()
+/// Who makes the call, as the server found out before it reached the services.
+pub(super) fn caller<T>(request: &Request<T>) -> Caller {
+    request.extensions().get::<Caller>().cloned().unwrap_or_default()
 }
 
 /// The trace that a request belongs to; empty without one.

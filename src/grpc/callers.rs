@@ -10,11 +10,11 @@ use crate::engine::Engine;
 use crate::proto::encoded::Encoded;
 use crate::proto::longhaul::v1::callers_server::Callers;
 use crate::proto::longhaul::v1::{
-    GetOperationRecordRequest, GetOperationStatsRequest, ListOperationRecordsRequest,
-    ListOperationRecordsResponse, OperationRecord, OperationStats, PauseOperationRequest,
-    ResumeOperationRequest, WatchOperationRequest, WatchOperationsRequest,
+    CreateLinkRequest, GetOperationRecordRequest, GetOperationStatsRequest, Link,
+    ListOperationRecordsRequest, ListOperationRecordsResponse, OperationRecord, OperationStats,
+    PauseOperationRequest, ResumeOperationRequest, WatchOperationRequest, WatchOperationsRequest,
 };
-use crate::wire::{fields, operations, sets, views};
+use crate::wire::{fields, operations, sets, tokens, views};
 
 /// Encoded events.
 type Events = Pin<Box<dyn Stream<Item = Result<Encoded, Status>> + Send>>;
@@ -103,6 +103,14 @@ impl Callers for Service {
         let (name, etag, reason) = views::pause(request.into_inner())?;
         let view = self.engine.pause(&caller, &name, etag, reason).await?;
         Ok(Response::new(views::record(view, None)))
+    }
+
+    async fn create_link(&self, request: Request<CreateLinkRequest>) -> Reply<Link> {
+        let caller = caller(&request);
+        let (verbs, lifetime) = tokens::link(request.get_ref())?;
+        let name = fields::name(&request.get_ref().name)?;
+        let link = self.engine.create_link(&caller, &name, verbs, lifetime).await?;
+        Ok(Response::new(tokens::link_reply(link)))
     }
 
     async fn resume_operation(

@@ -18,6 +18,7 @@ use crate::proto::longhaul::v1::admin_server::Admin;
 use crate::proto::longhaul::v1::callers_server::Callers;
 use crate::proto::longhaul::v1::producers_server::Producers;
 use crate::proto::longhaul::v1::queues_server::Queues;
+use crate::proto::longhaul::v1::tokens_server::Tokens;
 use crate::proto::longhaul::v1::type_sets_server::TypeSets;
 use crate::proto::longhaul::v1::workers_server::Workers;
 use crate::wire::access::Guarded;
@@ -94,6 +95,7 @@ impl<S: Callers> Callers for Gate<S> {
         get_operation_stats: pb::GetOperationStatsRequest => pb::OperationStats;
         pause_operation: pb::PauseOperationRequest => pb::OperationRecord;
         resume_operation: pb::ResumeOperationRequest => pb::OperationRecord;
+        create_link: pb::CreateLinkRequest => pb::Link;
     }
 }
 
@@ -116,6 +118,16 @@ impl<S: TypeSets> TypeSets for Gate<S> {
         get_type_set: pb::GetTypeSetRequest => pb::TypeSet;
         list_type_sets: pb::ListTypeSetsRequest => pb::ListTypeSetsResponse;
         delete_type_set: pb::DeleteTypeSetRequest => ();
+    }
+}
+
+impl<S: Tokens> Tokens for Gate<S> {
+    methods! {
+        create_token: pb::CreateTokenRequest => pb::Token;
+        get_token: pb::GetTokenRequest => pb::Token;
+        list_tokens: pb::ListTokensRequest => pb::ListTokensResponse;
+        rotate_token: pb::RotateTokenRequest => pb::Token;
+        delete_token: pb::DeleteTokenRequest => ();
     }
 }
 

@@ -13,6 +13,7 @@ mod producers;
 mod queues;
 mod reflection;
 pub mod status;
+mod tokens;
 mod type_sets;
 mod workers;
 
@@ -26,6 +27,7 @@ use crate::proto::longhaul::v1::admin_server::AdminServer;
 use crate::proto::longhaul::v1::callers_server::CallersServer;
 use crate::proto::longhaul::v1::producers_server::ProducersServer;
 use crate::proto::longhaul::v1::queues_server::QueuesServer;
+use crate::proto::longhaul::v1::tokens_server::TokensServer;
 use crate::proto::longhaul::v1::type_sets_server::TypeSetsServer;
 use crate::proto::longhaul::v1::workers_server::WorkersServer;
 
@@ -58,6 +60,10 @@ pub fn routes(engine: &Engine, health: Health) -> Result<Routes, tonic_reflectio
         .add_service(AdminServer::new(Gate::new(admin::Service::new(engine), engine)))
         .add_service(
             TypeSetsServer::new(Gate::new(type_sets::Service::new(engine), engine))
+                .max_decoding_message_size(MAX_MESSAGE_BYTES),
+        )
+        .add_service(
+            TokensServer::new(Gate::new(tokens::Service::new(engine), engine))
                 .max_decoding_message_size(MAX_MESSAGE_BYTES),
         )
         .add_service(HealthServer::new(health))

@@ -1,7 +1,7 @@
 //! Refusals over HTTP: `{"error": {...}}`, and the same within problem details (RFC 9457) for those who ask for them.
 
 use axum::body::Body;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use prost::Message;
 use serde_json::{Value, json};
@@ -109,6 +109,9 @@ impl HttpFailure {
         headers.extend(self.headers);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if let Some(seconds) = retry_delay(&self.status) {
             headers.insert(RETRY_AFTER, seconds.into());
         }

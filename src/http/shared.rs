@@ -8,7 +8,7 @@ use http::StatusCode;
 use http::request::Parts;
 use http_body::Body as _;
 use prost::Message;
-use prost_reflect::DynamicMessage;
+use prost_reflect::{DynamicMessage, Kind, MessageDescriptor};
 use serde_json::{Map, Value};
 
 use super::accept::Accept;
@@ -16,9 +16,10 @@ use super::error::HttpFailure;
 use super::methods::Methods;
 use super::routes::{self, Route, Routes};
 use super::{body, query};
-use crate::engine::{Engine, Error, Reason};
+use crate::engine::{Caller, Engine, Error, Reason};
 use crate::operation::name::ancestry;
 use crate::types::Registry;
+use crate::wire::access::ask_by_type;
 use crate::wire::transcode::read;
 use crate::wire::transcode::write::{self, TypesByParent};
 
@@ -51,6 +52,11 @@ pub(super) struct Asked<'a> {
 }
 
 impl Asked<'_> {
+    /// Who asks, as the server found out.
+    pub(super) fn caller(&self) -> Caller {
+        self.head.extensions.get::<Caller>().cloned().unwrap_or_default()
+    }
+
     /// The name in the path, if that is the whole request.
     pub(super) fn bare_name(&self) -> Option<&str> {
         let is_bare = self.head.uri.query().is_none() && self.body.is_end_stream();
@@ -64,6 +70,7 @@ impl Asked<'_> {
 impl FaceParts {
     /// The message that path, query, body and headers make.
     pub(super) async fn message(&self, asked: Asked<'_>) -> Result<RequestMessage, HttpFailure> {
+        let caller = asked.caller();
         let Asked { route, fields, given: by_headers, head, body, .. } = asked;
         let input = route.rpc.method.input();
         let given = body::read(&head.headers, body).await?;
@@ -82,9 +89,42 @@ impl FaceParts {
         }
         let place = place(&object).to_owned();
         let types = self.engine.types_at(&place).await?;
-        let bytes = read::message(&types, input, object)?.encode_to_vec();
-        Ok(RequestMessage { bytes, types, place })
+        let guard = self.engine.guard(&caller);
+        let names = (!guard.allows_all()).then(|| names_in(&input, &object));
+        let read = read::message(&types, input.clone(), object).map_err(|error| {
+            // A caller who is denied must not learn from it which types are known there.
+            let name = input.full_name().to_owned();
+            let names = names.and_then(|names| read::message(&types, input, names).ok());
+            let names = names.map(|names| names.encode_to_vec()).unwrap_or_default();
+            ask_by_type(&name, &names, &guard).err().unwrap_or(error)
+        });
+        Ok(RequestMessage { bytes: read?.encode_to_vec(), types, place })
     }
+}
+
+/// The texts of a request without its payloads: among them all that the policy is asked about.
+fn names_in(message: &MessageDescriptor, object: &Map<String, Value>) -> Map<String, Value> {
+    let named = |(key, value): (&String, &Value)| {
+        let field = read::field(message, key)?;
+        let kept = match (field.kind(), value) {
+            (Kind::String, Value::String(_)) => Some(value.clone()),
+            (Kind::String, Value::Array(_)) => Some(value.clone()),
+            (Kind::Message(inner), Value::Object(object)) if is_ours(&inner) && !field.is_map() => {
+                Some(names_in(&inner, object).into())
+            }
+            (Kind::Message(inner), Value::Array(items)) if is_ours(&inner) => {
+                let names = |item: &Value| item.as_object().map(|item| names_in(&inner, item));
+                Some(items.iter().filter_map(names).map(Value::Object).collect())
+            }
+            _ => None,
+        };
+        kept.map(|kept| (key.clone(), kept))
+    };
+    object.iter().filter_map(named).collect()
+}
+
+fn is_ours(message: &MessageDescriptor) -> bool {
+    message.package_name().starts_with("longhaul.")
 }
 
 /// The name or the parent in a request, which tells of which types its payloads are.

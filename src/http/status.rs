@@ -27,6 +27,7 @@ use crate::proto::google::longrunning::{
 use crate::proto::longhaul::v1::StartOperationRequest;
 use crate::types::Registry;
 use crate::wire::access::Guarded;
+use crate::wire::tokens::{LINK_HEADER, LinkWish};
 use crate::wire::{fields, starts};
 
 /// What all of these routes look at.
@@ -55,7 +56,10 @@ impl FaceParts {
         if by_id {
             request.request_id.clone_from(&request.operation_id);
         }
-        let header = wishes.headers.get("traceparent").and_then(|value| value.to_str().ok());
+        let text = |name: &str| wishes.headers.get(name).and_then(|value| value.to_str().ok());
+        let guard = self.engine.guard(&wishes.caller);
+        let link = LinkWish::of(text(LINK_HEADER), &request.parent, &guard)?;
+        let header = text("traceparent");
         let wanted = starts::start(request, starts::trace_parent(header).to_owned())?;
         let started = self.engine.start_operation(&wishes.caller, wanted).await;
         let started = started.map_err(|error| match error.reason {
@@ -64,6 +68,7 @@ impl FaceParts {
             }
             _ => error.into(),
         })?;
+        let link = link.map(|link| link.grant(&self.engine, &started)).transpose()?.flatten();
         let Started { published, operation: Some(operation), replayed } = started else {
             let text = wishes.types.operation_text(&started.published);
             return Ok(respond(StatusCode::OK, JSON, text));
@@ -81,6 +86,10 @@ impl FaceParts {
         if replayed {
             let headers = response.headers_mut();
             headers.insert("longhaul-replayed", HeaderValue::from_static("true"));
+        }
+        if let Some(mut link) = link.and_then(|link| HeaderValue::try_from(link).ok()) {
+            link.set_sensitive(true);
+            response.headers_mut().insert(LINK_HEADER, link);
         }
         if wishes.headers.contains_key(idempotency::REPEATABILITY_ID) {
             let headers = response.headers_mut();
@@ -267,7 +276,7 @@ impl FaceParts {
         let document =
             Document::of(asked.accept, first).ok_or_else(|| not_acceptable(first.media_type()))?;
         Ok(Wishes {
-            caller: Caller::default(),
+            caller: asked.caller(),
             prefer: Prefer::of(headers),
             document,
             strict: strict::is_strict(headers),

@@ -36,6 +36,8 @@ pub struct Spec {
     pub trace_parent: String,
     /// The aging interval of its queue when it was started, unless that is as for every queue.
     pub aging_interval: Option<Duration>,
+    /// The identity that a replay must have; empty without a request id, and if callers have no identities.
+    pub caller: String,
 }
 
 /// A shared [`Spec`]: clones are references, and the stored form is made once.

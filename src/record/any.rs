@@ -10,6 +10,7 @@ use super::reading::{read_at, refuse};
 #[cfg(test)]
 use super::sample::Sample;
 use super::server::ServerRecord;
+use super::tokens::ApiToken;
 use super::type_sets::TypeSets;
 use super::value::kind_number;
 use crate::operation::Record as Operation;
@@ -32,6 +33,8 @@ pub enum AnyRecord {
     Delivery(Before<Delivery>),
     /// The settings of one queue.
     Queue(Before<QueueRecord>),
+    /// A token of the API.
+    Token(Before<ApiToken>),
     /// The kind that only tests have.
     #[cfg(test)]
     Sample(Before<Sample>),
@@ -67,6 +70,9 @@ impl AnyRecord {
         if QueueRecord::NUMBERS.contains(&number) {
             return read_at(keyspace, key, record).map(Self::Queue);
         }
+        if ApiToken::NUMBERS.contains(&number) {
+            return read_at(keyspace, key, record).map(Self::Token);
+        }
         #[cfg(test)]
         if Sample::NUMBERS.contains(&number) {
             return read_at(keyspace, key, record).map(Self::Sample);
@@ -84,6 +90,7 @@ impl AnyRecord {
             Self::Event(before) => Derived::of(&before.record, key),
             Self::Delivery(before) => Derived::of(&before.record, key),
             Self::Queue(before) => Derived::of(&before.record, key),
+            Self::Token(before) => Derived::of(&before.record, key),
             #[cfg(test)]
             Self::Sample(before) => Derived::of(&before.record, key),
         }
@@ -99,6 +106,7 @@ impl AnyRecord {
             Self::Event(_) => OutboxEvent::DUE,
             Self::Delivery(_) => Delivery::DUE,
             Self::Queue(_) => QueueRecord::DUE,
+            Self::Token(_) => ApiToken::DUE,
             #[cfg(test)]
             Self::Sample(_) => Sample::DUE,
         }

@@ -9,6 +9,7 @@ use super::queue::QueueRecord;
 #[cfg(test)]
 use super::sample::Sample;
 use super::server::ServerRecord;
+use super::tokens::ApiToken;
 use super::type_sets::TypeSets;
 use crate::operation::Record as Operation;
 use crate::store::Layout;
@@ -62,6 +63,7 @@ const KINDS: &[Known] = &[
     Known::of::<OutboxEvent>(),
     Known::of::<Delivery>(),
     Known::of::<QueueRecord>(),
+    Known::of::<ApiToken>(),
     #[cfg(test)]
     Known::of::<Sample>(),
 ];

@@ -22,6 +22,7 @@ mod reading;
 #[cfg(test)]
 pub(crate) mod sample;
 pub mod server;
+pub mod tokens;
 pub mod type_sets;
 mod value;
 

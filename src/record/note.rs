@@ -13,6 +13,8 @@ pub enum Note {
     TypeSets,
     /// The settings of a queue changed.
     Queues,
+    /// A token of the API was changed or revoked.
+    Token,
     /// Workers of that queue may take it now.
     Ready(String),
 }
@@ -25,6 +27,7 @@ impl Note {
             Self::Scheduled => Bytes::from_static(&[SCHEDULED]),
             Self::TypeSets => Bytes::from_static(&[TYPE_SETS]),
             Self::Queues => Bytes::from_static(&[QUEUES]),
+            Self::Token => Bytes::from_static(&[TOKEN]),
             Self::Ready(queue) => [&[READY], queue.as_bytes()].concat().into(),
         }
     }
@@ -35,6 +38,7 @@ impl Note {
             [SCHEDULED] => Self::Scheduled,
             [TYPE_SETS] => Self::TypeSets,
             [QUEUES] => Self::Queues,
+            [TOKEN] => Self::Token,
             [READY, queue @ ..] => std::str::from_utf8(queue)
                 .map_or(Self::Changed, |queue| Self::Ready(queue.to_owned())),
             _ => Self::Changed,
@@ -46,6 +50,7 @@ const SCHEDULED: u8 = 1;
 const READY: u8 = 2;
 const TYPE_SETS: u8 = 3;
 const QUEUES: u8 = 8;
+const TOKEN: u8 = 13;
 
 #[cfg(test)]
 mod tests {
@@ -54,7 +59,9 @@ mod tests {
     #[test]
     fn a_note_reads_back_and_an_unknown_one_says_that_something_changed() {
         let ready = Note::Ready("mail".to_owned());
-        for note in [Note::Changed, Note::Scheduled, Note::TypeSets, Note::Queues, ready] {
+        let all =
+            [Note::Changed, Note::Scheduled, Note::TypeSets, Note::Queues, Note::Token, ready];
+        for note in all {
             assert_eq!(Note::decode(&note.encode()), note);
         }
         for unknown in [&[9, 9][..], &[SCHEDULED, 0], &[READY, 0xff]] {

@@ -208,11 +208,12 @@ const GRPC_WEB: &[u8] = b"application/grpc-web";
 /// What may follow: binary and base64, of protobuf.
 const WEB_KINDS: [&[u8]; 4] = [b"", b"+proto", b"-text", b"-text+proto"];
 /// Headers of answers that scripts may read, beside those that they always may.
-const EXPOSED: [HeaderName; 16] = [
+const EXPOSED: [HeaderName; 17] = [
     HeaderName::from_static("grpc-status"),
     HeaderName::from_static("grpc-message"),
     HeaderName::from_static("grpc-status-details-bin"),
     HeaderName::from_static("longhaul-index"),
+    HeaderName::from_static("longhaul-link"),
     HeaderName::from_static("longhaul-replayed"),
     HeaderName::from_static("operation-id"),
     HeaderName::from_static("operation-location"),

@@ -3,9 +3,13 @@
 pub(crate) mod connections;
 pub(crate) mod cores;
 mod faces;
+mod identity;
+mod keys;
 pub mod lane;
 pub(crate) mod opening;
 mod probes;
+mod recheck;
+mod sent;
 pub(crate) mod waiting;
 
 use std::convert::Infallible;
@@ -20,6 +24,7 @@ use tonic::service::Routes;
 use tower::{Layer, Service};
 
 use self::faces::Faces;
+use self::identity::Identified;
 use crate::clock::Clock;
 use crate::engine::tasks::Tasks;
 use crate::engine::{Engine, Settings};
@@ -63,6 +68,9 @@ impl Server {
         let (allowed_hosts, origins) = (Arc::new([]), Origins::default());
         let server = Self { engine, health, tasks, allowed_hosts, origins };
         server.clone().watch_store();
+        if !server.engine.issuers().is_empty() {
+            server.tasks.spawn("keys", keys::reread(server.engine.clone()));
+        }
         server
     }
 
@@ -105,7 +113,9 @@ impl Server {
         let hosts = Hosts::of(is_on_loopback, &self.allowed_hosts, self.origins.clone());
         let http = faces::http(&self.engine, routes.clone(), hosts.clone())?;
         let http = Probes::of(self.clone()).around(http, Body::new);
-        Ok(Faces { others: faces::for_browsers(routes.clone(), http, hosts), grpc: routes })
+        let faces =
+            Faces { others: faces::for_browsers(routes.clone(), http, hosts), grpc: routes };
+        Ok(Identified::around(faces, &self.engine))
     }
 
     /// Serves `listener` until `shutdown` resolves, then drains: no more leases, waits and watches end politely, calls that run

@@ -3,11 +3,14 @@
 //! A face asks it before it reads anything else of the request. Names are passed on as they were sent: a denied caller gets
 //! the same error for a name that exists, one that does not, and an invalid one.
 
+use prost::{Message, Name};
+
 use super::operations::parent;
 use super::queues;
 use super::stream;
+use super::tokens::link_verbs;
 use crate::engine::workers::stream::{CallKind, StreamRequest};
-use crate::engine::{Caller, Engine, Guard, Resource, Result, Verb};
+use crate::engine::{Caller, Engine, Error, Guard, Resource, Result, Verb};
 use crate::operation::name::TypeSetName;
 use crate::proto::google::longrunning as lro;
 use crate::proto::longhaul::v1 as pb;
@@ -30,7 +33,60 @@ macro_rules! table {
                 guard.ask(Verb::$verb, Resource::$kind($text))
             }
         })+
+
+        /// Asks about an encoded message of the table; `None` if its type is not there.
+        fn ask_by_table(name: &str, bytes: &[u8], guard: &Guard<'_>) -> Option<Result<()>> {
+            $(if is_named::<$message>(name) {
+                return Some(ask_decoded::<$message>(bytes, guard));
+            })+
+            None
+        }
     };
+}
+
+/// The requests that are not in the table.
+macro_rules! others {
+    ($($message:ty),+ $(,)?) => {
+        fn ask_others(name: &str, bytes: &[u8], guard: &Guard<'_>) -> Option<Result<()>> {
+            $(if is_named::<$message>(name) {
+                return Some(ask_decoded::<$message>(bytes, guard));
+            })+
+            None
+        }
+    };
+}
+
+others! {
+    pb::BatchStartOperationsRequest,
+    pb::CreateLinkRequest,
+    pb::CreateTokenRequest,
+    pb::ExportRecordsRequest,
+    pb::ListQueuesRequest,
+    pb::ListTokensRequest,
+    pb::RenewLeasesRequest,
+    pb::StartLeasedOperationRequest,
+    pb::StartOperationRequest,
+    pb::UpdateQueueRequest,
+}
+
+/// Asks about an encoded request, by the full name of its type.
+///
+/// # Errors
+/// PERMISSION_DENIED.
+pub fn ask_by_type(name: &str, bytes: &[u8], guard: &Guard<'_>) -> Result<()> {
+    if guard.allows_all() {
+        return Ok(());
+    }
+    let asked = ask_by_table(name, bytes, guard).or_else(|| ask_others(name, bytes, guard));
+    asked.unwrap_or_else(|| Err(Error::internal(&format!("nothing is asked about {name}"))))
+}
+
+fn is_named<M: Name>(name: &str) -> bool {
+    name.strip_prefix(M::PACKAGE).and_then(|rest| rest.strip_prefix('.')) == Some(M::NAME)
+}
+
+fn ask_decoded<M: Guarded + Message + Default>(bytes: &[u8], guard: &Guard<'_>) -> Result<()> {
+    M::decode(bytes).unwrap_or_default().ask(guard)
 }
 
 table! {
@@ -55,6 +111,9 @@ table! {
     pb::ResumeQueueRequest: |request| Resume Queue &request.name;
     pb::DrainWorkerRequest: |request| Drain Queue &request.queue;
     pb::ResumeWorkerRequest: |request| Resume Queue &request.queue;
+    pb::GetTokenRequest: |request| Get Token &request.name;
+    pb::RotateTokenRequest: |request| Rotate Token &request.name;
+    pb::DeleteTokenRequest: |request| Delete Token &request.name;
     pb::LeaseOperationsRequest: |request| Lease Queue &request.queue;
     pb::renew_leases_request::Renewal: |request| Renew Operation &request.name;
     pb::ReportProgressRequest: |request| Report Operation &request.name;
@@ -129,6 +188,28 @@ impl Guarded for pb::RenewLeasesRequest {
     }
 }
 
+/// A link permits what its maker is permitted.
+impl Guarded for pb::CreateLinkRequest {
+    fn ask(&self, guard: &Guard<'_>) -> Result<()> {
+        let on = Resource::Operation(&self.name);
+        guard.ask(Verb::Share, on)?;
+        let verbs = link_verbs(&self.verbs).unwrap_or_default();
+        verbs.into_iter().try_for_each(|verb| guard.ask(verb, on))
+    }
+}
+
+impl Guarded for pb::CreateTokenRequest {
+    fn ask(&self, guard: &Guard<'_>) -> Result<()> {
+        guard.ask(Verb::Create, Resource::Tokens)
+    }
+}
+
+impl Guarded for pb::ListTokensRequest {
+    fn ask(&self, guard: &Guard<'_>) -> Result<()> {
+        guard.ask(Verb::List, Resource::Tokens)
+    }
+}
+
 /// Reads the messages of one stream of a worker. The first, and each with a Hello, asks to lease from the queue, and denial ends
 /// the stream. A call that is denied is refused by itself, and a lease that may not be renewed counts as lost.
 pub fn stream_reader(
@@ -180,5 +261,50 @@ const fn verb(kind: CallKind) -> Verb {
         CallKind::Failure => Verb::Fail,
         CallKind::Release => Verb::Release,
         CallKind::Suspension => Verb::Suspend,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use prost_reflect::DescriptorPool;
+
+    use super::*;
+    use crate::clock::{ManualClock, Timestamp};
+    use crate::engine::{Policy, Rules, Settings};
+    use crate::proto::DESCRIPTORS;
+    use crate::store::Keyspace;
+    use crate::store::memory::MemoryStore;
+
+    #[derive(Debug)]
+    struct Nothing;
+
+    impl Rules for Nothing {
+        fn allow(&self, _: &Caller, _: Verb, _: Resource<'_>) -> bool {
+            false
+        }
+    }
+
+    #[tokio::test]
+    async fn every_request_of_our_services_is_asked_about_by_its_type() {
+        let clock = ManualClock::new(Timestamp::EPOCH);
+        let settings = Settings { policy: Policy::Rules(Arc::new(Nothing)), ..Settings::default() };
+        let store = MemoryStore::new(Keyspace::generate(1), clock.clone());
+        let engine = Engine::with(store, clock, settings);
+        let caller = Caller::default();
+        let guard = engine.guard(&caller);
+        let pool = DescriptorPool::decode(DESCRIPTORS).expect("definitions");
+        let ours = ["longhaul.v1", "google.longrunning"];
+        for service in pool.services().filter(|it| ours.contains(&it.package_name())) {
+            for method in service.methods().filter(|method| !method.is_client_streaming()) {
+                let name = method.input().full_name().to_owned();
+                let asked = ask_by_type(&name, &[], &guard);
+                // A batch without items asks nothing and does nothing.
+                let is_denied = asked
+                    .is_err_and(|error| error.reason == crate::engine::Reason::PermissionDenied);
+                assert!(is_denied || name.ends_with("RenewLeasesRequest"), "{name}");
+            }
+        }
     }
 }

@@ -9,6 +9,7 @@ pub mod sets;
 pub mod starts;
 pub mod status;
 pub mod stream;
+pub mod tokens;
 pub mod transcode;
 pub mod type_sets;
 pub mod views;

@@ -54,6 +54,7 @@ pub fn start(request: pb::StartOperationRequest, trace_parent: String) -> Result
         fingerprint: Fingerprint::default(),
         trace_parent,
         aging_interval: None,
+        caller: String::new(),
     };
     let initial_metadata = any("initial_metadata", request.initial_metadata, MAX_METADATA_BYTES)?;
     spec.request_id = request_id(request.request_id)?;

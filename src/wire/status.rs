@@ -57,6 +57,7 @@ const fn http_status(reason: Reason) -> u16 {
         | Reason::Overloaded
         | Reason::ServerDraining
         | Reason::PermissionDenied
+        | Reason::Unauthenticated
         | Reason::Internal
         | Reason::OperationNotFound
         | Reason::OperationExpired
@@ -79,6 +80,8 @@ const fn http_status(reason: Reason) -> u16 {
         | Reason::TypeSetNotFound
         | Reason::TypeSetAlreadyExists
         | Reason::WorkerNotFound
+        | Reason::TokenNotFound
+        | Reason::TokenAlreadyExists
         | Reason::ServiceNotFound => reason.code().http_status(),
     }
 }
@@ -146,6 +149,8 @@ fn details(error: &Error) -> Vec<Any> {
 const fn resource_type(reason: Reason) -> &'static str {
     if matches!(reason, Reason::TypeSetNotFound | Reason::TypeSetAlreadyExists) {
         "longhaul.dev/TypeSet"
+    } else if matches!(reason, Reason::TokenNotFound | Reason::TokenAlreadyExists) {
+        "longhaul.dev/Token"
     } else {
         "google.longrunning.Operation"
     }

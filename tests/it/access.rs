@@ -59,7 +59,7 @@ impl Rules for Below {
     fn allow(&self, _caller: &Caller, _verb: Verb, on: Resource<'_>) -> bool {
         match on {
             Resource::Queue(queue) => queue == "q",
-            Resource::Queues | Resource::Store => false,
+            Resource::Queues | Resource::Store | Resource::Tokens | Resource::Token(_) => false,
             Resource::Parent(_)
             | Resource::Operation(_)
             | Resource::TypeSets(_)
@@ -319,7 +319,7 @@ async fn a_call_on_a_stream_is_denied_by_itself_and_a_queue_ends_the_stream(fixt
 }
 
 /// Services that whoever reaches the server may use.
-const OPEN: [&str; 3] = [
+pub(crate) const OPEN: [&str; 3] = [
     "grpc.health.v1.Health",
     "grpc.reflection.v1.ServerReflection",
     "grpc.reflection.v1alpha.ServerReflection",
@@ -328,7 +328,7 @@ const OPEN: [&str; 3] = [
 const PARENT: &str = "projects/p";
 
 /// Fields with messages of which each is asked about.
-const ITEMS: [&str; 5] = ["start", "requests", "renewals", "hello", "queue"];
+pub(crate) const ITEMS: [&str; 5] = ["start", "requests", "renewals", "hello", "queue"];
 
 /// What each method asks, of a request in which each name is `projects/p/operations/none`.
 const QUESTIONS: &[(&str, &[&str])] = &[
@@ -364,6 +364,14 @@ const QUESTIONS: &[(&str, &[&str])] = &[
     ("longhaul.v1.Callers.GetOperationStats", &[r#"list parent "projects/p""#]),
     ("longhaul.v1.Callers.PauseOperation", &[r#"pause operation "projects/p/operations/none""#]),
     ("longhaul.v1.Callers.ResumeOperation", &[r#"resume operation "projects/p/operations/none""#]),
+    (
+        "longhaul.v1.Callers.CreateLink",
+        &[
+            r#"share operation "projects/p/operations/none""#,
+            r#"get operation "projects/p/operations/none""#,
+            r#"watch operation "projects/p/operations/none""#,
+        ],
+    ),
     ("longhaul.v1.Admin.ExportRecords", &["export the store"]),
     ("longhaul.v1.Queues.GetQueue", &[r#"get queue "projects/p/operations/none""#]),
     ("longhaul.v1.Queues.ListQueues", &["list all queues"]),
@@ -391,6 +399,11 @@ const QUESTIONS: &[(&str, &[&str])] = &[
         &[r#"suspend operation "projects/p/operations/none""#],
     ),
     ("longhaul.v1.Workers.ServeQueue", &[r#"lease queue "q""#]),
+    ("longhaul.v1.Tokens.CreateToken", &["create tokens"]),
+    ("longhaul.v1.Tokens.GetToken", &[r#"get token "projects/p/operations/none""#]),
+    ("longhaul.v1.Tokens.ListTokens", &["list tokens"]),
+    ("longhaul.v1.Tokens.RotateToken", &[r#"rotate token "projects/p/operations/none""#]),
+    ("longhaul.v1.Tokens.DeleteToken", &[r#"delete token "projects/p/operations/none""#]),
     ("longhaul.v1.TypeSets.CreateTypeSet", &[r#"create type sets of parent "projects/p""#]),
     ("longhaul.v1.TypeSets.GetTypeSet", &[r#"get type set "projects/p/operations/none""#]),
     ("longhaul.v1.TypeSets.ListTypeSets", &[r#"list type sets of parent "projects/p""#]),

@@ -130,8 +130,8 @@ async fn each_method_that_is_served_works(fixture: &Fixture) {
 const REFUSED: [&str; 1] = ["longhaul.v1.OperationOptions.callbacks"];
 
 /// The fields of each incoming message: those of [`REFUSED`], output-only ones (`update_time` of progress,
-/// `create_time` of a resource, all of a type set but its descriptors, the state and the numbers of a queue), and those that
-/// have an effect.
+/// `create_time` of a resource, all of a type set but its descriptors, the state and the numbers of a queue, all of a token but
+/// its grants and its end), and those that have an effect.
 const FIELDS: &[(&str, &str)] = &[
     ("google.longrunning.CancelOperationRequest", "name"),
     ("google.longrunning.DeleteOperationRequest", "name"),
@@ -147,7 +147,10 @@ const FIELDS: &[(&str, &str)] = &[
         "name lease_token response metadata related_resources progress",
     ),
     ("longhaul.v1.Concurrency", "key limit policy"),
+    ("longhaul.v1.CreateLinkRequest", "name verbs ttl"),
+    ("longhaul.v1.CreateTokenRequest", "token_id token"),
     ("longhaul.v1.CreateTypeSetRequest", "parent type_set_id type_set request_id validate_only"),
+    ("longhaul.v1.DeleteTokenRequest", "name"),
     ("longhaul.v1.DeleteTypeSetRequest", "name etag allow_missing validate_only"),
     ("longhaul.v1.DrainWorkerRequest", "queue worker"),
     ("longhaul.v1.ExportRecordsRequest", ""),
@@ -158,7 +161,9 @@ const FIELDS: &[(&str, &str)] = &[
     ("longhaul.v1.GetOperationRecordRequest", "name view"),
     ("longhaul.v1.GetOperationStatsRequest", "parent"),
     ("longhaul.v1.GetQueueRequest", "name"),
+    ("longhaul.v1.GetTokenRequest", "name"),
     ("longhaul.v1.GetTypeSetRequest", "name view"),
+    ("longhaul.v1.Grant", "role parent queues"),
     (
         "longhaul.v1.LeaseOperationsRequest",
         "queue worker max_operations lease_duration wait_duration process",
@@ -173,8 +178,9 @@ const FIELDS: &[(&str, &str)] = &[
         "parent filter order_by page_size page_token return_partial_success view",
     ),
     ("longhaul.v1.ListQueuesRequest", "page_size page_token"),
-    ("longhaul.v1.ListWorkersRequest", "queue page_size page_token"),
+    ("longhaul.v1.ListTokensRequest", "page_size page_token"),
     ("longhaul.v1.ListTypeSetsRequest", "parent page_size page_token view"),
+    ("longhaul.v1.ListWorkersRequest", "queue page_size page_token"),
     ("longhaul.v1.PauseOperationRequest", "name etag reason"),
     ("longhaul.v1.PauseQueueRequest", "name etag"),
     ("longhaul.v1.Progress", "fraction completed_units total_units unit message update_time"),
@@ -203,6 +209,7 @@ const FIELDS: &[(&str, &str)] = &[
         "longhaul.v1.RetryPolicy",
         "max_attempts initial_backoff max_backoff backoff_multiplier retryable_codes",
     ),
+    ("longhaul.v1.RotateTokenRequest", "name grace_duration"),
     (
         "longhaul.v1.ServeQueueRequest",
         "sequence seen_sequence hello slots reports completions failures releases suspensions",
@@ -221,6 +228,10 @@ const FIELDS: &[(&str, &str)] = &[
     (
         "longhaul.v1.SuspendOperationRequest",
         "name lease_token reason metadata checkpoint resume_time",
+    ),
+    (
+        "longhaul.v1.Token",
+        "name uid etag create_time expire_time grants rotate_time creator secret",
     ),
     (
         "longhaul.v1.TypeSet",

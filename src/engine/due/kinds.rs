@@ -88,7 +88,10 @@ impl Kinds {
                 AnyRecord::Event(before) => events.push((key, before)),
                 AnyRecord::Delivery(before) => deliveries.push((key, before)),
                 // They have no due indexes.
-                AnyRecord::Server(_) | AnyRecord::TypeSets(_) | AnyRecord::Queue(_) => {}
+                AnyRecord::Server(_)
+                | AnyRecord::TypeSets(_)
+                | AnyRecord::Queue(_)
+                | AnyRecord::Token(_) => {}
                 AnyRecord::Gate(before) => gates.push(before.record.name),
                 #[cfg(test)]
                 AnyRecord::Sample(before) => samples.push((key, before)),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::engine::context::Context;
+use crate::engine::identity::authority::Authority;
 use crate::engine::leases::holders::Holders;
 use crate::engine::membership::ranks::Membership;
 use crate::engine::notify::gate_news::GateInbox;
@@ -38,6 +39,7 @@ pub(in crate::engine) struct Notifier {
     queues: Arc<KnownQueues>,
     roster: Arc<Roster>,
     gates: GateInbox,
+    authority: Arc<Authority>,
     scheduler: Notify,
     courier: Notify,
 }
@@ -50,6 +52,7 @@ pub(in crate::engine) struct Informed {
     pub(in crate::engine) types: Arc<ParentTypes>,
     pub(in crate::engine) queues: Arc<KnownQueues>,
     pub(in crate::engine) roster: Arc<Roster>,
+    pub(in crate::engine) authority: Arc<Authority>,
 }
 
 impl Observer<Record> for Notifier {
@@ -110,7 +113,7 @@ impl Notifier {
         membership: Arc<Membership>,
         informed: Informed,
     ) -> Self {
-        let Informed { hub, sets, holders, types, queues, roster } = informed;
+        let Informed { hub, sets, holders, types, queues, roster, authority } = informed;
         let (scheduler, courier, gates) = (Notify::new(), Notify::new(), GateInbox::default());
         Self {
             context,
@@ -122,6 +125,7 @@ impl Notifier {
             types,
             queues,
             roster,
+            authority,
             gates,
             scheduler,
             courier,
@@ -186,6 +190,7 @@ impl Notifier {
                     Note::Changed => {}
                     Note::TypeSets => self.types.changed(),
                     Note::Queues => self.queues.changed(),
+                    Note::Token => self.authority.changed(),
                     Note::Scheduled => self.schedule_by_rank(hint.partition),
                     Note::Ready(queue) => self.wake_by_rank(&queue, hint.partition),
                 }
@@ -200,6 +205,7 @@ impl Notifier {
                 self.hub.gap(&partitions);
                 self.sets.gap(&partitions);
                 self.types.changed();
+                self.authority.changed();
                 self.queues.changed();
                 self.roster.gap();
                 self.queues.wakes().wake_all();

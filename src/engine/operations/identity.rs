@@ -15,6 +15,8 @@ pub(super) struct Identity {
     pub(super) uid: Uuid,
     pub(super) request_id: String,
     pub(super) fingerprint: Fingerprint,
+    /// The identity of the caller.
+    pub(super) caller: String,
 }
 
 impl Identity {
@@ -33,7 +35,10 @@ impl Identity {
             (record, _) => return Err(taken(record.name(), Reason::NameExpired)),
         };
         let ours = operation.uid == self.uid;
-        if !ours && (self.request_id.is_empty() || operation.spec.request_id != self.request_id) {
+        // Request ids are per caller: another one with the same has started something else.
+        let same =
+            operation.spec.request_id == self.request_id && operation.spec.caller == self.caller;
+        if !ours && (self.request_id.is_empty() || !same) {
             return Err(taken(&operation.name, Reason::OperationAlreadyExists));
         }
         if !ours && operation.spec.fingerprint != self.fingerprint {
@@ -59,7 +64,7 @@ pub(super) fn name_for(context: &Context, caller: &Caller, wanted: &Start) -> Re
             Id::from_uuid(Uuid::new_v7(time))
         }
         None => {
-            let seed = [&caller.id, wanted.parent.as_str(), request_id].join("\0");
+            let seed = [caller.id(), wanted.parent.as_str(), request_id].join("\0");
             Id::from_uuid(
                 uuid::Builder::from_custom_bytes(keyspace.hash("request id", seed.as_bytes()))
                     .into_uuid(),

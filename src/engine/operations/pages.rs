@@ -165,5 +165,5 @@ fn binding(caller: &Caller, query: &ListQuery) -> Binding {
     let (filter, order) = (query.filter.canonical(), query.order.canonical());
     let (listed, parent) = (query.listed.as_str(), query.parent.as_str());
     let partial = if query.partial { "partial" } else { "whole" };
-    Binding::of(&[&caller.id, listed, parent, filter, order, partial])
+    Binding::of(&[caller.id(), listed, parent, filter, order, partial])
 }

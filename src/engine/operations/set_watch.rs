@@ -100,7 +100,7 @@ impl SetWatches {
             return Err(Error::draining());
         }
         let (parent, filter) = (&request.parent, &request.filter);
-        let binding = Binding::of(&[&caller.id, "watch", parent.as_str(), filter.canonical()]);
+        let binding = Binding::of(&[caller.id(), "watch", parent.as_str(), filter.canonical()]);
         let begin = begin(&self.context, &binding, &request.resume_token)?;
         let mut follower = SetFollower::join(&self.sets, parent, filter)?;
         let mark = follower.rejoin();
@@ -399,13 +399,13 @@ impl SetWatch {
     /// The token of a mark; sealed once for all watches of the same caller.
     fn token_of(&self, mark: &SetMark) -> Result<Arc<str>> {
         let Some(positions) = &mark.positions else { return Ok(Arc::clone(&self.fresh)) };
-        if let Some((_, token)) = mark.sealed.get().filter(|(caller, _)| *caller == self.caller.id)
+        if let Some((_, token)) = mark.sealed.get().filter(|(caller, _)| caller == self.caller.id())
         {
             return Ok(Arc::clone(token));
         }
         let token = seal(&self.context, &self.binding, &positions.encode())?;
         // Another watch may have been first.
-        drop(mark.sealed.set((self.caller.id.clone(), Arc::clone(&token))));
+        drop(mark.sealed.set((self.caller.id().to_owned(), Arc::clone(&token))));
         Ok(token)
     }
 

@@ -323,7 +323,11 @@ impl Starts {
             uid,
             request_id: wanted.spec.request_id.clone(),
             fingerprint: wanted.spec.fingerprint,
+            caller: caller.id().to_owned(),
         };
+        if !identity.request_id.is_empty() {
+            wanted.spec.caller.clone_from(&identity.caller);
+        }
         let GateTerms { admission, not_after } = standing;
         let birth = Birth { name, uid, lease, admission, not_after };
         let change = match start(wanted, birth, self.context.store.now(partition)) {

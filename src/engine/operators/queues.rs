@@ -117,7 +117,7 @@ impl QueueCalls {
         query: QueueListQuery,
     ) -> Result<QueuePage> {
         let (keyspace, now) = (self.context.store.keyspace(), self.context.store.now(PARTITION));
-        let binding = Binding::of(&[&caller.id, "queues"]);
+        let binding = Binding::of(&[caller.id(), "queues"]);
         let mut queues = self.names().await?;
         if !query.page_token.is_empty() {
             let last = page_token::open(keyspace, &binding, &query.page_token, now)?;

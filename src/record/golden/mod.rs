@@ -27,15 +27,18 @@ use super::operation::glance;
 use super::queue::QueueRecord;
 use super::reading::read;
 use super::server::{ServerId, ServerRecord};
+use super::tokens::ApiToken;
 use super::type_sets::TypeSets;
 use crate::clock::Timestamp;
 use crate::operation::entries::{DueClass, entries, turn_of};
 use crate::operation::{Operation, Record, State};
 use crate::store::{Keyspace, Partition};
 
-use self::files::{ID, QUEUE, ROOT, SERVER, SERVER_ID, SERVING, TYPE_SETS, found, golden, stored};
+use self::files::{
+    ID, QUEUE, ROOT, SERVER, SERVER_ID, SERVING, TOKEN, TYPE_SETS, found, golden, stored,
+};
 use self::records::records;
-use self::values::{bare_server, gates, queue, type_sets};
+use self::values::{bare_server, gates, queue, token, type_sets};
 
 #[test]
 fn every_golden_record_is_read_as_what_was_written() {
@@ -174,6 +177,25 @@ fn the_golden_queue_is_read_and_written_as_the_same_bytes_and_lies_where_it_lay(
     assert_eq!((entries[0].index.as_str(), &entries[0].member[..]), ("queues", &member[..]));
 }
 
+#[test]
+fn the_golden_token_is_read_and_written_as_the_same_bytes_and_lies_where_it_lay() {
+    let (stored, expected) = (stored(TOKEN), token());
+    assert_eq!(read::<ApiToken>(&stored).expect("a token of format 1").record, expected);
+    assert_eq!(expected.encode(), stored.value);
+    let keyspace = Keyspace::decode("the golden file", &golden(ROOT)).expect("a root of format 1");
+    let key = ApiToken::key(&keyspace, "mailer");
+    assert_eq!(format!("{key:?}"), "Key(00000000552918769e18092a6e5f5627)");
+    assert_eq!(keyspace.partition(key), Partition(0));
+    // A secret that was shown once must be accepted as long as its hash is stored.
+    let hash = ApiToken::hash(&keyspace, b"secret");
+    let mut expected_hash = blake3::Hasher::new_keyed(&[0x5a; 32]);
+    expected_hash.update(b"token secret\0secret");
+    assert_eq!(expected_hash.finalize(), hash);
+    let member = [&b"mailer\0"[..], key.as_bytes()].concat();
+    let entries = expected.entries(key);
+    assert_eq!((entries[0].index.as_str(), &entries[0].member[..]), ("tokens", &member[..]));
+}
+
 /// Removed index entries are computed from the record, so an entry must be where an older longhaul put it.
 #[test]
 fn the_index_entries_of_golden_records_lie_where_they_lay() {
@@ -207,7 +229,7 @@ fn every_golden_file_belongs_to_a_record() {
     let known: BTreeSet<String> = records()
         .into_iter()
         .map(|(file, _)| file.to_owned())
-        .chain([QUEUE, ROOT, SERVER, SERVING, TYPE_SETS].map(str::to_owned))
+        .chain([QUEUE, ROOT, SERVER, SERVING, TYPE_SETS, TOKEN].map(str::to_owned))
         .chain(outbox::written().into_iter().map(|(file, _)| file.to_owned()))
         .chain(gates().map(|(file, _)| file.to_owned()))
         .collect();

@@ -45,6 +45,7 @@ pub(super) fn records() -> Vec<(&'static str, Record)> {
         ),
         ("running-with-slot", fresh(State::Running(Lease { slot: Some(time(81)), ..lease(None) }))),
         ("pending-aging", aging(fresh(State::Pending(waiting)))),
+        ("pending-of-identity", of_identity(full(State::Pending(retrying)))),
         ("running", full(State::Running(lease(Some([9; 8]))))),
         ("running-stalled", full(State::Running(stalled))),
         ("running-unary", fresh(State::Running(lease(None)))),
@@ -87,6 +88,7 @@ fn fresh(state: State) -> Operation {
             fingerprint: [1; 16],
             trace_parent: String::new(),
             aging_interval: None,
+            caller: String::new(),
         }),
         state,
         create_time: time(1),
@@ -143,6 +145,7 @@ fn full(state: State) -> Operation {
             fingerprint: [2; 16],
             trace_parent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned(),
             aging_interval: None,
+            caller: String::new(),
         }),
         places: places(&state),
         state,
@@ -236,6 +239,12 @@ fn beside(operation: Operation) -> Operation {
         resume_input: Some(detached("t.Input", 3_000, 5)),
         ..operation
     }
+}
+
+/// The caller that started it has an identity.
+fn of_identity(operation: Operation) -> Operation {
+    let caller = "token:mailer".to_owned();
+    Operation { spec: Spec { caller, ..(*operation.spec).clone() }.into(), ..operation }
 }
 
 /// Callers find longhaul's own metadata in it, and it has none else.

@@ -23,6 +23,7 @@ use crate::record::queue::{DrainedWorker, QueueRecord, QueueSettings};
 use crate::record::server::{
     HeldOperation, Served, ServedQueue, ServedWorker, ServerId, ServerRecord,
 };
+use crate::record::tokens::{ApiToken, Role, RoleGrant, TokenSecret};
 use crate::record::type_sets::{Content, TypeSet, TypeSets};
 use crate::store::Key;
 
@@ -101,6 +102,32 @@ pub(super) fn queue() -> QueueRecord {
         }],
     };
     QueueRecord { queue: Queue::parse("Q.1").expect("a queue"), settings }
+}
+
+/// A token with two secrets.
+pub(super) fn token() -> ApiToken {
+    let secret = |number: u8, expire_time| TokenSecret {
+        hash: [number; 32],
+        create_time: time(u64::from(number)),
+        expire_time,
+    };
+    let grant = |role, parent: &str, queues: &[&str]| RoleGrant {
+        role,
+        parent: Parent::parse(parent).expect("a parent"),
+        queues: queues.iter().map(|queue| (*queue).to_owned()).collect(),
+    };
+    ApiToken {
+        id: Id::parse("mailer").expect("an id"),
+        uid: Uuid::from_u128(0x4142_4344_4546_4748_494a_4b4c_4d4e_4f50),
+        create_time: time(60),
+        expire_time: Some(time(61)),
+        grants: vec![
+            grant(Role::Viewer, "projects/p", &[]),
+            grant(Role::Worker, "", &["mail", "p-*"]),
+        ],
+        secrets: vec![secret(62, Some(time(63))), secret(64, None)],
+        creator: "token:root".to_owned(),
+    }
 }
 
 pub(super) fn progress() -> pb::Progress {

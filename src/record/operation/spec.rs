@@ -29,6 +29,7 @@ pub(super) fn encode(spec: &Spec) -> stored::Spec {
         fingerprint: fingerprint.unwrap_or_default(),
         trace_parent: spec.trace_parent.clone(),
         aging_interval: spec.aging_interval.unwrap_or_default().as_micros() as u64,
+        caller: spec.caller.clone(),
     }
 }
 
@@ -46,6 +47,7 @@ pub(super) fn decode(stored: stored::Spec) -> Option<Spec> {
         trace_parent: stored.trace_parent,
         aging_interval: Some(Duration::from_micros(stored.aging_interval))
             .filter(|interval| !interval.is_zero()),
+        caller: stored.caller,
     })
 }
 

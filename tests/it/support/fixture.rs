@@ -4,12 +4,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use longhaul::engine::{Engine, Janitor, Policy, Reaper, Rules, Scheduler, Settings};
+use longhaul::engine::{
+    Engine, IdentitySettings, Janitor, Policy, Reaper, Roles, Rules, Scheduler, Settings,
+};
 use longhaul::limits::MIN_RETURN_GRACE;
 use longhaul::proto::google::longrunning as lro;
 use longhaul::proto::google::longrunning::operations_client::OperationsClient;
 use longhaul::proto::longhaul::v1::callers_client::CallersClient;
 use longhaul::proto::longhaul::v1::producers_client::ProducersClient;
+use longhaul::proto::longhaul::v1::tokens_client::TokensClient;
 use longhaul::proto::longhaul::v1::workers_client::WorkersClient;
 use longhaul::server::Server;
 use longhaul::store::faulty::{FaultPlan, Faulty};
@@ -80,6 +83,15 @@ impl Fixture {
     pub(crate) async fn guarded_by(&self, rules: Arc<dyn Rules>) -> Self {
         let (store, clock) = (self.store.clone(), self.clock.clone());
         let settings = Settings { policy: Policy::Rules(rules), ..Settings::default() };
+        let engine = Engine::with(store.clone(), clock.clone(), settings);
+        Self::serve(Server::on(engine), store, clock, None).await
+    }
+
+    /// Another server on the same store, whose callers need credentials.
+    pub(crate) async fn asking_for(&self, identity: IdentitySettings) -> Self {
+        let (store, clock) = (self.store.clone(), self.clock.clone());
+        let policy = Policy::Rules(Arc::new(Roles));
+        let settings = Settings { policy, identity, ..Settings::default() };
         let engine = Engine::with(store.clone(), clock.clone(), settings);
         Self::serve(Server::on(engine), store, clock, None).await
     }
@@ -180,6 +192,10 @@ impl Fixture {
 
     pub(crate) fn callers(&self) -> CallersClient<Line> {
         CallersClient::new(self.line.clone())
+    }
+
+    pub(crate) fn tokens(&self) -> TokensClient<Line> {
+        TokensClient::new(self.line.clone())
     }
 
     pub(crate) fn workers(&self) -> WorkersClient<Line> {

@@ -1,0 +1,169 @@
+//! What each role may do. See "Access" in `ARCHITECTURE.md` and `docs/security.md`.
+
+use super::access::{Caller, Permission, Resource, Rules, Verb};
+use crate::operation::name::Queue;
+use crate::record::tokens::{Role, RoleGrant};
+
+/// The rules of a server whose callers have identities: each may do what it was granted.
+#[derive(Clone, Copy, Debug)]
+pub struct Roles;
+
+impl Rules for Roles {
+    fn allow(&self, caller: &Caller, verb: Verb, on: Resource<'_>) -> bool {
+        match caller.identity().map(|known| &known.permission) {
+            None => false,
+            Some(Permission::Roles(grants)) => {
+                grants.iter().any(|grant| covers(grant, on) && has(grant.role, verb, on))
+            }
+            Some(Permission::Link { name, verbs }) => {
+                // Who may read an operation may wait for it.
+                let verb = if verb == Verb::Wait { Verb::Get } else { verb };
+                matches!(on, Resource::Operation(other) if other == name.as_str())
+                    && verbs.contains(&verb)
+            }
+        }
+    }
+
+    fn is_audited(&self, verb: Verb, on: Resource<'_>) -> bool {
+        match on {
+            Resource::Parent(_) | Resource::Operation(_) => verb == Verb::Share,
+            Resource::Queue(_) => is_for(verb, on, &[Role::Admin]),
+            Resource::Queues
+            | Resource::TypeSets(_)
+            | Resource::TypeSet(_)
+            | Resource::Tokens
+            | Resource::Token(_) => !matches!(verb, Verb::Get | Verb::List),
+            Resource::Store => true,
+        }
+    }
+}
+
+/// Whether a grant holds where the resource lies.
+fn covers(grant: &RoleGrant, on: Resource<'_>) -> bool {
+    match on {
+        Resource::Queue(queue) => {
+            Queue::parse(queue).is_ok_and(|queue| grant.covers_queue(queue.as_str()))
+        }
+        Resource::Queues | Resource::Store | Resource::Tokens | Resource::Token(_) => {
+            grant.is_whole()
+        }
+        Resource::Parent(_)
+        | Resource::Operation(_)
+        | Resource::TypeSets(_)
+        | Resource::TypeSet(_) => on.parent().is_some_and(|parent| grant.covers(parent)),
+    }
+}
+
+/// Whether a role has a verb there.
+fn has(role: Role, verb: Verb, on: Resource<'_>) -> bool {
+    role == Role::Admin || is_for(verb, on, &[role])
+}
+
+/// Whether a verb belongs to one of these roles. An administrator has all, and alone those that are not listed.
+fn is_for(verb: Verb, on: Resource<'_>, roles: &[Role]) -> bool {
+    const READERS: &[Role] = &[Role::Viewer, Role::Caller, Role::JobEditor];
+    const EVERYONE: &[Role] = &[Role::Viewer, Role::Caller, Role::Worker, Role::JobEditor];
+    let of = match on {
+        Resource::Parent(_) | Resource::Operation(_) => match verb {
+            Verb::Get | Verb::List | Verb::Wait | Verb::Watch => READERS,
+            Verb::Share => &[Role::Viewer, Role::Caller],
+            Verb::Start | Verb::Cancel | Verb::Delete | Verb::Pause | Verb::Resume => {
+                &[Role::Caller]
+            }
+            Verb::Renew
+            | Verb::Report
+            | Verb::Complete
+            | Verb::Fail
+            | Verb::Release
+            | Verb::Suspend => &[Role::Worker],
+            _ => &[Role::Admin],
+        },
+        Resource::Queue(_) | Resource::Queues => match verb {
+            Verb::Get | Verb::List | Verb::Watch => EVERYONE,
+            Verb::Start => &[Role::Caller],
+            Verb::Lease => &[Role::Worker],
+            _ => &[Role::Admin],
+        },
+        Resource::TypeSets(_) | Resource::TypeSet(_) => match verb {
+            Verb::Get | Verb::List => EVERYONE,
+            Verb::Create | Verb::Delete => &[Role::JobEditor],
+            _ => &[Role::Admin],
+        },
+        Resource::Store | Resource::Tokens | Resource::Token(_) => &[Role::Admin],
+    };
+    of.iter().any(|role| roles.contains(role))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::access::KnownCaller;
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::operation::name::{Name, Parent};
+
+    fn caller(permission: Permission) -> Caller {
+        let (id, expire_time) = ("token:t".to_owned(), Timestamp::MAX);
+        Caller::known(KnownCaller { id, permission, expire_time })
+    }
+
+    fn with(role: Role) -> Caller {
+        let parent = Parent::parse("projects/p").expect("a parent");
+        let grant = RoleGrant::new(role, parent, vec!["q".to_owned()]).expect("a grant");
+        caller(Permission::Roles(vec![grant]))
+    }
+
+    #[test]
+    fn each_role_does_its_own_work_and_only_where_it_was_granted() {
+        let (own, other) = ("projects/p/operations/o", "projects/x/operations/o");
+        for (role, verb, allowed) in [
+            (Role::Viewer, Verb::Get, true),
+            (Role::Viewer, Verb::Cancel, false),
+            (Role::Caller, Verb::Cancel, true),
+            (Role::Caller, Verb::Complete, false),
+            (Role::Worker, Verb::Complete, true),
+            (Role::Worker, Verb::Get, false),
+            (Role::JobEditor, Verb::Get, true),
+            (Role::JobEditor, Verb::Delete, false),
+            (Role::Admin, Verb::Complete, true),
+        ] {
+            assert_eq!(
+                Roles.allow(&with(role), verb, Resource::Operation(own)),
+                allowed,
+                "{role:?}"
+            );
+            assert!(!Roles.allow(&with(role), verb, Resource::Operation(other)), "{role:?}");
+        }
+        assert!(!Roles.allow(&with(Role::Worker), Verb::Start, Resource::Queue("q")));
+        for queue in ["q", "queues/q"] {
+            assert!(Roles.allow(&with(Role::Worker), Verb::Lease, Resource::Queue(queue)));
+        }
+        for queue in ["", "other", "queues/queues/q", "q/"] {
+            assert!(
+                !Roles.allow(&with(Role::Worker), Verb::Lease, Resource::Queue(queue)),
+                "{queue}"
+            );
+        }
+        for whole in [Resource::Store, Resource::Tokens, Resource::Token("tokens/t")] {
+            assert!(
+                !Roles.allow(&with(Role::Admin), Verb::Get, whole),
+                "an administrator of a part"
+            );
+        }
+        assert!(!Roles.allow(&Caller::default(), Verb::Get, Resource::Operation(own)));
+    }
+
+    #[test]
+    fn a_link_is_for_its_verbs_on_its_operation() {
+        let name = Name::parse("projects/p/operations/o").expect("a name");
+        let link = caller(Permission::Link { name, verbs: vec![Verb::Get, Verb::Cancel] });
+        let own = Resource::Operation("projects/p/operations/o");
+        for verb in [Verb::Get, Verb::Wait, Verb::Cancel] {
+            assert!(Roles.allow(&link, verb, own), "{verb:?}");
+            assert!(!Roles.allow(&link, verb, Resource::Operation("projects/p/operations/o2")));
+            assert!(!Roles.allow(&link, verb, Resource::Parent("projects/p")));
+        }
+        for verb in [Verb::Watch, Verb::Delete, Verb::Share, Verb::Complete] {
+            assert!(!Roles.allow(&link, verb, own), "{verb:?}");
+        }
+    }
+}
