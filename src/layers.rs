@@ -268,7 +268,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         &[
             &["mod"],
             &["differential"],
-            &["conformance", "embedded", "faulty", "memory", "redis"],
+            &["conformance", "embedded", "faulty", "memory", "redis", "sealed"],
             &["backend"],
             &["write_set"],
             &["feed", "index", "keyspace"],
