@@ -191,7 +191,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         "http",
         &[
             &["mod"],
-            &["pages", "status"],
+            &["pages", "random", "status"],
             &["openapi", "stream"],
             &["shared"],
             &["body", "hosts", "idempotency", "methods", "query", "strict"],
@@ -232,7 +232,8 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         "record",
         &[
             &["mod"],
-            &["any", "golden", "histories"],
+            &["histories", "random"],
+            &["any", "golden"],
             &["reading"],
             &["kinds", "operation"],
             &["plan", "sample", "server", "type_sets"],

@@ -14,6 +14,8 @@ mod kinds;
 mod note;
 pub mod operation;
 mod plan;
+#[cfg(test)]
+mod random;
 mod reading;
 #[cfg(test)]
 pub(crate) mod sample;

@@ -28,6 +28,8 @@ use crate::operation::entries::{DueClass, entries};
 use crate::operation::{Operation, Record, State};
 use crate::store::{Keyspace, Partition};
 
+pub(super) use self::files::values;
+
 use self::files::{ID, ROOT, SERVER, SERVER_ID, TYPE_SETS, found, golden, stored};
 use self::records::records;
 use self::values::type_sets;
