@@ -1,8 +1,12 @@
 //! Settings: `default.toml`, then a file, then `LONGHAUL_*`, then flags; each overrides the ones before.
 
+mod encryption;
 mod environment;
 mod error;
 mod listen;
+mod number;
+mod tenants;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,12 +19,16 @@ use figment::providers::{Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use self::number::NumberOrText;
 use crate::engine::{Policy, Settings};
 use crate::store::Durability;
 use crate::types::Registry;
 
+pub use self::encryption::{Encryption, SecretText};
 pub use self::error::ConfigError;
 pub use self::listen::Listen;
+pub use self::tenants::TenantSettings;
+pub use self::tls::{ClientAuth, TlsSettings};
 pub use crate::http::Origins;
 
 /// All settings, in their final types.
@@ -55,6 +63,14 @@ pub struct Config {
     /// See [`Settings::stall_timeout`].
     #[serde(with = "humantime_serde")]
     pub stall_timeout: Duration,
+    /// Settings of TLS.
+    pub tls: TlsSettings,
+    /// Settings of connections.
+    pub connections: ConnectionSettings,
+    /// Limits of tenants.
+    pub tenant_limits: TenantSettings,
+    /// Settings of encryption at rest.
+    pub encryption: Encryption,
     /// Settings of the embedded store.
     pub embedded: Embedded,
     /// Settings of Redis.
@@ -69,6 +85,18 @@ pub enum Runtime {
     PerCore,
     /// One runtime whose threads share all connections.
     WorkStealing,
+}
+
+/// Settings of connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConnectionSettings {
+    /// How long a connection lasts, a tenth more or less; zero without end.
+    #[serde(with = "humantime_serde")]
+    pub max_age: Duration,
+    /// How long a connection without calls stays open; zero without end.
+    #[serde(with = "humantime_serde")]
+    pub max_idle: Duration,
 }
 
 /// Settings of the embedded store.
@@ -94,6 +122,12 @@ pub struct Redis {
     /// Timeout of a call.
     #[serde(with = "humantime_serde")]
     pub response_timeout: Duration,
+    /// File with the authorities that sign the certificate of Redis (PEM); empty for those of the system.
+    pub tls_ca: PathBuf,
+    /// File with the certificate that is shown to Redis (PEM); empty for none.
+    pub tls_cert: PathBuf,
+    /// File with the private key of that certificate (PEM).
+    pub tls_key: PathBuf,
 }
 
 /// The store.
@@ -130,12 +164,41 @@ pub struct Overrides {
     /// See [`Config::allowed_origins`].
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub allowed_origins: Vec<String>,
+    /// See [`TlsSettings`].
+    #[serde(skip_serializing_if = "TlsOverrides::is_empty")]
+    pub tls: TlsOverrides,
     /// See [`Embedded`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub embedded: Option<EmbeddedOverrides>,
     /// See [`Redis`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub redis: Option<RedisOverrides>,
+}
+
+/// See [`TlsSettings`].
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct TlsOverrides {
+    /// See [`TlsSettings::cert`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cert: Option<PathBuf>,
+    /// See [`TlsSettings::key`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<PathBuf>,
+    /// See [`TlsSettings::client_ca`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_ca: Option<PathBuf>,
+}
+
+impl TlsOverrides {
+    /// Plain text, whatever else the settings say.
+    pub fn off() -> Self {
+        let none = Some(PathBuf::new());
+        Self { cert: none.clone(), key: none.clone(), client_ca: none }
+    }
+
+    const fn is_empty(&self) -> bool {
+        self.cert.is_none() && self.key.is_none() && self.client_ca.is_none()
+    }
 }
 
 /// See [`Embedded`].
@@ -193,7 +256,8 @@ impl Config {
         let types = Registry::load(&self.descriptor_sets)
             .map_err(|error| ConfigError(error.to_string()))?;
         let (progress_interval, stall_timeout) = (self.progress_interval, self.stall_timeout);
-        Ok(Settings { progress_interval, stall_timeout, types, policy: Policy::AllowAll })
+        let (policy, tenant_limits) = (Policy::AllowAll, self.tenant_limits.into());
+        Ok(Settings { progress_interval, stall_timeout, types, policy, tenant_limits })
     }
 
     fn check(&self) -> Result<(), ConfigError> {
@@ -201,12 +265,20 @@ impl Config {
             let why = "redis.response_timeout is 0s; a call takes time, such as 2s";
             return Err(ConfigError(why.to_owned()));
         }
+        self.tls.check()?;
         if self.insecure || self.listen.is_loopback() {
             return Ok(());
         }
+        let why = if !self.tls.is_on() {
+            "plain text can be read and changed on the way; set tls.cert and tls.key"
+        } else if !self.tls.knows_clients() {
+            "everyone who can reach it may do everything; set tls.client_ca to serve clients with certificates alone"
+        } else {
+            return Ok(());
+        };
+        let listen = &self.listen;
         Err(ConfigError(format!(
-            "{} is reachable from other machines, and this server has no encryption and no authentication; listen on 127.0.0.1, or accept that with --insecure",
-            self.listen
+            "{listen} is reachable from other machines, and {why}, listen on 127.0.0.1, or accept that with --insecure"
         )))
     }
 }
@@ -215,7 +287,7 @@ impl Config {
 fn explain(figment: &Figment, error: figment::Error) -> ConfigError {
     let explained = error.into_iter().map(|error| {
         let (setting, why) = (error.path.join("."), error.kind.to_string());
-        let value = figment.find_value(&setting).ok().filter(|_| setting != "store");
+        let value = figment.find_value(&setting).ok().filter(|_| !SECRETS.contains(&&*setting));
         match value.as_ref().and_then(figment::value::Value::as_str) {
             _ if setting.is_empty() || why.starts_with(&setting) => why,
             Some(value) => format!("{setting} is {value:?}: {why}"),
@@ -236,12 +308,14 @@ impl FromStr for StoreUrl {
                 Ok(Self::Embedded(path.into()))
             };
         }
-        if text.starts_with("redis://") {
+        if text.starts_with("redis://") || text.starts_with("rediss://") {
             return Ok(Self::Redis(text.to_owned()));
         }
         // Do not repeat a value that may contain a password.
         let scheme = text.split(':').next().unwrap_or_default();
-        Err(format!("a store is embedded:PATH or redis://HOST:PORT, not {scheme:?}"))
+        Err(format!(
+            "a store is embedded:PATH, redis://HOST:PORT, or rediss://HOST:PORT with TLS, not {scheme:?}"
+        ))
     }
 }
 
@@ -259,7 +333,10 @@ impl fmt::Display for StoreUrl {
         match self {
             Self::Embedded(path) => write!(formatter, "embedded:{}", path.display()),
             Self::Redis(url) => match url.rsplit_once('@') {
-                Some((_, place)) => write!(formatter, "redis://***@{place}"),
+                Some((head, place)) => {
+                    let scheme = head.split(':').next().unwrap_or_default();
+                    write!(formatter, "{scheme}://***@{place}")
+                }
                 None => formatter.write_str(url),
             },
         }
@@ -329,21 +406,12 @@ fn hosts<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String
     }
 }
 
-/// A number, or the text of one as in the environment.
 fn mebibytes<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum NumberOrText {
-        Number(u64),
-        Text(String),
-    }
-    let (number, given) = match NumberOrText::deserialize(deserializer)? {
-        NumberOrText::Number(number) => (Some(number), number.to_string()),
-        NumberOrText::Text(text) => (text.parse().ok(), text),
-    };
-    number.filter(|number| *number <= MAX_RESERVE_MIB).ok_or_else(|| {
+    let given = NumberOrText::deserialize(deserializer)?;
+    given.number().filter(|number| *number <= MAX_RESERVE_MIB).ok_or_else(|| {
         serde::de::Error::custom(format!(
-            "embedded.reserve_mib is {given:?}; it must be a number from 0 to {MAX_RESERVE_MIB}"
+            "embedded.reserve_mib is {:?}; it must be a number from 0 to {MAX_RESERVE_MIB}",
+            given.to_string()
         ))
     })
 }
@@ -362,6 +430,8 @@ fn durability<'de, D: serde::Deserializer<'de>>(
     }
 }
 
+/// Settings whose values may contain a secret.
+const SECRETS: [&str; 2] = ["store", "encryption.keys"];
 /// A pebibyte.
 const MAX_RESERVE_MIB: u64 = 1 << 30;
 const DEFAULTS: &str = include_str!("../default.toml");

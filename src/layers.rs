@@ -25,7 +25,7 @@ const LAYERS: [&[&str]; 14] = [
     &["types"],
     &["operation", "store"],
     &["throttle"],
-    &["address", "clock", "code", "limits"],
+    &["address", "clock", "code", "limits", "peer"],
     &["proto"],
 ];
 
@@ -83,13 +83,21 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["mod"],
             &["handle", "type_sets"],
             &["connection"],
-            &["watch"],
+            &["target", "watch"],
+            &["channel"],
             &["patience"],
             &["retry"],
             &["outage"],
         ],
     ),
-    ("config", &[&["mod"], &["environment"], &["error", "listen"]]),
+    (
+        "config",
+        &[
+            &["mod"],
+            &["encryption", "environment", "tenants", "tls"],
+            &["error", "listen", "number"],
+        ],
+    ),
     (
         "engine",
         &[
@@ -105,6 +113,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["leases", "membership", "parent_types", "watching"],
             &["transact"],
             &["reading"],
+            &["tenants"],
             &["context"],
             &["metered"],
             &["metrics", "standstill"],
@@ -260,10 +269,19 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["opening", "waiting"],
             &["cores", "probes"],
             &["connections", "lane"],
-            &["faces"],
+            &["faces", "tls"],
         ],
     ),
-    ("server/connections", &[&["mod"], &["answer", "request"], &["account", "refusal"]]),
+    (
+        "server/connections",
+        &[
+            &["mod"],
+            &["answer", "lifetime", "request", "socket"],
+            &["account"],
+            &["load"],
+            &["refusal"],
+        ],
+    ),
     (
         "store",
         &[
@@ -311,8 +329,10 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["mod"],
             &["listener", "reading", "writing"],
             &["call", "opening", "shared"],
-            &["hints", "options", "script", "trial"],
-            &["fitness", "keys", "link", "packed", "queue", "time"],
+            &["hints", "script", "trial"],
+            &["fitness", "keys", "link", "packed", "queue"],
+            &["options"],
+            &["time"],
         ],
     ),
     ("types", &[&["mod"], &["direct"], &["files", "json", "sets"], &["sorted"], &["registry"]]),

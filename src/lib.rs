@@ -19,6 +19,7 @@ mod http;
 mod layers;
 pub mod limits;
 pub mod operation;
+pub mod peer;
 pub mod proto;
 pub mod record;
 pub mod server;

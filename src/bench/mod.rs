@@ -40,6 +40,7 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
         results.push(match scenario {
             Scenario::Gets => load::gets(&session)?,
             Scenario::Starts => load::starts(&session)?,
+            Scenario::Overload => load::overload(&session)?,
             Scenario::Cycles => load::cycles(&session)?,
             Scenario::RoundTrips => load::round_trips(&session)?,
             Scenario::StreamCycles => streams::cycles(&session, "stream-cycles", 1)?,

@@ -21,6 +21,7 @@ use super::operations::stats::Counts;
 use super::parent_types::ParentTypes;
 use super::reading::reader::Reader;
 use super::settings::Settings;
+use super::tenants::Tenants;
 use super::transact::{Transactor, Unobserved};
 use super::type_sets::TypeSetCalls;
 use super::watching::hub::Hub;
@@ -33,6 +34,7 @@ use crate::store::Store;
 /// The rooms that the verbs are forwarded to.
 pub(super) struct Rooms {
     pub(super) context: Arc<Context>,
+    pub(super) tenants: Arc<Tenants>,
     pub(super) membership: Arc<Membership>,
     pub(super) hub: Arc<Hub>,
     pub(super) holders: Arc<Holders>,
@@ -190,6 +192,7 @@ impl Rooms {
             lists,
             type_sets: TypeSetCalls::new(context.clone(), reader.clone(), types.clone()),
             types,
+            tenants: Tenants::new(context.clone()),
             context,
             membership,
             hub,

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use longhaul::engine::{Engine, Janitor, Policy, Reaper, Rules, Scheduler, Settings};
+use longhaul::engine::{Engine, Janitor, Policy, Reaper, Rules, Scheduler, Settings, TenantLimits};
 use longhaul::limits::MIN_RETURN_GRACE;
 use longhaul::proto::google::longrunning as lro;
 use longhaul::proto::google::longrunning::operations_client::OperationsClient;
@@ -82,6 +82,18 @@ impl Fixture {
         let settings = Settings { policy: Policy::Rules(rules), ..Settings::default() };
         let engine = Engine::with(store.clone(), clock.clone(), settings);
         Self::serve(Server::on(engine), store, clock, None).await
+    }
+
+    /// Another server on the same store, whose tenants have limits, with a client that speaks as this one.
+    pub(crate) async fn limited_by(&self, tenant_limits: TenantLimits) -> Self {
+        let (store, clock) = (self.store.clone(), self.clock.clone());
+        let settings = Settings { tenant_limits, ..Settings::default() };
+        let engine = Engine::with(store.clone(), clock.clone(), settings);
+        let limited = Self::serve(Server::on(engine), store, clock, None).await;
+        match self.line {
+            Line::Grpc(_) => limited,
+            Line::Http(_) => limited.over_http().await,
+        }
     }
 
     async fn on(store: Arc<Faulty>, clock: Arc<TestClock>, folder: Option<TempDir>) -> Self {
