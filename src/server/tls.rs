@@ -26,7 +26,7 @@ use crate::peer::{Peer, PeerCertificate};
 /// What the server shows its clients, and which certificates of theirs it accepts.
 pub struct Tls {
     settings: TlsSettings,
-    current: RwLock<Current>,
+    current: RwLock<TlsState>,
 }
 
 /// Why certificates cannot be used.
@@ -34,7 +34,7 @@ pub struct Tls {
 #[error("{0}")]
 pub struct TlsError(String);
 
-struct Current {
+struct TlsState {
     files: TlsFiles,
     /// The outcome of the last attempt to read the files, unless it is in use.
     refused: Option<TlsFiles>,
@@ -57,7 +57,7 @@ impl Tls {
     pub fn load(settings: &TlsSettings) -> Result<Arc<Self>, TlsError> {
         let files = TlsFiles::read(settings)?;
         let acceptor = files.acceptor(settings)?;
-        let current = RwLock::new(Current { files, refused: None, acceptor });
+        let current = RwLock::new(TlsState { files, refused: None, acceptor });
         Ok(Arc::new(Self { settings: settings.clone(), current }))
     }
 
@@ -78,7 +78,7 @@ impl Tls {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         match made {
             Ok(acceptor) => {
-                *current = Current { files, refused: None, acceptor };
+                *current = TlsState { files, refused: None, acceptor };
                 Ok(true)
             }
             Err(error) => {

@@ -28,6 +28,7 @@ mod redis_away;
 mod redis_back;
 mod redis_lost;
 mod refusals;
+mod sealing;
 mod standing_still;
 mod stopping;
 mod tls;

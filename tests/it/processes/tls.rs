@@ -153,7 +153,12 @@ async fn redis_is_reached_over_tls_as_a_user_of_its_own() {
         "--tls-auth-clients",
         "yes",
         "--user",
-        "longhaul on >s3cret ~* &* +@all",
+        "longhaul",
+        "on",
+        ">s3cret",
+        "~*",
+        "&*",
+        "+@all",
     ]);
     let store = format!("rediss://longhaul:s3cret@127.0.0.1:{port}/");
     let environment = [
