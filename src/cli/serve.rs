@@ -15,6 +15,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{
     Config, EmbeddedOverrides, Listen, Overrides, RedisOverrides, Runtime, TlsOverrides,
 };
+use crate::engine::callback_key;
 use crate::grpc::health::Health;
 use crate::server::Server;
 use crate::server::connections::{self, Connections};
@@ -118,12 +119,12 @@ pub(super) async fn serve<F: Future<Output = anyhow::Result<()>>>(
     shutdown: CancellationToken,
     beside: impl FnOnce(std::net::SocketAddr) -> F,
 ) -> anyhow::Result<()> {
-    let settings = config.engine()?;
+    let clock: Arc<dyn Clock> = SystemClock::new();
+    let settings = config.engine(&clock)?;
     let tls = config.tls.is_on().then(|| Tls::load(&config.tls)).transpose()?;
     let listener = listen(&config.listen)?;
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
-    let clock: Arc<dyn Clock> = SystemClock::new();
     let store = if config.wait_for_store {
         tokio::select! {
             store = wait_and_say_so(config, &clock, listener.try_clone()?, tls.clone()) => store?,
@@ -138,6 +139,7 @@ pub(super) async fn serve<F: Future<Output = anyhow::Result<()>>>(
         store = %config.store,
         durability = store.durability().as_str(),
         keyspace = %store.keyspace().id(),
+        callback_key = callback_key(store.keyspace()).public_text(),
         version = env!("CARGO_PKG_VERSION"),
         "serving"
     );

@@ -5,6 +5,7 @@ mod connection;
 mod handle;
 mod outage;
 mod patience;
+mod queues;
 mod retry;
 mod target;
 mod type_sets;

@@ -24,6 +24,7 @@ pub enum Verb {
     Create,
     Get,
     List,
+    Update,
     Wait,
     Watch,
     Cancel,
@@ -48,6 +49,7 @@ impl Verb {
             Self::Create => "create",
             Self::Get => "get",
             Self::List => "list",
+            Self::Update => "update",
             Self::Wait => "wait",
             Self::Watch => "watch",
             Self::Cancel => "cancel",
@@ -75,6 +77,8 @@ pub enum Resource<'a> {
     Operation(&'a str),
     /// A queue.
     Queue(&'a str),
+    /// All queues.
+    Queues,
     /// All type sets of a parent, or of each parent that a pattern with `-` matches.
     TypeSets(&'a str),
     /// One type set, by its full name.
@@ -84,7 +88,7 @@ pub enum Resource<'a> {
 }
 
 impl<'a> Resource<'a> {
-    /// The parent that rules go by. `None` for a queue and for the store, and for a name that is none: no rule about parents allows it.
+    /// The parent that rules go by. `None` for queues and for the store, and for a name that is none: no rule about parents allows it.
     ///
     /// A pattern is its own text. Every parent that it matches begins with what stands before its first `-`, so a rule for a
     /// prefix that the text of the pattern begins with covers them all.
@@ -93,7 +97,7 @@ impl<'a> Resource<'a> {
             Self::Parent(parent) | Self::TypeSets(parent) => Some(parent),
             Self::Operation(name) => name.get(..Name::parse(name).ok()?.parent().len()),
             Self::TypeSet(name) => name.get(..TypeSetName::parse(name).ok()?.parent.as_str().len()),
-            Self::Queue(_) | Self::Store => None,
+            Self::Queue(_) | Self::Queues | Self::Store => None,
         }
     }
 }
@@ -104,6 +108,7 @@ impl fmt::Display for Resource<'_> {
             Self::Parent(parent) => write!(formatter, "parent {parent:?}"),
             Self::Operation(name) => write!(formatter, "operation {name:?}"),
             Self::Queue(queue) => write!(formatter, "queue {queue:?}"),
+            Self::Queues => formatter.write_str("all queues"),
             Self::TypeSets(parent) => write!(formatter, "type sets of parent {parent:?}"),
             Self::TypeSet(name) => write!(formatter, "type set {name:?}"),
             Self::Store => formatter.write_str("the store"),

@@ -4,7 +4,9 @@
 //! write set ([`write_set`]). This module does no I/O.
 
 mod any;
+pub mod delivery;
 pub mod due;
+pub mod event;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
@@ -14,6 +16,7 @@ mod kinds;
 mod note;
 pub mod operation;
 mod plan;
+pub mod queue;
 #[cfg(test)]
 mod random;
 mod reading;

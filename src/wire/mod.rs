@@ -4,6 +4,7 @@ pub mod access;
 pub mod fields;
 pub mod operations;
 pub mod options;
+pub mod queues;
 pub mod sets;
 pub mod starts;
 pub mod status;

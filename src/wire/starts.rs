@@ -53,6 +53,7 @@ pub fn start(request: pb::StartOperationRequest, trace_parent: String) -> Result
         request_id: String::new(),
         fingerprint: Fingerprint::default(),
         trace_parent,
+        aging_interval: None,
     };
     let initial_metadata = any("initial_metadata", request.initial_metadata, MAX_METADATA_BYTES)?;
     spec.request_id = request_id(request.request_id)?;
