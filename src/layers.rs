@@ -95,7 +95,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         &[
             &["mod"],
             &["encryption", "environment", "tenants", "tls", "webhooks"],
-            &["error", "listen", "lists", "number"],
+            &["error", "listen", "lists", "number", "store"],
         ],
     ),
     (

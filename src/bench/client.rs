@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-use crate::client::{AuthorizedChannel, Target};
+use crate::client::{AuthorizedChannel, ServerTarget};
 use crate::proto::google::longrunning::operations_client::OperationsClient;
 use crate::proto::google::longrunning::{
     GetOperationRequest, ListOperationsRequest, ListOperationsResponse, Operation,
@@ -35,7 +35,7 @@ pub(super) struct Destination {
 }
 
 impl Client {
-    pub(super) async fn connect(server: &Target) -> anyhow::Result<Self> {
+    pub(super) async fn connect(server: &ServerTarget) -> anyhow::Result<Self> {
         let endpoint = server.endpoint()?;
         let channel = endpoint
             // Many watchers share a connection.

@@ -19,7 +19,7 @@ use tonic::Status;
 use super::client::{Client, Destination, payload};
 use super::report::{Measured, MemoryUse};
 use super::run::{Arena, BenchRun, Part};
-use crate::client::Target;
+use crate::client::ServerTarget;
 
 /// Versions of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +51,11 @@ enum HttpConnection {
 }
 
 impl HttpConnections {
-    async fn open(server: &Target, version: HttpVersion, count: usize) -> anyhow::Result<Self> {
+    async fn open(
+        server: &ServerTarget,
+        version: HttpVersion,
+        count: usize,
+    ) -> anyhow::Result<Self> {
         anyhow::ensure!(!server.is_encrypted(), "HTTP is measured over plain text alone");
         let (mut lines, mut connections) = (Vec::new(), JoinSet::new());
         for _ in 0..count {

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
-use crate::client::Target;
+use crate::client::ServerTarget;
 
 /// What to measure, and how.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The server.
-    pub server: Target,
+    pub server: ServerTarget,
     /// How long each measurement counts; fan-out and latencies end by number.
     pub duration: Duration,
     /// What to measure.

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 
 use super::exit::Failure;
 use super::{output, table};
-use crate::client::{BearerToken, Client, Target, read_server};
+use crate::client::{BearerToken, Client, ServerTarget, read_server};
 use crate::clock::{Clock, SystemClock};
 use crate::types::Registry;
 
@@ -52,8 +52,8 @@ impl ServerArg {
     }
 
     /// The server, with the files that prove who both sides are.
-    pub(super) fn target(&self) -> Result<Target, Failure> {
-        let mut target = Target::new(&self.address).map_err(|error| {
+    pub(super) fn target(&self) -> Result<ServerTarget, Failure> {
+        let mut target = ServerTarget::new(&self.address).map_err(|error| {
             Failure::Usage(format!("--server {}: {}", error.server, error.cause))
         })?;
         if let Some(authorities) = &self.tls_ca {

@@ -8,7 +8,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::channel::AuthorizedChannel;
 use super::patience::Patience;
 use super::retry::{rest, retried};
-use super::target::{ConnectError, Target};
+use super::target::{ConnectError, ServerTarget};
 use super::watch::Watch;
 use crate::proto::google::longrunning::operations_client::OperationsClient;
 use crate::proto::google::longrunning::{
@@ -28,19 +28,19 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects to `HOST:PORT`, or with TLS to `https://HOST:PORT`; the default port is 50051. See [`Target`] for more.
+    /// Connects to `HOST:PORT`, or with TLS to `https://HOST:PORT`; the default port is 50051. See [`ServerTarget`] for more.
     ///
     /// # Errors
     /// If no server answers within ten seconds, or the address is invalid.
     pub async fn connect(server: &str) -> Result<Self, ConnectError> {
-        Self::connect_to(&Target::new(server)?).await
+        Self::connect_to(&ServerTarget::new(server)?).await
     }
 
     /// Connects.
     ///
     /// # Errors
     /// If no server answers within ten seconds, or a certificate is invalid.
-    pub async fn connect_to(target: &Target) -> Result<Self, ConnectError> {
+    pub async fn connect_to(target: &ServerTarget) -> Result<Self, ConnectError> {
         let endpoint = target.endpoint()?;
         let channel = endpoint.connect().await.map_err(|error| target.failure(&error))?;
         let channel = AuthorizedChannel::new(channel, target.token().cloned());
@@ -51,7 +51,7 @@ impl Client {
     ///
     /// # Errors
     /// If a certificate is invalid.
-    pub fn lazy(target: &Target) -> Result<Self, ConnectError> {
+    pub fn lazy(target: &ServerTarget) -> Result<Self, ConnectError> {
         let endpoint = target.endpoint()?;
         let channel = AuthorizedChannel::new(endpoint.connect_lazy(), target.token().cloned());
         Ok(Self { channel, endpoint: Some(endpoint) })

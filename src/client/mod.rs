@@ -16,6 +16,6 @@ pub use self::connection::Client;
 pub use self::handle::{Handle, OperationError, ResultError};
 pub use self::outage::{Outage, cause, outage};
 pub(crate) use self::target::root_cause;
-pub use self::target::{ConnectError, Target};
+pub use self::target::{ConnectError, ServerTarget};
 pub use self::watch::{Sequel, Step, Watch, WatchMessage};
 pub use crate::address::read_server;

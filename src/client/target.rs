@@ -11,7 +11,7 @@ use crate::address::read_server;
 /// A server to connect to, and how both sides prove who they are.
 #[derive(Clone)]
 #[must_use]
-pub struct Target {
+pub struct ServerTarget {
     server: String,
     tls: Option<ClientTlsConfig>,
     has_authorities: bool,
@@ -28,7 +28,7 @@ pub struct ConnectError {
     pub cause: String,
 }
 
-impl Target {
+impl ServerTarget {
     /// A server at `HOST:PORT` with plain text, or at `https://HOST:PORT` with TLS; the default port is 50051. See
     /// [`read_server`].
     ///
@@ -102,9 +102,9 @@ impl Target {
 }
 
 /// The certificates hold a private key.
-impl fmt::Debug for Target {
+impl fmt::Debug for ServerTarget {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Target").field("server", &self.server).finish_non_exhaustive()
+        formatter.debug_struct("ServerTarget").field("server", &self.server).finish_non_exhaustive()
     }
 }
 

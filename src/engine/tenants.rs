@@ -31,8 +31,8 @@ pub(super) struct WatcherShare {
 
 /// What a tenant has taken.
 struct Tenant {
-    requests: Bucket,
-    starts: Bucket,
+    requests: TenantBucket,
+    starts: TenantBucket,
     /// Operations when they were last counted, and those that were started since.
     stored: u64,
     watchers: u32,
@@ -41,7 +41,7 @@ struct Tenant {
 
 /// Lets through so many in a second, and at once as many as in one second.
 #[derive(Clone, Copy)]
-struct Bucket {
+struct TenantBucket {
     level: f64,
     at: Duration,
 }
@@ -196,7 +196,7 @@ impl Tenants {
 
 impl Tenant {
     const fn new(now: Duration) -> Self {
-        let full = Bucket { level: f64::MAX, at: now };
+        let full = TenantBucket { level: f64::MAX, at: now };
         Self { requests: full, starts: full, stored: 0, watchers: 0, seen: now }
     }
 
@@ -207,7 +207,7 @@ impl Tenant {
     }
 }
 
-impl Bucket {
+impl TenantBucket {
     /// Takes one, or says when there will be one.
     fn take(&mut self, now: Duration, rate: u32) -> std::result::Result<(), Duration> {
         let level = self.level_at(now, rate);

@@ -42,7 +42,7 @@ impl Default for AgeLimits {
 
 /// What happens to a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum ConnectionFate {
     /// It takes no more calls, and ends once those that run have ended.
     Retire,
     /// It ends at once.
@@ -67,12 +67,12 @@ impl Lifetime {
     }
 
     /// Waits until something has to happen to the connection. Safe to drop and to call again.
-    pub(super) async fn fate(&mut self, account: &Account) -> Fate {
+    pub(super) async fn fate(&mut self, account: &Account) -> ConnectionFate {
         loop {
             select! {
                 () = &mut self.age => {
                     if self.retired {
-                        return Fate::Close;
+                        return ConnectionFate::Close;
                     }
                     return self.retire();
                 }
@@ -82,7 +82,7 @@ impl Lifetime {
                         || self.unread.is_too_long(account)
                         || account.take_abandoned() > MAX_ABANDONED
                     {
-                        return Fate::Close;
+                        return ConnectionFate::Close;
                     }
                     let is_idle = account.idle_time().is_some_and(|idle| idle >= self.limits.idle);
                     if is_idle && !self.limits.idle.is_zero() && !self.retired {
@@ -93,10 +93,10 @@ impl Lifetime {
         }
     }
 
-    fn retire(&mut self) -> Fate {
+    fn retire(&mut self) -> ConnectionFate {
         self.retired = true;
         self.age = self.clock.sleep(CONNECTION_GRACE);
-        Fate::Retire
+        ConnectionFate::Retire
     }
 }
 
@@ -151,10 +151,10 @@ mod tests {
         manual.advance(MINUTE * 9 - LOOK);
         assert_eq!(lifetime.fate(&place.0).now_or_never(), None, "neither old nor idle");
         manual.advance(MINUTE * 2 + LOOK);
-        assert_eq!(lifetime.fate(&place.0).now_or_never(), Some(Fate::Retire));
+        assert_eq!(lifetime.fate(&place.0).now_or_never(), Some(ConnectionFate::Retire));
         assert_eq!(lifetime.fate(&place.0).now_or_never(), None);
         manual.advance(CONNECTION_GRACE);
-        assert_eq!(lifetime.fate(&place.0).now_or_never(), Some(Fate::Close));
+        assert_eq!(lifetime.fate(&place.0).now_or_never(), Some(ConnectionFate::Close));
     }
 
     #[tokio::test]
@@ -172,7 +172,7 @@ mod tests {
         manual.advance(MINUTE / 2);
         assert_eq!(lifetime.fate(&place.0).now_or_never(), None, "idle for half a minute");
         manual.advance(MINUTE / 2);
-        assert_eq!(lifetime.fate(&place.0).now_or_never(), Some(Fate::Retire));
+        assert_eq!(lifetime.fate(&place.0).now_or_never(), Some(ConnectionFate::Retire));
     }
 
     #[tokio::test]
@@ -187,7 +187,7 @@ mod tests {
                 place.0.abandoned();
             }
             manual.advance(LOOK);
-            let is_closed = lifetime.fate(&place.0).now_or_never() == Some(Fate::Close);
+            let is_closed = lifetime.fate(&place.0).now_or_never() == Some(ConnectionFate::Close);
             assert_eq!(is_closed, most > MAX_ABANDONED);
         }
     }

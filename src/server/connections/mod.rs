@@ -39,7 +39,7 @@ pub(crate) use self::lifetime::AgeLimits;
 
 use self::account::{Account, Accounts};
 use self::answer::{Leaving, Protocol, leaving};
-use self::lifetime::{Fate, LOOK, Lifetime};
+use self::lifetime::{ConnectionFate, LOOK, Lifetime};
 use self::load::{Load, LoadKind};
 use self::refusal::refusal;
 use self::request::Arriving;
@@ -187,8 +187,8 @@ impl Connections {
                 () = self.end.cancelled() => return,
                 () = account.close.cancelled() => return,
                 fate = lifetime.fate(&account) => match fate {
-                    Fate::Close => return,
-                    Fate::Retire => {
+                    ConnectionFate::Close => return,
+                    ConnectionFate::Retire => {
                         connection.as_mut().graceful_shutdown();
                         account.retired.cancel();
                     }
@@ -230,9 +230,9 @@ struct ConnectionCalls {
 }
 
 /// Notes a call that its client gives up before it is answered.
-struct Unanswered<'a>(Option<&'a Account>);
+struct AbandonedCall<'a>(Option<&'a Account>);
 
-impl Drop for Unanswered<'_> {
+impl Drop for AbandonedCall<'_> {
     fn drop(&mut self) {
         if let Some(account) = self.0 {
             account.abandoned();
@@ -267,7 +267,7 @@ impl ConnectionCalls {
         if let Some(peer) = peer {
             request.extensions_mut().insert(peer);
         }
-        let mut unanswered = Unanswered(Some(&account));
+        let mut unanswered = AbandonedCall(Some(&account));
         let path = request.uri().path();
         let watches = face == Protocol::Grpc && WATCHES.iter().any(|method| path.ends_with(method));
         let (is_read, many, time) = match spoken {

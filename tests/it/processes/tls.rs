@@ -4,7 +4,7 @@ use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;
 
-use longhaul::client::{BearerToken, Client, Target};
+use longhaul::client::{BearerToken, Client, ServerTarget};
 use longhaul::proto::longhaul::v1::StartOperationRequest;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -95,7 +95,7 @@ async fn a_certificate_that_was_replaced_is_used_without_a_restart() {
     let (certified, next) = (old.server(), new.server());
     let server = Longhaul::serve_with(&store, &certified.of_server()).await;
     let target = |authority: &Authority| {
-        Target::new(&server.address().to_string()).expect("a target").trust(authority.pem())
+        ServerTarget::new(&server.address().to_string()).expect("a target").trust(authority.pem())
     };
     let (to_old, to_new) = (target(&old), target(&new));
     let early = soon("a connection", Client::connect_to(&to_old)).await.expect("a connection");
@@ -128,7 +128,8 @@ async fn a_token_is_sent_over_tls_and_shown_nowhere() {
     let server = Longhaul::serve_in(&store, &certified.of_server(), &environment).await;
     let token = BearerToken::new("s3cret").expect("a token");
     let address = server.address().to_string();
-    let target = Target::new(&address).expect("a target").trust(authority.pem()).authorize(token);
+    let target =
+        ServerTarget::new(&address).expect("a target").trust(authority.pem()).authorize(token);
     let client = Client::connect_to(&target).await.expect("a connection");
     client.start_operation(StartOperationRequest::default()).await.expect("a start");
     assert!(!format!("{client:?} {target:?}").contains("s3cret"));
