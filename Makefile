@@ -46,8 +46,8 @@ test: tools ## run every Rust test, after installing what the tests need
 
 # Cases of each random test; a case takes less than a millisecond.
 fuzz: CASES := 20000
-fuzz: ## run the random tests of the parsers of filters, descriptor sets and credentials: CASES=20000
-	PROPTEST_CASES=$(CASES) cargo test --locked --lib -- filter::tests::random types::tests::no_bytes engine::identity engine::jwt
+fuzz: ## run the random tests of all parsers of bytes from outside: CASES=20000
+	PROPTEST_CASES=$(CASES) cargo test --locked --lib -- filter::tests::random types::tests::no_bytes engine::identity engine::jwt ::any_
 
 # Duration of the faults; SEED=... repeats the choices of a failed history.
 history: SECONDS := 600

@@ -4,8 +4,8 @@ use std::net::Ipv6Addr;
 
 use http::uri::Authority;
 
-/// Reads `HOST`, `HOST:PORT` or `http://HOST:PORT` as `HOST:PORT`. A host is a name or an address; the default
-/// port is 50051.
+/// Reads `HOST`, `HOST:PORT` or `http://HOST:PORT` as `HOST:PORT`, and `https://HOST` as `https://HOST:PORT`, which means TLS.
+/// A host is a name or an address; the default port is 50051.
 ///
 /// # Errors
 /// Says what an address looks like.
@@ -15,7 +15,10 @@ pub fn read_server(text: &str) -> Result<String, String> {
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => {
             rest.strip_suffix('/').unwrap_or(rest)
         }
-        Some((scheme, _)) if scheme.eq_ignore_ascii_case("https") => return Err(NO_TLS.to_owned()),
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => {
+            return with_port(rest.strip_suffix('/').unwrap_or(rest))
+                .map(|address| format!("https://{address}"));
+        }
         Some((scheme, _)) => return Err(format!("{scheme}:// is not known here; {FORM}")),
     };
     with_port(rest)
@@ -47,7 +50,6 @@ pub(crate) fn with_port(text: &str) -> Result<String, String> {
 /// The default port.
 const PORT: u16 = 50051;
 const FORM: &str = "write HOST:PORT, such as 127.0.0.1:50051 or [::1]:50051";
-const NO_TLS: &str = "longhaul speaks no TLS yet; write HOST:PORT for plain text, or put a proxy on this machine that speaks TLS to the server";
 
 #[cfg(test)]
 mod tests {
@@ -67,6 +69,8 @@ mod tests {
             ("HTTP://h:1/", "h:1"),
             ("http://h", "h:50051"),
             ("http://[::1]:7", "[::1]:7"),
+            ("https://h:1", "https://h:1"),
+            ("HTTPS://h/", "https://h:50051"),
         ] {
             assert_eq!(read_server(text).as_deref(), Ok(address), "{text}");
         }
@@ -75,8 +79,7 @@ mod tests {
     #[test]
     fn what_is_no_address_is_refused_with_what_to_write_instead() {
         for (text, part) in [
-            ("https://h:1", "no TLS yet"),
-            ("HTTPS://h", "no TLS yet"),
+            ("https://h:1/path", "HOST:PORT"),
             ("dns:///h:1", "dns:// is not known"),
             ("unix:///run/longhaul", "unix:// is not known"),
             ("50051", "no host before the port 50051"),

@@ -1,16 +1,19 @@
 //! Settings: `default.toml`, then a file, then `LONGHAUL_*`, then flags; each overrides the ones before.
 
+mod encryption;
 mod environment;
 mod error;
 mod identity;
 mod listen;
 mod lists;
+mod number;
+mod store;
+mod tenants;
+mod tls;
 mod webhooks;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,10 +28,15 @@ use crate::store::Durability;
 use crate::types::Registry;
 
 use self::lists::list;
+use self::number::NumberOrText;
 
+pub use self::encryption::{Encryption, SecretText};
 pub use self::error::ConfigError;
 pub use self::identity::{BindingConfig, IdentityConfig, IssuerConfig};
 pub use self::listen::Listen;
+pub use self::store::StoreUrl;
+pub use self::tenants::TenantSettings;
+pub use self::tls::{ClientAuth, TlsSettings};
 pub use self::webhooks::{Webhooks, WebhooksOverrides};
 pub use crate::http::Origins;
 
@@ -66,6 +74,14 @@ pub struct Config {
     pub stall_timeout: Duration,
     /// How callers prove who they are.
     pub identity: IdentityConfig,
+    /// Settings of TLS.
+    pub tls: TlsSettings,
+    /// Settings of connections.
+    pub connections: ConnectionSettings,
+    /// Limits of tenants.
+    pub tenant_limits: TenantSettings,
+    /// Settings of encryption at rest.
+    pub encryption: Encryption,
     /// Settings of the embedded store.
     pub embedded: Embedded,
     /// Settings of Redis.
@@ -82,6 +98,18 @@ pub enum Runtime {
     PerCore,
     /// One runtime whose threads share all connections.
     WorkStealing,
+}
+
+/// Settings of connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConnectionSettings {
+    /// How long a connection lasts, a tenth more or less; zero without end.
+    #[serde(with = "humantime_serde")]
+    pub max_age: Duration,
+    /// How long a connection without calls stays open; zero without end.
+    #[serde(with = "humantime_serde")]
+    pub max_idle: Duration,
 }
 
 /// Settings of the embedded store.
@@ -107,16 +135,12 @@ pub struct Redis {
     /// Timeout of a call.
     #[serde(with = "humantime_serde")]
     pub response_timeout: Duration,
-}
-
-/// The store.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub enum StoreUrl {
-    /// An embedded store in this directory.
-    Embedded(PathBuf),
-    /// A Redis server; the URL may contain a password.
-    Redis(String),
+    /// File with the authorities that sign the certificate of Redis (PEM); empty for those of the system.
+    pub tls_ca: PathBuf,
+    /// File with the certificate that is shown to Redis (PEM); empty for none.
+    pub tls_cert: PathBuf,
+    /// File with the private key of that certificate (PEM).
+    pub tls_key: PathBuf,
 }
 
 /// Settings from flags, which override all others.
@@ -146,6 +170,9 @@ pub struct Overrides {
     /// See [`IdentityConfig`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub identity: Option<IdentityOverrides>,
+    /// See [`TlsSettings`].
+    #[serde(skip_serializing_if = "TlsOverrides::is_empty")]
+    pub tls: TlsOverrides,
     /// See [`Embedded`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub embedded: Option<EmbeddedOverrides>,
@@ -162,6 +189,32 @@ pub struct Overrides {
 pub struct IdentityOverrides {
     /// See [`IdentityConfig::tokens`].
     pub tokens: bool,
+}
+
+/// See [`TlsSettings`].
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct TlsOverrides {
+    /// See [`TlsSettings::cert`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cert: Option<PathBuf>,
+    /// See [`TlsSettings::key`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<PathBuf>,
+    /// See [`TlsSettings::client_ca`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_ca: Option<PathBuf>,
+}
+
+impl TlsOverrides {
+    /// Plain text, whatever else the settings say.
+    pub fn off() -> Self {
+        let none = Some(PathBuf::new());
+        Self { cert: none.clone(), key: none.clone(), client_ca: none }
+    }
+
+    const fn is_empty(&self) -> bool {
+        self.cert.is_none() && self.key.is_none() && self.client_ca.is_none()
+    }
 }
 
 /// See [`Embedded`].
@@ -228,6 +281,7 @@ impl Config {
             types,
             policy,
             identity,
+            tenant_limits: self.tenant_limits.into(),
             carrier: Some(self.webhooks.carrier(Arc::clone(clock))?),
             delivery_timeout: self.webhooks.timeout,
             delivery_pauses: self.webhooks.pauses()?,
@@ -241,17 +295,20 @@ impl Config {
             let why = "redis.response_timeout is 0s; a call takes time, such as 2s";
             return Err(ConfigError(why.to_owned()));
         }
+        self.tls.check()?;
         if self.insecure || self.listen.is_loopback() {
             return Ok(());
         }
-        let missing = if self.identity.is_any() {
-            "no encryption"
+        let why = if !self.tls.is_on() {
+            "plain text can be read and changed on the way; set tls.cert and tls.key"
+        } else if !self.tls.knows_clients() && !self.identity.is_any() {
+            "everyone who can reach it may do everything; ask callers for tokens with --tokens, or set tls.client_ca to serve clients with certificates alone"
         } else {
-            "no encryption and no authentication"
+            return Ok(());
         };
+        let listen = &self.listen;
         Err(ConfigError(format!(
-            "{} is reachable from other machines, and this server has {missing}; listen on 127.0.0.1, or accept that with --insecure",
-            self.listen
+            "{listen} is reachable from other machines, and {why}, listen on 127.0.0.1, or accept that with --insecure"
         )))
     }
 }
@@ -260,7 +317,7 @@ impl Config {
 fn explain(figment: &Figment, error: figment::Error) -> ConfigError {
     let explained = error.into_iter().map(|error| {
         let (setting, why) = (error.path.join("."), error.kind.to_string());
-        let value = figment.find_value(&setting).ok().filter(|_| setting != "store");
+        let value = figment.find_value(&setting).ok().filter(|_| !SECRETS.contains(&&*setting));
         match value.as_ref().and_then(figment::value::Value::as_str) {
             _ if setting.is_empty() || why.starts_with(&setting) => why,
             Some(value) => format!("{setting} is {value:?}: {why}"),
@@ -268,53 +325,6 @@ fn explain(figment: &Figment, error: figment::Error) -> ConfigError {
         }
     });
     ConfigError(explained.collect::<Vec<_>>().join("; "))
-}
-
-impl FromStr for StoreUrl {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if let Some(path) = text.strip_prefix("embedded:") {
-            return if path.is_empty() {
-                Err("embedded: needs a directory, such as embedded:./data".to_owned())
-            } else {
-                Ok(Self::Embedded(path.into()))
-            };
-        }
-        if text.starts_with("redis://") {
-            return Ok(Self::Redis(text.to_owned()));
-        }
-        // Do not repeat a value that may contain a password.
-        let scheme = text.split(':').next().unwrap_or_default();
-        Err(format!("a store is embedded:PATH or redis://HOST:PORT, not {scheme:?}"))
-    }
-}
-
-impl TryFrom<String> for StoreUrl {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
-/// The URL without credentials.
-impl fmt::Display for StoreUrl {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Embedded(path) => write!(formatter, "embedded:{}", path.display()),
-            Self::Redis(url) => match url.rsplit_once('@') {
-                Some((_, place)) => write!(formatter, "redis://***@{place}"),
-                None => formatter.write_str(url),
-            },
-        }
-    }
-}
-
-impl fmt::Debug for StoreUrl {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, formatter)
-    }
 }
 
 fn empty_is_none<'de, D: serde::Deserializer<'de>>(
@@ -353,21 +363,12 @@ fn hosts<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String
     }
 }
 
-/// A number, or the text of one as in the environment.
 fn mebibytes<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum NumberOrText {
-        Number(u64),
-        Text(String),
-    }
-    let (number, given) = match NumberOrText::deserialize(deserializer)? {
-        NumberOrText::Number(number) => (Some(number), number.to_string()),
-        NumberOrText::Text(text) => (text.parse().ok(), text),
-    };
-    number.filter(|number| *number <= MAX_RESERVE_MIB).ok_or_else(|| {
+    let given = NumberOrText::deserialize(deserializer)?;
+    given.number().filter(|number| *number <= MAX_RESERVE_MIB).ok_or_else(|| {
         serde::de::Error::custom(format!(
-            "embedded.reserve_mib is {given:?}; it must be a number from 0 to {MAX_RESERVE_MIB}"
+            "embedded.reserve_mib is {:?}; it must be a number from 0 to {MAX_RESERVE_MIB}",
+            given.to_string()
         ))
     })
 }
@@ -386,6 +387,8 @@ fn durability<'de, D: serde::Deserializer<'de>>(
     }
 }
 
+/// Settings whose values may contain a secret.
+const SECRETS: [&str; 2] = ["store", "encryption.keys"];
 /// A pebibyte.
 const MAX_RESERVE_MIB: u64 = 1 << 30;
 const DEFAULTS: &str = include_str!("../default.toml");
@@ -474,11 +477,5 @@ mod tests {
             )
             .is_ok()
         );
-    }
-
-    #[test]
-    fn a_password_is_never_shown() {
-        let url: StoreUrl = "redis://user:secret@host:1".parse().expect("url");
-        assert_eq!(format!("{url} {url:?}"), "redis://***@host:1 redis://***@host:1");
     }
 }

@@ -20,6 +20,7 @@ mod layers;
 pub mod limits;
 mod machine;
 pub mod operation;
+pub mod peer;
 pub mod post;
 pub mod proto;
 pub mod record;

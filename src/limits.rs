@@ -116,6 +116,37 @@ pub const SILENCE: Duration = Duration::from_secs(10);
 pub const REQUEST_TIME: Duration = Duration::from_mins(1);
 /// A connection that reads none of the data sent to it for this long is closed.
 pub const UNREAD_TIME: Duration = Duration::from_secs(30);
+/// Bytes of the path and the headers of a request over HTTP/2.
+pub const MAX_HEADER_LIST_BYTES: u32 = 16 << 10;
+/// The same over HTTP/1.1.
+pub const MAX_HEAD_BYTES: usize = 64 << 10;
+/// Streams that a connection may reset before the server has looked at them; a client that resets more is disconnected.
+pub const MAX_RESET_STREAMS: usize = 100;
+/// Calls that a client may give up within ten seconds before they are answered; a client that gives up more is disconnected.
+pub const MAX_ABANDONED: usize = 20_000;
+/// How long a connection lasts if the settings say nothing, a tenth more or less; then its client is asked to open another.
+pub const DEFAULT_CONNECTION_AGE: Duration = Duration::from_hours(1);
+/// How long a connection without calls stays open if the settings say nothing.
+pub const DEFAULT_CONNECTION_IDLE: Duration = Duration::from_mins(30);
+/// How long the calls of an old connection may take to end; the longest wait and a little more.
+pub const CONNECTION_GRACE: Duration = Duration::from_secs(330);
+/// Calls that write and run at the same time, at most; twice as many for calls of workers. The limit falls while such calls
+/// take longer than `WRITE_TIME`.
+pub const MAX_WRITES: usize = 4_096;
+/// The least that the limit of calls that write falls to.
+pub const MIN_WRITES: usize = 64;
+/// How long calls that write may take on average before more of them are refused.
+pub const WRITE_TIME: Duration = Duration::from_secs(1);
+/// Tenants that a server counts one by one; others share one place.
+pub const MAX_KNOWN_TENANTS: usize = 10_000;
+/// How long a read of a tenant at its limit waits at most.
+pub const SLOWEST_READ: Duration = Duration::from_secs(5);
+/// How often the stored operations of tenants are counted, if they are limited.
+pub const STORED_RECOUNT: Duration = Duration::from_secs(5);
+/// Counters of parents that are read to count them.
+pub const MAX_COUNTED_PARENTS: usize = 100_000;
+/// How often the files of the certificates are read again.
+pub const CERTIFICATE_REREAD: Duration = Duration::from_secs(5);
 
 /// Reports of progress of one operation within this time become one commit.
 pub const DEFAULT_PROGRESS_INTERVAL: Duration = Duration::from_millis(200);

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
-use tonic::transport::{Channel, Endpoint};
 
+use crate::client::{AuthorizedChannel, ServerTarget};
 use crate::proto::google::longrunning::operations_client::OperationsClient;
 use crate::proto::google::longrunning::{
     GetOperationRequest, ListOperationsRequest, ListOperationsResponse, Operation,
@@ -21,10 +21,10 @@ use crate::proto::longhaul::v1::workers_client::WorkersClient;
 /// One connection with all services on it.
 #[derive(Clone)]
 pub(super) struct Client {
-    operations: OperationsClient<Channel>,
-    producers: ProducersClient<Channel>,
-    callers: CallersClient<Channel>,
-    workers: WorkersClient<Channel>,
+    operations: OperationsClient<AuthorizedChannel>,
+    producers: ProducersClient<AuthorizedChannel>,
+    callers: CallersClient<AuthorizedChannel>,
+    workers: WorkersClient<AuthorizedChannel>,
 }
 
 /// The parent and the queue of a run.
@@ -35,13 +35,14 @@ pub(super) struct Destination {
 }
 
 impl Client {
-    pub(super) async fn connect(server: &str) -> anyhow::Result<Self> {
-        let channel = Endpoint::try_from(format!("http://{server}"))?
-            .tcp_nodelay(true)
+    pub(super) async fn connect(server: &ServerTarget) -> anyhow::Result<Self> {
+        let endpoint = server.endpoint()?;
+        let channel = endpoint
             // Many watchers share a connection.
             .initial_connection_window_size(WINDOW)
             .connect()
             .await?;
+        let channel = AuthorizedChannel::new(channel, server.token().cloned());
         Ok(Self {
             operations: OperationsClient::new(channel.clone()),
             producers: ProducersClient::new(channel.clone()),

@@ -15,7 +15,7 @@ use crate::proto::longhaul::v1::producers_server::{Producers, ProducersServer};
 use crate::proto::longhaul::v1::{
     BatchStartOperationsRequest, BatchStartOperationsResponse, StartOperationRequest,
 };
-use crate::server::connections::Connections;
+use crate::server::connections::{self, Connections};
 use crate::server::cores::Cores;
 
 struct Echo;
@@ -26,7 +26,7 @@ pub(super) fn serve(listen: SocketAddr) -> anyhow::Result<()> {
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind(listen).await?;
         let count = std::thread::available_parallelism().map_or(1, usize::from);
-        let connections = Connections::new();
+        let connections = Connections::new(connections::Options::default());
         let routes = Routes::new(OperationsServer::new(Echo))
             .add_service(ProducersServer::new(Echo))
             .prepare();

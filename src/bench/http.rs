@@ -19,6 +19,7 @@ use tonic::Status;
 use super::client::{Client, Destination, payload};
 use super::report::{Measured, MemoryUse};
 use super::run::{Arena, BenchRun, Part};
+use crate::client::ServerTarget;
 
 /// Versions of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,10 +51,15 @@ enum HttpConnection {
 }
 
 impl HttpConnections {
-    async fn open(server: &str, version: HttpVersion, count: usize) -> anyhow::Result<Self> {
+    async fn open(
+        server: &ServerTarget,
+        version: HttpVersion,
+        count: usize,
+    ) -> anyhow::Result<Self> {
+        anyhow::ensure!(!server.is_encrypted(), "HTTP is measured over plain text alone");
         let (mut lines, mut connections) = (Vec::new(), JoinSet::new());
         for _ in 0..count {
-            let stream = TcpStream::connect(server).await?;
+            let stream = TcpStream::connect(server.server()).await?;
             stream.set_nodelay(true)?;
             let io = TokioIo::new(stream);
             lines.push(match version {
@@ -222,9 +228,9 @@ async fn lines(
 }
 
 fn get(session: &BenchRun, path: &str, accept: &str) -> anyhow::Result<Request<Full<Bytes>>> {
-    let request = Request::get(format!("http://{}/v1/{path}", session.options.server));
+    let request = Request::get(format!("http://{}/v1/{path}", session.options.server.server()));
     Ok(request
-        .header("host", &session.options.server)
+        .header("host", session.options.server.server())
         .header(ACCEPT, accept)
         .body(Full::default())?)
 }
@@ -238,7 +244,7 @@ fn start(session: &BenchRun, place: &Destination) -> anyhow::Result<Request<Full
         "request": { "@type": BYTES, "value": value },
         "options": { "ttl": "3600s" },
     });
-    let server = &session.options.server;
+    let server = session.options.server.server();
     let request = Request::post(format!("http://{server}/v1/{}/operations:start", place.parent));
     Ok(request
         .header("host", server)

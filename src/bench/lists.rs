@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::client::Client;
 use super::report::{Measured, Quantiles};
+use crate::client::ServerTarget;
 use crate::clock::{Clock, SystemClock};
 use crate::proto::google::longrunning::ListOperationsResponse;
 
@@ -11,7 +12,7 @@ use crate::proto::google::longrunning::ListOperationsResponse;
 #[derive(Clone, Debug)]
 pub struct ListOptions {
     /// `HOST:PORT` of the server.
-    pub server: String,
+    pub server: ServerTarget,
     /// The parent whose operations are listed.
     pub parent: String,
     /// Calls of each kind.

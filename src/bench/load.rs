@@ -5,6 +5,7 @@ use std::sync::PoisonError;
 
 use futures_util::future::{join, join_all};
 use tonic::{Code, Status};
+use tonic_types::StatusExt;
 
 use super::client::Client;
 use super::report::Measured;
@@ -37,6 +38,26 @@ pub(super) fn starts(session: &BenchRun) -> anyhow::Result<Measured> {
     let in_flight = session.options.in_flight;
     session.measure("starts", &arena, async |part, arena| {
         let start = async |task| part.client(task).start(&arena.place).await.map(|_| 1);
+        arena.repeat(part.share(in_flight), start).await;
+    })
+}
+
+/// StartOperation of more callers than a server can answer in time: it measures the calls that were accepted.
+pub(super) fn overload(session: &BenchRun) -> anyhow::Result<Measured> {
+    let arena = session.arena("overload", 0);
+    let in_flight = session.options.in_flight;
+    session.measure("overload", &arena, async |part, arena| {
+        let start = async |task| match part.client(task).start(&arena.place).await {
+            Ok(_) => Ok(1),
+            Err(refusal) => {
+                let asked = refusal.get_details_retry_info().and_then(|info| info.retry_delay);
+                let Some(pause) = asked else { return Err(refusal) };
+                // Spread, as clients do.
+                let share = task as u32 % 100;
+                session.clock.sleep(pause + pause * share / 100).await;
+                Ok(0)
+            }
+        };
         arena.repeat(part.share(in_flight), start).await;
     })
 }

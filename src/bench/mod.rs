@@ -41,6 +41,7 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
         results.push(match scenario {
             Scenario::Gets => load::gets(&session)?,
             Scenario::Starts => load::starts(&session)?,
+            Scenario::Overload => load::overload(&session)?,
             Scenario::Cycles => load::cycles(&session, "cycles", 0)?,
             Scenario::KeyCycles => load::cycles(&session, "key-cycles", 1)?,
             Scenario::KeysCycles => load::cycles(&session, "keys-cycles", 64)?,

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
+use crate::client::ServerTarget;
+
 /// What to measure, and how.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// `HOST:PORT` of the server.
-    pub server: String,
+    /// The server.
+    pub server: ServerTarget,
     /// How long each measurement counts; fan-out and latencies end by number.
     pub duration: Duration,
     /// What to measure.
@@ -34,6 +36,8 @@ pub enum Scenario {
     Gets,
     /// StartOperation.
     Starts,
+    /// The same, of callers that are refused when the server has too many, and try again when it says.
+    Overload,
     /// Start, lease, one report, complete, read the result.
     Cycles,
     /// The same, where all operations have one concurrency key with a limit of 100.

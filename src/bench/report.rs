@@ -124,7 +124,7 @@ impl MemoryUse {
 impl Report {
     pub(super) fn new(options: &Options, results: Vec<Measured>) -> Self {
         Self {
-            server: options.server.clone(),
+            server: options.server.server().to_owned(),
             seconds: options.duration.as_secs_f64(),
             connections: options.connections,
             in_flight: options.in_flight,

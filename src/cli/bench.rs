@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::connection::ServerArg;
+use super::exit::Failure;
 use super::output;
 use super::place::environment;
 use crate::archive::{Import, ImportState, Synthetic, load};
@@ -119,7 +120,7 @@ fn measure(args: &BenchArgs) -> anyhow::Result<()> {
     }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let options = Options {
-        server: args.server.address.clone(),
+        server: args.server.target().map_err(usage)?,
         duration: Duration::try_from_secs_f64(args.seconds)?,
         scenarios: if args.only.is_empty() { Scenario::GRPC.to_vec() } else { args.only.clone() },
         pids: args.pids.clone(),
@@ -139,7 +140,7 @@ fn measure(args: &BenchArgs) -> anyhow::Result<()> {
 
 fn lists(args: &PagesArgs) -> anyhow::Result<()> {
     let options = ListOptions {
-        server: args.server.address.clone(),
+        server: args.server.target().map_err(usage)?,
         parent: args.parent.clone(),
         calls: args.calls.max(1),
         pages: args.pages.max(2),
@@ -159,6 +160,10 @@ fn lists(args: &PagesArgs) -> anyhow::Result<()> {
         Output::Json => output::text(&serde_json::to_string_pretty(&results)?),
     }
     Ok(())
+}
+
+fn usage(failure: Failure) -> anyhow::Error {
+    anyhow::anyhow!(failure.message())
 }
 
 fn fill(args: &LoadArgs) -> anyhow::Result<()> {

@@ -1,20 +1,20 @@
 //! Arguments of commands that call a server, and the connection to it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
 use super::exit::Failure;
 use super::{output, table};
-use crate::client::{Client, read_server};
+use crate::client::{BearerToken, Client, ServerTarget, read_server};
 use crate::clock::{Clock, SystemClock};
 use crate::types::Registry;
 
 /// The server to call.
 #[derive(Clone, Debug, Args)]
 pub(super) struct ServerArg {
-    /// The server
+    /// The server; https://HOST:PORT for TLS
     #[arg(
         long = "server",
         default_value = "127.0.0.1:50051",
@@ -23,6 +23,18 @@ pub(super) struct ServerArg {
         value_parser = read_server
     )]
     pub(super) address: String,
+    /// Authorities that sign the server's certificate (PEM), for TLS; by default those of the system
+    #[arg(long, value_name = "FILE", env = "LONGHAUL_TLS_CA")]
+    tls_ca: Option<PathBuf>,
+    /// Certificate to show the server (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The private key of that certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Token to send with each call; in the environment other users of this machine cannot see it
+    #[arg(long, value_name = "TOKEN", env = "LONGHAUL_TOKEN", hide_env_values = true, value_parser = read_token)]
+    token: Option<BearerToken>,
 }
 
 /// Message types besides the built-in ones.
@@ -36,8 +48,35 @@ pub(super) struct TypesArg {
 
 impl ServerArg {
     pub(super) async fn connect(&self) -> Result<Client, Failure> {
-        Ok(Client::connect(&self.address).await?)
+        Ok(Client::connect_to(&self.target()?).await?)
     }
+
+    /// The server, with the files that prove who both sides are.
+    pub(super) fn target(&self) -> Result<ServerTarget, Failure> {
+        let mut target = ServerTarget::new(&self.address).map_err(|error| {
+            Failure::Usage(format!("--server {}: {}", error.server, error.cause))
+        })?;
+        if let Some(authorities) = &self.tls_ca {
+            target = target.trust(contents("--tls-ca", authorities)?);
+        }
+        if let (Some(certificate), Some(key)) = (&self.tls_cert, &self.tls_key) {
+            target =
+                target.identify(contents("--tls-cert", certificate)?, contents("--tls-key", key)?);
+        }
+        Ok(match &self.token {
+            Some(token) => target.authorize(token.clone()),
+            None => target,
+        })
+    }
+}
+
+fn contents(flag: &str, path: &Path) -> Result<Vec<u8>, Failure> {
+    std::fs::read(path)
+        .map_err(|error| Failure::Usage(format!("{flag}: cannot read {}: {error}", path.display())))
+}
+
+fn read_token(text: &str) -> Result<BearerToken, String> {
+    BearerToken::new(text).ok_or_else(|| "a token is one line of visible ASCII".to_owned())
 }
 
 impl TypesArg {

@@ -9,7 +9,7 @@ use clap::Args;
 use super::output;
 use super::place::{PlaceArgs, environment};
 use super::serve::{run_server, serve, shutdown_signals};
-use crate::config::{Config, Overrides, WebhooksOverrides};
+use crate::config::{Config, Overrides, TlsOverrides, WebhooksOverrides};
 use crate::worker::demo;
 
 #[derive(Debug, Args)]
@@ -23,7 +23,8 @@ pub(super) struct DevArgs {
 
 pub(super) fn run(args: &DevArgs) -> anyhow::Result<()> {
     let environment = environment();
-    let mut overrides = args.place.overrides();
+    // Plain text, which the sample worker and the commands to try speak.
+    let mut overrides = Overrides { tls: TlsOverrides::off(), ..args.place.overrides() };
     overrides.webhooks = Some(WebhooksOverrides::of_this_machine());
     // It is deleted when this goes out of scope.
     let folder = args.ephemeral.then(tempfile::tempdir).transpose().context("no place for data")?;

@@ -16,7 +16,6 @@ use super::gauge::Gauge;
 use super::output;
 use super::place::StoreArg;
 use crate::archive;
-use crate::client::Client;
 use crate::store::Store;
 
 #[derive(Debug, Args)]
@@ -64,7 +63,7 @@ fn of_store(store: Arc<dyn Store>) -> Parts {
 }
 
 async fn of_server(args: &ExportArgs) -> Result<Parts, Failure> {
-    let client = Client::connect(&args.server.address).await?;
+    let client = args.server.connect().await?;
     let parts = client.export_records().await?;
     Ok(parts.map(|part| Ok(part?.data)).boxed())
 }

@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,12 +15,14 @@ use super::place::{PlaceArgs, environment};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{
     Config, EmbeddedOverrides, IdentityOverrides, Listen, Overrides, RedisOverrides, Runtime,
+    TlsOverrides,
 };
 use crate::engine::callback_key;
 use crate::grpc::health::Health;
 use crate::server::Server;
 use crate::server::connections::{self, Connections};
 use crate::server::opening;
+use crate::server::tls::Tls;
 use crate::server::waiting;
 use crate::store::Store;
 
@@ -30,12 +33,21 @@ pub(super) struct ServeArgs {
     /// Settings file (TOML); see default.toml for every setting
     #[arg(long, value_name = "FILE")]
     config: Option<String>,
-    /// Serve plain text beyond loopback
+    /// Serve beyond loopback without TLS, or without certificates of clients
     #[arg(long)]
     insecure: bool,
     /// Ask callers and workers for tokens (longhaul token create)
     #[arg(long)]
     tokens: bool,
+    /// The server's certificate and those of its issuers (PEM): serve TLS
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The private key of the certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Authorities that sign certificates of clients (PEM): refuse clients without one
+    #[arg(long, value_name = "FILE")]
+    tls_client_ca: Option<PathBuf>,
     /// If the store is unreachable at start, wait and report NOT_SERVING
     #[arg(long)]
     wait_for_store: bool,
@@ -61,6 +73,11 @@ impl ServeArgs {
             keyspace: self.keyspace.clone(),
             allowed_origins: self.allowed_origins.clone(),
             identity: self.tokens.then_some(IdentityOverrides { tokens: true }),
+            tls: TlsOverrides {
+                cert: self.tls_cert.clone(),
+                key: self.tls_key.clone(),
+                client_ca: self.tls_client_ca.clone(),
+            },
             embedded: self.accept_loss.then_some(EmbeddedOverrides { accept_loss: true }),
             redis: self.durability.clone().map(|durability| RedisOverrides { durability }),
             ..self.place.overrides()
@@ -113,12 +130,13 @@ pub(super) async fn serve<F: Future<Output = anyhow::Result<()>>>(
     if let Some(path) = &config.identity.audit_log {
         logs::audit_to(path)?;
     }
+    let tls = config.tls.is_on().then(|| Tls::load(&config.tls)).transpose()?;
     let listener = listen(&config.listen)?;
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     let store = if config.wait_for_store {
         tokio::select! {
-            store = wait_and_say_so(config, &clock, listener.try_clone()?) => store?,
+            store = wait_and_say_so(config, &clock, listener.try_clone()?, tls.clone()) => store?,
             () = shutdown.cancelled() => return Ok(()),
         }
     } else {
@@ -126,6 +144,7 @@ pub(super) async fn serve<F: Future<Output = anyhow::Result<()>>>(
     };
     tracing::info!(
         listen = %address,
+        tls = tls.is_some(),
         store = %config.store,
         durability = store.durability().as_str(),
         keyspace = %store.keyspace().id(),
@@ -139,9 +158,13 @@ pub(super) async fn serve<F: Future<Output = anyhow::Result<()>>>(
             "callers are not asked for credentials: everyone who reaches this port can do everything"
         );
     }
-    let server = Server::with(store, clock, settings)
+    let mut server = Server::with(store, clock, settings)
         .under_names(&config.allowed_hosts)
-        .for_pages_of(config.allowed_origins.clone());
+        .for_pages_of(config.allowed_origins.clone())
+        .with_connection_times(config.connections.max_age, config.connections.max_idle);
+    if let Some(tls) = tls {
+        server = server.over_tls(tls);
+    }
     let serving = async {
         let (listener, until) =
             (tokio::net::TcpListener::from_std(listener)?, shutdown.clone().cancelled_owned());
@@ -191,8 +214,10 @@ async fn wait_and_say_so(
     config: &Config,
     clock: &Arc<dyn Clock>,
     listener: TcpListener,
+    tls: Option<Arc<Tls>>,
 ) -> anyhow::Result<Arc<dyn Store>> {
-    let (connections, health) = (Connections::new(), Health::default());
+    let options = connections::Options { tls, ..connections::Options::default() };
+    let (connections, health) = (Connections::new(options), Health::default());
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let answers = connections.serve_all(listener, waiting::face(&health));
     let opening = async {

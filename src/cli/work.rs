@@ -46,7 +46,7 @@ pub(super) async fn run(args: WorkArgs) -> Result<(), Failure> {
         return Err(Failure::Usage(error.to_string()));
     }
     let registry = args.types.registry()?;
-    let client = Client::lazy(&args.server.address)
+    let client = Client::lazy(&args.server.target()?)
         .map_err(|error| Failure::Usage(format!("--server {}: {}", error.server, error.cause)))?;
     let options = Options {
         queue: args.queue,

@@ -5,10 +5,11 @@ use std::time::Duration;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status, Streaming};
 
+use super::channel::AuthorizedChannel;
 use super::patience::Patience;
 use super::retry::{rest, retried};
+use super::target::{ConnectError, ServerTarget};
 use super::watch::Watch;
-use crate::address::read_server;
 use crate::proto::google::longrunning::operations_client::OperationsClient;
 use crate::proto::google::longrunning::{
     CancelOperationRequest, DeleteOperationRequest, GetOperationRequest, ListOperationsRequest,
@@ -22,60 +23,43 @@ use crate::proto::longhaul::v1::producers_client::ProducersClient;
 /// A connection to a server. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Client {
-    channel: Channel,
+    channel: AuthorizedChannel,
     endpoint: Option<Endpoint>,
 }
 
-/// No server answers.
-#[derive(Debug, thiserror::Error)]
-#[error("no server answers at {server}: {cause}")]
-pub struct ConnectError {
-    /// The address.
-    pub server: String,
-    /// The cause.
-    pub cause: String,
-}
-
 impl Client {
-    /// Connects to `HOST:PORT`; the default port is 50051. See [`read_server`].
+    /// Connects to `HOST:PORT`, or with TLS to `https://HOST:PORT`; the default port is 50051. See [`ServerTarget`] for more.
     ///
     /// # Errors
     /// If no server answers within ten seconds, or the address is invalid.
     pub async fn connect(server: &str) -> Result<Self, ConnectError> {
-        let endpoint = Self::endpoint_at(server)?;
-        let channel = endpoint.connect().await.map_err(|error| ConnectError {
-            server: server.to_owned(),
-            cause: root_cause(&error),
-        })?;
+        Self::connect_to(&ServerTarget::new(server)?).await
+    }
+
+    /// Connects.
+    ///
+    /// # Errors
+    /// If no server answers within ten seconds, or a certificate is invalid.
+    pub async fn connect_to(target: &ServerTarget) -> Result<Self, ConnectError> {
+        let endpoint = target.endpoint()?;
+        let channel = endpoint.connect().await.map_err(|error| target.failure(&error))?;
+        let channel = AuthorizedChannel::new(channel, target.token().cloned());
         Ok(Self { channel, endpoint: Some(endpoint) })
     }
 
     /// The same without waiting for a server: connects at the first call.
     ///
     /// # Errors
-    /// If the address is invalid.
-    pub fn lazy(server: &str) -> Result<Self, ConnectError> {
-        let endpoint = Self::endpoint_at(server)?;
-        Ok(Self { channel: endpoint.connect_lazy(), endpoint: Some(endpoint) })
-    }
-
-    fn endpoint_at(server: &str) -> Result<Endpoint, ConnectError> {
-        let fault = |cause: String| ConnectError { server: server.to_owned(), cause };
-        let address = read_server(server).map_err(fault)?;
-        let endpoint = Endpoint::try_from(format!("http://{address}"));
-        let endpoint = endpoint.map_err(|error| fault(error.to_string()))?;
-        Ok(endpoint
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_nodelay(true)
-            .initial_stream_window_size(WINDOW_BYTES)
-            .initial_connection_window_size(WINDOW_BYTES)
-            .http2_keep_alive_interval(KEEPALIVE)
-            .keep_alive_timeout(KEEPALIVE_TIMEOUT))
+    /// If a certificate is invalid.
+    pub fn lazy(target: &ServerTarget) -> Result<Self, ConnectError> {
+        let endpoint = target.endpoint()?;
+        let channel = AuthorizedChannel::new(endpoint.connect_lazy(), target.token().cloned());
+        Ok(Self { channel, endpoint: Some(endpoint) })
     }
 
     /// A client on an existing channel.
     pub const fn new(channel: Channel) -> Self {
-        Self { channel, endpoint: None }
+        Self { channel: AuthorizedChannel::new(channel, None), endpoint: None }
     }
 
     /// The endpoint, to make another connection; `None` for a client on an existing channel.
@@ -84,7 +68,7 @@ impl Client {
     }
 
     /// The channel, for generated stubs.
-    pub fn channel(&self) -> Channel {
+    pub fn channel(&self) -> AuthorizedChannel {
         self.channel.clone()
     }
 
@@ -283,11 +267,11 @@ impl Client {
         Watch::new(self.callers(), request)
     }
 
-    fn operations(&self) -> OperationsClient<Channel> {
+    fn operations(&self) -> OperationsClient<AuthorizedChannel> {
         OperationsClient::new(self.channel()).max_decoding_message_size(MAX_REPLY)
     }
 
-    pub(super) fn callers(&self) -> CallersClient<Channel> {
+    pub(super) fn callers(&self) -> CallersClient<AuthorizedChannel> {
         CallersClient::new(self.channel()).max_decoding_message_size(MAX_REPLY)
     }
 }
@@ -299,19 +283,6 @@ pub(super) fn timed<T>(message: T) -> Request<T> {
     request
 }
 
-fn root_cause(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    cause.to_string()
-}
-
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 const WAIT_TIMEOUT: Duration = Duration::from_mins(1);
-const KEEPALIVE: Duration = Duration::from_secs(20);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Large enough for the largest message.
-const WINDOW_BYTES: u32 = 4 << 20;
 pub(super) const MAX_REPLY: usize = crate::limits::MAX_MESSAGE_BYTES;

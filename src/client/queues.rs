@@ -1,8 +1,8 @@
 //! Calls about queues.
 
 use tonic::Status;
-use tonic::transport::Channel;
 
+use super::channel::AuthorizedChannel;
 use super::connection::{Client, MAX_REPLY, timed};
 use super::retry::retried;
 use crate::proto::longhaul::v1 as pb;
@@ -118,7 +118,7 @@ impl Client {
         .await
     }
 
-    fn queues(&self) -> QueuesClient<Channel> {
+    fn queues(&self) -> QueuesClient<AuthorizedChannel> {
         QueuesClient::new(self.channel()).max_decoding_message_size(MAX_REPLY)
     }
 }

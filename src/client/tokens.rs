@@ -1,8 +1,8 @@
 //! Calls about tokens and links.
 
 use tonic::Status;
-use tonic::transport::Channel;
 
+use super::channel::AuthorizedChannel;
 use super::connection::{Client, MAX_REPLY, timed};
 use super::retry::retried;
 use crate::proto::longhaul::v1 as pb;
@@ -79,7 +79,7 @@ impl Client {
         .await
     }
 
-    fn tokens(&self) -> TokensClient<Channel> {
+    fn tokens(&self) -> TokensClient<AuthorizedChannel> {
         TokensClient::new(self.channel()).max_decoding_message_size(MAX_REPLY)
     }
 }

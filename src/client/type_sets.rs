@@ -2,8 +2,8 @@
 
 use prost::bytes::Bytes;
 use tonic::Status;
-use tonic::transport::Channel;
 
+use super::channel::AuthorizedChannel;
 use super::connection::{Client, MAX_REPLY, timed};
 use super::retry::retried;
 use crate::proto::longhaul::v1 as pb;
@@ -97,7 +97,7 @@ impl Client {
         }
     }
 
-    fn type_sets(&self) -> TypeSetsClient<Channel> {
+    fn type_sets(&self) -> TypeSetsClient<AuthorizedChannel> {
         TypeSetsClient::new(self.channel()).max_decoding_message_size(MAX_REPLY)
     }
 }

@@ -3,10 +3,10 @@
 use std::future::Future;
 use std::time::Duration;
 
-use tonic::transport::Channel;
 use tonic::{Response, Status, Streaming};
 use tonic_types::StatusExt;
 
+use super::channel::AuthorizedChannel;
 use super::patience::Patience;
 use super::retry::{FIRST_PAUSE, rest};
 use crate::clock::length;
@@ -18,7 +18,7 @@ use crate::proto::longhaul::v1::watch_operations_response::Type as SetType;
 /// A watch: of one operation, or with `WatchOperationsResponse` of a set.
 #[derive(Debug)]
 pub struct Watch<E: WatchMessage = pb::WatchOperationResponse> {
-    callers: CallersClient<Channel>,
+    callers: CallersClient<AuthorizedChannel>,
     request: E::Request,
     stream: Option<Streaming<E>>,
     patience: Patience,
@@ -45,7 +45,7 @@ pub trait WatchMessage: Sized + Send {
 
     /// Opens the watch.
     fn open(
-        callers: &mut CallersClient<Channel>,
+        callers: &mut CallersClient<AuthorizedChannel>,
         request: Self::Request,
     ) -> impl Future<Output = Result<Response<Streaming<Self>>, Status>> + Send;
 
@@ -74,7 +74,7 @@ impl WatchMessage for pb::WatchOperationResponse {
     type Request = pb::WatchOperationRequest;
 
     async fn open(
-        callers: &mut CallersClient<Channel>,
+        callers: &mut CallersClient<AuthorizedChannel>,
         request: Self::Request,
     ) -> Result<Response<Streaming<Self>>, Status> {
         callers.watch_operation(request).await
@@ -104,7 +104,7 @@ impl WatchMessage for pb::WatchOperationsResponse {
     type Request = pb::WatchOperationsRequest;
 
     async fn open(
-        callers: &mut CallersClient<Channel>,
+        callers: &mut CallersClient<AuthorizedChannel>,
         request: Self::Request,
     ) -> Result<Response<Streaming<Self>>, Status> {
         callers.watch_operations(request).await
@@ -128,7 +128,10 @@ impl WatchMessage for pb::WatchOperationsResponse {
 }
 
 impl<E: WatchMessage> Watch<E> {
-    pub(super) const fn new(callers: CallersClient<Channel>, request: E::Request) -> Self {
+    pub(super) const fn new(
+        callers: CallersClient<AuthorizedChannel>,
+        request: E::Request,
+    ) -> Self {
         let (patience, pause) = (Patience::new(), Duration::ZERO);
         Self { callers, request, stream: None, patience, pause, ended: false }
     }

@@ -124,8 +124,17 @@ fn is_of_a_service(variable: &str) -> bool {
 const PREFIX: &str = "LONGHAUL_";
 const SEPARATOR: &str = "__";
 /// Variables of logs, clients and programs of `longhaul work`.
-const OTHERS: [&str; 7] =
-    ["LOG", "SERVER", "OPERATION", "FENCING_NUMBER", "ATTEMPT", "METHOD", "TEST_REDIS"];
+const OTHERS: [&str; 9] = [
+    "LOG",
+    "SERVER",
+    "TOKEN",
+    "TLS_CA",
+    "OPERATION",
+    "FENCING_NUMBER",
+    "ATTEMPT",
+    "METHOD",
+    "TEST_REDIS",
+];
 
 #[cfg(test)]
 mod tests {

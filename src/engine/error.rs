@@ -23,6 +23,8 @@ pub enum Reason {
     RequestLate,
     /// Calls in flight use all the memory that they may. The reason is LIMIT_EXCEEDED; a retry can succeed.
     Overloaded,
+    /// A tenant is at one of its limits. The reason is LIMIT_EXCEEDED; a retry can succeed.
+    TenantLimit,
     ServerDraining,
     PermissionDenied,
     Unauthenticated,
@@ -63,7 +65,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, for the tests that hold documents and projections to this list.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 38] = [
         Self::InvalidName,
         Self::InvalidArgument,
         Self::Unimplemented,
@@ -71,6 +73,7 @@ impl Reason {
         Self::LimitExceeded,
         Self::RequestLate,
         Self::Overloaded,
+        Self::TenantLimit,
         Self::ServerDraining,
         Self::PermissionDenied,
         Self::Unauthenticated,
@@ -109,7 +112,9 @@ impl Reason {
             Self::InvalidName => "INVALID_NAME",
             Self::InvalidArgument => "INVALID_ARGUMENT",
             Self::Unimplemented | Self::NotSupported => "UNIMPLEMENTED",
-            Self::LimitExceeded | Self::RequestLate | Self::Overloaded => "LIMIT_EXCEEDED",
+            Self::LimitExceeded | Self::RequestLate | Self::Overloaded | Self::TenantLimit => {
+                "LIMIT_EXCEEDED"
+            }
             Self::ServerDraining => "SERVER_DRAINING",
             Self::PermissionDenied => "PERMISSION_DENIED",
             Self::Unauthenticated => "UNAUTHENTICATED",
@@ -157,6 +162,7 @@ impl Reason {
             | Self::PayloadTooLarge => Code::InvalidArgument,
             Self::NotSupported => Code::Unimplemented,
             Self::RequestLate | Self::Overloaded | Self::ServerDraining | Self::StoreUnavailable | Self::WorkerLost => Code::Unavailable,
+            Self::TenantLimit => Code::ResourceExhausted,
             Self::PermissionDenied => Code::PermissionDenied,
             Self::Unauthenticated => Code::Unauthenticated,
             Self::Internal => Code::Internal,

@@ -33,6 +33,7 @@ mod sealing;
 mod settings;
 mod standstill;
 pub mod tasks;
+mod tenants;
 #[cfg(test)]
 mod tests;
 mod token_lists;
@@ -84,7 +85,7 @@ pub use self::operators::queues::{QueueListQuery, QueuePage, ShownQueue};
 pub use self::operators::workers::{ShownWorker, WorkerListQuery, WorkerPage};
 pub use self::reading::view::{EncodedForm, View};
 pub use self::roles::Roles;
-pub use self::settings::{IdentitySettings, Settings};
+pub use self::settings::{IdentitySettings, Settings, TenantLimits};
 pub use self::token_lists::TokenPage;
 pub use self::type_set_lists::{TypeSetPage, TypeSetQuery};
 pub use self::type_sets::{NewTypeSet, ShownTypeSet, TypeSetDeletion};
@@ -206,6 +207,7 @@ impl Engine {
         let Rooms { context, due, membership, queues, courier, .. } = &*self.rooms;
         self.run_beat();
         context.tasks.spawn("measure", Arc::clone(queues).run_measure());
+        context.tasks.spawn("tenants", Arc::clone(&self.rooms.tenants).run());
         for agent in [Reaper, Scheduler, Courier, Janitor] {
             context.tasks.spawn(agent.name(), Arc::clone(due).run(agent));
         }
@@ -218,6 +220,7 @@ impl Engine {
 impl Engine {
     /// Starts an operation, or finds the one that the same request started before. With `validate_only` it starts none.
     pub async fn start_operation(&self, caller: &Caller, wanted: Start) -> Result<Started> {
+        self.rooms.tenants.start(&wanted)?;
         self.rooms.starts.start_operation(caller, wanted).await
     }
 
@@ -227,16 +230,19 @@ impl Engine {
         caller: &Caller,
         wanted: Vec<Result<Start>>,
     ) -> Vec<Result<Started>> {
+        let wanted = self.rooms.tenants.start_each(wanted);
         self.rooms.starts.start_batch(caller, wanted).await
     }
 
     /// The operation now.
     pub async fn get(&self, _: &Caller, name: &Name) -> Result<Arc<View>> {
+        self.rooms.tenants.read(name.parent()).await;
         self.rooms.calls.get(name).await
     }
 
     /// The published message alone, for callers that poll.
     pub async fn poll(&self, _: &Caller, name: &Name) -> Result<Published> {
+        self.rooms.tenants.read(name.parent()).await;
         self.rooms.calls.poll(name).await
     }
 
@@ -247,21 +253,25 @@ impl Engine {
         name: &Name,
         with_request: bool,
     ) -> Result<(Arc<View>, Option<Any>)> {
+        self.rooms.tenants.read(name.parent()).await;
         self.rooms.calls.get_record(name, with_request).await
     }
 
     /// A page of operations, bounded by count, by bytes and by work.
     pub async fn list(&self, caller: &Caller, query: ListQuery) -> Result<ListPage> {
+        self.rooms.tenants.read(query.parent.as_str()).await;
         self.rooms.lists.list(caller, query).await
     }
 
     /// How many operations there are below a parent, or below all that match.
     pub async fn stats(&self, _: &Caller, parent: &ParentPattern) -> Result<Stats> {
+        self.rooms.tenants.read(parent.as_str()).await;
         self.rooms.counting.stats(parent).await
     }
 
     /// The operation once it is done, or as it is when the time is up: `timeout`, five minutes, or the server's end.
     pub async fn wait(&self, _: &Caller, name: &Name, timeout: Duration) -> Result<Arc<View>> {
+        self.rooms.tenants.read(name.parent()).await;
         self.rooms.hub.wait(name, timeout).await
     }
 
@@ -273,11 +283,13 @@ impl Engine {
         timeout: Duration,
         is_there: impl Fn(&View) -> bool + Send + Sync,
     ) -> Result<Arc<View>> {
+        self.rooms.tenants.read(name.parent()).await;
         self.rooms.hub.wait_until(name, timeout, is_there).await
     }
 
     /// The operation now, without its large payloads.
     pub async fn head(&self, _: &Caller, name: &Name) -> Result<Box<Operation>> {
+        self.rooms.tenants.read(name.parent()).await;
         self.rooms.calls.head(name).await
     }
 
@@ -298,12 +310,14 @@ impl Engine {
 
     /// Watches an operation.
     pub async fn watch(&self, _: &Caller, name: &Name, options: WatchOptions) -> Result<Watch> {
-        self.rooms.hub.watch(name, options).await
+        let share = self.rooms.tenants.watch(name.parent())?;
+        Ok(self.rooms.hub.watch(name, options).await?.counted(share))
     }
 
     /// Watches a set of operations.
     pub fn watch_set(&self, caller: &Caller, request: SetWatchRequest) -> Result<SetWatch> {
-        self.rooms.set_watches.watch(caller, request)
+        let share = self.rooms.tenants.watch(request.parent.as_str())?;
+        Ok(self.rooms.set_watches.watch(caller, request)?.counted(share))
     }
 
     /// Requests a cancel; the worker may confirm it later.
@@ -313,6 +327,7 @@ impl Engine {
 
     /// The same, only if the operation has that etag; an empty one fits all.
     pub async fn cancel_if(&self, _: &Caller, name: &Name, etag: String) -> Result<Done> {
+        self.rooms.tenants.write(name.parent())?;
         self.rooms.calls.cancel(name, etag).await
     }
 
@@ -323,6 +338,7 @@ impl Engine {
 
     /// The same, only if the operation has that etag; an empty one fits all.
     pub async fn delete_if(&self, _: &Caller, name: &Name, etag: String) -> Result<Done> {
+        self.rooms.tenants.write(name.parent())?;
         self.rooms.calls.delete(name, etag).await
     }
 
@@ -334,6 +350,7 @@ impl Engine {
         etag: String,
         reason: String,
     ) -> Result<Arc<View>> {
+        self.rooms.tenants.write(name.parent())?;
         self.rooms.calls.pause(name, etag, reason).await
     }
 
@@ -345,6 +362,7 @@ impl Engine {
         etag: String,
         input: Option<Any>,
     ) -> Result<Arc<View>> {
+        self.rooms.tenants.write(name.parent())?;
         self.rooms.calls.resume(name, etag, input).await
     }
 }
@@ -521,6 +539,7 @@ impl Engine {
         worker: String,
         duration: Duration,
     ) -> Result<(Started, Option<Leased>)> {
+        self.rooms.tenants.start(&wanted)?;
         self.rooms.unary.start_leased(caller, wanted, worker, duration).await
     }
 

@@ -29,6 +29,7 @@ use super::queues::known::KnownQueues;
 use super::reading::reader::Reader;
 use super::roster::registry::Roster;
 use super::settings::Settings;
+use super::tenants::Tenants;
 use super::transact::{Transactor, Unobserved};
 use super::type_sets::TypeSetCalls;
 use super::watching::hub::Hub;
@@ -41,6 +42,7 @@ use crate::store::Store;
 /// The rooms that the verbs are forwarded to.
 pub(super) struct Rooms {
     pub(super) context: Arc<Context>,
+    pub(super) tenants: Arc<Tenants>,
     pub(super) membership: Arc<Membership>,
     pub(super) hub: Arc<Hub>,
     pub(super) holders: Arc<Holders>,
@@ -244,6 +246,7 @@ impl Rooms {
             tokens: TokenCalls::new(context.clone(), reader.clone(), authority.clone()),
             types,
             authority,
+            tenants: Tenants::new(context.clone()),
             context,
             membership,
             hub,

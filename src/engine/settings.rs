@@ -21,6 +21,8 @@ pub struct Settings {
     pub types: Registry,
     /// The policy for callers.
     pub policy: Policy,
+    /// What each tenant may take.
+    pub tenant_limits: TenantLimits,
     /// Carries deliveries to their receivers; without one they wait in the store.
     pub carrier: Option<Arc<dyn Carrier>>,
     /// How long an attempt of a delivery may take.
@@ -51,6 +53,19 @@ impl IdentitySettings {
     }
 }
 
+/// What each tenant may take of one server; zero is without a limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TenantLimits {
+    /// Calls of callers in a second.
+    pub requests_per_second: u32,
+    /// Starts in a second.
+    pub starts_per_second: u32,
+    /// Stored operations, whichever server has them.
+    pub operations: u64,
+    /// Watches at the same time.
+    pub watchers: u32,
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -58,11 +73,19 @@ impl Default for Settings {
             stall_timeout: DEFAULT_STALL_TIMEOUT,
             types: Registry::builtin(),
             policy: Policy::default(),
+            tenant_limits: TenantLimits::default(),
             carrier: None,
             delivery_timeout: DEFAULT_DELIVERY_TIMEOUT,
             delivery_pauses: DELIVERY_PAUSES.to_vec(),
             identity: IdentitySettings::default(),
         }
+    }
+}
+
+impl TenantLimits {
+    pub(super) const fn are_any(&self) -> bool {
+        let Self { requests_per_second, starts_per_second, operations, watchers } = self;
+        *requests_per_second > 0 || *starts_per_second > 0 || *operations > 0 || *watchers > 0
     }
 }
 

@@ -17,6 +17,8 @@ mod origins;
 mod pages;
 mod prefer;
 mod query;
+#[cfg(test)]
+mod random;
 mod reference;
 mod retry_after;
 mod routes;

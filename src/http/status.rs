@@ -4,6 +4,8 @@
 //! They call the engine's verbs themselves, as the services do, since a message has no room for a record's etag. So they ask
 //! the policy themselves, before they look at a name.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use http::header::{
     CACHE_CONTROL, CONTENT_LOCATION, CONTENT_TYPE, ETAG, HOST, LINK, LOCATION, RETRY_AFTER,
@@ -21,6 +23,7 @@ use super::{etag, idempotency, retry_after, strict};
 use crate::engine::{Caller, Error, Reason, Started, View};
 use crate::operation::name::Name;
 use crate::operation::{Operation, State};
+use crate::peer::Peer;
 use crate::proto::google::longrunning::{
     CancelOperationRequest, DeleteOperationRequest, GetOperationRequest, WaitOperationRequest,
 };
@@ -487,8 +490,10 @@ fn origin(head: &Parts) -> String {
     let header = |name: &HeaderName| head.headers.get(name).and_then(|value| value.to_str().ok());
     let authority = head.uri.authority().map(http::uri::Authority::as_str);
     let host = header(&HOST).or(authority).unwrap_or("localhost");
+    let is_encrypted = head.extensions.get::<Arc<Peer>>().is_some();
     let scheme = match header(&FORWARDED_PROTO) {
         Some("https") => "https",
+        None if is_encrypted => "https",
         _ => "http",
     };
     format!("{scheme}://{host}")

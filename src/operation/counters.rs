@@ -60,6 +60,18 @@ pub fn parent_counters(parent: &str) -> [Vec<u8>; 4] {
     PAIRS.map(|pair| parent_counter(parent, pair))
 }
 
+/// The parent that a counter of parents belongs to.
+pub fn parent_of_counter(name: &[u8]) -> Option<&str> {
+    let parent = name.strip_suffix(&[*name.last()?])?.strip_suffix(&[0])?;
+    std::str::from_utf8(parent).ok()
+}
+
+/// The operations in a counter of a parent.
+pub const fn operations_in(counter: i64) -> u64 {
+    let (upper, lower) = counts(counter);
+    upper + lower
+}
+
 /// The counts in the counters of a parent, or in their sums over several parents.
 pub fn parent_counts(counters: [i64; 4]) -> [(Published, u64); 7] {
     let [active, waiting, unsuccessful, cancelling] = counters.map(counts);

@@ -18,6 +18,8 @@ mod note;
 pub mod operation;
 mod plan;
 pub mod queue;
+#[cfg(test)]
+mod random;
 mod reading;
 #[cfg(test)]
 pub(crate) mod sample;

@@ -10,6 +10,7 @@ pub(crate) mod opening;
 mod probes;
 mod recheck;
 mod sent;
+pub mod tls;
 pub(crate) mod waiting;
 
 use std::convert::Infallible;
@@ -39,6 +40,7 @@ use crate::throttle::Throttle;
 use self::connections::Connections;
 use self::cores::Cores;
 use self::probes::{Probed, Probes};
+use self::tls::Tls;
 
 /// A whole server. As a library: mount [`Server::routes`] or [`Server::operations`] in a tonic router of your own, or
 /// [`Server::serve`] a listener.
@@ -49,6 +51,7 @@ pub struct Server {
     tasks: Tasks,
     allowed_hosts: Arc<[String]>,
     origins: Origins,
+    connections: connections::Options,
 }
 
 impl Server {
@@ -66,7 +69,8 @@ impl Server {
     pub fn on(engine: Engine) -> Self {
         let (health, tasks) = (Health::default(), Tasks::default());
         let (allowed_hosts, origins) = (Arc::new([]), Origins::default());
-        let server = Self { engine, health, tasks, allowed_hosts, origins };
+        let connections = connections::Options::default();
+        let server = Self { engine, health, tasks, allowed_hosts, origins, connections };
         server.clone().watch_store();
         if !server.engine.issuers().is_empty() {
             server.tasks.spawn("keys", keys::reread(server.engine.clone()));
@@ -84,6 +88,21 @@ impl Server {
     #[must_use]
     pub fn for_pages_of(self, origins: Origins) -> Self {
         Self { origins, ..self }
+    }
+
+    /// The same with TLS on every connection. The files of the certificates are read again when they change, and at SIGHUP.
+    #[must_use]
+    pub fn over_tls(self, tls: Arc<Tls>) -> Self {
+        self.tasks.spawn("tls", Arc::clone(&tls).follow(Arc::clone(self.engine.clock())));
+        let connections = connections::Options { tls: Some(tls), ..self.connections };
+        Self { connections, ..self }
+    }
+
+    /// The same, whose connections last this long, and this long without a call; zero is without end.
+    #[must_use]
+    pub fn with_connection_times(self, age: Duration, idle: Duration) -> Self {
+        let ages = connections::AgeLimits { age, idle };
+        Self { connections: connections::Options { ages, ..self.connections }, ..self }
     }
 
     /// The engine, for calls in this process.
@@ -128,7 +147,7 @@ impl Server {
         listener: TcpListener,
         shutdown: impl Future<Output = ()>,
     ) -> anyhow::Result<()> {
-        let connections = Connections::new();
+        let connections = Connections::new(self.connections.clone());
         let faces = self.faces(&listener)?;
         let serving = async {
             connections.serve_all(listener, faces).await;
@@ -148,7 +167,7 @@ impl Server {
         cores: usize,
         shutdown: impl Future<Output = ()>,
     ) -> anyhow::Result<()> {
-        let connections = Connections::new();
+        let connections = Connections::new(self.connections.clone());
         let (faces, served_by) = (self.faces(&listener)?, connections.clone());
         let mut cores = Cores::start(cores, move |accepted| {
             let (faces, served_by) = (faces.clone(), served_by.clone());

@@ -1,15 +1,16 @@
 //! Opens the store that the settings name.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::lane;
 use crate::clock::Clock;
-use crate::config::{Config, StoreUrl};
+use crate::config::{self, Config, StoreUrl};
 use crate::record;
 use crate::store::embedded::{self, EmbeddedStore};
-use crate::store::redis::{self, RedisStore};
-use crate::store::{OpenError, Origin, Store};
+use crate::store::redis::{self, RedisStore, RedisTls};
+use crate::store::{OpenError, Origin, Sealed, Store};
 use crate::throttle::Throttle;
 
 /// Opens the store.
@@ -66,7 +67,9 @@ async fn open_as(
     };
     // An import makes the keyspace that it comes from, and no other.
     let keyspace = config.keyspace.filter(|_| import.is_none());
-    match &config.store {
+    let keys = config.encryption.sealing_keys();
+    let keys = keys.map_err(|error| OpenError::Address(error.to_string()))?;
+    let store: Arc<dyn Store> = match &config.store {
         StoreUrl::Embedded(path) => {
             let options = embedded::Options {
                 path: path.clone(),
@@ -79,7 +82,7 @@ async fn open_as(
                 clock: clock.clone(),
                 stopwatch: clock.clone(),
             };
-            Ok(EmbeddedStore::open(options)?)
+            EmbeddedStore::open(options)?
         }
         StoreUrl::Redis(url) => {
             let options = redis::Options {
@@ -91,11 +94,32 @@ async fn open_as(
                 response_timeout: config.redis.response_timeout,
                 clock: clock.clone(),
                 lane: lane::current,
+                tls: redis_tls(&config.redis)?,
                 ..redis::Options::new(url.clone())
             };
-            Ok(RedisStore::open(options).await?)
+            RedisStore::open(options).await?
         }
+    };
+    Ok(match keys {
+        Some(keys) => Sealed::new(store, keys),
+        None => store,
+    })
+}
+
+/// The certificates of connections to Redis.
+fn redis_tls(settings: &config::Redis) -> Result<RedisTls, OpenError> {
+    let read = |path: &Path| {
+        std::fs::read(path)
+            .map_err(|error| OpenError::Address(format!("cannot read {}: {error}", path.display())))
+    };
+    let given = |path: &Path| (!path.as_os_str().is_empty()).then(|| read(path)).transpose();
+    let (ca, cert, key) =
+        (given(&settings.tls_ca)?, given(&settings.tls_cert)?, given(&settings.tls_key)?);
+    if cert.is_some() != key.is_some() {
+        let why = "redis.tls_cert and redis.tls_key belong together; set both, or neither";
+        return Err(OpenError::Address(why.to_owned()));
     }
+    Ok(RedisTls { ca, identity: cert.zip(key) })
 }
 
 /// Opens the store, and waits while it is not reachable.

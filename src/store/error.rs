@@ -24,8 +24,10 @@ pub enum StoreError {
     /// A stored record cannot be read.
     #[error("a stored record cannot be read: {0}")]
     Damaged(String),
-    /// A stored record is of a kind that a newer version wrote.
-    #[error("a stored record was written by a newer version: {0}")]
+    /// A stored record is of a kind that a newer version wrote, or encrypted with a key that is missing.
+    #[error(
+        "a stored record was written by a newer version, or is encrypted with a key that is missing: {0}"
+    )]
     Newer(String),
 }
 

@@ -25,6 +25,7 @@ mod keyspace;
 mod layout;
 pub mod memory;
 pub mod redis;
+mod sealed;
 mod write_set;
 
 pub use self::backend::{Committed, Durability, Record, Store};
@@ -34,4 +35,5 @@ pub use self::index::{Entry, Index, Scan};
 pub use self::key::{BodyKey, Key, Partition};
 pub use self::keyspace::{FORMAT, Keyspace, Origin};
 pub use self::layout::Layout;
+pub use self::sealed::{Sealed, SealingKeys};
 pub use self::write_set::{Check, Counter, IndexEntry, Mark, Put, WriteSet};

@@ -55,6 +55,7 @@ const fn http_status(reason: Reason) -> u16 {
         | Reason::LimitExceeded
         | Reason::RequestLate
         | Reason::Overloaded
+        | Reason::TenantLimit
         | Reason::ServerDraining
         | Reason::PermissionDenied
         | Reason::Unauthenticated

@@ -5,7 +5,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status, Streaming};
 
 use super::shared::Outgoing;
-use crate::client::Client;
+use crate::client::{AuthorizedChannel, BearerToken, Client, root_cause};
 use crate::limits::MAX_MESSAGE_BYTES;
 use crate::proto::longhaul::v1::ServeQueueResponse;
 use crate::proto::longhaul::v1::workers_client::WorkersClient;
@@ -17,8 +17,8 @@ pub struct Connection(Transport);
 
 #[derive(Clone, Debug)]
 enum Transport {
-    Endpoint(Box<Endpoint>),
-    Channel(Channel),
+    Endpoint(Box<Endpoint>, Option<BearerToken>),
+    Channel(AuthorizedChannel),
     Inside(Routes),
 }
 
@@ -29,12 +29,12 @@ impl Connection {
         outgoing: Outgoing,
     ) -> Result<Streaming<ServeQueueResponse>, Status> {
         let answer = match &self.0 {
-            Transport::Endpoint(endpoint) => {
+            Transport::Endpoint(endpoint, token) => {
                 let channel = endpoint.connect().await;
                 let channel = channel.map_err(|error| {
                     Status::new(Code::Unavailable, format!("no connection: {}", root_cause(&error)))
                 })?;
-                client(channel).serve_queue(outgoing).await?
+                client(AuthorizedChannel::new(channel, token.clone())).serve_queue(outgoing).await?
             }
             Transport::Channel(channel) => client(channel.clone()).serve_queue(outgoing).await?,
             Transport::Inside(routes) => {
@@ -48,31 +48,24 @@ impl Connection {
     /// The server's address, for people.
     pub(super) fn server(&self) -> String {
         let authority = match &self.0 {
-            Transport::Endpoint(endpoint) => endpoint.uri().authority(),
+            Transport::Endpoint(endpoint, _) => endpoint.uri().authority(),
             Transport::Channel(_) | Transport::Inside(_) => None,
         };
         authority.map_or_else(|| "the server".to_owned(), ToString::to_string)
     }
 }
 
-fn client(channel: Channel) -> WorkersClient<Channel> {
+fn client(channel: AuthorizedChannel) -> WorkersClient<AuthorizedChannel> {
     WorkersClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES)
-}
-
-/// The innermost cause; the outer ones only say that there is no connection.
-fn root_cause(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    cause.to_string()
 }
 
 impl From<&Client> for Connection {
     fn from(client: &Client) -> Self {
-        let endpoint =
-            client.endpoint().cloned().map(|endpoint| Transport::Endpoint(Box::new(endpoint)));
-        Self(endpoint.unwrap_or_else(|| Transport::Channel(client.channel())))
+        let channel = client.channel();
+        Self(match client.endpoint().cloned() {
+            Some(endpoint) => Transport::Endpoint(Box::new(endpoint), channel.token().cloned()),
+            None => Transport::Channel(channel),
+        })
     }
 }
 
@@ -84,13 +77,13 @@ impl From<Client> for Connection {
 
 impl From<Endpoint> for Connection {
     fn from(endpoint: Endpoint) -> Self {
-        Self(Transport::Endpoint(Box::new(endpoint)))
+        Self(Transport::Endpoint(Box::new(endpoint), None))
     }
 }
 
 impl From<Channel> for Connection {
     fn from(channel: Channel) -> Self {
-        Self(Transport::Channel(channel))
+        Self(Transport::Channel(AuthorizedChannel::new(channel, None)))
     }
 }
 

@@ -68,7 +68,7 @@ struct Polls {
 
 pub(super) async fn run(args: TopArgs) -> Result<(), Failure> {
     let registry = args.types.registry()?;
-    let client = Client::connect(&args.server.address).await?;
+    let client = args.server.connect().await?;
     let clock = SystemClock::new();
     let interval = args.interval.clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL);
     let mut board = Board::new(&args.server.address, &args.parent, interval, clock.now());

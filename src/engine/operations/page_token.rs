@@ -30,7 +30,31 @@ pub(in crate::engine) fn open(
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::engine::watching::watch::ResumeToken;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..<_>::default() })]
+
+        #[test]
+        fn any_text_or_damage_of_a_token_is_refused(
+            text in ".{0,80}",
+            at in any::<prop::sample::Index>(),
+            letter in "[A-Za-z0-9_-]",
+        ) {
+            let keyspace = Keyspace::generate(1);
+            let (now, own) = (Timestamp::from_micros(1_000_000), Binding::of(&["a", "p"]));
+            let token = seal(&keyspace, &own, b"here", now).expect("token");
+            let mut damaged = token.clone();
+            let at = at.index(damaged.len());
+            damaged.replace_range(at..=at, &letter);
+            prop_assert!(open(&keyspace, &own, &text, now).is_err());
+            prop_assert!(damaged == token || open(&keyspace, &own, &damaged, now).is_err());
+            drop((ResumeToken::parse(&text), ResumeToken::parse(&damaged)));
+        }
+    }
 
     #[test]
     fn a_token_opens_only_for_its_own_query_and_keyspace_and_not_after_three_days() {

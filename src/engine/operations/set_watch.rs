@@ -17,6 +17,7 @@ use crate::engine::access::Caller;
 use crate::engine::context::Context;
 use crate::engine::error::{Error, Result};
 use crate::engine::reading::view::{View, payload};
+use crate::engine::tenants::WatcherShare;
 use crate::engine::watching::sets::follower::{FollowStep, SetFollower};
 use crate::engine::watching::sets::intake::Sets;
 use crate::engine::watching::sets::log::{SetChange, SetMark};
@@ -58,6 +59,8 @@ pub struct SetWatch {
     /// Time of the last event.
     said: Duration,
     ended: bool,
+    /// Counts this watch for its tenant.
+    _share: Option<WatcherShare>,
 }
 
 /// What a watch does.
@@ -137,6 +140,7 @@ impl SetWatches {
             round,
             said: now,
             ended: false,
+            _share: None,
         })
     }
 }
@@ -148,6 +152,11 @@ impl Stage {
 }
 
 impl SetWatch {
+    /// The same, which counts for its tenant until it ends.
+    pub(in crate::engine) fn counted(self, share: Option<WatcherShare>) -> Self {
+        Self { _share: share, ..self }
+    }
+
     /// All events.
     pub fn into_events(self) -> impl Stream<Item = Result<SetEvent>> + Send {
         futures_util::stream::unfold(self, |mut watch| async move {

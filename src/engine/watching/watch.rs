@@ -10,6 +10,7 @@ use futures_util::Stream;
 use crate::clock::Timestamp;
 use crate::engine::error::{Error, Reason, Result};
 use crate::engine::reading::view::View;
+use crate::engine::tenants::WatcherShare;
 use crate::engine::watching::hub::{Hub, Interest, Sighting, named};
 use crate::operation::name::Name;
 
@@ -86,6 +87,8 @@ pub struct Watch {
     first: bool,
     /// Time of the last event.
     said: Duration,
+    /// Counts this watch for its tenant.
+    _share: Option<WatcherShare>,
 }
 
 /// How it went to hold a state back.
@@ -175,11 +178,17 @@ impl Hub {
             ended: false,
             first: !skip,
             said,
+            _share: None,
         })
     }
 }
 
 impl Watch {
+    /// The same, which counts for its tenant until it ends.
+    pub(in crate::engine) fn counted(self, share: Option<WatcherShare>) -> Self {
+        Self { _share: share, ..self }
+    }
+
     /// All events up to the last.
     pub fn into_events(self) -> impl Stream<Item = Result<WatchEvent>> + Send {
         futures_util::stream::unfold(self, |mut watch| async move {

@@ -34,6 +34,11 @@ pub(super) fn stored(file: &str) -> Stored {
     }
 }
 
+/// The stored values of all golden records of operations.
+pub(in crate::record) fn values() -> Vec<Vec<u8>> {
+    records().into_iter().map(|(file, _)| golden(file)).collect()
+}
+
 /// The bytes of a golden file.
 pub(super) fn golden(file: &str) -> Vec<u8> {
     LazyLock::force(&WRITTEN);

@@ -34,6 +34,8 @@ use crate::operation::entries::{DueClass, entries, turn_of};
 use crate::operation::{Operation, Record, State};
 use crate::store::{Keyspace, Partition};
 
+pub(super) use self::files::values;
+
 use self::files::{
     ID, QUEUE, ROOT, SERVER, SERVER_ID, SERVING, TOKEN, TYPE_SETS, found, golden, stored,
 };

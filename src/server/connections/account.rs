@@ -12,8 +12,10 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use super::load::{Load, LoadKind, LoadShare};
+use super::refusal::overloaded;
 use crate::clock::Clock;
-use crate::engine::{Error, Reason};
+use crate::engine::Error;
 use crate::limits::{
     MAX_BYTES_IN_FLIGHT, MAX_CONNECTION_BYTES, READS_AT_ONCE, READS_OF_CONNECTION,
 };
@@ -43,8 +45,12 @@ pub(super) struct Account {
     has_called: AtomicBool,
     /// When its last call ended, or it was opened.
     idle_since: AtomicU64,
+    /// Calls that the client gave up before they were answered, since the last look.
+    abandoned: AtomicUsize,
     reads: Arc<Semaphore>,
     pub(super) close: CancellationToken,
+    /// Ends the watches of a connection that is to end.
+    pub(super) retired: CancellationToken,
 }
 
 /// Bytes that count until this is dropped.
@@ -62,6 +68,8 @@ pub(crate) struct Admission(pub(super) Arc<Account>);
 #[derive(Debug)]
 pub(super) struct OpenCall {
     pub(super) account: Arc<Account>,
+    /// Its share of the load, from the arrival of its request to its answer.
+    load: Mutex<Option<LoadShare>>,
     _share: Share,
 }
 
@@ -107,8 +115,10 @@ impl Accounts {
             calls: AtomicUsize::new(0),
             has_called: AtomicBool::new(false),
             idle_since: AtomicU64::new(self.now()),
+            abandoned: AtomicUsize::new(0),
             reads: Arc::new(Semaphore::new(READS_OF_CONNECTION)),
             close: CancellationToken::new(),
+            retired: CancellationToken::new(),
         });
         open.push(Arc::clone(&account));
         Some(Admission(account))
@@ -153,12 +163,12 @@ impl Account {
         let own = self.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
         let total = all.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
         if own > MAX_CONNECTION_BYTES {
-            return Err(too_much(
+            return Err(overloaded(
                 "the calls of this connection hold as much as one connection may; ask again once some have ended, or read their answers",
             ));
         }
         if total > MAX_BYTES_IN_FLIGHT && !all.relieve(self, bytes) {
-            return Err(too_much("this server has as much in flight as it may; try again"));
+            return Err(overloaded("this server has as much in flight as it may; try again"));
         }
         Ok(share)
     }
@@ -168,7 +178,7 @@ impl Account {
         let share = self.take(CALL_BYTES + head)?;
         self.calls.fetch_add(1, Ordering::Relaxed);
         self.has_called.store(true, Ordering::Relaxed);
-        Ok(Arc::new(OpenCall { account: Arc::clone(self), _share: share }))
+        Ok(Arc::new(OpenCall { account: Arc::clone(self), load: Mutex::default(), _share: share }))
     }
 
     /// Waits for a turn to read operations with their payloads, which count only once they are read.
@@ -202,6 +212,22 @@ impl Account {
             && self.received.load(Ordering::Relaxed) < PREFACE_BYTES
     }
 
+    /// How long it has had no call; `None` while it has one.
+    pub(super) fn idle_time(&self) -> Option<Duration> {
+        let since = self.idle_since.load(Ordering::Relaxed);
+        self.is_idle().then(|| Duration::from_micros(self.all.now().saturating_sub(since)))
+    }
+
+    /// Notes that the client gave up a call.
+    pub(super) fn abandoned(&self) {
+        self.abandoned.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many calls the client has given up since the last question.
+    pub(super) fn take_abandoned(&self) -> usize {
+        self.abandoned.swap(0, Ordering::Relaxed)
+    }
+
     fn is_idle(&self) -> bool {
         self.calls.load(Ordering::Relaxed) == 0 && !self.close.is_cancelled()
     }
@@ -231,6 +257,21 @@ impl Drop for Share {
     }
 }
 
+impl OpenCall {
+    /// Its request has arrived: it counts as load, or is refused.
+    pub(super) fn arrived(&self, load: &Arc<Load>, kind: LoadKind) -> Result<(), Box<Error>> {
+        if let Some(share) = load.admit(kind)? {
+            *self.load.lock().unwrap_or_else(PoisonError::into_inner) = Some(share);
+        }
+        Ok(())
+    }
+
+    /// Its answer is made.
+    pub(super) fn answered(&self) {
+        drop(self.load.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
+
 impl Drop for OpenCall {
     fn drop(&mut self) {
         self.account.idle_since.store(self.account.all.now(), Ordering::Relaxed);
@@ -238,15 +279,6 @@ impl Drop for OpenCall {
     }
 }
 
-/// Refuses for want of room; the caller may ask again.
-fn too_much(message: &str) -> Box<Error> {
-    let mut error = Error::new(Reason::Overloaded, message);
-    error.retry_delay = Some(RETRY);
-    error
-}
-
-/// When to ask again after a refusal.
-pub(super) const RETRY: Duration = Duration::from_secs(1);
 /// Bytes counted for each call beside its head, request and answer: its task and its stream.
 const CALL_BYTES: usize = 8 << 10;
 /// The preface of HTTP/2 and the head of the first frame.

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
-use http::{HeaderMap, Response};
+use http::{HeaderMap, HeaderValue, Response};
 use http_body::{Body as _, Frame, SizeHint};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::Status;
 use tonic::body::Body;
 
@@ -24,6 +25,8 @@ pub(super) struct Leaving {
     first: Poll<Option<Result<Frame<Piece>, Status>>>,
     ended: bool,
     face: Protocol,
+    /// Ends a stream whose client takes it up again, so that an old connection can end.
+    retired: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
 
 /// Whose answer it is.
@@ -49,7 +52,8 @@ pub(super) fn leaving(
     context: &mut Context<'_>,
 ) -> Response<Leaving> {
     let (head, body) = answer.into_parts();
-    let mut leaving = Leaving { body, call: Some(call), first: Poll::Pending, ended: false, face };
+    let mut leaving =
+        Leaving { body, call: Some(call), first: Poll::Pending, ended: false, face, retired: None };
     match leaving.poll_body(context) {
         Poll::Ready(Some(Err(refusal))) if leaving.ended => Leaving::refused(refusal, face),
         first => {
@@ -67,7 +71,25 @@ impl Leaving {
             (Protocol::Http, Some(error)) => crate::http::refusal(error.clone()).map(Body::new),
             _ => status.into_http(),
         };
-        answer.map(|body| Self { body, call: None, first: Poll::Pending, ended: false, face })
+        let first = Poll::Pending;
+        answer.map(|body| Self { body, call: None, first, ended: false, face, retired: None })
+    }
+
+    /// The same, which ends once its connection takes no more calls.
+    pub(super) fn until_retired(self) -> Self {
+        let retired =
+            self.call.as_ref().map(|call| Box::pin(call.account.retired.clone().cancelled_owned()));
+        Self { retired, ..self }
+    }
+
+    /// The end of a stream that goes on elsewhere: no error.
+    fn retire(&mut self) -> Option<Result<Frame<Piece>, Status>> {
+        self.ended = true;
+        (self.face == Protocol::Grpc).then(|| {
+            let mut trailers = HeaderMap::new();
+            trailers.insert(Status::GRPC_STATUS, HeaderValue::from_static("0"));
+            Ok(Frame::trailers(trailers))
+        })
     }
 
     fn poll_body(
@@ -110,7 +132,11 @@ impl http_body::Body for Leaving {
             return std::mem::replace(&mut self.first, Poll::Pending);
         }
         let had_ended = self.ended;
-        let frame = std::task::ready!(self.poll_body(context));
+        let Poll::Ready(frame) = self.poll_body(context) else {
+            let retired = self.retired.as_mut().map(|retired| retired.as_mut().poll(context));
+            let is_retired = retired.is_some_and(|retired| retired.is_ready());
+            return if is_retired { Poll::Ready(self.retire()) } else { Poll::Pending };
+        };
         Poll::Ready(match frame {
             // The end of a stream of messages says why.
             Some(Err(refusal)) if self.ended && !had_ended && self.face == Protocol::Grpc => {

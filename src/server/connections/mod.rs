@@ -6,23 +6,27 @@
 
 mod account;
 mod answer;
+mod lifetime;
+mod load;
 mod refusal;
 mod request;
+mod socket;
+#[cfg(test)]
+mod tests;
 
 use std::convert::Infallible;
 use std::future::poll_fn;
-use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
+use http::header::CONTENT_TYPE;
 use http::{Request, Response};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -31,16 +35,24 @@ use tonic::body::Body;
 use tower::{Service, ServiceExt};
 
 pub(crate) use self::account::Admission;
+pub(crate) use self::lifetime::AgeLimits;
 
 use self::account::{Account, Accounts};
 use self::answer::{Leaving, Protocol, leaving};
+use self::lifetime::{ConnectionFate, LOOK, Lifetime};
+use self::load::{Load, LoadKind};
 use self::refusal::refusal;
 use self::request::Arriving;
+use self::socket::{Socket, SocketStream};
 use super::faces::Spoken;
+use super::tls::Tls;
 use crate::clock::{Clock, SystemClock};
 use crate::grpc::deadline;
 use crate::grpc::is_read;
-use crate::limits::{MAX_CONNECTIONS, MAX_STREAMS, SILENCE, UNREAD_TIME};
+use crate::limits::{
+    MAX_CONNECTIONS, MAX_HEAD_BYTES, MAX_HEADER_LIST_BYTES, MAX_RESET_STREAMS, MAX_STREAMS, SILENCE,
+};
+use crate::peer::Peer;
 use crate::throttle::Throttle;
 
 /// The connections of one server. Clones are the same connections.
@@ -49,10 +61,20 @@ pub(crate) struct Connections {
     /// The machine's clock whatever the engine's is: these are times on the wire.
     clock: Arc<dyn Clock>,
     accounts: Arc<Accounts>,
+    load: Arc<Load>,
+    options: Options,
     builder: Builder<TokioExecutor>,
     refused: Arc<Throttle>,
     draining: CancellationToken,
     end: CancellationToken,
+}
+
+/// What holds for all connections of a server.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Options {
+    /// Without it they are plain text.
+    pub(crate) tls: Option<Arc<Tls>>,
+    pub(crate) ages: AgeLimits,
 }
 
 /// A connection that has its place.
@@ -62,10 +84,15 @@ pub(crate) struct Accepted {
 }
 
 impl Connections {
-    pub(crate) fn new() -> Self {
-        let clock: Arc<dyn Clock> = SystemClock::new();
+    pub(crate) fn new(options: Options) -> Self {
+        Self::by(SystemClock::new(), options)
+    }
+
+    fn by(clock: Arc<dyn Clock>, options: Options) -> Self {
         Self {
             accounts: Accounts::new(Arc::clone(&clock), most_connections()),
+            load: Load::new(Arc::clone(&clock)),
+            options,
             builder: builder(),
             refused: Arc::new(Throttle::new(Arc::clone(&clock))),
             draining: CancellationToken::new(),
@@ -137,15 +164,18 @@ impl Connections {
     {
         let Accepted { stream, place } = accepted;
         let account = Arc::clone(&place.0);
-        let (caller, clock) = (Arc::clone(&account), Arc::clone(&self.clock));
-        let service = service_fn(move |request| {
-            answer(Arc::clone(&caller), Arc::clone(&clock), faces.clone(), request)
-        });
-        let io = TokioIo::new(Counting { stream, account: Arc::clone(&account) });
+        let Some((stream, peer)) = self.open(stream, &account).await else { return };
+        let call = ConnectionCalls {
+            account: Arc::clone(&account),
+            clock: Arc::clone(&self.clock),
+            load: Arc::clone(&self.load),
+            peer,
+        };
+        let service = service_fn(move |request| call.clone().answer(faces.clone(), request));
+        let io = TokioIo::new(Socket { stream, account: Arc::clone(&account) });
         let mut connection = std::pin::pin!(self.builder.serve_connection(io, service));
+        let mut lifetime = Lifetime::new(&self.clock, self.options.ages);
         let mut drains = false;
-        let mut unread = Unread::default();
-        let mut look = self.clock.sleep(LOOK);
         loop {
             tokio::select! {
                 // What ended it is the client's affair.
@@ -156,65 +186,132 @@ impl Connections {
                 }
                 () = self.end.cancelled() => return,
                 () = account.close.cancelled() => return,
-                () = &mut look => {
-                    if account.is_silent() || unread.is_too_long(&account) {
-                        return;
+                fate = lifetime.fate(&account) => match fate {
+                    ConnectionFate::Close => return,
+                    ConnectionFate::Retire => {
+                        connection.as_mut().graceful_shutdown();
+                        account.retired.cancel();
                     }
-                    look = self.clock.sleep(LOOK);
-                }
+                },
+            }
+        }
+    }
+
+    /// Speaks TLS if this server does, and says who is at the other end. `None` if the client does not do its part in time.
+    async fn open(
+        &self,
+        stream: TcpStream,
+        account: &Account,
+    ) -> Option<(SocketStream, Option<Arc<Peer>>)> {
+        let Some(tls) = &self.options.tls else { return Some((SocketStream::Plain(stream), None)) };
+        let opened = tokio::select! {
+            opened = tls.accept(stream) => opened,
+            () = self.clock.sleep(SILENCE) => return None,
+            () = self.end.cancelled() => return None,
+            () = account.close.cancelled() => return None,
+        };
+        match opened {
+            Ok((stream, peer)) => Some((SocketStream::Encrypted(Box::new(stream)), Some(peer))),
+            Err(error) => {
+                tracing::debug!(%error, "a connection without TLS, or with a certificate that is refused");
+                None
             }
         }
     }
 }
 
-/// Answers a call, if there is room for it.
-async fn answer<S>(
+/// What all calls of one connection need.
+#[derive(Clone)]
+struct ConnectionCalls {
     account: Arc<Account>,
     clock: Arc<dyn Clock>,
-    faces: S,
-    request: Request<Incoming>,
-) -> Result<Response<Leaving>, Infallible>
-where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
-{
-    let spoken = Spoken::by(&request);
-    let face = if spoken == Spoken::Grpc { Protocol::Grpc } else { Protocol::Http };
-    let call = match account.call(head_bytes(&request)) {
-        Ok(call) => call,
-        Err(error) => return Ok(Leaving::refused(refusal(error), face)),
-    };
-    let path = request.uri().path();
-    let (is_read, many, time) = match spoken {
-        Spoken::Grpc | Spoken::GrpcWeb => (
-            is_read(path),
-            face == Protocol::Grpc && MANY_REQUESTS.iter().any(|method| path.ends_with(method)),
-            deadline::of(request.headers()),
-        ),
-        Spoken::Http => (crate::http::is_read(&request), false, None),
-    };
-    let turn = if is_read { account.turn().await } else { None };
-    let request = request
-        .map(|body| Body::new(Arriving::new(body, Arc::clone(&call), Arc::clone(&clock), many)));
-    let answer = faces.oneshot(request);
-    let answer = match time {
-        None => answer.await,
-        Some(time) => tokio::select! {
-            biased;
-            answer = answer => answer,
-            () = clock.sleep(time) => {
-                Ok(Status::deadline_exceeded("the call's own deadline has passed").into_http())
+    load: Arc<Load>,
+    peer: Option<Arc<Peer>>,
+}
+
+/// Notes a call that its client gives up before it is answered.
+struct AbandonedCall<'a>(Option<&'a Account>);
+
+impl Drop for AbandonedCall<'_> {
+    fn drop(&mut self) {
+        if let Some(account) = self.0 {
+            account.abandoned();
+        }
+    }
+}
+
+impl ConnectionCalls {
+    /// Answers a call, if there is room for it.
+    async fn answer<S>(
+        self,
+        faces: S,
+        mut request: Request<Incoming>,
+    ) -> Result<Response<Leaving>, Infallible>
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    {
+        let Self { account, clock, load, peer } = self;
+        let spoken = Spoken::by(&request);
+        let face = if spoken == Spoken::Grpc { Protocol::Grpc } else { Protocol::Http };
+        let kind = LoadKind::of(spoken, &request);
+        let call = account.call(head_bytes(&request)).and_then(|call| {
+            if request.is_end_stream() {
+                call.arrived(&load, kind)?;
             }
-        },
-    };
-    let Ok(answer) = answer;
-    let mut answer = Some(answer);
-    let answer = poll_fn(|context| {
-        let answer = answer.take().unwrap_or_default();
-        Poll::Ready(leaving(answer, Arc::clone(&call), face, context))
-    })
-    .await;
-    drop(turn);
-    Ok(answer)
+            Ok(call)
+        });
+        let call = match call {
+            Ok(call) => call,
+            Err(error) => return Ok(Leaving::refused(refusal(error), face)),
+        };
+        if let Some(peer) = peer {
+            request.extensions_mut().insert(peer);
+        }
+        let mut unanswered = AbandonedCall(Some(&account));
+        let path = request.uri().path();
+        let watches = face == Protocol::Grpc && WATCHES.iter().any(|method| path.ends_with(method));
+        let (is_read, many, time) = match spoken {
+            Spoken::Grpc | Spoken::GrpcWeb => (
+                is_read(path),
+                face == Protocol::Grpc && MANY_REQUESTS.iter().any(|method| path.ends_with(method)),
+                deadline::of(request.headers()),
+            ),
+            Spoken::Http => (crate::http::is_read(&request), false, None),
+        };
+        let turn = if is_read { account.turn().await } else { None };
+        let request = request.map(|body| {
+            let body = Arriving::new(body, Arc::clone(&call), Arc::clone(&clock), many);
+            Body::new(if kind == LoadKind::Other { body } else { body.counting(load, kind) })
+        });
+        let answer = faces.oneshot(request);
+        let answer = match time {
+            None => answer.await,
+            Some(time) => tokio::select! {
+                biased;
+                answer = answer => answer,
+                () = clock.sleep(time) => {
+                    Ok(Status::deadline_exceeded("the call's own deadline has passed").into_http())
+                }
+            },
+        };
+        let Ok(answer) = answer;
+        call.answered();
+        let ends_early = watches || is_event_stream(&answer);
+        let mut answer = Some(answer);
+        let answer = poll_fn(|context| {
+            let answer = answer.take().unwrap_or_default();
+            Poll::Ready(leaving(answer, Arc::clone(&call), face, context))
+        })
+        .await;
+        drop(turn);
+        unanswered.0 = None;
+        Ok(if ends_early { answer.map(Leaving::until_retired) } else { answer })
+    }
+}
+
+/// Whether a client that loses the stream takes it up again.
+fn is_event_stream(answer: &Response<Body>) -> bool {
+    answer.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == "text/event-stream")
 }
 
 fn head_bytes(request: &Request<Incoming>) -> usize {
@@ -223,88 +320,17 @@ fn head_bytes(request: &Request<Incoming>) -> usize {
     headers + request.uri().path().len()
 }
 
-/// Notices when what was answered is not read.
-#[derive(Default)]
-struct Unread {
-    written: Option<u64>,
-    time: Duration,
-}
-
-impl Unread {
-    /// Looked at every [`LOOK`].
-    fn is_too_long(&mut self, account: &Account) -> bool {
-        let written = account.reading();
-        if written.is_none() || written != self.written {
-            *self = Self { written, time: Duration::ZERO };
-            return false;
-        }
-        self.time += LOOK;
-        self.time >= UNREAD_TIME
-    }
-}
-
-/// Counts what it reads.
-struct Counting {
-    stream: TcpStream,
-    account: Arc<Account>,
-}
-
-impl AsyncRead for Counting {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        self.account.received(buffer.filled().len() - before);
-        read
-    }
-}
-
-impl AsyncWrite for Counting {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, bytes)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-}
-
 fn builder() -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(LOOK)
-        .max_buf_size(HTTP1_BUFFER_BYTES);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(LOOK).max_buf_size(MAX_HEAD_BYTES);
     builder
         .http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE)
-        .max_concurrent_streams(MAX_STREAMS);
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_HEADER_LIST_BYTES)
+        .max_pending_accept_reset_streams(MAX_RESET_STREAMS);
     builder
 }
 
@@ -330,11 +356,9 @@ fn most_connections() -> usize {
 
 /// Files that are left to the store and everything else.
 const RESERVED_FILES: usize = 256;
-/// How often a connection is looked at: one that has said nothing by the first time is closed.
-const LOOK: Duration = SILENCE;
 const KEEPALIVE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(50);
-/// A head of HTTP/1.1 and more.
-const HTTP1_BUFFER_BYTES: usize = 64 << 10;
 /// Methods that take a stream of requests.
 const MANY_REQUESTS: [&str; 2] = ["/ServeQueue", "/ServerReflectionInfo"];
+/// Methods whose clients take the stream up again when it ends.
+const WATCHES: [&str; 2] = ["/WatchOperation", "/WatchOperations"];

@@ -11,8 +11,9 @@ use futures_util::future::BoxFuture;
 use http_body::{Body, Frame, SizeHint};
 use tonic::Status;
 
-use super::account::{OpenCall, RETRY, Share};
-use super::refusal::refusal;
+use super::account::{OpenCall, Share};
+use super::load::{Load, LoadKind};
+use super::refusal::{RETRY, refusal};
 use crate::clock::Clock;
 use crate::engine::{Error, Reason};
 use crate::limits::REQUEST_TIME;
@@ -28,6 +29,8 @@ pub(super) struct Arriving<B> {
     /// Follows the messages where there may be many.
     messages: Option<MessageEnds>,
     passed: Option<Passed>,
+    /// Until the whole request has arrived.
+    load: Option<(Arc<Load>, LoadKind)>,
 }
 
 /// A large message that was passed on: it is worked on for a while.
@@ -40,7 +43,20 @@ impl<B> Arriving<B> {
     /// The body of a call with one request, or with many.
     pub(super) fn new(body: B, call: Arc<OpenCall>, clock: Arc<dyn Clock>, many: bool) -> Self {
         let messages = many.then(MessageEnds::default);
-        Self { body, call, clock, shares: Vec::new(), patience: None, messages, passed: None }
+        let (shares, patience, passed, load) = (Vec::new(), None, None, None);
+        Self { body, call, clock, shares, patience, messages, passed, load }
+    }
+
+    /// The same, of a call that counts as load once its request has arrived.
+    pub(super) fn counting(self, load: Arc<Load>, kind: LoadKind) -> Self {
+        Self { load: Some((load, kind)), ..self }
+    }
+
+    /// The whole request has arrived. A call beyond the limit is refused now; one whose request never arrives takes no
+    /// place from others.
+    fn complete(&mut self) -> Result<(), Status> {
+        let Some((load, kind)) = self.load.take() else { return Ok(()) };
+        self.call.arrived(&load, kind).map_err(refusal)
     }
 
     fn arrived(&mut self, data: &Bytes) -> Result<(), Status> {
@@ -94,11 +110,19 @@ where
                 Err(late) => Poll::Ready(Some(Err(late))),
             };
         };
-        let Some(frame) = frame else { return Poll::Ready(None) };
+        let Some(frame) = frame else {
+            return Poll::Ready(this.complete().err().map(Err));
+        };
         let frame = frame.map_err(|error| Status::from_error(Box::new(error)));
         let counted = frame.and_then(|frame| {
             frame.data_ref().map_or(Ok(()), |data| this.arrived(data)).map(|()| frame)
         });
+        let is_whole = this.load.is_some() && this.body.is_end_stream();
+        let counted = if is_whole {
+            counted.and_then(|frame| this.complete().map(|()| frame))
+        } else {
+            counted
+        };
         Poll::Ready(Some(counted))
     }
 

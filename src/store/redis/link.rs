@@ -7,10 +7,13 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ErrorKind, IntoConnectionInfo, Pipeline, ProtocolVersion,
+    AsyncConnectionConfig, Client, ClientTlsConfig, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind,
+    IntoConnectionInfo, Pipeline, ProtocolVersion, TlsCertificates,
 };
 use redis::{RedisError, RedisResult, Value};
+use tokio_rustls::rustls::crypto::ring;
 
+use super::options::{Options, RedisTls};
 use crate::store::error::{OpenError, StoreError};
 
 /// How to connect: address and credentials, which stay in here, and timeouts.
@@ -23,16 +26,22 @@ pub(super) struct Dial {
 
 impl Dial {
     /// Parses the URL. Messages contain only its host, port and database.
-    pub(super) fn new(url: &str, prefix: &str, timeout: Duration) -> Result<Self, OpenError> {
+    pub(super) fn new(options: &Options) -> Result<Self, OpenError> {
         let refuse = |error: RedisError| {
             let reason = error.category();
             OpenError::Address(format!("the store's address is no usable redis URL: {reason}"))
         };
-        let info = url.into_connection_info().map_err(refuse)?;
+        let info = options.url.as_str().into_connection_info().map_err(refuse)?;
         let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+        let prefix = &options.prefix;
         let place = format!("redis at {}/{}, prefix {prefix:?}", info.addr(), settings.db());
-        let client = Client::open(info.set_redis_settings(settings)).map_err(refuse)?;
-        Ok(Self { client, response_timeout: timeout, place })
+        let info = info.set_redis_settings(settings);
+        let client = if matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
+            encrypted(info, &options.tls)?
+        } else {
+            Client::open(info).map_err(refuse)?
+        };
+        Ok(Self { client, response_timeout: options.response_timeout, place })
     }
 
     /// The name of this store in messages.
@@ -55,6 +64,23 @@ impl Dial {
         Replication::read(&mut connection).await?;
         Ok(connection)
     }
+}
+
+/// A client that speaks TLS.
+fn encrypted(info: ConnectionInfo, tls: &RedisTls) -> Result<Client, OpenError> {
+    // The crate takes the process's own; a program with several must say which one it is.
+    let _ = ring::default_provider().install_default();
+    let identity = tls.identity.clone();
+    let certificates = TlsCertificates {
+        root_cert: tls.ca.clone(),
+        client_tls: identity
+            .map(|(client_cert, client_key)| ClientTlsConfig { client_cert, client_key }),
+    };
+    Client::build_with_tls(info, certificates).map_err(|error| {
+        OpenError::Address(format!(
+            "the certificates for redis cannot be used: {error}; check redis.tls_ca, redis.tls_cert and redis.tls_key"
+        ))
+    })
 }
 
 /// The id of the server's history of writes; another one after a failover.

@@ -50,7 +50,7 @@ use super::keyspace::Keyspace;
 use super::write_set::WriteSet;
 use crate::clock::Timestamp;
 
-pub use self::options::Options;
+pub use self::options::{Options, RedisTls};
 pub use self::time::StoreTime;
 
 /// The store in Redis.
@@ -72,7 +72,7 @@ impl RedisStore {
                 options.prefix
             )));
         }
-        let dial = Dial::new(&options.url, &options.prefix, options.response_timeout)?;
+        let dial = Dial::new(&options)?;
         let link = Link::new(dial.clone(), options.lane);
         let fitness = opening::inspect(&link, &dial, &options).await?;
         let keyspace = opening::keyspace(&link, &dial, &options).await?;

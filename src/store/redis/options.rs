@@ -32,12 +32,23 @@ pub struct Options {
     pub response_timeout: Duration,
     /// Counts elapsed time and sleeps; with [`StoreTime::Clock`] also the store's time.
     pub clock: Arc<dyn Clock>,
+    /// For `rediss://`: the certificates.
+    pub tls: RedisTls,
     /// The clock of the store's time.
     pub time: StoreTime,
     /// Tells which of the process's runtimes the calling task runs on, as a small number. Each has connections and a queue of
     /// its own: a connection that is driven by the runtime that uses it wakes no other thread. Under
     /// `Server::serve_on_cores` this is `server::lane::current`.
     pub lane: fn() -> usize,
+}
+
+/// The certificates of connections with TLS, as PEM.
+#[derive(Clone, Default)]
+pub struct RedisTls {
+    /// Authorities that sign the server's certificate; those of the system if unset.
+    pub ca: Option<Vec<u8>>,
+    /// The certificate that is shown to the server, and its private key.
+    pub identity: Option<(Vec<u8>, Vec<u8>)>,
 }
 
 impl Options {
@@ -53,6 +64,7 @@ impl Options {
             partitions: 16,
             response_timeout: Duration::from_secs(2),
             clock: SystemClock::new(),
+            tls: RedisTls::default(),
             time: StoreTime::Server,
             lane: || 0,
         }

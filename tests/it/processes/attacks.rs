@@ -26,7 +26,7 @@ use super::clients::{Client, name};
 
 const MIB: usize = 1 << 20;
 /// The most memory that all clients together may make the server hold, with its own and a margin for the allocator.
-const MOST: usize = 520 * MIB;
+pub(super) const MOST: usize = 520 * MIB;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_that_never_end_take_no_more_memory_than_they_may() {
@@ -126,8 +126,7 @@ async fn more_connections_than_open_files_that_say_nothing_keep_nothing_from_bei
         let id = format!("n{number}");
         soon("a start", attacked.client.start(&id, "queue")).await.expect("a start");
     }
-    let newcomer = Client::new(attacked.address());
-    soon("an answer", newcomer.get("polite")).await.expect("an answer");
+    attacked.newcomer().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -149,14 +148,14 @@ async fn a_connection_that_says_nothing_of_use_is_closed_and_one_that_is_idle_is
 }
 
 /// A server, and a client of it that is no attacker.
-struct Attacked {
+pub(super) struct Attacked {
     server: Longhaul,
     client: Client,
     _folder: tempfile::TempDir,
 }
 
 impl Attacked {
-    async fn begin() -> Self {
+    pub(super) async fn begin() -> Self {
         Self::behind("").await
     }
 
@@ -172,17 +171,23 @@ impl Attacked {
         Self { server, client, _folder: folder }
     }
 
-    fn address(&self) -> SocketAddr {
+    pub(super) fn address(&self) -> SocketAddr {
         self.server.address()
     }
 
     /// A polite client is served, if perhaps at the second try.
-    async fn serves(&self) {
+    pub(super) async fn serves(&self) {
         eventually("an answer beside all that", || async { self.client.get("polite").await.ok() })
             .await;
     }
 
-    async fn took_at_most(&self, bytes: usize) {
+    /// A client that connects now is served.
+    pub(super) async fn newcomer(&self) {
+        let newcomer = Client::new(self.address());
+        soon("an answer", newcomer.get("polite")).await.expect("an answer");
+    }
+
+    pub(super) async fn took_at_most(&self, bytes: usize) {
         self.serves().await;
         let peak = self.server.peak_memory();
         assert!(peak < bytes, "{} MiB at its peak", peak / MIB);

@@ -3,8 +3,10 @@
 //!
 //! Every wait of a test has a bound, and the panic names what did not happen.
 
+mod abuse;
 mod acknowledged;
 mod attacks;
+mod authorities;
 mod binary;
 mod bounds;
 mod calls;
@@ -26,8 +28,10 @@ mod redis_away;
 mod redis_back;
 mod redis_lost;
 mod refusals;
+mod sealing;
 mod standing_still;
 mod stopping;
+mod tls;
 mod two_servers;
 mod typed;
 mod types;

@@ -172,7 +172,7 @@ async fn the_server_is_named_in_each_form_that_an_address_has() {
         assert_eq!(ended.code, 0, "{ended:?}");
     }
     for (server, part) in [
-        (format!("https://{address}"), "no TLS yet"),
+        ("https://h:1/longhaul".to_owned(), "HOST:PORT"),
         ("50051".to_owned(), "HOST:PORT"),
         ("http://h:1/longhaul".to_owned(), "HOST:PORT"),
     ] {

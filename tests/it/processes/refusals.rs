@@ -46,7 +46,7 @@ async fn settings_that_cannot_be_are_refused_by_name() {
     refused(&["--config", nowhere], &["cannot read", nowhere]).await;
     refused_in(&[], &[("LONGHAUL_LISTNE", "x")], &["LONGHAUL_LISTNE", "LONGHAUL_LISTEN"]).await;
     refused_in(&[], &[("LONGHAUL_REDIS_PREFIX", "x")], &["LONGHAUL_REDIS__PREFIX"]).await;
-    for url in ["postgres://user:s3cret@host", "rediss://user:s3cret@host", "data", "embedded:"] {
+    for url in ["postgres://user:s3cret@host", "data", "embedded:"] {
         refused(&["--listen", ANYWHERE, "--store", url], &["embedded:"]).await;
     }
     let url = "redis://user:s3cret@host:port/";

@@ -35,7 +35,7 @@ impl<T: std::fmt::Debug> Answer<T> for Result<T, Status> {
         assert_eq!((status.code(), &info.reason[..]), (code, reason), "{}", status.message());
         assert_eq!(info.domain, "longhaul.dev");
         assert!(!status.message().is_empty() && !status.message().ends_with('.'), "{status:?}");
-        let trouble = code == Code::Unavailable;
+        let trouble = matches!(code, Code::Unavailable | Code::ResourceExhausted);
         assert_eq!(status.get_details_retry_info().is_some(), trouble, "RetryInfo: {status:?}");
         let resource = status.get_details_resource_info();
         // Services of health are no resources.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use longhaul::engine::{
     Engine, IdentitySettings, Janitor, Policy, Reaper, Roles, Rules, Scheduler, Settings,
+    TenantLimits,
 };
 use longhaul::limits::MIN_RETURN_GRACE;
 use longhaul::proto::google::longrunning as lro;
@@ -94,6 +95,18 @@ impl Fixture {
         let settings = Settings { policy, identity, ..Settings::default() };
         let engine = Engine::with(store.clone(), clock.clone(), settings);
         Self::serve(Server::on(engine), store, clock, None).await
+    }
+
+    /// Another server on the same store, whose tenants have limits, with a client that speaks as this one.
+    pub(crate) async fn limited_by(&self, tenant_limits: TenantLimits) -> Self {
+        let (store, clock) = (self.store.clone(), self.clock.clone());
+        let settings = Settings { tenant_limits, ..Settings::default() };
+        let engine = Engine::with(store.clone(), clock.clone(), settings);
+        let limited = Self::serve(Server::on(engine), store, clock, None).await;
+        match self.line {
+            Line::Grpc(_) => limited,
+            Line::Http(_) => limited.over_http().await,
+        }
     }
 
     async fn on(store: Arc<Faulty>, clock: Arc<TestClock>, folder: Option<TempDir>) -> Self {

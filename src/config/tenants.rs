@@ -1,0 +1,28 @@
+//! Limits of tenants.
+
+use serde::Deserialize;
+
+use super::number::number;
+use crate::engine::TenantLimits;
+
+/// What each tenant may take of one server; see [`TenantLimits`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TenantSettings {
+    #[serde(deserialize_with = "number")]
+    requests_per_second: u32,
+    #[serde(deserialize_with = "number")]
+    starts_per_second: u32,
+    #[serde(deserialize_with = "number")]
+    operations: u64,
+    #[serde(deserialize_with = "number")]
+    watchers: u32,
+}
+
+impl From<TenantSettings> for TenantLimits {
+    fn from(settings: TenantSettings) -> Self {
+        let TenantSettings { requests_per_second, starts_per_second, operations, watchers } =
+            settings;
+        Self { requests_per_second, starts_per_second, operations, watchers }
+    }
+}
