@@ -11,6 +11,7 @@ use super::dispatch::dispatcher::Dispatch;
 use super::dispatch::grants::Grants;
 use super::dispatch::poller::Poller;
 use super::due::agents::DueAgents;
+use super::due::kinds::DueRooms;
 use super::leases::holders::Holders;
 use super::membership::ranks::Membership;
 use super::notify::notifier::{Informed, Notifier, OperationTransactor};
@@ -148,8 +149,7 @@ impl Lower {
             self.reader.clone(),
             self.membership.clone(),
             self.notifier.clone(),
-            self.commands.clone(),
-            courier,
+            DueRooms { commands: self.commands.clone(), courier },
         ))
     }
 

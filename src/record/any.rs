@@ -26,7 +26,7 @@ pub enum AnyRecord {
     /// An event of an operation.
     Event(Before<OutboxEvent>),
     /// An event on its way to a receiver.
-    Delivery(Before<Delivery>),
+    Delivery(Box<Before<Delivery>>),
     /// The settings of one queue.
     Queue(Before<QueueRecord>),
     /// The kind that only tests have.
@@ -56,7 +56,7 @@ impl AnyRecord {
             return read_at(keyspace, key, record).map(Self::Event);
         }
         if Delivery::NUMBERS.contains(&number) {
-            return read_at(keyspace, key, record).map(Self::Delivery);
+            return read_at(keyspace, key, record).map(Box::new).map(Self::Delivery);
         }
         if QueueRecord::NUMBERS.contains(&number) {
             return read_at(keyspace, key, record).map(Self::Queue);

@@ -218,19 +218,15 @@ impl Courier {
                 None => None,
             };
             let elapsed = self.context.clock.elapsed();
-            match settled {
-                Some(next) => {
-                    self.lanes.note(lane, news, elapsed);
-                    current = next;
-                }
-                None => {
-                    self.lanes.release(lane, news, elapsed);
-                    let running = self.lanes.running() as i64;
-                    self.context.metrics.deliveries.running.set(running);
-                    self.woken.notify_one();
-                    return;
-                }
-            }
+            let Some(next) = settled else {
+                self.lanes.release(lane, news, elapsed);
+                let running = self.lanes.running() as i64;
+                self.context.metrics.deliveries.running.set(running);
+                self.woken.notify_one();
+                return;
+            };
+            self.lanes.note(lane, news, elapsed);
+            current = next;
         }
     }
 

@@ -34,10 +34,8 @@ impl Letters {
             return Ok(Err("endpoints are not called"));
         };
         let format = Format::try_from(callback.format).unwrap_or_default();
-        let view = match callback.include_result || format == Format::ResponseBody {
-            true => self.view(delivery).await?,
-            false => None,
-        };
+        let wants_more = callback.include_result || format == Format::ResponseBody;
+        let view = if wants_more { self.view(delivery).await? } else { None };
         let types = self.types.at(delivery.news.name.parent()).await?;
         let told = LetterContent {
             id: &Delivery::message_id(key),

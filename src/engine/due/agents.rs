@@ -6,11 +6,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::commands::apply::Commands;
 use crate::engine::context::Context;
-use crate::engine::courier::agent::Courier;
 use crate::engine::due::entries::DueEntries;
-use crate::engine::due::kinds::Kinds;
+use crate::engine::due::kinds::{DueRooms, Kinds};
 use crate::engine::error::Result;
 use crate::engine::membership::ranks::Membership;
 use crate::engine::notify::notifier::Notifier;
@@ -61,11 +59,10 @@ impl DueAgents {
         reader: Arc<Reader>,
         membership: Arc<Membership>,
         notifier: Arc<Notifier>,
-        commands: Arc<Commands>,
-        courier: Arc<Courier>,
+        rooms: DueRooms,
     ) -> Self {
         let entries = DueEntries::new(context.clone(), reader.clone(), membership);
-        let kinds = Kinds::new(reader, commands, courier);
+        let kinds = Kinds::new(reader, rooms);
         Self { context, notifier, entries, kinds }
     }
 

@@ -17,8 +17,8 @@ use crate::post::{Carrier, Letter, Receipt, ReceiverReply, Unanswered};
 use crate::proto::google::protobuf::Any;
 use crate::proto::longhaul::v1 as pb;
 use crate::proto::longhaul::v1::callback::{Event, Format};
+use crate::record::AnyRecord;
 use crate::record::delivery::{Delivery, DeliveryStage, LANES, LINES};
-use crate::record::{AnyRecord, Before};
 use crate::store::conformance::Harness;
 use crate::store::differential::backends;
 use crate::store::{Entry, Index, Key, Scan};
@@ -152,7 +152,7 @@ impl Fixture {
         let keys: Vec<Key> = entries.iter().filter_map(Entry::key).collect();
         let found = self.engine.rooms.reader.read_any(&keys).await.expect("an answer");
         let read = |(key, found)| match found {
-            Ok(Some(AnyRecord::Delivery(Before { record, .. }))) => (key, record),
+            Ok(Some(AnyRecord::Delivery(before))) => (key, before.record),
             other => panic!("{}: {other:?}", self.store_name),
         };
         keys.into_iter().zip(found).map(read).collect()
