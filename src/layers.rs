@@ -12,7 +12,7 @@ use std::path::Path;
 use self::sources::sources;
 
 /// From the top down: a module may use modules below it and none above it.
-const LAYERS: [&[&str]; 14] = [
+const LAYERS: [&[&str]; 16] = [
     &["main", "cli"],
     &["bench", "worker"],
     &["client", "server"],
@@ -23,6 +23,8 @@ const LAYERS: [&[&str]; 14] = [
     &["engine"],
     &["filter", "record"],
     &["types"],
+    &["expression"],
+    &["webhook"],
     &["operation", "store"],
     &["throttle"],
     &["address", "clock", "code", "limits"],
@@ -68,12 +70,13 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
                 "top",
                 "type_sets",
                 "upgrade",
+                "webhooks",
             ],
             &["bench", "follow", "live"],
             &["place", "types"],
             &["connection", "fullscreen", "gauge", "logs", "proto", "record", "screen"],
             &["labels", "output", "table"],
-            &["exit", "plain"],
+            &["call_args", "exit", "plain"],
         ],
     ),
     ("cli/top", &[&["mod"], &["draw"], &["board"]]),
@@ -81,7 +84,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         "client",
         &[
             &["mod"],
-            &["handle", "type_sets"],
+            &["handle", "type_sets", "webhooks"],
             &["connection"],
             &["watch"],
             &["patience"],
@@ -95,14 +98,14 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         &[
             &["mod"],
             &["rooms"],
-            &["workers", "type_set_lists"],
+            &["workers", "type_set_lists", "endpoint_lists"],
             &["type_sets"],
             &["operations"],
             &["dispatch"],
             &["due"],
             &["commands"],
             &["notify"],
-            &["leases", "membership", "parent_types", "watching"],
+            &["endpoints", "leases", "membership", "parent_types", "watching"],
             &["transact"],
             &["reading"],
             &["context"],
@@ -125,6 +128,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         ],
     ),
     ("engine/due", &[&["mod"], &["agents", "operations"], &["entries", "kinds"]]),
+    ("engine/endpoints", &[&["mod"], &["found"], &["calls"], &["alter"]]),
     ("engine/leases", &[&["mod"], &["holders", "leased"], &["waiter"], &["grant", "news"]]),
     ("engine/membership", &[&["mod"], &["ranks"]]),
     ("engine/notify", &[&["mod"], &["notifier"], &["wakes"]]),
@@ -165,6 +169,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["messages", "rooms"],
         ],
     ),
+    ("expression", &[&["mod"], &["expand", "parse"], &["syntax"], &["error", "pointer"]]),
     (
         "filter",
         &[
@@ -182,7 +187,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         &[
             &["mod"],
             &["operations", "workers"],
-            &["gate", "reflection", "type_sets"],
+            &["gate", "reflection", "type_sets", "webhooks"],
             &["admin", "callers", "deadline", "explain", "health", "producers"],
             &["call", "half_close", "status"],
         ],
@@ -235,7 +240,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["any", "golden", "histories"],
             &["reading"],
             &["kinds", "operation"],
-            &["plan", "sample", "server", "type_sets"],
+            &["endpoint", "plan", "sample", "server", "type_sets"],
             &["kind"],
             &["due", "note", "value"],
         ],
@@ -320,14 +325,15 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         &[
             &["mod"],
             &["access"],
-            &["type_sets"],
+            &["type_sets", "webhooks"],
             &["sets", "starts", "stream"],
             &["work"],
             &["operations"],
             &["options", "views"],
-            &["fields", "status", "transcode"],
+            &["callbacks", "fields", "status", "transcode"],
         ],
     ),
+    ("webhook", &[&["mod"], &["endpoint", "uri"]]),
     ("wire/transcode", &[&["mod"], &["read", "write"]]),
     (
         "worker",

@@ -7,6 +7,7 @@ mod patience;
 mod retry;
 mod type_sets;
 mod watch;
+mod webhooks;
 
 pub use self::connection::{Client, ConnectError};
 pub use self::handle::{Handle, OperationError, ResultError};

@@ -10,6 +10,7 @@ use super::dispatch::dispatcher::Dispatch;
 use super::dispatch::grants::Grants;
 use super::dispatch::poller::Poller;
 use super::due::agents::DueAgents;
+use super::endpoints::calls::Endpoints;
 use super::leases::holders::Holders;
 use super::membership::ranks::Membership;
 use super::notify::notifier::{Informed, Notifier, OperationTransactor};
@@ -47,6 +48,7 @@ pub(super) struct Rooms {
     pub(super) set_watches: SetWatches,
     pub(super) types: Arc<ParentTypes>,
     pub(super) type_sets: TypeSetCalls,
+    pub(super) endpoints: Endpoints,
     pub(super) unary: Unary,
     pub(super) streams: Arc<StreamRooms>,
     #[cfg(test)]
@@ -189,6 +191,7 @@ impl Rooms {
             set_watches: SetWatches::new(context.clone(), sets, lists.clone()),
             lists,
             type_sets: TypeSetCalls::new(context.clone(), reader.clone(), types.clone()),
+            endpoints: Endpoints::new(context.clone(), reader.clone()),
             types,
             context,
             membership,

@@ -10,6 +10,7 @@ use super::type_sets::TypeSets;
 use super::value::kind_number;
 use crate::operation::Record as Operation;
 use crate::store::{Key, Keyspace, Record, StoreError};
+use crate::webhook::endpoint::Endpoint;
 
 /// A record of one of the known kinds.
 #[derive(Clone, Debug)]
@@ -20,6 +21,8 @@ pub enum AnyRecord {
     Server(Before<ServerRecord>),
     /// The type sets of one parent.
     TypeSets(Before<TypeSets>),
+    /// A webhook endpoint.
+    Endpoint(Before<Endpoint>),
     /// The kind that only tests have.
     #[cfg(test)]
     Sample(Before<Sample>),
@@ -43,6 +46,9 @@ impl AnyRecord {
         if TypeSets::NUMBERS.contains(&number) {
             return read_at(keyspace, key, record).map(Self::TypeSets);
         }
+        if Endpoint::NUMBERS.contains(&number) {
+            return read_at(keyspace, key, record).map(Self::Endpoint);
+        }
         #[cfg(test)]
         if Sample::NUMBERS.contains(&number) {
             return read_at(keyspace, key, record).map(Self::Sample);
@@ -56,6 +62,7 @@ impl AnyRecord {
             Self::Operation(before) => Derived::of(&before.record, key),
             Self::Server(before) => Derived::of(&before.record, key),
             Self::TypeSets(before) => Derived::of(&before.record, key),
+            Self::Endpoint(before) => Derived::of(&before.record, key),
             #[cfg(test)]
             Self::Sample(before) => Derived::of(&before.record, key),
         }
@@ -67,6 +74,7 @@ impl AnyRecord {
             Self::Operation(_) => Operation::DUE,
             Self::Server(_) => ServerRecord::DUE,
             Self::TypeSets(_) => TypeSets::DUE,
+            Self::Endpoint(_) => Endpoint::DUE,
             #[cfg(test)]
             Self::Sample(_) => Sample::DUE,
         }

@@ -5,6 +5,7 @@
 
 mod any;
 pub mod due;
+pub mod endpoint;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]

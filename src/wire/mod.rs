@@ -1,6 +1,7 @@
 //! Conversions between messages and the engine's types. Requests are checked here, once for every face.
 
 pub mod access;
+pub mod callbacks;
 pub mod fields;
 pub mod operations;
 pub mod options;
@@ -11,4 +12,5 @@ pub mod stream;
 pub mod transcode;
 pub mod type_sets;
 pub mod views;
+pub mod webhooks;
 pub mod work;

@@ -64,6 +64,7 @@ SERVICES = (
     "longhaul.v1.Callers",
     "longhaul.v1.Producers",
     "longhaul.v1.TypeSets",
+    "longhaul.v1.Webhooks",
     "longhaul.v1.Workers",
 )
 

@@ -138,7 +138,8 @@ const REFUSED: [&str; 2] =
     ["longhaul.v1.OperationOptions.callbacks", "longhaul.v1.OperationOptions.concurrency"];
 
 /// The fields of each incoming message: those of [`REFUSED`], output-only ones (`update_time` of progress,
-/// `create_time` of a resource, all of a type set but its descriptors), and those that have an effect.
+/// `create_time` of a resource, all of a type set but its descriptors, what only the server sets of an endpoint), and those that
+/// have an effect.
 const FIELDS: &[(&str, &str)] = &[
     ("google.longrunning.CancelOperationRequest", "name"),
     ("google.longrunning.DeleteOperationRequest", "name"),
@@ -154,6 +155,22 @@ const FIELDS: &[(&str, &str)] = &[
         "name lease_token response metadata related_resources progress",
     ),
     ("longhaul.v1.CreateTypeSetRequest", "parent type_set_id type_set request_id validate_only"),
+    (
+        "longhaul.v1.CreateWebhookEndpointRequest",
+        "parent webhook_endpoint_id webhook_endpoint request_id validate_only",
+    ),
+    ("longhaul.v1.DeleteWebhookEndpointRequest", "name etag allow_missing validate_only"),
+    ("longhaul.v1.GetWebhookEndpointRequest", "name"),
+    ("longhaul.v1.ListWebhookEndpointsRequest", "parent page_size page_token"),
+    ("longhaul.v1.ResumeWebhookEndpointRequest", "name etag"),
+    ("longhaul.v1.RotateWebhookEndpointRequest", "name etag overlap request_id"),
+    ("longhaul.v1.UpdateWebhookEndpointRequest", "webhook_endpoint update_mask validate_only"),
+    (
+        "longhaul.v1.WebhookEndpoint",
+        "name uid uri events filter format include_result headers handshake state state_detail fail_time \
+         secrets etag create_time update_time",
+    ),
+    ("longhaul.v1.WebhookEndpoint.Secret", "id secret create_time expire_time"),
     ("longhaul.v1.DeleteTypeSetRequest", "name etag allow_missing validate_only"),
     ("longhaul.v1.ExportRecordsRequest", ""),
     (

@@ -42,6 +42,7 @@ mod streams;
 mod type_sets;
 mod watched_sets;
 mod watching;
+mod webhooks;
 mod worker_examples;
 mod worker_sdk;
 mod worker_streams;

@@ -76,7 +76,7 @@ impl Kinds {
             match record {
                 AnyRecord::Operation(before) => operations.push((key, before)),
                 // They have no due indexes.
-                AnyRecord::Server(_) | AnyRecord::TypeSets(_) => {}
+                AnyRecord::Server(_) | AnyRecord::TypeSets(_) | AnyRecord::Endpoint(_) => {}
                 #[cfg(test)]
                 AnyRecord::Sample(before) => samples.push((key, before)),
             }

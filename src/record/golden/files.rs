@@ -9,7 +9,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::records::records;
-use super::values::{STAMPS, type_sets};
+use super::values::{STAMPS, endpoint, type_sets};
 use crate::record::kind::Kind;
 use crate::record::server::{ServerId, ServerRecord};
 use crate::store::{Keyspace, Record as Stored};
@@ -53,7 +53,9 @@ static WRITTEN: LazyLock<()> = LazyLock::new(|| {
         .encode()
         .to_vec();
     let sets = type_sets().encode().to_vec();
-    for (file, value) in values.chain([(ROOT, root), (SERVER, server), (TYPE_SETS, sets)]) {
+    let others = [(ROOT, root), (SERVER, server), (TYPE_SETS, sets)];
+    let later = [(ENDPOINT, endpoint().encode().to_vec())];
+    for (file, value) in values.chain(others).chain(later) {
         if !path(file).exists() {
             fs::write(path(file), value).expect("a golden file written");
         }
@@ -71,6 +73,7 @@ pub(super) fn folder() -> PathBuf {
 pub(super) const ROOT: &str = "root";
 pub(super) const SERVER: &str = "server";
 pub(super) const TYPE_SETS: &str = "type-sets";
+pub(super) const ENDPOINT: &str = "endpoint";
 pub(super) const SERVER_ID: [u8; 8] = [0x41, 0x42, 0x43, 0x44, 0x45, 0x46, 0x47, 0x48];
 pub(super) const ID: u128 = 0x3132_3334_3536_3738_393a_3b3c_3d3e_3f40;
 const SECRET: [u8; 32] = [0x5a; 32];

@@ -27,10 +27,11 @@ use crate::clock::Timestamp;
 use crate::operation::entries::{DueClass, entries};
 use crate::operation::{Operation, Record, State};
 use crate::store::{Keyspace, Partition};
+use crate::webhook::endpoint::Endpoint;
 
-use self::files::{ID, ROOT, SERVER, SERVER_ID, TYPE_SETS, found, golden, stored};
+use self::files::{ENDPOINT, ID, ROOT, SERVER, SERVER_ID, TYPE_SETS, found, golden, stored};
 use self::records::records;
-use self::values::type_sets;
+use self::values::{endpoint, type_sets};
 
 #[test]
 fn every_golden_record_is_read_as_what_was_written() {
@@ -101,6 +102,20 @@ fn the_golden_type_sets_are_read_and_written_as_the_same_bytes_and_lie_where_the
     assert_eq!((entries[0].index.as_str(), &entries[0].member[..]), ("type-sets", &member[..]));
 }
 
+#[test]
+fn the_golden_endpoint_is_read_and_written_as_the_same_bytes_and_lies_where_it_lay() {
+    let (stored, expected) = (stored(ENDPOINT), endpoint());
+    assert_eq!(read::<Endpoint>(&stored).expect("an endpoint of format 1").record, expected);
+    assert_eq!(expected.encode(), stored.value);
+    let keyspace = Keyspace::decode("the golden file", &golden(ROOT)).expect("a root of format 1");
+    let key = super::endpoint::key(&keyspace, &expected.name);
+    assert_eq!(format!("{key:?}"), "Key(0000000055cccbfe22c2ce67f45db7ee)");
+    assert_eq!(keyspace.partition(key), super::endpoint::PARTITION);
+    let member = [&b"projects/p\0e\0"[..], key.as_bytes()].concat();
+    let entries = expected.entries(key);
+    assert_eq!((entries[0].index.as_str(), &entries[0].member[..]), ("endpoints", &member[..]));
+}
+
 /// Removed index entries are computed from the record, so an entry must be where an older longhaul put it.
 #[test]
 fn the_index_entries_of_golden_records_lie_where_they_lay() {
@@ -130,7 +145,7 @@ fn every_golden_file_belongs_to_a_record() {
     let known: BTreeSet<String> = records()
         .into_iter()
         .map(|(file, _)| file.to_owned())
-        .chain([ROOT, SERVER, TYPE_SETS].map(str::to_owned))
+        .chain([ROOT, SERVER, TYPE_SETS, ENDPOINT].map(str::to_owned))
         .collect();
     let found = found();
     let without: Vec<&String> = found.difference(&known).collect();

@@ -49,7 +49,7 @@ impl Kind for Record {
                 Some(Self::Operation(Box::new(operation)))
             }
             Stored::Tombstone(tombstone) => decode::tombstone(tombstone).map(Self::Tombstone),
-            Stored::Server(_) | Stored::TypeSets(_) => None,
+            Stored::Server(_) | Stored::TypeSets(_) | Stored::Endpoint(_) => None,
         }
     }
 

@@ -147,7 +147,18 @@ impl Rest {
             .into_iter()
             .find(|field| rules.iter().any(|(_, path, _)| path.contains(&format!("{{{field}="))));
         let field = field.filter(|field| fields.contains_key(*field));
-        let given = field.and_then(|field| fields.remove(field)).unwrap_or_default();
+        // In an update, the name is a field of the resource.
+        let inner = rules.iter().find_map(|(_, path, _)| {
+            path.split(['{', '=']).nth(1)?.strip_suffix(".name").map(str::to_owned)
+        });
+        let inner = inner.and_then(|inner| method.input().get_field_by_name(&inner));
+        let resource = inner.and_then(|inner| fields.get_mut(inner.json_name())?.as_object_mut());
+        let given = match (field, resource) {
+            (Some(field), _) => fields.remove(field),
+            (None, Some(resource)) => resource.remove("name"),
+            (None, None) => None,
+        };
+        let given = given.unwrap_or_default();
         let mut given = given.as_str().unwrap_or_default();
         if method.name().starts_with("List") && !given.starts_with('/') {
             given = given.strip_suffix("/operations").unwrap_or(given);
@@ -207,6 +218,7 @@ impl Rest {
                 Pattern::Get(path) => ("GET", path, rule.body),
                 Pattern::Delete(path) => ("DELETE", path, rule.body),
                 Pattern::Post(path) => ("POST", path, rule.body),
+                Pattern::Patch(path) => ("PATCH", path, rule.body),
                 other => panic!("{other:?}"),
             })
             .collect()
