@@ -49,6 +49,9 @@ pub struct Config {
     /// Pages of other machines that may call the server.
     #[serde(deserialize_with = "origins")]
     pub allowed_origins: Origins,
+    /// See [`Settings::callback_headers`].
+    #[serde(deserialize_with = "header_names")]
+    pub callback_headers: Vec<String>,
     /// See [`Settings::progress_interval`].
     #[serde(with = "humantime_serde")]
     pub progress_interval: Duration,
@@ -193,7 +196,9 @@ impl Config {
         let types = Registry::load(&self.descriptor_sets)
             .map_err(|error| ConfigError(error.to_string()))?;
         let (progress_interval, stall_timeout) = (self.progress_interval, self.stall_timeout);
-        Ok(Settings { progress_interval, stall_timeout, types, policy: Policy::AllowAll })
+        let callback_headers = self.callback_headers.clone();
+        let policy = Policy::AllowAll;
+        Ok(Settings { progress_interval, stall_timeout, types, policy, callback_headers })
     }
 
     fn check(&self) -> Result<(), ConfigError> {
@@ -311,6 +316,20 @@ where
             items.map(|item| T::from(item.to_owned())).collect()
         }
     })
+}
+
+/// Names of headers, which have no case.
+fn header_names<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<String>, D::Error> {
+    let names: Vec<String> = list(deserializer)?;
+    let read = |name: &String| match name.parse::<http::HeaderName>() {
+        Ok(parsed) => Ok(parsed.as_str().to_owned()),
+        Err(_) => Err(serde::de::Error::custom(format!(
+            "callback_headers has {name:?}, which is no name of a header such as progressUrl"
+        ))),
+    };
+    names.iter().map(read).collect()
 }
 
 /// Names of hosts, without scheme, port or path; or `*`.

@@ -113,6 +113,11 @@ impl Engine {
         Guard::new(&self.rooms.context.settings.policy, caller)
     }
 
+    /// The headers of a start that the URIs of its callbacks may be made of, in lower case.
+    pub fn callback_headers(&self) -> &[String] {
+        &self.rooms.context.settings.callback_headers
+    }
+
     /// The message types of this server: those of every parent.
     pub fn types(&self) -> &Registry {
         self.rooms.types.own()

@@ -17,6 +17,8 @@ pub struct Settings {
     pub types: Registry,
     /// The policy for callers.
     pub policy: Policy,
+    /// The headers of a start that the URIs of its callbacks may be made of, in lower case.
+    pub callback_headers: Vec<String>,
 }
 
 impl Default for Settings {
@@ -26,6 +28,11 @@ impl Default for Settings {
             stall_timeout: DEFAULT_STALL_TIMEOUT,
             types: Registry::builtin(),
             policy: Policy::default(),
+            callback_headers: READABLE.map(str::to_owned).into(),
         }
     }
 }
+
+/// Headers without secrets.
+const READABLE: [&str; 5] =
+    ["callback-url", "idempotency-key", "progressurl", "traceparent", "x-request-id"];

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::error::ExpressionError;
 use super::pointer::Pointer;
 use super::syntax::{Expression, MessagePart, UriPart, UriTemplate};
+use crate::operation::callbacks::NAME_MARK;
 
 /// The values of a call that starts an operation.
 pub trait CallValues {
@@ -40,14 +41,6 @@ pub enum Expanded {
     Uri(String),
     /// The call does not say where to call: the whole URI is one value, which it does not have.
     Nowhere,
-}
-
-/// Stands for the name of the operation, since no URI holds a brace.
-pub const NAME_MARK: &str = "{name}";
-
-/// The URI with the name of its operation.
-pub fn named(uri: &str, name: &str) -> String {
-    uri.replace(NAME_MARK, name)
 }
 
 impl UriTemplate {

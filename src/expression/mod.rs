@@ -12,5 +12,5 @@ mod syntax;
 mod tests;
 
 pub use self::error::ExpressionError;
-pub use self::expand::{CallValues, Expanded, NAME_MARK, named};
+pub use self::expand::{CallValues, Expanded};
 pub use self::syntax::UriTemplate;

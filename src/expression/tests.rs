@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{CallValues, Expanded, UriTemplate, named};
+use super::{CallValues, Expanded, UriTemplate};
+use crate::operation::callbacks::named;
 
 /// A call of the example in the OpenAPI specification, and more.
 struct Example {

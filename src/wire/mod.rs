@@ -6,6 +6,7 @@ pub mod fields;
 pub mod operations;
 pub mod options;
 pub mod sets;
+pub mod start_callbacks;
 pub mod starts;
 pub mod status;
 pub mod stream;

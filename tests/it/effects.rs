@@ -77,15 +77,8 @@ async fn each_field_that_has_no_effect_is_refused_by_name(fixture: &Fixture) {
         concurrency: Some(pb::Concurrency::default()),
         ..pb::OperationOptions::default()
     };
-    let callbacks = || pb::OperationOptions {
-        callbacks: vec![pb::Callback::default()],
-        ..pb::OperationOptions::default()
-    };
     let mut refusals: BTreeMap<&str, Vec<Result<(), Status>>> = BTreeMap::new();
-    for (field, options) in [
-        ("longhaul.v1.OperationOptions.concurrency", concurrency()),
-        ("longhaul.v1.OperationOptions.callbacks", callbacks()),
-    ] {
+    for (field, options) in [("longhaul.v1.OperationOptions.concurrency", concurrency())] {
         let leased = pb::StartLeasedOperationRequest {
             start: Some(with(options.clone())),
             ..pb::StartLeasedOperationRequest::default()
@@ -134,8 +127,7 @@ async fn each_method_that_is_served_works(fixture: &Fixture) {
 }
 
 /// Fields without an effect yet.
-const REFUSED: [&str; 2] =
-    ["longhaul.v1.OperationOptions.callbacks", "longhaul.v1.OperationOptions.concurrency"];
+const REFUSED: [&str; 1] = ["longhaul.v1.OperationOptions.concurrency"];
 
 /// The fields of each incoming message: those of [`REFUSED`], output-only ones (`update_time` of progress,
 /// `create_time` of a resource, all of a type set but its descriptors, what only the server sets of an endpoint), and those that
@@ -149,6 +141,7 @@ const FIELDS: &[(&str, &str)] = &[
         "name filter page_size page_token return_partial_success",
     ),
     ("google.longrunning.WaitOperationRequest", "name timeout"),
+    ("longhaul.v1.Callback", "uri events endpoint format include_result headers"),
     ("longhaul.v1.BatchStartOperationsRequest", "parent requests"),
     (
         "longhaul.v1.CompleteOperationRequest",

@@ -9,6 +9,7 @@ mod attempts;
 mod bad_input;
 mod breaking;
 mod browsers;
+mod callbacks;
 mod cancelling;
 mod claims;
 mod crowds;
