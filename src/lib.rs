@@ -20,6 +20,7 @@ mod http;
 mod layers;
 pub mod limits;
 pub mod operation;
+pub mod post;
 pub mod proto;
 pub mod record;
 pub mod server;

@@ -4,6 +4,7 @@ mod connection;
 mod handle;
 mod outage;
 mod patience;
+mod queues;
 mod retry;
 mod type_sets;
 mod watch;

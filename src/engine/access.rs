@@ -24,10 +24,10 @@ pub enum Verb {
     Create,
     Get,
     List,
+    Update,
     Wait,
     Watch,
     Cancel,
-    Update,
     Delete,
     Rotate,
     Pause,
@@ -50,10 +50,10 @@ impl Verb {
             Self::Create => "create",
             Self::Get => "get",
             Self::List => "list",
+            Self::Update => "update",
             Self::Wait => "wait",
             Self::Watch => "watch",
             Self::Cancel => "cancel",
-            Self::Update => "update",
             Self::Delete => "delete",
             Self::Rotate => "rotate",
             Self::Pause => "pause",
@@ -79,6 +79,8 @@ pub enum Resource<'a> {
     Operation(&'a str),
     /// A queue.
     Queue(&'a str),
+    /// All queues.
+    Queues,
     /// All type sets of a parent, or of each parent that a pattern with `-` matches.
     TypeSets(&'a str),
     /// One type set, by its full name.
@@ -92,7 +94,7 @@ pub enum Resource<'a> {
 }
 
 impl<'a> Resource<'a> {
-    /// The parent that rules go by. `None` for a queue and for the store, and for a name that is none: no rule about parents allows it.
+    /// The parent that rules go by. `None` for queues and for the store, and for a name that is none: no rule about parents allows it.
     ///
     /// A pattern is its own text. Every parent that it matches begins with what stands before its first `-`, so a rule for a
     /// prefix that the text of the pattern begins with covers them all.
@@ -106,7 +108,7 @@ impl<'a> Resource<'a> {
             Self::WebhookEndpoint(name) => {
                 name.get(..EndpointName::parse(name).ok()?.parent.as_str().len())
             }
-            Self::Queue(_) | Self::Store => None,
+            Self::Queue(_) | Self::Queues | Self::Store => None,
         }
     }
 }
@@ -117,6 +119,7 @@ impl fmt::Display for Resource<'_> {
             Self::Parent(parent) => write!(formatter, "parent {parent:?}"),
             Self::Operation(name) => write!(formatter, "operation {name:?}"),
             Self::Queue(queue) => write!(formatter, "queue {queue:?}"),
+            Self::Queues => formatter.write_str("all queues"),
             Self::TypeSets(parent) => write!(formatter, "type sets of parent {parent:?}"),
             Self::TypeSet(name) => write!(formatter, "type set {name:?}"),
             Self::WebhookEndpoints(parent) => {

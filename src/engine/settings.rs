@@ -1,9 +1,11 @@
 //! The settings of an engine.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::access::Policy;
-use crate::limits::{DEFAULT_PROGRESS_INTERVAL, DEFAULT_STALL_TIMEOUT};
+use crate::limits::{DEFAULT_DELIVERY_TIMEOUT, DEFAULT_PROGRESS_INTERVAL, DEFAULT_STALL_TIMEOUT};
+use crate::post::Carrier;
 use crate::types::Registry;
 
 /// The settings of an engine.
@@ -19,6 +21,12 @@ pub struct Settings {
     pub policy: Policy,
     /// The headers of a start that the URIs of its callbacks may be made of, in lower case.
     pub callback_headers: Vec<String>,
+    /// Carries deliveries to their receivers; without one they wait in the store.
+    pub carrier: Option<Arc<dyn Carrier>>,
+    /// How long an attempt of a delivery may take.
+    pub delivery_timeout: Duration,
+    /// The pauses between the attempts of a delivery.
+    pub delivery_pauses: Vec<Duration>,
 }
 
 impl Default for Settings {
@@ -29,6 +37,9 @@ impl Default for Settings {
             types: Registry::builtin(),
             policy: Policy::default(),
             callback_headers: READABLE.map(str::to_owned).into(),
+            carrier: None,
+            delivery_timeout: DEFAULT_DELIVERY_TIMEOUT,
+            delivery_pauses: DELIVERY_PAUSES.to_vec(),
         }
     }
 }
@@ -36,3 +47,15 @@ impl Default for Settings {
 /// Headers without secrets.
 const READABLE: [&str; 5] =
     ["callback-url", "idempotency-key", "progressurl", "traceparent", "x-request-id"];
+/// The usual pauses between the attempts of a delivery: about three days in all.
+pub(super) const DELIVERY_PAUSES: [Duration; 9] = [
+    Duration::from_secs(5),
+    Duration::from_mins(5),
+    Duration::from_mins(30),
+    Duration::from_hours(2),
+    Duration::from_hours(5),
+    Duration::from_hours(10),
+    Duration::from_hours(14),
+    Duration::from_hours(20),
+    Duration::from_hours(24),
+];

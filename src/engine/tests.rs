@@ -1,9 +1,11 @@
 //! The engine on a memory store, under a clock that the test moves.
 
+mod courier;
 mod formats;
 mod hub;
 mod leases;
 mod lists;
+mod queues;
 mod ranks;
 mod retention;
 mod sample;

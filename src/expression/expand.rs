@@ -63,15 +63,17 @@ impl UriTemplate {
                 None if self.parts.len() == 1 => return Ok(Expanded::Nowhere),
                 None => return Err(fault("the request has no such value".to_owned())),
                 // It is the URI, or begins it.
-                Some(Found::Text(text)) if place == 0 => {
+                Some(ExpressionValue::Text(text)) if place == 0 => {
                     if text.contains(['{', '}']) {
                         return Err(fault("the value has a brace, which no URI has".to_owned()));
                     }
                     uri.push_str(&text);
                 }
-                Some(Found::Text(text)) => uri.extend(utf8_percent_encode(&text, ESCAPED)),
+                Some(ExpressionValue::Text(text)) => {
+                    uri.extend(utf8_percent_encode(&text, ESCAPED))
+                }
                 // Names need no escapes.
-                Some(Found::Name) => uri.push_str(NAME_MARK),
+                Some(ExpressionValue::Name) => uri.push_str(NAME_MARK),
             }
         }
         Ok(Expanded::Uri(uri))
@@ -79,13 +81,16 @@ impl UriTemplate {
 }
 
 /// The value of an expression.
-enum Found {
+enum ExpressionValue {
     Text(String),
     /// The name of the operation.
     Name,
 }
 
-fn value(expression: &Expression, call: &dyn CallValues) -> Result<Option<Found>, String> {
+fn value(
+    expression: &Expression,
+    call: &dyn CallValues,
+) -> Result<Option<ExpressionValue>, String> {
     let text = match expression {
         Expression::Url => Some(call.url()),
         Expression::Method => Some(call.method().to_owned()),
@@ -97,7 +102,7 @@ fn value(expression: &Expression, call: &dyn CallValues) -> Result<Option<Found>
         Expression::Response(MessagePart::Body(pointer)) => return of_response(pointer).map(Some),
         Expression::Response(_) => return Err(ONLY_NAME.to_owned()),
     };
-    Ok(text.filter(|text| !text.is_empty()).map(Found::Text))
+    Ok(text.filter(|text| !text.is_empty()).map(ExpressionValue::Text))
 }
 
 fn of_body(pointer: &Pointer, body: &Value) -> Result<Option<String>, String> {
@@ -112,10 +117,10 @@ fn of_body(pointer: &Pointer, body: &Value) -> Result<Option<String>, String> {
 }
 
 /// The response to a start is an operation that has begun: only its name says something.
-fn of_response(pointer: &Pointer) -> Result<Found, String> {
+fn of_response(pointer: &Pointer) -> Result<ExpressionValue, String> {
     match pointer.0.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["name"] => Ok(Found::Name),
-        ["done"] => Ok(Found::Text("false".to_owned())),
+        ["name"] => Ok(ExpressionValue::Name),
+        ["done"] => Ok(ExpressionValue::Text("false".to_owned())),
         _ => Err(ONLY_NAME.to_owned()),
     }
 }

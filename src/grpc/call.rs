@@ -7,7 +7,7 @@ use tonic::{Request, Response, Status};
 
 use crate::engine::{Caller, Engine};
 use crate::types::Registry;
-use crate::wire::start_callbacks::{Carrier, CarrierUrl};
+use crate::wire::start_callbacks::{StartCarrier, StartUrl};
 
 /// The answer of a method.
 pub(super) type Reply<T> = Result<Response<T>, Status>;
@@ -23,9 +23,9 @@ pub(super) fn carrier<'a>(
     metadata: &'a MetadataMap,
     method: &'static str,
     types: Cow<'a, Registry>,
-) -> Carrier<'a> {
-    let (url, readable) = (CarrierUrl::Method(method), engine.callback_headers());
-    Carrier { headers: metadata.as_ref(), url, readable, types }
+) -> StartCarrier<'a> {
+    let (url, readable) = (StartUrl::Method(method), engine.callback_headers());
+    StartCarrier { headers: metadata.as_ref(), url, readable, types }
 }
 
 /// Names the index that a list was read from in a header.

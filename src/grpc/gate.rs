@@ -17,6 +17,7 @@ use crate::proto::longhaul::v1 as pb;
 use crate::proto::longhaul::v1::admin_server::Admin;
 use crate::proto::longhaul::v1::callers_server::Callers;
 use crate::proto::longhaul::v1::producers_server::Producers;
+use crate::proto::longhaul::v1::queues_server::Queues;
 use crate::proto::longhaul::v1::type_sets_server::TypeSets;
 use crate::proto::longhaul::v1::webhooks_server::Webhooks;
 use crate::proto::longhaul::v1::workers_server::Workers;
@@ -94,6 +95,16 @@ impl<S: Callers> Callers for Gate<S> {
         get_operation_stats: pb::GetOperationStatsRequest => pb::OperationStats;
         pause_operation: pb::PauseOperationRequest => pb::OperationRecord;
         resume_operation: pb::ResumeOperationRequest => pb::OperationRecord;
+    }
+}
+
+impl<S: Queues> Queues for Gate<S> {
+    methods! {
+        get_queue: pb::GetQueueRequest => pb::Queue;
+        list_queues: pb::ListQueuesRequest => pb::ListQueuesResponse;
+        update_queue: pb::UpdateQueueRequest => pb::Queue;
+        pause_queue: pb::PauseQueueRequest => pb::Queue;
+        resume_queue: pb::ResumeQueueRequest => pb::Queue;
     }
 }
 

@@ -27,7 +27,7 @@ use crate::proto::google::longrunning::{
 use crate::proto::longhaul::v1::StartOperationRequest;
 use crate::types::Registry;
 use crate::wire::access::Guarded;
-use crate::wire::start_callbacks::Carrier;
+use crate::wire::start_callbacks::StartCarrier;
 use crate::wire::{fields, starts};
 
 /// What all of these routes look at.
@@ -58,7 +58,7 @@ impl FaceParts {
             request.request_id.clone_from(&request.operation_id);
         }
         let (headers, address) = (&wishes.headers, (wishes.origin.as_str(), &uri));
-        let carrier = Carrier::over_http(&self.engine, headers, address, &wishes.types);
+        let carrier = StartCarrier::over_http(&self.engine, headers, address, &wishes.types);
         let wanted = starts::start(request, &carrier)?;
         let started = self.engine.start_operation(&wishes.caller, wanted).await;
         let started = started.map_err(|error| match error.reason {

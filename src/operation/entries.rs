@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 
 use super::record::{Operation, Places, Record, State};
+use super::spec::Spec;
 use crate::clock::Timestamp;
 use crate::limits::AGING_INTERVAL;
 
@@ -74,10 +75,7 @@ pub fn entries(record: &Record, key: &[u8; 16]) -> Vec<(Cow<'static, str>, Vec<u
 pub(super) fn settle(operation: &mut Operation, now: Timestamp) {
     let ready = match &operation.state {
         State::Pending(pending) if pending.ready_time <= now => Some(
-            operation
-                .places
-                .ready
-                .unwrap_or_else(|| rank(pending.ready_time, operation.spec.options.priority)),
+            operation.places.ready.unwrap_or_else(|| rank(pending.ready_time, &operation.spec)),
         ),
         _ => None,
     };
@@ -94,8 +92,9 @@ pub(super) fn settle(operation: &mut Operation, now: Timestamp) {
 }
 
 /// The order in a queue: time became ready, with each step of priority worth some waiting.
-fn rank(ready_time: Timestamp, priority: i32) -> i64 {
-    ready_time.as_micros() as i64 - i64::from(priority) * AGING_INTERVAL.as_micros() as i64
+fn rank(ready_time: Timestamp, spec: &Spec) -> i64 {
+    let aging_interval = spec.aging_interval.unwrap_or(AGING_INTERVAL).as_micros() as i64;
+    ready_time.as_micros() as i64 - i64::from(spec.options.priority) * aging_interval
 }
 
 /// The true due time of each class.

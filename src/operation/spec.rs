@@ -2,6 +2,7 @@
 
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -33,6 +34,8 @@ pub struct Spec {
     pub fingerprint: Fingerprint,
     /// The trace context of the start.
     pub trace_parent: String,
+    /// The aging interval of its queue when it was started, unless that is as for every queue.
+    pub aging_interval: Option<Duration>,
 }
 
 /// A shared [`Spec`]: clones are references, and the stored form is made once.

@@ -1,7 +1,10 @@
 //! A record of whichever kind, for readers that learn the kind by reading.
 
+use super::delivery::Delivery;
 use super::due::DueIndex;
+use super::event::OutboxEvent;
 use super::kind::{Before, Derived, Kind};
+use super::queue::QueueRecord;
 use super::reading::{read_at, refuse};
 #[cfg(test)]
 use super::sample::Sample;
@@ -23,6 +26,12 @@ pub enum AnyRecord {
     TypeSets(Before<TypeSets>),
     /// A webhook endpoint.
     Endpoint(Before<Endpoint>),
+    /// An event of an operation.
+    Event(Before<OutboxEvent>),
+    /// An event on its way to a receiver.
+    Delivery(Before<Delivery>),
+    /// The settings of one queue.
+    Queue(Before<QueueRecord>),
     /// The kind that only tests have.
     #[cfg(test)]
     Sample(Before<Sample>),
@@ -49,6 +58,15 @@ impl AnyRecord {
         if Endpoint::NUMBERS.contains(&number) {
             return read_at(keyspace, key, record).map(Self::Endpoint);
         }
+        if OutboxEvent::NUMBERS.contains(&number) {
+            return read_at(keyspace, key, record).map(Self::Event);
+        }
+        if Delivery::NUMBERS.contains(&number) {
+            return read_at(keyspace, key, record).map(Self::Delivery);
+        }
+        if QueueRecord::NUMBERS.contains(&number) {
+            return read_at(keyspace, key, record).map(Self::Queue);
+        }
         #[cfg(test)]
         if Sample::NUMBERS.contains(&number) {
             return read_at(keyspace, key, record).map(Self::Sample);
@@ -63,6 +81,9 @@ impl AnyRecord {
             Self::Server(before) => Derived::of(&before.record, key),
             Self::TypeSets(before) => Derived::of(&before.record, key),
             Self::Endpoint(before) => Derived::of(&before.record, key),
+            Self::Event(before) => Derived::of(&before.record, key),
+            Self::Delivery(before) => Derived::of(&before.record, key),
+            Self::Queue(before) => Derived::of(&before.record, key),
             #[cfg(test)]
             Self::Sample(before) => Derived::of(&before.record, key),
         }
@@ -75,6 +96,9 @@ impl AnyRecord {
             Self::Server(_) => ServerRecord::DUE,
             Self::TypeSets(_) => TypeSets::DUE,
             Self::Endpoint(_) => Endpoint::DUE,
+            Self::Event(_) => OutboxEvent::DUE,
+            Self::Delivery(_) => Delivery::DUE,
+            Self::Queue(_) => QueueRecord::DUE,
             #[cfg(test)]
             Self::Sample(_) => Sample::DUE,
         }

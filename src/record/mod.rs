@@ -4,8 +4,10 @@
 //! write set ([`write_set`]). This module does no I/O.
 
 mod any;
+pub mod delivery;
 pub mod due;
 pub mod endpoint;
+pub mod event;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
@@ -15,6 +17,7 @@ mod kinds;
 mod note;
 pub mod operation;
 mod plan;
+pub mod queue;
 mod reading;
 #[cfg(test)]
 pub(crate) mod sample;

@@ -5,6 +5,7 @@ pub mod callbacks;
 pub mod fields;
 pub mod operations;
 pub mod options;
+pub mod queues;
 pub mod sets;
 pub mod start_callbacks;
 pub mod starts;

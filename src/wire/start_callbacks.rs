@@ -20,11 +20,11 @@ use crate::proto::longhaul::v1::callback::{Event, Format};
 use crate::types::Registry;
 
 /// The request that carries a start.
-pub struct Carrier<'a> {
+pub struct StartCarrier<'a> {
     /// Its headers, or its metadata.
     pub headers: &'a HeaderMap,
     /// Its URL.
-    pub url: CarrierUrl<'a>,
+    pub url: StartUrl<'a>,
     /// The headers that expressions may read, in lower case.
     pub readable: &'a [String],
     /// The types of payloads in its body.
@@ -33,14 +33,14 @@ pub struct Carrier<'a> {
 
 /// The URL of a request that carries a start.
 #[derive(Clone, Copy)]
-pub enum CarrierUrl<'a> {
+pub enum StartUrl<'a> {
     /// The path of a method of gRPC.
     Method(&'static str),
     /// Scheme and host, and the address below them.
     Http(&'a str, &'a Uri),
 }
 
-impl<'a> Carrier<'a> {
+impl<'a> StartCarrier<'a> {
     /// A request over HTTP.
     pub fn over_http(
         engine: &'a Engine,
@@ -48,7 +48,7 @@ impl<'a> Carrier<'a> {
         (origin, uri): (&'a str, &'a Uri),
         types: &'a Registry,
     ) -> Self {
-        let (url, readable) = (CarrierUrl::Http(origin, uri), engine.callback_headers());
+        let (url, readable) = (StartUrl::Http(origin, uri), engine.callback_headers());
         Self { headers, url, readable, types: Cow::Borrowed(types) }
     }
 
@@ -79,13 +79,13 @@ pub async fn types<'a>(
 /// Reads the callbacks of a start.
 pub(super) fn read(
     request: &mut pb::StartOperationRequest,
-    carrier: &Carrier<'_>,
+    carrier: &StartCarrier<'_>,
 ) -> Result<Vec<pb::Callback>> {
     let given = request.options.as_ref().map(|options| &options.callbacks[..]);
     let given = given.unwrap_or_default();
     let mut callbacks = Vec::new();
     if !given.is_empty() {
-        let call = Call { carrier, request };
+        let call = StartCall { carrier, request };
         for (place, callback) in given.iter().enumerate() {
             callbacks.extend(one(&format!("options.callbacks[{place}]"), callback, &call)?);
         }
@@ -112,7 +112,7 @@ pub(super) fn read(
 }
 
 /// A callback with its URI evaluated; `None` if the request does not say where to call.
-fn one(field: &str, callback: &pb::Callback, call: &Call<'_>) -> Result<Option<pb::Callback>> {
+fn one(field: &str, callback: &pb::Callback, call: &StartCall<'_>) -> Result<Option<pb::Callback>> {
     let mut callback = callback.clone();
     let in_field = |name: &str| format!("{field}.{name}");
     callback.events = numbers(&events(&in_field("events"), &callback.events)?);
@@ -190,16 +190,16 @@ const fn is_end(event: Event) -> bool {
 }
 
 /// A start and the request that carries it, as expressions see them.
-struct Call<'a> {
-    carrier: &'a Carrier<'a>,
+struct StartCall<'a> {
+    carrier: &'a StartCarrier<'a>,
     request: &'a pb::StartOperationRequest,
 }
 
-impl CallValues for Call<'_> {
+impl CallValues for StartCall<'_> {
     fn url(&self) -> String {
         match self.carrier.url {
-            CarrierUrl::Method(path) => path.to_owned(),
-            CarrierUrl::Http(origin, uri) => format!("{origin}{uri}"),
+            StartUrl::Method(path) => path.to_owned(),
+            StartUrl::Http(origin, uri) => format!("{origin}{uri}"),
         }
     }
 
@@ -209,8 +209,8 @@ impl CallValues for Call<'_> {
 
     fn status_code(&self) -> u16 {
         match self.carrier.url {
-            CarrierUrl::Method(_) => 200,
-            CarrierUrl::Http(..) => 202,
+            StartUrl::Method(_) => 200,
+            StartUrl::Http(..) => 202,
         }
     }
 
@@ -236,8 +236,8 @@ impl CallValues for Call<'_> {
             return Err(format!("the parameter {name} must not be read"));
         }
         let query = match self.carrier.url {
-            CarrierUrl::Method(_) => "",
-            CarrierUrl::Http(_, uri) => uri.query().unwrap_or_default(),
+            StartUrl::Method(_) => "",
+            StartUrl::Http(_, uri) => uri.query().unwrap_or_default(),
         };
         let pairs = form_urlencoded::parse(query.as_bytes());
         let mut values = pairs.filter(|(key, _)| key == name).map(|(_, value)| value);

@@ -8,7 +8,7 @@ use prost_types::{ListValue, Struct, Value};
 
 use super::fields::{Fingerprinter, any, not_yet, text, type_name};
 use super::options;
-use super::start_callbacks::{self, Carrier};
+use super::start_callbacks::{self, StartCarrier};
 use super::status::to_message;
 use super::work::{lease_duration, lease_message};
 use crate::engine::{Error, Leased, Reason, Result, Started};
@@ -28,7 +28,7 @@ use crate::proto::longhaul::v1::batch_start_operations_response as batch_respons
 use crate::proto::longhaul::v1::operation_options::MetadataPolicy;
 
 /// Reads a start.
-pub fn start(mut request: pb::StartOperationRequest, carrier: &Carrier<'_>) -> Result<Start> {
+pub fn start(mut request: pb::StartOperationRequest, carrier: &StartCarrier<'_>) -> Result<Start> {
     let id = match request.operation_id.as_str() {
         "" => None,
         id => Some(Id::parse(id).map_err(in_field("operation_id"))?),
@@ -57,6 +57,7 @@ pub fn start(mut request: pb::StartOperationRequest, carrier: &Carrier<'_>) -> R
         request_id: String::new(),
         fingerprint: Fingerprint::default(),
         trace_parent: trace_parent(carrier.header("traceparent")).to_owned(),
+        aging_interval: None,
     };
     let initial_metadata = any("initial_metadata", request.initial_metadata, MAX_METADATA_BYTES)?;
     spec.request_id = request_id(request.request_id)?;
@@ -80,7 +81,7 @@ pub struct LeasedStart {
 /// Reads a start by a worker.
 pub fn start_leased(
     request: pb::StartLeasedOperationRequest,
-    carrier: &Carrier<'_>,
+    carrier: &StartCarrier<'_>,
 ) -> Result<LeasedStart> {
     let wanted = request.start.ok_or_else(|| Error::field("start", "start must be set"))?;
     not_yet("start.validate_only", wanted.validate_only)?;
@@ -105,7 +106,7 @@ pub fn leased_reply(started: Started, leased: Option<Leased>) -> pb::StartLeased
 /// Reads a batch. An error in an item is an error of that item alone.
 pub fn batch(
     batch: pb::BatchStartOperationsRequest,
-    carrier: &Carrier<'_>,
+    carrier: &StartCarrier<'_>,
 ) -> Result<Vec<Result<Start>>> {
     let parent = Parent::parse(&batch.parent).map_err(in_field("parent"))?;
     if batch.requests.is_empty() || batch.requests.len() > MAX_BATCH {
@@ -251,14 +252,14 @@ mod tests {
 
     use http::HeaderMap;
 
-    use super::super::start_callbacks::CarrierUrl;
+    use super::super::start_callbacks::StartUrl;
     use super::*;
     use crate::types::Registry;
 
     fn start(request: pb::StartOperationRequest) -> Result<Start> {
-        let carrier = Carrier {
+        let carrier = StartCarrier {
             headers: &HeaderMap::new(),
-            url: CarrierUrl::Method("/longhaul.v1.Producers/StartOperation"),
+            url: StartUrl::Method("/longhaul.v1.Producers/StartOperation"),
             readable: &[],
             types: Cow::Owned(Registry::builtin()),
         };

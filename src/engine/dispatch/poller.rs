@@ -6,7 +6,7 @@ use crate::clock::Timestamp;
 use crate::engine::commands::apply::Commands;
 use crate::engine::context::Context;
 use crate::engine::dispatch::grants::Grants;
-use crate::engine::dispatch::waiters::{AT_A_POLL, Waiters};
+use crate::engine::dispatch::waiters::Waiters;
 use crate::engine::due::operations::end_overdue;
 use crate::engine::leases::grant::Grant;
 use crate::engine::leases::leased::weight;
@@ -35,6 +35,8 @@ pub(in crate::engine) struct Poller {
 pub(super) struct Polled {
     /// Somebody got something.
     pub(super) served: bool,
+    /// How many leases were given.
+    pub(super) given: usize,
     /// Something was there that could not be had: another poll makes sense.
     pub(super) raced: bool,
     /// How many ready operations no worker accepts now.
@@ -89,20 +91,28 @@ impl Poller {
         Self { context, reader, transactor, grants, commands }
     }
 
-    /// Polls the queue once, for all waiters, beyond `unfit` entries that no worker accepted the last time.
-    pub(super) async fn poll(&self, waiters: &Waiters, unfit: usize) -> Result<Polled, StoreError> {
+    /// Polls the queue once, for all waiters, beyond `unfit` entries that no worker accepted the last time. Gives at most
+    /// `most` leases.
+    pub(super) async fn poll(
+        &self,
+        waiters: &Waiters,
+        unfit: usize,
+        most: usize,
+    ) -> Result<Polled, StoreError> {
         let mut offers = waiters.offers();
-        let wanted = offers.iter().map(Offer::room).sum::<usize>().min(AT_A_POLL) + unfit;
+        let wanted = offers.iter().map(Offer::room).sum::<usize>().min(most) + unfit;
         let index = Index::new(ready_index(&waiters.queue));
         let entries = self.context.store.scan(Scan::first(index.clone(), wanted)).await?;
         let keys: Vec<Key> = entries.iter().filter_map(Entry::key).collect();
         waiters.set_quiet(keys.len() < wanted);
         if keys.is_empty() {
             waiters.end_poll(offers, &[]);
-            return Ok(Polled { served: false, raced: false, unfit: 0 });
+            return Ok(Polled { served: false, given: 0, raced: false, unfit: 0 });
         }
-        let Decided { candidates, unfit, overdue, orphans } = self.decide(&offers, &keys).await?;
+        let Decided { candidates, unfit, overdue, orphans } =
+            self.decide(&offers, &keys, most).await?;
         let taken = self.take_all(&offers, candidates).await;
+        let given = taken.grants.iter().map(Vec::len).sum();
         let got: Vec<bool> = taken.grants.iter().map(|grants| !grants.is_empty()).collect();
         let served = got.contains(&true);
         for (offer, grants) in offers.iter_mut().zip(taken.grants) {
@@ -115,12 +125,17 @@ impl Poller {
         let orphans = entries.into_iter().filter(orphan).collect();
         self.reader.drop_orphans(&index, orphans).await;
         let raced = unfit > 0 || taken.raced;
-        taken.outage.map_or(Ok(Polled { served, raced, unfit }), Err)
+        taken.outage.map_or(Ok(Polled { served, given, raced, unfit }), Err)
     }
 
     /// Reads the head of the queue and offers it to the waiters in order, to each no more than fits in a
     /// reply. Operations that no worker accepts are counted.
-    async fn decide(&self, offers: &[Offer], keys: &[Key]) -> Result<Decided, StoreError> {
+    async fn decide(
+        &self,
+        offers: &[Offer],
+        keys: &[Key],
+        most: usize,
+    ) -> Result<Decided, StoreError> {
         let (mut waiting, mut given, mut bytes, mut unfit) = (0, 0, 0, 0);
         let records = self.reader.read_each::<Record>(keys).await?;
         let (mut candidates, mut overdue) = (Vec::with_capacity(keys.len()), Vec::new());
@@ -140,7 +155,9 @@ impl Poller {
             if given > 0 && (given >= room || bytes + size > MAX_REPLY_BYTES) {
                 (waiting, given, bytes) = (waiting + 1, 0, 0);
             }
-            let Some(offer) = offers.get(waiting) else { break };
+            let Some(offer) = offers.get(waiting).filter(|_| candidates.len() < most) else {
+                break;
+            };
             let command = Command::Lease(self.grants.take_for(&offer.waiter));
             let now = self.context.now(*key);
             if let Ok(Applied::Changed(change)) = apply(&before.record, &command, now) {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::engine::commands::apply::Commands;
+use crate::engine::courier::agent::Courier;
 use crate::engine::error::Error;
 use crate::engine::reading::reader::Reader;
 use crate::record::due::DueIndex;
@@ -25,11 +26,16 @@ pub(in crate::engine) trait ComesDue: Kind {
 pub(super) struct Kinds {
     reader: Arc<Reader>,
     commands: Arc<Commands>,
+    courier: Arc<Courier>,
 }
 
 impl Kinds {
-    pub(super) const fn new(reader: Arc<Reader>, commands: Arc<Commands>) -> Self {
-        Self { reader, commands }
+    pub(super) const fn new(
+        reader: Arc<Reader>,
+        commands: Arc<Commands>,
+        courier: Arc<Courier>,
+    ) -> Self {
+        Self { reader, commands, courier }
     }
 
     /// Acts on due entries of one index; returns how many records changed or were gone.
@@ -70,18 +76,26 @@ impl Kinds {
     /// Hands each record to its kind.
     async fn act_by_kind(&self, index: &'static DueIndex, found: Vec<(Key, AnyRecord)>) -> usize {
         let mut operations = Vec::with_capacity(found.len());
+        let (mut events, mut deliveries) = (Vec::new(), Vec::new());
         #[cfg(test)]
         let mut samples = Vec::new();
         for (key, record) in found {
             match record {
                 AnyRecord::Operation(before) => operations.push((key, before)),
+                AnyRecord::Event(before) => events.push((key, before)),
+                AnyRecord::Delivery(before) => deliveries.push((key, before)),
                 // They have no due indexes.
-                AnyRecord::Server(_) | AnyRecord::TypeSets(_) | AnyRecord::Endpoint(_) => {}
+                AnyRecord::Server(_)
+                | AnyRecord::TypeSets(_)
+                | AnyRecord::Endpoint(_)
+                | AnyRecord::Queue(_) => {}
                 #[cfg(test)]
                 AnyRecord::Sample(before) => samples.push((key, before)),
             }
         }
         let changed = act(&self.commands, index, operations).await;
+        let changed = changed + self.courier.resolve(events).await;
+        let changed = changed + self.courier.forget(deliveries).await;
         #[cfg(test)]
         let changed = changed + act(&self.commands, index, samples).await;
         changed

@@ -8,8 +8,9 @@ use std::sync::LazyLock;
 use bytes::Bytes;
 use uuid::Uuid;
 
+use super::outbox;
 use super::records::records;
-use super::values::{STAMPS, endpoint, type_sets};
+use super::values::{STAMPS, endpoint, queue, type_sets};
 use crate::record::kind::Kind;
 use crate::record::server::{ServerId, ServerRecord};
 use crate::store::{Keyspace, Record as Stored};
@@ -53,9 +54,11 @@ static WRITTEN: LazyLock<()> = LazyLock::new(|| {
         .encode()
         .to_vec();
     let sets = type_sets().encode().to_vec();
-    let others = [(ROOT, root), (SERVER, server), (TYPE_SETS, sets)];
-    let later = [(ENDPOINT, endpoint().encode().to_vec())];
-    for (file, value) in values.chain(others).chain(later) {
+    let values = values.chain(outbox::written());
+    let queue = queue().encode().to_vec();
+    let endpoint = endpoint().encode().to_vec();
+    let others = [(ROOT, root), (SERVER, server), (TYPE_SETS, sets), (QUEUE, queue)];
+    for (file, value) in values.chain(others).chain([(ENDPOINT, endpoint)]) {
         if !path(file).exists() {
             fs::write(path(file), value).expect("a golden file written");
         }
@@ -70,6 +73,7 @@ pub(super) fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/format-1")
 }
 
+pub(super) const QUEUE: &str = "queue";
 pub(super) const ROOT: &str = "root";
 pub(super) const SERVER: &str = "server";
 pub(super) const TYPE_SETS: &str = "type-sets";

@@ -28,6 +28,7 @@ pub(super) fn encode(spec: &Spec) -> stored::Spec {
         request_id: spec.request_id.clone(),
         fingerprint: fingerprint.unwrap_or_default(),
         trace_parent: spec.trace_parent.clone(),
+        aging_interval: spec.aging_interval.unwrap_or_default().as_micros() as u64,
     }
 }
 
@@ -43,6 +44,8 @@ pub(super) fn decode(stored: stored::Spec) -> Option<Spec> {
         request_id: stored.request_id,
         fingerprint: decode_fingerprint(&stored.fingerprint)?,
         trace_parent: stored.trace_parent,
+        aging_interval: Some(Duration::from_micros(stored.aging_interval))
+            .filter(|interval| !interval.is_zero()),
     })
 }
 
@@ -133,7 +136,7 @@ fn decode_duration(stored: Option<prost_types::Duration>) -> Option<Duration> {
     stored.as_ref().and_then(length)
 }
 
-fn encode_callback(callback: &pb::Callback) -> stored::Callback {
+pub(in crate::record) fn encode_callback(callback: &pb::Callback) -> stored::Callback {
     stored::Callback {
         uri: callback.uri.clone(),
         events: callback.events.iter().map(|event| *event as u32).collect(),
@@ -144,7 +147,7 @@ fn encode_callback(callback: &pb::Callback) -> stored::Callback {
     }
 }
 
-fn decode_callback(stored: stored::Callback) -> pb::Callback {
+pub(in crate::record) fn decode_callback(stored: stored::Callback) -> pb::Callback {
     pb::Callback {
         uri: stored.uri,
         events: stored.events.into_iter().map(|event| event as i32).collect(),

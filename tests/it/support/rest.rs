@@ -143,29 +143,32 @@ impl Rest {
         let json = serde_json::to_value(MessageJson::new(message, &self.types)).expect("JSON");
         let Value::Object(mut fields) = json else { panic!("an object") };
         let rules = self.rules(method);
+        // A variable such as `job.name` is a field of a field.
+        let nested = rules.iter().find_map(|(_, path, _)| {
+            let variable = path.split_once('{')?.1.split_once('=')?.0;
+            Some((variable.to_owned(), variable.split_once('.')?))
+        });
+        let nested = nested.map(|(variable, (outer, inner))| {
+            let outer = method.input().get_field_by_name(outer).expect("a field");
+            let outer = fields.get_mut(outer.json_name()).and_then(Value::as_object_mut);
+            let value = outer.and_then(|outer| outer.remove(inner));
+            fields.extend(value.map(|value| (variable.clone(), value)));
+            variable
+        });
         let field = ["name", "parent", "queue"]
             .into_iter()
+            .chain(nested.as_deref())
             .find(|field| rules.iter().any(|(_, path, _)| path.contains(&format!("{{{field}="))));
         let field = field.filter(|field| fields.contains_key(*field));
-        // In an update, the name is a field of the resource.
-        let inner = rules.iter().find_map(|(_, path, _)| {
-            path.split(['{', '=']).nth(1)?.strip_suffix(".name").map(str::to_owned)
-        });
-        let inner = inner.and_then(|inner| method.input().get_field_by_name(&inner));
-        let resource = inner.and_then(|inner| fields.get_mut(inner.json_name())?.as_object_mut());
-        let given = match (field, resource) {
-            (Some(field), _) => fields.remove(field),
-            (None, Some(resource)) => resource.remove("name"),
-            (None, None) => None,
-        };
-        let given = given.unwrap_or_default();
+        let given = field.and_then(|field| fields.remove(field)).unwrap_or_default();
         let mut given = given.as_str().unwrap_or_default();
         if method.name().starts_with("List") && !given.starts_with('/') {
             given = given.strip_suffix("/operations").unwrap_or(given);
             given = given.strip_suffix("operations").unwrap_or(given);
         }
         let queue = format!("queues/{given}");
-        if field == Some("queue") && !given.starts_with("queues/") && !given.is_empty() {
+        let is_queue = matches!(field, Some("queue" | "queue.name"));
+        if is_queue && !given.starts_with("queues/") && !given.is_empty() {
             // Over gRPC the collection may be left out.
             given = &queue;
         }
