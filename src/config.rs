@@ -23,7 +23,7 @@ use crate::engine::{Policy, Settings};
 use crate::store::Durability;
 use crate::types::Registry;
 
-use self::lists::list;
+use self::lists::{header_names, list};
 
 pub use self::error::ConfigError;
 pub use self::listen::Listen;
@@ -56,6 +56,9 @@ pub struct Config {
     /// Pages of other machines that may call the server.
     #[serde(deserialize_with = "origins")]
     pub allowed_origins: Origins,
+    /// See [`Settings::callback_headers`].
+    #[serde(deserialize_with = "header_names")]
+    pub callback_headers: Vec<String>,
     /// See [`Settings::progress_interval`].
     #[serde(with = "humantime_serde")]
     pub progress_interval: Duration,
@@ -210,6 +213,7 @@ impl Config {
             stall_timeout,
             types,
             policy: Policy::AllowAll,
+            callback_headers: self.callback_headers.clone(),
             carrier: Some(self.webhooks.carrier(Arc::clone(clock))?),
             delivery_timeout: self.webhooks.timeout,
             delivery_pauses: self.webhooks.pauses()?,

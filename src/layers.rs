@@ -12,7 +12,7 @@ use std::path::Path;
 use self::sources::sources;
 
 /// From the top down: a module may use modules below it and none above it.
-const LAYERS: [&[&str]; 14] = [
+const LAYERS: [&[&str]; 16] = [
     &["main", "cli"],
     &["bench", "worker"],
     &["client", "server"],
@@ -23,6 +23,8 @@ const LAYERS: [&[&str]; 14] = [
     &["engine"],
     &["filter", "post", "record"],
     &["types"],
+    &["expression"],
+    &["webhook"],
     &["operation", "store"],
     &["throttle"],
     &["address", "clock", "code", "limits"],
@@ -68,12 +70,13 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
                 "top",
                 "type_sets",
                 "upgrade",
+                "webhooks",
             ],
             &["bench", "follow", "live"],
             &["place", "types"],
             &["connection", "fullscreen", "gauge", "logs", "proto", "record", "screen"],
             &["labels", "output", "table"],
-            &["exit", "plain"],
+            &["call_args", "exit", "plain"],
         ],
     ),
     ("cli/top", &[&["mod"], &["draw"], &["board"]]),
@@ -81,7 +84,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         "client",
         &[
             &["mod"],
-            &["handle", "queues", "type_sets"],
+            &["handle", "queues", "type_sets", "webhooks"],
             &["connection"],
             &["watch"],
             &["patience"],
@@ -95,7 +98,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         &[
             &["mod"],
             &["rooms"],
-            &["workers", "type_set_lists"],
+            &["workers", "type_set_lists", "endpoint_lists"],
             &["queue_calls", "type_sets"],
             &["operations"],
             &["dispatch"],
@@ -103,7 +106,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["courier"],
             &["commands"],
             &["notify"],
-            &["leases", "membership", "parent_types", "watching"],
+            &["endpoints", "leases", "membership", "parent_types", "watching"],
             &["queues"],
             &["transact"],
             &["reading"],
@@ -136,6 +139,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         ],
     ),
     ("engine/due", &[&["mod"], &["agents", "operations"], &["entries", "kinds"]]),
+    ("engine/endpoints", &[&["mod"], &["found"], &["calls"], &["alter"]]),
     ("engine/leases", &[&["mod"], &["holders", "leased"], &["waiter"], &["grant", "news"]]),
     ("engine/membership", &[&["mod"], &["ranks"]]),
     ("engine/notify", &[&["mod"], &["notifier"]]),
@@ -177,6 +181,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["messages", "rooms"],
         ],
     ),
+    ("expression", &[&["mod"], &["expand", "parse"], &["syntax"], &["error", "pointer"]]),
     (
         "filter",
         &[
@@ -194,7 +199,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         &[
             &["mod"],
             &["operations", "workers"],
-            &["gate", "queues", "reflection", "type_sets"],
+            &["gate", "queues", "reflection", "type_sets", "webhooks"],
             &["admin", "callers", "deadline", "explain", "health", "producers"],
             &["call", "half_close", "status"],
         ],
@@ -218,7 +223,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["mod"],
             &["operations"],
             &["answers", "documents"],
-            &["addresses", "parameters", "schemas"],
+            &["addresses", "callbacks", "parameters", "schemas"],
             &["comments"],
         ],
     ),
@@ -236,7 +241,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["record"],
             &["spec"],
             &["lease", "options", "payload", "rejection"],
-            &["due_class", "name"],
+            &["callbacks", "due_class", "name"],
         ],
     ),
     (
@@ -260,7 +265,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["delivery"],
             &["event"],
             &["operation"],
-            &["plan", "queue", "sample", "server", "type_sets"],
+            &["endpoint", "plan", "queue", "sample", "server", "type_sets"],
             &["kind"],
             &["due", "note", "value"],
         ],
@@ -345,14 +350,15 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         &[
             &["mod"],
             &["access"],
-            &["queues", "type_sets"],
+            &["queues", "type_sets", "webhooks"],
             &["sets", "starts", "stream"],
             &["work"],
             &["operations"],
-            &["options", "views"],
-            &["fields", "status", "transcode"],
+            &["options", "start_callbacks", "views"],
+            &["callbacks", "fields", "status", "transcode"],
         ],
     ),
+    ("webhook", &[&["mod"], &["endpoint", "uri"]]),
     ("wire/transcode", &[&["mod"], &["read", "write"]]),
     (
         "worker",

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod bench;
+mod call_args;
 mod calls;
 mod connection;
 mod dev;
@@ -28,6 +29,7 @@ mod top;
 mod type_sets;
 mod types;
 mod upgrade;
+mod webhooks;
 mod work;
 
 use std::ffi::OsString;
@@ -91,6 +93,8 @@ enum Command {
     Record(calls::NameArgs),
     /// Give a server message types of payloads, and list, show or delete those that it has
     Types(type_sets::TypeSetsArgs),
+    /// Manage the addresses that are called on events of operations
+    Webhook(Box<webhooks::WebhookArgs>),
     /// Write all records of a store to a file
     Export(export::ExportArgs),
     /// Make a store from the file of an export
@@ -184,6 +188,7 @@ fn server(command: &Command) -> &str {
         Command::Pause(args) => args.server(),
         Command::Resume(args) => args.server(),
         Command::Types(args) => args.server(),
+        Command::Webhook(args) => args.server(),
         Command::Serve(_)
         | Command::Dev(_)
         | Command::Work(_)
@@ -212,6 +217,7 @@ async fn call_server(command: Command) -> Result<(), Failure> {
         Command::Resume(args) => steer::resume(args).await,
         Command::Record(args) => calls::record(args).await,
         Command::Types(args) => type_sets::run(args).await,
+        Command::Webhook(args) => webhooks::run(*args).await,
         Command::Export(args) => export::run(&args).await,
         Command::Serve(_)
         | Command::Dev(_)

@@ -8,6 +8,7 @@ mod queues;
 mod retry;
 mod type_sets;
 mod watch;
+mod webhooks;
 
 pub use self::connection::{Client, ConnectError};
 pub use self::handle::{Handle, OperationError, ResultError};

@@ -51,13 +51,17 @@ pub enum Reason {
     WorkerLost,
     TypeSetNotFound,
     TypeSetAlreadyExists,
+    WebhookEndpointNotFound,
+    WebhookEndpointAlreadyExists,
+    /// A callback or an endpoint has a URI that is never called.
+    CallbackUriRejected,
     /// Health has no such service.
     ServiceNotFound,
 }
 
 impl Reason {
     /// All of them, for the tests that hold documents and projections to this list.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 35] = [
         Self::InvalidName,
         Self::InvalidArgument,
         Self::Unimplemented,
@@ -89,6 +93,9 @@ impl Reason {
         Self::WorkerLost,
         Self::TypeSetNotFound,
         Self::TypeSetAlreadyExists,
+        Self::WebhookEndpointNotFound,
+        Self::WebhookEndpointAlreadyExists,
+        Self::CallbackUriRejected,
         Self::ServiceNotFound,
     ];
 
@@ -120,6 +127,9 @@ impl Reason {
             Self::WorkerLost => "WORKER_LOST",
             Self::TypeSetNotFound => "TYPE_SET_NOT_FOUND",
             Self::TypeSetAlreadyExists => "TYPE_SET_ALREADY_EXISTS",
+            Self::WebhookEndpointNotFound => "WEBHOOK_ENDPOINT_NOT_FOUND",
+            Self::WebhookEndpointAlreadyExists => "WEBHOOK_ENDPOINT_ALREADY_EXISTS",
+            Self::CallbackUriRejected => "CALLBACK_URI_REJECTED",
             Self::ServiceNotFound => "SERVICE_NOT_FOUND",
         }
     }
@@ -138,6 +148,7 @@ impl Reason {
             | Self::InvalidFilter
             | Self::UnknownType
             | Self::TypeMismatch
+            | Self::CallbackUriRejected
             | Self::PayloadTooLarge => Code::InvalidArgument,
             Self::NotSupported => Code::Unimplemented,
             Self::RequestLate | Self::Overloaded | Self::ServerDraining | Self::StoreUnavailable | Self::WorkerLost => Code::Unavailable,
@@ -147,11 +158,13 @@ impl Reason {
             | Self::OperationExpired
             | Self::OperationDeleted
             | Self::TypeSetNotFound
+            | Self::WebhookEndpointNotFound
             | Self::ServiceNotFound => Code::NotFound,
             Self::OperationAlreadyExists
             | Self::NameExpired
             | Self::NameDeleted
-            | Self::TypeSetAlreadyExists => Code::AlreadyExists,
+            | Self::TypeSetAlreadyExists
+            | Self::WebhookEndpointAlreadyExists => Code::AlreadyExists,
             Self::EtagMismatch => Code::Aborted,
             Self::UnknownResponse | Self::InvalidState | Self::LeaseLost => Code::FailedPrecondition,
         }

@@ -12,6 +12,7 @@ use super::dispatch::grants::Grants;
 use super::dispatch::poller::Poller;
 use super::due::agents::DueAgents;
 use super::due::kinds::DueRooms;
+use super::endpoints::calls::Endpoints;
 use super::leases::holders::Holders;
 use super::membership::ranks::Membership;
 use super::notify::notifier::{Informed, Notifier, OperationTransactor};
@@ -53,6 +54,7 @@ pub(super) struct Rooms {
     pub(super) queues: QueueCalls,
     pub(super) types: Arc<ParentTypes>,
     pub(super) type_sets: TypeSetCalls,
+    pub(super) endpoints: Endpoints,
     pub(super) unary: Unary,
     pub(super) streams: Arc<StreamRooms>,
     #[cfg(test)]
@@ -209,6 +211,7 @@ impl Rooms {
             lists,
             queues: QueueCalls::new(context.clone(), reader.clone(), queues.clone()),
             type_sets: TypeSetCalls::new(context.clone(), reader.clone(), types.clone()),
+            endpoints: Endpoints::new(context.clone(), reader.clone()),
             types,
             context,
             membership,

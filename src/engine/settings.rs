@@ -19,6 +19,8 @@ pub struct Settings {
     pub types: Registry,
     /// The policy for callers.
     pub policy: Policy,
+    /// The headers of a start that the URIs of its callbacks may be made of, in lower case.
+    pub callback_headers: Vec<String>,
     /// Carries deliveries to their receivers; without one they wait in the store.
     pub carrier: Option<Arc<dyn Carrier>>,
     /// How long an attempt of a delivery may take.
@@ -34,6 +36,7 @@ impl Default for Settings {
             stall_timeout: DEFAULT_STALL_TIMEOUT,
             types: Registry::builtin(),
             policy: Policy::default(),
+            callback_headers: READABLE.map(str::to_owned).into(),
             carrier: None,
             delivery_timeout: DEFAULT_DELIVERY_TIMEOUT,
             delivery_pauses: DELIVERY_PAUSES.to_vec(),
@@ -41,6 +44,9 @@ impl Default for Settings {
     }
 }
 
+/// Headers without secrets.
+const READABLE: [&str; 5] =
+    ["callback-url", "idempotency-key", "progressurl", "traceparent", "x-request-id"];
 /// The usual pauses between the attempts of a delivery: about three days in all.
 pub(super) const DELIVERY_PAUSES: [Duration; 9] = [
     Duration::from_secs(5),

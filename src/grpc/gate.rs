@@ -19,6 +19,7 @@ use crate::proto::longhaul::v1::callers_server::Callers;
 use crate::proto::longhaul::v1::producers_server::Producers;
 use crate::proto::longhaul::v1::queues_server::Queues;
 use crate::proto::longhaul::v1::type_sets_server::TypeSets;
+use crate::proto::longhaul::v1::webhooks_server::Webhooks;
 use crate::proto::longhaul::v1::workers_server::Workers;
 use crate::wire::access::Guarded;
 
@@ -113,6 +114,18 @@ impl<S: TypeSets> TypeSets for Gate<S> {
         get_type_set: pb::GetTypeSetRequest => pb::TypeSet;
         list_type_sets: pb::ListTypeSetsRequest => pb::ListTypeSetsResponse;
         delete_type_set: pb::DeleteTypeSetRequest => ();
+    }
+}
+
+impl<S: Webhooks> Webhooks for Gate<S> {
+    methods! {
+        create_webhook_endpoint: pb::CreateWebhookEndpointRequest => pb::WebhookEndpoint;
+        get_webhook_endpoint: pb::GetWebhookEndpointRequest => pb::WebhookEndpoint;
+        list_webhook_endpoints: pb::ListWebhookEndpointsRequest => pb::ListWebhookEndpointsResponse;
+        update_webhook_endpoint: pb::UpdateWebhookEndpointRequest => pb::WebhookEndpoint;
+        delete_webhook_endpoint: pb::DeleteWebhookEndpointRequest => ();
+        rotate_webhook_endpoint: pb::RotateWebhookEndpointRequest => pb::WebhookEndpoint;
+        resume_webhook_endpoint: pb::ResumeWebhookEndpointRequest => pb::WebhookEndpoint;
     }
 }
 

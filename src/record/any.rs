@@ -13,6 +13,7 @@ use super::type_sets::TypeSets;
 use super::value::kind_number;
 use crate::operation::Record as Operation;
 use crate::store::{Key, Keyspace, Record, StoreError};
+use crate::webhook::endpoint::Endpoint;
 
 /// A record of one of the known kinds.
 #[derive(Clone, Debug)]
@@ -23,6 +24,8 @@ pub enum AnyRecord {
     Server(Before<ServerRecord>),
     /// The type sets of one parent.
     TypeSets(Before<TypeSets>),
+    /// A webhook endpoint.
+    Endpoint(Before<Endpoint>),
     /// An event of an operation.
     Event(Before<OutboxEvent>),
     /// An event on its way to a receiver.
@@ -52,6 +55,9 @@ impl AnyRecord {
         if TypeSets::NUMBERS.contains(&number) {
             return read_at(keyspace, key, record).map(Self::TypeSets);
         }
+        if Endpoint::NUMBERS.contains(&number) {
+            return read_at(keyspace, key, record).map(Self::Endpoint);
+        }
         if OutboxEvent::NUMBERS.contains(&number) {
             return read_at(keyspace, key, record).map(Self::Event);
         }
@@ -74,6 +80,7 @@ impl AnyRecord {
             Self::Operation(before) => Derived::of(&before.record, key),
             Self::Server(before) => Derived::of(&before.record, key),
             Self::TypeSets(before) => Derived::of(&before.record, key),
+            Self::Endpoint(before) => Derived::of(&before.record, key),
             Self::Event(before) => Derived::of(&before.record, key),
             Self::Delivery(before) => Derived::of(&before.record, key),
             Self::Queue(before) => Derived::of(&before.record, key),
@@ -88,6 +95,7 @@ impl AnyRecord {
             Self::Operation(_) => Operation::DUE,
             Self::Server(_) => ServerRecord::DUE,
             Self::TypeSets(_) => TypeSets::DUE,
+            Self::Endpoint(_) => Endpoint::DUE,
             Self::Event(_) => OutboxEvent::DUE,
             Self::Delivery(_) => Delivery::DUE,
             Self::Queue(_) => QueueRecord::DUE,

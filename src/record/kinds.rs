@@ -11,6 +11,7 @@ use super::server::ServerRecord;
 use super::type_sets::TypeSets;
 use crate::operation::Record as Operation;
 use crate::store::Layout;
+use crate::webhook::endpoint::Endpoint;
 
 /// The due indexes that an agent polls, in the order in which it polls them.
 pub fn due_indexes(agent: Agent) -> impl Iterator<Item = &'static DueIndex> {
@@ -57,6 +58,7 @@ const KINDS: &[Known] = &[
     Known::of::<Operation>(),
     Known::of::<ServerRecord>(),
     Known::of::<TypeSets>(),
+    Known::of::<Endpoint>(),
     Known::of::<OutboxEvent>(),
     Known::of::<Delivery>(),
     Known::of::<QueueRecord>(),

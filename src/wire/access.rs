@@ -7,7 +7,7 @@ use super::operations::parent;
 use super::stream;
 use crate::engine::workers::stream::{CallKind, StreamRequest};
 use crate::engine::{Caller, Engine, Guard, Resource, Result, Verb};
-use crate::operation::name::TypeSetName;
+use crate::operation::name::{EndpointName, TypeSetName};
 use crate::proto::google::longrunning as lro;
 use crate::proto::longhaul::v1 as pb;
 
@@ -49,6 +49,13 @@ table! {
     pb::GetTypeSetRequest: |request| Get TypeSet &request.name;
     pb::ListTypeSetsRequest: |request| List TypeSets TypeSetName::parent_of_list(&request.parent);
     pb::DeleteTypeSetRequest: |request| Delete TypeSet &request.name;
+    pb::CreateWebhookEndpointRequest: |request| Create WebhookEndpoints EndpointName::parent_of_list(&request.parent);
+    pb::GetWebhookEndpointRequest: |request| Get WebhookEndpoint &request.name;
+    pb::ListWebhookEndpointsRequest: |request| List WebhookEndpoints EndpointName::parent_of_list(&request.parent);
+    pb::UpdateWebhookEndpointRequest: |request| Update WebhookEndpoint request.webhook_endpoint.as_ref().map_or("", |endpoint| endpoint.name.as_str());
+    pb::DeleteWebhookEndpointRequest: |request| Delete WebhookEndpoint &request.name;
+    pb::RotateWebhookEndpointRequest: |request| Rotate WebhookEndpoint &request.name;
+    pb::ResumeWebhookEndpointRequest: |request| Resume WebhookEndpoint &request.name;
     pb::GetQueueRequest: |request| Get Queue &request.name;
     pb::PauseQueueRequest: |request| Pause Queue &request.name;
     pb::ResumeQueueRequest: |request| Resume Queue &request.name;

@@ -77,6 +77,9 @@ const fn http_status(reason: Reason) -> u16 {
         | Reason::WorkerLost
         | Reason::TypeSetNotFound
         | Reason::TypeSetAlreadyExists
+        | Reason::WebhookEndpointNotFound
+        | Reason::WebhookEndpointAlreadyExists
+        | Reason::CallbackUriRejected
         | Reason::ServiceNotFound => reason.code().http_status(),
     }
 }
@@ -144,6 +147,11 @@ fn details(error: &Error) -> Vec<Any> {
 const fn resource_type(reason: Reason) -> &'static str {
     if matches!(reason, Reason::TypeSetNotFound | Reason::TypeSetAlreadyExists) {
         "longhaul.dev/TypeSet"
+    } else if matches!(
+        reason,
+        Reason::WebhookEndpointNotFound | Reason::WebhookEndpointAlreadyExists
+    ) {
+        "longhaul.dev/WebhookEndpoint"
     } else {
         "google.longrunning.Operation"
     }

@@ -21,6 +21,7 @@ SERVICES = (
     "longhaul.v1.Producers",
     "longhaul.v1.Queues",
     "longhaul.v1.TypeSets",
+    "longhaul.v1.Webhooks",
     "longhaul.v1.Workers",
 )
 

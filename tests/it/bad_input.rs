@@ -332,10 +332,6 @@ async fn fields_without_effect_are_refused_not_ignored(fixture: &Fixture) {
     };
     let refusal = fixture.start(start_with("q", concurrency)).await;
     refusal.refused_field("UNIMPLEMENTED", "options.concurrency");
-    let callbacks =
-        pb::OperationOptions { callbacks: vec![pb::Callback::default()], ..Default::default() };
-    let refusal = fixture.start(start_with("q", callbacks)).await;
-    refusal.refused_field("UNIMPLEMENTED", "options.callbacks");
     assert!(fixture.list("", 10, "").await.granted().operations.is_empty());
 }
 

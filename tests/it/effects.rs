@@ -77,15 +77,8 @@ async fn each_field_that_has_no_effect_is_refused_by_name(fixture: &Fixture) {
         concurrency: Some(pb::Concurrency::default()),
         ..pb::OperationOptions::default()
     };
-    let callbacks = || pb::OperationOptions {
-        callbacks: vec![pb::Callback::default()],
-        ..pb::OperationOptions::default()
-    };
     let mut refusals: BTreeMap<&str, Vec<Result<(), Status>>> = BTreeMap::new();
-    for (field, options) in [
-        ("longhaul.v1.OperationOptions.concurrency", concurrency()),
-        ("longhaul.v1.OperationOptions.callbacks", callbacks()),
-    ] {
+    for (field, options) in [("longhaul.v1.OperationOptions.concurrency", concurrency())] {
         let leased = pb::StartLeasedOperationRequest {
             start: Some(with(options.clone())),
             ..pb::StartLeasedOperationRequest::default()
@@ -134,11 +127,11 @@ async fn each_method_that_is_served_works(fixture: &Fixture) {
 }
 
 /// Fields without an effect yet.
-const REFUSED: [&str; 2] =
-    ["longhaul.v1.OperationOptions.callbacks", "longhaul.v1.OperationOptions.concurrency"];
+const REFUSED: [&str; 1] = ["longhaul.v1.OperationOptions.concurrency"];
 
 /// The fields of each incoming message: those of [`REFUSED`], output-only ones (`update_time` of progress,
-/// `create_time` of a resource, all of a type set but its descriptors, the state and the numbers of a queue), and those that
+/// `create_time` of a resource, all of a type set but its descriptors, the state and the numbers of a queue, what only the server
+/// sets of an endpoint), and those that
 /// have an effect.
 const FIELDS: &[(&str, &str)] = &[
     ("google.longrunning.CancelOperationRequest", "name"),
@@ -149,12 +142,29 @@ const FIELDS: &[(&str, &str)] = &[
         "name filter page_size page_token return_partial_success",
     ),
     ("google.longrunning.WaitOperationRequest", "name timeout"),
+    ("longhaul.v1.Callback", "uri events endpoint format include_result headers"),
     ("longhaul.v1.BatchStartOperationsRequest", "parent requests"),
     (
         "longhaul.v1.CompleteOperationRequest",
         "name lease_token response metadata related_resources progress",
     ),
     ("longhaul.v1.CreateTypeSetRequest", "parent type_set_id type_set request_id validate_only"),
+    (
+        "longhaul.v1.CreateWebhookEndpointRequest",
+        "parent webhook_endpoint_id webhook_endpoint request_id validate_only",
+    ),
+    ("longhaul.v1.DeleteWebhookEndpointRequest", "name etag allow_missing validate_only"),
+    ("longhaul.v1.GetWebhookEndpointRequest", "name"),
+    ("longhaul.v1.ListWebhookEndpointsRequest", "parent page_size page_token"),
+    ("longhaul.v1.ResumeWebhookEndpointRequest", "name etag"),
+    ("longhaul.v1.RotateWebhookEndpointRequest", "name etag overlap request_id"),
+    ("longhaul.v1.UpdateWebhookEndpointRequest", "webhook_endpoint update_mask validate_only"),
+    (
+        "longhaul.v1.WebhookEndpoint",
+        "name uid uri events filter format include_result headers handshake state state_detail fail_time \
+         secrets etag create_time update_time",
+    ),
+    ("longhaul.v1.WebhookEndpoint.Secret", "id secret create_time expire_time"),
     ("longhaul.v1.DeleteTypeSetRequest", "name etag allow_missing validate_only"),
     ("longhaul.v1.ExportRecordsRequest", ""),
     (

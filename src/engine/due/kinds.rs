@@ -86,7 +86,10 @@ impl Kinds {
                 AnyRecord::Event(before) => events.push((key, before)),
                 AnyRecord::Delivery(before) => deliveries.push((key, *before)),
                 // They have no due indexes.
-                AnyRecord::Server(_) | AnyRecord::TypeSets(_) | AnyRecord::Queue(_) => {}
+                AnyRecord::Server(_)
+                | AnyRecord::TypeSets(_)
+                | AnyRecord::Endpoint(_)
+                | AnyRecord::Queue(_) => {}
                 #[cfg(test)]
                 AnyRecord::Sample(before) => samples.push((key, before)),
             }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::outbox;
 use super::records::records;
-use super::values::{STAMPS, queue, type_sets};
+use super::values::{STAMPS, endpoint, queue, type_sets};
 use crate::record::kind::Kind;
 use crate::record::server::{ServerId, ServerRecord};
 use crate::store::{Keyspace, Record as Stored};
@@ -56,8 +56,9 @@ static WRITTEN: LazyLock<()> = LazyLock::new(|| {
     let sets = type_sets().encode().to_vec();
     let values = values.chain(outbox::written());
     let queue = queue().encode().to_vec();
+    let endpoint = endpoint().encode().to_vec();
     let others = [(ROOT, root), (SERVER, server), (TYPE_SETS, sets), (QUEUE, queue)];
-    for (file, value) in values.chain(others) {
+    for (file, value) in values.chain(others).chain([(ENDPOINT, endpoint)]) {
         if !path(file).exists() {
             fs::write(path(file), value).expect("a golden file written");
         }
@@ -76,6 +77,7 @@ pub(super) const QUEUE: &str = "queue";
 pub(super) const ROOT: &str = "root";
 pub(super) const SERVER: &str = "server";
 pub(super) const TYPE_SETS: &str = "type-sets";
+pub(super) const ENDPOINT: &str = "endpoint";
 pub(super) const SERVER_ID: [u8; 8] = [0x41, 0x42, 0x43, 0x44, 0x45, 0x46, 0x47, 0x48];
 pub(super) const ID: u128 = 0x3132_3334_3536_3738_393a_3b3c_3d3e_3f40;
 const SECRET: [u8; 32] = [0x5a; 32];
