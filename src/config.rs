@@ -217,6 +217,7 @@ impl Config {
             carrier: Some(self.webhooks.carrier(Arc::clone(clock))?),
             delivery_timeout: self.webhooks.timeout,
             delivery_pauses: self.webhooks.pauses()?,
+            delivery_origin: self.webhooks.origin.clone(),
         })
     }
 

@@ -13,6 +13,7 @@ use super::dispatch::poller::Poller;
 use super::due::agents::DueAgents;
 use super::due::kinds::DueRooms;
 use super::endpoints::calls::Endpoints;
+use super::endpoints::listening::Listening;
 use super::leases::holders::Holders;
 use super::membership::ranks::Membership;
 use super::notify::notifier::{Informed, Notifier, OperationTransactor};
@@ -54,7 +55,7 @@ pub(super) struct Rooms {
     pub(super) queues: QueueCalls,
     pub(super) types: Arc<ParentTypes>,
     pub(super) type_sets: TypeSetCalls,
-    pub(super) endpoints: Endpoints,
+    pub(super) endpoints: Arc<Endpoints>,
     pub(super) unary: Unary,
     pub(super) streams: Arc<StreamRooms>,
     #[cfg(test)]
@@ -65,6 +66,8 @@ pub(super) struct Rooms {
     pub(super) notifier: Arc<Notifier>,
     #[cfg(test)]
     pub(super) known_queues: Arc<KnownQueues>,
+    #[cfg(test)]
+    pub(super) listening: Arc<Listening>,
 }
 
 /// The rooms without verbs of their own, and those that others are built on.
@@ -77,6 +80,9 @@ struct Lower {
     holders: Arc<Holders>,
     types: Arc<ParentTypes>,
     queues: Arc<KnownQueues>,
+    endpoints: Arc<Endpoints>,
+    #[cfg(test)]
+    listening: Arc<Listening>,
     notifier: Arc<Notifier>,
     transactor: Arc<OperationTransactor>,
     commands: Arc<Commands>,
@@ -94,6 +100,8 @@ impl Lower {
         let holders = Arc::<Holders>::default();
         let types = Arc::new(ParentTypes::new(context.clone(), reader.clone()));
         let queues = Arc::new(KnownQueues::new(context.clone(), reader.clone()));
+        let endpoints = Arc::new(Endpoints::new(context.clone(), reader.clone()));
+        let listening = Arc::new(Listening::new(context.clone()));
         let notifier = Arc::new(Notifier::new(
             context.clone(),
             reader.clone(),
@@ -104,6 +112,7 @@ impl Lower {
                 holders: holders.clone(),
                 types: types.clone(),
                 queues: queues.clone(),
+                listening: listening.clone(),
             },
         ));
         let transactor =
@@ -124,6 +133,7 @@ impl Lower {
         context.tasks.spawn("progress", reports.clone().run());
         context.tasks.spawn("types", types.clone().run());
         context.tasks.spawn("queues", queues.clone().run());
+        context.tasks.spawn("endpoints", Arc::clone(&listening).run());
         Self {
             context,
             reader,
@@ -133,6 +143,9 @@ impl Lower {
             holders,
             types,
             queues,
+            endpoints,
+            #[cfg(test)]
+            listening,
             notifier,
             transactor,
             commands,
@@ -142,7 +155,13 @@ impl Lower {
 
     fn courier(&self) -> Arc<Courier> {
         let (context, reader) = (self.context.clone(), self.reader.clone());
-        Arc::new(Courier::new(context, reader, self.membership.clone(), self.types.clone()))
+        let (membership, types) = (self.membership.clone(), self.types.clone());
+        Arc::new(Courier::new(context, reader, membership, types, self.endpoints.clone()))
+    }
+
+    fn agents(&self) -> (Arc<Courier>, Arc<DueAgents>) {
+        let courier = self.courier();
+        (courier.clone(), self.due(courier))
     }
 
     fn due(&self, courier: Arc<Courier>) -> Arc<DueAgents> {
@@ -176,12 +195,11 @@ impl Lower {
 impl Rooms {
     pub(super) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, settings: Settings) -> Self {
         let lower = Lower::new(store, clock, settings);
-        let courier = lower.courier();
-        let due = lower.due(courier.clone());
+        let (courier, due) = lower.agents();
         let grants = lower.grants();
         let dispatch = lower.dispatch(&grants);
         let Lower { context, reader, membership, hub, sets, holders, transactor, .. } = lower;
-        let Lower { types, queues, commands, reports, .. } = lower;
+        let Lower { types, queues, endpoints, commands, reports, .. } = lower;
         let lists = Arc::new(Lists::new(context.clone(), reader.clone()));
         let starts = Arc::new(Starts::new(
             context.clone(),
@@ -211,7 +229,7 @@ impl Rooms {
             lists,
             queues: QueueCalls::new(context.clone(), reader.clone(), queues.clone()),
             type_sets: TypeSetCalls::new(context.clone(), reader.clone(), types.clone()),
-            endpoints: Endpoints::new(context.clone(), reader.clone()),
+            endpoints,
             types,
             context,
             membership,
@@ -231,6 +249,8 @@ impl Rooms {
             dispatch,
             #[cfg(test)]
             notifier: lower.notifier,
+            #[cfg(test)]
+            listening: lower.listening,
             #[cfg(test)]
             known_queues: queues,
         }

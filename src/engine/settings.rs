@@ -27,6 +27,8 @@ pub struct Settings {
     pub delivery_timeout: Duration,
     /// The pauses between the attempts of a delivery.
     pub delivery_pauses: Vec<Duration>,
+    /// What this server calls itself where a receiver is asked to agree.
+    pub delivery_origin: String,
 }
 
 impl Default for Settings {
@@ -40,6 +42,7 @@ impl Default for Settings {
             carrier: None,
             delivery_timeout: DEFAULT_DELIVERY_TIMEOUT,
             delivery_pauses: DELIVERY_PAUSES.to_vec(),
+            delivery_origin: "longhaul".to_owned(),
         }
     }
 }

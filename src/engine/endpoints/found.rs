@@ -15,7 +15,6 @@ use crate::webhook::endpoint::Endpoint;
 impl Endpoints {
     /// All endpoints that are called about the operations of a parent: its own, and those of the parents above it. Those that
     /// cannot be read are left out, and were noted.
-    #[expect(dead_code, reason = "what delivers events asks for them")]
     pub(in crate::engine) async fn of_parent(&self, parent: &str) -> Result<Vec<Endpoint>> {
         let mut all = Vec::new();
         for parent in ancestry(parent) {

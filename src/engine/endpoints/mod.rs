@@ -3,3 +3,4 @@
 pub(super) mod alter;
 pub(super) mod calls;
 pub(super) mod found;
+pub(super) mod listening;

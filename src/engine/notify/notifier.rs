@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::engine::context::Context;
+use crate::engine::endpoints::listening::Listening;
 use crate::engine::leases::holders::Holders;
 use crate::engine::membership::ranks::Membership;
 use crate::engine::parent_types::ParentTypes;
@@ -33,6 +34,7 @@ pub(in crate::engine) struct Notifier {
     sets: Arc<Sets>,
     holders: Arc<Holders>,
     types: Arc<ParentTypes>,
+    listening: Arc<Listening>,
     queues: Arc<KnownQueues>,
     scheduler: Notify,
     courier: Notify,
@@ -44,14 +46,17 @@ pub(in crate::engine) struct Informed {
     pub(in crate::engine) sets: Arc<Sets>,
     pub(in crate::engine) holders: Arc<Holders>,
     pub(in crate::engine) types: Arc<ParentTypes>,
+    pub(in crate::engine) listening: Arc<Listening>,
     pub(in crate::engine) queues: Arc<KnownQueues>,
 }
 
 impl Observer<Record> for Notifier {
     fn complete(&self, key: Key, before: Option<&Before<Record>>, change: &mut Change<Record>) {
         let before = before.map(|before| &before.record);
-        change.event =
-            change.main.as_mut().and_then(|after| OutboxEvent::of(key, before, after, false));
+        change.event = change.main.as_mut().and_then(|after| {
+            let has_endpoints = self.listening.to(after.name().parent());
+            OutboxEvent::of(key, before, after, has_endpoints)
+        });
     }
 
     fn committed(&self, commit: Commit<Record>) -> Option<Record> {
@@ -105,9 +110,21 @@ impl Notifier {
         membership: Arc<Membership>,
         informed: Informed,
     ) -> Self {
-        let Informed { hub, sets, holders, types, queues } = informed;
+        let Informed { hub, sets, holders, types, queues, listening } = informed;
         let (scheduler, courier) = (Notify::new(), Notify::new());
-        Self { context, reader, membership, hub, sets, holders, types, queues, scheduler, courier }
+        Self {
+            context,
+            reader,
+            membership,
+            hub,
+            sets,
+            holders,
+            types,
+            listening,
+            queues,
+            scheduler,
+            courier,
+        }
     }
 
     /// Resolves once an entry may be due sooner than the scheduler knows.

@@ -7,6 +7,7 @@ mod acknowledged;
 mod attacks;
 mod binary;
 mod bounds;
+mod callbacks;
 mod calls;
 mod clients;
 mod crashing;
