@@ -135,7 +135,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["registration"],
             &["batch", "dispatcher"],
             &["poller"],
-            &["grants", "waiters"],
+            &["grants", "turns", "waiters"],
         ],
     ),
     ("engine/due", &[&["mod"], &["agents", "operations"], &["entries", "kinds"]]),

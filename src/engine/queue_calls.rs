@@ -17,7 +17,7 @@ use super::transact::{Decision, Ended, Transaction, Transactor};
 use crate::clock::Timestamp;
 use crate::limits::{MAX_QUEUE_SETTINGS, MAX_QUEUES_LISTED};
 use crate::operation::counters::{OF_QUEUES, QueueCount, queue_count};
-use crate::operation::entries::ready_index;
+use crate::operation::entries::{ready_index, ready_place};
 use crate::operation::name::Queue;
 use crate::operation::{Record, State};
 use crate::record::queue::{PARTITION, QUEUES, QueueRecord, QueueSettings};
@@ -191,20 +191,25 @@ impl QueueCalls {
             .await
     }
 
-    /// Reads the head of the queue.
+    /// Reads the first operation of each parent, of the first few.
     async fn with_oldest(&self, mut shown: ShownQueue) -> Result<ShownQueue> {
         if shown.count.pending == 0 {
             return Ok(shown);
         }
         let index = Index::new(ready_index(shown.queue.as_str()));
-        let entries = self.context.store.scan(Scan::first(index, 1)).await?;
-        let keys: Vec<Key> = entries.iter().filter_map(Entry::key).collect();
-        if let Some(Ok(Some(before))) = self.reader.read_each::<Record>(&keys).await?.pop()
-            && let Some(State::Pending(pending)) =
-                before.record.operation().map(|operation| &operation.state)
-        {
-            shown.oldest = Some(pending.ready_time);
+        let (mut keys, mut scan) = (Vec::new(), Scan::first(index.clone(), 1));
+        while keys.len() < MAX_HEADS {
+            let Some(head) = self.context.store.scan(scan).await?.pop() else { break };
+            let Some((turn, _)) = ready_place(&head.member) else { break };
+            keys.extend(head.key());
+            scan = Scan::first(index.clone(), 1).after_prefix(&turn);
         }
+        let records = self.reader.read_each::<Record>(&keys).await?;
+        let ready = |before: Before<Record>| match &before.record.operation()?.state {
+            State::Pending(pending) => Some(pending.ready_time),
+            _ => None,
+        };
+        shown.oldest = records.into_iter().filter_map(|record| ready(record.ok()??)).min();
         Ok(shown)
     }
 
@@ -290,3 +295,5 @@ fn unreadable(queue: &Queue) -> Box<Error> {
 
 /// Heads of queues that are read at the same time.
 const HEADS_AT_ONCE: usize = 16;
+/// Parents of a queue whose first operation is read.
+const MAX_HEADS: usize = 16;

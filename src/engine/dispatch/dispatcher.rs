@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::engine::context::Context;
 use crate::engine::dispatch::grants::Grants;
 use crate::engine::dispatch::poller::Poller;
+use crate::engine::dispatch::turns::Turns;
 use crate::engine::dispatch::waiters::{AT_A_POLL, Waiters};
 use crate::engine::leases::waiter::{Offer, Waiter};
 use crate::engine::queues::bucket::Bucket;
@@ -79,13 +80,14 @@ impl Dispatch {
     }
 
     async fn run(self: Arc<Self>, waiters: Arc<Waiters>) {
+        let mut turns = Turns::default();
         loop {
             waiters.wake.notified().await;
             if !waiters.somebody_waits() {
                 // The requested poll runs when there is room.
                 waiters.set_quiet(false);
             }
-            while let Err(error) = self.serve(&waiters).await {
+            while let Err(error) = self.serve(&waiters, &mut turns).await {
                 waiters.refuse_all(&error);
                 // Streams keep waiting: the store comes back, and a stream cannot receive this error.
                 if !waiters.somebody_waits() {
@@ -100,7 +102,7 @@ impl Dispatch {
     }
 
     /// Polls the queue until no worker waits or nothing is ready.
-    async fn serve(&self, waiters: &Waiters) -> Result<(), StoreError> {
+    async fn serve(&self, waiters: &Waiters, turns: &mut Turns) -> Result<(), StoreError> {
         let (mut fruitless, mut unfit) = (0, 0);
         while waiters.somebody_waits() && !self.context.is_draining() {
             let present = waiters.count();
@@ -123,7 +125,7 @@ impl Dispatch {
                 continue;
             }
             waiters.set_polling(true);
-            let polled = self.poller.poll(waiters, unfit, tokens).await;
+            let polled = self.poller.poll(waiters, turns, unfit, tokens).await;
             waiters.set_polling(false);
             let polled = polled?;
             if let Some(bucket) = bucket {

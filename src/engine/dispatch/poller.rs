@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use futures_util::future::try_join_all;
+
 use crate::clock::Timestamp;
 use crate::engine::commands::apply::Commands;
 use crate::engine::context::Context;
 use crate::engine::dispatch::grants::Grants;
+use crate::engine::dispatch::turns::{Dealt, QueuePart, QueueRound, Turns};
 use crate::engine::dispatch::waiters::Waiters;
 use crate::engine::due::operations::end_overdue;
 use crate::engine::leases::grant::Grant;
@@ -19,7 +22,7 @@ use crate::operation::command::Command;
 use crate::operation::entries::{DueClass, ready_index};
 use crate::operation::{Applied, Record, apply};
 use crate::record::{Before, Change};
-use crate::store::{CommitError, Entry, Index, Key, Scan, StoreError};
+use crate::store::{CommitError, Entry, Index, Key, StoreError};
 
 /// Polls queues.
 pub(in crate::engine) struct Poller {
@@ -96,15 +99,16 @@ impl Poller {
     pub(super) async fn poll(
         &self,
         waiters: &Waiters,
+        turns: &mut Turns,
         unfit: usize,
         most: usize,
     ) -> Result<Polled, StoreError> {
         let mut offers = waiters.offers();
-        let wanted = offers.iter().map(Offer::room).sum::<usize>().min(most) + unfit;
+        let room = offers.iter().map(Offer::room).sum::<usize>().min(most);
         let index = Index::new(ready_index(&waiters.queue));
-        let entries = self.context.store.scan(Scan::first(index.clone(), wanted)).await?;
+        let Dealt { entries, more } = self.deal(&index, turns, room, unfit).await?;
         let keys: Vec<Key> = entries.iter().filter_map(Entry::key).collect();
-        waiters.set_quiet(keys.len() < wanted);
+        waiters.set_quiet(!more);
         if keys.is_empty() {
             waiters.end_poll(offers, &[]);
             return Ok(Polled { served: false, given: 0, raced: false, unfit: 0 });
@@ -126,6 +130,37 @@ impl Poller {
         self.reader.drop_orphans(&index, orphans).await;
         let raced = unfit > 0 || taken.raced;
         taken.outage.map_or(Ok(Polled { served, given, raced, unfit }), Err)
+    }
+
+    /// Finds ready operations, whose parents have their turns.
+    async fn deal(
+        &self,
+        index: &Index,
+        turns: &mut Turns,
+        room: usize,
+        unfit: usize,
+    ) -> Result<Dealt, StoreError> {
+        loop {
+            let mut round = turns.next(room, unfit);
+            while round.take_in(self.scan_parts(index, &round).await?) {}
+            let dealt = turns.deal(round);
+            if !dealt.entries.is_empty() || !dealt.more {
+                return Ok(dealt);
+            }
+        }
+    }
+
+    async fn scan_parts(
+        &self,
+        index: &Index,
+        round: &QueueRound,
+    ) -> Result<Vec<Vec<Entry>>, StoreError> {
+        let scan =
+            |part: &QueuePart| self.context.store.scan(part.scan(index.clone(), round.limit));
+        match &round.parts[..] {
+            [part] => Ok(vec![scan(part).await?]),
+            parts => try_join_all(parts.iter().map(scan)).await,
+        }
     }
 
     /// Reads the head of the queue and offers it to the waiters in order, to each no more than fits in a

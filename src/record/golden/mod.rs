@@ -28,7 +28,7 @@ use super::reading::read;
 use super::server::{ServerId, ServerRecord};
 use super::type_sets::TypeSets;
 use crate::clock::Timestamp;
-use crate::operation::entries::{DueClass, entries};
+use crate::operation::entries::{DueClass, entries, turn_of};
 use crate::operation::{Operation, Record, State};
 use crate::store::{Keyspace, Partition};
 use crate::webhook::endpoint::Endpoint;
@@ -181,7 +181,9 @@ fn the_index_entries_of_golden_records_lie_where_they_lay() {
         |class: &str, at: u64| (format!("due/{class}"), member(b"", 1_700_000_000_000_000 + at));
     let listed = ("list".to_owned(), member(b"projects/p/locations/l\0", 1_700_000_000_000_002));
     let failed = ("failed".to_owned(), member(b"projects/p/locations/l\0", 1_700_000_000_000_002));
-    let ready = ("ready/Q.1".to_owned(), member(b"", (1 << 63) - 6_000_000_000));
+    let turn = turn_of("projects/p/locations/l");
+    assert_eq!(u64::from_be_bytes(turn), 0x3347_b0ba_34d1_da8f);
+    let ready = ("ready/Q.1".to_owned(), member(&turn, (1 << 63) - 6_000_000_000));
     let unfinished =
         ("unfinished".to_owned(), member(b"projects/p/locations/l\0", 1_700_000_000_000_002));
     let four = [due("deadline", 30), due("start", 31), due("retry", 32), due("queue", 33)];
