@@ -22,17 +22,18 @@ use super::operations::pages::Lists;
 use super::operations::set_watch::SetWatches;
 use super::operations::starts::Starts;
 use super::operations::stats::Counts;
+use super::operators::queues::QueueCalls;
 use super::parent_types::ParentTypes;
-use super::queue_calls::QueueCalls;
 use super::queues::known::KnownQueues;
 use super::reading::reader::Reader;
+use super::roster::registry::Roster;
 use super::settings::Settings;
 use super::transact::{Transactor, Unobserved};
 use super::type_sets::TypeSetCalls;
 use super::watching::hub::Hub;
 use super::watching::sets::intake::Sets;
 use super::workers::stream::rooms::StreamRooms;
-use super::workers::unary::Unary;
+use super::workers::unary::{Unary, UnaryRooms};
 use crate::clock::Clock;
 use crate::store::Store;
 
@@ -52,7 +53,7 @@ pub(super) struct Rooms {
     pub(super) lists: Arc<Lists>,
     pub(super) counting: Counts,
     pub(super) set_watches: SetWatches,
-    pub(super) queues: QueueCalls,
+    pub(super) queues: Arc<QueueCalls>,
     pub(super) types: Arc<ParentTypes>,
     pub(super) type_sets: TypeSetCalls,
     pub(super) endpoints: Arc<Endpoints>,
@@ -81,8 +82,8 @@ struct Lower {
     types: Arc<ParentTypes>,
     queues: Arc<KnownQueues>,
     endpoints: Arc<Endpoints>,
-    #[cfg(test)]
     listening: Arc<Listening>,
+    roster: Arc<Roster>,
     notifier: Arc<Notifier>,
     transactor: Arc<OperationTransactor>,
     commands: Arc<Commands>,
@@ -93,13 +94,15 @@ impl Lower {
     fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, settings: Settings) -> Self {
         let context = Arc::new(Context::new(store, clock, settings));
         let reader = Arc::new(Reader::new(context.clone()));
+        let roster = Arc::new(Roster::new(context.clone(), reader.clone()));
+        let queues = Arc::new(KnownQueues::new(context.clone(), reader.clone()));
         let signs = Transactor::new(context.clone(), reader.clone(), Arc::new(Unobserved));
-        let membership = Arc::new(Membership::new(context.clone(), signs));
+        let membership =
+            Arc::new(Membership::new(context.clone(), signs, roster.clone(), queues.clone()));
         let hub = Arc::new(Hub::new(context.clone(), reader.clone()));
         let sets = Arc::new(Sets::new(context.clone(), reader.clone()));
         let holders = Arc::<Holders>::default();
         let types = Arc::new(ParentTypes::new(context.clone(), reader.clone()));
-        let queues = Arc::new(KnownQueues::new(context.clone(), reader.clone()));
         let endpoints = Arc::new(Endpoints::new(context.clone(), reader.clone()));
         let listening = Arc::new(Listening::new(context.clone()));
         let notifier = Arc::new(Notifier::new(
@@ -113,6 +116,7 @@ impl Lower {
                 types: types.clone(),
                 queues: queues.clone(),
                 listening: listening.clone(),
+                roster: roster.clone(),
             },
         ));
         let transactor =
@@ -127,14 +131,7 @@ impl Lower {
             coalescer.clone(),
         ));
         let reports = Arc::new(HeldReports::new(commands.clone(), coalescer, membership.clone()));
-        context.tasks.spawn("feed", notifier.clone().run(context.store.feed()));
-        context.tasks.spawn("hub", hub.clone().run());
-        context.tasks.spawn("sets", sets.clone().run());
-        context.tasks.spawn("progress", reports.clone().run());
-        context.tasks.spawn("types", types.clone().run());
-        context.tasks.spawn("queues", queues.clone().run());
-        context.tasks.spawn("endpoints", Arc::clone(&listening).run());
-        Self {
+        let lower = Self {
             context,
             reader,
             membership,
@@ -144,13 +141,37 @@ impl Lower {
             types,
             queues,
             endpoints,
-            #[cfg(test)]
             listening,
+            roster,
             notifier,
             transactor,
             commands,
             reports,
-        }
+        };
+        lower.run();
+        lower
+    }
+
+    /// Starts the tasks of these rooms.
+    fn run(&self) {
+        let tasks = &self.context.tasks;
+        tasks.spawn("feed", self.notifier.clone().run(self.context.store.feed()));
+        tasks.spawn("hub", self.hub.clone().run());
+        tasks.spawn("sets", self.sets.clone().run());
+        tasks.spawn("progress", self.reports.clone().run());
+        tasks.spawn("types", self.types.clone().run());
+        tasks.spawn("queues", self.queues.clone().run());
+        tasks.spawn("endpoints", self.listening.clone().run());
+    }
+
+    fn queue_calls(&self) -> Arc<QueueCalls> {
+        Arc::new(QueueCalls::new(
+            self.context.clone(),
+            self.reader.clone(),
+            self.membership.clone(),
+            self.roster.clone(),
+            self.queues.clone(),
+        ))
     }
 
     fn courier(&self) -> Arc<Courier> {
@@ -198,8 +219,9 @@ impl Rooms {
         let (courier, due) = lower.agents();
         let grants = lower.grants();
         let dispatch = lower.dispatch(&grants);
+        let queue_calls = lower.queue_calls();
         let Lower { context, reader, membership, hub, sets, holders, transactor, .. } = lower;
-        let Lower { types, queues, endpoints, commands, reports, .. } = lower;
+        let Lower { types, roster, endpoints, commands, reports, .. } = lower;
         let lists = Arc::new(Lists::new(context.clone(), reader.clone()));
         let starts = Arc::new(Starts::new(
             context.clone(),
@@ -208,26 +230,26 @@ impl Rooms {
             dispatch.clone(),
             grants,
         ));
-        let unary = Unary::new(
-            context.clone(),
-            dispatch.clone(),
-            commands.clone(),
-            reports.clone(),
-            starts.clone(),
-        );
+        let shared = UnaryRooms {
+            context: context.clone(),
+            dispatch: dispatch.clone(),
+            roster: roster.clone(),
+        };
+        let unary = Unary::new(shared, commands.clone(), reports.clone(), starts.clone());
         let streams = Arc::new(StreamRooms {
             context: context.clone(),
             commands: commands.clone(),
             reports: reports.clone(),
             dispatch: dispatch.clone(),
             holders: holders.clone(),
+            roster,
         });
         Self {
             calls: Calls::new(context.clone(), reader.clone(), commands.clone(), hub.clone()),
             counting: Counts::new(context.clone(), reader.clone()),
             set_watches: SetWatches::new(context.clone(), sets, lists.clone()),
             lists,
-            queues: QueueCalls::new(context.clone(), reader.clone(), queues.clone()),
+            queues: queue_calls,
             type_sets: TypeSetCalls::new(context.clone(), reader.clone(), types.clone()),
             endpoints,
             types,
@@ -252,7 +274,7 @@ impl Rooms {
             #[cfg(test)]
             listening: lower.listening,
             #[cfg(test)]
-            known_queues: queues,
+            known_queues: lower.queues,
         }
     }
 }
