@@ -164,6 +164,17 @@ impl Lower {
         tasks.spawn("endpoints", self.listening.clone().run());
     }
 
+    fn streams(&self, dispatch: &Arc<Dispatch>) -> Arc<StreamRooms> {
+        Arc::new(StreamRooms {
+            context: self.context.clone(),
+            commands: self.commands.clone(),
+            reports: self.reports.clone(),
+            dispatch: dispatch.clone(),
+            holders: self.holders.clone(),
+            roster: self.roster.clone(),
+        })
+    }
+
     fn queue_calls(&self) -> Arc<QueueCalls> {
         Arc::new(QueueCalls::new(
             self.context.clone(),
@@ -219,7 +230,7 @@ impl Rooms {
         let (courier, due) = lower.agents();
         let grants = lower.grants();
         let dispatch = lower.dispatch(&grants);
-        let queue_calls = lower.queue_calls();
+        let (queue_calls, streams) = (lower.queue_calls(), lower.streams(&dispatch));
         let Lower { context, reader, membership, hub, sets, holders, transactor, .. } = lower;
         let Lower { types, roster, endpoints, commands, reports, .. } = lower;
         let lists = Arc::new(Lists::new(context.clone(), reader.clone()));
@@ -230,20 +241,8 @@ impl Rooms {
             dispatch.clone(),
             grants,
         ));
-        let shared = UnaryRooms {
-            context: context.clone(),
-            dispatch: dispatch.clone(),
-            roster: roster.clone(),
-        };
+        let shared = UnaryRooms { context: context.clone(), dispatch: dispatch.clone(), roster };
         let unary = Unary::new(shared, commands.clone(), reports.clone(), starts.clone());
-        let streams = Arc::new(StreamRooms {
-            context: context.clone(),
-            commands: commands.clone(),
-            reports: reports.clone(),
-            dispatch: dispatch.clone(),
-            holders: holders.clone(),
-            roster,
-        });
         Self {
             calls: Calls::new(context.clone(), reader.clone(), commands.clone(), hub.clone()),
             counting: Counts::new(context.clone(), reader.clone()),
