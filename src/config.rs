@@ -27,7 +27,7 @@ use crate::engine::{Policy, Roles, Settings};
 use crate::store::Durability;
 use crate::types::Registry;
 
-use self::lists::list;
+use self::lists::{header_names, list};
 use self::number::NumberOrText;
 
 pub use self::encryption::{Encryption, SecretText};
@@ -66,6 +66,9 @@ pub struct Config {
     /// Pages of other machines that may call the server.
     #[serde(deserialize_with = "origins")]
     pub allowed_origins: Origins,
+    /// See [`Settings::callback_headers`].
+    #[serde(deserialize_with = "header_names")]
+    pub callback_headers: Vec<String>,
     /// See [`Settings::progress_interval`].
     #[serde(with = "humantime_serde")]
     pub progress_interval: Duration,
@@ -282,9 +285,11 @@ impl Config {
             policy,
             identity,
             tenant_limits: self.tenant_limits.into(),
+            callback_headers: self.callback_headers.clone(),
             carrier: Some(self.webhooks.carrier(Arc::clone(clock))?),
             delivery_timeout: self.webhooks.timeout,
             delivery_pauses: self.webhooks.pauses()?,
+            delivery_origin: self.webhooks.origin.clone(),
         })
     }
 

@@ -12,6 +12,7 @@ pub mod clock;
 pub mod code;
 pub mod config;
 pub mod engine;
+pub mod expression;
 pub mod filter;
 pub mod grpc;
 mod http;
@@ -28,6 +29,7 @@ pub mod server;
 pub mod store;
 pub mod throttle;
 pub mod types;
+pub mod webhook;
 pub mod wire;
 pub mod worker;
 

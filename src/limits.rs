@@ -203,6 +203,25 @@ pub const MAX_KNOWN_PARENTS: usize = 1_000;
 pub const MAX_KNOWN_TYPES_BYTES: usize = 32 << 20;
 /// A server that received no hint reads again after this long whether type sets have changed.
 pub const TYPES_REREAD: Duration = Duration::from_millis(500);
+/// Callbacks of one operation.
+pub const MAX_CALLBACKS: usize = 10;
+/// Bytes of the URI of a callback or a webhook endpoint.
+pub const MAX_CALLBACK_URI_BYTES: usize = 2 << 10;
+/// HTTP headers of a callback or a webhook endpoint.
+pub const MAX_CALLBACK_HEADERS: usize = 16;
+/// Bytes of these headers together.
+pub const MAX_CALLBACK_HEADER_BYTES: usize = 4 << 10;
+/// Webhook endpoints of one parent, approximately.
+pub const MAX_ENDPOINTS: usize = 100;
+/// Secrets of one webhook endpoint that deliveries are signed with at the same time.
+pub const MAX_ENDPOINT_SECRETS: usize = 5;
+/// How long deliveries are signed with a former secret of a webhook endpoint too, if the rotation sets no time.
+pub const DEFAULT_SECRET_OVERLAP: Duration = Duration::from_hours(24);
+/// The longest such time.
+pub const MAX_SECRET_OVERLAP: Duration = Duration::from_hours(720);
+/// A webhook endpoint is suspended if every delivery has failed for this long.
+pub const ENDPOINT_PATIENCE: Duration = Duration::from_hours(120);
+
 /// Bytes of the JSON response of a program of `longhaul work`.
 pub const MAX_PROGRAM_RESPONSE_BYTES: usize = 2 << 20;
 /// Bytes that are kept of a line on standard error of a program of `longhaul work`.

@@ -91,6 +91,20 @@ impl Client {
         self.producers.clone().start_operation(request).await.map(drop)
     }
 
+    /// Starts an operation that calls back at its end; an empty URL means no callback.
+    pub(super) async fn start_with_callback(
+        &self,
+        place: &Destination,
+        url: &str,
+    ) -> Result<(), Status> {
+        let mut request = start(place);
+        let callback = pb::Callback { uri: url.to_owned(), ..pb::Callback::default() };
+        if let Some(options) = request.options.as_mut().filter(|_| !url.is_empty()) {
+            options.callbacks.push(callback);
+        }
+        self.producers.clone().start_operation(request).await.map(drop)
+    }
+
     /// Starts an operation with that id.
     pub(super) async fn start_as(
         &self,

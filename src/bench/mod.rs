@@ -4,6 +4,7 @@
 //! runtime each, since a client that wastes the cores that it shares with the server would measure itself. Everything is
 //! started below a parent and in queues of this run, and expires an hour later, the shortest time that the server keeps.
 
+mod callbacks;
 mod client;
 mod cpu;
 pub mod echo;
@@ -79,6 +80,9 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
             Scenario::Http2Watchers => {
                 http::idle_watchers(&session, "http2-watchers", HttpVersion::Http2)?
             }
+            Scenario::Callbacks => callbacks::delivered(&session)?,
+            Scenario::CallbacksHung => callbacks::hung(&session)?,
+            Scenario::CallbacksNone => callbacks::none(&session)?,
             Scenario::WatchSets => sets::watch_sets(&session, "watch-sets", options.watchers, 10)?,
             Scenario::WatchOneSet => {
                 sets::watch_sets(&session, "watch-one-set", options.watchers.div_ceil(10), 1)?

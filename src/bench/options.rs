@@ -76,6 +76,13 @@ pub enum Scenario {
     HttpWatchers,
     /// The same over HTTP/2.
     Http2Watchers,
+    /// Start, lease, complete, and a callback to a receiver of this process: callbacks per second. The server must allow
+    /// http and loopback, as `longhaul dev` does.
+    Callbacks,
+    /// The same cycles with callbacks to a receiver that never answers: how long starts take beside it.
+    CallbacksHung,
+    /// The same cycles without callbacks, to compare with.
+    CallbacksNone,
     /// Streams of sets over ten parents, with 1,000 changes a second.
     WatchSets,
     /// The same with a tenth of the streams over one parent.

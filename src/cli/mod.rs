@@ -1,6 +1,7 @@
 //! The command line.
 
 mod bench;
+mod call_args;
 mod calls;
 mod connection;
 mod dev;
@@ -31,6 +32,7 @@ mod top;
 mod type_sets;
 mod types;
 mod upgrade;
+mod webhooks;
 mod work;
 mod workers;
 
@@ -103,6 +105,8 @@ enum Command {
     Token(tokens::TokensArgs),
     /// Make a link: a token for some verbs on one operation, for a while
     Link(tokens::LinkArgs),
+    /// Manage the addresses that are called on events of operations
+    Webhook(Box<webhooks::WebhookArgs>),
     /// Write all records of a store to a file
     Export(export::ExportArgs),
     /// Make a store from the file of an export
@@ -196,6 +200,7 @@ fn server(command: &Command) -> &str {
         Command::Pause(args) => args.server(),
         Command::Resume(args) => args.server(),
         Command::Types(args) => args.server(),
+        Command::Webhook(args) => args.server(),
         Command::Queue(args) => args.server(),
         Command::Worker(args) => args.server(),
         Command::Token(args) => args.server(),
@@ -228,6 +233,7 @@ async fn call_server(command: Command) -> Result<(), Failure> {
         Command::Resume(args) => steer::resume(args).await,
         Command::Record(args) => calls::record(args).await,
         Command::Types(args) => type_sets::run(args).await,
+        Command::Webhook(args) => webhooks::run(*args).await,
         Command::Queue(args) => queues::run(args).await,
         Command::Worker(args) => workers::run(args).await,
         Command::Token(args) => tokens::run(args).await,

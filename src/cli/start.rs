@@ -5,19 +5,22 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::call_args::{EventArg, FormatArg};
 use super::connection::Connection;
 use super::exit::Failure;
 use super::follow::Follower;
 use super::output;
 use super::types::PayloadTypes;
+use crate::proto::longhaul::v1::callback::Format;
 use crate::proto::longhaul::v1::operation_options::Expiration;
 use crate::proto::longhaul::v1::{
-    Concurrency, OperationOptions, RetryPolicy, StartOperationRequest,
+    Callback, Concurrency, OperationOptions, RetryPolicy, StartOperationRequest,
 };
 use crate::types::Registry;
 
 /// Arguments of `start`, named as the fields of `StartOperationRequest` and its options.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(super) struct StartArgs {
     #[command(flatten)]
     connection: Connection,
@@ -89,6 +92,21 @@ pub(super) struct StartArgs {
     /// Name of the resource that the operation works on
     #[arg(long, default_value = "", hide_default_value = true, value_name = "NAME")]
     target: String,
+    /// A URI to call on events of the operation; may be given several times
+    #[arg(long = "callback", value_name = "URI")]
+    callbacks: Vec<String>,
+    /// A webhook endpoint to call instead of a URI; may be given several times
+    #[arg(long = "callback-endpoint", value_name = "NAME")]
+    callback_endpoints: Vec<String>,
+    /// The events that cause these calls [default: done]
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "EVENTS")]
+    callback_events: Vec<EventArg>,
+    /// Format of the calls to URIs [default: standard-webhook]
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    callback_format: Option<FormatArg>,
+    /// Send the result to the URIs and not only the state
+    #[arg(long)]
+    callback_result: bool,
     /// Check the request without starting the operation
     #[arg(long)]
     validate_only: bool,
@@ -160,6 +178,7 @@ fn request(args: StartArgs, registry: &Registry) -> Result<StartOperationRequest
             .map(|max_attempts| RetryPolicy { max_attempts, ..RetryPolicy::default() }),
         concurrency,
         expiration: duration(args.ttl).map(Expiration::Ttl),
+        callbacks: callbacks(&args),
         labels: args.labels.into_iter().collect(),
         target: args.target,
         ..OperationOptions::default()
@@ -191,6 +210,25 @@ fn concurrency(args: &StartArgs) -> Option<Concurrency> {
         limit: args.concurrency_limit.unwrap_or_default(),
         policy: policy.into(),
     })
+}
+
+fn callbacks(args: &StartArgs) -> Vec<Callback> {
+    let events: Vec<i32> = args.callback_events.iter().map(|event| event.event().into()).collect();
+    let format = args.callback_format.map_or(Format::Unspecified, FormatArg::format).into();
+    let to_uri = |uri: &String| Callback {
+        uri: uri.clone(),
+        events: events.clone(),
+        format,
+        include_result: args.callback_result,
+        ..Callback::default()
+    };
+    let to_endpoint = |endpoint: &String| Callback {
+        endpoint: endpoint.clone(),
+        events: events.clone(),
+        ..Callback::default()
+    };
+    let to_endpoints = args.callback_endpoints.iter().map(to_endpoint);
+    args.callbacks.iter().map(to_uri).chain(to_endpoints).collect()
 }
 
 /// The payload of a flag: JSON, `@FILE`, or `-` for standard input.

@@ -11,6 +11,7 @@ mod target;
 mod tokens;
 mod type_sets;
 mod watch;
+mod webhooks;
 
 pub use self::channel::{AuthorizedChannel, BearerToken};
 pub use self::connection::Client;

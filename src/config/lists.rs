@@ -22,3 +22,17 @@ where
         }
     })
 }
+
+/// Names of headers, which have no case.
+pub(super) fn header_names<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<String>, D::Error> {
+    let names: Vec<String> = list(deserializer)?;
+    let read = |name: &String| match name.parse::<http::HeaderName>() {
+        Ok(parsed) => Ok(parsed.as_str().to_owned()),
+        Err(_) => Err(serde::de::Error::custom(format!(
+            "callback_headers has {name:?}, which is no name of a header such as progressUrl"
+        ))),
+    };
+    names.iter().map(read).collect()
+}

@@ -34,6 +34,8 @@ pub struct Webhooks {
     /// The pauses between attempts.
     #[serde(deserialize_with = "list")]
     pub pauses: Vec<String>,
+    /// What this server calls itself where a receiver is asked to agree.
+    pub origin: String,
 }
 
 /// See [`Webhooks`].
@@ -142,6 +144,7 @@ mod tests {
             networks: owned(networks),
             timeout: Duration::from_secs(20),
             pauses: owned(&["5s", "5m"]),
+            origin: "api.test".to_owned(),
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::error::{Error, Reason, Result};
 use crate::clock::Timestamp;
-use crate::operation::name::{Name, TypeSetName};
+use crate::operation::name::{EndpointName, Name, TypeSetName};
 use crate::record::tokens::RoleGrant;
 
 /// Who makes a call. Clones are cheap.
@@ -109,6 +109,7 @@ pub enum Verb {
     Watch,
     Cancel,
     Delete,
+    Rotate,
     Pause,
     Resume,
     Lease,
@@ -137,6 +138,7 @@ impl Verb {
             Self::Watch => "watch",
             Self::Cancel => "cancel",
             Self::Delete => "delete",
+            Self::Rotate => "rotate",
             Self::Pause => "pause",
             Self::Resume => "resume",
             Self::Lease => "lease",
@@ -172,6 +174,10 @@ pub enum Resource<'a> {
     Tokens,
     /// One token, by its full name.
     Token(&'a str),
+    /// All webhook endpoints of a parent, or of each parent that a pattern with `-` matches.
+    WebhookEndpoints(&'a str),
+    /// One webhook endpoint, by its full name.
+    WebhookEndpoint(&'a str),
     /// Everything that is stored.
     Store,
 }
@@ -183,9 +189,14 @@ impl<'a> Resource<'a> {
     /// prefix that the text of the pattern begins with covers them all.
     pub fn parent(&self) -> Option<&'a str> {
         match *self {
-            Self::Parent(parent) | Self::TypeSets(parent) => Some(parent),
+            Self::Parent(parent) | Self::TypeSets(parent) | Self::WebhookEndpoints(parent) => {
+                Some(parent)
+            }
             Self::Operation(name) => name.get(..Name::parse(name).ok()?.parent().len()),
             Self::TypeSet(name) => name.get(..TypeSetName::parse(name).ok()?.parent.as_str().len()),
+            Self::WebhookEndpoint(name) => {
+                name.get(..EndpointName::parse(name).ok()?.parent.as_str().len())
+            }
             Self::Queue(_) | Self::Queues | Self::Tokens | Self::Token(_) | Self::Store => None,
         }
     }
@@ -202,6 +213,10 @@ impl fmt::Display for Resource<'_> {
             Self::TypeSet(name) => write!(formatter, "type set {name:?}"),
             Self::Tokens => formatter.write_str("tokens"),
             Self::Token(name) => write!(formatter, "token {name:?}"),
+            Self::WebhookEndpoints(parent) => {
+                write!(formatter, "webhook endpoints of parent {parent:?}")
+            }
+            Self::WebhookEndpoint(name) => write!(formatter, "webhook endpoint {name:?}"),
             Self::Store => formatter.write_str("the store"),
         }
     }
@@ -306,5 +321,9 @@ mod tests {
         assert_eq!(Resource::TypeSet("projects/p/typeSets/t").parent(), Some("projects/p"));
         assert_eq!(Resource::TypeSet("typeSets/t").parent(), Some(""));
         assert_eq!(Resource::TypeSet("projects/p/operations/o").parent(), None);
+        let endpoint = Resource::WebhookEndpoint("projects/p/webhookEndpoints/e");
+        assert_eq!(endpoint.parent(), Some("projects/p"));
+        assert_eq!(Resource::WebhookEndpoint("projects/p/typeSets/t").parent(), None);
+        assert_eq!(Resource::WebhookEndpoints("projects/-").parent(), Some("projects/-"));
     }
 }

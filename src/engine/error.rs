@@ -56,6 +56,10 @@ pub enum Reason {
     WorkerLost,
     TypeSetNotFound,
     TypeSetAlreadyExists,
+    WebhookEndpointNotFound,
+    WebhookEndpointAlreadyExists,
+    /// A callback or an endpoint has a URI that is never called.
+    CallbackUriRejected,
     WorkerNotFound,
     TokenNotFound,
     TokenAlreadyExists,
@@ -65,7 +69,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, for the tests that hold documents and projections to this list.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 41] = [
         Self::InvalidName,
         Self::InvalidArgument,
         Self::Unimplemented,
@@ -100,6 +104,9 @@ impl Reason {
         Self::WorkerLost,
         Self::TypeSetNotFound,
         Self::TypeSetAlreadyExists,
+        Self::WebhookEndpointNotFound,
+        Self::WebhookEndpointAlreadyExists,
+        Self::CallbackUriRejected,
         Self::WorkerNotFound,
         Self::TokenNotFound,
         Self::TokenAlreadyExists,
@@ -138,6 +145,9 @@ impl Reason {
             Self::WorkerLost => "WORKER_LOST",
             Self::TypeSetNotFound => "TYPE_SET_NOT_FOUND",
             Self::TypeSetAlreadyExists => "TYPE_SET_ALREADY_EXISTS",
+            Self::WebhookEndpointNotFound => "WEBHOOK_ENDPOINT_NOT_FOUND",
+            Self::WebhookEndpointAlreadyExists => "WEBHOOK_ENDPOINT_ALREADY_EXISTS",
+            Self::CallbackUriRejected => "CALLBACK_URI_REJECTED",
             Self::WorkerNotFound => "WORKER_NOT_FOUND",
             Self::TokenNotFound => "TOKEN_NOT_FOUND",
             Self::TokenAlreadyExists => "TOKEN_ALREADY_EXISTS",
@@ -159,6 +169,7 @@ impl Reason {
             | Self::InvalidFilter
             | Self::UnknownType
             | Self::TypeMismatch
+            | Self::CallbackUriRejected
             | Self::PayloadTooLarge => Code::InvalidArgument,
             Self::NotSupported => Code::Unimplemented,
             Self::RequestLate | Self::Overloaded | Self::ServerDraining | Self::StoreUnavailable | Self::WorkerLost => Code::Unavailable,
@@ -170,6 +181,7 @@ impl Reason {
             | Self::OperationExpired
             | Self::OperationDeleted
             | Self::TypeSetNotFound
+            | Self::WebhookEndpointNotFound
             | Self::WorkerNotFound
             | Self::TokenNotFound
             | Self::ServiceNotFound => Code::NotFound,
@@ -177,6 +189,7 @@ impl Reason {
             | Self::NameExpired
             | Self::NameDeleted
             | Self::TypeSetAlreadyExists
+            | Self::WebhookEndpointAlreadyExists
             | Self::TokenAlreadyExists => Code::AlreadyExists,
             Self::EtagMismatch | Self::ConcurrencyConflict => Code::Aborted,
             Self::UnknownResponse | Self::InvalidState | Self::LeaseLost => Code::FailedPrecondition,

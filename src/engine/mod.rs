@@ -10,6 +10,8 @@ mod context;
 mod courier;
 mod dispatch;
 mod due;
+mod endpoint_lists;
+mod endpoints;
 mod error;
 mod gates;
 mod identity;
@@ -48,7 +50,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
 use crate::operation::command::{Command, Renew};
-use crate::operation::name::{Id, Name, ParentPattern, Queue, TypeSetName};
+use crate::operation::name::{EndpointName, Id, Name, ParentPattern, Queue, TypeSetName};
 use crate::operation::{Operation, Start};
 use crate::proto::google::longrunning::Operation as Published;
 use crate::proto::google::protobuf::Any;
@@ -56,6 +58,7 @@ pub use crate::record::due::Agent::{self, Courier, Janitor, Reaper, Scheduler};
 use crate::record::tokens::ApiToken;
 use crate::store::{Partition, Store};
 use crate::types::Registry;
+use crate::webhook::endpoint::{Endpoint, EndpointSettings};
 
 pub use self::access::{
     AUDIT, Caller, Guard, KnownCaller, Permission, Policy, Resource, Rules, Verb,
@@ -65,6 +68,8 @@ pub use self::commands::apply::Done;
 pub use self::courier::letters::callback_key;
 pub use self::dispatch::batch::LeaseBatch;
 pub use self::due::agents::Sweep;
+pub use self::endpoint_lists::{EndpointPage, EndpointQuery};
+pub use self::endpoints::calls::{EndpointRotation, EndpointTarget, NewEndpoint};
 pub use self::error::{Error, Reason, Result};
 pub use self::identity::authority::NewLink;
 pub use self::identity::credential::Credential;
@@ -134,6 +139,11 @@ impl Engine {
     /// The policy, for the calls of one caller.
     pub fn guard<'a>(&'a self, caller: &'a Caller) -> Guard<'a> {
         Guard::new(&self.rooms.context.settings.policy, caller)
+    }
+
+    /// The headers of a start that the URIs of its callbacks may be made of, in lower case.
+    pub fn callback_headers(&self) -> &[String] {
+        &self.rooms.context.settings.callback_headers
     }
 
     /// The message types of this server: those of every parent.
@@ -396,6 +406,62 @@ impl Engine {
     /// Deletes a type set.
     pub async fn delete_type_set(&self, _: &Caller, wanted: TypeSetDeletion) -> Result<()> {
         self.rooms.type_sets.delete(&wanted).await
+    }
+}
+
+/// The verbs of the owners of webhook endpoints.
+impl Engine {
+    /// Creates a webhook endpoint, or finds the one that the same request created before.
+    pub async fn create_endpoint(&self, caller: &Caller, new: NewEndpoint) -> Result<Endpoint> {
+        self.rooms.endpoints.create(caller, new).await
+    }
+
+    /// A webhook endpoint.
+    pub async fn get_endpoint(&self, _: &Caller, name: &EndpointName) -> Result<Endpoint> {
+        self.rooms.endpoints.get(name).await
+    }
+
+    /// A page of webhook endpoints, by parent and id.
+    pub async fn list_endpoints(
+        &self,
+        caller: &Caller,
+        query: EndpointQuery,
+    ) -> Result<EndpointPage> {
+        self.rooms.endpoints.list(caller, query).await
+    }
+
+    /// Changes the settings of a webhook endpoint.
+    pub async fn update_endpoint(
+        &self,
+        _: &Caller,
+        target: &EndpointTarget,
+        change: &(dyn Fn(&EndpointSettings) -> Result<EndpointSettings> + Sync),
+    ) -> Result<Endpoint> {
+        self.rooms.endpoints.update(target, change).await
+    }
+
+    /// Deletes a webhook endpoint. With `allow_missing` it is no error if there is none.
+    pub async fn delete_endpoint(
+        &self,
+        _: &Caller,
+        target: &EndpointTarget,
+        allow_missing: bool,
+    ) -> Result<()> {
+        self.rooms.endpoints.delete(target, allow_missing).await
+    }
+
+    /// Gives a webhook endpoint a new secret.
+    pub async fn rotate_endpoint(
+        &self,
+        _: &Caller,
+        rotation: &EndpointRotation,
+    ) -> Result<Endpoint> {
+        self.rooms.endpoints.rotate(rotation).await
+    }
+
+    /// Calls a webhook endpoint again that was suspended or disabled.
+    pub async fn resume_endpoint(&self, _: &Caller, target: &EndpointTarget) -> Result<Endpoint> {
+        self.rooms.endpoints.resume(target).await
     }
 }
 

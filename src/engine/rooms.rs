@@ -11,7 +11,9 @@ use super::dispatch::dispatcher::Dispatch;
 use super::dispatch::grants::Grants;
 use super::dispatch::poller::Poller;
 use super::due::agents::DueAgents;
-use super::due::kinds::Kinds;
+use super::due::kinds::DueRooms;
+use super::endpoints::calls::Endpoints;
+use super::endpoints::listening::Listening;
 use super::gates::desk::Gates;
 use super::identity::authority::Authority;
 use super::identity::tokens::TokenCalls;
@@ -61,6 +63,7 @@ pub(super) struct Rooms {
     pub(super) type_sets: TypeSetCalls,
     pub(super) authority: Arc<Authority>,
     pub(super) tokens: TokenCalls,
+    pub(super) endpoints: Arc<Endpoints>,
     pub(super) unary: Unary,
     pub(super) streams: Arc<StreamRooms>,
     #[cfg(test)]
@@ -71,6 +74,8 @@ pub(super) struct Rooms {
     pub(super) notifier: Arc<Notifier>,
     #[cfg(test)]
     pub(super) known_queues: Arc<KnownQueues>,
+    #[cfg(test)]
+    pub(super) listening: Arc<Listening>,
 }
 
 /// The rooms without verbs of their own, and those that others are built on.
@@ -83,6 +88,8 @@ struct Lower {
     holders: Arc<Holders>,
     types: Arc<ParentTypes>,
     queues: Arc<KnownQueues>,
+    endpoints: Arc<Endpoints>,
+    listening: Arc<Listening>,
     roster: Arc<Roster>,
     authority: Arc<Authority>,
     notifier: Arc<Notifier>,
@@ -106,6 +113,8 @@ impl Lower {
         let holders = Arc::<Holders>::default();
         let types = Arc::new(ParentTypes::new(context.clone(), reader.clone()));
         let authority = Arc::new(Authority::new(context.clone(), reader.clone()));
+        let endpoints = Arc::new(Endpoints::new(context.clone(), reader.clone()));
+        let listening = Arc::new(Listening::new(context.clone()));
         let notifier = Arc::new(Notifier::new(
             context.clone(),
             reader.clone(),
@@ -116,6 +125,7 @@ impl Lower {
                 holders: holders.clone(),
                 types: types.clone(),
                 queues: queues.clone(),
+                listening: listening.clone(),
                 roster: roster.clone(),
                 authority: authority.clone(),
             },
@@ -138,14 +148,7 @@ impl Lower {
             commands.clone(),
             notifier.clone(),
         ));
-        context.tasks.spawn("gates", gates.clone().run());
-        context.tasks.spawn("feed", notifier.clone().run(context.store.feed()));
-        context.tasks.spawn("hub", hub.clone().run());
-        context.tasks.spawn("sets", sets.clone().run());
-        context.tasks.spawn("progress", reports.clone().run());
-        context.tasks.spawn("types", types.clone().run());
-        context.tasks.spawn("queues", queues.clone().run());
-        Self {
+        let lower = Self {
             context,
             reader,
             membership,
@@ -154,6 +157,8 @@ impl Lower {
             holders,
             types,
             queues,
+            endpoints,
+            listening,
             roster,
             authority,
             notifier,
@@ -161,12 +166,54 @@ impl Lower {
             commands,
             reports,
             gates,
-        }
+        };
+        lower.run();
+        lower
+    }
+
+    /// Starts the tasks of these rooms.
+    fn run(&self) {
+        let tasks = &self.context.tasks;
+        tasks.spawn("gates", self.gates.clone().run());
+        tasks.spawn("feed", self.notifier.clone().run(self.context.store.feed()));
+        tasks.spawn("hub", self.hub.clone().run());
+        tasks.spawn("sets", self.sets.clone().run());
+        tasks.spawn("progress", self.reports.clone().run());
+        tasks.spawn("types", self.types.clone().run());
+        tasks.spawn("queues", self.queues.clone().run());
+        tasks.spawn("endpoints", self.listening.clone().run());
+    }
+
+    fn streams(&self, dispatch: &Arc<Dispatch>) -> Arc<StreamRooms> {
+        Arc::new(StreamRooms {
+            context: self.context.clone(),
+            commands: self.commands.clone(),
+            reports: self.reports.clone(),
+            dispatch: dispatch.clone(),
+            holders: self.holders.clone(),
+            roster: self.roster.clone(),
+        })
+    }
+
+    fn queue_calls(&self) -> Arc<QueueCalls> {
+        Arc::new(QueueCalls::new(
+            self.context.clone(),
+            self.reader.clone(),
+            self.membership.clone(),
+            self.roster.clone(),
+            self.queues.clone(),
+        ))
     }
 
     fn courier(&self) -> Arc<Courier> {
         let (context, reader) = (self.context.clone(), self.reader.clone());
-        Arc::new(Courier::new(context, reader, self.membership.clone(), self.types.clone()))
+        let (membership, types) = (self.membership.clone(), self.types.clone());
+        Arc::new(Courier::new(context, reader, membership, types, self.endpoints.clone()))
+    }
+
+    fn agents(&self) -> (Arc<Courier>, Arc<DueAgents>) {
+        let courier = self.courier();
+        (courier.clone(), self.due(courier))
     }
 
     fn due(&self, courier: Arc<Courier>) -> Arc<DueAgents> {
@@ -177,7 +224,7 @@ impl Lower {
             self.reader.clone(),
             self.membership.clone(),
             self.notifier.clone(),
-            kinds,
+            DueRooms { commands: self.commands.clone(), courier, gates: self.gates.clone() },
         ))
     }
 
@@ -202,12 +249,12 @@ impl Lower {
 impl Rooms {
     pub(super) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, settings: Settings) -> Self {
         let lower = Lower::new(store, clock, settings);
-        let courier = lower.courier();
-        let due = lower.due(courier.clone());
+        let (courier, due) = lower.agents();
         let grants = lower.grants();
         let dispatch = lower.dispatch(&grants);
+        let (queue_calls, streams) = (lower.queue_calls(), lower.streams(&dispatch));
         let Lower { context, reader, membership, hub, sets, holders, transactor, .. } = lower;
-        let Lower { types, queues, roster, authority, commands, reports, .. } = lower;
+        let Lower { types, queues, roster, authority, endpoints, commands, reports, .. } = lower;
         let lists = Arc::new(Lists::new(context.clone(), reader.clone()));
         let starts = Arc::new(Starts::new(
             context.clone(),
@@ -216,34 +263,17 @@ impl Rooms {
             dispatch.clone(),
             grants,
         ));
-        let shared = UnaryRooms {
-            context: context.clone(),
-            dispatch: dispatch.clone(),
-            roster: roster.clone(),
-        };
+        let shared = UnaryRooms { context: context.clone(), dispatch: dispatch.clone(), roster };
         let unary = Unary::new(shared, commands.clone(), reports.clone(), starts.clone());
-        let streams = Arc::new(StreamRooms {
-            context: context.clone(),
-            commands: commands.clone(),
-            reports: reports.clone(),
-            dispatch: dispatch.clone(),
-            holders: holders.clone(),
-            roster: roster.clone(),
-        });
         Self {
             calls: Calls::new(context.clone(), reader.clone(), commands.clone(), hub.clone()),
             counting: Counts::new(context.clone(), reader.clone()),
             set_watches: SetWatches::new(context.clone(), sets, lists.clone()),
             lists,
-            queues: Arc::new(QueueCalls::new(
-                context.clone(),
-                reader.clone(),
-                membership.clone(),
-                roster,
-                queues.clone(),
-            )),
+            queues: queue_calls,
             type_sets: TypeSetCalls::new(context.clone(), reader.clone(), types.clone()),
             tokens: TokenCalls::new(context.clone(), reader.clone(), authority.clone()),
+            endpoints,
             types,
             authority,
             tenants: Tenants::new(context.clone()),
@@ -266,7 +296,9 @@ impl Rooms {
             #[cfg(test)]
             notifier: lower.notifier,
             #[cfg(test)]
-            known_queues: queues,
+            listening: lower.listening,
+            #[cfg(test)]
+            known_queues: lower.queues,
         }
     }
 }

@@ -23,12 +23,16 @@ pub struct Settings {
     pub policy: Policy,
     /// What each tenant may take.
     pub tenant_limits: TenantLimits,
+    /// The headers of a start that the URIs of its callbacks may be made of, in lower case.
+    pub callback_headers: Vec<String>,
     /// Carries deliveries to their receivers; without one they wait in the store.
     pub carrier: Option<Arc<dyn Carrier>>,
     /// How long an attempt of a delivery may take.
     pub delivery_timeout: Duration,
     /// The pauses between the attempts of a delivery.
     pub delivery_pauses: Vec<Duration>,
+    /// What this server calls itself where a receiver is asked to agree.
+    pub delivery_origin: String,
     /// How callers prove who they are.
     pub identity: IdentitySettings,
 }
@@ -73,11 +77,13 @@ impl Default for Settings {
             stall_timeout: DEFAULT_STALL_TIMEOUT,
             types: Registry::builtin(),
             policy: Policy::default(),
+            identity: IdentitySettings::default(),
             tenant_limits: TenantLimits::default(),
+            callback_headers: READABLE.map(str::to_owned).into(),
             carrier: None,
             delivery_timeout: DEFAULT_DELIVERY_TIMEOUT,
             delivery_pauses: DELIVERY_PAUSES.to_vec(),
-            identity: IdentitySettings::default(),
+            delivery_origin: "longhaul".to_owned(),
         }
     }
 }
@@ -89,6 +95,9 @@ impl TenantLimits {
     }
 }
 
+/// Headers without secrets.
+const READABLE: [&str; 5] =
+    ["callback-url", "idempotency-key", "progressurl", "traceparent", "x-request-id"];
 /// The usual pauses between the attempts of a delivery: about three days in all.
 pub(super) const DELIVERY_PAUSES: [Duration; 9] = [
     Duration::from_secs(5),

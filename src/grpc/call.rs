@@ -1,10 +1,13 @@
 //! What every method needs of a call: its caller, its headers, and the type of its answer.
 
-use tonic::metadata::MetadataValue;
+use std::borrow::Cow;
+
+use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Request, Response, Status};
 
-use crate::engine::Caller;
-use crate::wire::starts;
+use crate::engine::{Caller, Engine};
+use crate::types::Registry;
+use crate::wire::start_callbacks::{StartCarrier, StartUrl};
 
 /// The answer of a method.
 pub(super) type Reply<T> = Result<Response<T>, Status>;
@@ -14,9 +17,15 @@ pub(super) fn caller<T>(request: &Request<T>) -> Caller {
     request.extensions().get::<Caller>().cloned().unwrap_or_default()
 }
 
-/// The trace that a request belongs to; empty without one.
-pub(super) fn trace_parent<T>(request: &Request<T>) -> String {
-    starts::trace_parent(header(request, "traceparent")).to_owned()
+/// The request of that method, as a start that it carries sees it.
+pub(super) fn carrier<'a>(
+    engine: &'a Engine,
+    metadata: &'a MetadataMap,
+    method: &'static str,
+    types: Cow<'a, Registry>,
+) -> StartCarrier<'a> {
+    let (url, readable) = (StartUrl::Method(method), engine.callback_headers());
+    StartCarrier { headers: metadata.as_ref(), url, readable, types }
 }
 
 /// Names the index that a list was read from in a header.

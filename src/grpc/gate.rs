@@ -20,6 +20,7 @@ use crate::proto::longhaul::v1::producers_server::Producers;
 use crate::proto::longhaul::v1::queues_server::Queues;
 use crate::proto::longhaul::v1::tokens_server::Tokens;
 use crate::proto::longhaul::v1::type_sets_server::TypeSets;
+use crate::proto::longhaul::v1::webhooks_server::Webhooks;
 use crate::proto::longhaul::v1::workers_server::Workers;
 use crate::wire::access::Guarded;
 
@@ -128,6 +129,18 @@ impl<S: Tokens> Tokens for Gate<S> {
         list_tokens: pb::ListTokensRequest => pb::ListTokensResponse;
         rotate_token: pb::RotateTokenRequest => pb::Token;
         delete_token: pb::DeleteTokenRequest => ();
+    }
+}
+
+impl<S: Webhooks> Webhooks for Gate<S> {
+    methods! {
+        create_webhook_endpoint: pb::CreateWebhookEndpointRequest => pb::WebhookEndpoint;
+        get_webhook_endpoint: pb::GetWebhookEndpointRequest => pb::WebhookEndpoint;
+        list_webhook_endpoints: pb::ListWebhookEndpointsRequest => pb::ListWebhookEndpointsResponse;
+        update_webhook_endpoint: pb::UpdateWebhookEndpointRequest => pb::WebhookEndpoint;
+        delete_webhook_endpoint: pb::DeleteWebhookEndpointRequest => ();
+        rotate_webhook_endpoint: pb::RotateWebhookEndpointRequest => pb::WebhookEndpoint;
+        resume_webhook_endpoint: pb::ResumeWebhookEndpointRequest => pb::WebhookEndpoint;
     }
 }
 

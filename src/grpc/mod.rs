@@ -15,6 +15,7 @@ mod reflection;
 pub mod status;
 mod tokens;
 mod type_sets;
+mod webhooks;
 mod workers;
 
 use tonic::service::Routes;
@@ -29,6 +30,7 @@ use crate::proto::longhaul::v1::producers_server::ProducersServer;
 use crate::proto::longhaul::v1::queues_server::QueuesServer;
 use crate::proto::longhaul::v1::tokens_server::TokensServer;
 use crate::proto::longhaul::v1::type_sets_server::TypeSetsServer;
+use crate::proto::longhaul::v1::webhooks_server::WebhooksServer;
 use crate::proto::longhaul::v1::workers_server::WorkersServer;
 
 use self::gate::Gate;
@@ -66,6 +68,7 @@ pub fn routes(engine: &Engine, health: Health) -> Result<Routes, tonic_reflectio
             TokensServer::new(Gate::new(tokens::Service::new(engine), engine))
                 .max_decoding_message_size(MAX_MESSAGE_BYTES),
         )
+        .add_service(WebhooksServer::new(Gate::new(webhooks::Service::new(engine), engine)))
         .add_service(HealthServer::new(health))
         .add_service(Reflection::<V1>::new(engine)?)
         .add_service(Reflection::<V1Alpha>::new(engine)?);

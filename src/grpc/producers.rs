@@ -3,15 +3,15 @@
 use tonic::metadata::MetadataValue;
 use tonic::{Request, Response};
 
-use super::call::{Reply, caller, header, trace_parent};
+use super::call::{Reply, caller, carrier, header};
 use crate::engine::Engine;
 use crate::proto::google::longrunning::Operation;
 use crate::proto::longhaul::v1::producers_server::Producers;
 use crate::proto::longhaul::v1::{
     BatchStartOperationsRequest, BatchStartOperationsResponse, StartOperationRequest,
 };
-use crate::wire::starts;
 use crate::wire::tokens::{LINK_HEADER, LinkWish};
+use crate::wire::{start_callbacks, starts};
 
 pub(super) struct Service {
     engine: Engine,
@@ -27,10 +27,12 @@ impl Service {
 impl Producers for Service {
     async fn start_operation(&self, request: Request<StartOperationRequest>) -> Reply<Operation> {
         let caller = caller(&request);
-        let trace_parent = trace_parent(&request);
         let (header, parent) = (header(&request, LINK_HEADER), &request.get_ref().parent);
         let link = LinkWish::of(header, parent, &self.engine.guard(&caller))?;
-        let wanted = starts::start(request.into_inner(), trace_parent)?;
+        let (metadata, _, message) = request.into_parts();
+        let reads = start_callbacks::read_bodies(&message.options);
+        let types = start_callbacks::types(&self.engine, &message.parent, reads).await?;
+        let wanted = starts::start(message, &carrier(&self.engine, &metadata, START, types))?;
         let started = self.engine.start_operation(&caller, wanted).await?;
         let link = link.map(|link| link.grant(&self.engine, &started)).transpose()?.flatten();
         let response = replayed(Response::new(started.published), started.replayed);
@@ -42,8 +44,11 @@ impl Producers for Service {
         request: Request<BatchStartOperationsRequest>,
     ) -> Reply<BatchStartOperationsResponse> {
         let caller = caller(&request);
-        let trace_parent = trace_parent(&request);
-        let wanted = starts::batch(request.into_inner(), &trace_parent)?;
+        let (metadata, _, batch) = request.into_parts();
+        let options = batch.requests.iter().filter_map(|start| start.options.as_ref());
+        let reads = start_callbacks::read_bodies(options);
+        let types = start_callbacks::types(&self.engine, &batch.parent, reads).await?;
+        let wanted = starts::batch(batch, &carrier(&self.engine, &metadata, BATCH, types))?;
         let started = self.engine.start_batch(&caller, wanted).await;
         Ok(Response::new(starts::batch_reply(started)))
     }
@@ -65,3 +70,6 @@ pub(super) fn replayed<T>(mut response: Response<T>, replayed: bool) -> Response
     }
     response
 }
+
+const START: &str = "/longhaul.v1.Producers/StartOperation";
+const BATCH: &str = "/longhaul.v1.Producers/BatchStartOperations";

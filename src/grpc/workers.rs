@@ -9,7 +9,7 @@ use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::call::{Reply, caller, trace_parent};
+use super::call::{Reply, caller, carrier};
 use super::deadline::time_left;
 use super::explain;
 use super::half_close::HalfClosed;
@@ -20,7 +20,7 @@ use crate::grpc::status::to_status;
 use crate::proto::longhaul::v1 as pb;
 use crate::proto::longhaul::v1::workers_server::Workers;
 use crate::wire::starts::LeasedStart;
-use crate::wire::{access, starts, stream, work};
+use crate::wire::{access, start_callbacks, starts, stream, work};
 
 pub(super) struct Service {
     engine: Engine,
@@ -50,9 +50,13 @@ impl Workers for Service {
         request: Request<pb::StartLeasedOperationRequest>,
     ) -> Reply<pb::StartLeasedOperationResponse> {
         let caller = caller(&request);
-        let trace_parent = trace_parent(&request);
-        let LeasedStart { start, worker, duration } =
-            starts::start_leased(request.into_inner(), trace_parent)?;
+        let (metadata, _, message) = request.into_parts();
+        let start = message.start.as_ref();
+        let reads = start_callbacks::read_bodies(start.and_then(|start| start.options.as_ref()));
+        let parent = start.map_or("", |start| &*start.parent);
+        let types = start_callbacks::types(&self.engine, parent, reads).await?;
+        let carrier = carrier(&self.engine, &metadata, START, types);
+        let LeasedStart { start, worker, duration } = starts::start_leased(message, &carrier)?;
         let (started, leased) = self.engine.start_leased(&caller, start, worker, duration).await?;
         let is_replayed = started.replayed;
         Ok(replayed(Response::new(starts::leased_reply(started, leased)), is_replayed))
@@ -140,3 +144,5 @@ impl Workers for Service {
         Ok(Response::new(Box::pin(replies)))
     }
 }
+
+const START: &str = "/longhaul.v1.Workers/StartLeasedOperation";

@@ -406,6 +406,16 @@ mod tests {
             ("POST", "/v1/-/typeSets", "Methods([GET, HEAD])"),
             ("GET", "/v1/-/typeSets", "ListTypeSets parent=-"),
             ("POST", "/v1/a/b/typeSets", "CreateTypeSet parent=a/b"),
+            (
+                "PATCH",
+                "/v1/a/b/webhookEndpoints/x",
+                "UpdateWebhookEndpoint webhook_endpoint.name=a/b/webhookEndpoints/x",
+            ),
+            (
+                "POST",
+                "/v1/webhookEndpoints/x:rotate",
+                "RotateWebhookEndpoint name=webhookEndpoints/x",
+            ),
             ("GET", "/v1/operations/x:nothing", "Nothing"),
             ("GET", "/v1/operations/", "Nothing"),
             ("GET", "/v1", "Nothing"),

@@ -30,6 +30,7 @@ use crate::proto::google::longrunning::{
 use crate::proto::longhaul::v1::StartOperationRequest;
 use crate::types::Registry;
 use crate::wire::access::Guarded;
+use crate::wire::start_callbacks::StartCarrier;
 use crate::wire::tokens::{LINK_HEADER, LinkWish};
 use crate::wire::{fields, starts};
 
@@ -50,6 +51,7 @@ impl FaceParts {
     /// Starts an operation.
     pub(super) async fn start(&self, mut asked: Asked<'_>) -> Result<Response<Body>, HttpFailure> {
         asked.given = idempotency::given(&asked.head.headers)?;
+        let uri = asked.head.uri.clone();
         let mut wishes = self.wishes(&asked, Document::Operation)?;
         let mut request: StartOperationRequest = self.request(&mut wishes, asked).await?;
         self.ask(&wishes, &request)?;
@@ -62,8 +64,9 @@ impl FaceParts {
         let text = |name: &str| wishes.headers.get(name).and_then(|value| value.to_str().ok());
         let guard = self.engine.guard(&wishes.caller);
         let link = LinkWish::of(text(LINK_HEADER), &request.parent, &guard)?;
-        let header = text("traceparent");
-        let wanted = starts::start(request, starts::trace_parent(header).to_owned())?;
+        let (headers, address) = (&wishes.headers, (wishes.origin.as_str(), &uri));
+        let carrier = StartCarrier::over_http(&self.engine, headers, address, &wishes.types);
+        let wanted = starts::start(request, &carrier)?;
         let started = self.engine.start_operation(&wishes.caller, wanted).await;
         let started = started.map_err(|error| match error.reason {
             Reason::RequestIdReused if by_id => {

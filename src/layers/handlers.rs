@@ -16,6 +16,7 @@ fn a_handler_of_a_face_is_short() {
             "queues",
             "tokens",
             "type_sets",
+            "webhooks",
             "workers",
         ];
         if !services.iter().any(|service| path == format!("grpc/{service}.rs")) {

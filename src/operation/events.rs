@@ -173,7 +173,9 @@ mod tests {
 
     fn facts(events: &[Subscribed]) -> Facts {
         let mut facts = Facts::default();
-        events.iter().for_each(|event| facts.add(*event));
+        for event in events {
+            facts.add(*event);
+        }
         facts
     }
 

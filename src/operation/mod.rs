@@ -3,6 +3,7 @@
 //! [`apply`] takes an operation, a command and the time, and returns the change or a rejection. Every pair of state and
 //! command is printed into `docs/state-machine.md` by a test.
 
+pub mod callbacks;
 mod change;
 pub mod command;
 mod control;

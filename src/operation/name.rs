@@ -1,4 +1,4 @@
-//! Names of operations, their parents, queues and type sets: parsed once, canonical from then on.
+//! Names of operations, their parents, queues, type sets and webhook endpoints: parsed once, canonical from then on.
 
 use std::fmt;
 use std::sync::Arc;
@@ -91,6 +91,34 @@ impl TypeSetName {
 impl fmt::Display for TypeSetName {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&below(&self.parent, TYPE_SETS, &self.id))
+    }
+}
+
+/// The full name of a webhook endpoint: `webhookEndpoints/{id}` or `{parent}/webhookEndpoints/{id}`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointName {
+    /// The parent.
+    pub parent: Parent,
+    /// The id within the parent.
+    pub id: Id,
+}
+
+impl EndpointName {
+    /// Reads a full name.
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        let (parent, id) = split(text, ENDPOINTS, ENDPOINT_NAME)?;
+        Ok(Self { parent, id })
+    }
+
+    /// The parent in the text of a list, which may name the collection instead.
+    pub fn parent_of_list(text: &str) -> &str {
+        without_collection(text, ENDPOINTS).unwrap_or(text)
+    }
+}
+
+impl fmt::Display for EndpointName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&below(&self.parent, ENDPOINTS, &self.id))
     }
 }
 
@@ -360,13 +388,15 @@ fn fault(text: &str, wanted: &'static str, fault: String) -> NameError {
 
 const COLLECTION: &str = "operations";
 const TYPE_SETS: &str = "typeSets";
+const ENDPOINTS: &str = "webhookEndpoints";
 /// Every parent, however deep.
 const EVERY: &str = "-";
 const NAME: &str = "the name of an operation";
 const TYPE_SET_NAME: &str = "the name of a type set";
+const ENDPOINT_NAME: &str = "the name of a webhook endpoint";
 const PARENT: &str = "a parent";
 /// Collections of longhaul's own, which parents must not use.
-const RESERVED: [&str; 5] = [COLLECTION, "queues", "jobs", "webhookEndpoints", TYPE_SETS];
+const RESERVED: [&str; 5] = [COLLECTION, "queues", "jobs", ENDPOINTS, TYPE_SETS];
 
 #[cfg(test)]
 mod tests {
@@ -411,6 +441,17 @@ mod tests {
         assert_eq!(TypeSetName::parent_of_list("projects/p/typeSets"), "projects/p");
         assert_eq!(TypeSetName::parent_of_list("typeSets"), "");
         assert_eq!(TypeSetName::parent_of_list("projects/p"), "projects/p");
+    }
+
+    #[test]
+    fn the_name_of_a_webhook_endpoint_reads_back_as_it_was() {
+        for text in ["webhookEndpoints/a", "projects/p/webhookEndpoints/0-a"] {
+            assert_eq!(EndpointName::parse(text).expect(text).to_string(), text);
+        }
+        for text in ["", "a", "typeSets/a", "webhookEndpoints/A", "a/-/webhookEndpoints/a"] {
+            EndpointName::parse(text).expect_err(text);
+        }
+        assert_eq!(EndpointName::parent_of_list("projects/p/webhookEndpoints"), "projects/p");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::callbacks;
 use crate::clock::Timestamp;
 use crate::code::Code;
 use crate::proto::longhaul::v1 as pb;
@@ -29,7 +30,7 @@ pub struct Options {
     pub concurrency: Option<pb::Concurrency>,
     /// How long it is kept once it is done.
     pub expiration: Option<Expiration>,
-    /// Reserved: no start can set it yet.
+    /// The calls by HTTP on its events, evaluated at its start.
     pub callbacks: Vec<pb::Callback>,
     /// For people and filters.
     pub labels: BTreeMap<String, String>,
@@ -88,7 +89,7 @@ impl Options {
             retry_policy: self.retry_policy.as_ref().map(RetryPolicy::published),
             concurrency: self.concurrency.clone(),
             expiration,
-            callbacks: self.callbacks.clone(),
+            callbacks: callbacks::published(&self.callbacks),
             labels: self.labels.clone(),
             target: self.target.clone(),
             metadata_policy: self.metadata_policy.into(),

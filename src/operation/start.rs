@@ -2,6 +2,7 @@
 
 use uuid::Uuid;
 
+use super::callbacks;
 use super::change::{Change, visible};
 use super::command::Take;
 use super::gate::{Admittance, SLOT_WINDOW};
@@ -52,8 +53,9 @@ pub struct Birth {
 /// [`Rejection::TypeMismatch`] if the initial metadata is not of the declared type, [`Rejection::DeadlinePassed`] if no
 /// time is left to work on it.
 pub fn start(start: Start, birth: Birth, now: Timestamp) -> Result<Change, Rejection> {
-    let Start { spec, initial_metadata, .. } = start;
+    let Start { mut spec, initial_metadata, .. } = start;
     let Birth { name, uid, lease, admission, not_after } = birth;
+    callbacks::name_all(&mut spec.options.callbacks, name.as_str());
     check_initial_metadata(&name, &spec, initial_metadata.as_ref())?;
     let ready_time = spec.options.schedule_time.unwrap_or(now).max(now);
     check_deadline(&name, &spec.options, ready_time, now)?;

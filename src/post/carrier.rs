@@ -155,8 +155,10 @@ fn explain(error: &hyper_util::client::legacy::Error) -> Unanswered {
         cause = source;
     }
     let refused = error.source().and_then(|source| source.downcast_ref::<std::io::Error>());
-    let refused = refused.and_then(|error| error.get_ref()).is_some_and(|it| it.is::<Refused>());
-    if refused || cause.is::<Refused>() {
+    let refused = refused.and_then(std::io::Error::get_ref);
+    if cause.is::<Refused>()
+        || refused.is_some_and(<dyn std::error::Error + Send + Sync>::is::<Refused>)
+    {
         Unanswered::Refused(cause.to_string())
     } else {
         Unanswered::Broken(cause.to_string())

@@ -1,6 +1,8 @@
 //! What is sent: the body in the wanted form, and its headers. Standard Webhooks and CloudEvents stand beside each other on
 //! the same request.
 
+use std::fmt::Write as _;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
@@ -201,7 +203,10 @@ fn encoded(value: &str) -> String {
     for byte in value.bytes() {
         match byte {
             b'!' | b'#'..=b'$' | b'&'..=b'~' => out.push(byte.into()),
-            _ => out.push_str(&format!("%{byte:02X}")),
+            _ => {
+                let written = write!(out, "%{byte:02X}");
+                debug_assert!(written.is_ok(), "a String takes whatever is written to it");
+            }
         }
     }
     out

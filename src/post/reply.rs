@@ -72,13 +72,12 @@ impl Receipt {
 /// The header `retry-after`: seconds, or a date.
 pub(super) fn retry_after(text: &str, now: Timestamp) -> Option<Duration> {
     let text = text.trim();
-    let wait = match text.parse() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => {
-            let date = httpdate::parse_http_date(text).ok()?;
-            let since_epoch = date.duration_since(std::time::UNIX_EPOCH).ok()?;
-            (Timestamp::EPOCH + since_epoch).since(now)
-        }
+    let wait = if let Ok(seconds) = text.parse() {
+        Duration::from_secs(seconds)
+    } else {
+        let date = httpdate::parse_http_date(text).ok()?;
+        let since_epoch = date.duration_since(std::time::UNIX_EPOCH).ok()?;
+        (Timestamp::EPOCH + since_epoch).since(now)
     };
     Some(wait.min(MAX_RETRY_AFTER))
 }

@@ -15,6 +15,7 @@ use super::type_sets::TypeSets;
 use super::value::kind_number;
 use crate::operation::Record as Operation;
 use crate::store::{Key, Keyspace, Record, StoreError};
+use crate::webhook::endpoint::Endpoint;
 
 /// A record of one of the known kinds.
 #[derive(Clone, Debug)]
@@ -27,10 +28,12 @@ pub enum AnyRecord {
     TypeSets(Before<TypeSets>),
     /// The gate of a concurrency key or of a queue.
     Gate(Before<GateRecord>),
+    /// A webhook endpoint.
+    Endpoint(Before<Endpoint>),
     /// An event of an operation.
     Event(Before<OutboxEvent>),
     /// An event on its way to a receiver.
-    Delivery(Before<Delivery>),
+    Delivery(Box<Before<Delivery>>),
     /// The settings of one queue.
     Queue(Before<QueueRecord>),
     /// A token of the API.
@@ -61,11 +64,14 @@ impl AnyRecord {
         if GateRecord::NUMBERS.contains(&number) {
             return read_at(keyspace, key, record).map(Self::Gate);
         }
+        if Endpoint::NUMBERS.contains(&number) {
+            return read_at(keyspace, key, record).map(Self::Endpoint);
+        }
         if OutboxEvent::NUMBERS.contains(&number) {
             return read_at(keyspace, key, record).map(Self::Event);
         }
         if Delivery::NUMBERS.contains(&number) {
-            return read_at(keyspace, key, record).map(Self::Delivery);
+            return read_at(keyspace, key, record).map(Box::new).map(Self::Delivery);
         }
         if QueueRecord::NUMBERS.contains(&number) {
             return read_at(keyspace, key, record).map(Self::Queue);
@@ -87,6 +93,7 @@ impl AnyRecord {
             Self::Server(before) => Derived::of(&before.record, key),
             Self::TypeSets(before) => Derived::of(&before.record, key),
             Self::Gate(before) => Derived::of(&before.record, key),
+            Self::Endpoint(before) => Derived::of(&before.record, key),
             Self::Event(before) => Derived::of(&before.record, key),
             Self::Delivery(before) => Derived::of(&before.record, key),
             Self::Queue(before) => Derived::of(&before.record, key),
@@ -103,6 +110,7 @@ impl AnyRecord {
             Self::Server(_) => ServerRecord::DUE,
             Self::TypeSets(_) => TypeSets::DUE,
             Self::Gate(_) => GateRecord::DUE,
+            Self::Endpoint(_) => Endpoint::DUE,
             Self::Event(_) => OutboxEvent::DUE,
             Self::Delivery(_) => Delivery::DUE,
             Self::Queue(_) => QueueRecord::DUE,

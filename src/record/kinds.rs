@@ -13,6 +13,7 @@ use super::tokens::ApiToken;
 use super::type_sets::TypeSets;
 use crate::operation::Record as Operation;
 use crate::store::Layout;
+use crate::webhook::endpoint::Endpoint;
 
 /// The due indexes that an agent polls, in the order in which it polls them.
 pub fn due_indexes(agent: Agent) -> impl Iterator<Item = &'static DueIndex> {
@@ -60,6 +61,7 @@ const KINDS: &[Known] = &[
     Known::of::<ServerRecord>(),
     Known::of::<TypeSets>(),
     Known::of::<GateRecord>(),
+    Known::of::<Endpoint>(),
     Known::of::<OutboxEvent>(),
     Known::of::<Delivery>(),
     Known::of::<QueueRecord>(),

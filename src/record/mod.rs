@@ -6,6 +6,7 @@
 mod any;
 pub mod delivery;
 pub mod due;
+pub mod endpoint;
 pub mod event;
 pub mod gate;
 #[cfg(test)]

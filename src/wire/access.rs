@@ -11,7 +11,7 @@ use super::stream;
 use super::tokens::link_verbs;
 use crate::engine::workers::stream::{CallKind, StreamRequest};
 use crate::engine::{Caller, Engine, Error, Guard, Resource, Result, Verb};
-use crate::operation::name::TypeSetName;
+use crate::operation::name::{EndpointName, TypeSetName};
 use crate::proto::google::longrunning as lro;
 use crate::proto::longhaul::v1 as pb;
 
@@ -106,6 +106,13 @@ table! {
     pb::GetTypeSetRequest: |request| Get TypeSet &request.name;
     pb::ListTypeSetsRequest: |request| List TypeSets TypeSetName::parent_of_list(&request.parent);
     pb::DeleteTypeSetRequest: |request| Delete TypeSet &request.name;
+    pb::CreateWebhookEndpointRequest: |request| Create WebhookEndpoints EndpointName::parent_of_list(&request.parent);
+    pb::GetWebhookEndpointRequest: |request| Get WebhookEndpoint &request.name;
+    pb::ListWebhookEndpointsRequest: |request| List WebhookEndpoints EndpointName::parent_of_list(&request.parent);
+    pb::UpdateWebhookEndpointRequest: |request| Update WebhookEndpoint request.webhook_endpoint.as_ref().map_or("", |endpoint| endpoint.name.as_str());
+    pb::DeleteWebhookEndpointRequest: |request| Delete WebhookEndpoint &request.name;
+    pb::RotateWebhookEndpointRequest: |request| Rotate WebhookEndpoint &request.name;
+    pb::ResumeWebhookEndpointRequest: |request| Resume WebhookEndpoint &request.name;
     pb::GetQueueRequest: |request| Get Queue &request.name;
     pb::PauseQueueRequest: |request| Pause Queue &request.name;
     pb::ResumeQueueRequest: |request| Resume Queue &request.name;

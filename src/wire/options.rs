@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::fields::{duration, not_yet, positive_duration, text, timestamp};
+use super::fields::{duration, positive_duration, text, timestamp};
 use crate::code::Code;
 use crate::engine::{Error, Result};
 use crate::limits::{
@@ -13,10 +13,9 @@ use crate::operation::options::{Expiration, Options, RetryPolicy};
 use crate::proto::longhaul::v1 as pb;
 use crate::proto::longhaul::v1::operation_options::MetadataPolicy;
 
-/// Reads the options of a start.
+/// Reads the options of a start; its callbacks are read beside them, with the request that carries it.
 pub fn read(options: pb::OperationOptions) -> Result<Options> {
     use pb::operation_options::Expiration as Given;
-    not_yet("options.callbacks", !options.callbacks.is_empty())?;
     Ok(Options {
         priority: priority(options.priority)?,
         schedule_time: timestamp("options.schedule_time", options.schedule_time)?,

@@ -8,6 +8,7 @@ use prost_types::{ListValue, Struct, Value};
 
 use super::fields::{Fingerprinter, any, not_yet, text, type_name};
 use super::options;
+use super::start_callbacks::{self, StartCarrier};
 use super::status::to_message;
 use super::work::{lease_duration, lease_message};
 use crate::engine::{Error, Leased, Reason, Result, Started};
@@ -17,6 +18,7 @@ use crate::limits::{
 };
 use crate::operation::lease::Fingerprint;
 use crate::operation::name::{Id, NameError, Parent, Queue};
+use crate::operation::options::Options;
 use crate::operation::payload::{self, Payload};
 use crate::operation::{Spec, Start};
 use crate::proto::google::longrunning::Operation;
@@ -25,13 +27,15 @@ use crate::proto::longhaul::v1 as pb;
 use crate::proto::longhaul::v1::batch_start_operations_response as batch_response;
 use crate::proto::longhaul::v1::operation_options::MetadataPolicy;
 
-/// Reads a start; `trace_parent` is its trace context, or empty.
-pub fn start(request: pb::StartOperationRequest, trace_parent: String) -> Result<Start> {
+/// Reads a start.
+pub fn start(mut request: pb::StartOperationRequest, carrier: &StartCarrier<'_>) -> Result<Start> {
     let id = match request.operation_id.as_str() {
         "" => None,
         id => Some(Id::parse(id).map_err(in_field("operation_id"))?),
     };
+    let callbacks = start_callbacks::read(&mut request, carrier)?;
     let options = options::read(request.options.unwrap_or_default())?;
+    let options = Options { callbacks, ..options };
     let metadata_type = type_name("metadata_type", &request.metadata_type)?;
     if metadata_type == "google.protobuf.Value" {
         // An unset Value has no JSON, and declared metadata is an empty message until the first report.
@@ -52,7 +56,7 @@ pub fn start(request: pb::StartOperationRequest, trace_parent: String) -> Result
         server_metadata,
         request_id: String::new(),
         fingerprint: Fingerprint::default(),
-        trace_parent,
+        trace_parent: trace_parent(carrier.header("traceparent")).to_owned(),
         aging_interval: None,
         caller: String::new(),
     };
@@ -75,10 +79,10 @@ pub struct LeasedStart {
     pub duration: Duration,
 }
 
-/// Reads a start by a worker; `trace_parent` is its trace context, or empty.
+/// Reads a start by a worker.
 pub fn start_leased(
     request: pb::StartLeasedOperationRequest,
-    trace_parent: String,
+    carrier: &StartCarrier<'_>,
 ) -> Result<LeasedStart> {
     let wanted = request.start.ok_or_else(|| Error::field("start", "start must be set"))?;
     not_yet("start.validate_only", wanted.validate_only)?;
@@ -87,7 +91,7 @@ pub fn start_leased(
         return Err(Error::field("start.options.schedule_time", message));
     }
     Ok(LeasedStart {
-        start: start(wanted, trace_parent)?,
+        start: start(wanted, carrier)?,
         worker: text("worker", request.worker, MAX_LABEL_NAME_BYTES)?,
         duration: lease_duration("lease_duration", request.lease_duration)?
             .unwrap_or(DEFAULT_LEASE),
@@ -103,7 +107,7 @@ pub fn leased_reply(started: Started, leased: Option<Leased>) -> pb::StartLeased
 /// Reads a batch. An error in an item is an error of that item alone.
 pub fn batch(
     batch: pb::BatchStartOperationsRequest,
-    trace_parent: &str,
+    carrier: &StartCarrier<'_>,
 ) -> Result<Vec<Result<Start>>> {
     let parent = Parent::parse(&batch.parent).map_err(in_field("parent"))?;
     if batch.requests.is_empty() || batch.requests.len() > MAX_BATCH {
@@ -140,7 +144,7 @@ pub fn batch(
             parent.as_str().clone_into(&mut request.parent);
         }
         not_yet("validate_only", request.validate_only)?;
-        start(request, trace_parent.to_owned())
+        start(request, carrier)
     };
     Ok(batch.requests.into_iter().map(read).collect())
 }
@@ -230,7 +234,7 @@ fn canonical(any: &Any) -> Bytes {
 }
 
 /// The trace context if it is well formed, else an empty text (W3C Trace Context section 3.2).
-pub fn trace_parent(header: Option<&str>) -> &str {
+fn trace_parent(header: Option<&str>) -> &str {
     let well_formed = |text: &&str| {
         let parts: Vec<&str> = text.split('-').collect();
         let lengths: Vec<usize> = parts.iter().map(|part| part.len()).collect();
@@ -245,12 +249,28 @@ pub fn trace_parent(header: Option<&str>) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
+    use http::HeaderMap;
+
+    use super::super::start_callbacks::StartUrl;
     use super::*;
+    use crate::types::Registry;
+
+    fn start(request: pb::StartOperationRequest) -> Result<Start> {
+        let carrier = StartCarrier {
+            headers: &HeaderMap::new(),
+            url: StartUrl::Method("/longhaul.v1.Producers/StartOperation"),
+            readable: &[],
+            types: Cow::Owned(Registry::builtin()),
+        };
+        super::start(request, &carrier)
+    }
 
     fn refused(change: impl FnOnce(&mut pb::StartOperationRequest)) -> String {
         let mut request = pb::StartOperationRequest::default();
         change(&mut request);
-        let error = start(request, String::new()).expect_err("refused");
+        let error = start(request).expect_err("refused");
         error.metadata.get("field").cloned().unwrap_or_default()
     }
 
@@ -273,7 +293,10 @@ mod tests {
             })
         };
         assert_eq!(with(|o| o.priority = 101), "options.priority");
-        assert_eq!(with(|o| o.callbacks = vec![pb::Callback::default()]), "options.callbacks");
+        assert_eq!(
+            with(|o| o.callbacks = vec![pb::Callback::default()]),
+            "options.callbacks[0].uri"
+        );
         assert_eq!(
             with(|o| o.concurrency = Some(pb::Concurrency::default())),
             "options.concurrency.key"
@@ -316,7 +339,7 @@ mod tests {
             let request_id = "r".to_owned();
             let request =
                 pb::StartOperationRequest { request: Some(any), request_id, ..Default::default() };
-            start(request, String::new()).expect("start").spec.fingerprint
+            start(request).expect("start").spec.fingerprint
         };
         assert_eq!(of("a", "b"), of("b", "a"));
         assert_ne!(of("a", "b"), of("a", "c"));
@@ -331,7 +354,7 @@ mod tests {
             request_id: "r".to_owned(),
             ..Default::default()
         };
-        let spec = start(request, String::new()).expect("start").spec;
+        let spec = start(request).expect("start").spec;
         let moved = spec.request.as_ref().and_then(Payload::inline).expect("a request");
         assert_eq!(moved.value.as_ptr(), value.as_ptr());
         assert_ne!(spec.fingerprint, Fingerprint::default());

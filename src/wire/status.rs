@@ -80,6 +80,9 @@ const fn http_status(reason: Reason) -> u16 {
         | Reason::WorkerLost
         | Reason::TypeSetNotFound
         | Reason::TypeSetAlreadyExists
+        | Reason::WebhookEndpointNotFound
+        | Reason::WebhookEndpointAlreadyExists
+        | Reason::CallbackUriRejected
         | Reason::WorkerNotFound
         | Reason::TokenNotFound
         | Reason::TokenAlreadyExists
@@ -152,6 +155,11 @@ const fn resource_type(reason: Reason) -> &'static str {
         "longhaul.dev/TypeSet"
     } else if matches!(reason, Reason::TokenNotFound | Reason::TokenAlreadyExists) {
         "longhaul.dev/Token"
+    } else if matches!(
+        reason,
+        Reason::WebhookEndpointNotFound | Reason::WebhookEndpointAlreadyExists
+    ) {
+        "longhaul.dev/WebhookEndpoint"
     } else {
         "google.longrunning.Operation"
     }

@@ -22,6 +22,7 @@ SERVICES = (
     "longhaul.v1.Queues",
     "longhaul.v1.Tokens",
     "longhaul.v1.TypeSets",
+    "longhaul.v1.Webhooks",
     "longhaul.v1.Workers",
 )
 

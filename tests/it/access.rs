@@ -63,7 +63,9 @@ impl Rules for Below {
             Resource::Parent(_)
             | Resource::Operation(_)
             | Resource::TypeSets(_)
-            | Resource::TypeSet(_) => on.parent() == Some(self.0),
+            | Resource::TypeSet(_)
+            | Resource::WebhookEndpoints(_)
+            | Resource::WebhookEndpoint(_) => on.parent() == Some(self.0),
         }
     }
 }
@@ -328,7 +330,8 @@ pub(crate) const OPEN: [&str; 3] = [
 const PARENT: &str = "projects/p";
 
 /// Fields with messages of which each is asked about.
-pub(crate) const ITEMS: [&str; 5] = ["start", "requests", "renewals", "hello", "queue"];
+pub(crate) const ITEMS: [&str; 6] =
+    ["start", "requests", "renewals", "hello", "queue", "webhook_endpoint"];
 
 /// What each method asks, of a request in which each name is `projects/p/operations/none`.
 const QUESTIONS: &[(&str, &[&str])] = &[
@@ -408,4 +411,32 @@ const QUESTIONS: &[(&str, &[&str])] = &[
     ("longhaul.v1.TypeSets.GetTypeSet", &[r#"get type set "projects/p/operations/none""#]),
     ("longhaul.v1.TypeSets.ListTypeSets", &[r#"list type sets of parent "projects/p""#]),
     ("longhaul.v1.TypeSets.DeleteTypeSet", &[r#"delete type set "projects/p/operations/none""#]),
+    (
+        "longhaul.v1.Webhooks.CreateWebhookEndpoint",
+        &[r#"create webhook endpoints of parent "projects/p""#],
+    ),
+    (
+        "longhaul.v1.Webhooks.GetWebhookEndpoint",
+        &[r#"get webhook endpoint "projects/p/operations/none""#],
+    ),
+    (
+        "longhaul.v1.Webhooks.ListWebhookEndpoints",
+        &[r#"list webhook endpoints of parent "projects/p""#],
+    ),
+    (
+        "longhaul.v1.Webhooks.UpdateWebhookEndpoint",
+        &[r#"update webhook endpoint "projects/p/operations/none""#],
+    ),
+    (
+        "longhaul.v1.Webhooks.DeleteWebhookEndpoint",
+        &[r#"delete webhook endpoint "projects/p/operations/none""#],
+    ),
+    (
+        "longhaul.v1.Webhooks.RotateWebhookEndpoint",
+        &[r#"rotate webhook endpoint "projects/p/operations/none""#],
+    ),
+    (
+        "longhaul.v1.Webhooks.ResumeWebhookEndpoint",
+        &[r#"resume webhook endpoint "projects/p/operations/none""#],
+    ),
 ];

@@ -12,7 +12,6 @@ scenarios! {
     errors_of_workers_have_a_code_from_1_to_16_and_a_message,
     unknown_enum_values_are_refused,
     starts_out_of_bounds_are_refused_by_field,
-    fields_without_effect_are_refused_not_ignored,
     types_that_are_none_are_refused,
 }
 
@@ -323,14 +322,6 @@ async fn starts_out_of_bounds_are_refused_by_field(fixture: &Fixture) {
         })
     };
     fixture.start(at_their_bounds).await.granted();
-}
-
-async fn fields_without_effect_are_refused_not_ignored(fixture: &Fixture) {
-    let callbacks =
-        pb::OperationOptions { callbacks: vec![pb::Callback::default()], ..Default::default() };
-    let refusal = fixture.start(start_with("q", callbacks)).await;
-    refusal.refused_field("UNIMPLEMENTED", "options.callbacks");
-    assert!(fixture.list("", 10, "").await.granted().operations.is_empty());
 }
 
 async fn types_that_are_none_are_refused(fixture: &Fixture) {

@@ -13,7 +13,7 @@ use crate::support::*;
 
 scenarios! {
     over every face;
-    each_field_that_has_no_effect_is_refused_by_name,
+    a_field_is_refused_where_it_would_have_no_effect,
     each_method_that_is_served_works,
 }
 
@@ -48,7 +48,7 @@ fn each_field_of_each_request_is_in_the_table() {
     assert!(stale.is_empty(), "of no request any more: {stale:?}");
 }
 
-/// All fields of incoming messages, including refused ones and those of payloads.
+/// All fields of incoming messages, including those of payloads.
 fn collect(message: &MessageDescriptor, seen: &mut BTreeMap<String, BTreeSet<String>>) {
     let name = message.full_name().to_owned();
     let foreign =
@@ -59,44 +59,13 @@ fn collect(message: &MessageDescriptor, seen: &mut BTreeMap<String, BTreeSet<Str
     let fields = message.fields().map(|field| field.name().to_owned()).collect();
     seen.insert(name, fields);
     for field in message.fields() {
-        let refused = REFUSED.contains(&field.full_name());
-        if let Kind::Message(inner) = field.kind()
-            && !refused
-        {
+        if let Kind::Message(inner) = field.kind() {
             collect(&inner, seen);
         }
     }
 }
 
-async fn each_field_that_has_no_effect_is_refused_by_name(fixture: &Fixture) {
-    let with = |options: pb::OperationOptions| pb::StartOperationRequest {
-        options: Some(options),
-        ..start("q")
-    };
-    let callbacks = || pb::OperationOptions {
-        callbacks: vec![pb::Callback::default()],
-        ..pb::OperationOptions::default()
-    };
-    let mut refusals: BTreeMap<&str, Vec<Result<(), Status>>> = BTreeMap::new();
-    for (field, options) in [("longhaul.v1.OperationOptions.callbacks", callbacks())] {
-        let leased = pb::StartLeasedOperationRequest {
-            start: Some(with(options.clone())),
-            ..pb::StartLeasedOperationRequest::default()
-        };
-        let leased = fixture.workers().start_leased_operation(leased).await.map(drop);
-        refusals.insert(field, vec![fixture.start(with(options)).await.map(drop), leased]);
-    }
-    assert_eq!(refusals.keys().copied().collect::<BTreeSet<_>>(), REFUSED.into());
-    for (field, refusals) in refusals {
-        let last = field.rsplit('.').next().expect("a name");
-        for refusal in refusals {
-            let status = refusal.expect_err(field);
-            let code = status.code();
-            let metadata = Err::<(), _>(status).refused(code, "UNIMPLEMENTED");
-            assert!(metadata["field"].ends_with(last), "{field}: {metadata:?}");
-        }
-    }
-    // Where it would have none.
+async fn a_field_is_refused_where_it_would_have_no_effect(fixture: &Fixture) {
     let only_checked = pb::StartOperationRequest { validate_only: true, ..start("q") };
     let leased = pb::StartLeasedOperationRequest {
         start: Some(only_checked),
@@ -126,12 +95,9 @@ async fn each_method_that_is_served_works(fixture: &Fixture) {
     }
 }
 
-/// Fields without an effect yet.
-const REFUSED: [&str; 1] = ["longhaul.v1.OperationOptions.callbacks"];
-
-/// The fields of each incoming message: those of [`REFUSED`], output-only ones (`update_time` of progress,
-/// `create_time` of a resource, all of a type set but its descriptors, the state and the numbers of a queue, all of a token but
-/// its grants and its end), and those that have an effect.
+/// The fields of each incoming message: output-only ones (`update_time` of progress, `create_time` of a resource, all of a type set
+/// but its descriptors, the state and the numbers of a queue, what only the server sets of an endpoint, all of a token but its
+/// grants and its end), and those that have an effect.
 const FIELDS: &[(&str, &str)] = &[
     ("google.longrunning.CancelOperationRequest", "name"),
     ("google.longrunning.DeleteOperationRequest", "name"),
@@ -141,6 +107,7 @@ const FIELDS: &[(&str, &str)] = &[
         "name filter page_size page_token return_partial_success",
     ),
     ("google.longrunning.WaitOperationRequest", "name timeout"),
+    ("longhaul.v1.Callback", "uri events endpoint format include_result headers"),
     ("longhaul.v1.BatchStartOperationsRequest", "parent requests"),
     (
         "longhaul.v1.CompleteOperationRequest",
@@ -151,6 +118,22 @@ const FIELDS: &[(&str, &str)] = &[
     ("longhaul.v1.CreateTokenRequest", "token_id token"),
     ("longhaul.v1.CreateTypeSetRequest", "parent type_set_id type_set request_id validate_only"),
     ("longhaul.v1.DeleteTokenRequest", "name"),
+    (
+        "longhaul.v1.CreateWebhookEndpointRequest",
+        "parent webhook_endpoint_id webhook_endpoint request_id validate_only",
+    ),
+    ("longhaul.v1.DeleteWebhookEndpointRequest", "name etag allow_missing validate_only"),
+    ("longhaul.v1.GetWebhookEndpointRequest", "name"),
+    ("longhaul.v1.ListWebhookEndpointsRequest", "parent page_size page_token"),
+    ("longhaul.v1.ResumeWebhookEndpointRequest", "name etag"),
+    ("longhaul.v1.RotateWebhookEndpointRequest", "name etag overlap request_id"),
+    ("longhaul.v1.UpdateWebhookEndpointRequest", "webhook_endpoint update_mask validate_only"),
+    (
+        "longhaul.v1.WebhookEndpoint",
+        "name uid uri events filter format include_result headers handshake state state_detail fail_time \
+         secrets etag create_time update_time",
+    ),
+    ("longhaul.v1.WebhookEndpoint.Secret", "id secret create_time expire_time"),
     ("longhaul.v1.DeleteTypeSetRequest", "name etag allow_missing validate_only"),
     ("longhaul.v1.DrainWorkerRequest", "queue worker"),
     ("longhaul.v1.ExportRecordsRequest", ""),

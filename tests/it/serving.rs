@@ -13,7 +13,7 @@ scenarios! {
     a_server_that_shuts_down_lets_calls_finish_and_then_is_gone,
 }
 
-const SERVICES: [&str; 8] = [
+const SERVICES: [&str; 9] = [
     "",
     "google.longrunning.Operations",
     "longhaul.v1.Admin",
@@ -21,6 +21,7 @@ const SERVICES: [&str; 8] = [
     "longhaul.v1.Producers",
     "longhaul.v1.Queues",
     "longhaul.v1.TypeSets",
+    "longhaul.v1.Webhooks",
     "longhaul.v1.Workers",
 ];
 

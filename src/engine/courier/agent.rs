@@ -6,26 +6,31 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::handshakes::Handshakes;
 use super::lanes::{LaneNews, Lanes};
-use super::letters::Letters;
+use super::letters::{Draft, Letters};
+use super::receivers::Receivers;
 use super::resolver::Resolver;
 use super::settling::{AttemptEnd, Attempted, Fate, Settling};
 use super::writes::{PreparedWrite, write_all};
 use crate::clock::Timestamp;
 use crate::engine::context::Context;
+use crate::engine::endpoints::alter::AlteredEndpoint;
+use crate::engine::endpoints::calls::{EndpointTarget, Endpoints};
 use crate::engine::error::Result;
 use crate::engine::membership::ranks::Membership;
 use crate::engine::parent_types::ParentTypes;
 use crate::engine::reading::reader::Reader;
 use crate::engine::transact::{Transactor, Unobserved};
 use crate::limits::{MAX_DELIVERIES_TO_ONE, MAX_DELIVERY_AGE};
-use crate::post::Carrier;
+use crate::post::{Carrier, Receipt, ReplyVerdict};
 use crate::record::delivery::{
     Delivery, DeliveryStage, LANES, LaneId, lane_member, parse_lane_member,
 };
 use crate::record::event::OutboxEvent;
 use crate::record::{Before, Change};
 use crate::store::{Entry, Index, Key, Scan};
+use crate::webhook::endpoint::{DeliveryEnd, Endpoint};
 
 /// Tells receivers what happened.
 pub(in crate::engine) struct Courier {
@@ -37,6 +42,8 @@ pub(in crate::engine) struct Courier {
     letters: Letters,
     resolver: Resolver,
     settling: Settling,
+    endpoints: Arc<Endpoints>,
+    handshakes: Handshakes,
     woken: Notify,
 }
 
@@ -49,15 +56,32 @@ impl Courier {
         reader: Arc<Reader>,
         membership: Arc<Membership>,
         types: Arc<ParentTypes>,
+        endpoints: Arc<Endpoints>,
     ) -> Self {
         let transactor = Transactor::new(context.clone(), reader.clone(), Arc::new(Unobserved));
         let transactor = Arc::new(transactor);
         let claim = context.settings.delivery_timeout + CLAIM_MARGIN;
-        let letters = Letters::new(&context, reader.clone(), types);
-        let resolver = Resolver::new(context.clone(), reader.clone(), transactor.clone());
+        let receivers =
+            Receivers::new(context.clone(), reader.clone(), endpoints.clone(), types.clone());
+        let letters = Letters::new(context.clone(), reader.clone(), types, endpoints.clone());
+        let resolver =
+            Resolver::new(context.clone(), reader.clone(), transactor.clone(), receivers);
         let settling = Settling::new(context.clone(), reader.clone(), transactor.clone(), claim);
         let (lanes, woken) = (Lanes::default(), Notify::new());
-        Self { context, reader, membership, transactor, lanes, letters, resolver, settling, woken }
+        let handshakes = Handshakes::default();
+        Self {
+            context,
+            reader,
+            membership,
+            transactor,
+            lanes,
+            letters,
+            resolver,
+            settling,
+            endpoints,
+            handshakes,
+            woken,
+        }
     }
 
     /// Makes deliveries of due events; returns how many events are done with.
@@ -218,19 +242,15 @@ impl Courier {
                 None => None,
             };
             let elapsed = self.context.clock.elapsed();
-            match settled {
-                Some(next) => {
-                    self.lanes.note(lane, news, elapsed);
-                    current = next;
-                }
-                None => {
-                    self.lanes.release(lane, news, elapsed);
-                    let running = self.lanes.running() as i64;
-                    self.context.metrics.deliveries.running.set(running);
-                    self.woken.notify_one();
-                    return;
-                }
-            }
+            let Some(next) = settled else {
+                self.lanes.release(lane, news, elapsed);
+                let running = self.lanes.running() as i64;
+                self.context.metrics.deliveries.running.set(running);
+                self.woken.notify_one();
+                return;
+            };
+            self.lanes.note(lane, news, elapsed);
+            current = next;
         }
     }
 
@@ -242,8 +262,8 @@ impl Courier {
         if is_old && delivery.attempt_count > 0 {
             return Some(AttemptEnd::Nowhere("no attempt reached it for too long"));
         }
-        let letter = match self.letters.write(key, delivery).await {
-            Ok(Ok(letter)) => letter,
+        let mut draft = match self.letters.write(key, delivery).await {
+            Ok(Ok(draft)) => draft,
             Ok(Err(why)) => return Some(AttemptEnd::Nowhere(why)),
             Err(error) => {
                 self.context.log_failure("could not write a delivery; trying again", &error);
@@ -251,9 +271,49 @@ impl Courier {
             }
         };
         metrics.running.set(self.lanes.running() as i64);
-        let receipt = carrier.carry(&letter).await;
+        let receipt = self.carry(&**carrier, &mut draft).await;
+        if let Some(endpoint) = &draft.endpoint {
+            self.note_endpoint(endpoint, &receipt).await;
+        }
         metrics.latency.observe(receipt.latency.as_secs_f64());
         Some(AttemptEnd::Sent(receipt))
+    }
+
+    async fn carry(&self, carrier: &dyn Carrier, draft: &mut Draft) -> Receipt {
+        if draft.endpoint.as_ref().is_some_and(|endpoint| endpoint.settings.handshake) {
+            let agreed = self.handshakes.shake(&self.context, carrier, &mut draft.letter).await;
+            if let Err(error) = agreed {
+                return Receipt { latency: Duration::ZERO, reply: Err(error) };
+            }
+        }
+        carrier.carry(&draft.letter).await
+    }
+
+    /// Notes in an endpoint that its deliveries fail, or do not any more.
+    async fn note_endpoint(&self, endpoint: &Endpoint, receipt: &Receipt) {
+        let end = match receipt.verdict() {
+            ReplyVerdict::Delivered => DeliveryEnd::Accepted,
+            ReplyVerdict::Gone => DeliveryEnd::Gone,
+            ReplyVerdict::Again(_) => DeliveryEnd::Failed(match &receipt.reply {
+                Ok(reply) => format!("the receiver answered {}", reply.status),
+                Err(error) => error.to_string(),
+            }),
+        };
+        if endpoint.after(&end, self.now()).is_none() {
+            return;
+        }
+        let target = EndpointTarget {
+            name: endpoint.name.clone(),
+            etag: String::new(),
+            validate_only: false,
+        };
+        let alteration = |endpoint: &Endpoint, now| {
+            let after = endpoint.after(&end, now);
+            Ok(after.map_or(AlteredEndpoint::Kept, |it| AlteredEndpoint::Changed(Box::new(it))))
+        };
+        if let Err(error) = self.endpoints.alter(&target, &alteration).await {
+            self.context.log_failure("could not note the state of a webhook endpoint", &error);
+        }
     }
 
     /// Settles an attempt; returns the next delivery of the line, if it may be tried now.

@@ -4,8 +4,10 @@
 //! The backlog is in the store. Memory holds the attempts that run, and a few numbers for each receiver.
 
 pub(in crate::engine) mod agent;
+mod handshakes;
 mod lanes;
 pub(in crate::engine) mod letters;
+mod receivers;
 mod resolver;
 mod schedule;
 mod settling;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::receivers::Receivers;
 use super::writes::{PreparedWrite, write_all};
 use crate::clock::Timestamp;
 use crate::engine::context::Context;
@@ -20,6 +21,7 @@ pub(super) struct Resolver {
     context: Arc<Context>,
     reader: Arc<Reader>,
     transactor: Arc<Transactor<Unobserved>>,
+    receivers: Receivers,
 }
 
 /// An event with its key and that of its operation.
@@ -37,8 +39,9 @@ impl Resolver {
         context: Arc<Context>,
         reader: Arc<Reader>,
         transactor: Arc<Transactor<Unobserved>>,
+        receivers: Receivers,
     ) -> Self {
-        Self { context, reader, transactor }
+        Self { context, reader, transactor, receivers }
     }
 
     /// Makes the deliveries of events; returns how many events are done with, and what is due by it.
@@ -105,12 +108,16 @@ impl Resolver {
     /// The receivers of an event, each with the last delivery of its line.
     async fn tails(&self, due: &Unresolved) -> Result<Vec<(Target, pb::callback::Event, Tail)>> {
         let event = &due.before.record;
-        let mut targets: Vec<(Target, pb::callback::Event)> = Vec::new();
+        let mut wanting = Vec::new();
         for callback in &event.callbacks {
-            let Some(called) = event.news.facts.for_subscription(&callback.events) else {
-                continue;
-            };
-            let target = Target::of(callback.clone());
+            let called = event.news.facts.for_subscription(&callback.events);
+            wanting.extend(called.map(|called| (Target::of(callback.clone()), called)));
+        }
+        if event.has_endpoints {
+            wanting.extend(self.receivers.of(&event.news).await?);
+        }
+        let mut targets: Vec<(Target, pb::callback::Event)> = Vec::new();
+        for (target, called) in wanting {
             let line = target.line(&event.news.uid);
             if targets.iter().all(|(other, _)| other.line(&event.news.uid) != line) {
                 targets.push((target, called));

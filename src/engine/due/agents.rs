@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::engine::context::Context;
 use crate::engine::due::entries::DueEntries;
-use crate::engine::due::kinds::Kinds;
+use crate::engine::due::kinds::{DueRooms, Kinds};
 use crate::engine::error::Result;
 use crate::engine::membership::ranks::Membership;
 use crate::engine::notify::notifier::Notifier;
@@ -59,9 +59,10 @@ impl DueAgents {
         reader: Arc<Reader>,
         membership: Arc<Membership>,
         notifier: Arc<Notifier>,
-        kinds: Kinds,
+        rooms: DueRooms,
     ) -> Self {
-        let entries = DueEntries::new(context.clone(), reader, membership);
+        let entries = DueEntries::new(context.clone(), reader.clone(), membership);
+        let kinds = Kinds::new(reader, rooms);
         Self { context, notifier, entries, kinds }
     }
 

@@ -26,19 +26,19 @@ pub(in crate::engine) trait ComesDue: Kind {
 /// Reads due records and hands them to their kinds.
 pub(in crate::engine) struct Kinds {
     reader: Arc<Reader>,
-    commands: Arc<Commands>,
-    gates: Arc<Gates>,
-    courier: Arc<Courier>,
+    rooms: DueRooms,
+}
+
+/// The rooms that act on what is due.
+pub(in crate::engine) struct DueRooms {
+    pub(in crate::engine) commands: Arc<Commands>,
+    pub(in crate::engine) courier: Arc<Courier>,
+    pub(in crate::engine) gates: Arc<Gates>,
 }
 
 impl Kinds {
-    pub(in crate::engine) const fn new(
-        reader: Arc<Reader>,
-        commands: Arc<Commands>,
-        courier: Arc<Courier>,
-        gates: Arc<Gates>,
-    ) -> Self {
-        Self { reader, commands, gates, courier }
+    pub(super) const fn new(reader: Arc<Reader>, rooms: DueRooms) -> Self {
+        Self { reader, rooms }
     }
 
     /// Acts on due entries of one index; returns how many records changed or were gone.
@@ -48,7 +48,7 @@ impl Kinds {
         let records = match self.reader.read_any(&keys).await {
             Ok(records) => records,
             Err(error) => {
-                self.commands.context().log_failure(
+                self.rooms.commands.context().log_failure(
                     "could not read due records; trying again",
                     &Box::<Error>::from(error),
                 );
@@ -86,10 +86,11 @@ impl Kinds {
             match record {
                 AnyRecord::Operation(before) => operations.push((key, before)),
                 AnyRecord::Event(before) => events.push((key, before)),
-                AnyRecord::Delivery(before) => deliveries.push((key, before)),
+                AnyRecord::Delivery(before) => deliveries.push((key, *before)),
                 // They have no due indexes.
                 AnyRecord::Server(_)
                 | AnyRecord::TypeSets(_)
+                | AnyRecord::Endpoint(_)
                 | AnyRecord::Queue(_)
                 | AnyRecord::Token(_) => {}
                 AnyRecord::Gate(before) => gates.push(before.record.name),
@@ -97,12 +98,12 @@ impl Kinds {
                 AnyRecord::Sample(before) => samples.push((key, before)),
             }
         }
-        let changed = act(&self.commands, index, operations).await;
-        let changed = changed + self.gates.check(gates).await;
-        let changed = changed + self.courier.resolve(events).await;
-        let changed = changed + self.courier.forget(deliveries).await;
+        let changed = act(&self.rooms.commands, index, operations).await;
+        let changed = changed + self.rooms.gates.check(gates).await;
+        let changed = changed + self.rooms.courier.resolve(events).await;
+        let changed = changed + self.rooms.courier.forget(deliveries).await;
         #[cfg(test)]
-        let changed = changed + act(&self.commands, index, samples).await;
+        let changed = changed + act(&self.rooms.commands, index, samples).await;
         changed
     }
 }

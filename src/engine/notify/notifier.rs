@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::engine::context::Context;
+use crate::engine::endpoints::listening::Listening;
 use crate::engine::identity::authority::Authority;
 use crate::engine::leases::holders::Holders;
 use crate::engine::membership::ranks::Membership;
@@ -36,6 +37,7 @@ pub(in crate::engine) struct Notifier {
     sets: Arc<Sets>,
     holders: Arc<Holders>,
     types: Arc<ParentTypes>,
+    listening: Arc<Listening>,
     queues: Arc<KnownQueues>,
     roster: Arc<Roster>,
     gates: GateInbox,
@@ -50,6 +52,7 @@ pub(in crate::engine) struct Informed {
     pub(in crate::engine) sets: Arc<Sets>,
     pub(in crate::engine) holders: Arc<Holders>,
     pub(in crate::engine) types: Arc<ParentTypes>,
+    pub(in crate::engine) listening: Arc<Listening>,
     pub(in crate::engine) queues: Arc<KnownQueues>,
     pub(in crate::engine) roster: Arc<Roster>,
     pub(in crate::engine) authority: Arc<Authority>,
@@ -58,8 +61,10 @@ pub(in crate::engine) struct Informed {
 impl Observer<Record> for Notifier {
     fn complete(&self, key: Key, before: Option<&Before<Record>>, change: &mut Change<Record>) {
         let before = before.map(|before| &before.record);
-        change.event =
-            change.main.as_mut().and_then(|after| OutboxEvent::of(key, before, after, false));
+        change.event = change.main.as_mut().and_then(|after| {
+            let has_endpoints = self.listening.to(after.name().parent());
+            OutboxEvent::of(key, before, after, has_endpoints)
+        });
     }
 
     fn committed(&self, commit: Commit<Record>) -> Option<Record> {
@@ -113,7 +118,7 @@ impl Notifier {
         membership: Arc<Membership>,
         informed: Informed,
     ) -> Self {
-        let Informed { hub, sets, holders, types, queues, roster, authority } = informed;
+        let Informed { hub, sets, holders, types, queues, listening, roster, authority } = informed;
         let (scheduler, courier, gates) = (Notify::new(), Notify::new(), GateInbox::default());
         Self {
             context,
@@ -123,6 +128,7 @@ impl Notifier {
             sets,
             holders,
             types,
+            listening,
             queues,
             roster,
             authority,

@@ -134,13 +134,13 @@ mod tests {
     #[test]
     fn an_idle_queue_saves_no_more_than_a_moment() {
         let bucket = Bucket::new(200.0, Duration::ZERO);
-        assert_eq!(bucket.take(256, Duration::from_secs(600)), 20);
-        assert_eq!(bucket.take(256, Duration::from_secs(600)), 0);
+        assert_eq!(bucket.take(256, Duration::from_mins(10)), 20);
+        assert_eq!(bucket.take(256, Duration::from_mins(10)), 0);
         bucket.give_back(3);
-        assert_eq!(bucket.take(256, Duration::from_secs(600)), 3);
+        assert_eq!(bucket.take(256, Duration::from_mins(10)), 3);
         let slow = Bucket::new(0.01, Duration::ZERO);
-        assert_eq!(slow.take(256, Duration::from_secs(600)), 1);
-        assert_eq!(slow.next(Duration::from_secs(600)), Duration::from_secs(100));
+        assert_eq!(slow.take(256, Duration::from_mins(10)), 1);
+        assert_eq!(slow.next(Duration::from_mins(10)), Duration::from_secs(100));
     }
 
     #[test]

@@ -8,20 +8,22 @@ use async_trait::async_trait;
 use futures_util::FutureExt;
 
 use super::{caller, name, report, request, wish};
-use crate::engine::{Courier, Deliveries, Engine, Janitor, Settings};
+use crate::engine::{Courier, Deliveries, Engine, Janitor, NewEndpoint, Settings};
 use crate::limits::{DELIVERY_KEPT, MAX_DELIVERY_AGE};
 use crate::operation::command::{Command, Complete, Proof};
 use crate::operation::lease::Token;
+use crate::operation::name::{Id, Parent};
 use crate::operation::payload::type_url;
-use crate::post::{Carrier, Letter, Receipt, ReceiverReply, Unanswered};
+use crate::post::{Carrier, Letter, Receipt, ReceiverReply, SigningKey, Unanswered};
 use crate::proto::google::protobuf::Any;
 use crate::proto::longhaul::v1 as pb;
 use crate::proto::longhaul::v1::callback::{Event, Format};
+use crate::record::AnyRecord;
 use crate::record::delivery::{Delivery, DeliveryStage, LANES, LINES};
-use crate::record::{AnyRecord, Before};
 use crate::store::conformance::Harness;
 use crate::store::differential::backends;
 use crate::store::{Entry, Index, Key, Scan};
+use crate::webhook::endpoint::{Endpoint, EndpointSettings, EndpointState};
 
 /// Keeps what it carries, and answers as the test says.
 #[derive(Debug, Default)]
@@ -152,7 +154,7 @@ impl Fixture {
         let keys: Vec<Key> = entries.iter().filter_map(Entry::key).collect();
         let found = self.engine.rooms.reader.read_any(&keys).await.expect("an answer");
         let read = |(key, found)| match found {
-            Ok(Some(AnyRecord::Delivery(Before { record, .. }))) => (key, record),
+            Ok(Some(AnyRecord::Delivery(before))) => (key, before.record),
             other => panic!("{}: {other:?}", self.store_name),
         };
         keys.into_iter().zip(found).map(read).collect()
@@ -505,5 +507,100 @@ async fn an_operation_that_is_deleted_at_once_still_reports_its_end() {
         fixture.engine.delete(&caller(), &name("a")).await.expect("deleted");
         fixture.settle().await;
         assert_eq!(fixture.events("a.test"), ["operation.done"], "{}", fixture.store_name);
+    }
+}
+
+fn endpoint(parent: &str, id: &str, events: &[Event], filter: &str) -> NewEndpoint {
+    NewEndpoint {
+        parent: Parent::parse(parent).expect("a parent"),
+        id: Some(Id::parse(id).expect("an id")),
+        settings: EndpointSettings {
+            uri: format!("https://{id}.test/hook"),
+            events: events.to_vec(),
+            filter: filter.to_owned(),
+            ..EndpointSettings::default()
+        },
+        request_id: String::new(),
+        fingerprint: [0; 16],
+        validate_only: false,
+    }
+}
+
+impl Fixture {
+    async fn create(&self, new: NewEndpoint) -> Endpoint {
+        let created = self.engine.create_endpoint(&caller(), new).await.expect("an endpoint");
+        // Endpoints that were read a moment ago are read again.
+        self.advance(Duration::from_secs(2));
+        self.engine.rooms.listening.refresh().await.expect("a look");
+        created
+    }
+
+    async fn endpoint(&self, endpoint: &Endpoint) -> Endpoint {
+        self.engine.get_endpoint(&caller(), &endpoint.name).await.expect("an endpoint")
+    }
+}
+
+#[tokio::test]
+async fn endpoints_of_a_parent_and_those_above_it_get_the_events_that_they_want() {
+    for fixture in Fixture::each().await {
+        let store = fixture.store_name;
+        fixture.create(endpoint("", "root", &[Event::Succeeded], "")).await;
+        let other = endpoint("projects/p", "other", &[Event::Done], "");
+        fixture.create(other).await;
+        fixture.create(endpoint("", "fits", &[Event::Done], "queue() = q")).await;
+        fixture.create(endpoint("", "unfit", &[Event::Done], "queue() = x")).await;
+        fixture.run("a", vec![callback("own.test", &[])]).await;
+        fixture.settle().await;
+        assert_eq!(fixture.events("own.test"), ["operation.done"], "{store}");
+        assert_eq!(fixture.events("root.test"), ["operation.succeeded"], "{store}");
+        assert_eq!(fixture.events("fits.test"), ["operation.done"], "{store}");
+        assert_eq!(fixture.events("unfit.test"), [""; 0], "{store}");
+        assert_eq!(fixture.events("other.test"), [""; 0], "{store}");
+        let kept = fixture.deliveries().await;
+        assert!(kept.len() == 2, "{store}: deliveries to endpoints are kept: {kept:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_created_later_gets_the_events_of_then_and_none_before() {
+    for fixture in Fixture::each().await {
+        fixture.engine.rooms.listening.refresh().await.expect("a look");
+        fixture.run("a", Vec::new()).await;
+        fixture.settle().await;
+        fixture.create(endpoint("", "late", &[Event::Done], "")).await;
+        fixture.run("b", Vec::new()).await;
+        fixture.settle().await;
+        assert_eq!(fixture.said("late.test").len(), 1, "{}", fixture.store_name);
+    }
+}
+
+#[tokio::test]
+async fn deliveries_to_an_endpoint_are_signed_with_its_secrets_and_note_its_health() {
+    for fixture in Fixture::each().await {
+        let store = fixture.store_name;
+        let created = fixture.create(endpoint("", "e", &[Event::Done], "")).await;
+        fixture.answer("e.test", 500);
+        fixture.run("a", Vec::new()).await;
+        fixture.settle().await;
+        let failing = fixture.endpoint(&created).await;
+        assert!(failing.failing_since.is_some(), "{store}: {failing:?}");
+        assert_eq!(failing.state_detail, "the receiver answered 500", "{store}");
+        let key = SigningKey::Shared(created.secrets[0].key.to_vec());
+        assert_eq!(lock(&fixture.basket.letters)[0].keys, [key], "{store}");
+        fixture.answer("e.test", 200);
+        fixture.advance(Duration::from_secs(6));
+        fixture.settle().await;
+        assert_eq!(fixture.endpoint(&created).await.failing_since, None, "{store}");
+
+        fixture.answer("e.test", 410);
+        fixture.run("b", Vec::new()).await;
+        fixture.settle().await;
+        let gone = fixture.endpoint(&created).await;
+        assert_eq!(gone.state, EndpointState::Disabled, "{store}");
+        fixture.said("e.test");
+        fixture.advance(Duration::from_secs(2));
+        fixture.run("c", Vec::new()).await;
+        fixture.settle().await;
+        assert_eq!(fixture.said("e.test"), [], "{store}: it is not called any more");
     }
 }

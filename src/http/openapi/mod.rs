@@ -6,6 +6,7 @@
 
 mod addresses;
 mod answers;
+mod callbacks;
 mod comments;
 mod documents;
 mod operations;
@@ -30,6 +31,7 @@ pub(super) fn document(routes: &Routes) -> Value {
     }
     let mut components = schemas.components();
     components.extend(documents::schemas());
+    components.insert("WebhookEvent".to_owned(), callbacks::event_schema());
     json!({
         "openapi": "3.1.1",
         "info": {
@@ -161,7 +163,10 @@ mod tests {
         let document = document(&Routes::of_services().expect("routes"));
         let start = &document["paths"]["/v1/operations:start"]["post"];
         assert!(start["description"].as_str().expect("text").starts_with("Starts an operation"));
-        assert_eq!(start["callbacks"], json!({}), "a place for callbacks");
+        let callback =
+            &start["callbacks"]["statusCallback"]["{$request.header.progressUrl}"]["post"];
+        let body = &callback["requestBody"]["content"]["application/json"]["schema"]["$ref"];
+        assert_eq!(body, "#/components/schemas/WebhookEvent");
         assert_eq!(start["operationId"], "startOperation");
         let schemas = &document["components"]["schemas"];
         let request = &schemas["longhaul.v1.StartOperationRequest"];

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::addresses::{self, Address};
 use super::comments::described;
 use super::schemas::{Schemas, is_required};
-use super::{answers, parameters};
+use super::{answers, callbacks, parameters};
 use crate::http::documents::JSON_API;
 use crate::http::query::is_text;
 use crate::http::routes::{Body, Route, RouteKind, Routes};
@@ -47,7 +47,7 @@ fn operation(route: &Route, address: &Address, schemas: &mut Schemas) -> Value {
     }
     put("responses", answers::of(route, address, schemas));
     if route.answer == RouteKind::Start {
-        put("callbacks", json!({}));
+        put("callbacks", callbacks::of_start());
     }
     put("x-grpc-method", method.full_name().into());
     put("x-route", route.pattern.as_str().into());

@@ -15,6 +15,8 @@ pub(super) fn of(route: &Route) -> Vec<Value> {
             "Repeatability-Request-ID",
             "Repeatability-First-Sent",
             "Traceparent",
+            "progressUrl",
+            "Callback-Url",
         ],
         RouteKind::Poll | RouteKind::Result | RouteKind::Monitor => &["Prefer", "If-None-Match"],
         RouteKind::Cancel => &["Prefer", "If-Match"],
@@ -40,6 +42,7 @@ pub(super) fn components() -> Map<String, Value> {
         "Preferences (RFC 7240): `wait=N` in seconds, at most {most}; `respond-async`; `location=monitor` or `location=result`; `redirect`. Others are ignored; Preference-Applied says which were honoured."
     );
     let tags = json!({ "type": "string", "examples": ["\"1f\"", "*"] });
+    let url = json!({ "type": "string", "format": "uri", "maxLength": 2048 });
     let id = json!({ "type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[!-~]+$" });
     let all = [
         ("Prefer", &*wait, json!({ "type": "string", "examples": ["wait=10", "respond-async"] })),
@@ -68,6 +71,12 @@ pub(super) fn components() -> Map<String, Value> {
             "W3C trace context, which is stored with the operation; ignored if it is malformed.",
             text.clone(),
         ),
+        (
+            "progressUrl",
+            "A URL that is called whenever the state of the operation changes.",
+            url.clone(),
+        ),
+        ("Callback-Url", "A URL that is called when the operation has ended.", url),
         (
             "If-None-Match",
             "Entity tags that the client has: 304 if one is the newest.",

@@ -10,7 +10,9 @@ use uuid::Uuid;
 
 use super::outbox;
 use super::records::records;
-use super::values::{STAMPS, bare_server, gates, queue, server, token, type_sets};
+use super::values::{
+    STAMPS, bare_server, endpoint, gates, queue, server, token, type_sets,
+};
 use crate::record::kind::Kind;
 use crate::store::{Keyspace, Record as Stored};
 
@@ -61,6 +63,7 @@ static WRITTEN: LazyLock<()> = LazyLock::new(|| {
     let values = values.chain(gates);
     let values = values.chain(outbox::written());
     let queue = queue().encode().to_vec();
+    let endpoint = endpoint().encode().to_vec();
     let token = token().encode().to_vec();
     let others = [
         (ROOT, root),
@@ -69,6 +72,7 @@ static WRITTEN: LazyLock<()> = LazyLock::new(|| {
         (QUEUE, queue),
         (SERVING, served),
         (TOKEN, token),
+        (ENDPOINT, endpoint),
     ];
     for (file, value) in values.chain(others) {
         if !path(file).exists() {
@@ -91,6 +95,7 @@ pub(super) const SERVER: &str = "server";
 pub(super) const SERVING: &str = "server-serving";
 pub(super) const TYPE_SETS: &str = "type-sets";
 pub(super) const TOKEN: &str = "token";
+pub(super) const ENDPOINT: &str = "endpoint";
 pub(super) const SERVER_ID: [u8; 8] = [0x41, 0x42, 0x43, 0x44, 0x45, 0x46, 0x47, 0x48];
 pub(super) const ID: u128 = 0x3132_3334_3536_3738_393a_3b3c_3d3e_3f40;
 const SECRET: [u8; 32] = [0x5a; 32];

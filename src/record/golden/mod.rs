@@ -33,14 +33,15 @@ use crate::clock::Timestamp;
 use crate::operation::entries::{DueClass, entries, turn_of};
 use crate::operation::{Operation, Record, State};
 use crate::store::{Keyspace, Partition};
+use crate::webhook::endpoint::Endpoint;
 
 pub(super) use self::files::values;
 
 use self::files::{
-    ID, QUEUE, ROOT, SERVER, SERVER_ID, SERVING, TOKEN, TYPE_SETS, found, golden, stored,
+    ENDPOINT, ID, QUEUE, ROOT, SERVER, SERVER_ID, SERVING, TOKEN, TYPE_SETS, found, golden, stored,
 };
 use self::records::records;
-use self::values::{bare_server, gates, queue, token, type_sets};
+use self::values::{bare_server, endpoint, gates, queue, token, type_sets};
 
 #[test]
 fn every_golden_record_is_read_as_what_was_written() {
@@ -125,6 +126,20 @@ fn the_golden_gates_are_read_and_written_as_the_same_bytes() {
     // Operations wait in an index whose name must not change either.
     let waiting = gates().map(|(_, gate)| gate.name.index());
     assert_eq!(waiting[0], "gate/834e9a05a4ca85f522c4db7cfe8d5dac");
+}
+
+#[test]
+fn the_golden_endpoint_is_read_and_written_as_the_same_bytes_and_lies_where_it_lay() {
+    let (stored, expected) = (stored(ENDPOINT), endpoint());
+    assert_eq!(read::<Endpoint>(&stored).expect("an endpoint of format 1").record, expected);
+    assert_eq!(expected.encode(), stored.value);
+    let keyspace = Keyspace::decode("the golden file", &golden(ROOT)).expect("a root of format 1");
+    let key = super::endpoint::key(&keyspace, &expected.name);
+    assert_eq!(format!("{key:?}"), "Key(0000000055cccbfe22c2ce67f45db7ee)");
+    assert_eq!(keyspace.partition(key), super::endpoint::PARTITION);
+    let member = [&b"projects/p\0e\0"[..], key.as_bytes()].concat();
+    let entries = expected.entries(key);
+    assert_eq!((entries[0].index.as_str(), &entries[0].member[..]), ("endpoints", &member[..]));
 }
 
 #[test]
@@ -231,7 +246,7 @@ fn every_golden_file_belongs_to_a_record() {
     let known: BTreeSet<String> = records()
         .into_iter()
         .map(|(file, _)| file.to_owned())
-        .chain([QUEUE, ROOT, SERVER, SERVING, TYPE_SETS, TOKEN].map(str::to_owned))
+        .chain([ENDPOINT, QUEUE, ROOT, SERVER, SERVING, TYPE_SETS, TOKEN].map(str::to_owned))
         .chain(outbox::written().into_iter().map(|(file, _)| file.to_owned()))
         .chain(gates().map(|(file, _)| file.to_owned()))
         .collect();

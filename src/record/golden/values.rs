@@ -11,7 +11,7 @@ use crate::code::Code;
 use crate::operation::Stamps;
 use crate::operation::gate::GateName;
 use crate::operation::lease::{Answer, Call, EndedLease, Lease, Token};
-use crate::operation::name::{Id, Parent, Queue};
+use crate::operation::name::{EndpointName, Id, Parent, Queue};
 use crate::operation::options::{Expiration, Options, RetryPolicy};
 use crate::operation::payload::{Detached, Payload};
 use crate::operation::worker::WorkerProcess;
@@ -26,6 +26,7 @@ use crate::record::server::{
 use crate::record::tokens::{ApiToken, Role, RoleGrant, TokenSecret};
 use crate::record::type_sets::{Content, TypeSet, TypeSets};
 use crate::store::Key;
+use crate::webhook::endpoint::{Endpoint, EndpointSecret, EndpointSettings, EndpointState};
 
 /// Two sets of a parent.
 pub(super) fn type_sets() -> TypeSets {
@@ -42,6 +43,37 @@ pub(super) fn type_sets() -> TypeSets {
     };
     let parent = Parent::parse("projects/p").expect("a parent");
     TypeSets { parent, sets: vec![set("a", 51), set("b-2", 52)] }
+}
+
+pub(super) fn endpoint() -> Endpoint {
+    let secret = |number: u8, end: Option<u64>| EndpointSecret {
+        id: format!("secret-{number}"),
+        key: [number; 32],
+        create_time: time(u64::from(number)),
+        expire_time: end.map(time),
+        request_id: format!("request-{number}"),
+    };
+    Endpoint {
+        name: EndpointName::parse("projects/p/webhookEndpoints/e").expect("a name"),
+        uid: Uuid::from_u128(0x4142_4344_4546_4748_494a_4b4c_4d4e_4f50),
+        settings: EndpointSettings {
+            uri: "https://example.com/hook".to_owned(),
+            events: vec![pb::callback::Event::Done, pb::callback::Event::Progress],
+            filter: "state() = FAILED".to_owned(),
+            format: pb::callback::Format::CloudeventsStructured,
+            include_result: true,
+            headers: text_map(&[("x-one", "1"), ("x-two", "2")]),
+            handshake: true,
+        },
+        state: EndpointState::Suspended,
+        state_detail: "503 Service Unavailable".to_owned(),
+        failing_since: Some(time(54)),
+        secrets: vec![secret(55, None), secret(56, Some(57))],
+        create_time: time(58),
+        update_time: time(59),
+        request_id: "request-4".to_owned(),
+        fingerprint: [60; 16],
+    }
 }
 
 /// A server that told nothing of what it serves.

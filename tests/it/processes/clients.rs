@@ -19,8 +19,8 @@ use longhaul::proto::longhaul::v1::producers_client::ProducersClient;
 use longhaul::proto::longhaul::v1::watch_operation_response::Type;
 use longhaul::proto::longhaul::v1::workers_client::WorkersClient;
 use longhaul::proto::longhaul::v1::{
-    CompleteOperationRequest, FailOperationRequest, GetOperationRecordRequest,
-    GetOperationStatsRequest, Lease, LeaseOperationsRequest, OperationRecord,
+    Callback, CompleteOperationRequest, FailOperationRequest, GetOperationRecordRequest,
+    GetOperationStatsRequest, Lease, LeaseOperationsRequest, OperationOptions, OperationRecord,
     PauseOperationRequest, Progress, ReportProgressRequest, StartOperationRequest,
     WatchOperationRequest, WatchOperationResponse,
 };
@@ -74,6 +74,20 @@ impl Client {
             queue: queue.to_owned(),
             metadata_type: of.to_owned(),
             response_type: of.to_owned(),
+            ..StartOperationRequest::default()
+        };
+        let mut producers = ProducersClient::new(self.channel.clone());
+        Ok(producers.start_operation(request).await?.into_inner())
+    }
+
+    /// The same with callbacks, in the queue `callbacks`.
+    pub(super) async fn start_told(&self, id: &str, callbacks: Vec<Callback>) -> Reply<Operation> {
+        let options = OperationOptions { callbacks, ..OperationOptions::default() };
+        let request = StartOperationRequest {
+            operation_id: id.to_owned(),
+            request_id: id.to_owned(),
+            queue: "callbacks".to_owned(),
+            options: Some(options),
             ..StartOperationRequest::default()
         };
         let mut producers = ProducersClient::new(self.channel.clone());

@@ -9,6 +9,7 @@ mod attacks;
 mod authorities;
 mod binary;
 mod bounds;
+mod callbacks;
 mod calls;
 mod clients;
 mod crashing;

@@ -149,7 +149,8 @@ impl Rest {
             Some((variable.to_owned(), variable.split_once('.')?))
         });
         let nested = nested.map(|(variable, (outer, inner))| {
-            let outer = fields.get_mut(outer).and_then(Value::as_object_mut);
+            let outer = method.input().get_field_by_name(outer).expect("a field");
+            let outer = fields.get_mut(outer.json_name()).and_then(Value::as_object_mut);
             let value = outer.and_then(|outer| outer.remove(inner));
             fields.extend(value.map(|value| (variable.clone(), value)));
             variable

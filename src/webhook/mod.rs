@@ -1,0 +1,4 @@
+//! Webhook endpoints and what is sent to them: pure, without I/O.
+
+pub mod endpoint;
+pub mod uri;

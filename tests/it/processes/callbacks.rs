@@ -1,0 +1,262 @@
+//! Callbacks, with servers that are killed at any step of a delivery, and receivers that are down, flap, hang or are slow.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use longhaul::clock::{Clock, SystemClock};
+use longhaul::post::verify;
+use longhaul::proto::longhaul::v1::Callback;
+use longhaul::proto::longhaul::v1::callback::Event;
+use tempfile::TempDir;
+
+use super::binary::Longhaul;
+use super::bounds::{eventually, retried};
+use super::redis::Redis;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn servers_killed_at_any_step_deliver_each_event_in_order_on_the_embedded_store() {
+    let folder = TempDir::new().expect("a folder");
+    survives_kills(&format!("embedded:{}", folder.path().display())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn servers_killed_at_any_step_deliver_each_event_in_order_on_redis() {
+    let redis = Redis::durable();
+    survives_kills(&redis.url()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_servers_deliver_each_event_in_order_while_receivers_are_down_flap_hang_or_are_slow() {
+    let redis = Redis::forgetful();
+    let servers = [serve(&redis.url()).await, serve(&redis.url()).await];
+    let manners = [Manners::Down, Manners::Flaps, Manners::Hangs, Manners::Slow, Manners::Well];
+    let receivers = manners.map(Receiver::open);
+    for number in 0..10 {
+        let (here, there) = (&servers[number % 2], &servers[(number + 1) % 2]);
+        let id = format!("op-{number}");
+        let callbacks = receivers.iter().map(Receiver::callback).collect();
+        here.client().start_told(&id, callbacks).await.expect("a start");
+        work(there).await;
+    }
+    // The healthy one has everything although others hang.
+    let well = &receivers[manners.len() - 1];
+    complete(well, 10).await;
+    receivers.iter().for_each(|receiver| receiver.behave(Manners::Well));
+    for receiver in &receivers {
+        complete(receiver, 10).await;
+        receiver.check();
+    }
+}
+
+/// Each life starts and completes operations, and ends at another step of their deliveries.
+async fn survives_kills(store: &str) {
+    let receiver = Receiver::open(Manners::Flaps);
+    let clock = SystemClock::new();
+    for life in 0..LIVES {
+        let mut server = serve(store).await;
+        for number in 0..3 {
+            let id = format!("op-{life}-{number}");
+            let client = server.client();
+            client.start_told(&id, vec![receiver.callback()]).await.expect("a start");
+            work(&server).await;
+        }
+        clock.sleep(Duration::from_millis(3 * life)).await;
+        server.kill();
+    }
+    receiver.behave(Manners::Well);
+    let server = serve(store).await;
+    complete(&receiver, 3 * LIVES as usize).await;
+    receiver.check();
+    let key = server.logged("callback_key");
+    for request in &*receiver.requests() {
+        let signed = verify(&key, &request.id, request.time, &request.body, &request.signature);
+        assert_eq!(signed, Ok(()), "{request:?}");
+    }
+}
+
+async fn serve(store: &str) -> Longhaul {
+    let environment = [
+        ("LONGHAUL_WEBHOOKS__ALLOW_HTTP", "true"),
+        ("LONGHAUL_WEBHOOKS__NETWORKS", "127.0.0.0/8"),
+        ("LONGHAUL_WEBHOOKS__TIMEOUT", "1s"),
+        ("LONGHAUL_WEBHOOKS__PAUSES", PAUSES),
+    ];
+    Longhaul::serve_in(store, &[], &environment).await
+}
+
+/// Leases one operation and completes it.
+async fn work(server: &Longhaul) {
+    let client = server.client();
+    let lease = retried("a lease", || async {
+        let lease = Duration::from_secs(30);
+        let leases = client.lease("callbacks", 1, lease, Duration::ZERO).await?;
+        leases.into_iter().next().ok_or_else(|| tonic::Status::unavailable("nothing is ready yet"))
+    });
+    client.complete(&lease.await).await.expect("a completion");
+}
+
+/// Waits until a receiver knows the end of that many operations.
+async fn complete(receiver: &Receiver, count: usize) {
+    let what = format!("{count} ends of operations");
+    eventually(&what, || async { (receiver.ends() >= count).then_some(()) }).await;
+}
+
+/// How a receiver behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Manners {
+    Well,
+    Down,
+    Flaps,
+    Hangs,
+    Slow,
+}
+
+/// A request as it arrived.
+#[derive(Clone, Debug)]
+struct Request {
+    id: String,
+    time: u64,
+    signature: String,
+    body: Vec<u8>,
+    accepted: bool,
+}
+
+/// A receiver on this machine.
+struct Receiver {
+    url: String,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    manners: AtomicU8,
+    requests: Mutex<Vec<Request>>,
+}
+
+impl Receiver {
+    fn open(manners: Manners) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let url = format!("http://{}/hook", listener.local_addr().expect("an address"));
+        let receiver = Self { url, shared: Arc::default() };
+        receiver.behave(manners);
+        let shared = Arc::clone(&receiver.shared);
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let shared = Arc::clone(&shared);
+                thread::spawn(move || drop(shared.serve(stream)));
+            }
+        });
+        receiver
+    }
+
+    fn behave(&self, manners: Manners) {
+        self.shared.manners.store(manners as u8, Ordering::Relaxed);
+    }
+
+    fn callback(&self) -> Callback {
+        Callback {
+            uri: self.url.clone(),
+            events: vec![Event::StateChanged.into()],
+            ..Callback::default()
+        }
+    }
+
+    fn requests(&self) -> MutexGuard<'_, Vec<Request>> {
+        self.shared.requests()
+    }
+
+    /// How many operations are known to have ended.
+    fn ends(&self) -> usize {
+        let requests = self.requests();
+        let ended = requests.iter().filter(|request| request.accepted);
+        let ended = ended.map(|request| data(&request.body)).filter(|data| data["done"] == true);
+        ended.map(|data| data["name"].to_string()).collect::<std::collections::HashSet<_>>().len()
+    }
+
+    /// Each operation's accepted events are complete and in order, and repeats have their id.
+    fn check(&self) {
+        let mut seen: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+        let mut ids: HashMap<String, (String, u64)> = HashMap::new();
+        for request in self.requests().iter().filter(|request| request.accepted) {
+            let data = data(&request.body);
+            let name = data["name"].as_str().expect("a name").to_owned();
+            let sequence = data["sequence"].as_u64().expect("a sequence");
+            let event = (name.clone(), sequence);
+            let known = ids.entry(request.id.clone()).or_insert_with(|| event.clone());
+            assert_eq!(*known, event, "one id for two events");
+            let events = seen.entry(name).or_default();
+            if events.contains(&sequence) {
+                let others = ids.iter().filter(|(_, other)| **other == event).count();
+                assert_eq!(others, 1, "a repeat with another id: {request:?}");
+            } else {
+                assert!(events.last().is_none_or(|last| *last < sequence), "out of order: {data}");
+                events.push(sequence);
+            }
+        }
+        for (name, events) in seen {
+            assert_eq!(events, [1, 2], "{name}");
+        }
+    }
+}
+
+impl Shared {
+    fn requests(&self) -> MutexGuard<'_, Vec<Request>> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn serve(&self, mut stream: TcpStream) -> std::io::Result<()> {
+        let (mut buffer, mut held) = ([0; 4096], Vec::new());
+        loop {
+            let length = stream.read(&mut buffer)?;
+            if length == 0 {
+                return Ok(());
+            }
+            held.extend_from_slice(&buffer[..length]);
+            let Some((request, end)) = parse(&held) else { continue };
+            held.drain(..end);
+            let now = self.manners.load(Ordering::Relaxed);
+            let is = |manners: Manners| now == manners as u8;
+            let count = self.requests().len();
+            if is(Manners::Hangs) {
+                thread::sleep(Duration::from_secs(3));
+                return Ok(());
+            }
+            if is(Manners::Slow) {
+                thread::sleep(Duration::from_millis(300));
+            }
+            let accepted = !(is(Manners::Down) || is(Manners::Flaps) && count % 3 == 0);
+            self.requests().push(Request { accepted, ..request });
+            let status = if accepted { "200 OK" } else { "503 Busy" };
+            write!(stream, "HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n")?;
+        }
+    }
+}
+
+fn data(body: &[u8]) -> serde_json::Value {
+    serde_json::from_slice::<serde_json::Value>(body).expect("JSON")["data"].clone()
+}
+
+/// The first request, and where it ends.
+fn parse(held: &[u8]) -> Option<(Request, usize)> {
+    let head = held.windows(4).position(|bytes| bytes == b"\r\n\r\n")? + 4;
+    let text = std::str::from_utf8(&held[..head]).expect("a head");
+    let header = |name: &str| {
+        let lines = text.lines().filter_map(|line| line.split_once(": "));
+        let mut found = lines.filter(|(it, _)| *it == name).map(|(_, value)| value.to_owned());
+        found.next().unwrap_or_default()
+    };
+    let end = head + header("content-length").parse::<usize>().expect("a length");
+    let body = held.get(head..end)?.to_vec();
+    let time = header("webhook-timestamp").parse().expect("seconds");
+    let (id, signature) = (header("webhook-id"), header("webhook-signature"));
+    Some((Request { id, time, signature, body, accepted: false }, end))
+}
+
+const LIVES: u64 = 6;
+/// Enough attempts that none is the last one.
+const PAUSES: &str = "100ms,200ms,300ms,500ms,1s,1s,1s,1s,1s,1s,1s,1s,1s,1s,1s,1s,1s,1s,1s,1s,1s";
