@@ -118,12 +118,8 @@ impl Lower {
             coalescer.clone(),
         ));
         let reports = Arc::new(HeldReports::new(commands.clone(), coalescer, membership.clone()));
-        let gates = Arc::new(Gates::new(
-            context.clone(),
-            reader.clone(),
-            commands.clone(),
-            notifier.clone(),
-        ));
+        let (acting, told) = (commands.clone(), notifier.clone());
+        let gates = Arc::new(Gates::new(context.clone(), reader.clone(), acting, told));
         context.tasks.spawn("gates", gates.clone().run());
         context.tasks.spawn("feed", notifier.clone().run(context.store.feed()));
         context.tasks.spawn("hub", hub.clone().run());
