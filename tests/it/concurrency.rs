@@ -108,7 +108,7 @@ async fn an_operation_beyond_the_limit_waits_for_its_slot(fixture: &Fixture) {
     let concurrency = record.options.expect("options").concurrency.expect("its key");
     assert_eq!((&concurrency.key[..], concurrency.limit), ("k", 1));
     let request = lro::ListOperationsRequest {
-        filter: "state = PENDING AND queue = \"queues/q\"".to_owned(),
+        filter: "state() = PENDING AND queue() = q".to_owned(),
         ..lro::ListOperationsRequest::default()
     };
     let waiting = fixture.operations().list_operations(request).await.granted().into_inner();
