@@ -1,5 +1,6 @@
 //! Concurrency keys: how many operations with the same key run at the same time, as callers and workers see it.
 
+use longhaul::proto::google::longrunning as lro;
 use longhaul::proto::longhaul::v1::batch_start_operations_response::Result as BatchResult;
 use longhaul::proto::longhaul::v1::batch_start_operations_response::result::Outcome;
 use longhaul::proto::longhaul::v1::concurrency::Policy;
@@ -106,7 +107,11 @@ async fn an_operation_beyond_the_limit_waits_for_its_slot(fixture: &Fixture) {
     assert_eq!(record.state(), State::Pending);
     let concurrency = record.options.expect("options").concurrency.expect("its key");
     assert_eq!((&concurrency.key[..], concurrency.limit), ("k", 1));
-    let waiting = fixture.list("", 10, "state = PENDING AND queue = \"queues/q\"").await.granted();
+    let request = lro::ListOperationsRequest {
+        filter: "state() = PENDING AND queue() = q".to_owned(),
+        ..lro::ListOperationsRequest::default()
+    };
+    let waiting = fixture.operations().list_operations(request).await.granted().into_inner();
     assert_eq!(waiting.operations.len(), 2, "a list shows it, too");
     let lease = fixture.lease("q").await;
     assert_eq!(lease.operation, first);

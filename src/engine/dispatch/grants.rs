@@ -56,7 +56,7 @@ impl Grants {
                 }
                 Ok(Passage::Full { .. }) => {}
                 Err(error) => {
-                    self.context.log_failure("could not read the gate of a queue", &error)
+                    self.context.log_failure("could not read the gate of a queue", &error);
                 }
             }
         }

@@ -160,7 +160,7 @@ impl Gates {
             Ok(found) => found,
             Err(error) => {
                 let error = Box::<Error>::from(error);
-                replies.into_iter().for_each(|reply| drop(reply.send(Err(error.clone()))));
+                refuse_all(replies, &error);
                 self.context.log_failure("could not look who waits at a gate", &error);
                 return false;
             }
@@ -178,7 +178,7 @@ impl Gates {
                 self.follow(name, turn).await;
             }
             Err(error) => {
-                replies.into_iter().for_each(|reply| drop(reply.send(Err(error.clone()))));
+                refuse_all(replies, &error);
                 self.context.log_failure("could not write a gate; it is checked later", &error);
             }
         }
@@ -325,6 +325,14 @@ impl Gates {
 impl Errands {
     const fn is_done(&self) -> bool {
         self.wants.is_empty() && self.freed.is_empty() && !self.serve && !self.check
+    }
+}
+
+/// Tells those that ask why they get no answer.
+fn refuse_all(replies: Vec<oneshot::Sender<Result<Passage>>>, error: &Error) {
+    for reply in replies {
+        // Fails if nobody waits any more.
+        let _ = reply.send(Err(Box::new(error.clone())));
     }
 }
 

@@ -28,12 +28,8 @@ pub(super) fn operation(mut stored: stored::Operation, stamps: Stamps) -> Option
     let metadata = decode_metadata(&mut stored, &spec)?;
     let (start_time, end_time) = (time(stored.start_after), time(stored.end_after));
     let expire_time = time(stored.expire_after);
+    let admission = decode_admission(&stored);
     let places = decode_places(base, &stored.places.unwrap_or_default(), &state, expire_time);
-    let admission = if stored.waits_at_gate {
-        Some(Admittance::Waiting)
-    } else {
-        self::time(stored.slot_time).map(Admittance::Admitted)
-    };
     let attempts = stored.attempts.into_iter().map(|it| {
         let mut attempt = parts::decode_attempt(base, it);
         attempt.start_time = attempt.start_time.or(start_time.map(Into::into));
@@ -82,6 +78,13 @@ pub(super) fn operation(mut stored: stored::Operation, stamps: Stamps) -> Option
         places,
         stamps,
     })
+}
+
+fn decode_admission(stored: &stored::Operation) -> Option<Admittance> {
+    if stored.waits_at_gate {
+        return Some(Admittance::Waiting);
+    }
+    time(stored.slot_time).map(Admittance::Admitted)
 }
 
 fn decode_name(stored: &stored::Operation) -> Option<Name> {
