@@ -121,7 +121,7 @@ fn response(status: ServingStatus) -> HealthCheckResponse {
 }
 
 /// "" is the whole server.
-const SERVICES: [&str; 8] = [
+const SERVICES: [&str; 9] = [
     "",
     "google.longrunning.Operations",
     "longhaul.v1.Admin",
@@ -129,5 +129,6 @@ const SERVICES: [&str; 8] = [
     "longhaul.v1.Producers",
     "longhaul.v1.Queues",
     "longhaul.v1.TypeSets",
+    "longhaul.v1.Webhooks",
     "longhaul.v1.Workers",
 ];
