@@ -12,7 +12,7 @@ use std::path::Path;
 use self::sources::sources;
 
 /// From the top down: a module may use modules below it and none above it.
-const LAYERS: [&[&str]; 16] = [
+const LAYERS: [&[&str]; 17] = [
     &["main", "cli"],
     &["bench", "worker"],
     &["client", "server"],
@@ -27,6 +27,7 @@ const LAYERS: [&[&str]; 16] = [
     &["webhook"],
     &["operation", "store"],
     &["throttle"],
+    &["machine"],
     &["address", "clock", "code", "limits"],
     &["proto"],
 ];
@@ -64,6 +65,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
                 "calls",
                 "export",
                 "import",
+                "queues",
                 "serve",
                 "start",
                 "stats",
@@ -71,10 +73,11 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
                 "type_sets",
                 "upgrade",
                 "webhooks",
+                "workers",
             ],
             &["bench", "follow", "live"],
             &["place", "types"],
-            &["connection", "fullscreen", "gauge", "logs", "proto", "record", "screen"],
+            &["connection", "fullscreen", "gauge", "logs", "proto", "record", "screen", "served"],
             &["labels", "output", "table"],
             &["call_args", "exit", "plain"],
         ],
@@ -99,7 +102,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["mod"],
             &["rooms"],
             &["workers", "type_set_lists", "endpoint_lists"],
-            &["queue_calls", "type_sets"],
+            &["operators", "type_sets"],
             &["operations"],
             &["dispatch"],
             &["due"],
@@ -109,6 +112,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["endpoints", "leases", "membership", "parent_types", "watching"],
             &["queues"],
             &["transact"],
+            &["roster"],
             &["reading"],
             &["context"],
             &["metered"],
@@ -142,6 +146,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
     ("engine/endpoints", &[&["mod"], &["found"], &["calls"], &["alter"]]),
     ("engine/leases", &[&["mod"], &["holders", "leased"], &["waiter"], &["grant", "news"]]),
     ("engine/membership", &[&["mod"], &["ranks"]]),
+    ("engine/metrics", &[&["mod"], &["queues"]]),
     ("engine/notify", &[&["mod"], &["notifier"]]),
     (
         "engine/operations",
@@ -156,6 +161,8 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         ],
     ),
     ("engine/queues", &[&["mod"], &["known"], &["bucket", "wakes"]]),
+    ("engine/roster", &[&["mod"], &["registry"], &["activity", "unary"]]),
+    ("engine/operators", &[&["mod"], &["workers"], &["measure"], &["queues"], &["changes"]]),
     ("engine/reading", &[&["mod"], &["matching"], &["reader"], &["recent", "view"]]),
     ("engine/watching", &[&["mod"], &["wait", "watch"], &["hub", "sets"]]),
     (
@@ -241,7 +248,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["record"],
             &["spec"],
             &["lease", "options", "payload", "rejection"],
-            &["callbacks", "due_class", "name"],
+            &["callbacks", "due_class", "name", "worker"],
         ],
     ),
     (
@@ -265,7 +272,8 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["delivery"],
             &["event"],
             &["operation"],
-            &["endpoint", "plan", "queue", "sample", "server", "type_sets"],
+            &["queue"],
+            &["endpoint", "plan", "sample", "server", "type_sets"],
             &["kind"],
             &["due", "note", "value"],
         ],

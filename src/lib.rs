@@ -19,6 +19,7 @@ mod http;
 #[cfg(test)]
 mod layers;
 pub mod limits;
+mod machine;
 pub mod operation;
 pub mod post;
 pub mod proto;

@@ -55,13 +55,14 @@ pub enum Reason {
     WebhookEndpointAlreadyExists,
     /// A callback or an endpoint has a URI that is never called.
     CallbackUriRejected,
+    WorkerNotFound,
     /// Health has no such service.
     ServiceNotFound,
 }
 
 impl Reason {
     /// All of them, for the tests that hold documents and projections to this list.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 36] = [
         Self::InvalidName,
         Self::InvalidArgument,
         Self::Unimplemented,
@@ -96,6 +97,7 @@ impl Reason {
         Self::WebhookEndpointNotFound,
         Self::WebhookEndpointAlreadyExists,
         Self::CallbackUriRejected,
+        Self::WorkerNotFound,
         Self::ServiceNotFound,
     ];
 
@@ -130,6 +132,7 @@ impl Reason {
             Self::WebhookEndpointNotFound => "WEBHOOK_ENDPOINT_NOT_FOUND",
             Self::WebhookEndpointAlreadyExists => "WEBHOOK_ENDPOINT_ALREADY_EXISTS",
             Self::CallbackUriRejected => "CALLBACK_URI_REJECTED",
+            Self::WorkerNotFound => "WORKER_NOT_FOUND",
             Self::ServiceNotFound => "SERVICE_NOT_FOUND",
         }
     }
@@ -159,6 +162,7 @@ impl Reason {
             | Self::OperationDeleted
             | Self::TypeSetNotFound
             | Self::WebhookEndpointNotFound
+            | Self::WorkerNotFound
             | Self::ServiceNotFound => Code::NotFound,
             Self::OperationAlreadyExists
             | Self::NameExpired

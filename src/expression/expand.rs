@@ -70,7 +70,7 @@ impl UriTemplate {
                     uri.push_str(&text);
                 }
                 Some(ExpressionValue::Text(text)) => {
-                    uri.extend(utf8_percent_encode(&text, ESCAPED))
+                    uri.extend(utf8_percent_encode(&text, ESCAPED));
                 }
                 // Names need no escapes.
                 Some(ExpressionValue::Name) => uri.push_str(NAME_MARK),

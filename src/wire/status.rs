@@ -80,6 +80,7 @@ const fn http_status(reason: Reason) -> u16 {
         | Reason::WebhookEndpointNotFound
         | Reason::WebhookEndpointAlreadyExists
         | Reason::CallbackUriRejected
+        | Reason::WorkerNotFound
         | Reason::ServiceNotFound => reason.code().http_status(),
     }
 }
