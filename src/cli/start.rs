@@ -92,6 +92,22 @@ pub(super) struct StartArgs {
     /// Name of the resource that the operation works on
     #[arg(long, default_value = "", hide_default_value = true, value_name = "NAME")]
     target: String,
+    #[command(flatten)]
+    callback: CallbackArgs,
+    /// Check the request without starting the operation
+    #[arg(long)]
+    validate_only: bool,
+    /// Wait until the operation is done
+    #[arg(long, conflicts_with = "watch")]
+    wait: bool,
+    /// Show progress until the operation is done
+    #[arg(long)]
+    watch: bool,
+}
+
+/// The callbacks of a start.
+#[derive(Debug, Args)]
+struct CallbackArgs {
     /// A URI to call on events of the operation; may be given several times
     #[arg(long = "callback", value_name = "URI")]
     callbacks: Vec<String>,
@@ -107,15 +123,6 @@ pub(super) struct StartArgs {
     /// Send the result to the URIs and not only the state
     #[arg(long)]
     callback_result: bool,
-    /// Check the request without starting the operation
-    #[arg(long)]
-    validate_only: bool,
-    /// Wait until the operation is done
-    #[arg(long, conflicts_with = "watch")]
-    wait: bool,
-    /// Show progress until the operation is done
-    #[arg(long)]
-    watch: bool,
 }
 
 /// What happens to an operation beyond the limit of its concurrency key.
@@ -129,6 +136,28 @@ enum ConcurrencyPolicy {
 impl StartArgs {
     pub(super) fn server(&self) -> &str {
         self.connection.server()
+    }
+}
+
+impl CallbackArgs {
+    fn callbacks(&self) -> Vec<Callback> {
+        let events: Vec<i32> =
+            self.callback_events.iter().map(|event| event.event().into()).collect();
+        let format = self.callback_format.map_or(Format::Unspecified, FormatArg::format).into();
+        let to_uri = |uri: &String| Callback {
+            uri: uri.clone(),
+            events: events.clone(),
+            format,
+            include_result: self.callback_result,
+            ..Callback::default()
+        };
+        let to_endpoint = |endpoint: &String| Callback {
+            endpoint: endpoint.clone(),
+            events: events.clone(),
+            ..Callback::default()
+        };
+        let to_endpoints = self.callback_endpoints.iter().map(to_endpoint);
+        self.callbacks.iter().map(to_uri).chain(to_endpoints).collect()
     }
 }
 
@@ -178,7 +207,7 @@ fn request(args: StartArgs, registry: &Registry) -> Result<StartOperationRequest
             .map(|max_attempts| RetryPolicy { max_attempts, ..RetryPolicy::default() }),
         concurrency,
         expiration: duration(args.ttl).map(Expiration::Ttl),
-        callbacks: callbacks(&args),
+        callbacks: args.callback.callbacks(),
         labels: args.labels.into_iter().collect(),
         target: args.target,
         ..OperationOptions::default()

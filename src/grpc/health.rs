@@ -130,5 +130,6 @@ const SERVICES: [&str; 9] = [
     "longhaul.v1.Queues",
     "longhaul.v1.Tokens",
     "longhaul.v1.TypeSets",
+    "longhaul.v1.Webhooks",
     "longhaul.v1.Workers",
 ];
