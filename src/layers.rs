@@ -12,7 +12,7 @@ use std::path::Path;
 use self::sources::sources;
 
 /// From the top down: a module may use modules below it and none above it.
-const LAYERS: [&[&str]; 14] = [
+const LAYERS: [&[&str]; 15] = [
     &["main", "cli"],
     &["bench", "worker"],
     &["client", "server"],
@@ -25,6 +25,7 @@ const LAYERS: [&[&str]; 14] = [
     &["types"],
     &["operation", "store"],
     &["throttle"],
+    &["machine"],
     &["address", "clock", "code", "limits", "peer"],
     &["proto"],
 ];
@@ -62,16 +63,18 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
                 "calls",
                 "export",
                 "import",
+                "queues",
                 "serve",
                 "start",
                 "stats",
                 "top",
                 "type_sets",
                 "upgrade",
+                "workers",
             ],
             &["bench", "follow", "live"],
             &["place", "types"],
-            &["connection", "fullscreen", "gauge", "logs", "proto", "record", "screen"],
+            &["connection", "fullscreen", "gauge", "logs", "proto", "record", "screen", "served"],
             &["labels", "output", "table"],
             &["exit", "plain"],
         ],
@@ -104,7 +107,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["mod"],
             &["rooms"],
             &["workers", "type_set_lists"],
-            &["queue_calls", "type_sets"],
+            &["operators", "type_sets"],
             &["operations"],
             &["dispatch"],
             &["due"],
@@ -114,6 +117,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["leases", "membership", "parent_types", "watching"],
             &["queues"],
             &["transact"],
+            &["roster"],
             &["reading"],
             &["tenants"],
             &["context"],
@@ -147,6 +151,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
     ("engine/due", &[&["mod"], &["agents", "operations"], &["entries", "kinds"]]),
     ("engine/leases", &[&["mod"], &["holders", "leased"], &["waiter"], &["grant", "news"]]),
     ("engine/membership", &[&["mod"], &["ranks"]]),
+    ("engine/metrics", &[&["mod"], &["queues"]]),
     ("engine/notify", &[&["mod"], &["notifier"]]),
     (
         "engine/operations",
@@ -161,6 +166,8 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         ],
     ),
     ("engine/queues", &[&["mod"], &["known"], &["bucket", "wakes"]]),
+    ("engine/roster", &[&["mod"], &["registry"], &["activity", "unary"]]),
+    ("engine/operators", &[&["mod"], &["workers"], &["measure"], &["queues"], &["changes"]]),
     ("engine/reading", &[&["mod"], &["matching"], &["reader"], &["recent", "view"]]),
     ("engine/watching", &[&["mod"], &["wait", "watch"], &["hub", "sets"]]),
     (
@@ -245,7 +252,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["record"],
             &["spec"],
             &["lease", "options", "payload", "rejection"],
-            &["due_class", "name"],
+            &["due_class", "name", "worker"],
         ],
     ),
     (
@@ -270,7 +277,8 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["delivery"],
             &["event"],
             &["operation"],
-            &["plan", "queue", "sample", "server", "type_sets"],
+            &["queue"],
+            &["plan", "sample", "server", "type_sets"],
             &["kind"],
             &["due", "note", "value"],
         ],

@@ -53,6 +53,7 @@ pub enum Reason {
     WorkerLost,
     TypeSetNotFound,
     TypeSetAlreadyExists,
+    WorkerNotFound,
     /// Health has no such service.
     ServiceNotFound,
 }
@@ -92,6 +93,7 @@ impl Reason {
         Self::WorkerLost,
         Self::TypeSetNotFound,
         Self::TypeSetAlreadyExists,
+        Self::WorkerNotFound,
         Self::ServiceNotFound,
     ];
 
@@ -125,6 +127,7 @@ impl Reason {
             Self::WorkerLost => "WORKER_LOST",
             Self::TypeSetNotFound => "TYPE_SET_NOT_FOUND",
             Self::TypeSetAlreadyExists => "TYPE_SET_ALREADY_EXISTS",
+            Self::WorkerNotFound => "WORKER_NOT_FOUND",
             Self::ServiceNotFound => "SERVICE_NOT_FOUND",
         }
     }
@@ -153,6 +156,7 @@ impl Reason {
             | Self::OperationExpired
             | Self::OperationDeleted
             | Self::TypeSetNotFound
+            | Self::WorkerNotFound
             | Self::ServiceNotFound => Code::NotFound,
             Self::OperationAlreadyExists
             | Self::NameExpired

@@ -34,6 +34,7 @@ mod queueing;
 mod queues;
 mod ranks;
 mod replaying;
+mod seen_workers;
 mod serving;
 mod standstill;
 mod starting;
