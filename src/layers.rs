@@ -12,7 +12,7 @@ use std::path::Path;
 use self::sources::sources;
 
 /// From the top down: a module may use modules below it and none above it.
-const LAYERS: [&[&str]; 14] = [
+const LAYERS: [&[&str]; 15] = [
     &["main", "cli"],
     &["bench", "worker"],
     &["client", "server"],
@@ -25,6 +25,7 @@ const LAYERS: [&[&str]; 14] = [
     &["types"],
     &["operation", "store"],
     &["throttle"],
+    &["machine"],
     &["address", "clock", "code", "limits"],
     &["proto"],
 ];
@@ -62,6 +63,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
                 "calls",
                 "export",
                 "import",
+                "queues",
                 "serve",
                 "start",
                 "stats",
@@ -69,10 +71,11 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
                 "top",
                 "type_sets",
                 "upgrade",
+                "workers",
             ],
             &["bench", "follow", "live"],
             &["place", "types"],
-            &["connection", "fullscreen", "gauge", "logs", "proto", "record", "screen"],
+            &["connection", "fullscreen", "gauge", "logs", "proto", "record", "screen", "served"],
             &["labels", "output", "table"],
             &["exit", "plain"],
         ],
@@ -100,7 +103,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["mod"],
             &["rooms"],
             &["workers", "token_lists", "type_set_lists"],
-            &["queue_calls", "type_sets"],
+            &["operators", "type_sets"],
             &["operations"],
             &["dispatch"],
             &["due"],
@@ -110,6 +113,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["identity", "leases", "membership", "parent_types", "watching"],
             &["queues"],
             &["transact"],
+            &["roster"],
             &["reading"],
             &["context"],
             &["metered"],
@@ -144,6 +148,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
     ("engine/identity", &[&["mod"], &["tokens"], &["authority"], &["credential", "links"]]),
     ("engine/leases", &[&["mod"], &["holders", "leased"], &["waiter"], &["grant", "news"]]),
     ("engine/membership", &[&["mod"], &["ranks"]]),
+    ("engine/metrics", &[&["mod"], &["queues"]]),
     ("engine/notify", &[&["mod"], &["notifier"]]),
     (
         "engine/operations",
@@ -158,6 +163,8 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         ],
     ),
     ("engine/queues", &[&["mod"], &["known"], &["bucket", "wakes"]]),
+    ("engine/roster", &[&["mod"], &["registry"], &["activity", "unary"]]),
+    ("engine/operators", &[&["mod"], &["workers"], &["measure"], &["queues"], &["changes"]]),
     ("engine/reading", &[&["mod"], &["matching"], &["reader"], &["recent", "view"]]),
     ("engine/watching", &[&["mod"], &["wait", "watch"], &["hub", "sets"]]),
     (
@@ -242,7 +249,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["record"],
             &["spec"],
             &["lease", "options", "payload", "rejection"],
-            &["due_class", "name"],
+            &["due_class", "name", "worker"],
         ],
     ),
     (
@@ -266,7 +273,8 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["delivery"],
             &["event"],
             &["operation"],
-            &["plan", "queue", "sample", "server", "tokens", "type_sets"],
+            &["queue"],
+            &["plan", "sample", "server", "tokens", "type_sets"],
             &["kind"],
             &["due", "note", "value"],
         ],

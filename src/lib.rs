@@ -18,6 +18,7 @@ mod http;
 #[cfg(test)]
 mod layers;
 pub mod limits;
+mod machine;
 pub mod operation;
 pub mod post;
 pub mod proto;

@@ -17,9 +17,11 @@ mod output;
 mod place;
 mod plain;
 mod proto;
+mod queues;
 mod record;
 mod screen;
 mod serve;
+mod served;
 mod start;
 mod stats;
 mod steer;
@@ -30,6 +32,7 @@ mod type_sets;
 mod types;
 mod upgrade;
 mod work;
+mod workers;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -90,6 +93,10 @@ enum Command {
     Resume(steer::ResumeArgs),
     /// Show everything that the server stores about an operation
     Record(calls::NameArgs),
+    /// List, show, pause, resume and limit queues
+    Queue(queues::QueueArgs),
+    /// List workers and what they hold, and drain them
+    Worker(workers::WorkerArgs),
     /// Give a server message types of payloads, and list, show or delete those that it has
     Types(type_sets::TypeSetsArgs),
     /// Create tokens for callers and workers, and list, rotate or revoke them
@@ -189,6 +196,8 @@ fn server(command: &Command) -> &str {
         Command::Pause(args) => args.server(),
         Command::Resume(args) => args.server(),
         Command::Types(args) => args.server(),
+        Command::Queue(args) => args.server(),
+        Command::Worker(args) => args.server(),
         Command::Token(args) => args.server(),
         Command::Link(args) => args.server(),
         Command::Serve(_)
@@ -219,6 +228,8 @@ async fn call_server(command: Command) -> Result<(), Failure> {
         Command::Resume(args) => steer::resume(args).await,
         Command::Record(args) => calls::record(args).await,
         Command::Types(args) => type_sets::run(args).await,
+        Command::Queue(args) => queues::run(args).await,
+        Command::Worker(args) => workers::run(args).await,
         Command::Token(args) => tokens::run(args).await,
         Command::Link(args) => tokens::link(args).await,
         Command::Export(args) => export::run(&args).await,

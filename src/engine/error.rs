@@ -52,6 +52,7 @@ pub enum Reason {
     WorkerLost,
     TypeSetNotFound,
     TypeSetAlreadyExists,
+    WorkerNotFound,
     TokenNotFound,
     TokenAlreadyExists,
     /// Health has no such service.
@@ -60,7 +61,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, for the tests that hold documents and projections to this list.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 36] = [
         Self::InvalidName,
         Self::InvalidArgument,
         Self::Unimplemented,
@@ -93,6 +94,7 @@ impl Reason {
         Self::WorkerLost,
         Self::TypeSetNotFound,
         Self::TypeSetAlreadyExists,
+        Self::WorkerNotFound,
         Self::TokenNotFound,
         Self::TokenAlreadyExists,
         Self::ServiceNotFound,
@@ -127,6 +129,7 @@ impl Reason {
             Self::WorkerLost => "WORKER_LOST",
             Self::TypeSetNotFound => "TYPE_SET_NOT_FOUND",
             Self::TypeSetAlreadyExists => "TYPE_SET_ALREADY_EXISTS",
+            Self::WorkerNotFound => "WORKER_NOT_FOUND",
             Self::TokenNotFound => "TOKEN_NOT_FOUND",
             Self::TokenAlreadyExists => "TOKEN_ALREADY_EXISTS",
             Self::ServiceNotFound => "SERVICE_NOT_FOUND",
@@ -157,6 +160,7 @@ impl Reason {
             | Self::OperationExpired
             | Self::OperationDeleted
             | Self::TypeSetNotFound
+            | Self::WorkerNotFound
             | Self::TokenNotFound
             | Self::ServiceNotFound => Code::NotFound,
             Self::OperationAlreadyExists

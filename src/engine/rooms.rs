@@ -21,17 +21,18 @@ use super::operations::pages::Lists;
 use super::operations::set_watch::SetWatches;
 use super::operations::starts::Starts;
 use super::operations::stats::Counts;
+use super::operators::queues::QueueCalls;
 use super::parent_types::ParentTypes;
-use super::queue_calls::QueueCalls;
 use super::queues::known::KnownQueues;
 use super::reading::reader::Reader;
+use super::roster::registry::Roster;
 use super::settings::Settings;
 use super::transact::{Transactor, Unobserved};
 use super::type_sets::TypeSetCalls;
 use super::watching::hub::Hub;
 use super::watching::sets::intake::Sets;
 use super::workers::stream::rooms::StreamRooms;
-use super::workers::unary::Unary;
+use super::workers::unary::{Unary, UnaryRooms};
 use crate::clock::Clock;
 use crate::store::Store;
 
@@ -51,7 +52,7 @@ pub(super) struct Rooms {
     pub(super) lists: Arc<Lists>,
     pub(super) counting: Counts,
     pub(super) set_watches: SetWatches,
-    pub(super) queues: QueueCalls,
+    pub(super) queues: Arc<QueueCalls>,
     pub(super) types: Arc<ParentTypes>,
     pub(super) type_sets: TypeSetCalls,
     pub(super) authority: Arc<Authority>,
@@ -78,6 +79,7 @@ struct Lower {
     holders: Arc<Holders>,
     types: Arc<ParentTypes>,
     queues: Arc<KnownQueues>,
+    roster: Arc<Roster>,
     authority: Arc<Authority>,
     notifier: Arc<Notifier>,
     transactor: Arc<OperationTransactor>,
@@ -89,13 +91,15 @@ impl Lower {
     fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, settings: Settings) -> Self {
         let context = Arc::new(Context::new(store, clock, settings));
         let reader = Arc::new(Reader::new(context.clone()));
+        let roster = Arc::new(Roster::new(context.clone(), reader.clone()));
+        let queues = Arc::new(KnownQueues::new(context.clone(), reader.clone()));
         let signs = Transactor::new(context.clone(), reader.clone(), Arc::new(Unobserved));
-        let membership = Arc::new(Membership::new(context.clone(), signs));
+        let membership =
+            Arc::new(Membership::new(context.clone(), signs, roster.clone(), queues.clone()));
         let hub = Arc::new(Hub::new(context.clone(), reader.clone()));
         let sets = Arc::new(Sets::new(context.clone(), reader.clone()));
         let holders = Arc::<Holders>::default();
         let types = Arc::new(ParentTypes::new(context.clone(), reader.clone()));
-        let queues = Arc::new(KnownQueues::new(context.clone(), reader.clone()));
         let authority = Arc::new(Authority::new(context.clone(), reader.clone()));
         let notifier = Arc::new(Notifier::new(
             context.clone(),
@@ -107,6 +111,7 @@ impl Lower {
                 holders: holders.clone(),
                 types: types.clone(),
                 queues: queues.clone(),
+                roster: roster.clone(),
                 authority: authority.clone(),
             },
         ));
@@ -137,6 +142,7 @@ impl Lower {
             holders,
             types,
             queues,
+            roster,
             authority,
             notifier,
             transactor,
@@ -187,7 +193,7 @@ impl Rooms {
         let grants = lower.grants();
         let dispatch = lower.dispatch(&grants);
         let Lower { context, reader, membership, hub, sets, holders, transactor, .. } = lower;
-        let Lower { types, queues, authority, commands, reports, .. } = lower;
+        let Lower { types, queues, authority, roster, commands, reports, .. } = lower;
         let lists = Arc::new(Lists::new(context.clone(), reader.clone()));
         let starts = Arc::new(Starts::new(
             context.clone(),
@@ -196,26 +202,32 @@ impl Rooms {
             dispatch.clone(),
             grants,
         ));
-        let unary = Unary::new(
-            context.clone(),
-            dispatch.clone(),
-            commands.clone(),
-            reports.clone(),
-            starts.clone(),
-        );
+        let shared = UnaryRooms {
+            context: context.clone(),
+            dispatch: dispatch.clone(),
+            roster: roster.clone(),
+        };
+        let unary = Unary::new(shared, commands.clone(), reports.clone(), starts.clone());
         let streams = Arc::new(StreamRooms {
             context: context.clone(),
             commands: commands.clone(),
             reports: reports.clone(),
             dispatch: dispatch.clone(),
             holders: holders.clone(),
+            roster: roster.clone(),
         });
         Self {
             calls: Calls::new(context.clone(), reader.clone(), commands.clone(), hub.clone()),
             counting: Counts::new(context.clone(), reader.clone()),
             set_watches: SetWatches::new(context.clone(), sets, lists.clone()),
             lists,
-            queues: QueueCalls::new(context.clone(), reader.clone(), queues.clone()),
+            queues: Arc::new(QueueCalls::new(
+                context.clone(),
+                reader.clone(),
+                membership.clone(),
+                roster,
+                queues.clone(),
+            )),
             type_sets: TypeSetCalls::new(context.clone(), reader.clone(), types.clone()),
             tokens: TokenCalls::new(context.clone(), reader.clone(), authority.clone()),
             types,

@@ -6,6 +6,7 @@
 use prost::{Message, Name};
 
 use super::operations::parent;
+use super::queues;
 use super::stream;
 use super::tokens::link_verbs;
 use crate::engine::workers::stream::{CallKind, StreamRequest};
@@ -62,6 +63,7 @@ others! {
     pb::ExportRecordsRequest,
     pb::ListQueuesRequest,
     pb::ListTokensRequest,
+    pb::ListWorkersRequest,
     pb::RenewLeasesRequest,
     pb::StartLeasedOperationRequest,
     pb::StartOperationRequest,
@@ -108,6 +110,8 @@ table! {
     pb::GetQueueRequest: |request| Get Queue &request.name;
     pb::PauseQueueRequest: |request| Pause Queue &request.name;
     pb::ResumeQueueRequest: |request| Resume Queue &request.name;
+    pb::DrainWorkerRequest: |request| Drain Queue &request.queue;
+    pb::ResumeWorkerRequest: |request| Resume Queue &request.queue;
     pb::GetTokenRequest: |request| Get Token &request.name;
     pb::RotateTokenRequest: |request| Rotate Token &request.name;
     pb::DeleteTokenRequest: |request| Delete Token &request.name;
@@ -123,6 +127,14 @@ table! {
 impl Guarded for pb::ListQueuesRequest {
     fn ask(&self, guard: &Guard<'_>) -> Result<()> {
         guard.ask(Verb::List, Resource::Queues)
+    }
+}
+
+impl Guarded for pb::ListWorkersRequest {
+    fn ask(&self, guard: &Guard<'_>) -> Result<()> {
+        let all = queues::names_all(&self.queue);
+        let of = if all { Resource::Queues } else { Resource::Queue(&self.queue) };
+        guard.ask(Verb::List, of)
     }
 }
 

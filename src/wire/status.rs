@@ -78,6 +78,7 @@ const fn http_status(reason: Reason) -> u16 {
         | Reason::WorkerLost
         | Reason::TypeSetNotFound
         | Reason::TypeSetAlreadyExists
+        | Reason::WorkerNotFound
         | Reason::TokenNotFound
         | Reason::TokenAlreadyExists
         | Reason::ServiceNotFound => reason.code().http_status(),

@@ -35,6 +35,7 @@ mod queues;
 mod ranks;
 mod replaying;
 mod roles;
+mod seen_workers;
 mod serving;
 mod standstill;
 mod starting;

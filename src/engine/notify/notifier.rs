@@ -13,10 +13,11 @@ use crate::engine::parent_types::ParentTypes;
 use crate::engine::queues::known::KnownQueues;
 use crate::engine::reading::reader::Reader;
 use crate::engine::reading::view::View;
+use crate::engine::roster::registry::Roster;
 use crate::engine::transact::{Commit, Observer, Transactor};
 use crate::engine::watching::hub::Hub;
 use crate::engine::watching::sets::intake::Sets;
-use crate::operation::{Record, Rejection, Stamps};
+use crate::operation::{Operation, Record, Rejection, Stamps, State};
 use crate::record::event::OutboxEvent;
 use crate::record::operation::{becomes_ready, waits_for_time};
 use crate::record::{Before, Change, Note};
@@ -35,6 +36,7 @@ pub(in crate::engine) struct Notifier {
     holders: Arc<Holders>,
     types: Arc<ParentTypes>,
     queues: Arc<KnownQueues>,
+    roster: Arc<Roster>,
     authority: Arc<Authority>,
     scheduler: Notify,
     courier: Notify,
@@ -47,6 +49,7 @@ pub(in crate::engine) struct Informed {
     pub(in crate::engine) holders: Arc<Holders>,
     pub(in crate::engine) types: Arc<ParentTypes>,
     pub(in crate::engine) queues: Arc<KnownQueues>,
+    pub(in crate::engine) roster: Arc<Roster>,
     pub(in crate::engine) authority: Arc<Authority>,
 }
 
@@ -108,8 +111,7 @@ impl Notifier {
         membership: Arc<Membership>,
         informed: Informed,
     ) -> Self {
-        let Informed { hub, sets, holders, types, queues, authority } = informed;
-        let (scheduler, courier) = (Notify::new(), Notify::new());
+        let Informed { hub, sets, holders, types, queues, authority, roster } = informed;
         Self {
             context,
             reader,
@@ -120,8 +122,9 @@ impl Notifier {
             types,
             queues,
             authority,
-            scheduler,
-            courier,
+            roster,
+            scheduler: Notify::new(),
+            courier: Notify::new(),
         }
     }
 
@@ -138,7 +141,10 @@ impl Notifier {
     /// Counts a commit, and informs the scheduler and the dispatchers of this server without waiting for the hint.
     fn follow_up(&self, key: Key, before: Option<&Record>, after: Option<&Record>) {
         match before {
-            Some(Record::Operation(before)) => self.context.metrics.changed(before, after),
+            Some(Record::Operation(before)) => {
+                self.context.metrics.changed(before, after);
+                self.count_failure(before, after);
+            }
             Some(Record::Tombstone(_)) => {}
             None => self.context.metrics.started(),
         }
@@ -148,6 +154,15 @@ impl Notifier {
         }
         if waits_for_time(operation) {
             self.scheduler.notify_one();
+        }
+    }
+
+    /// Counts a failure for its queue.
+    fn count_failure(&self, before: &Operation, after: Option<&Record>) {
+        let after = after.and_then(Record::operation);
+        let failed = after.filter(|after| matches!(after.state, State::Failed(_)));
+        if let Some(failed) = failed.filter(|_| !before.state.is_done()) {
+            self.roster.activity(failed.spec.queue.as_str()).failed();
         }
     }
 
@@ -170,6 +185,7 @@ impl Notifier {
                     Note::Ready(queue) => self.wake_by_rank(&queue, hint.partition),
                 }
                 self.holders.hint(hint.key, hint.revision);
+                self.roster.hint(hint.key, hint.revision);
                 self.hub.hint(hint.key, hint.revision);
                 self.sets.hint(&hint);
             }
@@ -181,6 +197,7 @@ impl Notifier {
                 self.types.changed();
                 self.authority.changed();
                 self.queues.changed();
+                self.roster.gap();
                 self.queues.wakes().wake_all();
                 self.scheduler.notify_one();
             }
