@@ -78,10 +78,15 @@ fn is_for(verb: Verb, on: Resource<'_>, roles: &[Role]) -> bool {
             | Verb::Suspend => &[Role::Worker],
             _ => &[Role::Admin],
         },
-        Resource::Queue(_) | Resource::Queues => match verb {
-            Verb::Get | Verb::List | Verb::Watch => EVERYONE,
+        Resource::Queues => match verb {
+            Verb::Get | Verb::List => EVERYONE,
+            _ => &[Role::Admin],
+        },
+        Resource::Queue(_) => match verb {
+            Verb::Get | Verb::Watch => EVERYONE,
             Verb::Start => &[Role::Caller],
-            Verb::Lease => &[Role::Worker],
+            // The list of its workers names the operations that they hold, whichever parent these have.
+            Verb::Lease | Verb::List => &[Role::Worker],
             _ => &[Role::Admin],
         },
         Resource::TypeSets(_) | Resource::TypeSet(_) => match verb {

@@ -63,6 +63,7 @@ others! {
     pb::ExportRecordsRequest,
     pb::ListQueuesRequest,
     pb::ListTokensRequest,
+    pb::ListWorkersRequest,
     pb::RenewLeasesRequest,
     pb::StartLeasedOperationRequest,
     pb::StartOperationRequest,

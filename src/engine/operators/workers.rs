@@ -59,7 +59,7 @@ impl QueueCalls {
     ) -> Result<WorkerPage> {
         let (keyspace, now) = (self.context.store.keyspace(), self.context.store.now(PARTITION));
         let queue = query.queue.as_ref().map_or("", |queue| queue.as_str());
-        let binding = Binding::of(&[&caller.id, "workers", queue]);
+        let binding = Binding::of(&[caller.id(), "workers", queue]);
         let mut workers = self.workers(query.queue.as_ref()).await?;
         if !query.page_token.is_empty() {
             let last = page_token::open(keyspace, &binding, &query.page_token, now)?;
