@@ -14,6 +14,7 @@ pub mod engine;
 pub mod filter;
 pub mod grpc;
 mod http;
+pub mod job;
 #[cfg(test)]
 mod layers;
 pub mod limits;
