@@ -42,7 +42,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         "cli",
         &[
             &["mod"],
-            &["dev", "steer", "work"],
+            &["dev", "job", "rerun", "steer", "work"],
             &["calls", "serve", "start", "upgrade"],
             &["bench", "follow", "place"],
             &["connection", "logs", "proto", "record", "screen"],
@@ -54,7 +54,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         "client",
         &[
             &["mod"],
-            &["handle"],
+            &["handle", "jobs"],
             &["connection"],
             &["watch"],
             &["patience"],
@@ -69,9 +69,11 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["mod"],
             &["rooms"],
             &["workers"],
+            &["jobs"],
             &["operations"],
             &["dispatch"],
             &["due"],
+            &["firing"],
             &["commands"],
             &["notify"],
             &["leases", "membership", "watching"],
@@ -96,7 +98,9 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["grants", "waiters"],
         ],
     ),
-    ("engine/due", &[&["mod"], &["agents", "operations"], &["entries", "kinds"]]),
+    ("engine/due", &[&["mod"], &["agents", "jobs", "operations"], &["entries", "kinds"]]),
+    ("engine/firing", &[&["mod"], &["fire"], &["executions", "steps"], &["transactions"]]),
+    ("engine/jobs", &[&["mod"], &["rooms"], &["calls", "executions"], &["pages", "view"]]),
     ("engine/leases", &[&["mod"], &["holders", "leased"], &["waiter"], &["grant", "news"]]),
     ("engine/membership", &[&["mod"], &["ranks"]]),
     ("engine/notify", &[&["mod"], &["notifier"], &["wakes"]]),
@@ -104,6 +108,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         "engine/operations",
         &[
             &["mod"],
+            &["reruns"],
             &["starts"],
             &["attempt", "calls", "pages"],
             &["matching", "sources"],
@@ -128,7 +133,8 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         &[
             &["mod"],
             &["operations", "workers"],
-            &["callers", "deadline", "explain", "gate", "health", "producers"],
+            &["callers", "jobs"],
+            &["deadline", "explain", "gate", "health", "producers"],
             &["call", "half_close", "status"],
         ],
     ),
@@ -178,13 +184,16 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["mod"],
             &["any", "golden", "histories"],
             &["reading"],
-            &["kinds", "operation"],
+            &["kinds"],
+            &["execution"],
+            &["job"],
+            &["operation"],
             &["plan", "sample", "server"],
             &["kind"],
             &["due", "note", "value"],
         ],
     ),
-    ("record/golden", &[&["mod"], &["fields"], &["files"], &["records"], &["values"]]),
+    ("record/golden", &[&["mod"], &["fields"], &["files"], &["jobs", "records"], &["values"]]),
     ("record/histories", &[&["mod"], &["commands", "found"], &["history"], &["steps"]]),
     (
         "record/operation",
@@ -264,10 +273,11 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         &[
             &["mod"],
             &["access"],
+            &["jobs"],
             &["starts", "stream"],
             &["work"],
             &["operations"],
-            &["options", "views"],
+            &["options", "schedules", "views"],
             &["fields", "status", "transcode"],
         ],
     ),
@@ -331,6 +341,7 @@ const SHARED_NAMES: &[(&str, &str)] = &[
     ("Command", "the command line's, and a command on an operation"),
     ("Connection", "the public one of the worker SDK, and that of the command line"),
     ("Context", "the public one of handlers, and that of the engine's rooms"),
+    ("Job", "a configuration that is run many times, and what a worker does with one lease"),
     ("Kind", "of a record, and of a filter's value"),
     ("Options", "always with the name of its module"),
     ("Output", "of a client command, and of bench"),
@@ -461,7 +472,7 @@ fn a_handler_of_a_face_is_short() {
     const MOST: usize = 15;
     let mut handlers = 0;
     for (path, text) in sources() {
-        let services = ["callers", "operations", "producers", "workers"];
+        let services = ["callers", "jobs", "operations", "producers", "workers"];
         if !services.iter().any(|service| path == format!("grpc/{service}.rs")) {
             continue;
         }

@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::error::{Error, Reason, Result};
+use crate::job::name::{ExecutionName, JobName};
 use crate::operation::name::Name;
 
 /// Who makes a call.
@@ -20,6 +21,11 @@ pub struct Caller {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[expect(missing_docs, reason = "the names are the verbs of the API")]
 pub enum Verb {
+    Create,
+    Update,
+    Run,
+    Backfill,
+    Rerun,
     Start,
     Get,
     List,
@@ -42,6 +48,11 @@ impl Verb {
     /// The verb as messages name it.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::Run => "run",
+            Self::Backfill => "backfill",
+            Self::Rerun => "rerun",
             Self::Start => "start",
             Self::Get => "get",
             Self::List => "list",
@@ -71,6 +82,10 @@ pub enum Resource<'a> {
     Operation(&'a str),
     /// A queue.
     Queue(&'a str),
+    /// One job, by its full name.
+    Job(&'a str),
+    /// One execution, by its full name.
+    Execution(&'a str),
 }
 
 impl<'a> Resource<'a> {
@@ -83,6 +98,10 @@ impl<'a> Resource<'a> {
             Self::Parent(parent) => Some(parent),
             Self::Operation(name) => name.get(..Name::parse(name).ok()?.parent().len()),
             Self::Queue(_) => None,
+            Self::Job(name) => name.get(..JobName::parse(name).ok()?.parent().len()),
+            Self::Execution(name) => {
+                name.get(..ExecutionName::parse(name).ok()?.job.parent().len())
+            }
         }
     }
 }
@@ -93,6 +112,8 @@ impl fmt::Display for Resource<'_> {
             Self::Parent(parent) => write!(formatter, "parent {parent:?}"),
             Self::Operation(name) => write!(formatter, "operation {name:?}"),
             Self::Queue(queue) => write!(formatter, "queue {queue:?}"),
+            Self::Job(name) => write!(formatter, "job {name:?}"),
+            Self::Execution(name) => write!(formatter, "execution {name:?}"),
         }
     }
 }

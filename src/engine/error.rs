@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::code::Code;
+use crate::job::JobRejection;
 use crate::operation::Rejection;
 use crate::operation::name::{Name, NameError};
 use crate::store::StoreError;
@@ -28,6 +29,9 @@ pub enum Reason {
     OperationExpired,
     OperationDeleted,
     OperationAlreadyExists,
+    JobNotFound,
+    JobAlreadyExists,
+    ExecutionNotFound,
     /// A tombstone blocks a start; the reason is that of the tombstone.
     NameExpired,
     /// A tombstone blocks a start; the reason is that of the tombstone.
@@ -50,7 +54,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, for the tests that hold documents and projections to this list.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 30] = [
         Self::InvalidName,
         Self::InvalidArgument,
         Self::Unimplemented,
@@ -64,6 +68,9 @@ impl Reason {
         Self::OperationExpired,
         Self::OperationDeleted,
         Self::OperationAlreadyExists,
+        Self::JobNotFound,
+        Self::JobAlreadyExists,
+        Self::ExecutionNotFound,
         Self::NameExpired,
         Self::NameDeleted,
         Self::RequestIdReused,
@@ -94,6 +101,9 @@ impl Reason {
             Self::OperationExpired | Self::NameExpired => "OPERATION_EXPIRED",
             Self::OperationDeleted | Self::NameDeleted => "OPERATION_DELETED",
             Self::OperationAlreadyExists => "OPERATION_ALREADY_EXISTS",
+            Self::JobNotFound => "JOB_NOT_FOUND",
+            Self::JobAlreadyExists => "JOB_ALREADY_EXISTS",
+            Self::ExecutionNotFound => "EXECUTION_NOT_FOUND",
             Self::RequestIdReused => "REQUEST_ID_REUSED",
             Self::InvalidPageToken => "INVALID_PAGE_TOKEN",
             Self::PageTokenExpired => "PAGE_TOKEN_EXPIRED",
@@ -127,8 +137,8 @@ impl Reason {
             Self::Overloaded | Self::ServerDraining | Self::StoreUnavailable | Self::WorkerLost => Code::Unavailable,
             Self::PermissionDenied => Code::PermissionDenied,
             Self::Internal => Code::Internal,
-            Self::OperationNotFound | Self::OperationExpired | Self::OperationDeleted | Self::ServiceNotFound => Code::NotFound,
-            Self::OperationAlreadyExists | Self::NameExpired | Self::NameDeleted => Code::AlreadyExists,
+            Self::OperationNotFound | Self::OperationExpired | Self::OperationDeleted | Self::ServiceNotFound | Self::JobNotFound | Self::ExecutionNotFound => Code::NotFound,
+            Self::OperationAlreadyExists | Self::NameExpired | Self::NameDeleted | Self::JobAlreadyExists => Code::AlreadyExists,
             Self::EtagMismatch => Code::Aborted,
             Self::InvalidState | Self::LeaseLost => Code::FailedPrecondition,
         }
@@ -193,6 +203,15 @@ impl Error {
 
     /// An error about an operation.
     pub fn about(reason: Reason, name: &Name, message: impl Into<String>) -> Box<Self> {
+        Self::named(reason, name, message)
+    }
+
+    /// An error about a resource of that name.
+    pub fn named(
+        reason: Reason,
+        name: &dyn std::fmt::Display,
+        message: impl Into<String>,
+    ) -> Box<Self> {
         let mut error = Self::new(reason, message).with("name", name);
         error.resource = Some(name.to_string());
         error
@@ -289,6 +308,20 @@ impl From<StoreError> for Box<Error> {
 
 fn unavailable(error: &StoreError, message: &str) -> Box<Error> {
     Error::new(Reason::StoreUnavailable, message).retry_after(error.retry_delay())
+}
+
+impl From<JobRejection> for Box<Error> {
+    fn from(rejection: JobRejection) -> Self {
+        let message = rejection.to_string();
+        match rejection {
+            JobRejection::InvalidState { name, verb, .. } => {
+                Error::named(Reason::InvalidState, &name, message).with("verb", verb)
+            }
+            JobRejection::EtagMismatch { name, current } => {
+                Error::named(Reason::EtagMismatch, &name, message).with("etag", current)
+            }
+        }
+    }
 }
 
 impl From<Rejection> for Box<Error> {

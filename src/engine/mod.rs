@@ -9,6 +9,8 @@ mod context;
 mod dispatch;
 mod due;
 mod error;
+mod firing;
+mod jobs;
 mod lately;
 mod leases;
 mod membership;
@@ -32,8 +34,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
+use crate::job::name::{ExecutionName, JobName};
 use crate::operation::command::{Command, Renew};
-use crate::operation::name::Name;
+use crate::operation::name::{Name, Parent};
 use crate::operation::{Operation, Start};
 use crate::proto::google::longrunning::Operation as Published;
 use crate::proto::google::protobuf::Any;
@@ -46,10 +49,14 @@ pub use self::commands::apply::Done;
 pub use self::dispatch::batch::LeaseBatch;
 pub use self::due::agents::Sweep;
 pub use self::error::{Error, Reason, Result};
+pub use self::jobs::calls::{JobCreation, PastTicks, Reconfigure};
+pub use self::jobs::executions::ExecutionQuery;
+pub use self::jobs::view::{ExecutionView, JobView};
 pub use self::leases::leased::Leased;
 pub use self::membership::ranks::Heartbeat;
 pub use self::operations::pages::ListPage;
 pub use self::operations::query::{ListQuery, Listed};
+pub use self::operations::reruns::Rerun;
 pub use self::operations::starts::Started;
 pub use self::reading::view::View;
 pub use self::settings::Settings;
@@ -177,6 +184,11 @@ impl Engine {
         self.rooms.starts.start_batch(caller, wanted).await
     }
 
+    /// Starts a finished operation again, as a new one.
+    pub async fn rerun(&self, caller: &Caller, wanted: Rerun) -> Result<Started> {
+        self.rooms.reruns.rerun(caller, &self.rooms.calls, wanted).await
+    }
+
     /// The operation now.
     pub async fn get(&self, _: &Caller, name: &Name) -> Result<Arc<View>> {
         self.rooms.calls.get(name).await
@@ -283,6 +295,102 @@ impl Engine {
         input: Option<Any>,
     ) -> Result<Arc<View>> {
         self.rooms.calls.resume(name, etag, input).await
+    }
+}
+
+/// The verbs of jobs.
+impl Engine {
+    /// Creates a job, or finds the one that the same request created before.
+    pub async fn create_job(&self, caller: &Caller, wanted: JobCreation) -> Result<JobView> {
+        self.rooms.jobs.calls.create(caller, wanted).await
+    }
+
+    /// A job.
+    pub async fn get_job(&self, _: &Caller, name: &JobName) -> Result<JobView> {
+        self.rooms.jobs.calls.get(name).await
+    }
+
+    /// A page of the jobs of a parent, and the token of the next one.
+    pub async fn list_jobs(
+        &self,
+        caller: &Caller,
+        parent: &Parent,
+        page_size: usize,
+        page_token: &str,
+    ) -> Result<(Vec<JobView>, String)> {
+        self.rooms.jobs.calls.list(caller, parent, page_size, page_token).await
+    }
+
+    /// Gives a job another configuration, or only checks it.
+    pub async fn update_job(
+        &self,
+        _: &Caller,
+        name: &JobName,
+        wanted: &Reconfigure<'_>,
+    ) -> Result<JobView> {
+        self.rooms.jobs.calls.update(name, wanted).await
+    }
+
+    /// Deletes a job and its executions; with `force` its runs are cancelled.
+    pub async fn delete_job(
+        &self,
+        _: &Caller,
+        name: &JobName,
+        etag: &str,
+        force: bool,
+    ) -> Result<()> {
+        self.rooms.jobs.calls.delete(name, etag, force).await
+    }
+
+    /// Runs a job now. Returns the operation, and whether the same request had run it before.
+    pub async fn run_job(
+        &self,
+        caller: &Caller,
+        name: &JobName,
+        etag: &str,
+        request_id: &str,
+    ) -> Result<(Arc<View>, bool)> {
+        self.rooms.jobs.calls.run(caller, name, etag, request_id).await
+    }
+
+    /// Pauses the schedule of a job, or resumes it.
+    pub async fn pause_job(
+        &self,
+        _: &Caller,
+        name: &JobName,
+        etag: &str,
+        paused: bool,
+    ) -> Result<JobView> {
+        self.rooms.jobs.calls.pause(name, etag, paused).await
+    }
+
+    /// Runs past ticks of a job; how many there are.
+    pub async fn backfill_job(
+        &self,
+        caller: &Caller,
+        name: &JobName,
+        ticks: &PastTicks,
+    ) -> Result<usize> {
+        self.rooms.jobs.calls.backfill(caller, name, ticks).await
+    }
+
+    /// An execution with its payloads.
+    pub async fn get_execution(&self, _: &Caller, name: &ExecutionName) -> Result<ExecutionView> {
+        self.rooms.jobs.executions.get(name).await
+    }
+
+    /// A page of the executions of a job, and the token of the next one.
+    pub async fn list_executions(
+        &self,
+        caller: &Caller,
+        query: &ExecutionQuery,
+    ) -> Result<(Vec<ExecutionView>, String)> {
+        self.rooms.jobs.executions.list(caller, query).await
+    }
+
+    /// Removes an execution that is over.
+    pub async fn delete_execution(&self, _: &Caller, name: &ExecutionName) -> Result<()> {
+        self.rooms.jobs.executions.delete(name).await
     }
 }
 

@@ -8,11 +8,13 @@ use super::dispatch::dispatcher::Dispatch;
 use super::dispatch::grants::Grants;
 use super::dispatch::poller::Poller;
 use super::due::agents::DueAgents;
+use super::jobs::rooms::JobRooms;
 use super::leases::holders::Holders;
 use super::membership::ranks::Membership;
 use super::notify::notifier::{Notifier, OperationTransactor};
 use super::operations::calls::Calls;
 use super::operations::pages::Lists;
+use super::operations::reruns::Reruns;
 use super::operations::starts::Starts;
 use super::reading::reader::Reader;
 use super::settings::Settings;
@@ -33,6 +35,8 @@ pub(super) struct Rooms {
     pub(super) due: Arc<DueAgents>,
     pub(super) starts: Arc<Starts>,
     pub(super) calls: Calls,
+    pub(super) reruns: Reruns,
+    pub(super) jobs: JobRooms,
     pub(super) lists: Lists,
     pub(super) unary: Unary,
     pub(super) streams: Arc<StreamRooms>,
@@ -88,9 +92,8 @@ impl Lower {
 
 impl Rooms {
     pub(super) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, settings: Settings) -> Self {
-        let lower = Lower::new(store, clock, settings);
         let Lower { context, reader, membership, hub, holders, notifier, transactor, commands } =
-            lower;
+            Lower::new(store, clock, settings);
         let due = Arc::new(DueAgents::new(
             context.clone(),
             reader.clone(),
@@ -131,6 +134,8 @@ impl Rooms {
         Self {
             calls: Calls::new(context.clone(), reader.clone(), commands.clone(), hub.clone()),
             lists: Lists::new(context.clone(), reader.clone()),
+            reruns: Reruns::new(starts.clone()),
+            jobs: JobRooms::new(&context, &reader, &commands),
             context,
             membership,
             hub,

@@ -2,6 +2,7 @@
 
 mod formats;
 mod hub;
+mod jobs;
 mod leases;
 mod lists;
 mod ranks;

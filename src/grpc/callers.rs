@@ -6,14 +6,17 @@ use futures_util::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 
 use super::call::{Reply, caller, read_from};
+use super::producers::replayed;
 use crate::engine::Engine;
 use crate::proto::encoded::Encoded;
+use crate::proto::google::longrunning::Operation;
 use crate::proto::longhaul::v1::callers_server::Callers;
 use crate::proto::longhaul::v1::{
     GetOperationRecordRequest, ListOperationRecordsRequest, ListOperationRecordsResponse,
-    OperationRecord, PauseOperationRequest, ResumeOperationRequest, WatchOperationRequest,
+    OperationRecord, PauseOperationRequest, RerunOperationRequest, ResumeOperationRequest,
+    WatchOperationRequest,
 };
-use crate::wire::{fields, operations, views};
+use crate::wire::{fields, operations, starts, views};
 
 pub(super) struct Service {
     engine: Engine,
@@ -72,6 +75,13 @@ impl Callers for Service {
         let (name, etag, reason) = views::pause(request.into_inner())?;
         let view = self.engine.pause(&caller, &name, etag, reason).await?;
         Ok(Response::new(views::record(view, None)))
+    }
+
+    async fn rerun_operation(&self, request: Request<RerunOperationRequest>) -> Reply<Operation> {
+        let caller = caller(&request);
+        let wanted = starts::rerun(request.into_inner())?;
+        let started = self.engine.rerun(&caller, wanted).await?;
+        Ok(replayed(Response::new(started.published), started.replayed))
     }
 
     async fn resume_operation(

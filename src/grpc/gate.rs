@@ -15,6 +15,7 @@ use crate::proto::google::longrunning as lro;
 use crate::proto::google::longrunning::operations_server::Operations;
 use crate::proto::longhaul::v1 as pb;
 use crate::proto::longhaul::v1::callers_server::Callers;
+use crate::proto::longhaul::v1::jobs_server::Jobs;
 use crate::proto::longhaul::v1::producers_server::Producers;
 use crate::proto::longhaul::v1::workers_server::Workers;
 use crate::wire::access::Guarded;
@@ -87,7 +88,26 @@ impl<S: Callers> Callers for Gate<S> {
         get_operation_record: pb::GetOperationRecordRequest => pb::OperationRecord;
         list_operation_records: pb::ListOperationRecordsRequest => pb::ListOperationRecordsResponse;
         pause_operation: pb::PauseOperationRequest => pb::OperationRecord;
+        rerun_operation: pb::RerunOperationRequest => lro::Operation;
         resume_operation: pb::ResumeOperationRequest => pb::OperationRecord;
+    }
+}
+
+impl<S: Jobs> Jobs for Gate<S> {
+    methods! {
+        create_job: pb::CreateJobRequest => pb::Job;
+        get_job: pb::GetJobRequest => pb::Job;
+        list_jobs: pb::ListJobsRequest => pb::ListJobsResponse;
+        update_job: pb::UpdateJobRequest => pb::Job;
+        delete_job: pb::DeleteJobRequest => ();
+        run_job: pb::RunJobRequest => lro::Operation;
+        pause_job: pb::PauseJobRequest => pb::Job;
+        resume_job: pb::ResumeJobRequest => pb::Job;
+        backfill_job: pb::BackfillJobRequest => pb::BackfillJobResponse;
+        list_upcoming_runs: pb::ListUpcomingRunsRequest => pb::ListUpcomingRunsResponse;
+        get_execution: pb::GetExecutionRequest => pb::Execution;
+        list_executions: pb::ListExecutionsRequest => pb::ListExecutionsResponse;
+        delete_execution: pb::DeleteExecutionRequest => ();
     }
 }
 

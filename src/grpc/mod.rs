@@ -7,6 +7,7 @@ pub mod explain;
 mod gate;
 mod half_close;
 pub mod health;
+mod jobs;
 mod operations;
 mod producers;
 pub mod status;
@@ -20,6 +21,7 @@ use crate::proto::DESCRIPTORS;
 use crate::proto::google::longrunning::operations_server::{Operations, OperationsServer};
 use crate::proto::grpc::health::v1::health_server::HealthServer;
 use crate::proto::longhaul::v1::callers_server::CallersServer;
+use crate::proto::longhaul::v1::jobs_server::JobsServer;
 use crate::proto::longhaul::v1::producers_server::ProducersServer;
 use crate::proto::longhaul::v1::workers_server::WorkersServer;
 use crate::types::Registry;
@@ -43,6 +45,10 @@ pub fn routes(engine: &Engine, health: Health) -> Result<Routes, tonic_reflectio
         )
         .add_service(
             CallersServer::new(Gate::new(callers::Service::new(engine), engine))
+                .max_decoding_message_size(MAX_MESSAGE_BYTES),
+        )
+        .add_service(
+            JobsServer::new(Gate::new(jobs::Service::new(engine), engine))
                 .max_decoding_message_size(MAX_MESSAGE_BYTES),
         )
         .add_service(Noting(

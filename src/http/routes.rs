@@ -344,9 +344,13 @@ mod tests {
     #[test]
     fn every_variable_of_a_route_is_a_field_of_its_request() {
         for route in routes().iter() {
-            let input = route.rpc.method.input();
-            for field in route.template.fields() {
-                assert!(input.get_field_by_name(field).is_some(), "{}: {field}", route.pattern);
+            for path in route.template.fields() {
+                let mut message = Some(route.rpc.method.input());
+                for field in path.split('.') {
+                    let found = message.and_then(|message| message.get_field_by_name(field));
+                    let found = found.unwrap_or_else(|| panic!("{}: {path}", route.pattern));
+                    message = found.kind().as_message().cloned();
+                }
             }
         }
     }

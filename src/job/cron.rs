@@ -54,7 +54,7 @@ const NICKNAMES: [(&str, &str); 7] = [
 ///
 /// # Errors
 /// [`CronError`] where it is no expression, and where it names no day that exists.
-pub fn parse(text: &str) -> Result<Pattern, CronError> {
+pub(super) fn parse(text: &str) -> Result<Pattern, CronError> {
     let trimmed = text.trim();
     if trimmed.starts_with('@') {
         let known = NICKNAMES.iter().find(|(name, _)| trimmed.eq_ignore_ascii_case(name));
@@ -67,7 +67,7 @@ pub fn parse(text: &str) -> Result<Pattern, CronError> {
     }
     let fields = split(text);
     let (seconds, rest) = match &fields[..] {
-        [rest @ ..] if rest.len() == 5 => (1, rest),
+        rest if rest.len() == 5 => (1, rest),
         [(start, second), rest @ ..] if rest.len() == 5 => (SECOND.read(*start, second)?, rest),
         fields => {
             let message = format!(

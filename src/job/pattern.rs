@@ -4,7 +4,7 @@ use jiff::civil::{Date, DateTime, Time};
 
 /// A set of wall-clock times. Each bit stands for one value of a part.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pattern {
+pub(super) struct Pattern {
     /// Bits 0 to 59.
     pub(super) seconds: u64,
     /// Bits 0 to 59.

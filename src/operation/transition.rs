@@ -97,6 +97,7 @@ fn apply_to_tombstone(
                 leases: false,
                 not_before: Some(tombstone.forget_time),
                 answer: Answer::default(),
+                ended: None,
             };
             Ok(forgotten.into())
         }

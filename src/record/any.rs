@@ -7,6 +7,7 @@ use super::reading::{read_at, refuse};
 use super::sample::Sample;
 use super::server::ServerRecord;
 use super::value::kind_number;
+use crate::job::{Execution, ExecutionEnd, Job};
 use crate::operation::Record as Operation;
 use crate::store::{Key, Keyspace, Record, StoreError};
 
@@ -17,6 +18,12 @@ pub enum AnyRecord {
     Operation(Before<Operation>),
     /// A running server.
     Server(Before<ServerRecord>),
+    /// A job.
+    Job(Box<Before<Job>>),
+    /// The beginning of an execution.
+    Execution(Before<Execution>),
+    /// The end of an execution.
+    ExecutionEnd(Before<ExecutionEnd>),
     /// The kind that only tests have.
     #[cfg(test)]
     Sample(Before<Sample>),
@@ -37,6 +44,15 @@ impl AnyRecord {
         if ServerRecord::NUMBERS.contains(&number) {
             return read_at(keyspace, key, record).map(Self::Server);
         }
+        if Job::NUMBERS.contains(&number) {
+            return read_at(keyspace, key, record).map(Box::new).map(Self::Job);
+        }
+        if Execution::NUMBERS.contains(&number) {
+            return read_at(keyspace, key, record).map(Self::Execution);
+        }
+        if ExecutionEnd::NUMBERS.contains(&number) {
+            return read_at(keyspace, key, record).map(Self::ExecutionEnd);
+        }
         #[cfg(test)]
         if Sample::NUMBERS.contains(&number) {
             return read_at(keyspace, key, record).map(Self::Sample);
@@ -49,6 +65,9 @@ impl AnyRecord {
         match self {
             Self::Operation(_) => Operation::DUE,
             Self::Server(_) => ServerRecord::DUE,
+            Self::Job(_) => Job::DUE,
+            Self::Execution(_) => Execution::DUE,
+            Self::ExecutionEnd(_) => ExecutionEnd::DUE,
             #[cfg(test)]
             Self::Sample(_) => Sample::DUE,
         }

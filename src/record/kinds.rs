@@ -5,6 +5,7 @@ use super::kind::Kind;
 #[cfg(test)]
 use super::sample::Sample;
 use super::server::ServerRecord;
+use crate::job::{Execution, ExecutionEnd, Job};
 use crate::operation::Record as Operation;
 use crate::store::Layout;
 
@@ -52,6 +53,9 @@ impl Known {
 const KINDS: &[Known] = &[
     Known::of::<Operation>(),
     Known::of::<ServerRecord>(),
+    Known::of::<Job>(),
+    Known::of::<Execution>(),
+    Known::of::<ExecutionEnd>(),
     #[cfg(test)]
     Known::of::<Sample>(),
 ];

@@ -5,10 +5,12 @@
 
 mod any;
 pub mod due;
+pub mod execution;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
 mod histories;
+pub mod job;
 mod kind;
 mod kinds;
 mod note;

@@ -2,8 +2,10 @@
 
 pub mod access;
 pub mod fields;
+pub mod jobs;
 pub mod operations;
 pub mod options;
+pub mod schedules;
 pub mod starts;
 pub mod status;
 pub mod stream;

@@ -41,7 +41,7 @@ pub fn list_records(request: ListOperationRecordsRequest, types: &Registry) -> R
     })
 }
 
-fn filter(text: &str, types: &Registry) -> Result<Filter> {
+pub(super) fn filter(text: &str, types: &Registry) -> Result<Filter> {
     Filter::parse(text, types).map_err(|error| {
         Error::new(Reason::InvalidFilter, format!("filter is wrong {error}"))
             .with("field", "filter")
@@ -76,7 +76,7 @@ pub(super) fn parent(text: &str) -> &str {
     }
 }
 
-fn page_size(page_size: i32) -> Result<usize> {
+pub(super) fn page_size(page_size: i32) -> Result<usize> {
     match usize::try_from(page_size) {
         Ok(0) => Ok(DEFAULT_PAGE_SIZE),
         Ok(size) => Ok(size.min(MAX_PAGE_SIZE)),

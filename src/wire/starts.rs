@@ -6,11 +6,11 @@ use bytes::Bytes;
 use prost::Message;
 use prost_types::{ListValue, Struct, Value};
 
-use super::fields::{Fingerprinter, any, not_yet, text, type_name};
+use super::fields::{Fingerprinter, any, name, not_yet, text, type_name};
 use super::options;
 use super::status::to_message;
 use super::work::{lease_duration, lease_message};
-use crate::engine::{Error, Leased, Reason, Result, Started};
+use crate::engine::{Error, Leased, Reason, Rerun, Result, Started};
 use crate::limits::{
     DEFAULT_LEASE, MAX_BATCH, MAX_BATCH_BYTES, MAX_LABEL_NAME_BYTES, MAX_METADATA_BYTES,
     MAX_PAYLOAD_BYTES, MAX_REPLY_BYTES, MAX_REQUEST_ID_LENGTH,
@@ -53,6 +53,8 @@ pub fn start(request: pb::StartOperationRequest, trace_parent: String) -> Result
         request_id: String::new(),
         fingerprint: Fingerprint::default(),
         trace_parent,
+        of_job: None,
+        rerun_of: None,
     };
     let initial_metadata = any("initial_metadata", request.initial_metadata, MAX_METADATA_BYTES)?;
     spec.request_id = request_id(request.request_id)?;
@@ -60,6 +62,21 @@ pub fn start(request: pb::StartOperationRequest, trace_parent: String) -> Result
         spec.fingerprint = fingerprint(&spec);
     }
     Ok(Start { parent, id, spec, initial_metadata, validate_only: request.validate_only })
+}
+
+/// Reads a rerun.
+pub fn rerun(request: pb::RerunOperationRequest) -> Result<Rerun> {
+    let request_id = request_id(request.request_id)?;
+    let mut hasher = Fingerprinter::default();
+    hasher.part(b"rerun");
+    hasher.part(request.name.as_bytes());
+    hasher.any(request.request.as_ref());
+    Ok(Rerun {
+        name: name(&request.name)?,
+        request: any("request", request.request, MAX_PAYLOAD_BYTES)?,
+        fingerprint: if request_id.is_empty() { [0; 16] } else { hasher.finish() },
+        request_id,
+    })
 }
 
 /// A start by the worker that leases the operation.
@@ -169,7 +186,7 @@ fn in_field(field: &'static str) -> impl Fn(NameError) -> Box<Error> {
     move |error| Error::field(field, error.to_string())
 }
 
-fn request_id(id: String) -> Result<String> {
+pub(super) fn request_id(id: String) -> Result<String> {
     if id.len() > MAX_REQUEST_ID_LENGTH || !id.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
         return Err(Error::field(
             "request_id",

@@ -61,6 +61,9 @@ const fn http_status(reason: Reason) -> u16 {
         | Reason::OperationExpired
         | Reason::OperationDeleted
         | Reason::OperationAlreadyExists
+        | Reason::JobNotFound
+        | Reason::JobAlreadyExists
+        | Reason::ExecutionNotFound
         | Reason::NameExpired
         | Reason::NameDeleted
         | Reason::InvalidPageToken
@@ -105,7 +108,7 @@ fn details(error: &Error) -> Vec<Any> {
         }
         Code::NotFound | Code::AlreadyExists if !resource.is_empty() => {
             let info = rpc::ResourceInfo {
-                resource_type: "google.longrunning.Operation".to_owned(),
+                resource_type: resource_type(error.reason).to_owned(),
                 resource_name: resource,
                 owner: String::new(),
                 description: message,
@@ -134,6 +137,16 @@ fn details(error: &Error) -> Vec<Any> {
         | Code::Unauthenticated => {}
     }
     details
+}
+
+fn resource_type(reason: Reason) -> &'static str {
+    if matches!(reason, Reason::JobNotFound | Reason::JobAlreadyExists) {
+        "longhaul.dev/Job"
+    } else if reason == Reason::ExecutionNotFound {
+        "longhaul.dev/Execution"
+    } else {
+        "google.longrunning.Operation"
+    }
 }
 
 fn pack(name: &str, message: &impl Message) -> Any {

@@ -59,7 +59,7 @@ impl Rules for Below {
     fn allow(&self, _caller: &Caller, _verb: Verb, on: Resource<'_>) -> bool {
         match on {
             Resource::Queue(queue) => queue == "q",
-            Resource::Parent(_) | Resource::Operation(_) => on.parent() == Some(self.0),
+            _ => on.parent() == Some(self.0),
         }
     }
 }
@@ -324,7 +324,7 @@ const OPEN: [&str; 3] = [
 const PARENT: &str = "projects/p";
 
 /// Fields with messages of which each is asked about.
-const ITEMS: [&str; 4] = ["start", "requests", "renewals", "hello"];
+const ITEMS: [&str; 5] = ["start", "requests", "renewals", "hello", "job"];
 
 /// What each method asks, of a request in which each name is `projects/p/operations/none`.
 const QUESTIONS: &[(&str, &[&str])] = &[
@@ -358,6 +358,20 @@ const QUESTIONS: &[(&str, &[&str])] = &[
     ("longhaul.v1.Callers.ListOperationRecords", &[r#"list parent "projects/p""#]),
     ("longhaul.v1.Callers.PauseOperation", &[r#"pause operation "projects/p/operations/none""#]),
     ("longhaul.v1.Callers.ResumeOperation", &[r#"resume operation "projects/p/operations/none""#]),
+    ("longhaul.v1.Callers.RerunOperation", &[r#"rerun operation "projects/p/operations/none""#]),
+    ("longhaul.v1.Jobs.CreateJob", &[r#"create parent "projects/p""#, r#"start queue """#]),
+    ("longhaul.v1.Jobs.GetJob", &[r#"get job "projects/p/operations/none""#]),
+    ("longhaul.v1.Jobs.ListJobs", &[r#"list parent "projects/p""#]),
+    ("longhaul.v1.Jobs.UpdateJob", &[r#"update job "projects/p/operations/none""#]),
+    ("longhaul.v1.Jobs.DeleteJob", &[r#"delete job "projects/p/operations/none""#]),
+    ("longhaul.v1.Jobs.RunJob", &[r#"run job "projects/p/operations/none""#]),
+    ("longhaul.v1.Jobs.PauseJob", &[r#"pause job "projects/p/operations/none""#]),
+    ("longhaul.v1.Jobs.ResumeJob", &[r#"resume job "projects/p/operations/none""#]),
+    ("longhaul.v1.Jobs.BackfillJob", &[r#"backfill job "projects/p/operations/none""#]),
+    ("longhaul.v1.Jobs.ListUpcomingRuns", &[r#"get job "projects/p/operations/none""#]),
+    ("longhaul.v1.Jobs.GetExecution", &[r#"get execution "projects/p/operations/none""#]),
+    ("longhaul.v1.Jobs.ListExecutions", &[r#"list job "projects/p""#]),
+    ("longhaul.v1.Jobs.DeleteExecution", &[r#"delete execution "projects/p/operations/none""#]),
     ("longhaul.v1.Workers.LeaseOperations", &[r#"lease queue "q""#]),
     (
         "longhaul.v1.Workers.StartLeasedOperation",

@@ -70,18 +70,23 @@ impl Kinds {
     /// Hands each record to its kind.
     async fn act_by_kind(&self, index: &'static DueIndex, found: Vec<(Key, AnyRecord)>) -> usize {
         let mut operations = Vec::with_capacity(found.len());
+        let (mut jobs, mut ends) = (Vec::new(), Vec::new());
         #[cfg(test)]
         let mut samples = Vec::new();
         for (key, record) in found {
             match record {
                 AnyRecord::Operation(before) => operations.push((key, before)),
-                // It has no due indexes.
-                AnyRecord::Server(_) => {}
+                AnyRecord::Job(before) => jobs.push((key, *before)),
+                AnyRecord::ExecutionEnd(before) => ends.push((key, before)),
+                // They have no due indexes.
+                AnyRecord::Server(_) | AnyRecord::Execution(_) => {}
                 #[cfg(test)]
                 AnyRecord::Sample(before) => samples.push((key, before)),
             }
         }
-        let changed = act(&self.commands, index, operations).await;
+        let changed = act(&self.commands, index, operations).await
+            + act(&self.commands, index, jobs).await
+            + act(&self.commands, index, ends).await;
         #[cfg(test)]
         let changed = changed + act(&self.commands, index, samples).await;
         changed

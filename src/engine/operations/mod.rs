@@ -7,5 +7,6 @@ mod matching;
 pub(in crate::engine) mod page_token;
 pub(in crate::engine) mod pages;
 pub(in crate::engine) mod query;
+pub(in crate::engine) mod reruns;
 mod sources;
 pub(in crate::engine) mod starts;

@@ -1,6 +1,7 @@
 //! Tests of schedules and of the decisions of jobs.
 
 mod cron;
+mod decisions;
 mod schedules;
 
 use crate::clock::Timestamp;

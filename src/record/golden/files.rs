@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 use bytes::Bytes;
 use uuid::Uuid;
 
+use super::jobs;
 use super::records::records;
 use super::values::STAMPS;
 use crate::record::kind::Kind;
@@ -52,7 +53,8 @@ static WRITTEN: LazyLock<()> = LazyLock::new(|| {
     let server = ServerRecord { id: ServerId(SERVER_ID), version: "0.1.0".to_owned(), format: 1 }
         .encode()
         .to_vec();
-    for (file, value) in values.chain([(ROOT, root), (SERVER, server)]) {
+    let jobs = jobs::values().into_iter().map(|(file, value)| (file, value.to_vec()));
+    for (file, value) in values.chain(jobs).chain([(ROOT, root), (SERVER, server)]) {
         if !path(file).exists() {
             fs::write(path(file), value).expect("a golden file written");
         }

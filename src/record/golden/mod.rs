@@ -11,6 +11,7 @@
 
 mod fields;
 mod files;
+mod jobs;
 mod records;
 mod values;
 
@@ -21,6 +22,7 @@ use uuid::Uuid;
 use super::kind::Kind;
 use super::reading::read;
 use super::server::{ServerId, ServerRecord};
+use crate::job::{Execution, ExecutionEnd, Job};
 use crate::operation::Record;
 use crate::operation::entries::{DueClass, entries};
 use crate::store::{Keyspace, Partition};
@@ -67,6 +69,22 @@ fn the_golden_server_is_read_and_written_as_the_same_bytes() {
     assert_eq!(format!("{key:?}"), "Key(00000000000000004142434445464748)");
 }
 
+#[test]
+fn every_golden_job_and_execution_is_read_as_what_was_written() {
+    for (file, expected) in jobs::jobs() {
+        let read = read::<Job>(&stored(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+        assert_eq!(read.record, expected, "{file}");
+    }
+    for (file, expected) in jobs::ends() {
+        let read = read::<ExecutionEnd>(&stored(file));
+        assert_eq!(read.expect(file).record, expected, "{file}");
+    }
+    assert_eq!(read::<Execution>(&stored("execution")).expect("read").record, jobs::execution());
+    for (file, value) in jobs::values() {
+        assert_eq!(value, stored(file).value, "{file}");
+    }
+}
+
 /// Removed index entries are computed from the record, so an entry must be where an older longhaul put it.
 #[test]
 fn the_index_entries_of_golden_records_lie_where_they_lay() {
@@ -97,6 +115,7 @@ fn every_golden_file_belongs_to_a_record() {
         .into_iter()
         .map(|(file, _)| file.to_owned())
         .chain([ROOT, SERVER].map(str::to_owned))
+        .chain(jobs::values().into_iter().map(|(file, _)| file.to_owned()))
         .collect();
     let found = found();
     let without: Vec<&String> = found.difference(&known).collect();

@@ -143,7 +143,11 @@ impl Rest {
         let json = serde_json::to_value(MessageJson { message, types: &self.types }).expect("JSON");
         let Value::Object(mut fields) = json else { panic!("an object") };
         let rules = self.rules(method);
-        let field = ["name", "parent", "queue"]
+        let nested = fields.get("job").and_then(|job| job.get("name")).cloned();
+        if let Some(name) = nested.filter(|_| method.name() == "UpdateJob") {
+            fields.insert("job.name".to_owned(), name);
+        }
+        let field = ["name", "parent", "queue", "job.name"]
             .into_iter()
             .find(|field| rules.iter().any(|(_, path, _)| path.contains(&format!("{{{field}="))));
         let field = field.filter(|field| fields.contains_key(*field));
@@ -163,7 +167,7 @@ impl Rest {
         if !has_pairs && !["", "-"].contains(&given) || field == Some("name") && given == "-" {
             return None;
         }
-        let (verb, path, has_body) =
+        let (verb, path, in_body) =
             rules.into_iter().find(|(_, path, _)| path.contains('{') != given.is_empty())?;
         let path = match (path.find('{'), path.find('}')) {
             (Some(start), Some(end)) => {
@@ -171,25 +175,27 @@ impl Rest {
             }
             _ => path,
         };
-        if has_body {
-            return Some((verb, path, Value::Object(fields).to_string()));
-        }
+        let body = match in_body.as_str() {
+            "" => String::new(),
+            "*" => return Some((verb, path, Value::Object(fields).to_string())),
+            field => fields.remove(field).unwrap_or_else(|| serde_json::json!({})).to_string(),
+        };
         let mut query = form_urlencoded::Serializer::new(String::new());
         flatten("", &Value::Object(fields), &mut query);
-        Some((verb, format!("{path}?{}", query.finish()), String::new()))
+        Some((verb, format!("{path}?{}", query.finish()), body))
     }
 
-    /// The bindings of a method: verb, path, and whether there is a body.
-    fn rules(&self, method: &MethodDescriptor) -> Vec<(&'static str, String, bool)> {
-        let own = |verb, path: &str, body| vec![(verb, path.to_owned(), body)];
+    /// The bindings of a method: verb, path, and what the body holds.
+    fn rules(&self, method: &MethodDescriptor) -> Vec<(&'static str, String, String)> {
+        let own = |verb, path: &str, body: &str| vec![(verb, path.to_owned(), body.to_owned())];
         match method.full_name() {
             "google.longrunning.Operations.ListOperations" => {
-                let mut rules = own("GET", "/v1/operations", false);
-                rules.extend(own("GET", "/v1/{name=*/*}/operations", false));
+                let mut rules = own("GET", "/v1/operations", "");
+                rules.extend(own("GET", "/v1/{name=*/*}/operations", ""));
                 return rules;
             }
             "google.longrunning.Operations.WaitOperation" => {
-                return own("POST", "/v1/{name=*/*/operations/*}:wait", true);
+                return own("POST", "/v1/{name=*/*/operations/*}:wait", "*");
             }
             _ => {}
         }
@@ -201,9 +207,10 @@ impl Rest {
         std::iter::once(rule)
             .chain(more)
             .map(|rule| match rule.pattern.expect("a pattern") {
-                Pattern::Get(path) => ("GET", path, false),
-                Pattern::Delete(path) => ("DELETE", path, false),
-                Pattern::Post(path) => ("POST", path, true),
+                Pattern::Get(path) => ("GET", path, rule.body),
+                Pattern::Delete(path) => ("DELETE", path, rule.body),
+                Pattern::Post(path) => ("POST", path, rule.body),
+                Pattern::Patch(path) => ("PATCH", path, rule.body),
                 other => panic!("{other:?}"),
             })
             .collect()

@@ -1,0 +1,136 @@
+//! `longhaul.v1.Jobs`.
+
+use tonic::{Request, Response};
+
+use super::call::{Reply, caller};
+use super::producers::replayed;
+use crate::engine::{Engine, Reason};
+use crate::proto::google::longrunning::Operation;
+use crate::proto::longhaul::v1 as pb;
+use crate::proto::longhaul::v1::jobs_server::Jobs;
+use crate::wire::{jobs, views};
+
+pub(super) struct Service {
+    engine: Engine,
+}
+
+impl Service {
+    pub(super) fn new(engine: &Engine) -> Self {
+        Self { engine: engine.clone() }
+    }
+}
+
+#[tonic::async_trait]
+impl Jobs for Service {
+    async fn create_job(&self, request: Request<pb::CreateJobRequest>) -> Reply<pb::Job> {
+        let caller = caller(&request);
+        let wanted = jobs::create(request.into_inner())?;
+        Ok(Response::new(jobs::job(self.engine.create_job(&caller, wanted).await?)))
+    }
+
+    async fn get_job(&self, request: Request<pb::GetJobRequest>) -> Reply<pb::Job> {
+        let caller = caller(&request);
+        let name = jobs::name(&request.get_ref().name)?;
+        Ok(Response::new(jobs::job(self.engine.get_job(&caller, &name).await?)))
+    }
+
+    async fn list_jobs(
+        &self,
+        request: Request<pb::ListJobsRequest>,
+    ) -> Reply<pb::ListJobsResponse> {
+        let caller = caller(&request);
+        let (parent, size) = jobs::list(request.get_ref())?;
+        let token = &request.get_ref().page_token;
+        let page = self.engine.list_jobs(&caller, &parent, size, token).await?;
+        Ok(Response::new(jobs::list_reply(page)))
+    }
+
+    async fn update_job(&self, request: Request<pb::UpdateJobRequest>) -> Reply<pb::Job> {
+        let caller = caller(&request);
+        let update = jobs::update(request.into_inner())?;
+        let change = |config: &_| update.apply(config);
+        let updated = self.engine.update_job(&caller, &update.name, &update.wanted(&change)).await;
+        let view = match updated {
+            Err(error) if error.reason == Reason::JobNotFound && update.allow_missing => {
+                self.engine.create_job(&caller, update.creation()?).await?
+            }
+            updated => updated?,
+        };
+        Ok(Response::new(jobs::job(view)))
+    }
+
+    async fn delete_job(&self, request: Request<pb::DeleteJobRequest>) -> Reply<()> {
+        let caller = caller(&request);
+        let pb::DeleteJobRequest { name, etag, force } = request.into_inner();
+        self.engine.delete_job(&caller, &jobs::name(&name)?, &etag, force).await?;
+        Ok(Response::new(()))
+    }
+
+    async fn run_job(&self, request: Request<pb::RunJobRequest>) -> Reply<Operation> {
+        let caller = caller(&request);
+        let (name, etag, request_id) = jobs::run(request.into_inner())?;
+        let (view, again) = self.engine.run_job(&caller, &name, &etag, &request_id).await?;
+        Ok(replayed(Response::new(views::published(view)), again))
+    }
+
+    async fn pause_job(&self, request: Request<pb::PauseJobRequest>) -> Reply<pb::Job> {
+        let caller = caller(&request);
+        let pb::PauseJobRequest { name, etag } = request.into_inner();
+        let view = self.engine.pause_job(&caller, &jobs::name(&name)?, &etag, true).await?;
+        Ok(Response::new(jobs::job(view)))
+    }
+
+    async fn resume_job(&self, request: Request<pb::ResumeJobRequest>) -> Reply<pb::Job> {
+        let caller = caller(&request);
+        let pb::ResumeJobRequest { name, etag } = request.into_inner();
+        let view = self.engine.pause_job(&caller, &jobs::name(&name)?, &etag, false).await?;
+        Ok(Response::new(jobs::job(view)))
+    }
+
+    async fn backfill_job(
+        &self,
+        request: Request<pb::BackfillJobRequest>,
+    ) -> Reply<pb::BackfillJobResponse> {
+        let caller = caller(&request);
+        let (name, ticks) = jobs::backfill(request.into_inner())?;
+        let count = self.engine.backfill_job(&caller, &name, &ticks).await?;
+        Ok(Response::new(pb::BackfillJobResponse { tick_count: count as i32 }))
+    }
+
+    async fn list_upcoming_runs(
+        &self,
+        request: Request<pb::ListUpcomingRunsRequest>,
+    ) -> Reply<pb::ListUpcomingRunsResponse> {
+        let caller = caller(&request);
+        let name = jobs::name(&request.get_ref().name)?;
+        let view = self.engine.get_job(&caller, &name).await?;
+        let now = self.engine.clock().now();
+        Ok(Response::new(jobs::upcoming(request.get_ref(), &view.job, now)?))
+    }
+
+    async fn get_execution(
+        &self,
+        request: Request<pb::GetExecutionRequest>,
+    ) -> Reply<pb::Execution> {
+        let caller = caller(&request);
+        let name = jobs::execution_name(&request.get_ref().name)?;
+        Ok(Response::new(jobs::execution(self.engine.get_execution(&caller, &name).await?)))
+    }
+
+    async fn list_executions(
+        &self,
+        request: Request<pb::ListExecutionsRequest>,
+    ) -> Reply<pb::ListExecutionsResponse> {
+        let caller = caller(&request);
+        let query = jobs::list_executions(request.into_inner(), self.engine.types())?;
+        let page = self.engine.list_executions(&caller, &query).await?;
+        Ok(Response::new(jobs::list_executions_reply(page)))
+    }
+
+    async fn delete_execution(&self, request: Request<pb::DeleteExecutionRequest>) -> Reply<()> {
+        let caller = caller(&request);
+        let name = jobs::execution_name(&request.get_ref().name)?;
+        self.engine.delete_execution(&caller, &name).await?;
+        Ok(Response::new(()))
+    }
+}
