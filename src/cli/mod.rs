@@ -6,6 +6,7 @@ mod connection;
 mod dev;
 mod exit;
 mod follow;
+mod job;
 mod labels;
 mod logs;
 mod output;
@@ -13,6 +14,7 @@ mod place;
 mod plain;
 mod proto;
 mod record;
+mod rerun;
 mod screen;
 mod serve;
 mod start;
@@ -74,6 +76,11 @@ enum Command {
     Pause(steer::PauseArgs),
     /// Resume paused operations, with input if their worker asked for it
     Resume(steer::ResumeArgs),
+    /// Start a finished operation again, as a new one
+    Rerun(rerun::RerunArgs),
+    /// Configure jobs and run them, by hand or on a schedule
+    #[command(subcommand)]
+    Job(job::JobCommand),
     /// Show everything that the server stores about an operation
     Record(calls::NameArgs),
     /// Raise the format of a store, once every server runs this version
@@ -156,6 +163,8 @@ fn server(command: &Command) -> &str {
         Command::Cancel(args) | Command::Delete(args) => args.server(),
         Command::Pause(args) => args.server(),
         Command::Resume(args) => args.server(),
+        Command::Rerun(args) => args.server(),
+        Command::Job(command) => command.server(),
         Command::Serve(_)
         | Command::Dev(_)
         | Command::Work(_)
@@ -179,6 +188,8 @@ async fn call_server(command: Command) -> Result<(), Failure> {
         Command::Delete(args) => steer::delete(args).await,
         Command::Pause(args) => steer::pause(args).await,
         Command::Resume(args) => steer::resume(args).await,
+        Command::Rerun(args) => rerun::run(args).await,
+        Command::Job(command) => job::run(command).await,
         Command::Record(args) => calls::record(args).await,
         Command::Serve(_)
         | Command::Dev(_)

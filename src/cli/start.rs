@@ -172,11 +172,11 @@ pub(super) fn read_payload(
     registry.read_text(&json).map_err(|error| Failure::Usage(format!("{flag}: {error}")))
 }
 
-fn key_value(text: &str) -> Result<(String, String), String> {
+pub(super) fn key_value(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or_else(|| format!("{text:?} is not KEY=VALUE"))?;
     Ok((key.to_owned(), value.to_owned()))
 }
 
-fn time(text: &str) -> Result<prost_types::Timestamp, String> {
+pub(super) fn time(text: &str) -> Result<prost_types::Timestamp, String> {
     text.parse().map_err(|_| format!("{text:?} is not a time such as 2030-01-31T12:00:00Z"))
 }

@@ -255,13 +255,13 @@ impl Client {
         OperationsClient::new(self.channel()).max_decoding_message_size(MAX_REPLY)
     }
 
-    fn callers(&self) -> CallersClient<Channel> {
+    pub(super) fn callers(&self) -> CallersClient<Channel> {
         CallersClient::new(self.channel()).max_decoding_message_size(MAX_REPLY)
     }
 }
 
 /// A request with the timeout from the published service configuration of Operations.
-fn timed<T>(message: T) -> Request<T> {
+pub(super) fn timed<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(CALL_TIMEOUT);
     request
@@ -282,4 +282,4 @@ const KEEPALIVE: Duration = Duration::from_secs(20);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Large enough for the largest message.
 const WINDOW_BYTES: u32 = 4 << 20;
-const MAX_REPLY: usize = crate::limits::MAX_MESSAGE_BYTES;
+pub(super) const MAX_REPLY: usize = crate::limits::MAX_MESSAGE_BYTES;

@@ -2,6 +2,7 @@
 
 mod connection;
 mod handle;
+mod jobs;
 mod outage;
 mod patience;
 mod retry;
