@@ -12,7 +12,8 @@ use crate::engine::firing::steps;
 use crate::engine::firing::transactions::{JobTransaction, SettleEnd, changed};
 use crate::engine::reading::reader::Lookup;
 use crate::engine::transact::{Decision, Ended, Transaction};
-use crate::job::{ExecutionEnd, Job, JobStep};
+use crate::job::{ExecutionEnd, Job, JobStep, Overlap};
+use crate::limits::MAX_JOB_RUNS;
 use crate::record::execution::keys;
 use crate::record::{AnyRecord, Before};
 use crate::store::Key;
@@ -30,15 +31,19 @@ impl<'a> Firing<'a> {
 
     /// Takes the ticks of jobs that are due, and does what follows; how many jobs changed.
     pub(in crate::engine) async fn fire(&self, found: Vec<(Key, Before<Job>)>) -> usize {
-        let mut ticks = Vec::with_capacity(found.len());
-        for (key, before) in found {
-            let over = self.over(&before.record).await;
+        let jobs: Vec<&Job> = found.iter().map(|(_, before)| &before.record).collect();
+        // Runs that may overlap matter only where there are too many.
+        let asks =
+            |job: &Job| job.config.overlap != Overlap::Allow || job.runs.len() >= MAX_JOB_RUNS;
+        let over = self.over_each(&jobs, asks).await;
+        let tick = |((key, before), over): (_, Vec<Uuid>)| {
             let advance = changed(move |job, now| {
                 job.over(&over);
                 job.advance(now);
             });
-            ticks.push(JobTransaction::on(key, before, advance));
-        }
+            JobTransaction::on(key, before, advance)
+        };
+        let mut ticks: Vec<_> = found.into_iter().zip(over).map(tick).collect();
         let ends = self.commands.transactor().transact(&mut ticks).await;
         let mut jobs = Vec::with_capacity(ends.len());
         let mut count = 0;
@@ -125,39 +130,39 @@ impl<'a> Firing<'a> {
         executions::remove_one(self.commands, operation, end).await
     }
 
-    /// The runs of a job that are over, whether it knows it or not: those with an end, and those whose operation is gone.
+    /// The runs of a job that are over, whether it knows it or not.
     pub(in crate::engine) async fn over(&self, job: &Job) -> Vec<Uuid> {
-        let started: Vec<Uuid> =
-            job.runs.iter().filter(|run| run.started).map(|run| run.id).collect();
-        let of = |id: &Uuid| {
-            let key = self.commands.context().key(&job.name.execution(*id).operation());
-            [key, keys(key)[1]]
-        };
-        let wanted: Vec<Key> = started.iter().flat_map(of).collect();
-        if wanted.is_empty() {
-            return Vec::new();
+        self.over_each(&[job], |_| true).await.pop().unwrap_or_default()
+    }
+
+    /// The runs of each job for which `asks` holds that are over: those with an end, and those whose operation is done or gone.
+    async fn over_each(&self, jobs: &[&Job], asks: impl Fn(&Job) -> bool) -> Vec<Vec<Uuid>> {
+        let context = self.commands.context();
+        let mut over: Vec<Vec<Uuid>> = jobs.iter().map(|_| Vec::new()).collect();
+        let (mut runs, mut wanted) = (Vec::new(), Vec::new());
+        for (number, job) in jobs.iter().enumerate().filter(|(_, job)| asks(job)) {
+            for run in job.runs.iter().filter(|run| run.started) {
+                let key = context.key(&job.name.execution(run.id).operation());
+                runs.push((number, run.id));
+                wanted.extend([key, keys(key)[1]]);
+            }
         }
-        let found = match self.commands.reader().read_any(&wanted).await {
-            Ok(found) => found,
+        if wanted.is_empty() {
+            return over;
+        }
+        match self.commands.reader().read_any(&wanted).await {
+            Ok(found) => {
+                let pairs = runs.into_iter().zip(found.chunks_exact(2));
+                for ((number, id), _) in pairs.filter(|(_, pair)| is_over(pair)) {
+                    over[number].push(id);
+                }
+            }
             Err(error) => {
                 let error = Box::<Error>::from(error);
-                self.commands.context().log_failure("could not read the runs of a job", &error);
-                return Vec::new();
+                context.log_failure("could not read the runs of a job", &error);
             }
-        };
-        let is_over = |pair: &[Lookup<AnyRecord>]| {
-            let gone = match &pair[0] {
-                Ok(None) => true,
-                // Also without an end: an older longhaul that ended it writes none.
-                Ok(Some(AnyRecord::Operation(before))) => {
-                    before.record.operation().is_none_or(|operation| operation.state.is_done())
-                }
-                Ok(Some(_)) | Err(_) => false,
-            };
-            gone || matches!(pair[1], Ok(Some(_)))
-        };
-        let pairs = started.into_iter().zip(found.chunks_exact(2));
-        pairs.filter(|(_, pair)| is_over(pair)).map(|(id, _)| id).collect()
+        }
+        over
     }
 
     /// Removes what is left of deleted jobs, a bounded number of executions; how many jobs had any.
@@ -174,6 +179,19 @@ impl<'a> Firing<'a> {
         }
         count
     }
+}
+
+/// Whether a run is over, from the records of its operation and of its end.
+fn is_over(pair: &[Lookup<AnyRecord>]) -> bool {
+    let is_gone = match &pair[0] {
+        Ok(None) => true,
+        // Also without an end: an older longhaul that ended it writes none.
+        Ok(Some(AnyRecord::Operation(before))) => {
+            before.record.operation().is_none_or(|operation| operation.state.is_done())
+        }
+        Ok(Some(_)) | Err(_) => false,
+    };
+    is_gone || matches!(pair[1], Ok(Some(_)))
 }
 
 /// The transaction in which a job notes that steps are done.
