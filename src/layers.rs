@@ -43,7 +43,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         &[
             &["mod"],
             &["dev", "job", "rerun", "steer", "work"],
-            &["calls", "serve", "start", "upgrade"],
+            &["calls", "job_output", "serve", "start", "upgrade"],
             &["bench", "follow", "place"],
             &["connection", "logs", "proto", "record", "screen"],
             &["labels", "output", "table"],

@@ -3,15 +3,14 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
-use prost::Message;
 
 use super::connection::Connection;
 use super::exit::Failure;
 use super::follow::Follower;
+use super::job_output::{JobOutput, timing};
 use super::start::{key_value, read_payload, time};
-use super::{output, plain, table};
-use crate::clock::{Clock, SystemClock, Timestamp};
-use crate::proto::google::protobuf::Any;
+use super::{output, table};
+use crate::clock::{Clock, SystemClock};
 use crate::proto::longhaul::v1 as pb;
 use crate::proto::longhaul::v1::schedule::Timing;
 use crate::types::Registry;
@@ -426,90 +425,6 @@ fn creation(job: pb::Job) -> Result<pb::CreateJobRequest, Failure> {
     };
     let (parent, job_id) = (parent.to_owned(), id.to_owned());
     Ok(pb::CreateJobRequest { parent, job_id, job: Some(job), ..Default::default() })
-}
-
-/// How results are shown.
-struct JobOutput {
-    registry: Registry,
-    json: bool,
-}
-
-impl JobOutput {
-    fn message(&self, name: &str, message: &impl Message) {
-        let type_url = format!("type.googleapis.com/longhaul.v1.{name}");
-        let any = Any { type_url, value: message.encode_to_vec().into() };
-        output::json(&self.registry.bare(&any));
-    }
-
-    fn name(&self, name: &str, kind: &str, message: &impl Message) {
-        if self.json { self.message(kind, message) } else { output::line(name) }
-    }
-
-    fn said(&self, name: &str, what: &str, kind: &str, message: &impl Message) {
-        if self.json {
-            self.message(kind, message);
-        } else {
-            output::line(&format!("{name} {what}"));
-        }
-    }
-
-    fn job(&self, job: &pb::Job) {
-        if self.json {
-            return self.message("Job", job);
-        }
-        let template = job.template.clone().unwrap_or_default();
-        let overlap = job.overlap_policy().as_str_name();
-        let lines = [
-            ("name", job.name.clone()),
-            ("display name", job.display_name.clone()),
-            ("schedule", timing(job)),
-            ("next run", time_text(job.next_run_time.as_ref())),
-            ("last tick", time_text(job.last_tick_time.as_ref())),
-            ("overlap", overlap.to_owned()),
-            ("queue", template.queue),
-            ("method", template.method),
-            (
-                "request",
-                template
-                    .request
-                    .map_or_else(String::new, |it| table::response(&self.registry, &it)),
-            ),
-            ("running", job.active_executions.join(" ")),
-            ("etag", job.etag.clone()),
-        ];
-        for (title, text) in lines.iter().filter(|(_, text)| !text.is_empty()) {
-            output::line(&format!("{title:<13} {}", plain::line(text)));
-        }
-    }
-
-    fn upcoming(&self, runs: &pb::ListUpcomingRunsResponse) {
-        if self.json {
-            return self.message("ListUpcomingRunsResponse", runs);
-        }
-        for run in &runs.upcoming_runs {
-            output::line(&time_text(run.run_time.as_ref()));
-        }
-    }
-}
-
-/// When a job runs, in a few words.
-fn timing(job: &pb::Job) -> String {
-    let Some(schedule) = &job.schedule else { return "by hand".to_owned() };
-    let times = match &schedule.timing {
-        Some(Timing::Cron(cron)) => cron.clone(),
-        Some(Timing::Interval(every)) => {
-            let every = crate::clock::length(every).unwrap_or_default();
-            format!("every {}", humantime::format_duration(every))
-        }
-        Some(Timing::Calendar(_)) => "by calendar".to_owned(),
-        None => String::new(),
-    };
-    let paused = if job.paused { ", paused" } else { "" };
-    format!("{times} {}{paused}", schedule.time_zone)
-}
-
-fn time_text(time: Option<&prost_types::Timestamp>) -> String {
-    time.map_or_else(String::new, |time| Timestamp::from(time).to_string())
 }
 
 /// The server refuses a duration that protobuf cannot hold as too long.

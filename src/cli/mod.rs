@@ -7,6 +7,7 @@ mod dev;
 mod exit;
 mod follow;
 mod job;
+mod job_output;
 mod labels;
 mod logs;
 mod output;
