@@ -18,14 +18,14 @@ export PATH := $(CURDIR)/.bin:$(PATH)
 export GOTOOLCHAIN ?= auto
 
 LANGUAGES := python go node java
-INTEROP := $(addprefix interop-,$(LANGUAGES) grpcurl)
+INTEROP := $(addprefix interop-,$(LANGUAGES) rust grpcurl browser)
 GRPCURL := test -x .bin/grpcurl || \
 	GOBIN=$(CURDIR)/.bin go install github.com/fullstorydev/grpcurl/cmd/grpcurl@latest
 FETCHED := .bin/.fetched
 export PYTHON := $(CURDIR)/$(VENV)/bin/python
 export PROTOC := $(PYTHON) -m grpc_tools.protoc
 
-.PHONY: help dev fmt lint test fuzz history interop $(INTEROP) interop-facade watch readme bench deny ci tools binary
+.PHONY: help dev fmt lint test fuzz history interop $(INTEROP) interop-facade schemathesis watch http readme bench deny ci tools binary
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,24 +58,35 @@ history: tools ## run long histories with crashes and cuts, and check them: SECO
 interop: $(FETCHED) $(INTEROP) interop-facade ## run clients in every language against the server
 	$(VENV)/bin/python tests/interop/run --binary $(BINARY) mixed
 
-interop-python: binary $(VENV)/.installed ## run stock Python clients on both stores, and the Python examples
+interop-python: binary $(VENV)/.installed ## run stock Python clients on both stores, over REST too, and the Python examples
 	examples/python/build
-	$(VENV)/bin/python tests/interop/run --binary $(BINARY) clients python python-stream
+	$(VENV)/bin/python tests/interop/run --binary $(BINARY) clients python python-stream python-rest
 
 interop-go: binary $(VENV)/.installed ## run the Go examples and Go's stock client
 	@scripts/install-test-tools go
 	examples/go/build
 	$(VENV)/bin/python tests/interop/run --binary $(BINARY) go go-stream
 
-interop-node: binary $(VENV)/.installed ## run the TypeScript examples and google-gax
+interop-node: binary $(VENV)/.installed ## run the TypeScript examples, and google-gax over gRPC and REST
 	@scripts/install-test-tools node
 	examples/node/build
-	$(VENV)/bin/python tests/interop/run --binary $(BINARY) node node-stream
+	tests/interop/rest/build node
+	$(VENV)/bin/python tests/interop/run --binary $(BINARY) node node-stream node-rest
 
-interop-java: binary $(VENV)/.installed ## run the Java examples and gax
+interop-java: binary $(VENV)/.installed ## run the Java examples, and gax over gRPC and REST
 	@scripts/install-test-tools java
 	examples/java/build
-	$(VENV)/bin/python tests/interop/run --binary $(BINARY) java
+	tests/interop/rest/build java
+	$(VENV)/bin/python tests/interop/run --binary $(BINARY) java java-rest
+
+interop-rust: binary $(VENV)/.installed ## run Google's crates for operations, over REST
+	tests/interop/rest/build rust
+	$(VENV)/bin/python tests/interop/run --binary $(BINARY) rust-rest
+
+interop-browser: binary $(VENV)/.installed ## run a page in headless Chromium
+	@scripts/install-test-tools node browser
+	tests/interop/web/build
+	$(VENV)/bin/python tests/interop/run --binary $(BINARY) browser
 
 interop-grpcurl: binary $(VENV)/.installed ## run grpcurl as the README does
 	@scripts/install-test-tools go
@@ -84,6 +95,9 @@ interop-grpcurl: binary $(VENV)/.installed ## run grpcurl as the README does
 
 interop-facade: binary $(VENV)/.installed ## run the three variants of examples/facade, and stock clients against them
 	$(VENV)/bin/python tests/interop/facade.py --binaries $(BINARIES)
+
+schemathesis: binary $(VENV)/.installed ## hold the server to its OpenAPI document, also by random requests
+	$(VENV)/bin/python tests/interop/run --binary $(BINARY) openapi
 
 # Fetch in parallel, since that is mostly waiting; the targets use the result.
 $(FETCHED): examples/go/go.sum examples/node/package-lock.json examples/java/pom.xml | binary $(VENV)/.installed
@@ -97,6 +111,9 @@ $(FETCHED): examples/go/go.sum examples/node/package-lock.json examples/java/pom
 watch: binary ## check that a watch on a terminal shows every frame of docs/watch.md
 	scripts/record-watch --binary $(BINARY) --check
 
+http: binary ## run every command of docs/http.md, and check what it states
+	scripts/http-commands --binary $(BINARY)
+
 readme: $(VENV)/.installed ## run every command of the README, in a fresh clone with a fresh home
 	@scripts/install-test-tools go
 	scripts/readme
@@ -109,7 +126,7 @@ deny: ## check licences, banned crates and sources
 	cargo deny --locked check licenses bans sources
 
 # The quickest to fail comes first.
-ci: lint $(if $(CARGO_DENY),deny) test fuzz watch readme interop ## run all checks, as CI does
+ci: lint $(if $(CARGO_DENY),deny) test fuzz watch http schemathesis readme interop ## run all checks, as CI does
 	@$(if $(CARGO_DENY),,echo "Not checked: licences, bans and sources, because cargo-deny is not installed.")
 	@echo "All checks passed."
 

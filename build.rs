@@ -6,9 +6,13 @@ use std::{env, fs, io};
 
 use prost_build::{Service, ServiceGenerator};
 
+#[path = "build/comments.rs"]
+mod comments;
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = Path::new("proto");
     println!("cargo:rerun-if-changed={}", root.display());
+    println!("cargo:rerun-if-changed=build/comments.rs");
     let mut files = Vec::new();
     collect(root, &mut files)?;
     files.sort();
@@ -24,8 +28,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     fs::write(out.join("served.binpb"), encoded(root, &served)?)?;
     fs::write(out.join("stored.binpb"), encoded(root, &[&stored.join("v1/store.proto")])?)?;
     fs::write(out.join("sources.rs"), sources(root, &served)?)?;
+    fs::write(out.join("comments.rs"), comments::written(&compiler.file_descriptor_set()))?;
     tonic_prost_build::Config::new()
-        .bytes([".longhaul.store.v1"])
+        .bytes([".longhaul.store.v1", ".longhaul.v1.TypeSet"])
         // Its payload is shared, not copied.
         .extern_path(".google.protobuf.Any", "crate::proto::google::protobuf::Any")
         // Sorted, so that the same content always gives the same bytes.
@@ -35,7 +40,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     example(root)
 }
 
-/// Generates clients as usual, and servers that send encoded watch events.
+/// Generates clients as usual, and servers that have a codec of their own and send encoded watch events.
 struct Services {
     clients: Box<dyn ServiceGenerator>,
     servers: Box<dyn ServiceGenerator>,
@@ -46,7 +51,10 @@ impl Services {
         let configure = tonic_prost_build::configure;
         Self {
             clients: configure().build_server(false).service_generator(),
-            servers: configure().build_client(false).service_generator(),
+            servers: configure()
+                .build_client(false)
+                .codec_path("crate::proto::codec::ServiceCodec")
+                .service_generator(),
         }
     }
 }
@@ -55,7 +63,7 @@ impl ServiceGenerator for Services {
     fn generate(&mut self, mut service: Service, buffer: &mut String) {
         self.clients.generate(service.clone(), buffer);
         for method in &mut service.methods {
-            if method.proto_name == "WatchOperation" {
+            if matches!(&*method.proto_name, "WatchOperation" | "WatchOperations") {
                 "crate::proto::encoded::Encoded".clone_into(&mut method.output_type);
             }
         }

@@ -112,4 +112,11 @@ mod tests {
         assert!(rpc::Code::try_from(17).is_err());
         assert_eq!([-1, 17, i32::MAX].map(Code::from_number), [Code::Unknown; 3]);
     }
+
+    #[test]
+    fn codes_have_the_statuses_of_http_that_code_proto_names() {
+        let statuses =
+            [200, 499, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 503, 500, 401];
+        assert_eq!(Code::ALL.map(Code::http_status), statuses);
+    }
 }

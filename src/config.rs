@@ -21,6 +21,7 @@ use crate::types::Registry;
 
 pub use self::error::ConfigError;
 pub use self::listen::Listen;
+pub use crate::http::Origins;
 
 /// All settings, in their final types.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -34,14 +35,20 @@ pub struct Config {
     pub runtime: Runtime,
     /// Serve plain text beyond loopback.
     pub insecure: bool,
+    /// Names of hosts under which HTTP is served, beside those of this machine.
+    #[serde(deserialize_with = "hosts")]
+    pub allowed_hosts: Vec<String>,
     /// Wait for a store that is unreachable at start.
     pub wait_for_store: bool,
     /// The only keyspace to serve.
     #[serde(deserialize_with = "empty_is_none")]
     pub keyspace: Option<Uuid>,
     /// Files with descriptors of further message types.
-    #[serde(deserialize_with = "paths")]
+    #[serde(deserialize_with = "list")]
     pub descriptor_sets: Vec<PathBuf>,
+    /// Pages of other machines that may call the server.
+    #[serde(deserialize_with = "origins")]
+    pub allowed_origins: Origins,
     /// See [`Settings::progress_interval`].
     #[serde(with = "humantime_serde")]
     pub progress_interval: Duration,
@@ -120,6 +127,9 @@ pub struct Overrides {
     /// See [`Config::descriptor_sets`].
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub descriptor_sets: Vec<PathBuf>,
+    /// See [`Config::allowed_origins`].
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allowed_origins: Vec<String>,
     /// See [`Embedded`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub embedded: Option<EmbeddedOverrides>,
@@ -277,20 +287,46 @@ fn empty_is_none<'de, D: serde::Deserializer<'de>>(
     Uuid::parse_str(&text).map(Some).map_err(refuse)
 }
 
+fn origins<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Origins, D::Error> {
+    let listed: Vec<String> = list(deserializer)?;
+    Origins::of(listed.iter().map(String::as_str)).map_err(serde::de::Error::custom)
+}
+
 /// A list, or a text with commas as in the environment.
-fn paths<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBuf>, D::Error> {
+fn list<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de> + From<String>,
+{
     #[derive(Deserialize)]
     #[serde(untagged)]
-    enum ListOrText {
-        List(Vec<PathBuf>),
+    enum ListOrText<T> {
+        List(Vec<T>),
         Text(String),
     }
     Ok(match ListOrText::deserialize(deserializer)? {
-        ListOrText::List(paths) => paths,
+        ListOrText::List(items) => items,
         ListOrText::Text(text) => {
-            text.split(',').filter(|path| !path.is_empty()).map(PathBuf::from).collect()
+            let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+            items.map(|item| T::from(item.to_owned())).collect()
         }
     })
+}
+
+/// Names of hosts, without scheme, port or path; or `*`.
+fn hosts<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let hosts: Vec<String> = list(deserializer)?;
+    let is_host = |host: &String| {
+        host == "*"
+            || host.parse::<std::net::IpAddr>().is_ok()
+            || host.parse::<http::uri::Authority>().is_ok_and(|found| found.host() == host)
+    };
+    match hosts.iter().find(|host| !is_host(host)) {
+        None => Ok(hosts),
+        Some(host) => Err(serde::de::Error::custom(format!(
+            "allowed_hosts has {host:?}; write names without scheme and port, such as longhaul.example.com, or \"*\" for all"
+        ))),
+    }
 }
 
 /// A number, or the text of one as in the environment.
@@ -362,6 +398,8 @@ mod tests {
             ("LONGHAUL_REDIS__RESPONSE_TIMEOUT", "5s"),
             ("LONGHAUL_EMBEDDED__RESERVE_MIB", "64"),
             ("LONGHAUL_DESCRIPTOR_SETS", "a.binpb,b.binpb"),
+            ("LONGHAUL_ALLOWED_HOSTS", "a.example, ::1"),
+            ("LONGHAUL_ALLOWED_ORIGINS", "https://a.example,https://b.example"),
             ("LONGHAUL_LOG", "debug"),
         ];
         let flags = Overrides { store: Some("redis://flag".to_owned()), ..Overrides::default() };
@@ -372,6 +410,9 @@ mod tests {
         assert_eq!(config.redis.response_timeout, Duration::from_secs(5));
         assert_eq!(config.embedded.reserve_mib, 64);
         assert_eq!(config.descriptor_sets, [PathBuf::from("a.binpb"), PathBuf::from("b.binpb")]);
+        assert_eq!(config.allowed_hosts, ["a.example", "::1"]);
+        let origins = Origins::of(["https://a.example", "https://b.example"]);
+        assert_eq!(config.allowed_origins, origins.expect("origins"));
         let config = load(Some(path), &environment, Overrides::default()).expect("config");
         assert_eq!(config.store, StoreUrl::Embedded("environment".into()));
     }
@@ -381,6 +422,10 @@ mod tests {
         for (environment, part) in [
             (("LONGHAUL_LISTN", "x"), "LONGHAUL_LISTEN"),
             (("LONGHAUL_LISTEN", "nowhere"), "listen"),
+            (
+                ("LONGHAUL_ALLOWED_ORIGINS", "https://a.example,b.example"),
+                "\"b.example\" is no origin",
+            ),
             (("LONGHAUL_STORE", "postgres://u:secret@h"), "embedded:PATH"),
             (("LONGHAUL_KEYSPACE", "x"), "keyspace"),
             (("LONGHAUL_REDIS__DURABILITY", "replica"), "durability"),
@@ -388,6 +433,8 @@ mod tests {
             (("LONGHAUL_EMBEDDED__RESERVE_MIB", "64MiB"), "reserve_mib"),
             (("LONGHAUL_EMBEDDED__RESERVE_MIB", "99999999999"), "reserve_mib"),
             (("LONGHAUL_LISTEN", "0.0.0.0:1"), "--insecure"),
+            (("LONGHAUL_ALLOWED_HOSTS", "a.example,https://b.example"), "https://b.example"),
+            (("LONGHAUL_ALLOWED_HOSTS", "a.example:443"), "without scheme and port"),
         ] {
             let error =
                 load(None, &[environment], Overrides::default()).expect_err(part).to_string();

@@ -1,19 +1,23 @@
-//! Tests that dependencies point one way, and that some names occur in one place only.
+//! Tests that dependencies point one way.
 
+mod handlers;
 mod names;
 mod paths;
+mod places;
+mod sources;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::path::{Path, PathBuf};
+
+use self::sources::sources;
 
 /// From the top down: a module may use modules below it and none above it.
-const LAYERS: [&[&str]; 13] = [
+const LAYERS: [&[&str]; 14] = [
     &["main", "cli"],
     &["bench", "worker"],
     &["client", "server"],
     &["config"],
     &["grpc", "http"],
+    &["archive"],
     &["wire"],
     &["engine"],
     &["filter", "record"],
@@ -24,15 +28,25 @@ const LAYERS: [&[&str]; 13] = [
     &["proto"],
 ];
 
-/// The same inside folders, for their files and folders. `mod` is the folder's own file: what stands below it must name the
-/// file that an item is in, not the folder.
+/// The same inside folders. `mod` is the folder's own file: what stands below it must name the file that an item is in.
 const ROOMS: &[(&str, &[&[&str]])] = &[
+    (
+        "archive",
+        &[
+            &["mod"],
+            &["synthetic"],
+            &["import"],
+            &["export", "reader"],
+            &["walk"],
+            &["content", "line"],
+        ],
+    ),
     (
         "bench",
         &[
             &["mod"],
             &["latency"],
-            &["load", "streams"],
+            &["http", "lists", "load", "sets", "streams"],
             &["run"],
             &["echo", "report"],
             &["client", "cpu", "options"],
@@ -43,18 +57,31 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         &[
             &["mod"],
             &["dev", "job", "rerun", "steer", "work"],
-            &["calls", "job_output", "serve", "start", "upgrade"],
-            &["bench", "follow", "place"],
-            &["connection", "logs", "proto", "record", "screen"],
+            &[
+                "calls",
+                "export",
+                "import",
+                "job_output",
+                "serve",
+                "start",
+                "stats",
+                "top",
+                "type_sets",
+                "upgrade",
+            ],
+            &["bench", "follow", "live"],
+            &["place", "types"],
+            &["connection", "fullscreen", "gauge", "logs", "proto", "record", "screen"],
             &["labels", "output", "table"],
             &["exit", "plain"],
         ],
     ),
+    ("cli/top", &[&["mod"], &["draw"], &["board"]]),
     (
         "client",
         &[
             &["mod"],
-            &["handle", "jobs"],
+            &["handle", "jobs", "type_sets"],
             &["connection"],
             &["watch"],
             &["patience"],
@@ -68,7 +95,8 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         &[
             &["mod"],
             &["rooms"],
-            &["workers"],
+            &["workers", "type_set_lists"],
+            &["type_sets"],
             &["jobs"],
             &["operations"],
             &["dispatch"],
@@ -76,7 +104,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["firing"],
             &["commands"],
             &["notify"],
-            &["leases", "membership", "watching"],
+            &["leases", "membership", "parent_types", "watching"],
             &["transact"],
             &["reading"],
             &["context"],
@@ -100,7 +128,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
     ),
     ("engine/due", &[&["mod"], &["agents", "jobs", "operations"], &["entries", "kinds"]]),
     ("engine/firing", &[&["mod"], &["fire"], &["executions", "steps"], &["transactions"]]),
-    ("engine/jobs", &[&["mod"], &["rooms"], &["calls", "executions"], &["pages", "view"]]),
+    ("engine/jobs", &[&["mod"], &["rooms"], &["lists"], &["calls", "executions"], &["pages", "view"]]),
     ("engine/leases", &[&["mod"], &["holders", "leased"], &["waiter"], &["grant", "news"]]),
     ("engine/membership", &[&["mod"], &["ranks"]]),
     ("engine/notify", &[&["mod"], &["notifier"], &["wakes"]]),
@@ -108,15 +136,29 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         "engine/operations",
         &[
             &["mod"],
-            &["reruns"],
+            &["reruns", "set_watch"],
             &["starts"],
-            &["attempt", "calls", "pages"],
-            &["matching", "sources"],
-            &["identity", "page_token", "query"],
+            &["calls", "eager", "pages", "replays", "stats"],
+            &["attempt", "sources"],
+            &["parents"],
+            &["reach"],
+            &["identity", "page_token", "query", "set_event"],
         ],
     ),
-    ("engine/reading", &[&["mod"], &["reader"], &["recent", "view"]]),
-    ("engine/watching", &[&["mod"], &["wait", "watch"], &["hub"]]),
+    ("engine/reading", &[&["mod"], &["matching"], &["reader"], &["recent", "view"]]),
+    ("engine/watching", &[&["mod"], &["wait", "watch"], &["hub", "sets"]]),
+    (
+        "engine/watching/sets",
+        &[
+            &["mod"],
+            &["follower"],
+            &["intake"],
+            &["evaluator", "ring"],
+            &["set"],
+            &["log"],
+            &["positions"],
+        ],
+    ),
     ("engine/workers", &[&["mod"], &["stream", "unary"]]),
     (
         "engine/workers/stream",
@@ -129,12 +171,24 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         ],
     ),
     (
+        "filter",
+        &[
+            &["mod"],
+            &["plan"],
+            &["checked"],
+            &["check", "evaluate", "order", "parse"],
+            &["condition", "typed"],
+            &["error", "literal", "seen"],
+            &["syntax"],
+        ],
+    ),
+    (
         "grpc",
         &[
             &["mod"],
             &["operations", "workers"],
-            &["callers", "jobs"],
-            &["deadline", "explain", "gate", "health", "producers"],
+            &["callers", "gate", "jobs", "reflection", "type_sets"],
+            &["admin", "deadline", "explain", "health", "producers"],
             &["call", "half_close", "status"],
         ],
     ),
@@ -142,12 +196,23 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         "http",
         &[
             &["mod"],
-            &["status"],
-            &["shared", "stream"],
-            &["body", "hosts", "methods", "query", "strict"],
-            &["error", "routes"],
+            &["pages", "status"],
+            &["openapi", "stream"],
+            &["shared"],
+            &["body", "hosts", "idempotency", "methods", "query", "strict"],
+            &["error", "origins", "routes"],
             &["documents", "template"],
-            &["accept", "etag", "prefer", "retry_after"],
+            &["accept", "etag", "prefer", "reference", "retry_after"],
+        ],
+    ),
+    (
+        "http/openapi",
+        &[
+            &["mod"],
+            &["operations"],
+            &["answers", "documents"],
+            &["addresses", "parameters", "schemas"],
+            &["comments"],
         ],
     ),
     (
@@ -161,7 +226,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["pattern"],
         ],
     ),
-    ("layers", &[&["mod"], &["names"], &["paths"]]),
+    ("layers", &[&["mod"], &["handlers", "names", "places"], &["paths", "sources"]]),
     (
         "operation",
         &[
@@ -171,13 +236,14 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["due"],
             &["control"],
             &["change"],
-            &["command", "entries", "published", "retry"],
+            &["command", "counters", "entries", "published", "retry"],
             &["record"],
             &["spec"],
             &["lease", "options", "payload", "rejection"],
             &["due_class", "name"],
         ],
     ),
+    ("proto", &[&["mod"], &["codec", "encoded"]]),
     (
         "record",
         &[
@@ -188,7 +254,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["execution"],
             &["job"],
             &["operation"],
-            &["plan", "sample", "server"],
+            &["plan", "sample", "server", "type_sets"],
             &["kind"],
             &["due", "note", "value"],
         ],
@@ -267,14 +333,14 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["fitness", "keys", "link", "packed", "queue", "time"],
         ],
     ),
-    ("types", &[&["mod"], &["files", "json"], &["registry"]]),
+    ("types", &[&["mod"], &["direct"], &["files", "json", "sets"], &["sorted"], &["registry"]]),
     (
         "wire",
         &[
             &["mod"],
             &["access"],
-            &["jobs"],
-            &["starts", "stream"],
+            &["jobs", "type_sets"],
+            &["sets", "starts", "stream"],
             &["work"],
             &["operations"],
             &["options", "schedules", "views"],
@@ -310,83 +376,13 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
 ];
 
 /// Folders without an order. In those of sessions, each file adds methods to the one type of its folder.
-const PARTS: [&str; 4] = ["engine/workers/stream/session", "filter", "layers", "worker/session"];
+const PARTS: [&str; 2] = ["engine/workers/stream/session", "worker/session"];
 
 /// Modules of the client's side, and the modules of the server's side that each must not use although they stand below it.
 const CLIENTS: [(&str, &[&str]); 2] = [
     ("client", &["config", "grpc", "wire", "engine", "record", "operation", "store", "throttle"]),
     ("worker", &["server", "config", "grpc", "engine", "record", "store", "throttle"]),
 ];
-
-/// Texts that may occur in one place only, with the place.
-const PLACES: [(&str, &[&str]); 8] = [
-    // It copies its payload with every clone; ours is in proto.rs.
-    ("prost_types::Any", &[]),
-    ("redis::", &["store/redis/", "store/mod.rs", "store/differential.rs", "server/opening.rs"]),
-    ("SystemTime::now", &["clock.rs"]),
-    ("tokio::time::sleep", &["clock.rs"]),
-    ("tokio::spawn(", &[]),
-    ("println!", &["cli/output.rs", "layers.rs"]),
-    ("thread_local!", &["server/lane.rs"]),
-    ("tonic::", &["grpc/", "server/", "proto.rs", "client/", "worker/", "bench/", "cli/"]),
-];
-
-/// What must not be said in a place where its like may be.
-const NOT_IN: [(&str, &str); 1] = [("server/probes.rs", "tonic::")];
-
-/// Names that several types may have, with the reason. All others mean one thing.
-const SHARED_NAMES: &[(&str, &str)] = &[
-    ("Change", "an operation's becomes a record's"),
-    ("Client", "that of bench has all services, also those without a public client"),
-    ("Command", "the command line's, and a command on an operation"),
-    ("Connection", "the public one of the worker SDK, and that of the command line"),
-    ("Context", "the public one of handlers, and that of the engine's rooms"),
-    ("Job", "a configuration that is run many times, and what a worker does with one lease"),
-    ("Kind", "of a record, and of a filter's value"),
-    ("Options", "always with the name of its module"),
-    ("Output", "of a client command, and of bench"),
-    ("Payload", "stored, and as a filter sees it"),
-    ("Record", "the stored bytes, and an operation's content"),
-    ("Report", "of progress, and of bench"),
-    ("Schedule", "when a job fires, and when a report of a worker is sent"),
-    ("Service", "one for each file of grpc/"),
-    ("Test", "of a filter's text, and of a checked filter"),
-    ("Watch", "the engine's, and that of the client"),
-    ("Worker", "the public one of the SDK, and that of bench"),
-];
-
-#[test]
-fn every_type_has_a_name_of_its_own() {
-    let sources = sources();
-    let types = names::types(&sources);
-    assert!(types.contains_key("Engine"), "{types:?}");
-    for (name, files) in &types {
-        let is_shared = SHARED_NAMES.iter().any(|(shared, _)| shared == name);
-        assert!(files.len() == 1 || is_shared, "{name} is defined in each of {files:?}");
-    }
-    for (name, _) in SHARED_NAMES {
-        let files = types.get(*name).map_or(0, BTreeSet::len);
-        assert!(files > 1, "{name} is defined {files} times: take it off SHARED_NAMES");
-    }
-}
-
-#[test]
-fn every_path_in_the_architecture_exists() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let page = fs::read_to_string(root.join("ARCHITECTURE.md")).expect("ARCHITECTURE.md");
-    let mut paths = 0;
-    for path in page.split('`').skip(1).step_by(2) {
-        let is_path = path.contains('/')
-            || Path::new(path).extension().is_some_and(|it| it == "rs" || it == "md");
-        if !is_path || path.starts_with('/') || path.contains([' ', '*', ':', '\n']) {
-            continue;
-        }
-        let exists = root.join(path).exists() || root.join("src").join(path).exists();
-        assert!(exists, "ARCHITECTURE.md names {path}, which does not exist");
-        paths += 1;
-    }
-    assert!(paths > 80, "{paths}");
-}
 
 #[test]
 fn dependencies_point_one_way() {
@@ -442,71 +438,5 @@ fn every_folder_has_its_order() {
     for (folder, files) in folders {
         let placed = ROOMS.iter().any(|(room, _)| *room == folder) || PARTS.contains(&&*folder);
         assert!(placed || files == 1, "{folder} must have its place in ROOMS");
-    }
-}
-
-#[test]
-fn what_belongs_in_one_place_is_in_that_place() {
-    for (path, text) in sources() {
-        let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
-        for line in code {
-            for (said, places) in PLACES {
-                let allowed = path.starts_with("layers")
-                    || path.contains("test")
-                    || places.iter().any(|place| path.starts_with(place));
-                assert!(
-                    allowed || !line.contains(said),
-                    "{path}: {said} belongs into {places:?}: {line}"
-                );
-            }
-            for (place, said) in NOT_IN {
-                assert!(path != place || !line.contains(said), "{path}: without {said}: {line}");
-            }
-        }
-    }
-}
-
-/// Parse, call, convert: a handler that needs more does something that every face would have to repeat.
-#[test]
-fn a_handler_of_a_face_is_short() {
-    const MOST: usize = 15;
-    let mut handlers = 0;
-    for (path, text) in sources() {
-        let services = ["callers", "jobs", "operations", "producers", "workers"];
-        if !services.iter().any(|service| path == format!("grpc/{service}.rs")) {
-            continue;
-        }
-        let mut lines = text.lines();
-        while let Some(line) = lines.find(|line| line.starts_with("    async fn ")) {
-            if !line.ends_with('{') {
-                lines.find(|line| line.starts_with("    ) -> "));
-            }
-            let body = lines.by_ref().take_while(|line| *line != "    }").count();
-            assert!(body <= MOST, "{path}: {body} lines in {line}");
-            handlers += 1;
-        }
-    }
-    assert!(handlers >= 20, "{handlers}");
-}
-
-fn sources() -> Vec<(String, String)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut files = Vec::new();
-    collect(&root, &mut files);
-    let relative = |path: PathBuf| {
-        let text = fs::read_to_string(&path).expect("source");
-        (path.strip_prefix(&root).expect("below src").to_string_lossy().into_owned(), text)
-    };
-    files.into_iter().map(relative).collect()
-}
-
-fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).expect("folder") {
-        let path = entry.expect("entry").path();
-        if path.is_dir() {
-            collect(&path, files);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            files.push(path);
-        }
     }
 }

@@ -4,6 +4,7 @@
 //! decides, `record` plans what to write, the `store` commits, and a hint tells everybody else. See `ARCHITECTURE.md`.
 
 mod address;
+pub mod archive;
 pub mod bench;
 pub mod cli;
 pub mod client;

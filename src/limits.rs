@@ -8,8 +8,16 @@ pub const DEFAULT_PAGE_SIZE: usize = 50;
 pub const MAX_PAGE_SIZE: usize = 1_000;
 /// Operations that one page reads from its index, roughly; a page may be short, even empty (AIP-158).
 pub const MAX_LIST_READS: usize = 5_000;
-/// Entries of an index other than `list` that a page sorts; where there are more, it reads `list`.
+/// Entries of an index in another order than the list that a page sorts; where there are more, it reads `list`.
 pub const MAX_LIST_SORTED: usize = 5_000;
+/// Most partitions that a list names as unreachable.
+pub const MAX_UNREACHABLE: usize = 100;
+/// Parents that one call counts together.
+pub const MAX_STATS_PARENTS: usize = 1_000;
+/// Queues that one call counts.
+pub const MAX_STATS_QUEUES: usize = 1_000;
+/// Expired operations that the janitor has not removed yet, and that one call of `GetOperationStats` leaves out; beyond, they count.
+pub const MAX_STATS_EXPIRED: usize = 10_000;
 /// Bytes of payloads kept beside their records that one page loads for its filter, and one operation more.
 pub const MAX_LIST_LOADED_BYTES: usize = 16 << 20;
 /// Largest reply in bytes; clients accept 4 MiB by default.
@@ -128,6 +136,24 @@ pub const MAX_ERROR_BYTES: usize = 16 << 10;
 pub const MAX_MESSAGE_DEPTH: usize = 100;
 /// Bytes of one descriptor set.
 pub const MAX_DESCRIPTOR_SET_BYTES: usize = 4 << 20;
+/// Bytes of one uploaded type set.
+pub const MAX_TYPE_SET_BYTES: usize = 1 << 20;
+/// Files of one uploaded type set.
+pub const MAX_TYPE_SET_FILES: usize = 1_000;
+/// Depth of messages that are defined within messages, in an uploaded type set.
+pub const MAX_TYPE_SET_DEPTH: usize = 16;
+/// Type sets of one parent.
+pub const MAX_TYPE_SETS: usize = 50;
+/// Bytes of all type sets of one parent.
+pub const MAX_TYPE_SETS_BYTES: usize = 4 << 20;
+/// Pairs of collection and id in the parent of a type set.
+pub const MAX_TYPE_PARENT_PAIRS: usize = 8;
+/// Parents whose types a server keeps in memory.
+pub const MAX_KNOWN_PARENTS: usize = 1_000;
+/// Bytes of the type sets that a server keeps in memory as types, roughly; the types take several times as much.
+pub const MAX_KNOWN_TYPES_BYTES: usize = 32 << 20;
+/// A server that received no hint reads again after this long whether type sets have changed.
+pub const TYPES_REREAD: Duration = Duration::from_millis(500);
 /// Bytes of the JSON response of a program of `longhaul work`.
 pub const MAX_PROGRAM_RESPONSE_BYTES: usize = 2 << 20;
 /// Bytes that are kept of a line on standard error of a program of `longhaul work`.
@@ -176,6 +202,22 @@ pub const DEFAULT_WATCH_HEARTBEAT: Duration = Duration::from_secs(30);
 pub const MIN_WATCH_HEARTBEAT: Duration = Duration::from_secs(1);
 /// Longest heartbeat interval and longest `min_interval` of a watch; longer ones are coerced.
 pub const MAX_WATCH_INTERVAL: Duration = Duration::from_mins(5);
+/// Distinct pairs of parent and filter that the watches of one server may have.
+pub const MAX_WATCHED_SETS: usize = 1_000;
+/// Changes that a server keeps for the watches of one pair of parent and filter; a watch that is further behind receives RESYNC.
+pub const MAX_SET_CHANGES: usize = 4_096;
+/// Bytes of these changes, approximately.
+pub const MAX_SET_BYTES: usize = 4 << 20;
+/// The same for all watches of a server, which share it evenly.
+pub const MAX_ALL_SET_BYTES: usize = 64 << 20;
+/// Hints that a server keeps, so that watches resume without a snapshot.
+pub const MAX_HINTS_KEPT: usize = 65_536;
+/// Pages of snapshots that a server reads for watches at the same time.
+pub const SNAPSHOT_READS_AT_ONCE: usize = 4;
+/// Operations on a page of a snapshot.
+pub const SNAPSHOT_PAGE_SIZE: usize = 100;
+/// Bytes of a page of a snapshot, which a watch keeps until it is sent, and one operation more.
+pub const MAX_SNAPSHOT_PAGE_BYTES: usize = 256 << 10;
 
 /// Priorities range from minus this to this.
 pub const MAX_PRIORITY: i32 = 100;

@@ -5,6 +5,7 @@
 )]
 #![expect(clippy::all, clippy::pedantic, clippy::allow_attributes, reason = "generated code")]
 
+pub mod codec;
 pub mod encoded;
 
 /// What grpc.io defines.
@@ -76,3 +77,9 @@ pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/served.
 
 /// The same definitions as they were written, comments included: paths below the folder for protoc, and texts.
 pub const SOURCES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/sources.rs"));
+
+/// The definition of the stored form, as an encoded `FileDescriptorSet`.
+pub const STORED_DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/stored.binpb"));
+
+/// The comments of those definitions: full names and texts, in the order of the names.
+pub const COMMENTS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/comments.rs"));

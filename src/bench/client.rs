@@ -7,7 +7,10 @@ use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::proto::google::longrunning::operations_client::OperationsClient;
-use crate::proto::google::longrunning::{GetOperationRequest, Operation, WaitOperationRequest};
+use crate::proto::google::longrunning::{
+    GetOperationRequest, ListOperationsRequest, ListOperationsResponse, Operation,
+    WaitOperationRequest,
+};
 use crate::proto::google::protobuf::Any;
 use crate::proto::longhaul::v1 as pb;
 use crate::proto::longhaul::v1::batch_start_operations_response::result::Outcome;
@@ -52,6 +55,21 @@ impl Client {
         Ok(self.operations.clone().get_operation(request).await?.into_inner())
     }
 
+    pub(super) async fn list(
+        &self,
+        parent: &str,
+        filter: &str,
+        token: &str,
+    ) -> Result<ListOperationsResponse, Status> {
+        let request = ListOperationsRequest {
+            name: parent.to_owned(),
+            filter: filter.to_owned(),
+            page_token: token.to_owned(),
+            ..ListOperationsRequest::default()
+        };
+        Ok(self.operations.clone().list_operations(request).await?.into_inner())
+    }
+
     pub(super) async fn wait(&self, name: &str) -> Result<Operation, Status> {
         let timeout = prost_types::Duration::try_from(LONG).ok();
         let request = WaitOperationRequest { name: name.to_owned(), timeout };
@@ -61,6 +79,16 @@ impl Client {
     /// Starts an operation with a request of 200 bytes, and returns its name.
     pub(super) async fn start(&self, place: &Destination) -> Result<String, Status> {
         Ok(self.producers.clone().start_operation(start(place)).await?.into_inner().name)
+    }
+
+    /// Starts an operation with that id.
+    pub(super) async fn start_as(
+        &self,
+        place: &Destination,
+        operation_id: String,
+    ) -> Result<(), Status> {
+        let request = pb::StartOperationRequest { operation_id, ..start(place) };
+        self.producers.clone().start_operation(request).await.map(drop)
     }
 
     /// Starts many in one call.
@@ -115,6 +143,16 @@ impl Client {
             ..pb::WatchOperationRequest::default()
         };
         Ok(self.callers.clone().watch_operation(request).await?.into_inner())
+    }
+
+    /// Watches the operations of a parent.
+    pub(super) async fn watch_set(
+        &self,
+        parent: &str,
+    ) -> Result<tonic::Streaming<pb::WatchOperationsResponse>, Status> {
+        let parent = parent.to_owned();
+        let request = pb::WatchOperationsRequest { parent, ..Default::default() };
+        Ok(self.callers.clone().watch_operations(request).await?.into_inner())
     }
 }
 

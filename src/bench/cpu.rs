@@ -1,4 +1,4 @@
-//! CPU time of processes, read from `/proc`.
+//! CPU time and memory of processes, read from `/proc`.
 
 use std::fs;
 use std::path::Path;
@@ -24,6 +24,17 @@ impl Watched {
     /// The CPU time of each so far.
     pub(super) fn read(&self) -> Vec<(String, Duration)> {
         self.processes.iter().map(|(name, pid)| (name.clone(), used(*pid))).collect()
+    }
+
+    /// The resident memory of each now, in KiB.
+    pub(super) fn resident(&self) -> Vec<(String, u64)> {
+        let resident = |pid: u32| {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+            line.split_whitespace().next()?.parse().ok()
+        };
+        let each = self.processes.iter();
+        each.map(|(name, pid)| (name.clone(), resident(*pid).unwrap_or_default())).collect()
     }
 }
 

@@ -113,7 +113,8 @@ pub(super) fn one_at_a_time(session: &BenchRun, stream: bool) -> anyhow::Result<
             Quantiles::of("notification", ends),
             Quantiles::of("start to result", wholes),
         ];
-        Ok(Measured { name, per_second: None, count: ROUNDS as u64, quantiles, cpu })
+        let count = ROUNDS as u64;
+        Ok(Measured { name, per_second: None, count, quantiles, cpu, memory: vec![] })
     })
 }
 
@@ -171,7 +172,8 @@ pub(super) fn fan_out(session: &BenchRun) -> anyhow::Result<Measured> {
         let count = samples.len() as u64;
         let cpu = CpuTime::per(count, &cpu_before, &cpu_after);
         let quantiles = vec![Quantiles::of("delivery", samples)];
-        Ok(Measured { name: "fan-out", per_second: None, count, quantiles, cpu })
+        let name = "fan-out";
+        Ok(Measured { name, per_second: None, count, quantiles, cpu, memory: vec![] })
     })
 }
 

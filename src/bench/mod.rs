@@ -7,25 +7,33 @@
 mod client;
 mod cpu;
 pub mod echo;
+mod http;
 mod latency;
+mod lists;
 mod load;
 mod options;
 mod report;
 mod run;
+mod sets;
 mod streams;
 
 use std::net::SocketAddr;
 
 use crate::clock::SystemClock;
+use crate::server::connections::raise_open_files;
 
+use self::http::{ClientKnows, HttpVersion};
+pub use self::lists::{ListOptions, measure as lists};
 pub use self::options::{Options, Scenario};
-pub use self::report::{CpuTime, Measured, Quantiles, Report};
+pub use self::report::{CpuTime, Measured, MemoryUse, Quantiles, Report};
 
 /// Measures.
 ///
 /// # Errors
 /// If the server cannot be reached or refuses a call.
 pub fn run(options: &Options) -> anyhow::Result<Report> {
+    // Watchers over HTTP/1.1 take a connection each.
+    raise_open_files();
     let session = run::BenchRun::new(options, SystemClock::new());
     let mut results = Vec::new();
     for scenario in &options.scenarios {
@@ -40,6 +48,36 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
             Scenario::Latency => latency::one_at_a_time(&session, false)?,
             Scenario::StreamLatency => latency::one_at_a_time(&session, true)?,
             Scenario::FanOut => latency::fan_out(&session)?,
+            Scenario::HttpGets => {
+                http::gets(&session, "http-gets", HttpVersion::Http1, ClientKnows::Nothing)?
+            }
+            Scenario::HttpGetsUnchanged => http::gets(
+                &session,
+                "http-gets-unchanged",
+                HttpVersion::Http1,
+                ClientKnows::Newest,
+            )?,
+            Scenario::Http2Gets => {
+                http::gets(&session, "http2-gets", HttpVersion::Http2, ClientKnows::Nothing)?
+            }
+            Scenario::Http2GetsUnchanged => http::gets(
+                &session,
+                "http2-gets-unchanged",
+                HttpVersion::Http2,
+                ClientKnows::Newest,
+            )?,
+            Scenario::HttpStarts => http::starts(&session, "http-starts", HttpVersion::Http1)?,
+            Scenario::Http2Starts => http::starts(&session, "http2-starts", HttpVersion::Http2)?,
+            Scenario::HttpWatchers => {
+                http::idle_watchers(&session, "http-watchers", HttpVersion::Http1)?
+            }
+            Scenario::Http2Watchers => {
+                http::idle_watchers(&session, "http2-watchers", HttpVersion::Http2)?
+            }
+            Scenario::WatchSets => sets::watch_sets(&session, "watch-sets", options.watchers, 10)?,
+            Scenario::WatchOneSet => {
+                sets::watch_sets(&session, "watch-one-set", options.watchers.div_ceil(10), 1)?
+            }
         });
     }
     Ok(Report::new(options, results))

@@ -21,7 +21,7 @@ pub struct Options {
     pub in_flight: usize,
     /// Leases that workers hold at the same time.
     pub workers: usize,
-    /// Watchers of one operation.
+    /// Watchers of one operation, and streams of sets.
     pub watchers: usize,
     /// Threads of the client.
     pub threads: usize,
@@ -50,11 +50,31 @@ pub enum Scenario {
     StreamLatency,
     /// One operation with many watchers.
     FanOut,
+    /// GET of a status over HTTP/1.1, a connection for each call in flight.
+    HttpGets,
+    /// The same with `If-None-Match`: 304.
+    HttpGetsUnchanged,
+    /// GET of a status over HTTP/2.
+    Http2Gets,
+    /// The same with `If-None-Match`: 304.
+    Http2GetsUnchanged,
+    /// Starts by POST over HTTP/1.1.
+    HttpStarts,
+    /// The same over HTTP/2.
+    Http2Starts,
+    /// Idle watchers of server-sent events, a connection each: the memory that each takes.
+    HttpWatchers,
+    /// The same over HTTP/2.
+    Http2Watchers,
+    /// Streams of sets over ten parents, with 1,000 changes a second.
+    WatchSets,
+    /// The same with a tenth of the streams over one parent.
+    WatchOneSet,
 }
 
 impl Scenario {
-    /// All, in the order in which they run.
-    pub const ALL: [Self; 10] = [
+    /// Those of gRPC, in the order in which they run.
+    pub const GRPC: [Self; 10] = [
         Self::Gets,
         Self::Starts,
         Self::Cycles,

@@ -39,6 +39,8 @@ pub struct Measured {
     pub quantiles: Vec<Quantiles>,
     /// CPU times.
     pub cpu: Vec<CpuTime>,
+    /// Memory.
+    pub memory: Vec<MemoryUse>,
 }
 
 /// How long something took, in microseconds.
@@ -61,6 +63,17 @@ pub struct CpuTime {
     pub process: String,
     /// Microseconds for each operation that was counted.
     pub us_per_operation: f64,
+}
+
+/// How much the resident memory of a process grew.
+#[derive(Clone, Debug, Serialize)]
+pub struct MemoryUse {
+    /// Its name; `client` is this one.
+    pub process: String,
+    /// When.
+    pub when: &'static str,
+    /// KiB for each item.
+    pub kib_each: f64,
 }
 
 impl Quantiles {
@@ -86,6 +99,25 @@ impl CpuTime {
             Self { process: process.clone(), us_per_operation: micros / count.max(1) as f64 }
         });
         each.collect()
+    }
+}
+
+impl MemoryUse {
+    pub(super) fn per(
+        count: usize,
+        before: &[(String, u64)],
+        after: &[(String, u64)],
+    ) -> Vec<Self> {
+        let each = before.iter().zip(after).map(|((process, before), (_, after))| {
+            let kib = after.saturating_sub(*before) as f64;
+            let kib_each = kib / count.max(1) as f64;
+            Self { process: process.clone(), when: "idle", kib_each }
+        });
+        each.collect()
+    }
+
+    pub(super) fn at_the_end(self) -> Self {
+        Self { when: "at the end", ..self }
     }
 }
 
@@ -119,9 +151,12 @@ impl Report {
         for result in &self.results {
             let rate = result.per_second.map_or_else(String::new, |rate| format!("{rate:.0}/s"));
             // Writing to a String cannot fail.
-            let _ = write!(text, "\n{:<12} {rate:>9}", result.name);
+            let _ = write!(text, "\n{:<20} {rate:>9}", result.name);
             for cpu in &result.cpu {
                 let _ = write!(text, "   {} {:.1} us", cpu.process, cpu.us_per_operation);
+            }
+            for MemoryUse { process, when, kib_each } in &result.memory {
+                let _ = write!(text, "   {process} grew by {kib_each:.1} KiB each, {when}");
             }
             for Quantiles { of, p50_us, p99_us, max_us } in &result.quantiles {
                 let _ = write!(

@@ -138,6 +138,7 @@ impl BenchRun {
             per_second: Some(count as f64 / elapsed.as_secs_f64()),
             count,
             quantiles: Vec::new(),
+            memory: Vec::new(),
             cpu: CpuTime::per(count, &cpu_before, &cpu_after),
         }
     }

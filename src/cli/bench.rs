@@ -1,17 +1,26 @@
 //! `longhaul bench`.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::connection::ServerArg;
 use super::output;
-use crate::bench::{self, Options, Scenario};
+use super::place::environment;
+use crate::archive::{Import, ImportState, Synthetic, load};
+use crate::bench::{self, ListOptions, Options, Scenario};
+use crate::clock::{Clock, SystemClock};
+use crate::config::{Config, Overrides};
+use crate::server::opening;
 
 /// Measures a running server. The operations that it starts expire after an hour.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct BenchArgs {
+    #[command(subcommand)]
+    command: Option<BenchCommand>,
     #[command(flatten)]
     server: ServerArg,
     /// How to print the results
@@ -23,7 +32,7 @@ pub(super) struct BenchArgs {
     /// How long to measure each rate
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
-    /// Measure only these
+    /// Measure only these; by default all over gRPC
     #[arg(long, value_enum, value_name = "NAME", num_args = 1..)]
     only: Vec<Scenario>,
     /// Connections to the server
@@ -35,7 +44,7 @@ pub(super) struct BenchArgs {
     /// Operations that workers hold at the same time
     #[arg(long, value_name = "N", default_value_t = 64)]
     workers: usize,
-    /// Watchers of one operation
+    /// Watchers of one operation, and streams of sets
     #[arg(long, value_name = "N", default_value_t = 1_000)]
     watchers: usize,
     /// Threads of this client; by default one per core
@@ -44,6 +53,48 @@ pub(super) struct BenchArgs {
     /// Serve an echo, to compare a server with it
     #[arg(long, value_name = "ADDRESS:PORT", hide = true)]
     serve_echo: Option<SocketAddr>,
+}
+
+#[derive(Debug, Subcommand)]
+enum BenchCommand {
+    /// Measure pages of a long list, one call at a time
+    List(PagesArgs),
+    /// Fill a store that no server uses with operations to measure it with: one in 10,000 has failed, one in 100 waits
+    Load(LoadArgs),
+}
+
+#[derive(Debug, Args)]
+struct PagesArgs {
+    #[command(flatten)]
+    server: ServerArg,
+    /// How to print the results
+    #[arg(long, value_enum, default_value = "text")]
+    output: Output,
+    /// The parent whose operations are listed
+    #[arg(long, default_value = LOADED, value_name = "PARENT")]
+    parent: String,
+    /// Calls of each kind
+    #[arg(long, default_value_t = 1_000, value_name = "N")]
+    calls: usize,
+    /// How many pages deep to look
+    #[arg(long, default_value_t = 1_000, value_name = "N")]
+    pages: usize,
+}
+
+#[derive(Debug, Args)]
+struct LoadArgs {
+    /// The store: embedded:PATH or redis://HOST:PORT
+    #[arg(long, value_name = "STORE")]
+    store: Option<String>,
+    /// Settings file (TOML); see default.toml for every setting
+    #[arg(long, value_name = "FILE")]
+    config: Option<String>,
+    /// How many operations to write
+    #[arg(long, default_value_t = 100_000, value_name = "N")]
+    operations: u64,
+    /// Their parent
+    #[arg(long, default_value = LOADED, value_name = "PARENT")]
+    parent: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -55,6 +106,14 @@ enum Output {
 }
 
 pub(super) fn run(args: &BenchArgs) -> anyhow::Result<()> {
+    match &args.command {
+        Some(BenchCommand::List(args)) => lists(args),
+        Some(BenchCommand::Load(args)) => fill(args),
+        None => measure(args),
+    }
+}
+
+fn measure(args: &BenchArgs) -> anyhow::Result<()> {
     if let Some(listen) = args.serve_echo {
         return bench::serve_echo(listen);
     }
@@ -62,7 +121,7 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     let options = Options {
         server: args.server.address.clone(),
         duration: Duration::try_from_secs_f64(args.seconds)?,
-        scenarios: if args.only.is_empty() { Scenario::ALL.to_vec() } else { args.only.clone() },
+        scenarios: if args.only.is_empty() { Scenario::GRPC.to_vec() } else { args.only.clone() },
         pids: args.pids.clone(),
         connections: args.connections.max(1),
         in_flight: args.in_flight.max(1),
@@ -77,3 +136,50 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     });
     Ok(())
 }
+
+fn lists(args: &PagesArgs) -> anyhow::Result<()> {
+    let options = ListOptions {
+        server: args.server.address.clone(),
+        parent: args.parent.clone(),
+        calls: args.calls.max(1),
+        pages: args.pages.max(2),
+    };
+    let results = bench::lists(&options)?;
+    match args.output {
+        Output::Text => {
+            for result in results {
+                for quantiles in result.quantiles {
+                    output::line(&format!(
+                        "{:<12} p50 {} us, p99 {} us, max {} us",
+                        result.name, quantiles.p50_us, quantiles.p99_us, quantiles.max_us
+                    ));
+                }
+            }
+        }
+        Output::Json => output::text(&serde_json::to_string_pretty(&results)?),
+    }
+    Ok(())
+}
+
+fn fill(args: &LoadArgs) -> anyhow::Result<()> {
+    let overrides = Overrides { store: args.store.clone(), ..Overrides::default() };
+    let config = Config::load(args.config.as_deref(), &environment(), &overrides)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let clock: Arc<dyn Clock> = SystemClock::new();
+        let store = opening::open(&config, &clock).await?;
+        let import =
+            Import { store: Arc::clone(&store), clock, state: Arc::<ImportState>::default() };
+        let what = Synthetic { operations: args.operations, parent: args.parent.clone() };
+        let began = import.clock.elapsed();
+        let loaded = load(&import, what).await;
+        let took = import.clock.elapsed().saturating_sub(began);
+        store.close().await;
+        loaded?;
+        let rate = args.operations as f64 / took.as_secs_f64();
+        output::line(&format!("wrote {} operations, {rate:.0}/s", args.operations));
+        Ok(())
+    })
+}
+
+const LOADED: &str = "benches/loaded";

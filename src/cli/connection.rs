@@ -34,6 +34,12 @@ pub(super) struct TypesArg {
     pub(super) files: Vec<PathBuf>,
 }
 
+impl ServerArg {
+    pub(super) async fn connect(&self) -> Result<Client, Failure> {
+        Ok(Client::connect(&self.address).await?)
+    }
+}
+
 impl TypesArg {
     pub(super) fn registry(&self) -> Result<Registry, Failure> {
         Registry::load(&self.files).map_err(|error| Failure::Usage(error.to_string()))
@@ -54,14 +60,14 @@ pub(super) struct Connection {
 
 /// The format of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Output {
+pub(super) enum Output {
     Text,
     Json,
 }
 
 impl Connection {
     pub(super) async fn connect(&self) -> Result<Client, Failure> {
-        Ok(Client::connect(&self.server.address).await?)
+        self.server.connect().await
     }
 
     /// Connects, and waits for the server up to the timeout if there is one.

@@ -88,7 +88,7 @@ The same with grpcurl, as any gRPC client would:
   grpcurl -plaintext -d "{{\"name\": \"$NAME\"}}" {address} longhaul.v1.Callers/WatchOperation
   grpcurl -plaintext {address} google.longrunning.Operations/ListOperations
 
-The same with curl, as JSON over HTTP (docs/http.md):
+The same with curl, as JSON over HTTP (http://{address}/docs has all routes):
   curl -i --json '{{"queue": "demo"}}' http://{address}/v1/operations:start
   curl -i -H 'Prefer: wait=30' http://{address}/v1/$NAME
   curl -H 'Accept: text/event-stream' http://{address}/v1/$NAME:watch

@@ -11,6 +11,7 @@ use super::connection::Connection;
 use super::exit::{Failure, no_answer};
 use super::screen::{Bar, Screen};
 use super::table::Ahead;
+use super::types::PayloadTypes;
 use super::{output, plain, table};
 use crate::client::{Client, Step, Watch, cause};
 use crate::clock::{Clock, SystemClock};
@@ -20,12 +21,11 @@ use crate::proto::longhaul::v1::watch_operation_response::Type;
 use crate::proto::longhaul::v1::{
     OperationMetadata, OperationView, WatchOperationRequest, WatchOperationResponse,
 };
-use crate::types::Registry;
 
 /// Follows operations to their ends or until the timeout.
 pub(super) struct Follower {
     client: Client,
-    registry: Registry,
+    types: PayloadTypes,
     screen: Screen,
     names: Vec<String>,
     server: String,
@@ -56,9 +56,9 @@ impl Follower {
     ) -> Result<Self, Failure> {
         let (json, server) = (connection.wants_json(), connection.server().to_owned());
         let screen = if json { Screen::none() } else { Screen::of(&names) };
-        let (registry, told) = (connection.types()?, Cell::new(false));
+        let (types, told) = (PayloadTypes::new(&client, connection.types()?), Cell::new(false));
         let (steps, timeout) = (false, None);
-        Ok(Self { client, registry, screen, names, server, json, steps, timeout, told })
+        Ok(Self { client, types, screen, names, server, json, steps, timeout, told })
     }
 
     /// Shows every step: with bars if both outputs are the same terminal, else as lines.
@@ -104,7 +104,10 @@ impl Follower {
             timeout = patience => Err(too_late(name, timeout, &away)),
         };
         drop(bar);
-        let told = end.and_then(|(operation, server)| self.close(&operation, &server));
+        let told = match end {
+            Ok((operation, server)) => self.close(&operation, &server).await,
+            Err(failure) => Err(failure),
+        };
         told.map_err(|failure| {
             let failure = failure.of(&self.server);
             self.screen.print(|| output::failure(&failure));
@@ -134,7 +137,7 @@ impl Follower {
             if self.screen.is_live() {
                 bar.show(&server, &ahead);
             }
-            let line = self.step(&operation, &server, &ahead);
+            let line = self.step(&operation, &server, &ahead).await;
             if self.steps && line != last {
                 output::exact(&line);
             }
@@ -201,9 +204,14 @@ impl Follower {
         record.as_ref().map(Ahead::of).unwrap_or_default()
     }
 
-    fn step(&self, operation: &Operation, server: &OperationMetadata, ahead: &Ahead) -> String {
+    async fn step(
+        &self,
+        operation: &Operation,
+        server: &OperationMetadata,
+        ahead: &Ahead,
+    ) -> String {
         if self.json {
-            return self.registry.operation(operation).to_string();
+            return self.types.of(operation).await.operation(operation).to_string();
         }
         let step = table::step(server, ahead, SystemClock::new().now());
         if self.names.len() == 1 {
@@ -214,16 +222,21 @@ impl Follower {
     }
 
     /// Reports the end and the result.
-    fn close(&self, operation: &Operation, server: &OperationMetadata) -> Result<(), Failure> {
+    async fn close(
+        &self,
+        operation: &Operation,
+        server: &OperationMetadata,
+    ) -> Result<(), Failure> {
+        let registry = self.types.of(operation).await;
         match &operation.result {
             // Lines of JSON already end with the last state.
             _ if self.json && self.steps => {}
-            _ if self.json => output::json(&self.registry.operation(operation)),
+            _ if self.json => output::json(&registry.operation(operation)),
             Some(operation::Result::Response(response)) => self.screen.print(|| {
                 if self.screen.is_live() {
                     output::success(&table::end(operation, server));
                 }
-                let response = table::response(&self.registry, response);
+                let response = table::response(&registry, response);
                 match (response.as_str(), self.names.len()) {
                     ("", _) => {}
                     (response, 1) => output::exact(response),

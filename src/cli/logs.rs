@@ -5,8 +5,8 @@ use std::fmt;
 use tracing::field::{Field, Visit};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::RecordFields;
-use tracing_subscriber::fmt::FormatFields;
 use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FormatFields, SubscriberBuilder};
 
 use super::{output, plain};
 
@@ -14,14 +14,17 @@ use super::{output, plain};
 pub(super) fn start(level: &str) {
     let filter = EnvFilter::try_from_env("LONGHAUL_LOG")
         .unwrap_or_else(|_| EnvFilter::new(format!("{level},fjall=warn,lsm_tree=warn")));
-    let subscriber = tracing_subscriber::fmt()
+    let subscriber = plain_lines()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_ansi(output::has_colours())
-        .with_target(false)
-        .fmt_fields(PlainFields);
+        .with_ansi(output::has_colours());
     // The reader of the log may go away; the server must continue.
     subscriber.log_internal_errors(false).init();
+}
+
+/// The format of every log.
+fn plain_lines() -> SubscriberBuilder<PlainFields> {
+    tracing_subscriber::fmt().with_target(false).fmt_fields(PlainFields)
 }
 
 /// The message, and each field as `name=value`.
@@ -81,12 +84,10 @@ mod tests {
     fn an_event_is_one_line_whatever_its_fields_hold() {
         let kept = Kept::default();
         let writer = kept.clone();
-        let subscriber = tracing_subscriber::fmt()
+        let subscriber = plain_lines()
             .with_writer(move || writer.clone())
             .with_ansi(false)
             .without_time()
-            .with_target(false)
-            .fmt_fields(PlainFields)
             .finish();
         tracing::subscriber::with_default(subscriber, || {
             let hostile = "a\n\u{1b}[2Jb\u{202e}";

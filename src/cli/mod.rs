@@ -5,10 +5,15 @@ mod calls;
 mod connection;
 mod dev;
 mod exit;
+mod export;
 mod follow;
+mod fullscreen;
+mod gauge;
+mod import;
 mod job;
 mod job_output;
 mod labels;
+mod live;
 mod logs;
 mod output;
 mod place;
@@ -19,8 +24,12 @@ mod rerun;
 mod screen;
 mod serve;
 mod start;
+mod stats;
 mod steer;
 mod table;
+mod top;
+mod type_sets;
+mod types;
 mod upgrade;
 mod work;
 
@@ -65,6 +74,10 @@ enum Command {
     Get(calls::NameArgs),
     /// List operations, newest first within their parent
     List(calls::ListArgs),
+    /// Count operations by state, and what waits and runs in each queue
+    Stats(stats::StatsArgs),
+    /// Show what a server does: rates, queues, running operations and failures
+    Top(top::TopArgs),
     /// Wait until operations are done, and print their results
     Wait(calls::FollowArgs),
     /// Show the progress of operations until they are done
@@ -84,6 +97,12 @@ enum Command {
     Job(job::JobCommand),
     /// Show everything that the server stores about an operation
     Record(calls::NameArgs),
+    /// Give a server message types of payloads, and list, show or delete those that it has
+    Types(type_sets::TypeSetsArgs),
+    /// Write all records of a store to a file
+    Export(export::ExportArgs),
+    /// Make a store from the file of an export
+    Import(import::ImportArgs),
     /// Raise the format of a store, once every server runs this version
     Upgrade(upgrade::UpgradeArgs),
     /// Write the interface definitions, from which stubs are generated
@@ -130,6 +149,11 @@ fn dispatch(command: Command) -> Result<(), Failure> {
             let runtime = serve::runtime().map_err(anyhow::Error::from)?;
             Ok(runtime.block_on(upgrade::run(args))?)
         }
+        Command::Import(args) => {
+            logs::start("warn");
+            let runtime = serve::runtime().map_err(anyhow::Error::from)?;
+            Ok(runtime.block_on(import::run(args))?)
+        }
         Command::Proto(args) => Ok(proto::run(&args)?),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "longhaul", &mut std::io::stdout());
@@ -159,19 +183,24 @@ fn server(command: &Command) -> &str {
     match command {
         Command::Start(args) => args.server(),
         Command::List(args) => args.server(),
+        Command::Stats(args) => args.server(),
+        Command::Top(args) => args.server(),
         Command::Wait(args) | Command::Watch(args) => args.server(),
         Command::Get(args) | Command::Record(args) => args.server(),
+        Command::Export(args) => args.server(),
         Command::Cancel(args) | Command::Delete(args) => args.server(),
         Command::Pause(args) => args.server(),
         Command::Resume(args) => args.server(),
         Command::Rerun(args) => args.server(),
         Command::Job(command) => command.server(),
+        Command::Types(args) => args.server(),
         Command::Serve(_)
         | Command::Dev(_)
         | Command::Work(_)
         | Command::WorkGuard
         | Command::WorkGate { .. }
         | Command::Bench(_)
+        | Command::Import(_)
         | Command::Upgrade(_)
         | Command::Proto(_)
         | Command::Completions { .. } => "",
@@ -183,6 +212,8 @@ async fn call_server(command: Command) -> Result<(), Failure> {
         Command::Start(args) => start::run(*args).await,
         Command::Get(args) => calls::get(args).await,
         Command::List(args) => calls::list(args).await,
+        Command::Stats(args) => stats::run(args).await,
+        Command::Top(args) => top::run(args).await,
         Command::Wait(args) => calls::wait(args).await,
         Command::Watch(args) => calls::watch(args).await,
         Command::Cancel(args) => steer::cancel(args).await,
@@ -192,12 +223,15 @@ async fn call_server(command: Command) -> Result<(), Failure> {
         Command::Rerun(args) => rerun::run(args).await,
         Command::Job(command) => job::run(command).await,
         Command::Record(args) => calls::record(args).await,
+        Command::Types(args) => type_sets::run(args).await,
+        Command::Export(args) => export::run(&args).await,
         Command::Serve(_)
         | Command::Dev(_)
         | Command::Work(_)
         | Command::WorkGuard
         | Command::WorkGate { .. }
         | Command::Bench(_)
+        | Command::Import(_)
         | Command::Upgrade(_)
         | Command::Proto(_)
         | Command::Completions { .. } => Ok(()),

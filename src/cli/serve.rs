@@ -38,6 +38,9 @@ pub(super) struct ServeArgs {
     /// Open an embedded store although acknowledged writes are missing from it
     #[arg(long)]
     accept_loss: bool,
+    /// Let scripts of web pages with this origin call the server: SCHEME://HOST[:PORT], or * for every page
+    #[arg(long = "allow-origin", value_name = "ORIGIN")]
+    allowed_origins: Vec<String>,
     /// The durability that Redis must provide: memory or fsync
     #[arg(long, value_name = "LEVEL")]
     durability: Option<String>,
@@ -49,6 +52,7 @@ impl ServeArgs {
             insecure: self.insecure.then_some(true),
             wait_for_store: self.wait_for_store.then_some(true),
             keyspace: self.keyspace.clone(),
+            allowed_origins: self.allowed_origins.clone(),
             embedded: self.accept_loss.then_some(EmbeddedOverrides { accept_loss: true }),
             redis: self.durability.clone().map(|durability| RedisOverrides { durability }),
             ..self.place.overrides()
@@ -117,7 +121,9 @@ pub(super) async fn serve<F: Future<Output = anyhow::Result<()>>>(
         version = env!("CARGO_PKG_VERSION"),
         "serving"
     );
-    let server = Server::with(store, clock, settings);
+    let server = Server::with(store, clock, settings)
+        .under_names(&config.allowed_hosts)
+        .for_pages_of(config.allowed_origins.clone());
     let serving = async {
         let (listener, until) =
             (tokio::net::TcpListener::from_std(listener)?, shutdown.clone().cancelled_owned());

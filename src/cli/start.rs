@@ -9,6 +9,7 @@ use super::connection::Connection;
 use super::exit::Failure;
 use super::follow::Follower;
 use super::output;
+use super::types::PayloadTypes;
 use crate::proto::longhaul::v1::operation_options::Expiration;
 use crate::proto::longhaul::v1::{OperationOptions, RetryPolicy, StartOperationRequest};
 use crate::types::Registry;
@@ -31,7 +32,7 @@ pub(super) struct StartArgs {
     #[arg(long, default_value = "", hide_default_value = true, value_name = "METHOD")]
     method: String,
     /// Request for the worker: JSON, @FILE, or - for standard input. An object is a Struct unless it has an "@type"
-    #[arg(long, value_name = "JSON")]
+    #[arg(long, value_name = "JSON", allow_negative_numbers = true)]
     request: Option<String>,
     /// Full name of the metadata's type
     #[arg(long, default_value = "", hide_default_value = true, value_name = "TYPE")]
@@ -97,7 +98,8 @@ pub(super) async fn run(args: StartArgs) -> Result<(), Failure> {
     let client = connection.connect().await?;
     let operation = client.start_operation(request).await?;
     if connection.wants_json() && !wait && !watch {
-        output::json(&registry.operation(&operation));
+        let types = PayloadTypes::new(&client, registry);
+        output::json(&types.of(&operation).await.operation(&operation));
         return Ok(());
     }
     if !connection.wants_json() {

@@ -6,6 +6,7 @@ use super::connection::Connection;
 use super::exit::Failure;
 use super::output;
 use super::start::read_payload;
+use super::types::PayloadTypes;
 use crate::client::Client;
 use crate::proto::longhaul::v1::operation_record::State;
 use crate::proto::longhaul::v1::{
@@ -42,7 +43,7 @@ pub(super) struct ResumeArgs {
     #[command(flatten)]
     targets: NamesArgs,
     /// Input for a worker that asked for it: JSON, @FILE, or - for standard input
-    #[arg(long, value_name = "JSON")]
+    #[arg(long, value_name = "JSON", allow_negative_numbers = true)]
     input: Option<String>,
     /// Only if the operation still has this etag
     #[arg(long, default_value = "", hide_default_value = true, value_name = "ETAG")]
@@ -79,12 +80,13 @@ pub(super) async fn pause(args: PauseArgs) -> Result<(), Failure> {
     targets.check_etag(&args.etag)?;
     let registry = targets.connection.types()?;
     let client = targets.connection.connect().await?;
+    let types = PayloadTypes::new(&client, registry);
     targets
         .each(async |name| {
             let (etag, reason) = (args.etag.clone(), args.reason.clone());
             let request = PauseOperationRequest { name: name.to_owned(), etag, reason };
             let record = client.pause(request).await?;
-            targets.show(&record, &registry, paused(record.state()));
+            targets.show(&record, &types.of_record(&record).await, paused(record.state()));
             Ok(())
         })
         .await
@@ -97,13 +99,14 @@ pub(super) async fn resume(args: ResumeArgs) -> Result<(), Failure> {
     let input =
         args.input.as_deref().map(|text| read_payload(&registry, "--input", text)).transpose()?;
     let client = targets.connection.connect().await?;
+    let types = PayloadTypes::new(&client, registry);
     targets
         .each(async |name| {
             let before = state(&client, name).await?;
             let (etag, input) = (args.etag.clone(), input.clone());
             let request = ResumeOperationRequest { name: name.to_owned(), etag, input };
             let record = client.resume(request).await?;
-            targets.show(&record, &registry, resumed(before));
+            targets.show(&record, &types.of_record(&record).await, resumed(before));
             Ok(())
         })
         .await

@@ -50,14 +50,6 @@ pub(super) fn list(records: &[OperationRecord], now: Timestamp) -> Vec<String> {
     let (names, queues) = (widest(|record| record.name.clone()), widest(queue));
     let line = |record: &OperationRecord| {
         let server = record.server_metadata.clone().unwrap_or_default();
-        let result = record.operation.as_ref().and_then(|operation| operation.result.as_ref());
-        let why = match result {
-            Some(operation::Result::Error(failure)) if is_cancelled(failure) => {
-                plain::part(&failure.message)
-            }
-            Some(operation::Result::Error(failure)) => plain::part(&error(failure)),
-            _ => Ahead::of(record).schedule(&server, now),
-        };
         plain::line(
             format!(
                 "{:<names$}  {:>14}  {:>4}  {:<queues$}  {}",
@@ -65,12 +57,27 @@ pub(super) fn list(records: &[OperationRecord], now: Timestamp) -> Vec<String> {
                 ago(server.create_time.as_ref(), now),
                 percent(&server),
                 queue(record),
-                joined([doing(&server), why]),
+                joined([doing(&server), why(record, now)]),
             )
             .trim_end(),
         )
     };
     records.iter().map(line).collect()
+}
+
+/// Why it is in its state: its error, or the time that it waits for.
+pub(super) fn why(record: &OperationRecord, now: Timestamp) -> String {
+    let result = record.operation.as_ref().and_then(|operation| operation.result.as_ref());
+    match result {
+        Some(operation::Result::Error(failure)) if is_cancelled(failure) => {
+            plain::part(&failure.message)
+        }
+        Some(operation::Result::Error(failure)) => plain::part(&error(failure)),
+        _ => {
+            let server = record.server_metadata.clone().unwrap_or_default();
+            Ahead::of(record).schedule(&server, now)
+        }
+    }
 }
 
 /// The queue without its collection.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::patience::Patience;
 use super::retry::{rest, retried};
@@ -15,6 +15,7 @@ use crate::proto::google::longrunning::{
     ListOperationsResponse, Operation, WaitOperationRequest,
 };
 use crate::proto::longhaul::v1 as pb;
+use crate::proto::longhaul::v1::admin_client::AdminClient;
 use crate::proto::longhaul::v1::callers_client::CallersClient;
 use crate::proto::longhaul::v1::producers_client::ProducersClient;
 
@@ -150,6 +151,19 @@ impl Client {
         .await
     }
 
+    /// How many operations there are below a parent; `-` is every parent.
+    ///
+    /// # Errors
+    /// The server's error.
+    pub async fn stats(&self, parent: &str) -> Result<pb::OperationStats, Status> {
+        retried(|| {
+            let request = pb::GetOperationStatsRequest { parent: parent.to_owned() };
+            let (mut stub, request) = (self.callers(), timed(request));
+            async move { stub.get_operation_stats(request).await }
+        })
+        .await
+    }
+
     /// Waits until the operation is done, without a limit, also while the server is unreachable. Bound it with a timeout of
     /// your own.
     ///
@@ -248,6 +262,24 @@ impl Client {
 
     /// Watches an operation to its end; reconnects when the watch breaks.
     pub fn watch(&self, request: pb::WatchOperationRequest) -> Watch {
+        Watch::new(self.callers(), request)
+    }
+
+    /// The text of an export of the whole store, in parts.
+    ///
+    /// # Errors
+    /// The server's error.
+    pub async fn export_records(&self) -> Result<Streaming<pb::ExportRecordsResponse>, Status> {
+        let mut stub = AdminClient::new(self.channel());
+        Ok(stub.export_records(pb::ExportRecordsRequest {}).await?.into_inner())
+    }
+
+    /// Watches a set of operations, without an end; reconnects when the watch breaks, and goes on with what was missed.
+    /// After RESYNC forget all operations: a snapshot follows.
+    pub fn watch_operations(
+        &self,
+        request: pb::WatchOperationsRequest,
+    ) -> Watch<pb::WatchOperationsResponse> {
         Watch::new(self.callers(), request)
     }
 

@@ -6,10 +6,11 @@ mod jobs;
 mod outage;
 mod patience;
 mod retry;
+mod type_sets;
 mod watch;
 
 pub use self::connection::{Client, ConnectError};
 pub use self::handle::{Handle, OperationError, ResultError};
 pub use self::outage::{Outage, cause, outage};
-pub use self::watch::{Step, Watch};
+pub use self::watch::{Sequel, Step, Watch, WatchMessage};
 pub use crate::address::read_server;

@@ -25,6 +25,11 @@ impl Patience {
         *self = Self { reached: true, ..Self::new() };
     }
 
+    /// Whether the server has answered since the beginning.
+    pub(super) const fn has_reached(&self) -> bool {
+        self.reached
+    }
+
     /// The pause before the next try; `None` if a retry would not help.
     pub(super) fn after(&mut self, status: &Status) -> Option<Duration> {
         let outage = outage(status)?;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::error::{Error, Reason, Result};
 use crate::job::name::{ExecutionName, JobName};
-use crate::operation::name::Name;
+use crate::operation::name::{Name, TypeSetName};
 
 /// Who makes a call.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,6 +42,7 @@ pub enum Verb {
     Fail,
     Release,
     Suspend,
+    Export,
 }
 
 impl Verb {
@@ -69,6 +70,7 @@ impl Verb {
             Self::Fail => "fail",
             Self::Release => "release",
             Self::Suspend => "suspend",
+            Self::Export => "export",
         }
     }
 }
@@ -82,26 +84,35 @@ pub enum Resource<'a> {
     Operation(&'a str),
     /// A queue.
     Queue(&'a str),
+    /// All jobs of a parent, or of each parent that a pattern with `-` matches.
+    Jobs(&'a str),
     /// One job, by its full name.
     Job(&'a str),
     /// One execution, by its full name.
     Execution(&'a str),
+    /// All type sets of a parent, or of each parent that a pattern with `-` matches.
+    TypeSets(&'a str),
+    /// One type set, by its full name.
+    TypeSet(&'a str),
+    /// Everything that is stored.
+    Store,
 }
 
 impl<'a> Resource<'a> {
-    /// The parent that rules go by. `None` for a queue, and for a name that is none: no rule about parents allows it.
+    /// The parent that rules go by. `None` for a queue and for the store, and for a name that is none: no rule about parents allows it.
     ///
     /// A pattern is its own text. Every parent that it matches begins with what stands before its first `-`, so a rule for a
     /// prefix that the text of the pattern begins with covers them all.
     pub fn parent(&self) -> Option<&'a str> {
         match *self {
-            Self::Parent(parent) => Some(parent),
+            Self::Parent(parent) | Self::TypeSets(parent) | Self::Jobs(parent) => Some(parent),
             Self::Operation(name) => name.get(..Name::parse(name).ok()?.parent().len()),
-            Self::Queue(_) => None,
+            Self::TypeSet(name) => name.get(..TypeSetName::parse(name).ok()?.parent.as_str().len()),
             Self::Job(name) => name.get(..JobName::parse(name).ok()?.parent().len()),
             Self::Execution(name) => {
                 name.get(..ExecutionName::parse(name).ok()?.job.parent().len())
             }
+            Self::Queue(_) | Self::Store => None,
         }
     }
 }
@@ -112,8 +123,12 @@ impl fmt::Display for Resource<'_> {
             Self::Parent(parent) => write!(formatter, "parent {parent:?}"),
             Self::Operation(name) => write!(formatter, "operation {name:?}"),
             Self::Queue(queue) => write!(formatter, "queue {queue:?}"),
+            Self::Jobs(parent) => write!(formatter, "jobs of parent {parent:?}"),
             Self::Job(name) => write!(formatter, "job {name:?}"),
             Self::Execution(name) => write!(formatter, "execution {name:?}"),
+            Self::TypeSets(parent) => write!(formatter, "type sets of parent {parent:?}"),
+            Self::TypeSet(name) => write!(formatter, "type set {name:?}"),
+            Self::Store => formatter.write_str("the store"),
         }
     }
 }
@@ -187,5 +202,9 @@ mod tests {
         }
         assert_eq!(Resource::Parent("projects/-").parent(), Some("projects/-"));
         assert_eq!(Resource::Queue("q").parent(), None);
+        assert_eq!(Resource::TypeSets("projects/p").parent(), Some("projects/p"));
+        assert_eq!(Resource::TypeSet("projects/p/typeSets/t").parent(), Some("projects/p"));
+        assert_eq!(Resource::TypeSet("typeSets/t").parent(), Some(""));
+        assert_eq!(Resource::TypeSet("projects/p/operations/o").parent(), None);
     }
 }

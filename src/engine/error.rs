@@ -20,6 +20,8 @@ pub enum Reason {
     /// A whole feature that does not exist; its reason and its code are UNIMPLEMENTED.
     NotSupported,
     LimitExceeded,
+    /// The body of a request did not arrive in time. The reason is LIMIT_EXCEEDED; a retry can succeed.
+    RequestLate,
     /// Calls in flight use all the memory that they may. The reason is LIMIT_EXCEEDED; a retry can succeed.
     Overloaded,
     ServerDraining,
@@ -40,6 +42,9 @@ pub enum Reason {
     InvalidPageToken,
     PageTokenExpired,
     InvalidFilter,
+    UnknownType,
+    /// A response has a type whose JSON is not known, and the caller reads no other form. The reason is UNKNOWN_TYPE.
+    UnknownResponse,
     TypeMismatch,
     PayloadTooLarge,
     EtagMismatch,
@@ -48,18 +53,21 @@ pub enum Reason {
     StoreUnavailable,
     /// A worker's stream was silent for too long.
     WorkerLost,
+    TypeSetNotFound,
+    TypeSetAlreadyExists,
     /// Health has no such service.
     ServiceNotFound,
 }
 
 impl Reason {
     /// All of them, for the tests that hold documents and projections to this list.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 35] = [
         Self::InvalidName,
         Self::InvalidArgument,
         Self::Unimplemented,
         Self::NotSupported,
         Self::LimitExceeded,
+        Self::RequestLate,
         Self::Overloaded,
         Self::ServerDraining,
         Self::PermissionDenied,
@@ -77,6 +85,8 @@ impl Reason {
         Self::InvalidPageToken,
         Self::PageTokenExpired,
         Self::InvalidFilter,
+        Self::UnknownType,
+        Self::UnknownResponse,
         Self::TypeMismatch,
         Self::PayloadTooLarge,
         Self::EtagMismatch,
@@ -84,6 +94,8 @@ impl Reason {
         Self::LeaseLost,
         Self::StoreUnavailable,
         Self::WorkerLost,
+        Self::TypeSetNotFound,
+        Self::TypeSetAlreadyExists,
         Self::ServiceNotFound,
     ];
 
@@ -93,7 +105,7 @@ impl Reason {
             Self::InvalidName => "INVALID_NAME",
             Self::InvalidArgument => "INVALID_ARGUMENT",
             Self::Unimplemented | Self::NotSupported => "UNIMPLEMENTED",
-            Self::LimitExceeded | Self::Overloaded => "LIMIT_EXCEEDED",
+            Self::LimitExceeded | Self::RequestLate | Self::Overloaded => "LIMIT_EXCEEDED",
             Self::ServerDraining => "SERVER_DRAINING",
             Self::PermissionDenied => "PERMISSION_DENIED",
             Self::Internal => "INTERNAL",
@@ -108,6 +120,7 @@ impl Reason {
             Self::InvalidPageToken => "INVALID_PAGE_TOKEN",
             Self::PageTokenExpired => "PAGE_TOKEN_EXPIRED",
             Self::InvalidFilter => "INVALID_FILTER",
+            Self::UnknownType | Self::UnknownResponse => "UNKNOWN_TYPE",
             Self::TypeMismatch => "TYPE_MISMATCH",
             Self::PayloadTooLarge => "PAYLOAD_TOO_LARGE",
             Self::EtagMismatch => "ETAG_MISMATCH",
@@ -115,6 +128,8 @@ impl Reason {
             Self::LeaseLost => "LEASE_LOST",
             Self::StoreUnavailable => "STORE_UNAVAILABLE",
             Self::WorkerLost => "WORKER_LOST",
+            Self::TypeSetNotFound => "TYPE_SET_NOT_FOUND",
+            Self::TypeSetAlreadyExists => "TYPE_SET_ALREADY_EXISTS",
             Self::ServiceNotFound => "SERVICE_NOT_FOUND",
         }
     }
@@ -131,16 +146,27 @@ impl Reason {
             | Self::InvalidPageToken
             | Self::PageTokenExpired
             | Self::InvalidFilter
+            | Self::UnknownType
             | Self::TypeMismatch
             | Self::PayloadTooLarge => Code::InvalidArgument,
             Self::NotSupported => Code::Unimplemented,
-            Self::Overloaded | Self::ServerDraining | Self::StoreUnavailable | Self::WorkerLost => Code::Unavailable,
+            Self::RequestLate | Self::Overloaded | Self::ServerDraining | Self::StoreUnavailable | Self::WorkerLost => Code::Unavailable,
             Self::PermissionDenied => Code::PermissionDenied,
             Self::Internal => Code::Internal,
-            Self::OperationNotFound | Self::OperationExpired | Self::OperationDeleted | Self::ServiceNotFound | Self::JobNotFound | Self::ExecutionNotFound => Code::NotFound,
-            Self::OperationAlreadyExists | Self::NameExpired | Self::NameDeleted | Self::JobAlreadyExists => Code::AlreadyExists,
+            Self::OperationNotFound
+            | Self::OperationExpired
+            | Self::OperationDeleted
+            | Self::TypeSetNotFound
+            | Self::JobNotFound
+            | Self::ExecutionNotFound
+            | Self::ServiceNotFound => Code::NotFound,
+            Self::OperationAlreadyExists
+            | Self::NameExpired
+            | Self::NameDeleted
+            | Self::TypeSetAlreadyExists
+            | Self::JobAlreadyExists => Code::AlreadyExists,
             Self::EtagMismatch => Code::Aborted,
-            Self::InvalidState | Self::LeaseLost => Code::FailedPrecondition,
+            Self::UnknownResponse | Self::InvalidState | Self::LeaseLost => Code::FailedPrecondition,
         }
     }
 }
@@ -203,17 +229,13 @@ impl Error {
 
     /// An error about an operation.
     pub fn about(reason: Reason, name: &Name, message: impl Into<String>) -> Box<Self> {
-        Self::named(reason, name, message)
+        Self::on(reason, name.to_string(), message)
     }
 
-    /// An error about a resource of that name.
-    pub fn named(
-        reason: Reason,
-        name: &dyn std::fmt::Display,
-        message: impl Into<String>,
-    ) -> Box<Self> {
-        let mut error = Self::new(reason, message).with("name", name);
-        error.resource = Some(name.to_string());
+    /// An error about the resource of that name.
+    pub(super) fn on(reason: Reason, name: String, message: impl Into<String>) -> Box<Self> {
+        let mut error = Self::new(reason, message).with("name", &name);
+        error.resource = Some(name);
         error
     }
 
@@ -315,10 +337,10 @@ impl From<JobRejection> for Box<Error> {
         let message = rejection.to_string();
         match rejection {
             JobRejection::InvalidState { name, verb, .. } => {
-                Error::named(Reason::InvalidState, &name, message).with("verb", verb)
+                Error::on(Reason::InvalidState, name.to_string(), message).with("verb", verb)
             }
             JobRejection::EtagMismatch { name, current } => {
-                Error::named(Reason::EtagMismatch, &name, message).with("etag", current)
+                Error::on(Reason::EtagMismatch, name.to_string(), message).with("etag", current)
             }
         }
     }

@@ -77,12 +77,28 @@ impl Store for Metered {
         self.noting(self.store.scan(scan).await)
     }
 
-    async fn counter(&self, name: &[u8]) -> Result<i64, StoreError> {
-        self.noting(self.store.counter(name).await)
+    async fn keys(
+        &self,
+        partition: Partition,
+        after: Option<Key>,
+        limit: usize,
+    ) -> Result<Vec<Key>, StoreError> {
+        self.noting(self.store.keys(partition, after, limit).await)
+    }
+    async fn counters(&self, family: &str, names: &[Bytes]) -> Result<Vec<i64>, StoreError> {
+        self.noting(self.store.counters(family, names).await)
+    }
+
+    async fn counter_names(&self, family: &str, limit: usize) -> Result<Vec<Bytes>, StoreError> {
+        self.noting(self.store.counter_names(family, limit).await)
     }
 
     fn feed(&self) -> Feed {
         self.store.feed()
+    }
+
+    async fn hint_positions(&self) -> Result<Vec<u64>, StoreError> {
+        self.noting(self.store.hint_positions().await)
     }
 
     fn now(&self, partition: Partition) -> Timestamp {
@@ -103,6 +119,10 @@ impl Store for Metered {
 
     async fn raise_min_writer(&self, format: u32) -> Result<(), StoreError> {
         self.noting(self.store.raise_min_writer(format).await)
+    }
+
+    async fn finish_import(&self) -> Result<(), StoreError> {
+        self.noting(self.store.finish_import().await)
     }
 
     async fn close(&self) {

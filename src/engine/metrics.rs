@@ -27,6 +27,7 @@ pub(super) struct Metrics {
     pub(super) streams_open: Gauge,
     stream_leases: Gauge,
     pub(super) watchers: Gauge,
+    pub(super) watch_resyncs: Counter,
     conflicts: Counter,
     unavailable: Counter,
     pub(super) unreadable: Gauge,
@@ -78,7 +79,12 @@ impl Metrics {
             ),
             streams_open: gauge(its, "streams_open", "Streams of workers that are open"),
             stream_leases: gauge(its, "stream_leases_held", "Leases held by open streams"),
-            watchers: gauge(its, "watchers", "Callers that wait for an operation or watch it"),
+            watchers: gauge(its, "watchers", "Callers that wait for operations or watch them"),
+            watch_resyncs: counter(
+                its,
+                "watch_resyncs",
+                "Snapshots that watches of sets received anew because changes may have been missing",
+            ),
             conflicts: counter(
                 its,
                 "commit_conflicts",

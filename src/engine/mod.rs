@@ -18,6 +18,7 @@ mod metered;
 mod metrics;
 mod notify;
 mod operations;
+mod parent_types;
 mod random;
 mod reading;
 mod rooms;
@@ -27,6 +28,8 @@ pub mod tasks;
 #[cfg(test)]
 mod tests;
 mod transact;
+mod type_set_lists;
+mod type_sets;
 mod watching;
 pub mod workers;
 
@@ -34,9 +37,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
-use crate::job::name::{ExecutionName, JobName};
 use crate::operation::command::{Command, Renew};
-use crate::operation::name::{Name, Parent};
+use crate::operation::name::{Name, ParentPattern, TypeSetName};
 use crate::operation::{Operation, Start};
 use crate::proto::google::longrunning::Operation as Published;
 use crate::proto::google::protobuf::Any;
@@ -49,17 +51,23 @@ pub use self::commands::apply::Done;
 pub use self::dispatch::batch::LeaseBatch;
 pub use self::due::agents::Sweep;
 pub use self::error::{Error, Reason, Result};
-pub use self::jobs::calls::{JobCreation, PastTicks, Reconfigure};
-pub use self::jobs::executions::ExecutionQuery;
+pub use self::jobs::calls::{JobCreation, Jobs, PastTicks, Reconfigure};
+pub use self::jobs::executions::{ExecutionQuery, Executions};
+pub use self::jobs::lists::JobQuery;
 pub use self::jobs::view::{ExecutionView, JobView};
 pub use self::leases::leased::Leased;
 pub use self::membership::ranks::Heartbeat;
 pub use self::operations::pages::ListPage;
 pub use self::operations::query::{ListQuery, Listed};
 pub use self::operations::reruns::Rerun;
+pub use self::operations::set_event::{SetEvent, SetEventKind, SetWatchRequest};
+pub use self::operations::set_watch::SetWatch;
 pub use self::operations::starts::Started;
-pub use self::reading::view::View;
+pub use self::operations::stats::Stats;
+pub use self::reading::view::{EncodedForm, View};
 pub use self::settings::Settings;
+pub use self::type_set_lists::{TypeSetPage, TypeSetQuery};
+pub use self::type_sets::{NewTypeSet, ShownTypeSet, TypeSetDeletion};
 pub use self::watching::watch::{
     EventKind, ResumeToken, Watch, WatchEvent, WatchFrom, WatchOptions,
 };
@@ -107,9 +115,24 @@ impl Engine {
         Guard::new(&self.rooms.context.settings.policy, caller)
     }
 
-    /// The known message types.
+    /// The message types of this server: those of every parent.
     pub fn types(&self) -> &Registry {
-        &self.rooms.context.settings.types
+        self.rooms.types.own()
+    }
+
+    /// The message types that are known for operations at that place: a name, a parent, or a pattern of parents.
+    pub async fn types_at(&self, place: &str) -> Result<Registry> {
+        self.rooms.types.at(place).await
+    }
+
+    /// Whether the store may have type sets: if not, all places have the types of this server.
+    pub fn may_have_type_sets(&self) -> bool {
+        self.rooms.types.are_any()
+    }
+
+    /// The message types of the root.
+    pub fn types_of_root(&self) -> Registry {
+        self.rooms.types.of_root()
     }
 
     /// All counters in the text format of OpenMetrics.
@@ -144,10 +167,10 @@ impl Engine {
 
     /// Ends the background work, then closes the store.
     pub async fn stop(&self) {
-        let Rooms { context, commands, membership, .. } = &*self.rooms;
+        let Rooms { context, reports, membership, .. } = &*self.rooms;
         context.drain();
         context.tasks.stop().await;
-        commands.flush_all().await;
+        reports.flush_all().await;
         membership.take_leave().await;
         context.store.close().await;
     }
@@ -214,6 +237,11 @@ impl Engine {
         self.rooms.lists.list(caller, query).await
     }
 
+    /// How many operations there are below a parent, or below all that match.
+    pub async fn stats(&self, _: &Caller, parent: &ParentPattern) -> Result<Stats> {
+        self.rooms.counting.stats(parent).await
+    }
+
     /// The operation once it is done, or as it is when the time is up: `timeout`, five minutes, or the server's end.
     pub async fn wait(&self, _: &Caller, name: &Name, timeout: Duration) -> Result<Arc<View>> {
         self.rooms.hub.wait(name, timeout).await
@@ -253,6 +281,11 @@ impl Engine {
     /// Watches an operation.
     pub async fn watch(&self, _: &Caller, name: &Name, options: WatchOptions) -> Result<Watch> {
         self.rooms.hub.watch(name, options).await
+    }
+
+    /// Watches a set of operations.
+    pub fn watch_set(&self, caller: &Caller, request: SetWatchRequest) -> Result<SetWatch> {
+        self.rooms.set_watches.watch(caller, request)
     }
 
     /// Requests a cancel; the worker may confirm it later.
@@ -300,97 +333,46 @@ impl Engine {
 
 /// The verbs of jobs.
 impl Engine {
-    /// Creates a job, or finds the one that the same request created before.
-    pub async fn create_job(&self, caller: &Caller, wanted: JobCreation) -> Result<JobView> {
-        self.rooms.jobs.calls.create(caller, wanted).await
+    /// Those about jobs.
+    pub fn jobs(&self) -> &Jobs {
+        &self.rooms.jobs.calls
     }
 
-    /// A job.
-    pub async fn get_job(&self, _: &Caller, name: &JobName) -> Result<JobView> {
-        self.rooms.jobs.calls.get(name).await
+    /// Those about their executions.
+    pub fn executions(&self) -> &Executions {
+        &self.rooms.jobs.executions
+    }
+}
+
+/// The verbs of those who define message types.
+impl Engine {
+    /// Creates a type set, or finds the one that the same request created before.
+    pub async fn create_type_set(&self, caller: &Caller, new: NewTypeSet) -> Result<ShownTypeSet> {
+        self.rooms.type_sets.create(caller, new).await
     }
 
-    /// A page of the jobs of a parent, and the token of the next one.
-    pub async fn list_jobs(
-        &self,
-        caller: &Caller,
-        parent: &Parent,
-        page_size: usize,
-        page_token: &str,
-    ) -> Result<(Vec<JobView>, String)> {
-        self.rooms.jobs.calls.list(caller, parent, page_size, page_token).await
-    }
-
-    /// Gives a job another configuration, or only checks it.
-    pub async fn update_job(
+    /// A type set, with its descriptors if it is to be full.
+    pub async fn get_type_set(
         &self,
         _: &Caller,
-        name: &JobName,
-        wanted: &Reconfigure<'_>,
-    ) -> Result<JobView> {
-        self.rooms.jobs.calls.update(name, wanted).await
+        name: &TypeSetName,
+        full: bool,
+    ) -> Result<ShownTypeSet> {
+        self.rooms.type_sets.get(name, full).await
     }
 
-    /// Deletes a job and its executions; with `force` its runs are cancelled.
-    pub async fn delete_job(
-        &self,
-        _: &Caller,
-        name: &JobName,
-        etag: &str,
-        force: bool,
-    ) -> Result<()> {
-        self.rooms.jobs.calls.delete(name, etag, force).await
-    }
-
-    /// Runs a job now. Returns the operation, and whether the same request had run it before.
-    pub async fn run_job(
+    /// A page of type sets, by parent and id.
+    pub async fn list_type_sets(
         &self,
         caller: &Caller,
-        name: &JobName,
-        etag: &str,
-        request_id: &str,
-    ) -> Result<(Arc<View>, bool)> {
-        self.rooms.jobs.calls.run(caller, name, etag, request_id).await
+        query: TypeSetQuery,
+    ) -> Result<TypeSetPage> {
+        self.rooms.type_sets.list(caller, query).await
     }
 
-    /// Pauses the schedule of a job, or resumes it.
-    pub async fn pause_job(
-        &self,
-        _: &Caller,
-        name: &JobName,
-        etag: &str,
-        paused: bool,
-    ) -> Result<JobView> {
-        self.rooms.jobs.calls.pause(name, etag, paused).await
-    }
-
-    /// Runs past ticks of a job; how many there are.
-    pub async fn backfill_job(
-        &self,
-        caller: &Caller,
-        name: &JobName,
-        ticks: &PastTicks,
-    ) -> Result<usize> {
-        self.rooms.jobs.calls.backfill(caller, name, ticks).await
-    }
-
-    /// An execution with its payloads.
-    pub async fn get_execution(&self, _: &Caller, name: &ExecutionName) -> Result<ExecutionView> {
-        self.rooms.jobs.executions.get(name).await
-    }
-
-    /// A page of the executions of a job, and the token of the next one.
-    pub async fn list_executions(
-        &self,
-        caller: &Caller,
-        query: &ExecutionQuery,
-    ) -> Result<(Vec<ExecutionView>, String)> {
-        self.rooms.jobs.executions.list(caller, query).await
-    }
-
-    /// Removes an execution that is over.
-    pub async fn delete_execution(&self, _: &Caller, name: &ExecutionName) -> Result<()> {
-        self.rooms.jobs.executions.delete(name).await
+    /// Deletes a type set.
+    pub async fn delete_type_set(&self, _: &Caller, wanted: TypeSetDeletion) -> Result<()> {
+        self.rooms.type_sets.delete(&wanted).await
     }
 }
 

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use super::commands::apply::Commands;
+use super::commands::coalescer::Coalescer;
+use super::commands::progress::HeldReports;
 use super::context::Context;
 use super::dispatch::dispatcher::Dispatch;
 use super::dispatch::grants::Grants;
@@ -11,15 +13,20 @@ use super::due::agents::DueAgents;
 use super::jobs::rooms::JobRooms;
 use super::leases::holders::Holders;
 use super::membership::ranks::Membership;
-use super::notify::notifier::{Notifier, OperationTransactor};
+use super::notify::notifier::{Informed, Notifier, OperationTransactor};
 use super::operations::calls::Calls;
 use super::operations::pages::Lists;
 use super::operations::reruns::Reruns;
+use super::operations::set_watch::SetWatches;
 use super::operations::starts::Starts;
+use super::operations::stats::Counts;
+use super::parent_types::ParentTypes;
 use super::reading::reader::Reader;
 use super::settings::Settings;
 use super::transact::{Transactor, Unobserved};
+use super::type_sets::TypeSetCalls;
 use super::watching::hub::Hub;
+use super::watching::sets::intake::Sets;
 use super::workers::stream::rooms::StreamRooms;
 use super::workers::unary::Unary;
 use crate::clock::Clock;
@@ -31,13 +38,19 @@ pub(super) struct Rooms {
     pub(super) membership: Arc<Membership>,
     pub(super) hub: Arc<Hub>,
     pub(super) holders: Arc<Holders>,
+    #[cfg(test)]
     pub(super) commands: Arc<Commands>,
+    pub(super) reports: Arc<HeldReports>,
     pub(super) due: Arc<DueAgents>,
     pub(super) starts: Arc<Starts>,
     pub(super) calls: Calls,
     pub(super) reruns: Reruns,
     pub(super) jobs: JobRooms,
-    pub(super) lists: Lists,
+    pub(super) lists: Arc<Lists>,
+    pub(super) counting: Counts,
+    pub(super) set_watches: SetWatches,
+    pub(super) types: Arc<ParentTypes>,
+    pub(super) type_sets: TypeSetCalls,
     pub(super) unary: Unary,
     pub(super) streams: Arc<StreamRooms>,
     #[cfg(test)]
@@ -54,10 +67,13 @@ struct Lower {
     reader: Arc<Reader>,
     membership: Arc<Membership>,
     hub: Arc<Hub>,
+    sets: Arc<Sets>,
     holders: Arc<Holders>,
+    types: Arc<ParentTypes>,
     notifier: Arc<Notifier>,
     transactor: Arc<OperationTransactor>,
     commands: Arc<Commands>,
+    reports: Arc<HeldReports>,
 }
 
 impl Lower {
@@ -67,50 +83,89 @@ impl Lower {
         let signs = Transactor::new(context.clone(), reader.clone(), Arc::new(Unobserved));
         let membership = Arc::new(Membership::new(context.clone(), signs));
         let hub = Arc::new(Hub::new(context.clone(), reader.clone()));
+        let sets = Arc::new(Sets::new(context.clone(), reader.clone()));
         let holders = Arc::<Holders>::default();
+        let types = Arc::new(ParentTypes::new(context.clone(), reader.clone()));
         let notifier = Arc::new(Notifier::new(
             context.clone(),
             reader.clone(),
             membership.clone(),
-            hub.clone(),
-            holders.clone(),
+            Informed {
+                hub: hub.clone(),
+                sets: sets.clone(),
+                holders: holders.clone(),
+                types: types.clone(),
+            },
         ));
         let transactor =
             Arc::new(Transactor::new(context.clone(), reader.clone(), notifier.clone()));
+        let interval = context.settings.progress_interval;
+        let coalescer = Arc::new(Coalescer::new(context.clock.clone(), interval));
         let commands = Arc::new(Commands::new(
             context.clone(),
             reader.clone(),
             transactor.clone(),
             holders.clone(),
+            coalescer.clone(),
         ));
+        let reports = Arc::new(HeldReports::new(commands.clone(), coalescer, membership.clone()));
         context.tasks.spawn("feed", notifier.clone().run(context.store.feed()));
         context.tasks.spawn("hub", hub.clone().run());
-        context.tasks.spawn("progress", commands.clone().run());
-        Self { context, reader, membership, hub, holders, notifier, transactor, commands }
+        context.tasks.spawn("sets", sets.clone().run());
+        context.tasks.spawn("progress", reports.clone().run());
+        context.tasks.spawn("types", types.clone().run());
+        Self {
+            context,
+            reader,
+            membership,
+            hub,
+            sets,
+            holders,
+            types,
+            notifier,
+            transactor,
+            commands,
+            reports,
+        }
+    }
+
+    fn due(&self) -> Arc<DueAgents> {
+        Arc::new(DueAgents::new(
+            self.context.clone(),
+            self.reader.clone(),
+            self.membership.clone(),
+            self.notifier.clone(),
+            self.commands.clone(),
+        ))
+    }
+
+    fn grants(&self) -> Arc<Grants> {
+        let (context, commands) = (self.context.clone(), self.commands.clone());
+        Arc::new(Grants::new(context, commands, self.holders.clone()))
+    }
+
+    fn dispatch(&self, grants: &Arc<Grants>) -> Arc<Dispatch> {
+        let poller = Poller::new(
+            self.context.clone(),
+            self.reader.clone(),
+            self.transactor.clone(),
+            grants.clone(),
+            self.commands.clone(),
+        );
+        let (context, notifier) = (self.context.clone(), self.notifier.clone());
+        Arc::new(Dispatch::new(context, notifier, poller, grants.clone()))
     }
 }
 
 impl Rooms {
     pub(super) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, settings: Settings) -> Self {
-        let Lower { context, reader, membership, hub, holders, notifier, transactor, commands } =
-            Lower::new(store, clock, settings);
-        let due = Arc::new(DueAgents::new(
-            context.clone(),
-            reader.clone(),
-            membership.clone(),
-            notifier.clone(),
-            commands.clone(),
-        ));
-        let grants = Arc::new(Grants::new(context.clone(), commands.clone(), holders.clone()));
-        let poller = Poller::new(
-            context.clone(),
-            reader.clone(),
-            transactor.clone(),
-            grants.clone(),
-            commands.clone(),
-        );
-        let dispatch =
-            Arc::new(Dispatch::new(context.clone(), notifier.clone(), poller, grants.clone()));
+        let lower = Lower::new(store, clock, settings);
+        let due = lower.due();
+        let grants = lower.grants();
+        let dispatch = lower.dispatch(&grants);
+        let Lower { context, reader, membership, hub, sets, holders, transactor, .. } = lower;
+        let Lower { types, commands, reports, .. } = lower;
+        let lists = Arc::new(Lists::new(context.clone(), reader.clone()));
         let starts = Arc::new(Starts::new(
             context.clone(),
             reader.clone(),
@@ -122,25 +177,32 @@ impl Rooms {
             context.clone(),
             dispatch.clone(),
             commands.clone(),
-            membership.clone(),
+            reports.clone(),
             starts.clone(),
         );
         let streams = Arc::new(StreamRooms {
             context: context.clone(),
             commands: commands.clone(),
+            reports: reports.clone(),
             dispatch: dispatch.clone(),
             holders: holders.clone(),
         });
         Self {
             calls: Calls::new(context.clone(), reader.clone(), commands.clone(), hub.clone()),
-            lists: Lists::new(context.clone(), reader.clone()),
             reruns: Reruns::new(starts.clone()),
             jobs: JobRooms::new(&context, &reader, &commands),
+            counting: Counts::new(context.clone(), reader.clone()),
+            set_watches: SetWatches::new(context.clone(), sets, lists.clone()),
+            lists,
+            type_sets: TypeSetCalls::new(context.clone(), reader.clone(), types.clone()),
+            types,
             context,
             membership,
             hub,
             holders,
+            #[cfg(test)]
             commands,
+            reports,
             due,
             starts,
             unary,
@@ -150,7 +212,7 @@ impl Rooms {
             #[cfg(test)]
             dispatch,
             #[cfg(test)]
-            notifier,
+            notifier: lower.notifier,
         }
     }
 }

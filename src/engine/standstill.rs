@@ -85,8 +85,17 @@ impl Standstill {
 
     /// Resolves once the store has not responded for long enough that watchers of that partition must receive an error.
     pub(super) async fn store_lost(&self, partition: Partition) -> Box<Error> {
+        self.lost_where(|lost| lost.get(usize::from(partition.0)) == Some(&true)).await
+    }
+
+    /// The same for watchers of all partitions.
+    pub(super) async fn store_lost_anywhere(&self) -> Box<Error> {
+        self.lost_where(|lost| lost.contains(&true)).await
+    }
+
+    async fn lost_where(&self, is_lost: impl Fn(&[bool]) -> bool + Send) -> Box<Error> {
         let mut lost = self.lost.subscribe();
-        let is_lost = |lost: &Vec<bool>| lost.get(usize::from(partition.0)) == Some(&true);
+        let is_lost = |lost: &Vec<bool>| is_lost(lost);
         if lost.wait_for(is_lost).await.is_err() {
             // The engine is gone, and so are its watchers.
             std::future::pending::<()>().await;

@@ -1,10 +1,11 @@
 //! What the names of a filter mean, and whether its values fit them.
 
-use strsim::damerau_levenshtein;
-
+use super::condition::{Condition, Of, STATES, TYPE, Test};
+use super::error::{FilterError, meant};
 use super::literal::{Kind, Literal, equality_only};
+use super::seen::Payload;
 use super::syntax::{Comparator, Expr, Left, Test as Parsed, Word};
-use super::{Condition, FilterError, Of, Payload, STATES, Test, typed};
+use super::typed;
 use crate::operation::payload::type_name;
 use crate::types::Registry;
 
@@ -94,7 +95,7 @@ impl Checker<'_> {
         literal: &Literal,
     ) -> Result<(), String> {
         let message = self.types.message(name).ok_or_else(|| {
-            format!("the type {name} is not known here, so that nothing in it can be compared; the server learns it by --descriptor-set")
+            format!("the type {name} is not known here, so that nothing in it can be compared; the server learns it by a type set of the parent, or by --descriptor-set")
         })?;
         typed::check(&message, path, comparator, literal)
     }
@@ -111,7 +112,22 @@ fn alone(left: &Left) -> String {
         Ok(_) => {
             format!("{shown} is not compared with anything; write {shown} = VALUE or {shown}:*")
         }
-        Err(_) => format!("{shown} alone is not searched for; write FIELD = {shown}"),
+        Err(why) if matches!(&words[..], [name] if FUNCTIONS.contains(&&*name.plain())) => why,
+        Err(_) => keyword(words).map_or_else(
+            || format!("{shown} alone is not searched for; write FIELD = {shown}"),
+            |keyword| format!("{shown} joins no conditions; write {keyword}"),
+        ),
+    }
+}
+
+/// The keyword that was meant, if conditions are joined as in other languages.
+fn keyword(words: &[Word]) -> Option<&'static str> {
+    let [word] = words else { return None };
+    match &*word.plain().to_lowercase() {
+        "and" | "&&" | "&" => Some("AND"),
+        "or" | "||" | "|" => Some("OR"),
+        "not" => Some("NOT"),
+        _ => None,
     }
 }
 
@@ -191,17 +207,6 @@ fn unknown(what: &str, name: &str) -> String {
     format!("there is no {what} {name}; {hint}")
 }
 
-/// Which of these was meant, if one is close.
-pub(super) fn meant<'a>(wanted: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
-    let plain = |name: &str| name.to_lowercase().replace(['_', '(', ')'], "");
-    let wanted = plain(wanted);
-    let close = known.into_iter().map(|name| (damerau_levenshtein(&wanted, &plain(name)), name));
-    let (_, name) = close
-        .filter(|(distance, name)| *distance <= (name.len() / 3).clamp(1, 3))
-        .min_by_key(|(distance, _)| *distance)?;
-    Some(format!("did you mean {name}?"))
-}
-
 /// The types that every match must have: those that the filter as a whole demands.
 fn pinned(parsed: &Expr) -> Vec<(Payload, String)> {
     match parsed {
@@ -222,18 +227,5 @@ fn pinned(parsed: &Expr) -> Vec<(Payload, String)> {
     }
 }
 
-impl Payload {
-    /// The name of the field.
-    pub(super) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Metadata => "metadata",
-            Self::Response => "response",
-            Self::Request => "request",
-        }
-    }
-}
-
-/// The type of a payload, as a field of it.
-pub(super) const TYPE: &str = "@type";
 const FIELDS: [&str; 6] = ["name", "done", "error", "metadata", "response", "request"];
 const FUNCTIONS: [&str; 6] = ["state", "label", "create_time", "method", "queue", "progress"];

@@ -10,14 +10,24 @@ use crate::proto::google::protobuf::Any;
 use prost::Message as _;
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MapKey, ReflectMessage, Value};
 
-use super::check::TYPE;
+use super::condition::{Condition, Of, TYPE, Test, is_done};
 use super::literal::{Number, Scalar};
 use super::seen::{Lookup, Payload, Seen};
 use super::syntax::Comparator;
 use super::typed::Shape;
-use super::{Condition, Of, Test, Verdict, is_done};
 use crate::operation::payload::{type_name, type_url};
 use crate::types::Registry;
+
+/// Whether an operation matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It does.
+    Match,
+    /// It does not.
+    NoMatch,
+    /// A payload decides that was not at hand ([`Lookup::Elsewhere`]).
+    Unknown,
+}
 
 pub(super) fn evaluate(condition: &Condition, of: &dyn Seen, types: &Registry) -> Verdict {
     let subject = Subject { of, types, decoded: Default::default(), error: OnceCell::new() };

@@ -1,7 +1,6 @@
 //! The order of a list (AIP-132).
 
-use super::FilterError;
-use super::check::meant;
+use super::error::{FilterError, meant};
 
 /// In which order operations are listed; those of one instant by their names' keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use winnow::error::{ErrMode, ParserError};
 use winnow::stream::{LocatingSlice, Location, Stateful};
 use winnow::token::{any, one_of, take_while};
 
-use super::FilterError;
+use super::error::FilterError;
 use super::syntax::{At, Comparator, Expr, KEYWORDS, Left, Test, Word};
 use crate::limits::{MAX_FILTER_BYTES, MAX_FILTER_DEPTH, MAX_FILTER_PATH, MAX_FILTER_TERMS};
 
@@ -65,12 +65,19 @@ fn factor(input: &mut Input<'_>, leaf: Leaf<'_>) -> Parsed<Expr> {
 }
 
 fn term(input: &mut Input<'_>, leaf: Leaf<'_>) -> Parsed<Expr> {
+    let start = input.current_token_start();
+    if input.starts_with("NOT(") {
+        return fail(start, NOT_ALONE);
+    }
     let negation = alt((
         terminated("NOT", some_blanks).void(),
         // A number may begin with a minus; nothing else that stands alone does.
         ("-", peek(not(one_of('0'..='9')))).void(),
     ));
     let negated = opt(negation).parse_next(input)?.is_some();
+    if negated && input.starts_with(char::is_whitespace) {
+        return fail(start, MINUS_ALONE);
+    }
     let composite = |input: &mut Input<'_>| composite(input, leaf);
     let simple = alt((composite, leaf)).parse_next(input)?;
     Ok(if negated { Expr::not(simple) } else { simple })
@@ -270,8 +277,8 @@ fn unexpected<T>(input: &mut Input<'_>) -> Parsed<T> {
     let first = rest.chars().next().unwrap_or_default();
     let why = match (word, first) {
         ("AND" | "OR", _) => format!("{word} needs a condition, and blanks, on both sides"),
-        ("NOT", _) => "NOT needs a blank and a condition after it".to_owned(),
-        (_, '-') => "a minus needs a condition right after it".to_owned(),
+        ("NOT", _) => NOT_ALONE.to_owned(),
+        (_, '-') => MINUS_ALONE.to_owned(),
         (_, ')') => "no parenthesis is open here".to_owned(),
         (_, '<' | '>' | '=' | '!' | ':') => {
             "a comparison needs a field or a function before it".to_owned()
@@ -301,4 +308,6 @@ impl<'a> ParserError<Input<'a>> for FilterError {
     }
 }
 
+const NOT_ALONE: &str = "NOT needs a blank and a condition after it";
+const MINUS_ALONE: &str = "a minus needs a condition right after it";
 const QUOTES: [char; 2] = ['"', '\''];

@@ -5,8 +5,11 @@
 
 use std::ops::RangeInclusive;
 
+use super::checked::Filter;
+use super::condition::{Condition, Of, STATES, Test, is_done};
+use super::order::Order;
+use super::seen::Payload;
 use super::syntax::Comparator;
-use super::{Condition, Filter, Of, Order, STATES, Test, is_done};
 use crate::clock::Timestamp;
 use crate::proto::longhaul::v1::operation_record::State;
 
@@ -15,7 +18,7 @@ use crate::proto::longhaul::v1::operation_record::State;
 pub struct Plan {
     /// What to read.
     pub access: Access,
-    /// In which order to answer: the list is read from either end, anything else is gathered and sorted.
+    /// In which order to answer: the list and its failures are read from either end, anything else is gathered and sorted.
     pub order: Order,
     /// What must hold of each operation read.
     pub residual: Filter,
@@ -30,8 +33,8 @@ pub enum Access {
     Name(String),
     /// The operations of the parent that were started within these times.
     List(RangeInclusive<Timestamp>),
-    /// The failures of the parent.
-    Failed,
+    /// Those among them that failed.
+    Failed(RangeInclusive<Timestamp>),
     /// What workers hold, of all parents: it has a lease that expires.
     Leased,
     /// What waits in a queue, of all parents: for a worker, for its time, or for its next attempt.
@@ -45,7 +48,7 @@ impl Access {
             Self::Nothing => "none",
             Self::Name(_) => "name",
             Self::List(_) => "list",
-            Self::Failed => "failed",
+            Self::Failed(_) => "failed",
             Self::Leased => "due/lease",
             Self::Waiting(_) => "ready",
         }
@@ -64,10 +67,10 @@ pub fn plan_of_list(filter: &Filter, order: Order) -> Plan {
 
 fn planned(filter: &Filter, order: Order, access: Access) -> Plan {
     let condition = match &access {
-        Access::List(_) => without_times(&filter.condition),
+        Access::List(_) | Access::Failed(_) => without_times(&filter.condition),
         _ => filter.condition.clone(),
     };
-    Plan { access, order, residual: Filter { condition, ..filter.clone() } }
+    Plan { access, order, residual: filter.with(condition) }
 }
 
 fn access(condition: &Condition) -> Access {
@@ -89,7 +92,7 @@ fn access(condition: &Condition) -> Access {
         return Access::Name(name);
     }
     if within(&[State::Failed]) {
-        return Access::Failed;
+        return Access::Failed(times);
     }
     if within(&[State::Running, State::Cancelling]) {
         return Access::Leased;
@@ -202,7 +205,7 @@ fn states_of(test: &Test) -> States {
         }
         // What is not there passes no test.
         Of::Error(_) => (set(&[State::Failed, State::Cancelled]), false),
-        Of::Payload(super::Payload::Response, _) => (set(&[State::Succeeded]), false),
+        Of::Payload(Payload::Response, _) => (set(&[State::Succeeded]), false),
         _ => (ALL, false),
     };
     States { possible, exact }

@@ -21,6 +21,17 @@ pub enum Payload {
     Request,
 }
 
+impl Payload {
+    /// The name of the field.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Metadata => "metadata",
+            Self::Response => "response",
+            Self::Request => "request",
+        }
+    }
+}
+
 /// A payload, if it is at hand.
 #[derive(Clone, Debug)]
 pub enum Lookup<'a> {

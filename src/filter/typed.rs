@@ -2,7 +2,7 @@
 
 use prost_reflect::{FieldDescriptor, Kind as FieldKind, MessageDescriptor};
 
-use super::check::meant;
+use super::error::meant;
 use super::literal::{Kind, Literal, equality_only};
 use super::syntax::Comparator;
 

@@ -12,11 +12,14 @@ use crate::proto::encoded::Encoded;
 use crate::proto::google::longrunning::Operation;
 use crate::proto::longhaul::v1::callers_server::Callers;
 use crate::proto::longhaul::v1::{
-    GetOperationRecordRequest, ListOperationRecordsRequest, ListOperationRecordsResponse,
-    OperationRecord, PauseOperationRequest, RerunOperationRequest, ResumeOperationRequest,
-    WatchOperationRequest,
+    GetOperationRecordRequest, GetOperationStatsRequest, ListOperationRecordsRequest,
+    ListOperationRecordsResponse, OperationRecord, OperationStats, PauseOperationRequest,
+    RerunOperationRequest, ResumeOperationRequest, WatchOperationRequest, WatchOperationsRequest,
 };
-use crate::wire::{fields, operations, starts, views};
+use crate::wire::{fields, operations, sets, starts, views};
+
+/// Encoded events.
+type Events = Pin<Box<dyn Stream<Item = Result<Encoded, Status>> + Send>>;
 
 pub(super) struct Service {
     engine: Engine,
@@ -30,7 +33,8 @@ impl Service {
 
 #[tonic::async_trait]
 impl Callers for Service {
-    type WatchOperationStream = Pin<Box<dyn Stream<Item = Result<Encoded, Status>> + Send>>;
+    type WatchOperationStream = Events;
+    type WatchOperationsStream = Events;
 
     async fn watch_operation(
         &self,
@@ -42,6 +46,20 @@ impl Callers for Service {
         let full = views::is_full(request.view)?;
         let watch = self.engine.watch(&caller, &name, options).await?;
         let events = watch.into_events().map(move |event| Ok(views::event(event?, full)));
+        Ok(Response::new(Box::pin(events)))
+    }
+
+    async fn watch_operations(
+        &self,
+        request: Request<WatchOperationsRequest>,
+    ) -> Reply<Self::WatchOperationsStream> {
+        let caller = caller(&request);
+        let request = request.into_inner();
+        let types = operations::types(&self.engine, &request.parent, &request.filter).await?;
+        let request = sets::watch(request, &types)?;
+        let full = request.full;
+        let watch = self.engine.watch_set(&caller, request)?;
+        let events = watch.into_events().map(move |event| Ok(sets::event(event?, full)));
         Ok(Response::new(Box::pin(events)))
     }
 
@@ -61,10 +79,22 @@ impl Callers for Service {
         request: Request<ListOperationRecordsRequest>,
     ) -> Reply<ListOperationRecordsResponse> {
         let caller = caller(&request);
-        let query = operations::list_records(request.into_inner(), self.engine.types())?;
+        let request = request.into_inner();
+        let types = operations::types(&self.engine, &request.parent, &request.filter).await?;
+        let query = operations::list_records(request, &types)?;
         let page = self.engine.list(&caller, query).await?;
         let index = page.index;
         Ok(read_from(index, operations::list_records_reply(page)))
+    }
+
+    async fn get_operation_stats(
+        &self,
+        request: Request<GetOperationStatsRequest>,
+    ) -> Reply<OperationStats> {
+        let caller = caller(&request);
+        let parent = operations::stats(request.get_ref())?;
+        let stats = self.engine.stats(&caller, &parent).await?;
+        Ok(Response::new(operations::stats_reply(stats)))
     }
 
     async fn pause_operation(

@@ -14,9 +14,11 @@ use crate::grpc::status::to_status;
 use crate::proto::google::longrunning as lro;
 use crate::proto::google::longrunning::operations_server::Operations;
 use crate::proto::longhaul::v1 as pb;
+use crate::proto::longhaul::v1::admin_server::Admin;
 use crate::proto::longhaul::v1::callers_server::Callers;
 use crate::proto::longhaul::v1::jobs_server::Jobs;
 use crate::proto::longhaul::v1::producers_server::Producers;
+use crate::proto::longhaul::v1::type_sets_server::TypeSets;
 use crate::proto::longhaul::v1::workers_server::Workers;
 use crate::wire::access::Guarded;
 
@@ -82,11 +84,14 @@ impl<S: Producers> Producers for Gate<S> {
 
 impl<S: Callers> Callers for Gate<S> {
     type WatchOperationStream = S::WatchOperationStream;
+    type WatchOperationsStream = S::WatchOperationsStream;
 
     methods! {
         watch_operation: pb::WatchOperationRequest => Self::WatchOperationStream;
+        watch_operations: pb::WatchOperationsRequest => Self::WatchOperationsStream;
         get_operation_record: pb::GetOperationRecordRequest => pb::OperationRecord;
         list_operation_records: pb::ListOperationRecordsRequest => pb::ListOperationRecordsResponse;
+        get_operation_stats: pb::GetOperationStatsRequest => pb::OperationStats;
         pause_operation: pb::PauseOperationRequest => pb::OperationRecord;
         rerun_operation: pb::RerunOperationRequest => lro::Operation;
         resume_operation: pb::ResumeOperationRequest => pb::OperationRecord;
@@ -108,6 +113,21 @@ impl<S: Jobs> Jobs for Gate<S> {
         get_execution: pb::GetExecutionRequest => pb::Execution;
         list_executions: pb::ListExecutionsRequest => pb::ListExecutionsResponse;
         delete_execution: pb::DeleteExecutionRequest => ();
+
+impl<S: TypeSets> TypeSets for Gate<S> {
+    methods! {
+        create_type_set: pb::CreateTypeSetRequest => pb::TypeSet;
+        get_type_set: pb::GetTypeSetRequest => pb::TypeSet;
+        list_type_sets: pb::ListTypeSetsRequest => pb::ListTypeSetsResponse;
+        delete_type_set: pb::DeleteTypeSetRequest => ();
+    }
+}
+
+impl<S: Admin> Admin for Gate<S> {
+    type ExportRecordsStream = S::ExportRecordsStream;
+
+    methods! {
+        export_records: pb::ExportRecordsRequest => Self::ExportRecordsStream;
     }
 }
 

@@ -121,10 +121,13 @@ fn response(status: ServingStatus) -> HealthCheckResponse {
 }
 
 /// "" is the whole server.
-const SERVICES: [&str; 5] = [
+const SERVICES: [&str; 8] = [
     "",
     "google.longrunning.Operations",
+    "longhaul.v1.Admin",
     "longhaul.v1.Callers",
+    "longhaul.v1.Jobs",
     "longhaul.v1.Producers",
+    "longhaul.v1.TypeSets",
     "longhaul.v1.Workers",
 ];

@@ -8,7 +8,7 @@ use crate::engine::{Engine, Reason};
 use crate::proto::google::longrunning::Operation;
 use crate::proto::longhaul::v1 as pb;
 use crate::proto::longhaul::v1::jobs_server::Jobs;
-use crate::wire::{jobs, views};
+use crate::wire::{jobs, operations, views};
 
 pub(super) struct Service {
     engine: Engine,
@@ -25,13 +25,13 @@ impl Jobs for Service {
     async fn create_job(&self, request: Request<pb::CreateJobRequest>) -> Reply<pb::Job> {
         let caller = caller(&request);
         let wanted = jobs::create(request.into_inner())?;
-        Ok(Response::new(jobs::job(self.engine.create_job(&caller, wanted).await?)))
+        Ok(Response::new(jobs::job(self.engine.jobs().create(&caller, wanted).await?)))
     }
 
     async fn get_job(&self, request: Request<pb::GetJobRequest>) -> Reply<pb::Job> {
         let caller = caller(&request);
         let name = jobs::name(&request.get_ref().name)?;
-        Ok(Response::new(jobs::job(self.engine.get_job(&caller, &name).await?)))
+        Ok(Response::new(jobs::job(self.engine.jobs().get(&name).await?)))
     }
 
     async fn list_jobs(
@@ -39,9 +39,8 @@ impl Jobs for Service {
         request: Request<pb::ListJobsRequest>,
     ) -> Reply<pb::ListJobsResponse> {
         let caller = caller(&request);
-        let (parent, size) = jobs::list(request.get_ref())?;
-        let token = &request.get_ref().page_token;
-        let page = self.engine.list_jobs(&caller, &parent, size, token).await?;
+        let query = jobs::list(request.into_inner())?;
+        let page = self.engine.jobs().list(&caller, &query).await?;
         Ok(Response::new(jobs::list_reply(page)))
     }
 
@@ -49,10 +48,10 @@ impl Jobs for Service {
         let caller = caller(&request);
         let update = jobs::update(request.into_inner())?;
         let change = |config: &_| update.apply(config);
-        let updated = self.engine.update_job(&caller, &update.name, &update.wanted(&change)).await;
+        let updated = self.engine.jobs().update(&update.name, &update.wanted(&change)).await;
         let view = match updated {
             Err(error) if error.reason == Reason::JobNotFound && update.allow_missing => {
-                self.engine.create_job(&caller, update.creation()?).await?
+                self.engine.jobs().create(&caller, update.creation()?).await?
             }
             updated => updated?,
         };
@@ -62,28 +61,28 @@ impl Jobs for Service {
     async fn delete_job(&self, request: Request<pb::DeleteJobRequest>) -> Reply<()> {
         let caller = caller(&request);
         let pb::DeleteJobRequest { name, etag, force } = request.into_inner();
-        self.engine.delete_job(&caller, &jobs::name(&name)?, &etag, force).await?;
+        self.engine.jobs().delete(&jobs::name(&name)?, &etag, force).await?;
         Ok(Response::new(()))
     }
 
     async fn run_job(&self, request: Request<pb::RunJobRequest>) -> Reply<Operation> {
         let caller = caller(&request);
         let (name, etag, request_id) = jobs::run(request.into_inner())?;
-        let (view, again) = self.engine.run_job(&caller, &name, &etag, &request_id).await?;
+        let (view, again) = self.engine.jobs().run(&caller, &name, &etag, &request_id).await?;
         Ok(replayed(Response::new(views::published(view)), again))
     }
 
     async fn pause_job(&self, request: Request<pb::PauseJobRequest>) -> Reply<pb::Job> {
         let caller = caller(&request);
         let pb::PauseJobRequest { name, etag } = request.into_inner();
-        let view = self.engine.pause_job(&caller, &jobs::name(&name)?, &etag, true).await?;
+        let view = self.engine.jobs().pause(&jobs::name(&name)?, &etag, true).await?;
         Ok(Response::new(jobs::job(view)))
     }
 
     async fn resume_job(&self, request: Request<pb::ResumeJobRequest>) -> Reply<pb::Job> {
         let caller = caller(&request);
         let pb::ResumeJobRequest { name, etag } = request.into_inner();
-        let view = self.engine.pause_job(&caller, &jobs::name(&name)?, &etag, false).await?;
+        let view = self.engine.jobs().pause(&jobs::name(&name)?, &etag, false).await?;
         Ok(Response::new(jobs::job(view)))
     }
 
@@ -93,7 +92,7 @@ impl Jobs for Service {
     ) -> Reply<pb::BackfillJobResponse> {
         let caller = caller(&request);
         let (name, ticks) = jobs::backfill(request.into_inner())?;
-        let count = self.engine.backfill_job(&caller, &name, &ticks).await?;
+        let count = self.engine.jobs().backfill(&caller, &name, &ticks).await?;
         Ok(Response::new(pb::BackfillJobResponse { tick_count: count as i32 }))
     }
 
@@ -103,7 +102,7 @@ impl Jobs for Service {
     ) -> Reply<pb::ListUpcomingRunsResponse> {
         let caller = caller(&request);
         let name = jobs::name(&request.get_ref().name)?;
-        let view = self.engine.get_job(&caller, &name).await?;
+        let view = self.engine.jobs().get(&name).await?;
         let now = self.engine.clock().now();
         Ok(Response::new(jobs::upcoming(request.get_ref(), &view.job, now)?))
     }
@@ -114,7 +113,7 @@ impl Jobs for Service {
     ) -> Reply<pb::Execution> {
         let caller = caller(&request);
         let name = jobs::execution_name(&request.get_ref().name)?;
-        Ok(Response::new(jobs::execution(self.engine.get_execution(&caller, &name).await?)))
+        Ok(Response::new(jobs::execution(self.engine.executions().get(&name).await?)))
     }
 
     async fn list_executions(
@@ -122,15 +121,17 @@ impl Jobs for Service {
         request: Request<pb::ListExecutionsRequest>,
     ) -> Reply<pb::ListExecutionsResponse> {
         let caller = caller(&request);
-        let query = jobs::list_executions(request.into_inner(), self.engine.types())?;
-        let page = self.engine.list_executions(&caller, &query).await?;
+        let request = request.into_inner();
+        let types = operations::types(&self.engine, &request.parent, &request.filter).await?;
+        let query = jobs::list_executions(request, &types)?;
+        let page = self.engine.executions().list(&caller, &query).await?;
         Ok(Response::new(jobs::list_executions_reply(page)))
     }
 
     async fn delete_execution(&self, request: Request<pb::DeleteExecutionRequest>) -> Reply<()> {
         let caller = caller(&request);
         let name = jobs::execution_name(&request.get_ref().name)?;
-        self.engine.delete_execution(&caller, &name).await?;
+        self.engine.executions().delete(&name).await?;
         Ok(Response::new(()))
     }
 }

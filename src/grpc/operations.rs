@@ -29,7 +29,9 @@ impl Operations for Service {
         request: Request<ListOperationsRequest>,
     ) -> Reply<ListOperationsResponse> {
         let caller = caller(&request);
-        let query = operations::list(request.into_inner(), self.engine.types())?;
+        let request = request.into_inner();
+        let types = operations::types(&self.engine, &request.name, &request.filter).await?;
+        let query = operations::list(request, &types)?;
         let page = self.engine.list(&caller, query).await?;
         let index = page.index;
         Ok(read_from(index, operations::list_reply(page)))

@@ -2,8 +2,8 @@
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderMap, StatusCode};
+use http::header::{CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::{Map, Value};
 
@@ -100,18 +100,30 @@ fn broken(error: &(dyn std::error::Error + 'static)) -> HttpFailure {
     let mut cause = Some(error);
     while let Some(error) = cause {
         if let Some(known) = error.downcast_ref::<Box<Error>>() {
-            return known.clone().into();
+            return of_connection(known.clone());
         }
         if let Some(known) = error.downcast_ref::<Error>() {
-            return Box::new(known.clone()).into();
+            return of_connection(Box::new(known.clone()));
         }
         cause = error.source();
     }
     Error::field("body", format!("the body did not arrive whole: {error}")).into()
 }
 
+/// HTTP has a status of its own for a body that takes too long. The rest of it is not read.
+fn of_connection(error: Box<Error>) -> HttpFailure {
+    if error.reason != Reason::RequestLate {
+        return error.into();
+    }
+    HttpFailure::from(error)
+        .with_status(StatusCode::REQUEST_TIMEOUT)
+        .with_header(CONNECTION, HeaderValue::from_static("close"))
+}
+
 #[cfg(test)]
 mod tests {
+    use futures_util::stream;
+
     use super::*;
 
     async fn reading(
@@ -152,6 +164,13 @@ mod tests {
         }
         assert_eq!(reading(&[], &b"\xff"[..]).await, Err(400));
         assert_eq!(reading(&[], vec![b' '; MAX_BODY_BYTES + 1]).await, Err(413));
+        for (reason, status) in [(Reason::RequestLate, 408), (Reason::Overloaded, 503)] {
+            let late = Body::from_stream(stream::iter([
+                Ok(Bytes::from_static(b"{")),
+                Err(Error::new(reason, "why")),
+            ]));
+            assert_eq!(reading(&[], late).await, Err(status), "as the connection says");
+        }
         let deep = "[".repeat(10_000);
         assert_eq!(reading(&[], deep).await, Err(400));
     }

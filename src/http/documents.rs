@@ -1,5 +1,7 @@
 //! An operation as the documents that others have published: the status document, Azure's, and JSON:API's.
 
+use std::fmt::Write as _;
+
 use serde_json::{Map, Value, json};
 
 use super::accept::{Accept, JSON, PROBLEM};
@@ -37,11 +39,10 @@ impl Document {
     pub(super) fn of(accept: &Accept, first: Self) -> Option<Self> {
         let mut offers = [Self::Operation, Self::Status, Self::Azure, Self::JsonApi];
         offers.sort_by_key(|offer| *offer != first);
-        if accept.choose(&offers.map(Self::media_type)).is_none() && accept.names(PROBLEM) {
-            return Some(first);
+        match accept.choose(&offers.map(Self::media_type)) {
+            Some(chosen) => offers.into_iter().find(|offer| offer.media_type() == chosen),
+            None => accept.names(PROBLEM).then_some(first),
         }
-        let chosen = accept.choose(&offers.map(Self::media_type))?;
-        offers.into_iter().find(|offer| offer.media_type() == chosen)
     }
 
     /// Its content type.
@@ -65,12 +66,12 @@ impl Document {
     }
 
     /// The document.
-    pub(super) fn show(self, seen: CurrentView<'_>, types: &Registry) -> Value {
+    pub(super) fn show(self, seen: CurrentView<'_>, types: &Registry) -> String {
         match self {
-            Self::Operation => types.operation(seen.published),
-            Self::Status => status(seen, types),
-            Self::Azure => azure(seen, types),
-            Self::JsonApi => json_api(seen, types),
+            Self::Operation => types.operation_text(seen.published),
+            Self::Status => status(seen, types).to_string(),
+            Self::Azure => azure(seen, types).to_string(),
+            Self::JsonApi => json_api(seen, types).to_string(),
         }
     }
 }
@@ -167,7 +168,10 @@ fn azure(seen: CurrentView<'_>, types: &Registry) -> Value {
         if matches!(operation.state, State::Failed(_)) {
             object.extend(failure(seen).map(|error| ("error".to_owned(), error_of(error, types))));
         }
-        object.extend(bare_response(seen, types).map(|result| ("result".to_owned(), result)));
+        if let Some(result) = bare_response(seen, types) {
+            object.insert("result".to_owned(), result);
+            object.insert("resourceLocation".to_owned(), outcome(seen).into());
+        }
     }
     document
 }
@@ -254,3 +258,24 @@ fn text(time: Timestamp) -> Value {
 
 /// JSON:API.
 pub(super) const JSON_API: &str = "application/vnd.api+json";
+
+/// Related addresses: where news come from, what it is one of, how to stop it, and what came into being on the way.
+pub(super) fn links(seen: CurrentView<'_>) -> String {
+    let (name, parent) = (seen.operation.name.as_str(), seen.operation.name.parent());
+    let slash = if parent.is_empty() { "" } else { "/" };
+    let mut links = format!(
+        "</v1/{name}:watch>; rel=\"monitor\", </v1/{parent}{slash}operations>; rel=\"monitor-group\", \
+         </openapi.json>; rel=\"describedby\""
+    );
+    // Writing to a String cannot fail.
+    if !seen.published.done {
+        let _ = write!(links, ", </v1/{name}:cancel>; rel=\"https://longhaul.dev/rels/cancel\"");
+    }
+    let related = seen.operation.related_resources.iter();
+    let is_plain = |text: &str| !text.is_empty() && !text.contains(['<', '>', '"', '\\']);
+    for it in related.filter(|it| is_plain(&it.uri)) {
+        let title = if is_plain(&it.relation) { &it.relation } else { "related" };
+        let _ = write!(links, ", <{}>; rel=\"related\"; title=\"{title}\"", it.uri);
+    }
+    links
+}

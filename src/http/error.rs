@@ -11,7 +11,7 @@ use super::documents::JSON_API;
 use crate::engine::{Error, Reason};
 use crate::proto::google::rpc::{RetryInfo, Status};
 use crate::types::Registry;
-use crate::wire::status::{status_to_http, to_message};
+use crate::wire::status::{reason, status_to_http, to_message};
 
 /// Why a request is not granted.
 #[derive(Debug)]
@@ -22,11 +22,13 @@ pub(super) struct HttpFailure {
     http: Option<StatusCode>,
     /// Headers of the answer.
     headers: HeaderMap,
+    /// The types of the error's details, if they are of a user's.
+    types: Option<Box<Registry>>,
 }
 
 impl From<Status> for HttpFailure {
     fn from(status: Status) -> Self {
-        Self { status: Box::new(status), http: None, headers: HeaderMap::new() }
+        Self { status: Box::new(status), http: None, headers: HeaderMap::new(), types: None }
     }
 }
 
@@ -39,13 +41,18 @@ impl From<Box<Error>> for HttpFailure {
 impl HttpFailure {
     /// A refusal for a reason that only HTTP has, with its own status.
     pub(super) fn of_http(http: StatusCode, reason: Reason, message: impl Into<String>) -> Self {
-        let failure = Self::from(Error::new(reason, message));
-        Self { http: Some(http), ..failure }
+        Self::from(Error::new(reason, message)).with_status(http)
     }
 
-    /// The error that an operation ended with, as an answer.
-    pub(super) fn of_operation(http: StatusCode, status: &Status) -> Self {
-        Self { http: Some(http), ..Self::from(status.clone()) }
+    /// The error that an operation ended with, as an answer; its details are of these types.
+    pub(super) fn of_operation(http: StatusCode, status: &Status, types: Registry) -> Self {
+        let failure = Self::from(status.clone()).with_status(http);
+        Self { types: Some(Box::new(types)), ..failure }
+    }
+
+    /// The same with that status of HTTP.
+    pub(super) fn with_status(self, http: StatusCode) -> Self {
+        Self { http: Some(http), ..self }
     }
 
     /// The same with that header.
@@ -55,15 +62,16 @@ impl HttpFailure {
     }
 
     /// An etag came by `If-Match`, so a mismatch has the status that goes with it.
-    pub(super) fn of_precondition(error: Box<Error>) -> Self {
-        let http =
-            (error.reason == Reason::EtagMismatch).then_some(StatusCode::PRECONDITION_FAILED);
-        Self { http, ..Self::from(error) }
+    pub(super) fn in_precondition(self) -> Self {
+        if reason(&self.status) == Reason::EtagMismatch.as_str() {
+            return self.with_status(StatusCode::PRECONDITION_FAILED);
+        }
+        self
     }
 
     /// There is nothing at that path.
     pub(super) fn no_route(path: &str) -> Self {
-        let message = format!("there is nothing at {path}; docs/http.md lists what there is");
+        let message = format!("there is nothing at {path}; /docs lists what there is");
         Self::of_http(StatusCode::NOT_FOUND, Reason::NotSupported, message)
     }
 
@@ -81,6 +89,7 @@ impl HttpFailure {
 
     /// The answer.
     pub(super) fn respond(self, accept: &Accept, path: &str, types: &Registry) -> Response<Body> {
+        let types = self.types.as_deref().unwrap_or(types);
         let (derived, mut body) = status_to_http(&self.status, types);
         let derived = StatusCode::from_u16(derived).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let status = self.http.unwrap_or(derived);

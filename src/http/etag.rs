@@ -25,28 +25,24 @@ pub(super) fn is_conditional(headers: &HeaderMap) -> bool {
     headers.contains_key(IF_NONE_MATCH)
 }
 
-/// The etag that must hold, as `If-Match` says; whichever representation it was seen in. Weak tags match nothing here.
-pub(super) fn required(headers: &HeaderMap) -> Option<Required> {
-    let mut required = None;
+/// The etags of which one must hold, as `If-Match` says; whichever representation they were seen in. None where anything
+/// fits. Weak tags match nothing here.
+pub(super) fn required(headers: &HeaderMap) -> Vec<String> {
+    let mut required = Vec::new();
     for tag in tags(headers, &IF_MATCH) {
         if tag == "*" {
-            return None;
+            return Vec::new();
         }
-        // One etag is what the engine can compare in its commit. Of several at most one is the newest; the last is likelier.
-        required = Some(match tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')) {
+        required.push(match tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')) {
             Some(inner) => {
                 let etag = inner.split_once('.').map_or(inner, |(etag, _)| etag);
-                Required(format!("\"{etag}\""))
+                format!("\"{etag}\"")
             }
-            None => Required(tag.to_owned()),
+            None => tag.to_owned(),
         });
     }
     required
 }
-
-/// An etag that must hold.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Required(pub(super) String);
 
 fn tags<'a>(
     headers: &'a HeaderMap,
@@ -78,16 +74,17 @@ mod tests {
         ] {
             assert_eq!(is_known(&headers(IF_NONE_MATCH, value), "\"1f\""), known, "{value}");
         }
-        for (value, etag) in [
-            ("\"1f\"", Some("\"1f\"")),
-            ("\"1f.s\"", Some("\"1f\"")),
-            ("W/\"1f\"", Some("W/\"1f\"")),
-            ("1f", Some("1f")),
-            ("*", None),
-            ("", None),
+        for (value, etags) in [
+            ("\"1f\"", &["\"1f\""][..]),
+            ("\"1f.s\"", &["\"1f\""]),
+            ("W/\"1f\"", &["W/\"1f\""]),
+            ("1f", &["1f"]),
+            ("\"0\", \"1f.a\"", &["\"0\"", "\"1f\""]),
+            ("\"0\", *", &[]),
+            ("*", &[]),
+            ("", &[]),
         ] {
-            let found = required(&headers(IF_MATCH, value));
-            assert_eq!(found.map(|required| required.0).as_deref(), etag, "{value}");
+            assert_eq!(required(&headers(IF_MATCH, value)), etags, "{value}");
         }
     }
 }

@@ -10,9 +10,14 @@ mod documents;
 mod error;
 mod etag;
 mod hosts;
+mod idempotency;
 pub(crate) mod methods;
+mod openapi;
+mod origins;
+mod pages;
 mod prefer;
 mod query;
+mod reference;
 mod retry_after;
 mod routes;
 mod shared;
@@ -36,15 +41,17 @@ use tower::Service;
 use self::accept::{Accept, EVENTS, JSON, PROBLEM};
 use self::error::HttpFailure;
 use self::methods::{MethodCall, Methods};
+use self::pages::ServerPage;
 use self::routes::{BadTable, Lost, RouteKind, Routes};
-use self::shared::{Asked, FaceParts, not_acceptable};
-use self::stream::Form;
+use self::shared::{Asked, FaceParts, RequestMessage, not_acceptable, types_elsewhere};
+use self::stream::{Form, ShownAt};
 use crate::engine::{Engine, Error, Reason};
 use crate::limits::MAX_HTTP_WAIT;
 use crate::types::Registry;
 use crate::wire::transcode::write::MessageJson;
 
 pub(crate) use self::hosts::Hosts;
+pub use self::origins::Origins;
 
 /// The face of one server. Clones are the same face.
 #[derive(Clone)]
@@ -54,21 +61,14 @@ pub(crate) struct Face {
 }
 
 impl Face {
-    /// A face for that engine and the methods that are served on it.
+    /// A face for that engine, the methods that are served on it, and requests for these hosts.
     ///
     /// # Errors
     /// Where the built-in definitions cannot be routed, which a test rules out.
-    pub(crate) fn new(engine: &Engine, methods: Methods) -> Result<Self, BadTable> {
+    pub(crate) fn new(engine: &Engine, methods: Methods, hosts: Hosts) -> Result<Self, BadTable> {
         let routes = Routes::of_services()?;
-        let (engine, types) = (engine.clone(), engine.types().clone());
-        let shared = FaceParts { engine, methods, routes, types };
-        Ok(Self { shared: Arc::new(shared), hosts: Hosts::Any })
-    }
-
-    /// The same, for requests of these hosts alone.
-    #[must_use]
-    pub(crate) fn only_for(self, hosts: Hosts) -> Self {
-        Self { hosts, ..self }
+        let shared = FaceParts { engine: engine.clone(), methods, routes };
+        Ok(Self { shared: Arc::new(shared), hosts })
     }
 
     async fn answer(self, request: Request<Body>) -> Response<Body> {
@@ -81,12 +81,12 @@ impl Face {
             Ok(()) => self.shared.grant(head, body, &accept).await,
             Err(refusal) => Err(refusal),
         };
-        let mut response =
-            granted.unwrap_or_else(|failure| failure.respond(&accept, &path, &self.shared.types));
+        let own = self.shared.engine.types();
+        let mut response = granted.unwrap_or_else(|failure| failure.respond(&accept, &path, own));
         let headers = response.headers_mut();
         headers.insert(REQUEST_ID, id);
         headers.insert(NO_SNIFF, HeaderValue::from_static("nosniff"));
-        headers.append(VARY, HeaderValue::from_static("accept, prefer, x-goog-api-client"));
+        headers.append(VARY, HeaderValue::from_static("accept, prefer, x-goog-api-client, origin"));
         if is_head { response.map(|_| Body::empty()) } else { response }
     }
 }
@@ -98,46 +98,58 @@ impl FaceParts {
         body: Body,
         accept: &Accept,
     ) -> Result<Response<Body>, HttpFailure> {
-        let (method, path) = (head.method.clone(), head.uri.path().to_owned());
-        let (route, fields) =
-            self.routes.find(&method, &path).map_err(|lost| no_route(&lost, &method, &path))?;
+        let (method, path) = (method(&head), head.uri.path().to_owned());
+        let (route, fields) = match self.routes.find(&method, &path) {
+            Ok(found) => found,
+            Err(lost) => match ServerPage::at(&path) {
+                Some(page) => return page.answer(&method, &head, accept),
+                None => return Err(no_route(&lost, &method, &path)),
+            },
+        };
         tracing::trace!(route = route.pattern, "routed");
         let asked = Asked { route, fields, given: Vec::new(), head, body, accept };
-        if route.rpc.method.is_server_streaming() {
-            return self.stream(asked).await;
-        }
-        match route.answer {
-            RouteKind::Plain | RouteKind::Wait => {}
-            RouteKind::Start => return self.start(asked).await,
-            RouteKind::Poll => return self.poll(asked).await,
-            RouteKind::Result => return self.result(asked).await,
-            RouteKind::Monitor => return self.monitor(asked).await,
-            RouteKind::Cancel => return self.cancel(asked).await,
-            RouteKind::Delete => return self.delete(asked).await,
-        }
-        if accept.choose(&[JSON]).or(accept.choose(&[PROBLEM])).is_none() {
-            return Err(not_acceptable(JSON));
-        }
-        self.call(asked).await
+        // Boxed, so that each request moves and keeps the future of its own route, and not the largest of all.
+        let answer: BoxFuture<'_, _> = match route.answer {
+            _ if route.rpc.method.is_server_streaming() => Box::pin(self.stream(asked)),
+            RouteKind::Plain | RouteKind::Wait => Box::pin(self.call(asked)),
+            RouteKind::Start => Box::pin(self.start(asked)),
+            RouteKind::Poll => Box::pin(self.poll(asked)),
+            RouteKind::Result => Box::pin(self.result(asked)),
+            RouteKind::Monitor => Box::pin(self.monitor(asked)),
+            RouteKind::Cancel => Box::pin(self.cancel(asked)),
+            RouteKind::Delete => Box::pin(self.delete(asked)),
+        };
+        answer.await
     }
 
     /// Calls a method that answers once.
     async fn call(&self, asked: Asked<'_>) -> Result<Response<Body>, HttpFailure> {
+        if asked.accept.choose(&[JSON]).or(asked.accept.choose(&[PROBLEM])).is_none() {
+            return Err(not_acceptable(JSON));
+        }
         let rpc = Arc::clone(&asked.route.rpc);
         let strict = strict::is_strict(&asked.head.headers);
         let cacheable = asked.route.method == Method::GET;
         let waits = asked.route.answer == RouteKind::Wait;
-        let mut call = self.transcode(asked).await?;
+        let condition = condition(&asked)?;
+        let is_conditional = condition.is_some();
+        let mut asked = asked;
+        asked.given.extend(condition);
+        let (mut call, place, types) = self.transcode(asked).await?;
         if waits {
             call.headers.insert("grpc-timeout", longest_wait());
         }
-        let reply = self.methods.call(call).await?;
+        let reply = self.methods.call(call).await;
+        let reply = reply
+            .map_err(|failure| if is_conditional { failure.in_precondition() } else { failure })?;
         let message = DynamicMessage::decode(rpc.method.output(), reply.message);
         let mut message = message.map_err(|error| Error::internal(&error))?;
+        let parents = types_elsewhere(&self.engine, &message, &place).await;
         if strict {
-            strict::adapt(&mut message, &self.types)?;
+            strict::adapt(&mut message, &types, &parents)?;
         }
-        let json = serde_json::to_vec(&MessageJson { message: &message, types: &self.types });
+        let json = MessageJson::new(&message, &types).with_parents(&parents);
+        let json = serde_json::to_vec(&json);
         let mut response =
             Response::new(Body::from(json.map_err(|error| Error::internal(&error))?));
         let headers = response.headers_mut();
@@ -165,18 +177,22 @@ impl FaceParts {
             asked.fields.push((RESUME, last));
             asked.head.uri = without_resume_token(&asked.head.uri)?;
         }
-        let call = self.transcode(asked).await?;
+        let (call, place, types) = self.transcode(asked).await?;
         let (_, messages) = self.methods.stream(call).await?;
-        Ok(stream::respond(form, messages, rpc.method.output(), self.types.clone()))
+        let shown = ShownAt { engine: self.engine.clone(), place, types };
+        Ok(stream::respond(form, messages, rpc.method.output(), shown))
     }
 
-    /// Makes a call of path, query and body.
-    async fn transcode(&self, mut asked: Asked<'_>) -> Result<MethodCall, HttpFailure> {
+    /// Makes a call of path, query and body; with the place that it is about, and the types of that.
+    async fn transcode(
+        &self,
+        mut asked: Asked<'_>,
+    ) -> Result<(MethodCall, String, Registry), HttpFailure> {
         let path = asked.route.rpc.path.clone();
         let headers = asked.head.headers.clone();
         let extensions = std::mem::take(&mut asked.head.extensions);
-        let message = self.message(asked).await?;
-        Ok(MethodCall { path, headers, extensions, message })
+        let RequestMessage { bytes: message, types, place } = self.message(asked).await?;
+        Ok((MethodCall { path, headers, extensions, message }, place, types))
     }
 }
 
@@ -209,6 +225,23 @@ pub(crate) fn is_read<B>(request: &Request<B>) -> bool {
         && !request.headers().contains_key("prefer")
 }
 
+/// The etag that `If-Match` asks for, for methods whose requests have a field for it.
+fn condition(asked: &Asked<'_>) -> Result<Option<(&'static str, String)>, HttpFailure> {
+    let has_field = asked.route.rpc.method.input().get_field_by_name(ETAG).is_some();
+    let mut tags = if has_field { etag::required(&asked.head.headers) } else { Vec::new() };
+    if tags.len() > 1 {
+        let message = "If-Match has several entity tags; this method takes one";
+        return Err(Error::field(ETAG, message).into());
+    }
+    Ok(tags.pop().map(|tag| (ETAG, tag)))
+}
+
+/// Java's clients send PATCH as POST, since their connections know no PATCH.
+fn method(head: &Parts) -> Method {
+    let patch = head.headers.get("x-http-method-override").is_some_and(|method| method == "PATCH");
+    if patch && head.method == Method::POST { Method::PATCH } else { head.method.clone() }
+}
+
 /// The id that the client gave its request, or a new one. Methods get it as metadata.
 fn request_id(headers: &mut HeaderMap) -> HeaderValue {
     let given = headers.get(REQUEST_ID).filter(|id| (1..=MAX_REQUEST_ID).contains(&id.len()));
@@ -229,7 +262,7 @@ fn no_route(lost: &Lost, method: &Method, path: &str) -> HttpFailure {
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Reason::NotSupported,
             format!(
-                "{path} is served over gRPC, that is by POST over HTTP/2 with the content type application/grpc"
+                "{path} is served over gRPC, that is by POST over HTTP/2 with the content type application/grpc, and to browsers with application/grpc-web"
             ),
         ),
         Lost::NoText => Error::new(Reason::InvalidName, template::NoText.to_string()).into(),
@@ -276,5 +309,7 @@ fn pass_on(metadata: &HeaderMap, headers: &mut HeaderMap) {
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const NO_SNIFF: HeaderName = HeaderName::from_static("x-content-type-options");
 const MAX_REQUEST_ID: usize = 128;
+/// The field of changes that says what they are made for.
+const ETAG: &str = "etag";
 /// The field of watches that says where to go on.
 const RESUME: &str = "resume_token";

@@ -144,7 +144,7 @@ fn value(field: &FieldDescriptor, text: &str, key: &str) -> Result<Option<Value>
 }
 
 /// Whether the JSON of a message is a string, or may be.
-fn is_text(name: &str) -> bool {
+pub(super) fn is_text(name: &str) -> bool {
     TEXTS.iter().any(|text| name.strip_prefix("google.protobuf.") == Some(*text))
 }
 
@@ -160,10 +160,11 @@ const TEXTS: [&str; 9] = [
     "UInt64Value",
 ];
 
-/// Parameters that Google's APIs take without a dollar sign, too.
-const SYSTEM: [&str; 12] = [
+/// Parameters that Google's APIs take without a dollar sign, too; and the version that Azure's clients always send.
+const SYSTEM: [&str; 13] = [
     "access_token",
     "alt",
+    "api-version",
     "callback",
     "fields",
     "key",

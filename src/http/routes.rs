@@ -43,6 +43,13 @@ pub(super) struct Route {
     pub(super) answer: RouteKind,
 }
 
+impl Route {
+    /// Whether it exists over HTTP alone.
+    const fn is_of_http(&self) -> bool {
+        matches!(self.answer, RouteKind::Result | RouteKind::Monitor)
+    }
+}
+
 /// How a route is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RouteKind {
@@ -183,8 +190,21 @@ impl Routes {
         let parsed = Path::parse(path).ok_or(Lost::Nothing)?;
         let wanted = if method == Method::HEAD { &Method::GET } else { method };
         let mut others = Vec::new();
-        for place in self.by_verb.get(parsed.verb()).into_iter().flatten() {
+        let places = || self.by_verb.get(parsed.verb()).into_iter().flatten();
+        let has = |is: fn(&Route) -> bool| {
+            places()
+                .map(|place| &self.all[*place])
+                .any(|route| is(route) && route.template.match_path(&parsed).is_some())
+        };
+        // `operations/**` matches the path of a monitor or a result too, which is no operation.
+        let is_of_http = has(Route::is_of_http);
+        // What all parents have can be listed and nothing else.
+        let is_pattern = path.contains("/-/") && has(|route| route.method == Method::GET);
+        for place in places() {
             let route = &self.all[*place];
+            if is_of_http && !route.is_of_http() || is_pattern && route.method != Method::GET {
+                continue;
+            }
             let Some(fields) = route.template.match_path(&parsed) else { continue };
             if route.method != wanted {
                 others.push(route.method.clone());
@@ -202,7 +222,6 @@ impl Routes {
     }
 
     /// The whole table.
-    #[cfg(test)]
     pub(super) fn iter(&self) -> impl Iterator<Item = &Route> {
         self.all.iter()
     }
@@ -375,12 +394,18 @@ mod tests {
             ("POST", "/v1/a/b/operations:batchStart", "BatchStartOperations parent=a/b"),
             ("GET", "/v1/operations/x:record", "GetOperationRecord name=operations/x"),
             ("GET", "/v1/operations:records", "ListOperationRecords"),
+            ("GET", "/v1/a/b/operations:stats", "GetOperationStats parent=a/b"),
             ("GET", "/v1/a/b/operations/x:watch", "WatchOperation name=a/b/operations/x"),
             ("POST", "/v1/queues/q/operations:lease", "LeaseOperations queue=queues/q"),
             ("POST", "/v1/operations:startLeased", "StartLeasedOperation"),
             ("POST", "/v1/a/b/operations/x:complete", "CompleteOperation name=a/b/operations/x"),
             ("POST", "/v1/operations/x", "Methods([DELETE, GET, HEAD])"),
             ("GET", "/v1/operations/x:cancel", "Methods([POST])"),
+            ("DELETE", "/v1/operations/x/monitor", "Methods([GET, HEAD])"),
+            ("DELETE", "/v1/a/b/operations/x/result", "Methods([GET, HEAD])"),
+            ("POST", "/v1/-/typeSets", "Methods([GET, HEAD])"),
+            ("GET", "/v1/-/typeSets", "ListTypeSets parent=-"),
+            ("POST", "/v1/a/b/typeSets", "CreateTypeSet parent=a/b"),
             ("GET", "/v1/operations/x:nothing", "Nothing"),
             ("GET", "/v1/operations/", "Nothing"),
             ("GET", "/v1", "Nothing"),

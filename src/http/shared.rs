@@ -1,9 +1,14 @@
 //! What all routes share: the parts of a face, a request on its way to its method, and its message.
 
+use std::collections::BTreeSet;
+
 use axum::body::Body;
+use futures_util::future::join_all;
 use http::StatusCode;
 use http::request::Parts;
+use http_body::Body as _;
 use prost::Message;
+use prost_reflect::DynamicMessage;
 use serde_json::{Map, Value};
 
 use super::accept::Accept;
@@ -12,15 +17,26 @@ use super::methods::Methods;
 use super::routes::{self, Route, Routes};
 use super::{body, query};
 use crate::engine::{Engine, Error, Reason};
+use crate::operation::name::ancestry;
 use crate::types::Registry;
 use crate::wire::transcode::read;
+use crate::wire::transcode::write::{self, TypesByParent};
 
 /// The parts of a face.
 pub(super) struct FaceParts {
     pub(super) engine: Engine,
     pub(super) methods: Methods,
     pub(super) routes: Routes,
+}
+
+/// The message of a request.
+pub(super) struct RequestMessage {
+    /// The message, encoded.
+    pub(super) bytes: Vec<u8>,
+    /// The types of the place that it is about.
     pub(super) types: Registry,
+    /// The name, parent or pattern of that place.
+    pub(super) place: String,
 }
 
 /// A request on its way to its method.
@@ -34,9 +50,20 @@ pub(super) struct Asked<'a> {
     pub(super) accept: &'a Accept,
 }
 
+impl Asked<'_> {
+    /// The name in the path, if that is the whole request.
+    pub(super) fn bare_name(&self) -> Option<&str> {
+        let is_bare = self.head.uri.query().is_none() && self.body.is_end_stream();
+        match &self.fields[..] {
+            [("name", name)] if is_bare && self.given.is_empty() => Some(name),
+            _ => None,
+        }
+    }
+}
+
 impl FaceParts {
-    /// The request that path, query, body and headers make, encoded.
-    pub(super) async fn message(&self, asked: Asked<'_>) -> Result<Vec<u8>, HttpFailure> {
+    /// The message that path, query, body and headers make.
+    pub(super) async fn message(&self, asked: Asked<'_>) -> Result<RequestMessage, HttpFailure> {
         let Asked { route, fields, given: by_headers, head, body, .. } = asked;
         let input = route.rpc.method.input();
         let given = body::read(&head.headers, body).await?;
@@ -53,8 +80,37 @@ impl FaceParts {
         for (field, text) in by_headers {
             query::bind_header(&mut object, &input, field, &text)?;
         }
-        Ok(read::message(&self.types, input, object)?.encode_to_vec())
+        let place = place(&object).to_owned();
+        let types = self.engine.types_at(&place).await?;
+        let bytes = read::message(&types, input, object)?.encode_to_vec();
+        Ok(RequestMessage { bytes, types, place })
     }
+}
+
+/// The name or the parent in a request, which tells of which types its payloads are.
+fn place(object: &Map<String, Value>) -> &str {
+    let start = object.get("start").and_then(Value::as_object);
+    let found = ["name", "parent"].iter().find_map(|field| object.get(*field)?.as_str());
+    found.or_else(|| start?.get("parent")?.as_str()).unwrap_or_default()
+}
+
+/// The types of operations in an answer that lie elsewhere than at the place that was asked about. Where they cannot be
+/// read now, the types of that place must do.
+pub(super) async fn types_elsewhere(
+    engine: &Engine,
+    message: &DynamicMessage,
+    place: &str,
+) -> TypesByParent {
+    let mut parents = BTreeSet::new();
+    if engine.may_have_type_sets() {
+        write::parents_in(message, &mut parents);
+    }
+    parents.remove(ancestry(place).first().copied().unwrap_or_default());
+    let read = parents.into_iter().map(async |parent| {
+        let types = engine.types_at(&parent).await.ok()?;
+        Some((parent, types))
+    });
+    join_all(read).await.into_iter().flatten().collect()
 }
 
 pub(super) fn not_acceptable(offered: &str) -> HttpFailure {

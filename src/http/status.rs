@@ -11,14 +11,13 @@ use http::header::{
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use prost::Message;
-use serde_json::{Value, json};
 
 use super::accept::JSON;
 use super::documents::{self, CurrentView, Document};
 use super::error::HttpFailure;
 use super::prefer::{Location, Prefer};
-use super::shared::{Asked, FaceParts, not_acceptable};
-use super::{etag, retry_after, strict};
+use super::shared::{Asked, FaceParts, RequestMessage, not_acceptable};
+use super::{etag, idempotency, retry_after, strict};
 use crate::engine::{Caller, Error, Reason, Started, View};
 use crate::operation::name::Name;
 use crate::operation::{Operation, State};
@@ -26,6 +25,7 @@ use crate::proto::google::longrunning::{
     CancelOperationRequest, DeleteOperationRequest, GetOperationRequest, WaitOperationRequest,
 };
 use crate::proto::longhaul::v1::StartOperationRequest;
+use crate::types::Registry;
 use crate::wire::access::Guarded;
 use crate::wire::{fields, starts};
 
@@ -38,27 +38,42 @@ struct Wishes {
     strict: bool,
     /// Scheme and host that the client has used.
     origin: String,
+    /// The types of payloads, once it is known where the operation lies.
+    types: Registry,
 }
 
 impl FaceParts {
     /// Starts an operation.
     pub(super) async fn start(&self, mut asked: Asked<'_>) -> Result<Response<Body>, HttpFailure> {
-        asked.given = idempotency(&asked.head.headers)?;
-        let wishes = Wishes::of(&asked, Document::Operation)?;
-        let request = StartOperationRequest::decode(&self.message(asked).await?[..]);
-        let request = request.map_err(|error| Error::internal(&error))?;
+        asked.given = idempotency::given(&asked.head.headers)?;
+        let mut wishes = self.wishes(&asked, Document::Operation)?;
+        let mut request: StartOperationRequest = self.request(&mut wishes, asked).await?;
         self.ask(&wishes, &request)?;
+        // With the id of its own that a client gave it, a start is safe to repeat.
+        let by_id =
+            request.request_id.is_empty() && wishes.headers.contains_key(idempotency::OPERATION_ID);
+        if by_id {
+            request.request_id.clone_from(&request.operation_id);
+        }
         let header = wishes.headers.get("traceparent").and_then(|value| value.to_str().ok());
         let wanted = starts::start(request, starts::trace_parent(header).to_owned())?;
-        let started = self.engine.start_operation(&wishes.caller, wanted).await?;
+        let started = self.engine.start_operation(&wishes.caller, wanted).await;
+        let started = started.map_err(|error| match error.reason {
+            Reason::RequestIdReused if by_id => {
+                HttpFailure::from(error).with_status(StatusCode::CONFLICT)
+            }
+            _ => error.into(),
+        })?;
         let Started { published, operation: Some(operation), replayed } = started else {
-            return Ok(respond(StatusCode::OK, JSON, &self.types.operation(&started.published)));
+            let text = wishes.types.operation_text(&started.published);
+            return Ok(respond(StatusCode::OK, JSON, text));
         };
         // It has started: who may not wait for it gets the answer of those who do not wait.
         let may_wait = || self.ask(&wishes, &waiting_for(operation.name.as_str())).is_ok();
         let waits = wishes.prefer.wait.filter(|_| !published.done && may_wait());
         let mut response = if let Some(wait) = waits {
-            let view = self.engine.wait(&wishes.caller, &operation.name, wait).await?;
+            let wait = self.engine.wait(&wishes.caller, &operation.name, wait);
+            let view = Box::pin(wait).await?;
             self.started(&wishes, seen(&view))?
         } else {
             self.started(&wishes, CurrentView { operation: &operation, published: &published })?
@@ -67,7 +82,7 @@ impl FaceParts {
             let headers = response.headers_mut();
             headers.insert("longhaul-replayed", HeaderValue::from_static("true"));
         }
-        if wishes.headers.contains_key(REPEATABILITY_ID) {
+        if wishes.headers.contains_key(idempotency::REPEATABILITY_ID) {
             let headers = response.headers_mut();
             headers.insert("repeatability-result", HeaderValue::from_static("accepted"));
         }
@@ -100,7 +115,7 @@ impl FaceParts {
         put(headers, LOCATION, &documents::path(seen, below));
         put(headers, CONTENT_LOCATION, &path);
         put(headers, OPERATION_LOCATION, &format!("{}{path}", wishes.origin));
-        put(headers, OPERATION_ID, seen.operation.name.id());
+        put(headers, idempotency::OPERATION_ID, seen.operation.name.id());
         if !applied.is_empty() {
             put(headers, APPLIED, &applied.join(", "));
         }
@@ -109,8 +124,8 @@ impl FaceParts {
 
     /// Says how an operation is.
     pub(super) async fn poll(&self, asked: Asked<'_>) -> Result<Response<Body>, HttpFailure> {
-        let wishes = Wishes::of(&asked, Document::Operation)?;
-        let name = self.name(&wishes, asked).await?;
+        let mut wishes = self.wishes(&asked, Document::Operation)?;
+        let name = self.name(&mut wishes, asked).await?;
         match self.look(&wishes, &name, wishes.suffix()).await? {
             Looked::Known(operation) => Ok(self.unchanged(&wishes, &operation)),
             Looked::New(view) => {
@@ -130,8 +145,8 @@ impl FaceParts {
 
     /// The bare response, once there is one.
     pub(super) async fn result(&self, asked: Asked<'_>) -> Result<Response<Body>, HttpFailure> {
-        let wishes = Wishes::of(&asked, Document::Operation)?;
-        let name = self.name(&wishes, asked).await?;
+        let mut wishes = self.wishes(&asked, Document::Operation)?;
+        let name = self.name(&mut wishes, asked).await?;
         let view = match self.look(&wishes, &name, "r").await? {
             Looked::Known(operation) => return Ok(self.unchanged(&wishes, &operation)),
             Looked::New(view) => view,
@@ -142,11 +157,10 @@ impl FaceParts {
         if let Some(error) = documents::failure(seen) {
             let gone = matches!(seen.operation.state, State::Cancelled(_));
             let status = if gone { StatusCode::GONE } else { StatusCode::UNPROCESSABLE_ENTITY };
-            return Err(
-                HttpFailure::of_operation(status, error).with_header(CONTENT_LOCATION, link)
-            );
+            return Err(HttpFailure::of_operation(status, error, wishes.types)
+                .with_header(CONTENT_LOCATION, link));
         }
-        let mut response = match documents::bare_response(seen, &self.types) {
+        let mut response = match documents::bare_response(seen, &wishes.types) {
             None => {
                 let mut response = self.shown(&wishes, seen, StatusCode::ACCEPTED)?;
                 put(response.headers_mut(), LOCATION, &documents::path(seen, "/result"));
@@ -154,7 +168,7 @@ impl FaceParts {
                 response
             }
             Some(result) => {
-                let mut response = respond(StatusCode::OK, JSON, &result);
+                let mut response = respond(StatusCode::OK, JSON, result.to_string());
                 self.describe(&wishes, seen, "r", response.headers_mut());
                 response
             }
@@ -165,8 +179,8 @@ impl FaceParts {
 
     /// The pattern of two steps: the status while it goes on, then where the result is.
     pub(super) async fn monitor(&self, asked: Asked<'_>) -> Result<Response<Body>, HttpFailure> {
-        let wishes = Wishes::of(&asked, Document::Status)?;
-        let name = self.name(&wishes, asked).await?;
+        let mut wishes = self.wishes(&asked, Document::Status)?;
+        let name = self.name(&mut wishes, asked).await?;
         let view = match self.look(&wishes, &name, wishes.suffix()).await? {
             Looked::Known(operation) => return Ok(self.unchanged(&wishes, &operation)),
             Looked::New(view) => view,
@@ -188,9 +202,8 @@ impl FaceParts {
 
     /// Asks for an operation to stop.
     pub(super) async fn cancel(&self, asked: Asked<'_>) -> Result<Response<Body>, HttpFailure> {
-        let wishes = Wishes::of(&asked, Document::Operation)?;
-        let request = CancelOperationRequest::decode(&self.message(asked).await?[..]);
-        let request = request.map_err(|error| Error::internal(&error))?;
+        let mut wishes = self.wishes(&asked, Document::Operation)?;
+        let request: CancelOperationRequest = self.request(&mut wishes, asked).await?;
         self.ask(&wishes, &request)?;
         // Stock clients want an empty object; others may have what has become of it.
         let shows = wishes.prefer.wait.is_some() || wishes.document != Document::Operation;
@@ -198,11 +211,9 @@ impl FaceParts {
             self.ask_to_see(&wishes, &request.name)?;
         }
         let name = fields::name(&request.name)?;
-        let etag = etag::required(&wishes.headers).map(|required| required.0).unwrap_or_default();
-        let cancelled = self.engine.cancel_if(&wishes.caller, &name, etag).await;
-        cancelled.map_err(HttpFailure::of_precondition)?;
+        self.change(&wishes, &name, StateChange::Cancel).await?;
         if !shows {
-            return Ok(respond(StatusCode::OK, JSON, &json!({})));
+            return Ok(respond(StatusCode::OK, JSON, "{}".to_owned()));
         }
         let wait = wishes.prefer.wait.unwrap_or_default();
         let view = self.engine.wait(&wishes.caller, &name, wait).await?;
@@ -213,20 +224,77 @@ impl FaceParts {
 
     /// Deletes an operation.
     pub(super) async fn delete(&self, asked: Asked<'_>) -> Result<Response<Body>, HttpFailure> {
-        let wishes = Wishes::of(&asked, Document::Operation)?;
-        let request = DeleteOperationRequest::decode(&self.message(asked).await?[..]);
-        let request = request.map_err(|error| Error::internal(&error))?;
+        let mut wishes = self.wishes(&asked, Document::Operation)?;
+        let request: DeleteOperationRequest = self.request(&mut wishes, asked).await?;
         self.ask(&wishes, &request)?;
         let name = fields::name(&request.name)?;
-        let etag = etag::required(&wishes.headers).map(|required| required.0).unwrap_or_default();
-        let deleted = self.engine.delete_if(&wishes.caller, &name, etag).await;
-        deleted.map_err(HttpFailure::of_precondition)?;
-        Ok(respond(StatusCode::OK, JSON, &json!({})))
+        self.change(&wishes, &name, StateChange::Delete).await?;
+        Ok(respond(StatusCode::OK, JSON, "{}".to_owned()))
     }
 
-    async fn name(&self, wishes: &Wishes, asked: Asked<'_>) -> Result<Name, HttpFailure> {
-        let request = GetOperationRequest::decode(&self.message(asked).await?[..]);
-        let request = request.map_err(|error| Error::internal(&error))?;
+    /// Cancels or deletes an operation, if `If-Match` holds. The commit compares one etag: of several, the one that the
+    /// operation has.
+    async fn change(
+        &self,
+        wishes: &Wishes,
+        name: &Name,
+        change: StateChange,
+    ) -> Result<(), HttpFailure> {
+        let required = etag::required(&wishes.headers);
+        let mut tries = required.len().min(MOST_TRIES);
+        loop {
+            let mut etag = required.first().cloned().unwrap_or_default();
+            if required.len() > 1 {
+                let current = self.engine.head(&wishes.caller, name).await?.etag();
+                etag = required.iter().find(|known| **known == current).cloned().unwrap_or(etag);
+            }
+            let changed = match change {
+                StateChange::Cancel => self.engine.cancel_if(&wishes.caller, name, etag).await,
+                StateChange::Delete => self.engine.delete_if(&wishes.caller, name, etag).await,
+            };
+            tries = tries.saturating_sub(1);
+            match changed {
+                Err(error) if error.reason == Reason::EtagMismatch && tries > 0 => {}
+                Err(error) => return Err(HttpFailure::from(error).in_precondition()),
+                Ok(_) => return Ok(()),
+            }
+        }
+    }
+
+    /// What the request would like, before its message is read.
+    fn wishes(&self, asked: &Asked<'_>, first: Document) -> Result<Wishes, HttpFailure> {
+        let headers = &asked.head.headers;
+        let document =
+            Document::of(asked.accept, first).ok_or_else(|| not_acceptable(first.media_type()))?;
+        Ok(Wishes {
+            caller: Caller::default(),
+            prefer: Prefer::of(headers),
+            document,
+            strict: strict::is_strict(headers),
+            origin: origin(&asked.head),
+            headers: headers.clone(),
+            types: self.engine.types().clone(),
+        })
+    }
+
+    /// The request, whose place tells of which types the payloads are.
+    async fn request<M: Message + Default>(
+        &self,
+        wishes: &mut Wishes,
+        asked: Asked<'_>,
+    ) -> Result<M, HttpFailure> {
+        let RequestMessage { bytes, types, .. } = self.message(asked).await?;
+        wishes.types = types;
+        Ok(M::decode(&bytes[..]).map_err(|error| Error::internal(&error))?)
+    }
+
+    async fn name(&self, wishes: &mut Wishes, asked: Asked<'_>) -> Result<Name, HttpFailure> {
+        if let Some(name) = asked.bare_name() {
+            self.ask_to_see(wishes, name)?;
+            wishes.types = self.engine.types_at(name).await?;
+            return Ok(fields::name(name)?);
+        }
+        let request: GetOperationRequest = self.request(wishes, asked).await?;
         self.ask_to_see(wishes, &request.name)?;
         Ok(fields::name(&request.name)?)
     }
@@ -262,7 +330,10 @@ impl FaceParts {
             |view: &View| view.published.done || conditional && !is_known(&view.operation);
         let is_over = operation.state.is_done() || conditional && !is_known(&operation);
         let view = match wishes.prefer.wait.filter(|_| !is_over) {
-            Some(wait) => self.engine.wait_until(&wishes.caller, name, wait, is_there).await?,
+            // Boxed, since most requests do not wait and its future is large.
+            Some(wait) => {
+                Box::pin(self.engine.wait_until(&wishes.caller, name, wait, is_there)).await?
+            }
             None if is_known(&operation) => return Ok(Looked::Known(operation)),
             None => self.engine.show(*operation).await?,
         };
@@ -301,14 +372,14 @@ impl FaceParts {
         seen: CurrentView<'_>,
         status: StatusCode,
     ) -> Result<Response<Body>, HttpFailure> {
-        let value = if wishes.strict && wishes.document == Document::Operation {
+        let text = if wishes.strict && wishes.document == Document::Operation {
             let mut published = seen.published.clone();
-            strict::adapt_published(&mut published, &self.types)?;
-            self.types.operation(&published)
+            strict::adapt_published(&mut published, &wishes.types)?;
+            wishes.types.operation_text(&published)
         } else {
-            wishes.document.show(seen, &self.types)
+            wishes.document.show(seen, &wishes.types)
         };
-        let mut response = respond(status, wishes.document.media_type(), &value);
+        let mut response = respond(status, wishes.document.media_type(), text);
         self.describe(wishes, seen, wishes.suffix(), response.headers_mut());
         Ok(response)
     }
@@ -322,9 +393,9 @@ impl FaceParts {
     ) {
         put(headers, ETAG, &etag::tag(&seen.operation.etag(), suffix));
         self.advise(seen.operation, headers);
-        put(headers, LINK, &links(seen).join(", "));
+        put(headers, LINK, &documents::links(seen));
         if wishes.document == Document::Azure {
-            put(headers, OPERATION_ID, seen.operation.name.id());
+            put(headers, idempotency::OPERATION_ID, seen.operation.name.id());
         }
     }
 
@@ -339,6 +410,13 @@ impl FaceParts {
     }
 }
 
+/// What a request may do under a condition.
+#[derive(Clone, Copy)]
+enum StateChange {
+    Cancel,
+    Delete,
+}
+
 /// What was seen of an operation.
 enum Looked {
     /// Nothing that the client does not know.
@@ -347,20 +425,6 @@ enum Looked {
 }
 
 impl Wishes {
-    fn of(asked: &Asked<'_>, first: Document) -> Result<Self, HttpFailure> {
-        let headers = &asked.head.headers;
-        let document =
-            Document::of(asked.accept, first).ok_or_else(|| not_acceptable(first.media_type()))?;
-        Ok(Self {
-            caller: Caller::default(),
-            prefer: Prefer::of(headers),
-            document,
-            strict: strict::is_strict(headers),
-            origin: origin(&asked.head),
-            headers: headers.clone(),
-        })
-    }
-
     /// What the entity tags of this representation end in.
     const fn suffix(&self) -> &'static str {
         match self.document {
@@ -384,8 +448,8 @@ fn seen(view: &View) -> CurrentView<'_> {
     CurrentView { operation: &view.operation, published: &view.published }
 }
 
-fn respond(status: StatusCode, content_type: &'static str, value: &Value) -> Response<Body> {
-    let mut response = Response::new(Body::from(value.to_string()));
+fn respond(status: StatusCode, content_type: &'static str, text: String) -> Response<Body> {
+    let mut response = Response::new(Body::from(text));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -400,28 +464,6 @@ fn redirect(location: &str) -> Response<Body> {
     put(headers, LOCATION, location);
     headers.insert(APPLIED, HeaderValue::from_static("redirect"));
     response
-}
-
-/// Related addresses: where news come from, what it is one of, how to stop it, and what came into being on the way.
-fn links(seen: CurrentView<'_>) -> Vec<String> {
-    let parent = seen.operation.name.parent();
-    let slash = if parent.is_empty() { "" } else { "/" };
-    let watch = documents::path(seen, ":watch");
-    let mut links = vec![
-        format!("<{watch}>; rel=\"monitor\""),
-        format!("</v1/{parent}{slash}operations>; rel=\"monitor-group\""),
-    ];
-    if !seen.published.done {
-        let cancel = documents::path(seen, ":cancel");
-        links.push(format!("<{cancel}>; rel=\"https://longhaul.dev/rels/cancel\""));
-    }
-    let related = seen.operation.related_resources.iter();
-    let is_plain = |text: &str| !text.is_empty() && !text.contains(['<', '>', '"', '\\']);
-    links.extend(related.filter(|it| is_plain(&it.uri)).map(|it| {
-        let title = if is_plain(&it.relation) { &it.relation } else { "related" };
-        format!("<{}>; rel=\"related\"; title=\"{title}\"", it.uri)
-    }));
-    links
 }
 
 /// Sets a header; a value that none can be is left out.
@@ -443,38 +485,11 @@ fn origin(head: &Parts) -> String {
     format!("{scheme}://{host}")
 }
 
-/// The fields of a start that headers give: its `request_id` by any of three customs, and its id by Azure's.
-fn idempotency(headers: &HeaderMap) -> Result<Vec<(&'static str, String)>, HttpFailure> {
-    let text = |name: &HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or("\u{0}"));
-    let mut given = Vec::new();
-    if let Some(key) = text(&IDEMPOTENCY_KEY) {
-        // A structured field has quotes; most clients leave them out.
-        let inner = key.strip_prefix('"').and_then(|key| key.strip_suffix('"')).unwrap_or(key);
-        if inner.is_empty() {
-            return Err(Error::field("request_id", "Idempotency-Key is empty").into());
-        }
-        given.push(("request_id", inner.to_owned()));
-    }
-    if let Some(id) = text(&REPEATABILITY_ID) {
-        let first_sent =
-            text(&REPEATABILITY_SENT).and_then(|sent| httpdate::parse_http_date(sent).ok());
-        if first_sent.is_none() {
-            let message = "Repeatability-First-Sent must say when the request was first sent, as an HTTP date";
-            return Err(Error::field("request_id", message).into());
-        }
-        given.push(("request_id", id.to_owned()));
-    }
-    given.extend(text(&OPERATION_ID).map(|id| ("operation_id", id.to_owned())));
-    Ok(given)
-}
-
 const APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-const OPERATION_ID: HeaderName = HeaderName::from_static("operation-id");
 const OPERATION_LOCATION: HeaderName = HeaderName::from_static("operation-location");
-const REPEATABILITY_ID: HeaderName = HeaderName::from_static("repeatability-request-id");
-const REPEATABILITY_SENT: HeaderName = HeaderName::from_static("repeatability-first-sent");
+/// How often a change is tried that has several etags to fit.
+const MOST_TRIES: usize = 3;
 /// How often a read is tried again while the store is away, and after how long.
 const RIDES: u32 = 10;
 const RIDE: std::time::Duration = std::time::Duration::from_millis(250);

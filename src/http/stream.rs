@@ -10,7 +10,8 @@ use prost_reflect::{DynamicMessage, MessageDescriptor, ReflectMessage};
 use super::accept::{EVENTS, JSON};
 use super::error::HttpFailure;
 use super::methods::Messages;
-use crate::engine::Error;
+use super::shared::types_elsewhere;
+use crate::engine::{Engine, Error};
 use crate::types::Registry;
 use crate::wire::status::status_to_http;
 use crate::wire::transcode::write::MessageJson;
@@ -36,14 +37,23 @@ pub(super) fn nothing_more() -> Response<Body> {
     response
 }
 
+/// How the payloads of a stream are shown.
+pub(super) struct ShownAt {
+    pub(super) engine: Engine,
+    /// The place that the stream is about.
+    pub(super) place: String,
+    /// Its types when the stream began.
+    pub(super) types: Registry,
+}
+
 /// The answer that is written while `messages` come.
 pub(super) fn respond(
     form: Form,
     messages: Messages,
     descriptor: MessageDescriptor,
-    types: Registry,
+    shown: ShownAt,
 ) -> Response<Body> {
-    let writer = Writer { form, messages, descriptor, types, at: StreamStage::Start };
+    let writer = Writer { form, messages, descriptor, shown, at: StreamStage::Start };
     let pieces = unfold(writer, |mut writer| async move {
         let piece = writer.next().await?;
         Some((Ok::<_, std::convert::Infallible>(piece), writer))
@@ -66,7 +76,7 @@ struct Writer {
     form: Form,
     messages: Messages,
     descriptor: MessageDescriptor,
-    types: Registry,
+    shown: ShownAt,
     at: StreamStage,
 }
 
@@ -104,11 +114,11 @@ impl Writer {
             }
         };
         let text = match (&message, self.form) {
-            (Ok(message), Form::Events) => self.event(message),
-            (Ok(message), Form::Array) => separated(at, &self.json(message)),
+            (Ok(message), Form::Events) => self.shown.event(message).await,
+            (Ok(message), Form::Array) => separated(at, &self.shown.json(message).await),
             (Err(failure), form) => {
                 self.at = StreamStage::End;
-                let error = status_to_http(&failure.status, &self.types).1.to_string();
+                let error = status_to_http(&failure.status, &self.shown.types).1.to_string();
                 match form {
                     Form::Events => format!("event: error\ndata: {error}\n\n"),
                     Form::Array => separated(at, &error) + "]",
@@ -117,17 +127,21 @@ impl Writer {
         };
         Some(text.into())
     }
+}
 
-    fn json(&self, message: &DynamicMessage) -> String {
-        let json = MessageJson { message, types: &self.types };
+impl ShownAt {
+    async fn json(&self, message: &DynamicMessage) -> String {
+        let Self { engine, place, types } = self;
+        let parents = types_elsewhere(engine, message, place).await;
+        let json = MessageJson::new(message, types).with_parents(&parents);
         serde_json::to_string(&json).unwrap_or_else(|error| {
             let error = Error::internal(&error);
-            status_to_http(&HttpFailure::from(error).status, &self.types).1.to_string()
+            status_to_http(&HttpFailure::from(error).status, types).1.to_string()
         })
     }
 
     /// One event. Heartbeats are comments. The last event is named, so that a client does not reconnect for more.
-    fn event(&self, message: &DynamicMessage) -> String {
+    async fn event(&self, message: &DynamicMessage) -> String {
         let kind = kind(message);
         if kind.as_deref() == Some("HEARTBEAT") {
             return ": heartbeat\n\n".to_owned();
@@ -136,7 +150,7 @@ impl Writer {
         let token = token.as_ref().and_then(|token| token.as_str()).unwrap_or_default();
         let end = if kind.as_deref() == Some("DONE") { END } else { "" };
         let id = if token.is_empty() { String::new() } else { format!("id: {token}{end}\n") };
-        format!("{id}data: {}\n\n", self.json(message))
+        format!("{id}data: {}\n\n", self.json(message).await)
     }
 }
 

@@ -11,6 +11,7 @@ use crate::engine::{Error, Reason, Result};
 use crate::operation::payload::type_name;
 use crate::proto::google::longrunning::{Operation as Published, operation::Result as Outcome};
 use crate::types::Registry;
+use crate::wire::transcode::write::{TypesByParent, types_of};
 
 /// Whether the client reads strictly.
 pub(super) fn is_strict(headers: &HeaderMap) -> bool {
@@ -19,16 +20,21 @@ pub(super) fn is_strict(headers: &HeaderMap) -> bool {
 
 /// Takes out of each Operation what its caller may not know: the server's own metadata, metadata of unknown types, and the
 /// details of errors. A response of an unknown type cannot be left out.
-pub(super) fn adapt(message: &mut DynamicMessage, types: &Registry) -> Result<()> {
+pub(super) fn adapt(
+    message: &mut DynamicMessage,
+    types: &Registry,
+    parents: &TypesByParent,
+) -> Result<()> {
+    let types = types_of(message, types, parents);
     if message.descriptor().full_name() == "google.longrunning.Operation" {
         return adapt_operation(message, types);
     }
     for (_, value) in message.fields_mut() {
         match value {
-            Value::Message(message) => adapt(message, types)?,
+            Value::Message(message) => adapt(message, types, parents)?,
             Value::List(values) => {
                 for message in values.iter_mut().filter_map(Value::as_message_mut) {
-                    adapt(message, types)?;
+                    adapt(message, types, parents)?;
                 }
             }
             _ => {}
@@ -59,9 +65,9 @@ fn check_response(name: &str, types: &Registry) -> Result<()> {
         return Ok(());
     }
     let message = format!(
-        "the response is a {name}, whose JSON is not known here; start the server with --descriptor-set"
+        "the response is a {name}, whose JSON is not known here; create a type set for its parent, or start the server with --descriptor-set"
     );
-    Err(Error::new(Reason::InvalidState, message).with("type", name))
+    Err(Error::new(Reason::UnknownResponse, message).with("type", name))
 }
 
 fn adapt_operation(operation: &mut DynamicMessage, types: &Registry) -> Result<()> {
@@ -104,7 +110,7 @@ mod tests {
         let descriptor = descriptor.expect("a descriptor");
         let mut message =
             DynamicMessage::decode(descriptor, &list.encode_to_vec()[..]).expect("a message");
-        adapt(&mut message, &Registry::builtin())?;
+        adapt(&mut message, &Registry::builtin(), &TypesByParent::new())?;
         let list = message.transcode_to::<ListOperationsResponse>().expect("a list");
         Ok(list.operations.into_iter().next().expect("an operation"))
     }

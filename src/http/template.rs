@@ -89,8 +89,44 @@ impl Template {
         &self.verb
     }
 
+    /// An address of this form, with a name in braces for each open segment; `parent` stands for pairs.
+    pub(super) fn address(&self, parent: &str) -> String {
+        let mut text = String::new();
+        for (place, segment) in self.segments.iter().enumerate() {
+            text.push('/');
+            match segment {
+                Segment::Literal(literal) => text.push_str(literal),
+                Segment::Pairs => text.push_str(parent),
+                Segment::One | Segment::Rest => {
+                    text.extend(["{", self.name_of(place), "}"]);
+                }
+            }
+        }
+        if !self.verb.is_empty() {
+            text.extend([":", &self.verb]);
+        }
+        text
+    }
+
+    /// What an open segment is called: after the collection in front of it, otherwise after its field.
+    fn name_of(&self, place: usize) -> &str {
+        let variable = self.variables.iter().find(|variable| variable.segments.contains(&place));
+        let Some(variable) = variable else { return "segment" };
+        match self.segments[variable.segments.start..place].last() {
+            Some(Segment::Literal(collection)) => {
+                collection.strip_suffix('s').unwrap_or(collection)
+            }
+            _ => &variable.field,
+        }
+    }
+
+    /// Whether a field is a parent as a whole, for which `-` may stand too.
+    pub(super) fn is_for_parents(&self) -> bool {
+        let of = |variable: &Variable| &self.segments[variable.segments.clone()];
+        self.variables.iter().any(|variable| *of(variable) == [Segment::Pairs])
+    }
+
     /// The fields that the path gives.
-    #[cfg(test)]
     pub(super) fn fields(&self) -> impl Iterator<Item = &str> {
         self.variables.iter().map(|variable| variable.field.as_str())
     }
@@ -100,25 +136,29 @@ impl Template {
         &'a self,
         path: &Path<'_>,
     ) -> Option<Result<Vec<(&'a str, String)>, NoText>> {
-        let ends = self.align(&path.segments)?;
+        let spare = self.align(&path.segments)?;
+        let long = self.segments.iter().position(Segment::is_long);
+        // Where the path goes on after that many segments of the template.
+        let place = |count: usize| match long {
+            Some(long) if count > long => count - 1 + spare,
+            _ => count,
+        };
         let values = self.variables.iter().map(|variable| {
             let Range { start, end } = variable.segments;
-            let from = if start == 0 { 0 } else { ends[start - 1] };
             let single = self.segments[variable.segments.clone()] == [Segment::One];
             let decoded =
-                path.segments[from..ends[end - 1]].iter().map(|text| decode(text, single));
+                path.segments[place(start)..place(end)].iter().map(|text| decode(text, single));
             let decoded = decoded.collect::<Result<Vec<_>, _>>()?;
             Ok((variable.field.as_str(), decoded.join("/")))
         });
         Some(values.collect())
     }
 
-    /// Where in the path each segment of the template ends.
-    fn align(&self, path: &[&str]) -> Option<Vec<usize>> {
+    /// How many segments of the path the one without a fixed length stands for, if the path has this form.
+    fn align(&self, path: &[&str]) -> Option<usize> {
         let fixed = self.segments.iter().filter(|segment| !segment.is_long()).count();
         let spare = path.len().checked_sub(fixed)?;
         let mut at = 0;
-        let mut ends = Vec::with_capacity(self.segments.len());
         for segment in &self.segments {
             at += match segment {
                 Segment::Literal(text) if path[at] == text => 1,
@@ -128,9 +168,8 @@ impl Template {
                 Segment::Rest if spare > 0 => spare,
                 Segment::Literal(_) | Segment::Pairs | Segment::Rest => return None,
             };
-            ends.push(at);
         }
-        (at == path.len()).then_some(ends)
+        (at == path.len()).then_some(spare)
     }
 }
 
@@ -265,6 +304,21 @@ mod tests {
             ("/v1/{a=x/*}", "/v1/x/b%2fc%20d", "a=x/b%2Fc d"),
         ] {
             assert_eq!(matched(template, path).as_deref(), Some(fields), "{template} {path}");
+        }
+    }
+
+    #[test]
+    fn a_template_has_an_address_with_a_name_for_each_open_segment() {
+        for (template, address, for_parents) in [
+            ("/v1/{name=operations/**}:cancel", "/v1/operations/{operation}:cancel", false),
+            ("/v1/{name=*/*/operations/*}", "/v1/PARENT/operations/{operation}", false),
+            ("/v1/{parent=*/*}/operations", "/v1/PARENT/operations", true),
+            ("/v1/{queue=queues/*}/operations:lease", "/v1/queues/{queue}/operations:lease", false),
+            ("/v1/{a}/x", "/v1/{a}/x", false),
+        ] {
+            let template = Template::parse(template).expect(template);
+            assert_eq!(template.address("PARENT"), address);
+            assert_eq!(template.is_for_parents(), for_parents, "{address}");
         }
     }
 

@@ -22,7 +22,7 @@ pub const READY: &str = "ready/";
 
 /// Every operation of a parent, in order of creation.
 pub const LIST: &str = "list";
-/// Failures of a parent, in order of their end.
+/// The failures among them, in the same order.
 pub const FAILED: &str = "failed";
 
 /// The prefix of members of `list` and `failed` for one parent.
@@ -52,8 +52,8 @@ pub fn entries(record: &Record, key: &[u8; 16]) -> Vec<(Cow<'static, str>, Vec<u
     if places.listed {
         entries.push((LIST.into(), parent_member(parent, operation.create_time, key)));
     }
-    if let Some(end_time) = operation.end_time.filter(|_| places.failed) {
-        entries.push((FAILED.into(), parent_member(parent, end_time, key)));
+    if places.failed {
+        entries.push((FAILED.into(), parent_member(parent, operation.create_time, key)));
     }
     if let Some(rank) = places.ready {
         let sortable = (rank as u64) ^ (1 << 63);
@@ -62,23 +62,6 @@ pub fn entries(record: &Record, key: &[u8; 16]) -> Vec<(Cow<'static, str>, Vec<u
     }
     entries.extend(places.due.iter().map(|(class, time)| due(*class, *time)));
     entries
-}
-
-/// The counter of live operations that a record counts in: by parent and state, callers' view.
-pub fn counter(record: &Record) -> Option<Vec<u8>> {
-    match record {
-        Record::Operation(operation)
-            if operation.end_time.is_none() && operation.deletion.is_none() =>
-        {
-            Some(live_counter(operation.name.parent(), operation.state.name()))
-        }
-        _ => None,
-    }
-}
-
-/// The counter of live operations of a parent in a state.
-pub fn live_counter(parent: &str, state: &str) -> Vec<u8> {
-    [b"live\0", parent.as_bytes(), &[0], state.as_bytes()].concat()
 }
 
 /// Puts the entries where they belong as of `now`; those that may stay do.

@@ -6,6 +6,7 @@
 mod change;
 pub mod command;
 mod control;
+pub mod counters;
 mod due;
 mod due_class;
 pub mod entries;

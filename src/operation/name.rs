@@ -1,4 +1,4 @@
-//! Names of operations, their parents and queues: parsed once, canonical from then on.
+//! Names of operations, their parents, queues and type sets: parsed once, canonical from then on.
 
 use std::fmt;
 use std::sync::Arc;
@@ -27,53 +27,15 @@ pub struct Name {
 impl Name {
     /// The name of that operation below `parent`.
     pub fn new(parent: &Parent, id: &Id) -> Result<Self, NameError> {
-        let text = if parent.0.is_empty() {
-            format!("{COLLECTION}/{}", id.0)
-        } else {
-            format!("{}/{COLLECTION}/{}", parent.0, id.0)
-        };
-        if text.len() > MAX_NAME_BYTES {
-            return Err(fault(
-                &text,
-                NAME,
-                format!("it has {} bytes, at most {MAX_NAME_BYTES} are allowed", text.len()),
-            ));
-        }
+        let text = below(parent, COLLECTION, id);
+        check_length(&text, NAME)?;
         Ok(Self { text: text.into(), parent_length: parent.0.len() })
     }
 
     /// Reads a full name.
     pub fn parse(text: &str) -> Result<Self, NameError> {
-        if text.len() > MAX_NAME_BYTES {
-            return Err(fault(
-                text,
-                NAME,
-                format!("it has {} bytes, at most {MAX_NAME_BYTES} are allowed", text.len()),
-            ));
-        }
-        let (path, id) = text.rsplit_once('/').ok_or_else(|| {
-            fault(
-                text,
-                NAME,
-                "it has no '/'; a full name looks like operations/ID or projects/P/operations/ID"
-                    .to_owned(),
-            )
-        })?;
-        let parent = match path.strip_suffix(COLLECTION) {
-            Some("") => "",
-            Some(parent) if parent.len() > 1 && parent.ends_with('/') => {
-                &parent[..parent.len() - 1]
-            }
-            _ => {
-                return Err(fault(
-                    text,
-                    NAME,
-                    format!("the part before {id:?} must end in 'operations'"),
-                ));
-            }
-        };
-        let parent = Parent::parse(parent)?;
-        Self::new(&parent, &Id::parse(id)?)
+        let (parent, id) = split(text, COLLECTION, NAME)?;
+        Self::new(&parent, &id)
     }
 
     /// The canonical text.
@@ -104,6 +66,34 @@ impl fmt::Debug for Name {
     }
 }
 
+/// The full name of a type set: `typeSets/{id}` or `{parent}/typeSets/{id}`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TypeSetName {
+    /// The parent.
+    pub parent: Parent,
+    /// The id within the parent.
+    pub id: Id,
+}
+
+impl TypeSetName {
+    /// Reads a full name.
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        let (parent, id) = split(text, TYPE_SETS, TYPE_SET_NAME)?;
+        Ok(Self { parent, id })
+    }
+
+    /// The parent in the text of a list, which may name the collection instead.
+    pub fn parent_of_list(text: &str) -> &str {
+        without_collection(text, TYPE_SETS).unwrap_or(text)
+    }
+}
+
+impl fmt::Display for TypeSetName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&below(&self.parent, TYPE_SETS, &self.id))
+    }
+}
+
 /// The parent of operations: empty, or a chain of collection/id pairs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Parent(String);
@@ -123,6 +113,27 @@ impl Parent {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// How many pairs of collection and id it has.
+    pub fn pairs(&self) -> usize {
+        self.0.split('/').count() / 2
+    }
+}
+
+/// The parent that `place` is or lies in, then those above it up to the root. `place` is a name, a parent or a pattern; of a
+/// pattern, only the parents above its first `-`, since everything that it matches has those.
+pub fn ancestry(place: &str) -> Vec<&str> {
+    let mut ends = vec![0];
+    let mut at = 0;
+    let mut segments = place.split('/');
+    while let (Some(collection), Some(id)) = (segments.next(), segments.next()) {
+        if collection.is_empty() || ["", "-"].contains(&id) || RESERVED.contains(&collection) {
+            break;
+        }
+        at += usize::from(at > 0) + collection.len() + 1 + id.len();
+        ends.push(at);
+    }
+    ends.into_iter().rev().map(|end| &place[..end]).collect()
 }
 
 /// A parent in which `-` stands for every id (AIP-159); `-` alone is every parent, the root included.
@@ -141,13 +152,7 @@ impl ParentPattern {
         if text == EVERY {
             return Ok(Self { text: text.to_owned(), wildcard: true });
         }
-        if text.len() > MAX_NAME_BYTES {
-            return Err(fault(
-                text,
-                PARENT,
-                format!("it has {} bytes, at most {MAX_NAME_BYTES} are allowed", text.len()),
-            ));
-        }
+        check_length(text, PARENT)?;
         let segments: Vec<&str> = text.split('/').collect();
         if !segments.len().is_multiple_of(2) {
             return Err(fault(
@@ -181,6 +186,11 @@ impl ParentPattern {
         self.wildcard
     }
 
+    /// Whether it matches every parent.
+    pub fn is_every(&self) -> bool {
+        self.text == EVERY
+    }
+
     /// The longest text that every matching parent begins with.
     pub fn prefix(&self) -> &str {
         let end = self
@@ -194,7 +204,7 @@ impl ParentPattern {
 
     /// Whether a parent matches.
     pub fn matches(&self, parent: &str) -> bool {
-        if self.text == EVERY {
+        if self.is_every() {
             return true;
         }
         let mut segments = parent.split('/');
@@ -221,11 +231,16 @@ impl Id {
         }
         Err(fault(
             text,
-            "an operation id",
+            "an id",
             format!(
                 "1 to {MAX_ID_LENGTH} lower-case letters, digits and hyphens are allowed, the first and the last no hyphen"
             ),
         ))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 
     /// The id that the server gives: a UUID.
@@ -276,6 +291,46 @@ impl Queue {
     }
 }
 
+/// The text of the name of something below `parent`.
+fn below(parent: &Parent, collection: &str, id: &Id) -> String {
+    let separator = if parent.0.is_empty() { "" } else { "/" };
+    format!("{}{separator}{collection}/{}", parent.0, id.0)
+}
+
+/// Parent and id in a full name.
+fn split(
+    text: &str,
+    collection: &'static str,
+    wanted: &'static str,
+) -> Result<(Parent, Id), NameError> {
+    check_length(text, wanted)?;
+    let (path, id) = text.rsplit_once('/').ok_or_else(|| {
+        let looks = format!("{collection}/ID or projects/P/{collection}/ID");
+        fault(text, wanted, format!("it has no '/'; a full name looks like {looks}"))
+    })?;
+    let parent = without_collection(path, collection).ok_or_else(|| {
+        fault(text, wanted, format!("the part before {id:?} must end in '{collection}'"))
+    })?;
+    Ok((Parent::parse(parent)?, Id::parse(id)?))
+}
+
+/// The parent in the path of a collection.
+fn without_collection<'a>(path: &'a str, collection: &str) -> Option<&'a str> {
+    match path.strip_suffix(collection) {
+        Some("") => Some(""),
+        Some(parent) if parent.len() > 1 => parent.strip_suffix('/'),
+        _ => None,
+    }
+}
+
+fn check_length(text: &str, wanted: &'static str) -> Result<(), NameError> {
+    if text.len() <= MAX_NAME_BYTES {
+        return Ok(());
+    }
+    let why = format!("it has {} bytes, at most {MAX_NAME_BYTES} are allowed", text.len());
+    Err(fault(text, wanted, why))
+}
+
 fn check_segment(text: &str, segment: &str) -> Result<(), NameError> {
     if segment.is_empty() || !segment.bytes().all(is_segment_byte) {
         return Err(fault(
@@ -304,12 +359,14 @@ fn fault(text: &str, wanted: &'static str, fault: String) -> NameError {
 }
 
 const COLLECTION: &str = "operations";
+const TYPE_SETS: &str = "typeSets";
 /// Every parent, however deep.
 const EVERY: &str = "-";
 const NAME: &str = "the name of an operation";
+const TYPE_SET_NAME: &str = "the name of a type set";
 const PARENT: &str = "a parent";
 /// Collections of longhaul's own, which parents must not use.
-const RESERVED: [&str; 5] = ["operations", "queues", "jobs", "webhookEndpoints", "typeSets"];
+const RESERVED: [&str; 5] = [COLLECTION, "queues", "jobs", "webhookEndpoints", TYPE_SETS];
 
 #[cfg(test)]
 mod tests {
@@ -322,6 +379,38 @@ mod tests {
         }
         assert_eq!(Name::parse("projects/p/operations/x").expect("name").parent(), "projects/p");
         assert_eq!(Name::parse("operations/x").expect("name").parent(), "");
+    }
+
+    #[test]
+    fn a_place_lies_below_each_of_its_ancestors_as_far_as_they_are_known() {
+        for (place, expected) in [
+            ("a/b/c/d/operations/x", &["a/b/c/d", "a/b", ""][..]),
+            ("a/b", &["a/b", ""]),
+            ("a/-/c/d", &[""]),
+            ("a/b/c/-", &["a/b", ""]),
+            ("typeSets/x", &[""]),
+            ("a/b/typeSets/x", &["a/b", ""]),
+            ("", &[""]),
+            ("-", &[""]),
+            ("///", &[""]),
+            ("a/b/c", &["a/b", ""]),
+        ] {
+            assert_eq!(ancestry(place), expected, "{place}");
+        }
+    }
+
+    #[test]
+    fn the_name_of_a_type_set_reads_back_as_it_was() {
+        for text in ["typeSets/a", "projects/p/typeSets/0-a"] {
+            assert_eq!(TypeSetName::parse(text).expect(text).to_string(), text);
+        }
+        for text in ["", "a", "operations/a", "typeSets/A", "projects/-/typeSets/a", "/typeSets/a"]
+        {
+            TypeSetName::parse(text).expect_err(text);
+        }
+        assert_eq!(TypeSetName::parent_of_list("projects/p/typeSets"), "projects/p");
+        assert_eq!(TypeSetName::parent_of_list("typeSets"), "");
+        assert_eq!(TypeSetName::parent_of_list("projects/p"), "projects/p");
     }
 
     #[test]

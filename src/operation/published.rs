@@ -24,6 +24,17 @@ pub(super) fn fraction(progress: &pb::Progress) -> Option<f64> {
     progress.fraction.or(units).map(|done| done.clamp(0.0, 1.0))
 }
 
+/// The server's own metadata as a payload.
+pub fn pack_metadata(metadata: &pb::OperationMetadata) -> Any {
+    Any { type_url: type_url(SERVER_METADATA), value: metadata.encode_to_vec().into() }
+}
+
+/// Declared metadata is present from the start, as an empty message: some clients fail without it.
+pub fn empty_metadata(metadata_type: &str) -> Option<Any> {
+    let declared = !metadata_type.is_empty();
+    declared.then(|| Any { type_url: type_url(metadata_type), value: Bytes::new() })
+}
+
 /// The full name of the metadata that the server itself writes.
 const SERVER_METADATA: &str = "longhaul.v1.OperationMetadata";
 /// The full name of the metadata of a run of a job.
@@ -55,20 +66,18 @@ impl Operation {
         self.progress.as_ref().and_then(fraction)
     }
 
-    /// Declared metadata is present from the start, as an empty message: some clients fail without it.
+    /// The metadata for callers; none if it is detached.
     pub fn published_metadata(&self) -> Option<Any> {
         if let Some(run) = &self.spec.of_job {
             let value = self.run_metadata(run).encode_to_vec().into();
             return Some(Any { type_url: type_url(RUN_METADATA), value });
         }
         if self.spec.server_metadata {
-            let value = self.server_metadata().encode_to_vec().into();
-            return Some(Any { type_url: type_url(SERVER_METADATA), value });
+            return Some(pack_metadata(&self.server_metadata()));
         }
         match &self.metadata {
             Some(payload) => payload.inline().cloned(),
-            None if self.spec.metadata_type.is_empty() => None,
-            None => Some(Any { type_url: type_url(&self.spec.metadata_type), value: Bytes::new() }),
+            None => empty_metadata(&self.spec.metadata_type),
         }
     }
 

@@ -1,11 +1,12 @@
 //! A record of whichever kind, for readers that learn the kind by reading.
 
 use super::due::DueIndex;
-use super::kind::{Before, Kind};
+use super::kind::{Before, Derived, Kind};
 use super::reading::{read_at, refuse};
 #[cfg(test)]
 use super::sample::Sample;
 use super::server::ServerRecord;
+use super::type_sets::TypeSets;
 use super::value::kind_number;
 use crate::job::{Execution, ExecutionEnd, Job};
 use crate::operation::Record as Operation;
@@ -18,6 +19,8 @@ pub enum AnyRecord {
     Operation(Before<Operation>),
     /// A running server.
     Server(Before<ServerRecord>),
+    /// The type sets of one parent.
+    TypeSets(Before<TypeSets>),
     /// A job.
     Job(Box<Before<Job>>),
     /// The beginning of an execution.
@@ -44,6 +47,9 @@ impl AnyRecord {
         if ServerRecord::NUMBERS.contains(&number) {
             return read_at(keyspace, key, record).map(Self::Server);
         }
+        if TypeSets::NUMBERS.contains(&number) {
+            return read_at(keyspace, key, record).map(Self::TypeSets);
+        }
         if Job::NUMBERS.contains(&number) {
             return read_at(keyspace, key, record).map(Box::new).map(Self::Job);
         }
@@ -60,11 +66,26 @@ impl AnyRecord {
         Err(refuse("a record", record))
     }
 
+    /// What follows from it.
+    pub fn derived(&self, key: Key) -> Derived {
+        match self {
+            Self::Operation(before) => Derived::of(&before.record, key),
+            Self::Server(before) => Derived::of(&before.record, key),
+            Self::TypeSets(before) => Derived::of(&before.record, key),
+            Self::Job(before) => Derived::of(&before.record, key),
+            Self::Execution(before) => Derived::of(&before.record, key),
+            Self::ExecutionEnd(before) => Derived::of(&before.record, key),
+            #[cfg(test)]
+            Self::Sample(before) => Derived::of(&before.record, key),
+        }
+    }
+
     /// The due indexes of its kind.
     pub const fn due_indexes(&self) -> &'static [DueIndex] {
         match self {
             Self::Operation(_) => Operation::DUE,
             Self::Server(_) => ServerRecord::DUE,
+            Self::TypeSets(_) => TypeSets::DUE,
             Self::Job(_) => Job::DUE,
             Self::Execution(_) => Execution::DUE,
             Self::ExecutionEnd(_) => ExecutionEnd::DUE,

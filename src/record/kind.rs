@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::due::DueIndex;
 use super::note::Note;
 use crate::operation::Stamps;
-use crate::store::{BodyKey, IndexEntry, Key, Keyspace};
+use crate::store::{BodyKey, Counter, IndexEntry, Key, Keyspace};
 
 /// A kind of record. Every function is pure.
 pub trait Kind: Clone + Debug + Send + Sync + 'static {
@@ -19,6 +19,9 @@ pub trait Kind: Clone + Debug + Send + Sync + 'static {
     const DUE: &'static [DueIndex];
     /// What the names of the indexes begin with that workers take records from.
     const QUEUES: &'static [&'static str] = &[];
+
+    /// Whether a copy of the store has its records. Those that tell about running processes mean nothing there.
+    const IS_COPIED: bool = true;
 
     /// The kind's name in messages.
     fn name(&self) -> String;
@@ -35,8 +38,8 @@ pub trait Kind: Clone + Debug + Send + Sync + 'static {
     /// All its index entries. A write set holds the difference between those before and after.
     fn entries(&self, key: Key) -> Vec<IndexEntry>;
 
-    /// The counters that it counts in, each by one.
-    fn counters(&self) -> Vec<Bytes> {
+    /// How a commit that replaces one record by another changes the counters.
+    fn counters(_before: Option<&Self>, _after: Option<&Self>) -> Vec<Counter> {
         Vec::new()
     }
 
@@ -58,6 +61,34 @@ pub trait Kind: Clone + Debug + Send + Sync + 'static {
     /// The note of a change's hint; `None` sends no hint. `visible`: callers can see the change.
     fn hint(_before: Option<&Self>, _after: Option<&Self>, visible: bool) -> Option<Note> {
         visible.then_some(Note::Changed)
+    }
+}
+
+/// What follows from a record of any kind.
+#[derive(Clone, Debug)]
+pub struct Derived {
+    /// The record's name in messages.
+    pub name: String,
+    /// See [`Kind::IS_COPIED`].
+    pub is_copied: bool,
+    /// The bodies that it names.
+    pub bodies: Vec<BodyKey>,
+    /// Its index entries.
+    pub entries: Vec<IndexEntry>,
+    /// What it adds to counters.
+    pub counters: Vec<Counter>,
+}
+
+impl Derived {
+    /// What follows from `record` under `key`.
+    pub(super) fn of<K: Kind>(record: &K, key: Key) -> Self {
+        Self {
+            name: record.name(),
+            is_copied: K::IS_COPIED,
+            bodies: record.bodies(key),
+            entries: record.entries(key),
+            counters: K::counters(None, Some(record)),
+        }
     }
 }
 

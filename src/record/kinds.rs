@@ -5,6 +5,7 @@ use super::kind::Kind;
 #[cfg(test)]
 use super::sample::Sample;
 use super::server::ServerRecord;
+use super::type_sets::TypeSets;
 use crate::job::{Execution, ExecutionEnd, Job};
 use crate::operation::Record as Operation;
 use crate::store::Layout;
@@ -53,6 +54,7 @@ impl Known {
 const KINDS: &[Known] = &[
     Known::of::<Operation>(),
     Known::of::<ServerRecord>(),
+    Known::of::<TypeSets>(),
     Known::of::<Job>(),
     Known::of::<Execution>(),
     Known::of::<ExecutionEnd>(),

@@ -20,11 +20,12 @@ mod reading;
 #[cfg(test)]
 pub(crate) mod sample;
 pub mod server;
+pub mod type_sets;
 mod value;
 
 pub use self::any::AnyRecord;
-pub use self::kind::{Before, Kind};
+pub use self::kind::{Before, Derived, Kind};
 pub use self::kinds::{due_indexes, layout};
 pub use self::note::Note;
-pub use self::plan::{Also, Change, write_set};
+pub use self::plan::{Also, Change, copy_set, write_set};
 pub use self::reading::{read, read_at};

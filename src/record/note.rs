@@ -9,6 +9,8 @@ pub enum Note {
     Changed,
     /// It waits for its time: the scheduler checks when the next one is due.
     Scheduled,
+    /// The type sets of a parent changed.
+    TypeSets,
     /// Workers of that queue may take it now.
     Ready(String),
 }
@@ -19,6 +21,7 @@ impl Note {
         match self {
             Self::Changed => Bytes::new(),
             Self::Scheduled => Bytes::from_static(&[SCHEDULED]),
+            Self::TypeSets => Bytes::from_static(&[TYPE_SETS]),
             Self::Ready(queue) => [&[READY], queue.as_bytes()].concat().into(),
         }
     }
@@ -27,6 +30,7 @@ impl Note {
     pub fn decode(bytes: &[u8]) -> Self {
         match bytes {
             [SCHEDULED] => Self::Scheduled,
+            [TYPE_SETS] => Self::TypeSets,
             [READY, queue @ ..] => std::str::from_utf8(queue)
                 .map_or(Self::Changed, |queue| Self::Ready(queue.to_owned())),
             _ => Self::Changed,
@@ -36,6 +40,7 @@ impl Note {
 
 const SCHEDULED: u8 = 1;
 const READY: u8 = 2;
+const TYPE_SETS: u8 = 3;
 
 #[cfg(test)]
 mod tests {
@@ -43,7 +48,8 @@ mod tests {
 
     #[test]
     fn a_note_reads_back_and_an_unknown_one_says_that_something_changed() {
-        for note in [Note::Changed, Note::Scheduled, Note::Ready("mail".to_owned())] {
+        let ready = Note::Ready("mail".to_owned());
+        for note in [Note::Changed, Note::Scheduled, Note::TypeSets, ready] {
             assert_eq!(Note::decode(&note.encode()), note);
         }
         for unknown in [&[9, 9][..], &[SCHEDULED, 0], &[READY, 0xff]] {

@@ -4,10 +4,12 @@ use std::borrow::Cow;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use super::kind::{Before, Kind};
+use bytes::Bytes;
+
+use super::kind::{Before, Derived, Kind};
 use super::value::stamped;
 use crate::clock::Timestamp;
-use crate::store::{Check, Counter, Key, Keyspace, Mark, Put, WriteSet};
+use crate::store::{BodyKey, Check, Key, Keyspace, Mark, Put, Record, WriteSet};
 
 /// The result of a decision.
 #[derive(Clone, Debug)]
@@ -91,6 +93,31 @@ pub fn write_set<K: Kind>(
     set
 }
 
+/// Writes a record of another store as it was there, with everything that follows from it. Its new revision is not before its
+/// old one, and so no later lease has a smaller fencing number.
+///
+/// Without `derived`, for a record that this version cannot read, the value alone is written.
+pub fn copy_set(
+    keyspace: &Keyspace,
+    key: Key,
+    record: &Record,
+    bodies: Vec<(BodyKey, Bytes)>,
+    derived: Option<Derived>,
+) -> WriteSet {
+    let mut set = WriteSet::new(keyspace.partition(key), Check::Absent(key));
+    set.checks.push(Check::TimeAtLeast(Timestamp::from_micros(record.revision)));
+    let (visible, fencing) =
+        (Mark::Keep(record.visible_revision), Mark::Keep(record.fencing_number));
+    set.puts.push(Put { key, visible, fencing, value: record.value.clone() });
+    set.body_puts = bodies;
+    if let Some(derived) = derived {
+        set.additions = derived.entries;
+        set.additions.sort_unstable();
+        set.counters = derived.counters;
+    }
+    set
+}
+
 fn check<K>(key: Key, before: Option<&Before<K>>) -> Check {
     before.map_or(Check::Absent(key), |before| Check::At(key, before.stamps.revision))
 }
@@ -132,10 +159,7 @@ fn add<K: Kind>(
     set.body_deletes.extend(gone);
     set.body_puts.extend(bodies.into_iter().filter(|(body, _)| added.contains(body)));
 
-    let counted = |record: Option<&K>| record.map(Kind::counters).unwrap_or_default();
-    let (less, more) = difference(counted(old), counted(new));
-    set.counters.extend(less.into_iter().map(|name| Counter { name, change: -1 }));
-    set.counters.extend(more.into_iter().map(|name| Counter { name, change: 1 }));
+    set.counters.extend(K::counters(old, new));
 
     match new {
         None => set.deletes.push(key),

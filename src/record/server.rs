@@ -61,8 +61,9 @@ impl ServerId {
 
 impl Kind for ServerRecord {
     const NAME: &'static str = "a server";
-    const NUMBERS: &'static [u32] = &[3];
+    const NUMBERS: &'static [u32] = &[NUMBER];
     const DUE: &'static [DueIndex] = &[];
+    const IS_COPIED: bool = false;
 
     fn name(&self) -> String {
         format!("server {:016x}", u64::from_be_bytes(self.id.0))
@@ -83,11 +84,12 @@ impl Kind for ServerRecord {
     }
 
     fn encode(&self) -> Bytes {
-        wrap(stored::record::Kind::Server(stored::Server {
+        let server = stored::Server {
             id: self.id.0.to_vec().into(),
             version: self.version.clone(),
             format: self.format,
-        }))
+        };
+        wrap(NUMBER, &server)
     }
 
     fn entries(&self, key: Key) -> Vec<IndexEntry> {
@@ -103,6 +105,9 @@ impl Kind for ServerRecord {
 
 /// A server whose last refresh is this old counts as gone: it missed three.
 pub const STALE: Duration = Duration::from_secs(6);
+
+/// The number of the kind in a stored record.
+const NUMBER: u32 = 3;
 
 /// When the server of that record gave its last sign of life.
 pub const fn last_beat(revision: u64) -> Timestamp {

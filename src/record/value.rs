@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 use prost::Message;
-use prost::encoding::{WireType, decode_key, decode_varint};
+use prost::encoding::{
+    WireType, decode_key, decode_varint, encode_key, encode_varint, encoded_len_varint, key_len,
+};
 
 use crate::proto::longhaul::store::v1 as stored;
 
@@ -43,9 +45,15 @@ pub(super) fn unwrap(value: &Bytes) -> Option<stored::record::Kind> {
     stored::Record::decode(value.clone()).ok()?.kind
 }
 
-/// The value that stores a kind's message.
-pub(super) fn wrap(kind: stored::record::Kind) -> Bytes {
-    stored::Record { kind: Some(kind), format: 0 }.encode_to_vec().into()
+/// The value that stores a kind's message, whose field has that number.
+pub(super) fn wrap(number: u32, message: &impl Message) -> Bytes {
+    let length = message.encoded_len();
+    let all = key_len(number) + encoded_len_varint(length as u64) + length;
+    let mut value = Vec::with_capacity(all);
+    encode_key(number, WireType::LengthDelimited, &mut value);
+    encode_varint(length as u64, &mut value);
+    message.encode_raw(&mut value);
+    value.into()
 }
 
 /// The number of `longhaul.store.v1.Record.format`.

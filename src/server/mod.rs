@@ -25,7 +25,7 @@ use crate::engine::tasks::Tasks;
 use crate::engine::{Engine, Settings};
 use crate::grpc;
 use crate::grpc::health::Health;
-use crate::http::Hosts;
+use crate::http::{Hosts, Origins};
 use crate::limits::{CLOSING, DRAIN};
 use crate::proto::google::longrunning::operations_server::{Operations, OperationsServer};
 use crate::store::Store;
@@ -42,6 +42,8 @@ pub struct Server {
     engine: Engine,
     health: Health,
     tasks: Tasks,
+    allowed_hosts: Arc<[String]>,
+    origins: Origins,
 }
 
 impl Server {
@@ -57,9 +59,23 @@ impl Server {
 
     /// A server on an engine that was made before.
     pub fn on(engine: Engine) -> Self {
-        let server = Self { engine, health: Health::default(), tasks: Tasks::default() };
+        let (health, tasks) = (Health::default(), Tasks::default());
+        let (allowed_hosts, origins) = (Arc::new([]), Origins::default());
+        let server = Self { engine, health, tasks, allowed_hosts, origins };
         server.clone().watch_store();
         server
+    }
+
+    /// The same, which also serves HTTP under these names of hosts; `*` stands for all.
+    #[must_use]
+    pub fn under_names(self, allowed_hosts: &[String]) -> Self {
+        Self { allowed_hosts: allowed_hosts.into(), ..self }
+    }
+
+    /// The same, for scripts of pages of these origins too. Those of this machine may call a server that listens on loopback.
+    #[must_use]
+    pub fn for_pages_of(self, origins: Origins) -> Self {
+        Self { origins, ..self }
     }
 
     /// The engine, for calls in this process.
@@ -84,12 +100,12 @@ impl Server {
     /// What is served on the port of that listener.
     fn faces(&self, listener: &TcpListener) -> anyhow::Result<impl RequestService> {
         let routes = grpc::explain::Explain.layer(self.routes()?.prepare());
-        let hosts = match listener.local_addr() {
-            Ok(address) if address.ip().is_loopback() => Hosts::Loopback,
-            _ => Hosts::Any,
-        };
-        let http = faces::http(&self.engine, routes.clone(), hosts)?;
-        Ok(Faces { http: Probes::of(self.clone()).around(http, Body::new), grpc: routes })
+        let address = listener.local_addr();
+        let is_on_loopback = address.is_ok_and(|address| address.ip().is_loopback());
+        let hosts = Hosts::of(is_on_loopback, &self.allowed_hosts, self.origins.clone());
+        let http = faces::http(&self.engine, routes.clone(), hosts.clone())?;
+        let http = Probes::of(self.clone()).around(http, Body::new);
+        Ok(Faces { others: faces::for_browsers(routes.clone(), http, hosts), grpc: routes })
     }
 
     /// Serves `listener` until `shutdown` resolves, then drains: no more leases, waits and watches end politely, calls that run

@@ -9,7 +9,7 @@ use crate::config::{Config, StoreUrl};
 use crate::record;
 use crate::store::embedded::{self, EmbeddedStore};
 use crate::store::redis::{self, RedisStore};
-use crate::store::{OpenError, Store};
+use crate::store::{OpenError, Origin, Store};
 use crate::throttle::Throttle;
 
 /// Opens the store.
@@ -20,7 +20,7 @@ pub(crate) async fn open(
     config: &Config,
     clock: &Arc<dyn Clock>,
 ) -> Result<Arc<dyn Store>, OpenError> {
-    open_or_create(config, clock, true).await
+    open_as(config, clock, Purpose::Serve).await
 }
 
 /// Opens the store, if there is one.
@@ -31,21 +31,49 @@ pub(crate) async fn open_existing(
     config: &Config,
     clock: &Arc<dyn Clock>,
 ) -> Result<Arc<dyn Store>, OpenError> {
-    open_or_create(config, clock, false).await
+    open_as(config, clock, Purpose::Look).await
 }
 
-async fn open_or_create(
+/// Makes a store for the copy of another, or opens one whose copying was interrupted.
+///
+/// # Errors
+/// Says what is in the way and what to do.
+pub(crate) async fn open_for_import(
     config: &Config,
     clock: &Arc<dyn Clock>,
-    create: bool,
+    origin: Origin,
 ) -> Result<Arc<dyn Store>, OpenError> {
+    open_as(config, clock, Purpose::Import(origin)).await
+}
+
+/// What a store is opened for.
+enum Purpose {
+    /// Makes one if there is none.
+    Serve,
+    Look,
+    Import(Origin),
+}
+
+async fn open_as(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    purpose: Purpose,
+) -> Result<Arc<dyn Store>, OpenError> {
+    let (create, import) = match purpose {
+        Purpose::Serve => (true, None),
+        Purpose::Look => (false, None),
+        Purpose::Import(origin) => (true, Some(origin)),
+    };
+    // An import makes the keyspace that it comes from, and no other.
+    let keyspace = config.keyspace.filter(|_| import.is_none());
     match &config.store {
         StoreUrl::Embedded(path) => {
             let options = embedded::Options {
                 path: path.clone(),
                 layout: record::layout(),
                 create,
-                keyspace: config.keyspace,
+                keyspace,
+                import,
                 accept_loss: config.embedded.accept_loss,
                 reserve_bytes: config.embedded.reserve_mib << 20,
                 clock: clock.clone(),
@@ -57,7 +85,8 @@ async fn open_or_create(
             let options = redis::Options {
                 prefix: config.redis.prefix.clone(),
                 create,
-                keyspace: config.keyspace,
+                keyspace,
+                import,
                 durability: config.redis.durability,
                 response_timeout: config.redis.response_timeout,
                 clock: clock.clone(),

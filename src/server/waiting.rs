@@ -8,7 +8,7 @@ use tonic::body::Body;
 use tonic::service::Routes;
 use tower::{Layer, Service};
 
-use super::faces::is_grpc;
+use super::faces::Spoken;
 use super::probes::{Probed, Probes};
 use crate::engine::Error;
 use crate::grpc::health::Health;
@@ -75,7 +75,7 @@ where
             return Either::Left(self.inner.call(request));
         }
         let error = Error::waiting_for_store();
-        let answer = if is_grpc(&request) {
+        let answer = if Spoken::by(&request) == Spoken::Grpc {
             to_status(error).into_http()
         } else {
             crate::http::refusal(*error).map(Body::new)

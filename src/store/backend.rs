@@ -75,11 +75,30 @@ pub trait Store: Send + Sync + 'static {
     /// Reads index entries in the order of their members, the partitions merged.
     async fn scan(&self, scan: Scan) -> Result<Vec<Entry>, StoreError>;
 
-    /// The sum of a counter over all partitions; 0 if it was never added to.
-    async fn counter(&self, name: &[u8]) -> Result<i64, StoreError>;
+    /// Keys of the records of a partition that come after `after`, the smallest ones, in ascending order.
+    ///
+    /// It may return a key whose record was just deleted, and leave out one whose record was just made. Redis reads its whole
+    /// database for each call: ask for many.
+    async fn keys(
+        &self,
+        partition: Partition,
+        after: Option<Key>,
+        limit: usize,
+    ) -> Result<Vec<Key>, StoreError>;
+    /// The sums of counters over all partitions, in the order of `names`; 0 for one that was never added to.
+    async fn counters(&self, family: &str, names: &[Bytes]) -> Result<Vec<i64>, StoreError>;
+
+    /// The names of the counters of a family, in their order. If there are more than `limit`, any `limit` of them.
+    async fn counter_names(&self, family: &str, limit: usize) -> Result<Vec<Bytes>, StoreError>;
 
     /// Hints from now on.
     fn feed(&self) -> Feed;
+
+    /// The sequence of the last hint of each partition. A feed that began before this call gets all later ones.
+    ///
+    /// # Errors
+    /// [`StoreError`] if a partition is unavailable.
+    async fn hint_positions(&self) -> Result<Vec<u64>, StoreError>;
 
     /// The store's clock, as this process last knew it.
     fn now(&self, partition: Partition) -> Timestamp;
@@ -106,6 +125,12 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError`] if the root record was not written, or is not known to be.
     async fn raise_min_writer(&self, format: u32) -> Result<(), StoreError>;
+
+    /// Marks an import as complete: from now on servers may open the store.
+    ///
+    /// # Errors
+    /// As [`Self::raise_min_writer`].
+    async fn finish_import(&self) -> Result<(), StoreError>;
 
     /// Ends background work and makes everything acknowledged durable. Calls after this fail.
     async fn close(&self);

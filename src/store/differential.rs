@@ -16,16 +16,27 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use super::backend::Store;
-use super::conformance::Harness;
+use super::conformance::{Harness, count};
 use super::feed::{Event, Hint};
 use super::index::{Index, Scan};
 use super::key::{BodyKey, Key, Partition};
 use super::memory::MemoryStore;
-use super::write_set::{Check, Counter, IndexEntry, Mark, Put, WriteSet};
+use super::write_set::{Check, IndexEntry, Mark, Put, WriteSet};
 use crate::clock::{Clock, Timestamp};
 
 /// A way to an empty store.
 pub(crate) type Factory = fn() -> BoxFuture<'static, Harness>;
+
+/// Counts the keys of a store beyond those of an empty one.
+pub(crate) type Left = Box<dyn Fn() -> BoxFuture<'static, usize>>;
+
+/// Every store that outlives its process, by name, with a function that counts what is left in it.
+pub(crate) async fn emptiable() -> Vec<(&'static str, (Harness, Left))> {
+    vec![
+        ("embedded", super::embedded::tests::emptiable()),
+        ("redis", super::redis::tests::emptiable().await),
+    ]
+}
 
 /// Every store, by name.
 pub(crate) fn backends() -> Vec<(&'static str, Factory)> {
@@ -239,6 +250,11 @@ impl Run {
         let bodies: Vec<BodyKey> = slots.collect();
         let found = store.bodies(&bodies).await.expect("bodies");
         assert_eq!(found, reference.bodies(&bodies).await.expect("bodies"), "{}", self.place);
+        for partition in reference.keyspace().all() {
+            let found = store.keys(partition, None, KEYS).await.expect("keys");
+            let wanted = reference.keys(partition, None, KEYS).await.expect("keys");
+            assert_eq!(found, wanted, "{}", self.place);
+        }
         for index in INDEXES {
             let all = Scan::first(Index::new(index), 100_000);
             self.scan(all.clone()).await;
@@ -248,14 +264,10 @@ impl Run {
             }
         }
         for counter in 0..COUNTERS {
-            let name = counter.to_string();
-            let found = store.counter(name.as_bytes()).await.expect("counter");
-            assert_eq!(
-                found,
-                reference.counter(name.as_bytes()).await.expect("counter"),
-                "{}",
-                self.place
-            );
+            let names = [Bytes::from(counter.to_string())];
+            let found = store.counters("test", &names).await.expect("counter");
+            let wanted = reference.counters("test", &names).await.expect("counter");
+            assert_eq!(found, wanted, "{}", self.place);
         }
     }
 }
@@ -284,7 +296,7 @@ fn add_change(set: &mut WriteSet, change: &Edit, here: impl Fn(&usize) -> Option
         Edit::Add(index, member) => set.additions.push(entry(*index, *member)),
         Edit::Remove(index, member) => set.removals.push(entry(*index, *member)),
         Edit::Count(counter, change) => {
-            set.counters.push(Counter { name: counter.to_string().into(), change: *change });
+            set.counters.push(count(counter.to_string(), *change));
         }
     }
 }

@@ -65,7 +65,7 @@ pub enum CommitError {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Not reachable now; `--wait-for-store` keeps trying.
-    #[error("cannot reach the store at {place}: {cause}")]
+    #[error("cannot reach {place}: {cause}")]
     Unreachable {
         /// The store's address, without credentials.
         place: String,
@@ -93,6 +93,12 @@ pub enum OpenError {
     /// The stored data is damaged.
     #[error("{0}")]
     Damaged(String),
+    /// An import into it has not finished.
+    #[error("{0}")]
+    Unfinished(String),
+    /// Holds data already, where an import needs an empty place.
+    #[error("{0}")]
+    Taken(String),
     /// Another process has the store open.
     #[error("{0}")]
     Locked(String),

@@ -3,7 +3,7 @@
 //! Wraps any store. Faults come from a queue that a test fills, and, if that is empty, from a seeded plan, so
 //! that a failing run can be repeated. The data stays in the wrapped store: a fault hides or refuses, it never invents.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -64,8 +64,10 @@ pub struct Faulty {
     inner: Arc<dyn Store>,
     plan: FaultPlan,
     drawn: AtomicU64,
+    gets: AtomicU64,
     next: Mutex<VecDeque<Fault>>,
     away: AtomicBool,
+    lost: Mutex<BTreeSet<Partition>>,
     /// When it was last made to come back.
     returned: Mutex<Timestamp>,
     hints_lost: AtomicBool,
@@ -84,8 +86,10 @@ impl Faulty {
             inner,
             plan,
             drawn: AtomicU64::new(plan.seed),
+            gets: AtomicU64::new(0),
             next: Mutex::default(),
             away: AtomicBool::new(false),
+            lost: Mutex::default(),
             returned: Mutex::default(),
             hints_lost: AtomicBool::new(false),
             meanwhile: Mutex::default(),
@@ -99,6 +103,11 @@ impl Faulty {
         self.next.lock().unwrap_or_else(PoisonError::into_inner).extend(faults);
     }
 
+    /// How often records were read.
+    pub fn gets(&self) -> u64 {
+        self.gets.load(Ordering::SeqCst)
+    }
+
     /// Makes the whole store unavailable, or available again: meanwhile nothing is read or applied.
     pub fn set_away(&self, away: bool) {
         if !away {
@@ -106,6 +115,16 @@ impl Faulty {
                 self.inner.now(Partition(0));
         }
         self.away.store(away, Ordering::SeqCst);
+    }
+
+    /// Makes one partition unavailable, or available again.
+    pub fn set_lost(&self, partition: Partition, lost: bool) {
+        let mut all = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        if lost {
+            all.insert(partition)
+        } else {
+            all.remove(&partition)
+        };
     }
 
     /// Makes commits lose their hints, or keep them again. Lost hints use no sequence number, so that no reader notices.
@@ -156,6 +175,12 @@ impl Faulty {
         if self.is_away() || self.draw() < self.plan.reads_away { Err(away()) } else { Ok(()) }
     }
 
+    /// Fails if one of these partitions is lost.
+    fn reach(&self, mut partitions: impl Iterator<Item = Partition>) -> Result<(), StoreError> {
+        let lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        if partitions.any(|it| lost.contains(&it)) { Err(away()) } else { Ok(()) }
+    }
+
     fn is_away(&self) -> bool {
         self.away.load(Ordering::SeqCst)
     }
@@ -180,13 +205,16 @@ impl Store for Faulty {
     }
 
     async fn get(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, StoreError> {
+        self.gets.fetch_add(1, Ordering::SeqCst);
         self.read()?;
+        self.reach(keys.iter().map(|key| self.keyspace().partition(*key)))?;
         self.pass(Hang::Reads).await;
         self.inner.get(keys).await
     }
 
     async fn bodies(&self, keys: &[BodyKey]) -> Result<Vec<Option<Bytes>>, StoreError> {
         self.read()?;
+        self.reach(keys.iter().map(|key| self.keyspace().partition_of_body(*key)))?;
         self.inner.bodies(keys).await
     }
 
@@ -199,7 +227,11 @@ impl Store for Faulty {
             event();
         }
         self.pass(Hang::Commits).await;
-        let faults: Vec<Fault> = sets.iter().map(|_| self.fault()).collect();
+        let fault = |set: &WriteSet| match self.reach([set.partition].into_iter()) {
+            Ok(()) => self.fault(),
+            Err(_) => Fault::LostUnknown,
+        };
+        let faults: Vec<Fault> = sets.iter().map(fault).collect();
         let mut passed = Vec::new();
         for (mut set, fault) in sets.into_iter().zip(&faults) {
             if self.hints_lost.load(Ordering::SeqCst) {
@@ -225,16 +257,37 @@ impl Store for Faulty {
 
     async fn scan(&self, scan: Scan) -> Result<Vec<Entry>, StoreError> {
         self.read()?;
+        let all = self.keyspace().all();
+        self.reach(all.filter(|it| scan.partition.is_none_or(|only| only == *it)))?;
         self.inner.scan(scan).await
     }
 
-    async fn counter(&self, name: &[u8]) -> Result<i64, StoreError> {
+    async fn keys(
+        &self,
+        partition: Partition,
+        after: Option<Key>,
+        limit: usize,
+    ) -> Result<Vec<Key>, StoreError> {
         self.read()?;
-        self.inner.counter(name).await
+        self.inner.keys(partition, after, limit).await
+    }
+    async fn counters(&self, family: &str, names: &[Bytes]) -> Result<Vec<i64>, StoreError> {
+        self.read()?;
+        self.inner.counters(family, names).await
+    }
+
+    async fn counter_names(&self, family: &str, limit: usize) -> Result<Vec<Bytes>, StoreError> {
+        self.read()?;
+        self.inner.counter_names(family, limit).await
     }
 
     fn feed(&self) -> Feed {
         self.inner.feed()
+    }
+
+    async fn hint_positions(&self) -> Result<Vec<u64>, StoreError> {
+        self.read()?;
+        self.inner.hint_positions().await
     }
 
     fn now(&self, partition: Partition) -> Timestamp {
@@ -262,6 +315,10 @@ impl Store for Faulty {
 
     async fn raise_min_writer(&self, format: u32) -> Result<(), StoreError> {
         self.inner.raise_min_writer(format).await
+    }
+
+    async fn finish_import(&self) -> Result<(), StoreError> {
+        self.inner.finish_import().await
     }
 
     async fn close(&self) {

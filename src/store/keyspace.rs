@@ -22,19 +22,51 @@ pub struct Keyspace {
     secret: [u8; 32],
     /// The oldest format whose writers may write; the clones of a keyspace share it.
     min_writer: Arc<AtomicU32>,
+    /// The export that is being imported here; no server may open it until then.
+    importing: Option<Uuid>,
+}
+
+/// Where an import takes the identity of a new keyspace from. The keys of records are hashes made with the secret, and callers hold
+/// tokens that are: a copy must have the same.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The keyspace that was exported.
+    pub keyspace: Uuid,
+    /// Its secret.
+    pub secret: [u8; 32],
+    /// The oldest format whose writers may write to it.
+    pub min_writer: u32,
+    /// Tells this export from others of the same keyspace.
+    pub export: Uuid,
 }
 
 impl PartialEq for Keyspace {
     fn eq(&self, other: &Self) -> bool {
-        (self.id, &self.tags, self.secret, self.min_writer())
-            == (other.id, &other.tags, other.secret, other.min_writer())
+        (self.id, &self.tags, self.secret, self.min_writer(), self.importing)
+            == (other.id, &other.tags, other.secret, other.min_writer(), other.importing)
     }
 }
 
 impl Keyspace {
     /// A new keyspace of so many partitions; `secret` must be random.
     pub fn new(id: Uuid, partitions: u16, secret: [u8; 32]) -> Self {
-        Self { id, tags: spread_tags(partitions), secret, min_writer: minimum(FORMAT) }
+        let (tags, min_writer) = (spread_tags(partitions), minimum(FORMAT));
+        Self { id, tags, secret, min_writer, importing: None }
+    }
+
+    /// A new keyspace for an import.
+    pub(super) fn imported(partitions: u16, origin: &Origin) -> Self {
+        Self {
+            min_writer: minimum(origin.min_writer),
+            importing: Some(origin.export),
+            ..Self::new(origin.keyspace, partitions, origin.secret)
+        }
+    }
+
+    /// What an import into another store takes over.
+    pub fn origin(&self, export: Uuid) -> Origin {
+        let min_writer = self.min_writer();
+        Origin { keyspace: self.id, secret: self.secret, min_writer, export }
     }
 
     /// A new keyspace with random identity.
@@ -67,7 +99,10 @@ impl Keyspace {
     /// Takes in the root record as it is now.
     pub(super) fn observe(&self, root: &[u8]) {
         let root = root.strip_prefix(MAGIC).and_then(|body| stored::Root::decode(body).ok());
-        if let Some(root) = root.filter(|root| root.keyspace_id == self.id.as_bytes()[..]) {
+        let own = |root: &stored::Root| {
+            root.keyspace_id == self.id.as_bytes()[..] && root.importing.is_empty()
+        };
+        if let Some(root) = root.filter(own) {
             self.min_writer.fetch_max(root.min_writer.max(root.format), Ordering::Relaxed);
         }
     }
@@ -75,6 +110,11 @@ impl Keyspace {
     /// Its root record, with the minimum raised to `format`.
     pub(super) fn encode_raised(&self, format: u32) -> Vec<u8> {
         Self { min_writer: minimum(format.max(self.min_writer())), ..self.clone() }.encode()
+    }
+
+    /// Its root record once the import is complete.
+    pub(super) fn encode_complete(&self) -> Vec<u8> {
+        Self { importing: None, ..self.clone() }.encode()
     }
 
     /// How many partitions it has, fixed when it was made.
@@ -119,12 +159,16 @@ impl Keyspace {
 
     /// The root record's bytes.
     pub fn encode(&self) -> Vec<u8> {
+        // Versions that do not know about imports refuse it for its format.
+        let format = if self.importing.is_some() { u32::MAX } else { self.min_writer() };
+        let importing = self.importing.map(|export| export.as_bytes().to_vec());
         let root = stored::Root {
             keyspace_id: self.id.as_bytes().to_vec().into(),
-            format: self.min_writer(),
-            min_writer: self.min_writer(),
+            format,
+            min_writer: format,
             tags: self.tags.clone(),
             secret: self.secret.to_vec().into(),
+            importing: importing.unwrap_or_default().into(),
         };
         [MAGIC, &root.encode_to_vec()].concat()
     }
@@ -141,6 +185,11 @@ impl Keyspace {
         };
         let body = bytes.strip_prefix(MAGIC).ok_or_else(foreign)?;
         let root = stored::Root::decode(body).map_err(|_| foreign())?;
+        if !root.importing.is_empty() {
+            return Err(OpenError::Unfinished(format!(
+                "an import into {place} has not finished; repeat `longhaul import` with the same export, or remove what it wrote"
+            )));
+        }
         if root.format > FORMAT || root.min_writer > FORMAT {
             return Err(OpenError::Format(refusal(place, root.format, root.min_writer)));
         }
@@ -150,7 +199,38 @@ impl Keyspace {
             return Err(foreign());
         }
         let min_writer = minimum(root.min_writer.max(root.format));
-        Ok(Self { id, tags: root.tags, secret, min_writer })
+        Ok(Self { id, tags: root.tags, secret, min_writer, importing: None })
+    }
+
+    /// Reads the root record of the place that `origin` is imported into.
+    ///
+    /// # Errors
+    /// [`OpenError::Taken`] unless an import of that very export was begun there.
+    pub(super) fn decode_imported(
+        place: &str,
+        bytes: &[u8],
+        origin: &Origin,
+    ) -> Result<Self, OpenError> {
+        let taken = |why: &str| {
+            OpenError::Taken(format!(
+                "{place} {why}; an import needs an empty place: name another directory with --store, or another redis.prefix"
+            ))
+        };
+        let body = bytes.strip_prefix(MAGIC);
+        let root = body.and_then(|body| stored::Root::decode(body).ok());
+        let Some(root) = root else {
+            return Err(taken("holds something that longhaul did not write"));
+        };
+        if root.importing.is_empty() {
+            return Err(taken("has data already"));
+        }
+        let same = root.importing == origin.export.as_bytes()[..]
+            && root.secret == origin.secret[..]
+            && root.keyspace_id == origin.keyspace.as_bytes()[..];
+        if !same || root.tags.is_empty() || root.tags.len() > usize::from(u16::MAX) {
+            return Err(taken("holds the unfinished import of another export"));
+        }
+        Ok(Self { tags: root.tags, ..Self::imported(1, origin) })
     }
 
     /// Refuses a keyspace other than the one that the operator named.
@@ -163,6 +243,17 @@ impl Keyspace {
             }),
             _ => Ok(()),
         }
+    }
+}
+
+/// The secret stays out of logs.
+impl fmt::Debug for Origin {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = formatter.debug_struct("Origin");
+        shown
+            .field("keyspace", &self.keyspace)
+            .field("export", &self.export)
+            .finish_non_exhaustive()
     }
 }
 

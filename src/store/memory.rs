@@ -3,6 +3,7 @@
 //! As simple as possible, so that it can be checked by reading: one lock, ordered maps, no background work.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -41,7 +42,7 @@ struct MemoryPartition {
     records: BTreeMap<Key, Record>,
     bodies: BTreeMap<BodyKey, Bytes>,
     indexes: BTreeMap<Index, BTreeSet<Bytes>>,
-    counters: BTreeMap<Bytes, i64>,
+    counters: BTreeMap<(&'static str, Bytes), i64>,
 }
 
 impl MemoryStore {
@@ -137,8 +138,37 @@ impl Store for MemoryStore {
         Ok(scan.merge(found))
     }
 
-    async fn counter(&self, name: &[u8]) -> Result<i64, StoreError> {
-        self.read(|parts| parts.iter().filter_map(|part| part.counters.get(name)).sum())
+    async fn keys(
+        &self,
+        partition: Partition,
+        after: Option<Key>,
+        limit: usize,
+    ) -> Result<Vec<Key>, StoreError> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.read(|parts| {
+            let records = parts.get(usize::from(partition.0)).map(|part| &part.records);
+            let keys =
+                records.into_iter().flat_map(|records| records.range((from, Bound::Unbounded)));
+            keys.map(|(key, _)| *key).take(limit).collect()
+        })
+    }
+    async fn counters(&self, family: &str, names: &[Bytes]) -> Result<Vec<i64>, StoreError> {
+        let share = |part: &MemoryPartition, name: &Bytes| {
+            let wanted =
+                |((of, called), _): &(&(&str, Bytes), &i64)| *of == family && called == name;
+            part.counters.iter().find(wanted).map_or(0, |(_, value)| *value)
+        };
+        self.read(|parts| {
+            names.iter().map(|name| parts.iter().map(|part| share(part, name)).sum()).collect()
+        })
+    }
+
+    async fn counter_names(&self, family: &str, limit: usize) -> Result<Vec<Bytes>, StoreError> {
+        let names: BTreeSet<Bytes> = self.read(|parts| {
+            let all = parts.iter().flat_map(|part| part.counters.keys());
+            all.filter(|(of, _)| *of == family).map(|(_, name)| name.clone()).collect()
+        })?;
+        Ok(names.into_iter().take(limit).collect())
     }
 
     fn feed(&self) -> Feed {
@@ -147,6 +177,10 @@ impl Store for MemoryStore {
         state
             .as_ref()
             .map_or_else(|| Publisher::new(1).subscribe(), |state| state.publisher.subscribe())
+    }
+
+    async fn hint_positions(&self) -> Result<Vec<u64>, StoreError> {
+        self.read(|parts| parts.iter().map(|part| part.sequence).collect())
     }
 
     fn now(&self, partition: Partition) -> Timestamp {
@@ -166,6 +200,10 @@ impl Store for MemoryStore {
     async fn raise_min_writer(&self, format: u32) -> Result<(), StoreError> {
         self.keyspace.observe(&self.keyspace.encode_raised(format));
         Ok(())
+    }
+
+    async fn finish_import(&self) -> Result<(), StoreError> {
+        self.read(|_| ())
     }
 
     async fn close(&self) {
@@ -224,8 +262,13 @@ impl MemoryPartition {
             self.indexes.entry(entry.index).or_default().insert(entry.member);
         }
         for counter in set.counters {
-            let value = self.counters.entry(counter.name).or_default();
-            *value = value.saturating_add(counter.change);
+            let key = (counter.family, counter.name);
+            let value = self.counters.get(&key).unwrap_or(&0).saturating_add(counter.change);
+            if value == 0 {
+                self.counters.remove(&key);
+            } else {
+                self.counters.insert(key, value);
+            }
         }
     }
 

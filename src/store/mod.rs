@@ -32,6 +32,6 @@ pub use self::error::{CommitError, OpenError, StoreError};
 pub use self::feed::{Event, Feed, Hint, Publisher};
 pub use self::index::{Entry, Index, Scan};
 pub use self::key::{BodyKey, Key, Partition};
-pub use self::keyspace::{FORMAT, Keyspace};
+pub use self::keyspace::{FORMAT, Keyspace, Origin};
 pub use self::layout::Layout;
 pub use self::write_set::{Check, Counter, IndexEntry, Mark, Put, WriteSet};

@@ -61,7 +61,9 @@ pub struct IndexEntry {
 /// A change of a counter; one that reaches zero is forgotten.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Counter {
-    /// Its name.
+    /// The counters that it belongs to; no zero byte.
+    pub family: &'static str,
+    /// Its name among them.
     pub name: Bytes,
     /// The amount to add.
     pub change: i64,

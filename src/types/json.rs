@@ -13,16 +13,26 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::registry::Registry;
+use super::sorted;
 use crate::operation::payload::{EMPTY, type_name, type_url};
-use crate::proto::google::longrunning::{ListOperationsResponse, Operation, operation};
+use crate::proto::google::longrunning::{Operation, operation};
 use crate::proto::google::protobuf::Any;
 use crate::proto::google::rpc::Status;
-use crate::proto::longhaul::v1::OperationRecord;
+use crate::proto::longhaul::v1::{OperationRecord, OperationStats};
 
 /// Why a JSON text is no payload.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct JsonError(String);
+pub enum JsonError {
+    /// It is not valid, or does not fit its type.
+    #[error("{0}")]
+    Unfit(String),
+    /// Its type is not known.
+    #[error(
+        "the type {0} is not known here; send its bytes as {{\"@type\": \"{url}\", \"@value\": \"<base64>\"}}, or start the server with --descriptor-set",
+        url = type_url(.0)
+    )]
+    UnknownType(String),
+}
 
 impl Registry {
     /// An Operation, with nothing but its own fields.
@@ -47,14 +57,10 @@ impl Registry {
         object.into()
     }
 
-    /// A page of operations.
-    pub fn list(&self, list: &ListOperationsResponse) -> Value {
-        let operations: Vec<Value> =
-            list.operations.iter().map(|operation| self.operation(operation)).collect();
-        if list.next_page_token.is_empty() {
-            return json!({ "operations": operations });
-        }
-        json!({ "operations": operations, "nextPageToken": list.next_page_token })
+    /// Counts of operations.
+    pub fn stats(&self, stats: &OperationStats) -> Value {
+        let value = self.json_of("longhaul.v1.OperationStats", &stats.encode_to_vec());
+        value.unwrap_or_else(|| json!({}))
     }
 
     /// A record with its operation and its request.
@@ -131,18 +137,21 @@ impl Registry {
         let Some(wanted) = object.get("@type") else {
             return self.read_message("google.protobuf.Struct", value);
         };
-        let wanted = wanted.as_str().ok_or_else(|| JsonError("@type must be a text".to_owned()))?;
+        let wanted = wanted.as_str().ok_or_else(|| unfit("@type must be a text"))?;
         let name = type_name(wanted);
         if let Some(encoded) = object.get("@value").and_then(Value::as_str) {
+            check_members(object, name, &["@type", "@value"])?;
             let value = BASE64_STANDARD
                 .decode(encoded)
-                .map_err(|error| JsonError(format!("@value of {name} is no base64: {error}")))?;
+                .map_err(|error| unfit(format!("@value of {name} is no base64: {error}")))?;
             return Ok(Any { type_url: type_url(name), value: value.into() });
         }
         if name == EMPTY {
+            check_members(object, name, &["@type", "value"])?;
             return Ok(Any { type_url: type_url(name), value: Bytes::new() });
         }
         if is_special(name) {
+            check_members(object, name, &["@type", "value"])?;
             return self.read_message(name, object.get("value").unwrap_or(&Value::Null));
         }
         let mut fields = object.clone();
@@ -155,19 +164,18 @@ impl Registry {
     /// # Errors
     /// Says what does not fit, or that the type is not known.
     pub fn read_message(&self, name: &str, value: &Value) -> Result<Any, JsonError> {
-        let descriptor = self.message(name).ok_or_else(|| {
-            JsonError(format!("the type {name} is not known here; send its bytes as {{\"@type\": \"{}\", \"@value\": \"<base64>\"}}", type_url(name)))
-        })?;
+        let descriptor =
+            self.message(name).ok_or_else(|| JsonError::UnknownType(name.to_owned()))?;
         if matches!(name, STRUCT | VALUE | LIST) {
-            check_numbers(value).map_err(|fault| JsonError(fault.to_string()))?;
+            check_numbers(value).map_err(|fault| unfit(fault.to_string()))?;
         }
         if name == ANY && value.is_object() {
             self.read_any(value)?;
         }
         let options = DeserializeOptions::new();
         let message = DynamicMessage::deserialize_with_options(descriptor, value, &options)
-            .map_err(|error| JsonError(format!("this is no {name}: {error}")))?;
-        Ok(Any { type_url: type_url(name), value: message.encode_to_vec().into() })
+            .map_err(|error| unfit(format!("this is no {name}: {error}")))?;
+        Ok(Any { type_url: type_url(name), value: sorted::encoded(self, &message).into() })
     }
 
     /// Whether the type's JSON is known.
@@ -175,7 +183,7 @@ impl Registry {
         self.message(name).is_some()
     }
 
-    fn status(&self, status: &Status) -> Value {
+    pub(super) fn status(&self, status: &Status) -> Value {
         let mut object = Map::new();
         object.insert("code".to_owned(), status.code.into());
         object.insert("message".to_owned(), status.message.clone().into());
@@ -188,7 +196,8 @@ impl Registry {
         object.into()
     }
 
-    fn json_of(&self, name: &str, bytes: &[u8]) -> Option<Value> {
+    /// A message of that type; `None` if it is not known, or the bytes are no such message.
+    pub fn json_of(&self, name: &str, bytes: &[u8]) -> Option<Value> {
         let message = self.decoded(name, bytes).ok()?;
         let options = SerializeOptions::new();
         let value = message.serialize_with_options(serde_json::value::Serializer, &options).ok()?;
@@ -201,12 +210,27 @@ impl Registry {
 /// # Errors
 /// Says what is no JSON, or which integer is too large.
 pub fn parse(text: &str) -> Result<Value, JsonError> {
-    let value = serde_json::from_str(text)
-        .map_err(|error| JsonError(format!("not valid JSON: {error}")))?;
+    let value =
+        serde_json::from_str(text).map_err(|error| unfit(format!("not valid JSON: {error}")))?;
     // Beyond 64 bits the parser itself makes a double of an integer, so the text is looked at.
-    let raw = serde_json::from_str(text).map_err(|error| JsonError(error.to_string()))?;
-    check_raw(raw, &mut String::new()).map_err(|fault| JsonError(fault.to_string()))?;
+    let raw = serde_json::from_str(text).map_err(|error| unfit(error.to_string()))?;
+    check_raw(raw, &mut String::new()).map_err(|fault| unfit(fault.to_string()))?;
     Ok(value)
+}
+
+fn unfit(message: impl Into<String>) -> JsonError {
+    JsonError::Unfit(message.into())
+}
+
+/// Refuses members that the form of a payload does not have.
+fn check_members(object: &Map<String, Value>, name: &str, known: &[&str]) -> Result<(), JsonError> {
+    match object.keys().find(|key| !known.contains(&key.as_str())) {
+        None => Ok(()),
+        Some(key) => Err(unfit(format!(
+            "a payload of the type {name} has no member {key} here; {} are its members",
+            known.join(" and ")
+        ))),
+    }
 }
 
 /// An integer that a double cannot hold, and where it stands.
@@ -378,6 +402,9 @@ mod tests {
             ),
             (r#"{"@type": 1}"#, "@type"),
             (r#"{"@type": "a.B", "@value": "!"}"#, "base64"),
+            (r#"{"@type": "a.B", "@value": "", "x": 1}"#, "no member x"),
+            (r#"{"@type": "google.protobuf.Empty", "x": 1}"#, "no member x"),
+            (r#"{"@type": "google.protobuf.Duration", "value": "1s", "x": 1}"#, "no member x"),
         ] {
             let value: Value = serde_json::from_str(text).expect(text);
             let error = registry().read_any(&value).expect_err(text).to_string();

@@ -11,7 +11,10 @@ use prost_reflect::{
 };
 use prost_types::{FileDescriptorProto, FileDescriptorSet};
 
-use crate::limits::{MAX_DESCRIPTOR_SET_BYTES, MAX_MESSAGE_DEPTH, MAX_PAYLOAD_BYTES};
+use crate::limits::{
+    MAX_DESCRIPTOR_SET_BYTES, MAX_MESSAGE_DEPTH, MAX_PAYLOAD_BYTES, MAX_TYPE_SET_DEPTH,
+    MAX_TYPE_SET_FILES,
+};
 use crate::operation::payload::type_name;
 use crate::proto::DESCRIPTORS;
 use crate::proto::google::protobuf::Any;
@@ -29,9 +32,29 @@ pub struct Registry {
 pub enum BadSet {
     /// Its size.
     #[error(
-        "the descriptor set has {0} bytes; the most are {MAX_DESCRIPTOR_SET_BYTES}: leave out files that no payload needs"
+        "the descriptor set has {bytes} bytes; the most are {most}: leave out files that no payload needs"
     )]
-    TooLarge(usize),
+    TooLarge {
+        /// Its bytes.
+        bytes: usize,
+        /// The most.
+        most: usize,
+    },
+    /// The number of its files.
+    #[error(
+        "the descriptor set has {0} files; the most are {MAX_TYPE_SET_FILES}: leave out files that no payload needs"
+    )]
+    TooManyFiles(usize),
+    /// Messages that are defined within messages, too many of them.
+    #[error(
+        "{0} defines messages within messages, more than {MAX_TYPE_SET_DEPTH} deep; define them beside each other"
+    )]
+    TooDeep(String),
+    /// It has nothing in it.
+    #[error(
+        "the descriptor set has no files; make one with protoc --include_imports --descriptor_set_out=FILE"
+    )]
+    Empty,
     /// Its bytes.
     #[error(
         "this is not a serialized google.protobuf.FileDescriptorSet ({0}); make one with protoc --include_imports --descriptor_set_out=FILE"
@@ -105,7 +128,7 @@ impl Registry {
     /// Says which definition is in the way.
     pub fn with(&self, set: &[u8]) -> Result<Self, BadSet> {
         if set.len() > MAX_DESCRIPTOR_SET_BYTES {
-            return Err(BadSet::TooLarge(set.len()));
+            return Err(BadSet::TooLarge { bytes: set.len(), most: MAX_DESCRIPTOR_SET_BYTES });
         }
         let no_set = |error: prost::DecodeError| BadSet::NoSet(error.to_string());
         let decoded = FileDescriptorSet::decode(set).map_err(no_set)?;
@@ -158,6 +181,16 @@ impl Registry {
     /// The files that are not built in, as a serialized `FileDescriptorSet`.
     pub fn added_set(&self) -> Vec<u8> {
         EncodedSet { files: self.added.values().cloned().collect() }.encode_to_vec()
+    }
+
+    /// Whether it was made of the same sets as `other`, and not only of equal ones.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.added, &other.added)
+    }
+
+    /// A number that no registry of other sets has while this one or a clone of it lives.
+    pub fn identity(&self) -> usize {
+        Arc::as_ptr(&self.added).addr()
     }
 
     /// Full names of the services that longhaul itself defines.

@@ -5,7 +5,10 @@ use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet};
 
 use super::*;
-use crate::limits::{MAX_DESCRIPTOR_SET_BYTES, MAX_PAYLOAD_BYTES};
+use crate::limits::{
+    MAX_DESCRIPTOR_SET_BYTES, MAX_PAYLOAD_BYTES, MAX_TYPE_SET_BYTES, MAX_TYPE_SET_DEPTH,
+    MAX_TYPE_SET_FILES,
+};
 use crate::operation::payload::type_url;
 use crate::proto::google::protobuf::Any;
 
@@ -180,4 +183,62 @@ proptest! {
         drop(types.with(&damaged));
         drop(types.decode(&Any { type_url: type_url("google.rpc.BadRequest"), value: noise.into() }));
     }
+}
+
+fn nested(depth: usize) -> DescriptorProto {
+    let name = Some(format!("M{depth}"));
+    let nested_type = if depth == 1 { Vec::new() } else { vec![nested(depth - 1)] };
+    DescriptorProto { name, nested_type, ..DescriptorProto::default() }
+}
+
+#[test]
+fn an_uploaded_set_is_bounded_in_bytes_files_and_depth() {
+    let of = |message| FileDescriptorProto { message_type: vec![message], ..shop() };
+    let summary = SetSummary::of(&set(&[of(nested(MAX_TYPE_SET_DEPTH))])).expect("deep enough");
+    assert_eq!(summary, SetSummary { files: 1, messages: MAX_TYPE_SET_DEPTH });
+    let files: Vec<_> = (0..=MAX_TYPE_SET_FILES)
+        .map(|number| file(&format!("{number}.proto"), "shop", &format!("M{number}"), &[]))
+        .collect();
+    assert!(SetSummary::of(&set(&files[1..])).is_ok());
+    let deep = set(&[of(nested(MAX_TYPE_SET_DEPTH + 1))]);
+    let bottomless = set(&[of(nested(200))]);
+    for (bad, part) in [
+        (vec![0; MAX_TYPE_SET_BYTES + 1], "bytes; the most"),
+        (set(&files), "files; the most"),
+        (deep, "deep"),
+        (bottomless, "not a serialized"),
+        (Vec::new(), "no files"),
+        (b"syntax = \"proto3\";".to_vec(), "not a serialized"),
+    ] {
+        let refusal = SetSummary::of(&bad).expect_err(part).to_string();
+        assert!(refusal.contains(part), "{refusal}");
+    }
+}
+
+/// A chain of imports, each file of the next: nothing here goes as deep as it.
+#[test]
+fn a_long_chain_of_imports_is_joined() {
+    let name = |number: usize| format!("f{number}.proto");
+    let chain: Vec<_> = (0..MAX_TYPE_SET_FILES)
+        .map(|number| {
+            let one = file(&name(number), "chain", &format!("M{number}"), &[]);
+            if number + 1 == MAX_TYPE_SET_FILES { one } else { importing(one, &name(number + 1)) }
+        })
+        .collect();
+    let types = Registry::builtin().with(&set(&chain)).expect("a set");
+    assert!(types.message("chain.M0").is_some() && types.message("chain.M999").is_some());
+}
+
+#[test]
+fn of_sets_that_do_not_fit_together_the_first_is_known_and_the_others_are_left_out_whole() {
+    let other = file("shop/order.proto", "shop", "Order", &["title", "price"]);
+    let beside = file("shop/cart.proto", "shop", "Cart", &["title"]);
+    let sets = [set(&[shop()]), set(&[beside.clone(), other]), set(&[beside])];
+    let types = Registry::builtin().with_each(&sets[..2]);
+    let order = types.message("shop.Order").expect("the first");
+    assert!(order.get_field_by_name("price").is_none());
+    assert!(types.message("shop.Cart").is_none());
+    assert!(Registry::builtin().with_each(&sets).message("shop.Cart").is_some());
+    let none: [Vec<u8>; 0] = [];
+    assert!(types.is(&types.with_each(&none)) && !types.is(&Registry::builtin()));
 }

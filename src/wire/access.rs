@@ -7,6 +7,7 @@ use super::operations::parent;
 use super::stream;
 use crate::engine::workers::stream::{CallKind, StreamRequest};
 use crate::engine::{Caller, Engine, Guard, Resource, Result, Verb};
+use crate::operation::name::TypeSetName;
 use crate::proto::google::longrunning as lro;
 use crate::proto::longhaul::v1 as pb;
 
@@ -39,12 +40,14 @@ table! {
     lro::DeleteOperationRequest: |request| Delete Operation &request.name;
     pb::GetOperationRecordRequest: |request| Get Operation &request.name;
     pb::ListOperationRecordsRequest: |request| List Parent parent(&request.parent);
+    pb::GetOperationStatsRequest: |request| List Parent parent(&request.parent);
     pb::WatchOperationRequest: |request| Watch Operation &request.name;
+    pb::WatchOperationsRequest: |request| Watch Parent parent(&request.parent);
     pb::PauseOperationRequest: |request| Pause Operation &request.name;
     pb::ResumeOperationRequest: |request| Resume Operation &request.name;
     pb::RerunOperationRequest: |request| Rerun Operation &request.name;
     pb::GetJobRequest: |request| Get Job &request.name;
-    pb::ListJobsRequest: |request| List Parent &request.parent;
+    pb::ListJobsRequest: |request| List Jobs &request.parent;
     pb::DeleteJobRequest: |request| Delete Job &request.name;
     pb::RunJobRequest: |request| Run Job &request.name;
     pb::PauseJobRequest: |request| Pause Job &request.name;
@@ -54,6 +57,10 @@ table! {
     pb::GetExecutionRequest: |request| Get Execution &request.name;
     pb::ListExecutionsRequest: |request| List Job &request.parent;
     pb::DeleteExecutionRequest: |request| Delete Execution &request.name;
+    pb::CreateTypeSetRequest: |request| Create TypeSets TypeSetName::parent_of_list(&request.parent);
+    pb::GetTypeSetRequest: |request| Get TypeSet &request.name;
+    pb::ListTypeSetsRequest: |request| List TypeSets TypeSetName::parent_of_list(&request.parent);
+    pb::DeleteTypeSetRequest: |request| Delete TypeSet &request.name;
     pb::LeaseOperationsRequest: |request| Lease Queue &request.queue;
     pb::renew_leases_request::Renewal: |request| Renew Operation &request.name;
     pb::ReportProgressRequest: |request| Report Operation &request.name;
@@ -61,6 +68,13 @@ table! {
     pb::FailOperationRequest: |request| Fail Operation &request.name;
     pb::ReleaseLeaseRequest: |request| Release Operation &request.name;
     pb::SuspendOperationRequest: |request| Suspend Operation &request.name;
+}
+
+/// No part of the store can be exported alone.
+impl Guarded for pb::ExportRecordsRequest {
+    fn ask(&self, guard: &Guard<'_>) -> Result<()> {
+        guard.ask(Verb::Export, Resource::Store)
+    }
 }
 
 /// A start needs both: to start below that parent, and to start in that queue.
@@ -73,7 +87,7 @@ impl Guarded for pb::StartOperationRequest {
 /// Whoever configures a job decides what its runs start, so it needs permission to start in that queue, too.
 impl Guarded for pb::CreateJobRequest {
     fn ask(&self, guard: &Guard<'_>) -> Result<()> {
-        guard.ask(Verb::Create, Resource::Parent(&self.parent))?;
+        guard.ask(Verb::Create, Resource::Jobs(&self.parent))?;
         guard.ask(Verb::Start, Resource::Queue(queue_of(self.job.as_ref())))
     }
 }
@@ -84,7 +98,7 @@ impl Guarded for pb::UpdateJobRequest {
         let job = Resource::Job(self.job.as_ref().map_or("", |job| &job.name));
         guard.ask(Verb::Update, job)?;
         if self.allow_missing {
-            guard.ask(Verb::Create, Resource::Parent(job.parent().unwrap_or_default()))?;
+            guard.ask(Verb::Create, Resource::Jobs(job.parent().unwrap_or_default()))?;
         }
         if sets_queue(self) {
             guard.ask(Verb::Start, Resource::Queue(queue_of(self.job.as_ref())))?;

@@ -130,7 +130,7 @@ pub fn any(field: &str, any: Option<Any>, max_bytes: usize) -> Result<Option<Any
 
 /// A slice of a request keeps the whole request in memory, which may be a batch, for as long as the slice exists. So a
 /// payload that may be a small part of its request gets bytes of its own.
-fn own(value: Bytes) -> Bytes {
+pub(super) fn own(value: Bytes) -> Bytes {
     if value.len() > MAX_COPIED_BYTES { value } else { Bytes::copy_from_slice(&value) }
 }
 

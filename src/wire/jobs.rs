@@ -7,7 +7,7 @@ use super::schedules;
 use super::starts::request_id;
 use crate::clock::Timestamp;
 use crate::engine::{
-    Error, ExecutionQuery, ExecutionView, JobCreation, JobView, PastTicks, Reason, Reconfigure,
+    Error, ExecutionQuery, ExecutionView, JobCreation, JobQuery, JobView, PastTicks, Reason, Reconfigure,
     Result,
 };
 use crate::filter::Payload as Part;
@@ -17,7 +17,7 @@ use crate::limits::{
     DEFAULT_CATCH_UP_WINDOW, DEFAULT_HISTORY_LIMIT, MAX_HISTORY_LIMIT, MAX_LABEL_NAME_BYTES,
     MAX_PAYLOAD_BYTES, MAX_TEXT_BYTES, MIN_CATCH_UP_WINDOW,
 };
-use crate::operation::name::{NameError, Parent, Queue};
+use crate::operation::name::{NameError, Parent, ParentPattern, Queue};
 use crate::operation::options::Expiration;
 use crate::operation::payload::Payload;
 use crate::operation::{SharedSpec, Spec};
@@ -284,9 +284,11 @@ pub fn list_reply((jobs, next_page_token): (Vec<JobView>, String)) -> pb::ListJo
     pb::ListJobsResponse { jobs: jobs.into_iter().map(job).collect(), next_page_token }
 }
 
-/// Reads a list of jobs: the parent and the page size.
-pub fn list(request: &pb::ListJobsRequest) -> Result<(Parent, usize)> {
-    Ok((parent(&request.parent)?, page_size(request.page_size)?))
+/// Reads a list of jobs.
+pub fn list(request: pb::ListJobsRequest) -> Result<JobQuery> {
+    let pb::ListJobsRequest { parent, page_size, page_token } = request;
+    let parent = ParentPattern::parse(&parent).map_err(in_name("parent"))?;
+    Ok(JobQuery { parent, page_size: operations::page_size(page_size)?, page_token })
 }
 
 /// Reads the backfill of a job.

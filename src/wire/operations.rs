@@ -4,25 +4,39 @@ use std::time::Duration;
 
 use super::fields::{duration, not_yet};
 use super::views::{is_full, published, record};
-use crate::engine::{Error, ListPage, ListQuery, Listed, Reason, Result};
+use crate::engine::{Engine, Error, ListPage, ListQuery, Listed, Reason, Result, Stats};
 use crate::filter::{Filter, Order};
 use crate::limits::{DEADLINE_MARGIN, DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, MAX_WAIT};
+use crate::operation::counters;
 use crate::operation::name::ParentPattern;
 use crate::proto::google::longrunning::{
     ListOperationsRequest, ListOperationsResponse, WaitOperationRequest,
 };
-use crate::proto::longhaul::v1::{ListOperationRecordsRequest, ListOperationRecordsResponse};
+use crate::proto::longhaul::v1::operation_record::State;
+use crate::proto::longhaul::v1::operation_stats::{Count, QueueCount};
+use crate::proto::longhaul::v1::{
+    GetOperationStatsRequest, ListOperationRecordsRequest, ListOperationRecordsResponse,
+    OperationStats,
+};
 use crate::types::Registry;
+
+/// The types that a list of these parents is filtered by.
+pub async fn types(engine: &Engine, parent: &str, filter: &str) -> Result<Registry> {
+    if filter.is_empty() {
+        return Ok(engine.types().clone());
+    }
+    engine.types_at(self::parent(parent)).await
+}
 
 /// Reads a list; its `name` is the parent, with or without the collection (A12).
 pub fn list(request: ListOperationsRequest, types: &Registry) -> Result<ListQuery> {
-    whole(request.return_partial_success)?;
     Ok(ListQuery {
         page_size: page_size(request.page_size)?,
         parent: pattern("name", &request.name)?,
         filter: filter(&request.filter, types)?,
         order: Order::default(),
         page_token: request.page_token,
+        partial: request.return_partial_success,
         listed: Listed::Operations,
     })
 }
@@ -30,13 +44,13 @@ pub fn list(request: ListOperationsRequest, types: &Registry) -> Result<ListQuer
 /// Reads a list of records.
 pub fn list_records(request: ListOperationRecordsRequest, types: &Registry) -> Result<ListQuery> {
     not_yet("view", is_full(request.view)?)?;
-    whole(request.return_partial_success)?;
     Ok(ListQuery {
         page_size: page_size(request.page_size)?,
         parent: pattern("parent", &request.parent)?,
         filter: filter(&request.filter, types)?,
         order: order(&request.order_by)?,
         page_token: request.page_token,
+        partial: request.return_partial_success,
         listed: Listed::Records,
     })
 }
@@ -54,17 +68,6 @@ fn order(text: &str) -> Result<Order> {
         Error::field("order_by", format!("order_by is wrong {error}"))
             .with("position", error.position)
     })
-}
-
-fn whole(partial: bool) -> Result<()> {
-    if partial {
-        return Err(Error::new(
-            Reason::NotSupported,
-            "return_partial_success is not supported; leave it false",
-        )
-        .with("field", "return_partial_success"));
-    }
-    Ok(())
 }
 
 /// The parent in the text of a list, which may name the collection instead.
@@ -87,7 +90,7 @@ pub(super) fn page_size(page_size: i32) -> Result<usize> {
     }
 }
 
-fn pattern(field: &str, text: &str) -> Result<ParentPattern> {
+pub(super) fn pattern(field: &str, text: &str) -> Result<ParentPattern> {
     ParentPattern::parse(parent(text))
         .map_err(|error| Box::<Error>::from(error).with("field", field))
 }
@@ -96,14 +99,42 @@ fn pattern(field: &str, text: &str) -> Result<ParentPattern> {
 pub fn list_reply(page: ListPage) -> ListOperationsResponse {
     let operations = page.views.into_iter().map(published).collect();
     let next_page_token = page.next_page_token;
-    ListOperationsResponse { operations, next_page_token, unreachable: Vec::new() }
+    ListOperationsResponse { operations, next_page_token, unreachable: page.unreachable }
 }
 
 /// A page of a list of records.
 pub fn list_records_reply(page: ListPage) -> ListOperationRecordsResponse {
     let operation_records = page.views.into_iter().map(|view| record(view, None)).collect();
     let next_page_token = page.next_page_token;
-    ListOperationRecordsResponse { operation_records, next_page_token, unreachable: Vec::new() }
+    ListOperationRecordsResponse {
+        operation_records,
+        next_page_token,
+        unreachable: page.unreachable,
+    }
+}
+
+/// Reads what to count.
+pub fn stats(request: &GetOperationStatsRequest) -> Result<ParentPattern> {
+    pattern("parent", &request.parent)
+}
+
+/// The counts.
+pub fn stats_reply(stats: Stats) -> OperationStats {
+    let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    let count = |(state, operations): (State, u64)| Count {
+        state: state.into(),
+        operations: number(operations),
+    };
+    let queue = |(queue, counts): (String, counters::QueueCount)| QueueCount {
+        queue,
+        pending_operations: number(counts.pending),
+        running_operations: number(counts.running),
+    };
+    OperationStats {
+        counts: stats.states.map(count).into(),
+        read_time: Some(stats.read_time.into()),
+        queue_counts: stats.queues.into_iter().map(queue).collect(),
+    }
 }
 
 /// Reads how long a wait lasts; `time_left` is how long its caller waits for the reply.

@@ -182,7 +182,7 @@ pub fn batch_reply(started: Vec<Result<Started>>) -> pb::BatchStartOperationsRes
     pb::BatchStartOperationsResponse { results: started.into_iter().map(result).collect() }
 }
 
-fn in_field(field: &'static str) -> impl Fn(NameError) -> Box<Error> {
+pub(super) fn in_field(field: &'static str) -> impl Fn(NameError) -> Box<Error> {
     move |error| Error::field(field, error.to_string())
 }
 

@@ -53,6 +53,7 @@ const fn http_status(reason: Reason) -> u16 {
         | Reason::Unimplemented
         | Reason::NotSupported
         | Reason::LimitExceeded
+        | Reason::RequestLate
         | Reason::Overloaded
         | Reason::ServerDraining
         | Reason::PermissionDenied
@@ -69,12 +70,16 @@ const fn http_status(reason: Reason) -> u16 {
         | Reason::InvalidPageToken
         | Reason::PageTokenExpired
         | Reason::InvalidFilter
+        | Reason::UnknownType
+        | Reason::UnknownResponse
         | Reason::TypeMismatch
         | Reason::EtagMismatch
         | Reason::InvalidState
         | Reason::LeaseLost
         | Reason::StoreUnavailable
         | Reason::WorkerLost
+        | Reason::TypeSetNotFound
+        | Reason::TypeSetAlreadyExists
         | Reason::ServiceNotFound => reason.code().http_status(),
     }
 }
@@ -139,10 +144,12 @@ fn details(error: &Error) -> Vec<Any> {
     details
 }
 
-fn resource_type(reason: Reason) -> &'static str {
-    if matches!(reason, Reason::JobNotFound | Reason::JobAlreadyExists) {
+const fn resource_type(reason: Reason) -> &'static str {
+    if matches!(reason, Reason::TypeSetNotFound | Reason::TypeSetAlreadyExists) {
+        "longhaul.dev/TypeSet"
+    } else if matches!(reason, Reason::JobNotFound | Reason::JobAlreadyExists) {
         "longhaul.dev/Job"
-    } else if reason == Reason::ExecutionNotFound {
+    } else if matches!(reason, Reason::ExecutionNotFound) {
         "longhaul.dev/Execution"
     } else {
         "google.longrunning.Operation"

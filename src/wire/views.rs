@@ -7,7 +7,7 @@ use prost::Message;
 
 use super::fields::{any, duration, name, text};
 use crate::engine::{
-    Error, EventKind, Result, ResumeToken, View, WatchEvent, WatchFrom, WatchOptions,
+    EncodedForm, Error, EventKind, Result, ResumeToken, View, WatchEvent, WatchFrom, WatchOptions,
 };
 use crate::limits::{
     DEFAULT_WATCH_HEARTBEAT, MAX_CHECKPOINT_BYTES, MAX_TEXT_BYTES, MAX_WATCH_INTERVAL,
@@ -53,29 +53,37 @@ pub fn resume(request: pb::ResumeOperationRequest) -> Result<(Name, String, Opti
 
 /// Reads the options of a watch.
 pub fn watch(request: &pb::WatchOperationRequest) -> Result<WatchOptions> {
-    let heartbeat = duration("heartbeat_interval", request.heartbeat_interval)?
-        .filter(|interval| !interval.is_zero());
     Ok(WatchOptions {
         from: match request.resume_token.as_str() {
             "" => WatchFrom::Start,
             "now" => WatchFrom::Now,
             token => WatchFrom::Token(ResumeToken::parse(token)?),
         },
-        min_interval: duration("min_interval", request.min_interval)?
-            .unwrap_or_default()
-            .min(MAX_WATCH_INTERVAL),
-        heartbeat: heartbeat
-            .unwrap_or(DEFAULT_WATCH_HEARTBEAT)
-            .clamp(MIN_WATCH_HEARTBEAT, MAX_WATCH_INTERVAL),
+        min_interval: min_interval(request.min_interval)?,
+        heartbeat: heartbeat(request.heartbeat_interval)?,
     })
+}
+
+/// Reads the shortest time between two updates.
+pub(super) fn min_interval(interval: Option<prost_types::Duration>) -> Result<Duration> {
+    let interval = duration("min_interval", interval)?;
+    Ok(interval.unwrap_or_default().min(MAX_WATCH_INTERVAL))
+}
+
+/// Reads the time without a message after which a watch shows that it lives.
+pub(super) fn heartbeat(interval: Option<prost_types::Duration>) -> Result<Duration> {
+    let interval = duration("heartbeat_interval", interval)?;
+    let interval = interval.filter(|interval| !interval.is_zero());
+    Ok(interval.unwrap_or(DEFAULT_WATCH_HEARTBEAT).clamp(MIN_WATCH_HEARTBEAT, MAX_WATCH_INTERVAL))
 }
 
 /// An encoded event. All watchers of the operation share the part that holds its state.
 pub fn event(event: WatchEvent, full: bool) -> Encoded {
+    let form = if full { EncodedForm::FullEvent } else { EncodedForm::Event };
     let shared = event
         .view
         .as_ref()
-        .map(|view| view.encoded(full, |view| state(view, full).encode_to_vec().into()));
+        .map(|view| view.encoded(form, |view| state(view, full).encode_to_vec().into()));
     let own = frame(event).encode_to_vec().into();
     Encoded { shared: shared.unwrap_or_default(), own }
 }
@@ -102,8 +110,7 @@ fn frame(event: WatchEvent) -> pb::WatchOperationResponse {
         EventKind::Reconnect => Type::Reconnect,
         EventKind::Resync => Type::Resync,
     };
-    let reconnect_delay = (event.kind == EventKind::Reconnect)
-        .then(|| prost_types::Duration::try_from(RECONNECT_DELAY).unwrap_or_default());
+    let reconnect_delay = (event.kind == EventKind::Reconnect).then(reconnect_delay);
     pb::WatchOperationResponse {
         r#type: kind.into(),
         resume_token: event.resume_token,
@@ -111,6 +118,11 @@ fn frame(event: WatchEvent) -> pb::WatchOperationResponse {
         reconnect_delay,
         ..pb::WatchOperationResponse::default()
     }
+}
+
+/// What a server that drains asks its watches to wait.
+pub(super) fn reconnect_delay() -> prost_types::Duration {
+    prost_types::Duration::try_from(RECONNECT_DELAY).unwrap_or_default()
 }
 
 /// How long the other servers may need to take over from one that drains.

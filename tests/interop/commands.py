@@ -16,8 +16,10 @@ LIMIT_SECONDS = 300
 SERVICES = (
     "google.longrunning.Operations",
     "grpc.health.v1.Health",
+    "longhaul.v1.Admin",
     "longhaul.v1.Callers",
     "longhaul.v1.Producers",
+    "longhaul.v1.TypeSets",
     "longhaul.v1.Workers",
 )
 

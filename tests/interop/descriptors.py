@@ -60,8 +60,10 @@ WELL_KNOWN_FILES = (
 SERVICES = (
     "google.longrunning.Operations",
     "grpc.health.v1.Health",
+    "longhaul.v1.Admin",
     "longhaul.v1.Callers",
     "longhaul.v1.Producers",
+    "longhaul.v1.TypeSets",
     "longhaul.v1.Workers",
 )
 

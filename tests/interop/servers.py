@@ -13,6 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import grpc
+from google.type import money_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_tools import protoc
 
@@ -39,6 +40,15 @@ def make_stubs(folder: Path, *more: Path) -> None:
     )
     if protoc.main(arguments) != 0:
         raise Failure(f"no stubs could be made of {', '.join(path.name for path in protos)}")
+
+
+def make_descriptors(file: Path, *protos: str) -> None:
+    """Writes a descriptor set of definitions of longhaul, or of those that Google publishes in its package."""
+    sources = (ROOT / "proto", Path(money_pb2.__file__).parent.parent.parent)
+    paths = (f"--proto_path={source}" for source in (*sources, files("grpc_tools") / "_proto"))
+    arguments = ("protoc", *paths, "--include_imports")
+    if protoc.main((*arguments, f"--descriptor_set_out={file}", *protos)) != 0:
+        raise Failure(f"no descriptor set could be made of {', '.join(protos)}")
 
 
 def free_port() -> int:
@@ -186,9 +196,9 @@ def running(
 class Server:
     """longhaul on one store within a `with` block; may be killed there."""
 
-    def __init__(self, binary: Path, where: str, folder: Path) -> None:
+    def __init__(self, binary: Path, where: str, folder: Path, *settings: str | Path) -> None:
         self.address = f"127.0.0.1:{free_port()}"
-        self._command = (binary, "serve", "--listen", self.address, "--store", where)
+        self._command = (binary, "serve", "--listen", self.address, "--store", where, *settings)
         self._log = folder / "server.log"
 
     def start(self) -> None:

@@ -59,7 +59,14 @@ impl Rules for Below {
     fn allow(&self, _caller: &Caller, _verb: Verb, on: Resource<'_>) -> bool {
         match on {
             Resource::Queue(queue) => queue == "q",
-            _ => on.parent() == Some(self.0),
+            Resource::Store => false,
+            Resource::Parent(_)
+            | Resource::Operation(_)
+            | Resource::TypeSets(_)
+            | Resource::TypeSet(_)
+            | Resource::Jobs(_)
+            | Resource::Job(_)
+            | Resource::Execution(_) => on.parent() == Some(self.0),
         }
     }
 }
@@ -354,14 +361,16 @@ const QUESTIONS: &[(&str, &[&str])] = &[
         &[r#"start parent "projects/p""#, r#"start queue "q""#],
     ),
     ("longhaul.v1.Callers.WatchOperation", &[r#"watch operation "projects/p/operations/none""#]),
+    ("longhaul.v1.Callers.WatchOperations", &[r#"watch parent "projects/p""#]),
     ("longhaul.v1.Callers.GetOperationRecord", &[r#"get operation "projects/p/operations/none""#]),
     ("longhaul.v1.Callers.ListOperationRecords", &[r#"list parent "projects/p""#]),
+    ("longhaul.v1.Callers.GetOperationStats", &[r#"list parent "projects/p""#]),
     ("longhaul.v1.Callers.PauseOperation", &[r#"pause operation "projects/p/operations/none""#]),
     ("longhaul.v1.Callers.ResumeOperation", &[r#"resume operation "projects/p/operations/none""#]),
     ("longhaul.v1.Callers.RerunOperation", &[r#"rerun operation "projects/p/operations/none""#]),
-    ("longhaul.v1.Jobs.CreateJob", &[r#"create parent "projects/p""#, r#"start queue """#]),
+    ("longhaul.v1.Jobs.CreateJob", &[r#"create jobs of parent "projects/p""#, r#"start queue """#]),
     ("longhaul.v1.Jobs.GetJob", &[r#"get job "projects/p/operations/none""#]),
-    ("longhaul.v1.Jobs.ListJobs", &[r#"list parent "projects/p""#]),
+    ("longhaul.v1.Jobs.ListJobs", &[r#"list jobs of parent "projects/p""#]),
     ("longhaul.v1.Jobs.UpdateJob", &[r#"update job "projects/p/operations/none""#]),
     ("longhaul.v1.Jobs.DeleteJob", &[r#"delete job "projects/p/operations/none""#]),
     ("longhaul.v1.Jobs.RunJob", &[r#"run job "projects/p/operations/none""#]),
@@ -372,6 +381,7 @@ const QUESTIONS: &[(&str, &[&str])] = &[
     ("longhaul.v1.Jobs.GetExecution", &[r#"get execution "projects/p/operations/none""#]),
     ("longhaul.v1.Jobs.ListExecutions", &[r#"list job "projects/p""#]),
     ("longhaul.v1.Jobs.DeleteExecution", &[r#"delete execution "projects/p/operations/none""#]),
+    ("longhaul.v1.Admin.ExportRecords", &["export the store"]),
     ("longhaul.v1.Workers.LeaseOperations", &[r#"lease queue "q""#]),
     (
         "longhaul.v1.Workers.StartLeasedOperation",
@@ -390,4 +400,8 @@ const QUESTIONS: &[(&str, &[&str])] = &[
         &[r#"suspend operation "projects/p/operations/none""#],
     ),
     ("longhaul.v1.Workers.ServeQueue", &[r#"lease queue "q""#]),
+    ("longhaul.v1.TypeSets.CreateTypeSet", &[r#"create type sets of parent "projects/p""#]),
+    ("longhaul.v1.TypeSets.GetTypeSet", &[r#"get type set "projects/p/operations/none""#]),
+    ("longhaul.v1.TypeSets.ListTypeSets", &[r#"list type sets of parent "projects/p""#]),
+    ("longhaul.v1.TypeSets.DeleteTypeSet", &[r#"delete type set "projects/p/operations/none""#]),
 ];

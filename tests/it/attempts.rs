@@ -9,7 +9,7 @@ scenarios! {
     store_away_for_longer_than_leases_loses_none_before_its_worker_could_renew,
     attempt_timeout_is_retried_only_where_the_policy_names_it,
     deadline_is_final_and_runs_on_while_suspended,
-    queue_timeout_ends_what_no_worker_took,
+    queue_timeout_ends_an_operation_that_no_worker_leased,
     a_released_lease_is_no_attempt_and_keeps_its_checkpoint,
 }
 
@@ -180,7 +180,7 @@ async fn deadline_is_final_and_runs_on_while_suspended(fixture: &Fixture) {
     fixture.complete(completion(&running)).await.refused(Code::FailedPrecondition, "LEASE_LOST");
 }
 
-async fn queue_timeout_ends_what_no_worker_took(fixture: &Fixture) {
+async fn queue_timeout_ends_an_operation_that_no_worker_leased(fixture: &Fixture) {
     let options = pb::OperationOptions { queue_timeout: seconds(10), ..Default::default() };
     let taken = fixture.running(start_with("q", options.clone())).await;
     let waiting = fixture.start(start_with("q", options.clone())).await.granted().name;

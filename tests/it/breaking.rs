@@ -11,8 +11,8 @@ scenarios! {
     a_reset_with_no_error_leaves_the_leases_for_the_grace,
     a_reset_with_cancel_leaves_the_leases_for_the_grace,
     a_reset_right_after_a_message_leaves_the_leases_for_the_grace,
-    end_stream_gives_back_what_is_held,
-    end_stream_gives_back_what_is_held_although_a_reset_follows,
+    end_stream_releases_the_held_leases,
+    end_stream_releases_the_held_leases_although_a_reset_follows,
 }
 
 async fn a_reset_with_no_error_leaves_the_leases_for_the_grace(fixture: &Fixture) {
@@ -51,14 +51,14 @@ async fn leaves_the_leases_for_the_grace(fixture: &Fixture, reset: impl AsyncFnO
 
 const GRACE: Duration = Duration::from_secs(3);
 
-async fn end_stream_gives_back_what_is_held(fixture: &Fixture) {
+async fn end_stream_releases_the_held_leases(fixture: &Fixture) {
     let name = fixture.started("q").await;
     let http2 = Http2::to(fixture.address).await;
     holding(&http2).await.end().await;
     is_back(fixture, &name).await;
 }
 
-async fn end_stream_gives_back_what_is_held_although_a_reset_follows(fixture: &Fixture) {
+async fn end_stream_releases_the_held_leases_although_a_reset_follows(fixture: &Fixture) {
     let name = fixture.started("q").await;
     let http2 = Http2::to(fixture.address).await;
     holding(&http2).await.end_and_reset(Reason::CANCEL).await;

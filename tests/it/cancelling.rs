@@ -10,8 +10,8 @@ scenarios! {
     cancelling_then_retryable_fail_release_or_suspend_is_cancelled,
     cancelling_then_lost_lease_deadline_or_attempt_timeout_is_cancelled_never_retried,
     cancelling_then_grace_over_is_cancelled_by_force,
-    fail_with_code_1_that_nobody_asked_for_is_a_failed_attempt,
-    the_trail_of_a_cancellation_shows_who_knew_of_it,
+    fail_with_code_1_without_a_cancel_is_a_failed_attempt,
+    the_trail_of_a_cancellation_shows_request_delivery_and_acknowledgement,
     a_pause_request_ends_with_the_request_to_cancel,
 }
 
@@ -189,7 +189,7 @@ async fn cancelling_then_grace_over_is_cancelled_by_force(fixture: &Fixture) {
     assert_eq!(fixture.state(&lease.operation).await, State::Cancelled);
 }
 
-async fn fail_with_code_1_that_nobody_asked_for_is_a_failed_attempt(fixture: &Fixture) {
+async fn fail_with_code_1_without_a_cancel_is_a_failed_attempt(fixture: &Fixture) {
     let lease = fixture.running(start("q")).await;
     let reply = fixture.fail(failure(&lease, Code::Cancelled)).await.granted();
     assert!(reply.will_retry && reply.schedule_time.is_some());
@@ -212,7 +212,7 @@ async fn fail_with_code_1_that_nobody_asked_for_is_a_failed_attempt(fixture: &Fi
     assert_eq!(error.code, Code::Aborted as i32);
 }
 
-async fn the_trail_of_a_cancellation_shows_who_knew_of_it(fixture: &Fixture) {
+async fn the_trail_of_a_cancellation_shows_request_delivery_and_acknowledgement(fixture: &Fixture) {
     let trail = async |name: &str| {
         let record = fixture.record(name).await;
         record.server_metadata.and_then(|metadata| metadata.cancel_trail)

@@ -6,8 +6,8 @@ scenarios! {
     over every face;
     delete_while_unfinished_hides_it_at_once_while_the_work_goes_on,
     delete_while_running_is_still_retried_and_runs_into_its_deadline,
-    delete_of_what_is_done_leaves_a_tombstone_for_a_day,
-    delete_of_what_nobody_could_resume_leaves_no_work,
+    deleting_a_finished_operation_leaves_a_tombstone_for_a_day,
+    deleting_a_suspended_operation_that_no_caller_could_resume_leaves_no_work,
     deleted_before_it_was_leased_is_still_done,
     expire_time_before_the_end_is_raised_to_an_hour_after_it,
     expired_is_said_for_a_day_and_then_the_name_is_free,
@@ -77,7 +77,7 @@ async fn delete_while_running_is_still_retried_and_runs_into_its_deadline(fixtur
     assert_gone(fixture, &first.operation, "OPERATION_DELETED").await;
 }
 
-async fn delete_of_what_is_done_leaves_a_tombstone_for_a_day(fixture: &Fixture) {
+async fn deleting_a_finished_operation_leaves_a_tombstone_for_a_day(fixture: &Fixture) {
     let lease = fixture.running(start("q")).await;
     fixture.complete(completion(&lease)).await.granted();
     fixture.delete(&lease.operation).await.granted();
@@ -90,7 +90,9 @@ async fn delete_of_what_is_done_leaves_a_tombstone_for_a_day(fixture: &Fixture) 
     fixture.complete(completion(&lease)).await.refused(Code::NotFound, "OPERATION_NOT_FOUND");
 }
 
-async fn delete_of_what_nobody_could_resume_leaves_no_work(fixture: &Fixture) {
+async fn deleting_a_suspended_operation_that_no_caller_could_resume_leaves_no_work(
+    fixture: &Fixture,
+) {
     let paused = fixture.started("q").await;
     fixture.pause(&paused).await.granted();
     let suspended = fixture.running(start("q")).await;

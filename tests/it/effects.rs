@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ::http::uri::PathAndQuery;
 use longhaul::proto::DESCRIPTORS;
-use longhaul::proto::google::longrunning::ListOperationsRequest;
 use prost_reflect::{DescriptorPool, Kind, MessageDescriptor, ServiceDescriptor};
 use tonic::client::Grpc;
 use tonic::{Request, Status};
@@ -82,20 +81,7 @@ async fn each_field_that_has_no_effect_is_refused_by_name(fixture: &Fixture) {
         callbacks: vec![pb::Callback::default()],
         ..pb::OperationOptions::default()
     };
-    let list = async |request: ListOperationsRequest| {
-        fixture.operations().list_operations(request).await.map(drop)
-    };
-    let partial = ListOperationsRequest { return_partial_success: true, ..Default::default() };
     let mut refusals: BTreeMap<&str, Vec<Result<(), Status>>> = BTreeMap::new();
-    refusals.insert(
-        "google.longrunning.ListOperationsRequest.return_partial_success",
-        vec![list(partial).await],
-    );
-    let partial =
-        pb::ListOperationRecordsRequest { return_partial_success: true, ..Default::default() };
-    let records = fixture.callers().list_operation_records(partial).await.map(drop);
-    refusals
-        .insert("longhaul.v1.ListOperationRecordsRequest.return_partial_success", vec![records]);
     for (field, options) in [
         ("longhaul.v1.OperationOptions.concurrency", concurrency()),
         ("longhaul.v1.OperationOptions.callbacks", callbacks()),
@@ -148,15 +134,11 @@ async fn each_method_that_is_served_works(fixture: &Fixture) {
 }
 
 /// Fields without an effect yet.
-const REFUSED: [&str; 4] = [
-    "google.longrunning.ListOperationsRequest.return_partial_success",
-    "longhaul.v1.ListOperationRecordsRequest.return_partial_success",
-    "longhaul.v1.OperationOptions.callbacks",
-    "longhaul.v1.OperationOptions.concurrency",
-];
+const REFUSED: [&str; 2] =
+    ["longhaul.v1.OperationOptions.callbacks", "longhaul.v1.OperationOptions.concurrency"];
 
 /// The fields of each incoming message: those of [`REFUSED`], output-only ones (`update_time` of progress,
-/// `create_time` of a resource), and those that have an effect.
+/// `create_time` of a resource, all of a type set but its descriptors), and those that have an effect.
 const FIELDS: &[(&str, &str)] = &[
     ("google.longrunning.CancelOperationRequest", "name"),
     ("google.longrunning.DeleteOperationRequest", "name"),
@@ -171,11 +153,16 @@ const FIELDS: &[(&str, &str)] = &[
         "longhaul.v1.CompleteOperationRequest",
         "name lease_token response metadata related_resources progress",
     ),
+    ("longhaul.v1.CreateTypeSetRequest", "parent type_set_id type_set request_id validate_only"),
+    ("longhaul.v1.DeleteTypeSetRequest", "name etag allow_missing validate_only"),
+    ("longhaul.v1.ExportRecordsRequest", ""),
     (
         "longhaul.v1.FailOperationRequest",
         "name lease_token error retry_decision retry_delay metadata checkpoint",
     ),
     ("longhaul.v1.GetOperationRecordRequest", "name view"),
+    ("longhaul.v1.GetOperationStatsRequest", "parent"),
+    ("longhaul.v1.GetTypeSetRequest", "name view"),
     (
         "longhaul.v1.LeaseOperationsRequest",
         "queue worker max_operations lease_duration wait_duration",
@@ -189,6 +176,7 @@ const FIELDS: &[(&str, &str)] = &[
         "longhaul.v1.ListOperationRecordsRequest",
         "parent filter order_by page_size page_token return_partial_success view",
     ),
+    ("longhaul.v1.ListTypeSetsRequest", "parent page_size page_token view"),
     ("longhaul.v1.PauseOperationRequest", "name etag reason"),
     ("longhaul.v1.RerunOperationRequest", "name request request_id"),
     ("longhaul.v1.CreateJobRequest", "parent job_id job validate_only request_id"),
@@ -247,5 +235,13 @@ const FIELDS: &[(&str, &str)] = &[
         "longhaul.v1.SuspendOperationRequest",
         "name lease_token reason metadata checkpoint resume_time",
     ),
+    (
+        "longhaul.v1.TypeSet",
+        "name file_descriptor_set uid etag create_time file_count message_count size_bytes",
+    ),
     ("longhaul.v1.WatchOperationRequest", "name resume_token min_interval heartbeat_interval view"),
+    (
+        "longhaul.v1.WatchOperationsRequest",
+        "parent filter resume_token min_interval heartbeat_interval view",
+    ),
 ];

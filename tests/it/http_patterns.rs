@@ -13,7 +13,9 @@ scenarios! {
     a_monitor_leads_to_the_result_in_two_steps,
     a_poll_says_when_to_ask_again_and_nothing_twice,
     a_start_is_safe_to_repeat_by_every_custom,
+    a_start_is_the_same_whatever_the_order_of_keys_in_its_request,
     a_status_document_says_all_in_one_place,
+    an_idempotency_key_is_read_with_or_without_quotes,
     an_operation_that_fails_or_is_cancelled_says_so_at_its_result,
     azures_monitor_has_azures_words,
     what_changed_meanwhile_is_neither_cancelled_nor_deleted,
@@ -87,13 +89,23 @@ async fn a_poll_says_when_to_ask_again_and_nothing_twice(fixture: &Fixture) {
     let (started, path) = start_with(fixture, &[], json!({ "method": "m" })).await;
     assert_eq!((started.status, started.header("location")), (202, &*path));
     assert_eq!(started.header("operation-location"), format!("http://localhost{path}"));
-    assert!(started.header("link").contains(&format!("<{path}:watch>; rel=\"monitor\"")));
+    let links = started.header("link");
+    for link in [
+        format!("<{path}:watch>; rel=\"monitor\""),
+        "</v1/projects/p/operations>; rel=\"monitor-group\"".to_owned(),
+        "</openapi.json>; rel=\"describedby\"".to_owned(),
+        format!("<{path}:cancel>; rel=\"https://longhaul.dev/rels/cancel\""),
+    ] {
+        assert!(links.contains(&link), "{links}");
+    }
     let polled = get(fixture, &path, &[]).await;
     assert_eq!((polled.status, polled.header("etag")), (200, started.header("etag")));
     assert_eq!((polled.header("retry-after"), polled.header("cache-control")), ("1", "no-cache"));
     let known = [("if-none-match", polled.header("etag"))];
     let same = get(fixture, &path, &known).await;
     assert_eq!((same.status, &*same.body, same.header("etag")), (304, "", polled.header("etag")));
+    assert_eq!(same.header("cache-control"), "no-cache");
+    assert!(same.header("vary").contains("accept, prefer") && !same.header("date").is_empty());
     let result = format!("{path}/result");
     let early = get(fixture, &result, &[]).await;
     assert_eq!((early.status, early.header("location")), (202, &*result));
@@ -158,6 +170,17 @@ async fn azures_monitor_has_azures_words(fixture: &Fixture) {
     complete(fixture, &lease).await;
     let done = get(fixture, &path, &azure).await.json();
     assert_eq!((&done["status"], &done["result"]), (&json!("Succeeded"), &json!({ "rows": 7 })));
+    assert_eq!(done["resourceLocation"], format!("{path}/result"));
+    let versioned = format!("{path}?api-version=2024-01-01");
+    assert_eq!(get(fixture, &versioned, &azure).await.status, 200);
+    // The id makes a start safe to repeat.
+    let (again, same) = start_with(fixture, &azure, json!({})).await;
+    assert_eq!((again.status, again.header("longhaul-replayed"), &same), (202, "true", &path));
+    let other = post(fixture, START, &azure, &json!({ "queue": "q", "method": "n" })).await;
+    other.refused(409, "REQUEST_ID_REUSED");
+    let taken = [("operation-id", "o1"), ("idempotency-key", "k")];
+    let taken = post(fixture, START, &taken, &json!({ "queue": "q" })).await;
+    taken.refused(409, "OPERATION_ALREADY_EXISTS");
     let (_, path) = start_with(fixture, &[], json!({})).await;
     let cancelled = post(fixture, &format!("{path}:cancel"), &azure, &json!({})).await;
     assert_eq!((cancelled.status, &cancelled.json()["status"]), (200, &json!("Canceled")));
@@ -242,7 +265,14 @@ async fn a_client_that_waits_gets_the_outcome_at_once_or_what_it_did_not_know(fi
     fixture.clock.advance(Duration::from_secs(22));
     let still = call.end().await;
     assert_eq!((still.status, &still.json()["done"]), (200, &Value::Null));
+    // At most a minute is granted.
+    let polled = path.clone();
+    let call =
+        async move { ask_with(address, "GET", &polled, &[("prefer", "wait=600")], "").await };
+    let call = Call::begin("a poll that would wait for long", call);
     complete(fixture, &lease).await;
+    let done = call.end().await;
+    assert_eq!((done.status, done.header("preference-applied")), (200, "wait=60"));
     let nonsense =
         get(fixture, &path, &[("prefer", "wait=soon, tea=\"green\", location=mars")]).await;
     assert_eq!((nonsense.status, nonsense.header("preference-applied")), (200, ""));
@@ -268,16 +298,52 @@ async fn a_start_is_safe_to_repeat_by_every_custom(fixture: &Fixture) {
         assert_eq!(accepted, number == 1, "{second:?}");
     }
     let key = [("idempotency-key", "k1")];
+    for _ in 0..2 {
+        complete(fixture, &fixture.lease("q").await).await;
+    }
+    let (done, _) = start_with(fixture, &key, json!({ "method": "m" })).await;
+    let expected = (202, "", &json!(true));
+    assert_eq!((done.status, done.header("retry-after"), &done.json()["done"]), expected);
     let (_, bare) = start_with(fixture, &key, json!({ "method": "m" })).await;
     let (_, field) = start_with(fixture, &[], json!({ "method": "m", "requestId": "k1" })).await;
     assert_eq!(bare, field);
     let two = post(fixture, START, &key, &json!({ "requestId": "k3" })).await;
     two.refused(400, "INVALID_ARGUMENT");
-    for headers in [&[("idempotency-key", "\"\"")][..], &[("repeatability-request-id", "k4")]] {
-        post(fixture, START, headers, &json!({})).await.refused(400, "INVALID_ARGUMENT");
-    }
     let checked = post(fixture, START, &[], &json!({ "validateOnly": true })).await;
     assert_eq!((checked.status, checked.header("location")), (200, ""));
+}
+
+async fn an_idempotency_key_is_read_with_or_without_quotes(fixture: &Fixture) {
+    let (_, quoted) =
+        start_with(fixture, &[("idempotency-key", "\"k\\\"5\";a=1")], json!({})).await;
+    let (_, bare) = start_with(fixture, &[("idempotency-key", "k\"5")], json!({})).await;
+    assert_eq!(quoted, bare);
+    for headers in [
+        &[("idempotency-key", "\"\"")][..],
+        &[("idempotency-key", "\"open")],
+        &[("idempotency-key", "\"k\"k")],
+        &[("idempotency-key", "k"), ("idempotency-key", "k")],
+        &[("repeatability-request-id", "k4")],
+    ] {
+        post(fixture, START, headers, &json!({})).await.refused(400, "INVALID_ARGUMENT");
+    }
+}
+
+async fn a_start_is_the_same_whatever_the_order_of_keys_in_its_request(fixture: &Fixture) {
+    let mut keys: Vec<String> = (0..40).map(|key| format!("\"k{key}\":\"v\"")).collect();
+    let mut paths = Vec::new();
+    for _ in 0..3 {
+        keys.reverse();
+        let kind = "type.googleapis.com/google.rpc.ErrorInfo";
+        let entries = keys.join(",");
+        let body = format!(
+            r#"{{"requestId":"k6","request":{{"@type":"{kind}","metadata":{{{entries}}}}}}}"#
+        );
+        let started = ask_with(fixture.address, "POST", START, &[], &body).await;
+        assert_eq!(started.status, 202, "{started:?}");
+        paths.push(started.header("content-location").to_owned());
+    }
+    assert!(paths.iter().all(|path| *path == paths[0]), "{paths:?}");
 }
 
 async fn an_operation_that_fails_or_is_cancelled_says_so_at_its_result(fixture: &Fixture) {
@@ -313,13 +379,21 @@ async fn what_changed_meanwhile_is_neither_cancelled_nor_deleted(fixture: &Fixtu
     assert_eq!(refused.refused(412, "ETAG_MISMATCH")["status"], "ABORTED");
     let refused = ask_with(fixture.address, "DELETE", &path, &stale, "").await;
     refused.refused(412, "ETAG_MISMATCH");
+    let pause = format!("{path}:pause");
+    post(fixture, &pause, &stale, &json!({})).await.refused(412, "ETAG_MISMATCH");
+    let both = [("if-match", "\"0\", \"1\"")];
+    post(fixture, &pause, &both, &json!({})).await.refused(400, "INVALID_ARGUMENT");
     let weak = format!("W/{}", get(fixture, &path, &[]).await.header("etag"));
     let refused = post(fixture, &cancel, &[("if-match", &weak)], &json!({})).await;
     refused.refused(412, "ETAG_MISMATCH");
     let accept = ("accept", "application/vnd.longhaul.status+json");
     let newest = get(fixture, &path, &[accept]).await.header("etag").to_owned();
-    let newest = [("if-match", &*newest)];
-    assert_eq!(post(fixture, &cancel, &newest, &json!({})).await.status, 200);
+    let stale = format!("{old}, W/{newest}, \"0\"");
+    let refused = post(fixture, &cancel, &[("if-match", &stale)], &json!({})).await;
+    refused.refused(412, "ETAG_MISMATCH");
+    let either = format!("{old}, {newest}, \"0\"");
+    let cancelled = post(fixture, &cancel, &[("if-match", &either)], &json!({})).await;
+    assert_eq!(cancelled.status, 200, "{cancelled:?}");
     let any = [("if-match", "*")];
     assert_eq!(ask_with(fixture.address, "DELETE", &path, &any, "").await.status, 200);
     get(fixture, &path, &[]).await.refused(404, "OPERATION_DELETED");

@@ -199,8 +199,6 @@ async fn a_list_of_records_says_what_the_list_of_operations_and_each_record_say(
     let view = pb::OperationView::Full.into();
     let full = pb::ListOperationRecordsRequest { view, ..bare() };
     list(full).await.refused_field("UNIMPLEMENTED", "view");
-    let partial = pb::ListOperationRecordsRequest { return_partial_success: true, ..bare() };
-    list(partial).await.refused(Code::Unimplemented, "UNIMPLEMENTED");
     let parent = pb::ListOperationRecordsRequest { parent: "-/-".to_owned(), ..bare() };
     list(parent).await.refused_field("INVALID_NAME", "parent");
 }
@@ -256,8 +254,6 @@ async fn lists_refuse_what_they_cannot_do(fixture: &Fixture) {
         let mut operations = fixture.operations();
         within("list", operations.list_operations(request)).await
     };
-    let partial = ListOperationsRequest { return_partial_success: true, ..Default::default() };
-    list(partial).await.refused(Code::Unimplemented, "UNIMPLEMENTED");
     let negative = ListOperationsRequest { page_size: -1, ..Default::default() };
     list(negative).await.refused_field("INVALID_ARGUMENT", "page_size");
     for name in

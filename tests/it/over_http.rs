@@ -10,6 +10,8 @@ use crate::support::rest::Events;
 use crate::support::*;
 
 scenarios! {
+    a_poll_rides_out_a_short_outage_of_the_store,
+    a_refusal_names_what_is_wrong,
     an_error_is_problem_details_for_those_who_ask,
     both_versions_of_http_and_every_core_answer,
     clients_that_read_strictly_get_no_type_that_they_may_not_know,
@@ -18,6 +20,7 @@ scenarios! {
     payloads_of_unknown_types_pass_as_bytes,
     requests_for_other_hosts_are_refused,
     requests_have_ids,
+    the_server_describes_itself_and_its_page_loads_nothing_from_elsewhere,
     the_requests_of_stock_clients_are_taken,
     what_is_no_request_is_refused_with_its_own_status,
 }
@@ -108,6 +111,7 @@ async fn what_is_no_request_is_refused_with_its_own_status(fixture: &Fixture) {
         ("GET", "/v1/operations/%ff", &[], "", 400, "INVALID_NAME"),
         ("PUT", &name, &[], "{}", 405, "UNIMPLEMENTED"),
         ("GET", start, &[], "", 405, "UNIMPLEMENTED"),
+        ("POST", &name, &[("x-http-method-override", "PATCH")], "{}", 405, "UNIMPLEMENTED"),
         ("GET", &name, &[("accept", "text/html")], "", 406, "INVALID_ARGUMENT"),
         ("GET", &format!("{name}:watch"), &[("accept", "image/png")], "", 406, "INVALID_ARGUMENT"),
         ("POST", start, &[(TYPE, "text/plain")], "{}", 415, "INVALID_ARGUMENT"),
@@ -122,7 +126,7 @@ async fn what_is_no_request_is_refused_with_its_own_status(fixture: &Fixture) {
             &[],
             "{\"request\": {\"@type\": \"x/a.B\", \"c\": 1}}",
             400,
-            "INVALID_ARGUMENT",
+            "UNKNOWN_TYPE",
         ),
         ("POST", "/v1/a/b/operations:start", &[], "{\"parent\": \"c/d\"}", 400, "INVALID_ARGUMENT"),
         ("GET", "/v1/operations?pageSize=x", &[], "", 400, "INVALID_ARGUMENT"),
@@ -141,8 +145,19 @@ async fn what_is_no_request_is_refused_with_its_own_status(fixture: &Fixture) {
     // The rest of such a body is not read.
     let http2 = Http2::to(fixture.address).await;
     http2.ask_with("POST", start, &[], &large).await.refused(413, "PAYLOAD_TOO_LARGE");
+}
+
+async fn a_refusal_names_what_is_wrong(fixture: &Fixture) {
+    let start = "/v1/operations:start";
+    let name = format!("/v1/{}", started(fixture, &json!({})).await);
     let wrong = ask(fixture.address, "PUT", &name).await;
     assert_eq!(wrong.header("allow"), "DELETE, GET, HEAD");
+    let patch = ("x-http-method-override", "PATCH");
+    let patch = ask_with(fixture.address, "POST", &name, &[patch], "").await;
+    assert!(patch.body.contains("PATCH"), "Java's clients send PATCH so: {patch:?}");
+    let unknown = "{\"request\": {\"@type\": \"x/a.B\", \"c\": 1}}";
+    let unknown = post(fixture, start, unknown).await.refused(400, "UNKNOWN_TYPE");
+    assert_eq!(unknown["details"][0]["metadata"], json!({ "field": "request", "type": "a.B" }));
     let bad = post(fixture, start, "{\n  \"queue\": x}").await.refused(400, "INVALID_ARGUMENT");
     assert!(bad["message"].as_str().expect("a message").contains("line 2 column 12"), "{bad}");
     let bad = post(fixture, start, r#"{"options": {"ttl": "1 h"}}"#).await;
@@ -224,7 +239,9 @@ async fn payloads_of_unknown_types_pass_as_bytes(fixture: &Fixture) {
     assert_eq!(completed.status, 200, "{completed:?}");
     assert_eq!(get(fixture, &format!("/v1/{name}"), &[]).await.json()["response"], unknown);
     let strict = get(fixture, &format!("/v1/{name}"), &[("x-goog-api-client", "gax")]).await;
-    assert!(strict.status >= 400 && strict.body.contains("a.B"), "{strict:?}");
+    let error = strict.refused(400, "UNKNOWN_TYPE");
+    let message = error["message"].as_str().expect("a message");
+    assert!(message.contains("a.B") && message.contains("--descriptor-set"), "{message}");
 }
 
 async fn requests_for_other_hosts_are_refused(fixture: &Fixture) {
@@ -235,11 +252,56 @@ async fn requests_for_other_hosts_are_refused(fixture: &Fixture) {
         &[("origin", "https://example.com")],
         &[("origin", "null")],
     ] {
-        let answer = get(fixture, path, headers).await;
-        assert_eq!(answer.status, 403, "{headers:?}: {answer:?}");
+        get(fixture, path, headers).await.refused(403, "PERMISSION_DENIED");
     }
     for headers in [&[("host", "127.0.0.1:1")][..], &[("origin", "http://localhost:3000")]] {
         assert_eq!(get(fixture, path, headers).await.status, 200, "{headers:?}");
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    let named = fixture.server.clone().under_names(&["longhaul.example".to_owned()]);
+    let (shutdown, told) = oneshot::channel::<()>();
+    let serving = named.serve(listener, async move { drop(told.await) });
+    let asking = async {
+        for (host, status) in
+            [("longhaul.example:443", 200), ("localhost", 200), ("x.example", 403)]
+        {
+            let headers = [("host", host), ("origin", &*format!("https://{host}"))];
+            let answer = ask_with(address, "GET", path, &headers, "").await;
+            assert_eq!(answer.status, status, "{host}: {answer:?}");
+        }
+        drop(shutdown);
+    };
+    let (served, ()) = within("the named server", async { tokio::join!(serving, asking) }).await;
+    served.expect("an orderly end");
+}
+
+async fn the_server_describes_itself_and_its_page_loads_nothing_from_elsewhere(fixture: &Fixture) {
+    let pages = [
+        ("/openapi.json", JSON),
+        ("/docs", "text/html; charset=utf-8"),
+        ("/docs/style.css", "text/css; charset=utf-8"),
+    ];
+    for (path, kind) in pages {
+        let page = get(fixture, path, &[]).await;
+        assert_eq!((page.status, page.header(TYPE)), (200, kind), "{path}");
+        let policy = page.header("content-security-policy");
+        assert!(policy.starts_with("default-src 'none'; style-src 'self';"), "{policy}");
+        assert_eq!(page.header("x-content-type-options"), "nosniff");
+        let known = get(fixture, path, &[("if-none-match", page.header("etag"))]).await;
+        assert_eq!((known.status, &*known.body), (304, ""), "{path}");
+        assert_eq!(known.header("etag"), page.header("etag"));
+        get(fixture, path, &[("accept", "image/png")]).await.refused(406, "INVALID_ARGUMENT");
+        let posted = post(fixture, path, "{}").await;
+        posted.refused(405, "UNIMPLEMENTED");
+        assert_eq!(posted.header("allow"), "GET, HEAD");
+    }
+    let document = get(fixture, "/openapi.json", &[]).await.json();
+    assert_eq!(document["openapi"], "3.1.1");
+    let page = get(fixture, "/docs", &[]).await.body;
+    assert!(!page.contains("://") && !page.contains("<script"), "{page}");
+    for part in ["startOperation", "href=\"/docs/style.css\"", "longhaul.v1.OperationRecord"] {
+        assert!(page.contains(part), "{part}");
     }
 }
 
@@ -257,6 +319,34 @@ async fn requests_have_ids(fixture: &Fixture) {
     assert_eq!(fixture.record(&name).await.trace_parent, traced[0].1);
 }
 
+/// Some clients give up at the first 503.
+async fn a_poll_rides_out_a_short_outage_of_the_store(fixture: &Fixture) {
+    const RIDE: Duration = Duration::from_millis(250);
+    let path = format!("/v1/{}", fixture.started("q").await);
+    for (is_short, status) in [(true, 200), (false, 503)] {
+        fixture.store.set_away(true);
+        let mut rides = fixture.clock.count(RIDE);
+        let passing = async {
+            loop {
+                rides += 1;
+                fixture.clock.asked_for(RIDE, rides).await;
+                fixture.store.set_away(!is_short);
+                fixture.clock.advance(RIDE);
+            }
+        };
+        let answer = tokio::select! {
+            answer = get(fixture, &path, &[]) => answer,
+            _ = passing => unreachable!(),
+        };
+        fixture.store.set_away(false);
+        assert_eq!(answer.status, status, "{answer:?}");
+        if !is_short {
+            answer.refused(503, "STORE_UNAVAILABLE");
+            assert!(!answer.header("retry-after").is_empty(), "{answer:?}");
+        }
+    }
+}
+
 async fn events_go_on_where_they_broke_off_and_end_for_good(fixture: &Fixture) {
     let name = fixture.started("q").await;
     let path = format!("/v1/{name}:watch");
@@ -265,6 +355,7 @@ async fn events_go_on_where_they_broke_off_and_end_for_good(fixture: &Fixture) {
     let mut events = Events::open(&http2, &path, &[accept]).await;
     assert_eq!(events.head.headers["content-type"], "text/event-stream");
     assert_eq!(events.head.headers["x-accel-buffering"], "no");
+    assert_eq!(events.head.headers["incremental"], "?1");
     assert_eq!(events.next().await.expect("advice").retry.as_deref(), Some("1000"));
     let first = events.next().await.expect("an event");
     assert_eq!(first.json()["type"], "SNAPSHOT");

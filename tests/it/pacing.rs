@@ -9,11 +9,11 @@ scenarios! {
     reports_of_one_interval_go_out_as_one_and_the_newest_wins,
     a_report_that_was_overtaken_changes_nothing,
     metadata_of_a_wrong_type_is_refused_at_once_and_what_is_held_back_stays,
-    what_is_held_back_is_dropped_where_the_lease_was_lost,
-    the_commit_that_ends_an_attempt_carries_what_is_held_back,
+    held_back_progress_is_dropped_if_the_lease_was_lost,
+    the_commit_that_ends_an_attempt_includes_held_back_progress,
     the_last_progress_is_kept_where_another_server_hears_of_the_failure,
-    what_must_not_wait_is_committed_before_its_ok_with_what_was_held_back,
-    what_is_held_back_survives_a_store_that_is_away,
+    a_report_that_must_not_wait_is_committed_before_its_answer_with_held_back_progress,
+    held_back_progress_survives_an_outage_of_the_store,
     the_end_is_estimated_from_the_rate_of_this_attempt,
     the_end_is_estimated_for_an_attempt_that_starts_over,
 }
@@ -139,7 +139,7 @@ async fn metadata_of_a_wrong_type_is_refused_at_once_and_what_is_held_back_stays
     assert_eq!(fraction(fixture, &lease.operation).await, Some(0.2));
 }
 
-async fn what_is_held_back_is_dropped_where_the_lease_was_lost(fixture: &Fixture) {
+async fn held_back_progress_is_dropped_if_the_lease_was_lost(fixture: &Fixture) {
     let retry_policy = Some(pb::RetryPolicy {
         retryable_codes: vec![Code::DeadlineExceeded as i32],
         ..Default::default()
@@ -162,7 +162,7 @@ async fn what_is_held_back_is_dropped_where_the_lease_was_lost(fixture: &Fixture
     assert_eq!(fraction(fixture, name).await, Some(0.15));
 }
 
-async fn the_commit_that_ends_an_attempt_carries_what_is_held_back(fixture: &Fixture) {
+async fn the_commit_that_ends_an_attempt_includes_held_back_progress(fixture: &Fixture) {
     for end in ["complete", "fail", "retry", "release", "suspend"] {
         let lease = exporting(fixture, pb::OperationOptions::default()).await;
         let held = pb::ReportProgressRequest {
@@ -201,7 +201,9 @@ async fn the_commit_that_ends_an_attempt_carries_what_is_held_back(fixture: &Fix
     }
 }
 
-async fn what_must_not_wait_is_committed_before_its_ok_with_what_was_held_back(fixture: &Fixture) {
+async fn a_report_that_must_not_wait_is_committed_before_its_answer_with_held_back_progress(
+    fixture: &Fixture,
+) {
     let lease = exporting(fixture, pb::OperationOptions::default()).await;
     let name = &lease.operation;
     fixture.report(at(&lease, 0.1)).await.granted();
@@ -231,7 +233,7 @@ async fn what_must_not_wait_is_committed_before_its_ok_with_what_was_held_back(f
     assert_eq!(fixture.lease("q").await.checkpoint, checkpoint);
 }
 
-async fn what_is_held_back_survives_a_store_that_is_away(fixture: &Fixture) {
+async fn held_back_progress_survives_an_outage_of_the_store(fixture: &Fixture) {
     let lease = exporting(fixture, pb::OperationOptions::default()).await;
     let held =
         pb::ReportProgressRequest { metadata: Some(any(METADATA, b"last")), ..at(&lease, 0.9) };

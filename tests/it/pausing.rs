@@ -9,7 +9,7 @@ scenarios! {
     pause_takes_hold_once_the_worker_suspends_releases_fails_or_loses_the_lease,
     pause_is_refused_while_cancelling_or_done,
     resume_where_nothing_is_paused_changes_nothing,
-    pause_of_what_its_worker_suspended_clears_resume_time,
+    pausing_an_operation_that_its_worker_suspended_clears_resume_time,
     worker_suspends_and_the_next_lease_carries_checkpoint_and_input,
     an_input_that_nothing_would_receive_is_refused,
     an_input_that_was_accepted_reaches_the_next_lease,
@@ -126,7 +126,7 @@ async fn resume_where_nothing_is_paused_changes_nothing(fixture: &Fixture) {
     assert_eq!(fixture.record(&running).await, before);
 }
 
-async fn pause_of_what_its_worker_suspended_clears_resume_time(fixture: &Fixture) {
+async fn pausing_an_operation_that_its_worker_suspended_clears_resume_time(fixture: &Fixture) {
     let lease = fixture.running(start("q")).await;
     let request = pb::SuspendOperationRequest {
         resume_time: Some(fixture.at(Duration::from_mins(1))),

@@ -18,7 +18,7 @@ scenarios! {
     a_lease_that_its_worker_never_saw_goes_back_and_is_no_attempt,
     queues_are_apart_and_named_in_two_ways,
     a_lease_says_all_that_a_worker_needs,
-    background_agents_do_on_their_own_what_is_due,
+    background_agents_process_due_operations_by_themselves,
 }
 
 async fn higher_priority_comes_first_and_waiting_makes_up_for_it(fixture: &Fixture) {
@@ -327,7 +327,7 @@ async fn a_lease_says_all_that_a_worker_needs(fixture: &Fixture) {
     assert_eq!(fixture.record(&lease.operation).await.options, Some(options));
 }
 
-async fn background_agents_do_on_their_own_what_is_due(fixture: &Fixture) {
+async fn background_agents_process_due_operations_by_themselves(fixture: &Fixture) {
     let other = fixture.with_agents().await;
     let lease = other.running(start("q")).await;
     let schedule_time = Some(fixture.at(Duration::from_secs(10)));

@@ -6,10 +6,10 @@ use longhaul::store::Store;
 use crate::support::*;
 
 scenarios! {
-    servers_share_the_partitions_and_one_takes_over_what_the_other_leaves,
+    servers_share_the_partitions_and_one_takes_over_those_of_the_other,
 }
 
-async fn servers_share_the_partitions_and_one_takes_over_what_the_other_leaves(fixture: &Fixture) {
+async fn servers_share_the_partitions_and_one_takes_over_those_of_the_other(fixture: &Fixture) {
     let here = fixture.server.engine();
     let there = Engine::without_agents(fixture.store.clone(), fixture.clock.clone());
     let beat = async |engine: &Engine| Heartbeat.run_once(engine).await.expect("a sign of life");

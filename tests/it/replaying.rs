@@ -10,9 +10,9 @@ scenarios! {
     a_request_id_starts_one_operation_and_says_when_it_was_there_already,
     other_content_under_a_request_id_is_refused,
     an_operation_id_is_replayed_only_by_its_own_request_id,
-    a_replay_onto_a_tombstone_says_what_became_of_it,
+    a_replay_of_a_start_that_left_a_tombstone_says_whether_it_expired_or_was_deleted,
     start_leased_again_gets_the_same_lease_while_it_lives_and_none_afterwards,
-    a_deadline_that_leaves_no_time_is_refused_and_a_replay_finds_what_was_started;
+    a_past_deadline_is_refused_and_a_replay_finds_the_started_operation;
     over grpc;
     the_same_request_in_another_order_of_keys_is_the_same,
 }
@@ -150,7 +150,9 @@ async fn an_operation_id_is_replayed_only_by_its_own_request_id(fixture: &Fixtur
     fixture.start(bare).await.refused(Code::AlreadyExists, "OPERATION_ALREADY_EXISTS");
 }
 
-async fn a_replay_onto_a_tombstone_says_what_became_of_it(fixture: &Fixture) {
+async fn a_replay_of_a_start_that_left_a_tombstone_says_whether_it_expired_or_was_deleted(
+    fixture: &Fixture,
+) {
     let request = |id: &str| pb::StartOperationRequest { request_id: id.to_owned(), ..start("q") };
     let deleted = fixture.running(request("deleted")).await;
     fixture.delete(&deleted.operation).await.granted();
@@ -208,9 +210,7 @@ async fn start_leased_again_gets_the_same_lease_while_it_lives_and_none_afterwar
     refusal.refused_field("INVALID_ARGUMENT", "start.options.schedule_time");
 }
 
-async fn a_deadline_that_leaves_no_time_is_refused_and_a_replay_finds_what_was_started(
-    fixture: &Fixture,
-) {
+async fn a_past_deadline_is_refused_and_a_replay_finds_the_started_operation(fixture: &Fixture) {
     use pb::batch_start_operations_response::result::Outcome;
     let options = |schedule: Option<u64>, deadline: u64| pb::OperationOptions {
         schedule_time: schedule.map(|seconds| fixture.at(Duration::from_secs(seconds))),

@@ -13,7 +13,7 @@ scenarios! {
     a_standstill_at_any_step_of_a_renewal_costs_no_lease,
     a_lease_that_expired_while_the_server_stood_still_is_not_given_away_at_once,
     a_standstill_ends_no_stream_and_costs_no_lease_of_it,
-    who_stays_silent_after_a_standstill_loses_the_lease,
+    a_worker_that_stays_silent_after_a_standstill_loses_its_lease,
     a_short_lease_outlives_the_pauses_of_its_worker_once_the_store_is_back,
     a_stream_that_waits_for_the_store_is_told_so_and_not_that_its_worker_was_silent,
     an_idle_stream_is_not_acknowledged_while_the_store_is_away,
@@ -108,7 +108,7 @@ async fn a_standstill_ends_no_stream_and_costs_no_lease_of_it(fixture: &Fixture)
     assert_eq!((record.state(), record.attempts.len()), (State::Succeeded, 1), "{record:?}");
 }
 
-async fn who_stays_silent_after_a_standstill_loses_the_lease(fixture: &Fixture) {
+async fn a_worker_that_stays_silent_after_a_standstill_loses_its_lease(fixture: &Fixture) {
     let lease = leased(fixture).await;
     fixture.let_pass(STANDSTILL);
     expect_kept(fixture, &lease, "after the standstill").await;

@@ -7,10 +7,10 @@ use crate::support::*;
 
 scenarios! {
     a_broken_streams_leases_live_on_for_the_grace_then_are_lost,
-    hello_after_a_reconnect_keeps_what_is_held_and_names_what_is_lost,
+    hello_after_a_reconnect_keeps_held_leases_and_names_lost_ones,
     a_newer_stream_takes_over_from_an_older_one_that_is_still_open,
-    half_close_gives_back_what_is_held_and_is_no_attempt,
-    what_half_close_gives_back_is_for_others_even_with_slots_free,
+    half_close_releases_the_held_leases_and_counts_no_attempt,
+    leases_released_by_half_close_go_to_other_workers_even_with_slots_free,
     a_lease_that_was_never_seen_is_no_attempt_but_the_fourth_in_a_row_is,
     a_silent_stream_ends_unavailable_and_counts_as_broken,
     a_stream_that_speaks_keeps_its_leases_alive,
@@ -32,7 +32,7 @@ async fn a_broken_streams_leases_live_on_for_the_grace_then_are_lost(fixture: &F
     assert_eq!(error_info(&first).reason, "WORKER_LOST");
 }
 
-async fn hello_after_a_reconnect_keeps_what_is_held_and_names_what_is_lost(fixture: &Fixture) {
+async fn hello_after_a_reconnect_keeps_held_leases_and_names_lost_ones(fixture: &Fixture) {
     let kept = fixture.started("q").await;
     let mut stream = WorkerStream::serving(fixture, hello("q"), 2).await;
     let lease = stream.leases(1).await.remove(0);
@@ -73,7 +73,7 @@ async fn a_newer_stream_takes_over_from_an_older_one_that_is_still_open(fixture:
     assert_eq!(fixture.state(&name).await, State::Succeeded);
 }
 
-async fn half_close_gives_back_what_is_held_and_is_no_attempt(fixture: &Fixture) {
+async fn half_close_releases_the_held_leases_and_counts_no_attempt(fixture: &Fixture) {
     let (first, second) = (fixture.started("q").await, fixture.started("q").await);
     let mut stream = WorkerStream::serving(fixture, hello("q"), 2).await;
     let leases = stream.leases(2).await;
@@ -101,7 +101,7 @@ async fn half_close_gives_back_what_is_held_and_is_no_attempt(fixture: &Fixture)
     assert_eq!(fixture.lease("q").await.attempt, 1);
 }
 
-async fn what_half_close_gives_back_is_for_others_even_with_slots_free(fixture: &Fixture) {
+async fn leases_released_by_half_close_go_to_other_workers_even_with_slots_free(fixture: &Fixture) {
     let mut names = Vec::new();
     for _ in 0..5 {
         names.push(fixture.started("q").await);

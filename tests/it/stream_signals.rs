@@ -10,7 +10,7 @@ scenarios! {
     a_request_to_cancel_reaches_a_worker_that_reconnects,
     a_cancel_before_the_lease_leaves_nothing_to_lease,
     a_cancel_and_a_completion_on_a_stream_let_the_first_terminal_commit_win,
-    a_cancel_of_what_a_broken_stream_held_is_cancelled_never_retried,
+    a_cancelled_operation_of_a_broken_stream_ends_cancelled_and_is_not_retried,
     a_request_to_pause_is_pushed_and_taken_back,
     a_lease_that_ended_without_a_call_is_told_with_sequence_0,
     a_draining_server_says_so_and_leases_no_more,
@@ -90,7 +90,9 @@ async fn a_cancel_and_a_completion_on_a_stream_let_the_first_terminal_commit_win
     assert_eq!(fixture.state(&done_first).await, State::Succeeded);
 }
 
-async fn a_cancel_of_what_a_broken_stream_held_is_cancelled_never_retried(fixture: &Fixture) {
+async fn a_cancelled_operation_of_a_broken_stream_ends_cancelled_and_is_not_retried(
+    fixture: &Fixture,
+) {
     let name = fixture.started("q").await;
     let mut stream = WorkerStream::serving(fixture, hello("q"), 1).await;
     stream.leases(1).await;

@@ -8,10 +8,10 @@ use crate::support::*;
 scenarios! {
     leases_are_pushed_as_slots_free_up,
     a_start_goes_to_a_waiting_worker_in_one_commit,
-    what_is_said_in_one_message_is_handled_in_its_order_and_acknowledged,
+    calls_of_one_message_are_handled_in_order_and_acknowledged,
     a_fault_of_one_call_is_an_outcome_and_the_rest_is_handled,
     wrong_numbers_end_the_stream,
-    what_was_handled_before_a_reconnect_gets_the_same_answer,
+    a_call_handled_before_a_reconnect_gets_the_same_answer,
     progress_is_gathered_and_the_last_is_in_the_terminal_commit,
     an_empty_message_is_acknowledged_with_the_heartbeat,
     a_call_is_kept_while_the_store_is_away_and_acknowledged_late,
@@ -62,7 +62,7 @@ async fn a_start_goes_to_a_waiting_worker_in_one_commit(fixture: &Fixture) {
     assert_eq!(fixture.state(&waiting).await, State::Pending);
 }
 
-async fn what_is_said_in_one_message_is_handled_in_its_order_and_acknowledged(fixture: &Fixture) {
+async fn calls_of_one_message_are_handled_in_order_and_acknowledged(fixture: &Fixture) {
     let names: Vec<String> =
         [fixture.started("q").await, fixture.started("q").await, fixture.started("q").await].into();
     let mut stream = WorkerStream::serving(fixture, hello("q"), 3).await;
@@ -138,7 +138,7 @@ async fn wrong_numbers_end_the_stream(fixture: &Fixture) {
     }
 }
 
-async fn what_was_handled_before_a_reconnect_gets_the_same_answer(fixture: &Fixture) {
+async fn a_call_handled_before_a_reconnect_gets_the_same_answer(fixture: &Fixture) {
     let (done, failed) = (fixture.started("q").await, fixture.started("q").await);
     let mut stream = WorkerStream::serving(fixture, hello("q"), 2).await;
     let leases = stream.leases(2).await;

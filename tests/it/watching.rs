@@ -13,7 +13,7 @@ scenarios! {
     a_watch_with_nothing_to_say_sends_heartbeats,
     a_watch_of_what_is_done_has_one_event,
     the_full_view_carries_the_record,
-    many_watchers_all_see_the_end_and_slow_ones_hold_nobody_up,
+    many_watchers_all_see_the_end_and_slow_ones_delay_no_other,
     watches_refuse_nonsense,
     wait_answers_when_it_is_done,
     wait_answers_with_the_state_when_its_time_is_up,
@@ -172,7 +172,7 @@ async fn the_full_view_carries_the_record(fixture: &Fixture) {
     assert_eq!(basic, pb::OperationRecord { request: None, ..full });
 }
 
-async fn many_watchers_all_see_the_end_and_slow_ones_hold_nobody_up(fixture: &Fixture) {
+async fn many_watchers_all_see_the_end_and_slow_ones_delay_no_other(fixture: &Fixture) {
     let lease = fixture.running(start("q")).await;
     let mut watchers = Vec::new();
     for _ in 0..50 {

@@ -10,9 +10,9 @@ scenarios! {
     a_cancel_during_a_cut_is_told_after_it,
     everything_ends_however_often_the_wire_is_cut,
     a_lease_lost_during_a_cut_is_told_and_the_late_result_does_not_count,
-    a_drain_finishes_what_runs_and_takes_no_more,
-    a_drain_that_takes_too_long_gives_back_what_is_left,
-    a_server_that_goes_away_lets_what_runs_finish_and_is_left,
+    a_draining_worker_finishes_its_handlers_and_takes_no_more,
+    a_draining_worker_that_takes_too_long_releases_its_remaining_leases,
+    a_worker_finishes_its_handlers_and_leaves_a_draining_server,
     a_worker_that_the_server_will_not_have_is_told_why,
 }
 
@@ -143,7 +143,7 @@ async fn a_lease_lost_during_a_cut_is_told_and_the_late_result_does_not_count(fi
     running.finish().await;
 }
 
-async fn a_drain_finishes_what_runs_and_takes_no_more(fixture: &Fixture) {
+async fn a_draining_worker_finishes_its_handlers_and_takes_no_more(fixture: &Fixture) {
     let (talk, mut heard) = Talk::new();
     let handler = {
         let talk = talk.clone();
@@ -180,7 +180,7 @@ async fn a_drain_finishes_what_runs_and_takes_no_more(fixture: &Fixture) {
     running.finish().await;
 }
 
-async fn a_drain_that_takes_too_long_gives_back_what_is_left(fixture: &Fixture) {
+async fn a_draining_worker_that_takes_too_long_releases_its_remaining_leases(fixture: &Fixture) {
     let (talk, mut heard) = Talk::new();
     let worker = worker(fixture, "q")
         .handler("m", move |_: Context, (): ()| {
@@ -196,7 +196,7 @@ async fn a_drain_that_takes_too_long_gives_back_what_is_left(fixture: &Fixture) 
     assert_eq!((lease.attempt, lease.operation), (1, name));
 }
 
-async fn a_server_that_goes_away_lets_what_runs_finish_and_is_left(fixture: &Fixture) {
+async fn a_worker_finishes_its_handlers_and_leaves_a_draining_server(fixture: &Fixture) {
     let (talk, mut heard) = Talk::new();
     let worker = worker(fixture, "q").handler("m", move |context: Context, (): ()| {
         let talk = talk.clone();

@@ -26,7 +26,7 @@ pub(in crate::engine) struct Commands {
     reader: Arc<Reader>,
     transactor: Arc<OperationTransactor>,
     holders: Arc<Holders>,
-    pub(super) coalescer: Coalescer,
+    coalescer: Arc<Coalescer>,
 }
 
 /// One command to the operation of a key.
@@ -81,9 +81,8 @@ impl Commands {
         reader: Arc<Reader>,
         transactor: Arc<OperationTransactor>,
         holders: Arc<Holders>,
+        coalescer: Arc<Coalescer>,
     ) -> Self {
-        let interval = context.settings.progress_interval;
-        let coalescer = Coalescer::new(Arc::clone(&context.clock), interval);
         Self { context, reader, transactor, holders, coalescer }
     }
 
@@ -199,7 +198,7 @@ impl Commands {
         ended: Ended<Record>,
         outcomes: &mut [Option<CommandOutcome>],
     ) {
-        let (record, changed, time) = match ended {
+        let (mut record, changed, time) = match ended {
             Ended::Written { record, now } => {
                 self.note_progress(&batch, record.as_ref());
                 (record, true, now)
@@ -213,11 +212,13 @@ impl Commands {
                 return batch.tell_all(outcomes, || Err(error.clone()));
             }
         };
-        for (step, answer) in batch.steps.into_iter().zip(batch.answers) {
-            if let Some(position) = step.position {
-                let done = |answer| Some(Done { record: record.clone(), answer, changed, time });
-                outcomes[position] = Some(answer.map(done).map_err(Into::into));
-            }
+        let count = batch.steps.len();
+        for (number, (step, answer)) in batch.steps.into_iter().zip(batch.answers).enumerate() {
+            let Some(position) = step.position else { continue };
+            // Most batches have one step, which needs no copy.
+            let record = if number + 1 == count { record.take() } else { record.clone() };
+            let done = |answer| Some(Done { record, answer, changed, time });
+            outcomes[position] = Some(answer.map(done).map_err(Into::into));
         }
     }
 

@@ -3,12 +3,29 @@
 use std::sync::Arc;
 
 use crate::engine::commands::apply::{CommandOutcome, Commands, KeyedCommand};
+use crate::engine::commands::coalescer::Coalescer;
 use crate::engine::error::Reason;
+use crate::engine::membership::ranks::Membership;
 use crate::operation::Operation;
 use crate::operation::command::{Command, Report};
 use crate::store::Key;
 
-impl Commands {
+/// Reports that wait for the next commit of their operation.
+pub(in crate::engine) struct HeldReports {
+    commands: Arc<Commands>,
+    coalescer: Arc<Coalescer>,
+    membership: Arc<Membership>,
+}
+
+impl HeldReports {
+    pub(in crate::engine) const fn new(
+        commands: Arc<Commands>,
+        coalescer: Arc<Coalescer>,
+        membership: Arc<Membership>,
+    ) -> Self {
+        Self { commands, coalescer, membership }
+    }
+
     /// Holds back a report if another was committed recently; otherwise returns it for a commit.
     pub(in crate::engine) fn hold_back(
         &self,
@@ -16,6 +33,16 @@ impl Commands {
         report: Box<Report>,
     ) -> Option<Box<Report>> {
         self.coalescer.hold(key, report)
+    }
+
+    /// The same for a worker without a stream.
+    pub(in crate::engine) fn hold_back_unary(
+        &self,
+        key: Key,
+        report: Box<Report>,
+    ) -> Option<Box<Report>> {
+        // Another server may see the end before this one has written its held-back report.
+        if self.membership.is_alone() { self.hold_back(key, report) } else { Some(report) }
     }
 
     /// A stream received that lease: its reports may be held back from now on.
@@ -50,7 +77,7 @@ impl Commands {
             key: *key,
             command: Command::Report(report.clone()),
         };
-        let outcomes = self.apply_all(reports.iter().map(command).collect()).await;
+        let outcomes = self.commands.apply_all(reports.iter().map(command).collect()).await;
         // If the lease has ended, no one waits for the result.
         let away = |outcome: &CommandOutcome| {
             outcome.as_ref().is_err_and(|error| error.reason == Reason::StoreUnavailable)

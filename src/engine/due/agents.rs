@@ -35,11 +35,12 @@ impl Agent {
         }
     }
 
-    /// The most entries of an index that one run takes: a rate limit for work without urgency.
+    /// The most entries of an index and a partition that one run takes.
     const fn batch(self) -> usize {
         match self {
             Self::Reaper | Self::Scheduler => 1_000,
-            Self::Janitor => 500,
+            // Calls of clients go in between.
+            Self::Janitor => AT_ONCE,
         }
     }
 }
@@ -85,9 +86,17 @@ impl DueAgents {
     /// Runs an agent until the engine is dropped.
     pub(in crate::engine) async fn run(self: Arc<Self>, agent: Agent) {
         loop {
+            let begin = self.context.clock.elapsed();
             let stuck = match self.run_once(agent).await {
                 // More is waiting than one run takes.
-                Ok(sweep) if sweep.changed >= agent.batch() => continue,
+                Ok(sweep) if sweep.changed >= agent.batch() => {
+                    if agent == Agent::Janitor {
+                        // It is not urgent: half of the time is for other work, whatever the speed of the store.
+                        let took = self.context.clock.elapsed().saturating_sub(begin);
+                        self.context.sleep(took).await;
+                    }
+                    continue;
+                }
                 Ok(sweep) => sweep.changed < sweep.due,
                 Err(error) => {
                     self.context.log_failure("could not poll for due records", &error);

@@ -79,7 +79,7 @@ impl Kinds {
                 AnyRecord::Job(before) => jobs.push((key, *before)),
                 AnyRecord::ExecutionEnd(before) => ends.push((key, before)),
                 // They have no due indexes.
-                AnyRecord::Server(_) | AnyRecord::Execution(_) => {}
+                AnyRecord::Server(_) | AnyRecord::Execution(_) | AnyRecord::TypeSets(_) => {}
                 #[cfg(test)]
                 AnyRecord::Sample(before) => samples.push((key, before)),
             }

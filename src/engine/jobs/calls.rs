@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::pages::PagedList;
 use super::view::JobView;
 use crate::clock::Timestamp;
 use crate::engine::access::Caller;
@@ -23,10 +22,9 @@ use crate::operation::Stamps;
 use crate::operation::lease::Fingerprint;
 use crate::operation::name::Parent;
 use crate::record::execution::keys;
-use crate::record::job::{JOBS, jobs_prefix};
 use crate::record::operation::Slot;
 use crate::record::{Before, Change};
-use crate::store::{Entry, Key};
+use crate::store::Key;
 
 /// A checked request to create a job.
 #[derive(Clone, Debug)]
@@ -69,9 +67,9 @@ pub struct PastTicks {
 }
 
 /// The verbs of jobs.
-pub(in crate::engine) struct Jobs {
-    context: Arc<Context>,
-    reader: Arc<Reader>,
+pub struct Jobs {
+    pub(super) context: Arc<Context>,
+    pub(super) reader: Arc<Reader>,
     commands: Arc<Commands>,
 }
 
@@ -85,7 +83,7 @@ impl Jobs {
     }
 
     /// Creates a job, or finds the one that the same request created before.
-    pub(in crate::engine) async fn create(
+    pub async fn create(
         &self,
         caller: &Caller,
         wanted: JobCreation,
@@ -128,21 +126,21 @@ impl Jobs {
             } else {
                 format!("{name} exists already; choose another job_id, or update it")
             };
-            return Err(Error::named(Reason::JobAlreadyExists, name, message));
+            return Err(Error::on(Reason::JobAlreadyExists, name.to_string(), message));
         }
         if !ours && found.fingerprint != wanted.fingerprint {
             let message = format!(
                 "request_id {:?} created {name} with other content before; use a new request_id",
                 wanted.request_id
             );
-            let error = Error::named(Reason::RequestIdReused, name, message);
+            let error = Error::on(Reason::RequestIdReused, name.to_string(), message);
             return Err(error.with("field", "request_id"));
         }
         self.shown(self.key(&found.name), found).await
     }
 
     /// A job.
-    pub(in crate::engine) async fn get(&self, name: &JobName) -> Result<JobView> {
+    pub async fn get(&self, name: &JobName) -> Result<JobView> {
         for _ in 0..READS {
             let job = self.read(name).await?.record;
             let request = job.config.spec.request.as_ref();
@@ -154,33 +152,8 @@ impl Jobs {
         Err(Error::busy(name))
     }
 
-    /// A page of the jobs of a parent, without requests, and the token of the next one.
-    pub(in crate::engine) async fn list(
-        &self,
-        caller: &Caller,
-        parent: &Parent,
-        page_size: usize,
-        token: &str,
-    ) -> Result<(Vec<JobView>, String)> {
-        let place = (JOBS, jobs_prefix(parent.as_str()), false);
-        let mut list = PagedList::open(&self.context, caller, place, &[parent.as_str()], token)?;
-        let mut entries = list.entries(&self.context, page_size).await?;
-        let more = entries.len() > page_size;
-        entries.truncate(page_size);
-        if let Some(last) = entries.last().filter(|_| more) {
-            list.pass(last);
-        }
-        let found: Vec<Key> = entries.iter().filter_map(Entry::key).collect();
-        let jobs = self.reader.read_each::<Job>(&found).await?;
-        let jobs = jobs.into_iter().filter_map(|job| job.ok().flatten());
-        let jobs = jobs.filter(|before| !before.record.deleted);
-        let jobs = jobs.map(|before| JobView { job: before.record, request: None }).collect();
-        let token = if more { list.token(&self.context)? } else { String::new() };
-        Ok((jobs, token))
-    }
-
     /// Gives a job another configuration.
-    pub(in crate::engine) async fn update(
+    pub async fn update(
         &self,
         name: &JobName,
         wanted: &Reconfigure<'_>,
@@ -204,7 +177,7 @@ impl Jobs {
     }
 
     /// Pauses the schedule of a job, or resumes it.
-    pub(in crate::engine) async fn pause(
+    pub async fn pause(
         &self,
         name: &JobName,
         etag: &str,
@@ -219,7 +192,7 @@ impl Jobs {
     }
 
     /// Deletes a job.
-    pub(in crate::engine) async fn delete(
+    pub async fn delete(
         &self,
         name: &JobName,
         etag: &str,
@@ -237,7 +210,7 @@ impl Jobs {
     }
 
     /// Runs a job now. Returns the operation, and whether the same request had run it before.
-    pub(in crate::engine) async fn run(
+    pub async fn run(
         &self,
         caller: &Caller,
         name: &JobName,
@@ -270,7 +243,7 @@ impl Jobs {
     }
 
     /// Runs past ticks; how many there are.
-    pub(in crate::engine) async fn backfill(
+    pub async fn backfill(
         &self,
         caller: &Caller,
         name: &JobName,
@@ -285,7 +258,7 @@ impl Jobs {
             let message = format!(
                 "{name} has more than {MAX_BACKFILL_TICKS} ticks from start_time to end_time; backfill a shorter range first"
             );
-            let error = Error::named(Reason::LimitExceeded, name, message);
+            let error = Error::on(Reason::LimitExceeded, name.to_string(), message);
             return Err(error.with("field", "end_time").with("limit", MAX_BACKFILL_TICKS));
         }
         if wanted.end > self.context.now(self.key(name)) {
@@ -408,5 +381,5 @@ fn into_job(ended: Ended<Job>, new: &Job) -> Result<Option<Job>> {
 }
 
 fn not_found(name: &JobName) -> Box<Error> {
-    Error::named(Reason::JobNotFound, name, format!("there is no job {name}"))
+    Error::on(Reason::JobNotFound, name.to_string(), format!("there is no job {name}"))
 }

@@ -35,7 +35,7 @@ pub struct ExecutionQuery {
 }
 
 /// The verbs of executions.
-pub(in crate::engine) struct Executions {
+pub struct Executions {
     context: Arc<Context>,
     reader: Arc<Reader>,
     commands: Arc<Commands>,
@@ -51,7 +51,7 @@ impl Executions {
     }
 
     /// An execution with its payloads.
-    pub(in crate::engine) async fn get(&self, name: &ExecutionName) -> Result<ExecutionView> {
+    pub async fn get(&self, name: &ExecutionName) -> Result<ExecutionView> {
         let operation = self.context.key(&name.operation());
         let begun = self.reader.read::<Execution>(keys(operation)[0]).await?;
         let begun = begun.filter(|begun| begun.record.job == name.job);
@@ -63,7 +63,7 @@ impl Executions {
     }
 
     /// A page of executions without payloads, and the token of the next one.
-    pub(in crate::engine) async fn list(
+    pub async fn list(
         &self,
         caller: &Caller,
         query: &ExecutionQuery,
@@ -98,7 +98,7 @@ impl Executions {
     }
 
     /// Removes an execution that is over.
-    pub(in crate::engine) async fn delete(&self, name: &ExecutionName) -> Result<()> {
+    pub async fn delete(&self, name: &ExecutionName) -> Result<()> {
         let operation = self.context.key(&name.operation());
         let [beginning, end] = keys(operation);
         let begun = self.reader.read::<Execution>(beginning).await?;
@@ -178,7 +178,7 @@ impl Executions {
 }
 
 fn not_found(name: &ExecutionName) -> Box<Error> {
-    Error::named(Reason::ExecutionNotFound, name, format!("there is no execution {name}"))
+    Error::on(Reason::ExecutionNotFound, name.to_string(), format!("there is no execution {name}"))
 }
 
 /// Entries that are read together.

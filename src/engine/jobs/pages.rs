@@ -61,10 +61,21 @@ impl PagedList {
         self.after = Some(entry.member.clone());
     }
 
+    /// Goes on after all entries of the parent of an entry.
+    pub(super) fn pass_parent(&mut self, entry: &Entry) {
+        // They begin with the parent and a zero.
+        self.after = Some([parent_of(entry), &[1]].concat().into());
+    }
+
     /// The token of the page that begins here.
     pub(super) fn token(&self, context: &Context) -> Result<String> {
         let Some(after) = &self.after else { return Ok(String::new()) };
         let now = context.store.now(Partition(0));
         page_token::seal(context.store.keyspace(), &self.binding, after, now)
     }
+}
+
+/// The parent in an entry: the bytes before the first zero.
+pub(super) fn parent_of(entry: &Entry) -> &[u8] {
+    entry.member.split(|byte| *byte == 0).next().unwrap_or_default()
 }

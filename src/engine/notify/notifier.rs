@@ -9,10 +9,12 @@ use crate::engine::context::Context;
 use crate::engine::leases::holders::Holders;
 use crate::engine::membership::ranks::Membership;
 use crate::engine::notify::wakes::Wakes;
+use crate::engine::parent_types::ParentTypes;
 use crate::engine::reading::reader::Reader;
 use crate::engine::reading::view::View;
 use crate::engine::transact::{Commit, Observer, Transactor};
 use crate::engine::watching::hub::Hub;
+use crate::engine::watching::sets::intake::Sets;
 use crate::job::{Execution, ExecutionEnd, Job};
 use crate::operation::{Record, Rejection, Stamps};
 use crate::record::operation::{becomes_ready, ends_run, waits_for_time};
@@ -28,9 +30,19 @@ pub(in crate::engine) struct Notifier {
     reader: Arc<Reader>,
     membership: Arc<Membership>,
     hub: Arc<Hub>,
+    sets: Arc<Sets>,
     holders: Arc<Holders>,
+    types: Arc<ParentTypes>,
     wakes: Wakes,
     scheduler: Notify,
+}
+
+/// The rooms whose tasks are informed.
+pub(in crate::engine) struct Informed {
+    pub(in crate::engine) hub: Arc<Hub>,
+    pub(in crate::engine) sets: Arc<Sets>,
+    pub(in crate::engine) holders: Arc<Holders>,
+    pub(in crate::engine) types: Arc<ParentTypes>,
 }
 
 impl Observer<Record> for Notifier {
@@ -53,6 +65,9 @@ impl Observer<Record> for Notifier {
             self.context.lately.ended(before.as_ref().map(|before| &before.record), ended);
         }
         self.holders.written(key, committed.revision, operation);
+        if visible {
+            self.sets.written(key, committed.revision);
+        }
         if visible && self.hub.is_watched(key) {
             let state = match operation {
                 // Work on it may go on, but callers see no more of it.
@@ -105,11 +120,11 @@ impl Notifier {
         context: Arc<Context>,
         reader: Arc<Reader>,
         membership: Arc<Membership>,
-        hub: Arc<Hub>,
-        holders: Arc<Holders>,
+        informed: Informed,
     ) -> Self {
+        let Informed { hub, sets, holders, types } = informed;
         let (wakes, scheduler) = (Wakes::default(), Notify::new());
-        Self { context, reader, membership, hub, holders, wakes, scheduler }
+        Self { context, reader, membership, hub, sets, holders, types, wakes, scheduler }
     }
 
     /// The wake-ups of the dispatchers.
@@ -153,16 +168,20 @@ impl Notifier {
             Event::Hint(hint) => {
                 match Note::decode(&hint.note) {
                     Note::Changed => {}
+                    Note::TypeSets => self.types.changed(),
                     Note::Scheduled => self.schedule_by_rank(hint.partition),
                     Note::Ready(queue) => self.wake_by_rank(&queue, hint.partition),
                 }
                 self.holders.hint(hint.key, hint.revision);
                 self.hub.hint(hint.key, hint.revision);
+                self.sets.hint(&hint);
             }
             Event::Gap(partitions) => {
                 self.reader.went_back(&partitions);
                 self.holders.gap(self.context.store.keyspace(), &partitions);
                 self.hub.gap(&partitions);
+                self.sets.gap(&partitions);
+                self.types.changed();
                 self.wakes.wake_all();
                 self.scheduler.notify_one();
             }

@@ -1,8 +1,11 @@
 //! A start on its way into the store.
 
+use std::sync::Arc;
+
 use super::identity::Identity;
 use crate::clock::Timestamp;
 use crate::engine::leases::waiter::Offer;
+use crate::engine::reading::view::View;
 use crate::engine::transact::{Assumed, Decision, Transaction};
 use crate::operation::command::Take;
 use crate::operation::{Record, Rejection};
@@ -38,6 +41,13 @@ pub(super) enum FirstLease {
     Starter(Take),
     /// None.
     None,
+}
+
+/// The operation of a start.
+pub(in crate::engine) struct Begun {
+    pub(in crate::engine) view: Arc<View>,
+    /// Whether the same request had started it before.
+    pub(in crate::engine) replayed: bool,
 }
 
 impl Transaction for Attempt {

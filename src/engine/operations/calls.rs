@@ -57,12 +57,14 @@ impl Calls {
 
     /// The published message alone, for callers that poll. For most records it is copied without decoding the rest.
     pub(in crate::engine) async fn poll(&self, name: &Name) -> Result<Published> {
-        let found = match self.context.store.get(&[self.context.key(name)]).await {
+        let key = self.context.key(name);
+        let found = match self.context.store.get(&[key]).await {
             // The full read notes what is wrong with the record.
             Err(StoreError::Damaged(_)) => None,
             found => found?.pop().flatten(),
         };
-        match found.as_ref().and_then(glance).filter(|published| published.name == name.as_str()) {
+        let published = found.and_then(|record| glance(&record, || self.context.now(key)));
+        match published.filter(|published| published.name == name.as_str()) {
             Some(published) => Ok(published),
             None => Ok(self.reader.view(name).await?.published.clone()),
         }

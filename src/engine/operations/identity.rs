@@ -1,11 +1,13 @@
-//! Tells a start that is sent again from another start of the same name.
+//! The names of new operations, and telling a start that is sent again from another start of the same name.
 
 use uuid::Uuid;
 
+use crate::engine::access::Caller;
+use crate::engine::context::Context;
 use crate::engine::error::{Error, Reason, Result};
 use crate::operation::lease::Fingerprint;
-use crate::operation::name::Name;
-use crate::operation::{Operation, Record, Rejection};
+use crate::operation::name::{Id, Name};
+use crate::operation::{Operation, Record, Rejection, Start};
 
 /// Tells a start from other starts of the same name.
 pub(super) struct Identity {
@@ -39,6 +41,32 @@ impl Identity {
         }
         Ok(operation)
     }
+}
+
+/// The name with the given id, with an id derived from the request id, or with a new id that sorts by time.
+pub(super) fn name_for(context: &Context, caller: &Caller, wanted: &Start) -> Result<Name> {
+    let keyspace = context.store.keyspace();
+    let request_id = wanted.spec.request_id.as_str();
+    let id = match &wanted.id {
+        Some(id) => id.clone(),
+        None if request_id.is_empty() => {
+            let micros = context.clock.now().as_micros();
+            let time = uuid::Timestamp::from_unix(
+                uuid::NoContext,
+                micros / 1_000_000,
+                (micros % 1_000_000 * 1_000) as u32,
+            );
+            Id::from_uuid(Uuid::new_v7(time))
+        }
+        None => {
+            let seed = [&caller.id, wanted.parent.as_str(), request_id].join("\0");
+            Id::from_uuid(
+                uuid::Builder::from_custom_bytes(keyspace.hash("request id", seed.as_bytes()))
+                    .into_uuid(),
+            )
+        }
+    };
+    Ok(Name::new(&wanted.parent, &id)?)
 }
 
 fn taken(name: &Name, reason: Reason) -> Box<Error> {

@@ -1,4 +1,5 @@
 //! Page tokens: opaque, bound to their query and its caller, good for three days, and nothing that a client could make.
+//! Resume tokens of watches of sets are sealed in the same way.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -46,28 +47,32 @@ pub(in crate::engine) fn open(
     token: &str,
     now: Timestamp,
 ) -> Result<Vec<u8>> {
-    let content = unseal(keyspace, query, token).ok_or_else(|| {
-        Error::new(Reason::InvalidPageToken, "page_token is not one that this query returned; send every argument but page_size as before, or begin anew without it")
+    let (sealed_at, position) = unseal(keyspace, query, token).ok_or_else(|| {
+        Error::new(Reason::InvalidPageToken, "page_token is not one that this query returned; send every argument but page_size as before, or leave page_token empty to start from the first page")
             .with("field", "page_token")
     })?;
-    let (sealed_at, position) = content
-        .split_first_chunk()
-        .map_or((0, &content[..]), |(time, rest)| (u64::from_be_bytes(*time), rest));
-    if now.since(Timestamp::from_micros(sealed_at)) > PAGE_TOKEN_LIFETIME {
+    if now.since(sealed_at) > PAGE_TOKEN_LIFETIME {
         return Err(Error::new(
             Reason::PageTokenExpired,
-            "page_token is older than three days; begin anew without it",
+            "page_token is older than three days; leave it empty to start from the first page",
         )
         .with("field", "page_token"));
     }
-    Ok(position.to_vec())
+    Ok(position)
 }
 
-fn unseal(keyspace: &Keyspace, query: &Binding, token: &str) -> Option<Vec<u8>> {
+/// When a token was sealed, and with which position; `None` if it is not one of this binding.
+pub(in crate::engine) fn unseal(
+    keyspace: &Keyspace,
+    query: &Binding,
+    token: &str,
+) -> Option<(Timestamp, Vec<u8>)> {
     let bytes = BASE64_URL_SAFE_NO_PAD.decode(token).ok()?;
     let (nonce, sealed) = bytes.split_first_chunk::<24>()?;
     let payload = Payload { msg: sealed, aad: &query.0 };
-    cipher(keyspace).decrypt(&XNonce::from(*nonce), payload).ok()
+    let content = cipher(keyspace).decrypt(&XNonce::from(*nonce), payload).ok()?;
+    let (time, position) = content.split_first_chunk()?;
+    Some((Timestamp::from_micros(u64::from_be_bytes(*time)), position.to_vec()))
 }
 
 fn cipher(keyspace: &Keyspace) -> XChaCha20Poly1305 {

@@ -6,20 +6,20 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::matching::Matching;
 use super::page_token::{self, Binding};
 use super::query::ListQuery;
+use super::reach::{PageQuery, Reach};
 use super::sources::{AT_ONCE, EntryBatch, Source, Sources, Then};
 use crate::engine::access::Caller;
 use crate::engine::context::Context;
 use crate::engine::error::Result;
+use crate::engine::reading::matching::Matching;
 use crate::engine::reading::reader::Reader;
 use crate::engine::reading::view::View;
 use crate::filter::Verdict;
-use crate::limits::{MAX_LIST_LOADED_BYTES, MAX_LIST_READS, MAX_REPLY_BYTES};
+use crate::limits::{MAX_LIST_LOADED_BYTES, MAX_LIST_READS};
 use crate::operation::Operation;
-use crate::operation::entries::LIST;
-use crate::store::{Index, Partition};
+use crate::store::Partition;
 
 /// A page.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +28,8 @@ pub struct ListPage {
     pub views: Vec<Arc<View>>,
     /// Where the next page begins; empty on the last.
     pub next_page_token: String,
+    /// The partitions that did not answer, if that is no error.
+    pub unreachable: Vec<String>,
     /// The index that it was read from.
     pub index: &'static str,
 }
@@ -41,7 +43,7 @@ pub(in crate::engine) struct Lists {
 
 /// A page that is being filled.
 struct Filling<'a> {
-    query: &'a ListQuery,
+    asked: &'a PageQuery<'a>,
     source: Source,
     views: Vec<Arc<View>>,
     /// The position of what was looked at last.
@@ -56,13 +58,13 @@ struct Filling<'a> {
 
 impl Filling<'_> {
     const fn is_full(&self) -> bool {
-        self.views.len() == self.query.page_size
+        self.views.len() == self.asked.query.page_size
     }
 
     /// How many entries to read next. One more than there is room for tells whether there is a next page; the more a filter
     /// has passed over, the more are read at once.
     fn wanted(&self) -> usize {
-        let room = self.query.page_size - self.views.len() + 1;
+        let room = self.asked.query.page_size - self.views.len() + 1;
         let least = if self.source.filter.is_empty() { 0 } else { self.read };
         room.max(least).min(AT_ONCE)
     }
@@ -88,30 +90,32 @@ impl Lists {
             "" => None,
             token => Some(Bytes::from(page_token::open(keyspace, &binding, token, now)?)),
         };
-        let source = self.sources.source(&query, after.as_ref()).await?;
-        let (query, views) = (&query, Vec::new());
-        let mut page = Filling { query, source, views, after, bytes: 0, read: 0, loaded: 0 };
+        let asked = &PageQuery { query: &query, reach: Reach::new(query.partial) };
+        let source = self.sources.source(asked, after.as_ref()).await?;
+        let views = Vec::new();
+        let mut page = Filling { asked, source, views, after, bytes: 0, read: 0, loaded: 0 };
         let next = self.fill(&mut page).await?;
+        let unreachable = asked.reach.unreachable(&*self.context.store)?;
         let next_page_token = match next {
             Some(position) => page_token::seal(keyspace, &binding, &position, now)?,
             None => String::new(),
         };
-        Ok(ListPage { views: page.views, next_page_token, index: page.source.index })
+        Ok(ListPage { views: page.views, next_page_token, unreachable, index: page.source.index })
     }
 
     /// Fills a page; where the next one begins, if there may be one.
     async fn fill(&self, page: &mut Filling<'_>) -> Result<Option<Bytes>> {
+        let index = page.source.members_of();
         loop {
             let wanted = page.wanted();
             let EntryBatch { entries, then } = self
                 .sources
-                .next(&mut page.source, page.query, page.after.as_ref(), wanted)
+                .next(&mut page.source, page.asked, page.after.as_ref(), wanted)
                 .await?;
             page.read += entries.len();
-            for (entry, operation) in
-                self.sources.operations(Some(&Index::new(LIST)), entries).await?
-            {
-                if !self.take(page, operation).await? {
+            let reach = &page.asked.reach;
+            for (entry, operation) in self.sources.operations(Some(&index), reach, entries).await? {
+                if !self.take(page, entry.partition, operation).await? {
                     return Ok(page.after.clone());
                 }
                 page.after = Some(entry.member);
@@ -130,7 +134,12 @@ impl Lists {
     }
 
     /// Takes an operation onto the page if it belongs there; `false` if it is for the next page.
-    async fn take(&self, page: &mut Filling<'_>, operation: Option<Operation>) -> Result<bool> {
+    async fn take(
+        &self,
+        page: &mut Filling<'_>,
+        partition: Partition,
+        operation: Option<Operation>,
+    ) -> Result<bool> {
         let Some(operation) = operation else { return Ok(true) };
         if page.source.filter.test(&operation) == Verdict::NoMatch {
             return Ok(true);
@@ -139,10 +148,10 @@ impl Lists {
             return Ok(false);
         }
         // Payloads are loaded one by one: a page of them all may be a gigabyte.
-        let found = self.matching.view(operation, &page.source.filter, &mut page.loaded).await?;
-        let Some(view) = found else { return Ok(true) };
-        let bytes = page.bytes + page.query.listed.bytes(&view);
-        if bytes > MAX_REPLY_BYTES && !page.views.is_empty() {
+        let found = self.matching.view(operation, &page.source.filter, &mut page.loaded).await;
+        let Some(view) = page.asked.reach.found(partition, found)? else { return Ok(true) };
+        let bytes = page.bytes + page.asked.query.listed.bytes(&view);
+        if bytes > page.asked.query.listed.most_bytes() && !page.views.is_empty() {
             return Ok(false);
         }
         page.bytes = bytes;
@@ -154,5 +163,7 @@ impl Lists {
 /// What all pages of a query have in common.
 fn binding(caller: &Caller, query: &ListQuery) -> Binding {
     let (filter, order) = (query.filter.canonical(), query.order.canonical());
-    Binding::of(&[&caller.id, query.listed.as_str(), query.parent.as_str(), filter, order])
+    let (listed, parent) = (query.listed.as_str(), query.parent.as_str());
+    let partial = if query.partial { "partial" } else { "whole" };
+    Binding::of(&[&caller.id, listed, parent, filter, order, partial])
 }

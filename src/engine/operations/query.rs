@@ -4,6 +4,7 @@ use prost::Message;
 
 use crate::engine::reading::view::View;
 use crate::filter::{Filter, Order};
+use crate::limits::{MAX_REPLY_BYTES, MAX_SNAPSHOT_PAGE_BYTES};
 use crate::operation::name::ParentPattern;
 
 /// The query of a list.
@@ -19,6 +20,8 @@ pub struct ListQuery {
     pub page_size: usize,
     /// Where the last page ended; empty for the first.
     pub page_token: String,
+    /// Whether partitions that do not answer are left out.
+    pub partial: bool,
     /// The form of each element in the reply.
     pub listed: Listed,
 }
@@ -30,6 +33,8 @@ pub enum Listed {
     Operations,
     /// Records, with their operations.
     Records,
+    /// Records of a watch, which keeps a page until it is sent.
+    Watched,
 }
 
 impl Listed {
@@ -38,6 +43,15 @@ impl Listed {
         match self {
             Self::Operations => "operations",
             Self::Records => "records",
+            Self::Watched => "watched",
+        }
+    }
+
+    /// The most that a page may cost.
+    pub(super) const fn most_bytes(self) -> usize {
+        match self {
+            Self::Operations | Self::Records => MAX_REPLY_BYTES,
+            Self::Watched => MAX_SNAPSHOT_PAGE_BYTES,
         }
     }
 
@@ -45,7 +59,7 @@ impl Listed {
     pub(super) fn bytes(self, view: &View) -> usize {
         let record = match self {
             Self::Operations => 0,
-            Self::Records => view.operation.record().encoded_len() + FRAME,
+            Self::Records | Self::Watched => view.operation.record().encoded_len() + FRAME,
         };
         view.published.encoded_len() + record + FRAME
     }

@@ -1,5 +1,6 @@
-//! Where the entries of a page come from, always in the order of the list: the list itself, or another index that holds
-//! little enough to be sorted for every page. A position is a member of the list, whichever index a page is read from.
+//! Where the entries of a page come from, always in the order of the list: the list itself, the failures among it, which
+//! have the same members, or another index that holds little enough to be sorted for every page. A position is a member of
+//! the list, whichever index a page is read from.
 
 use std::cmp::Ordering;
 use std::collections::VecDeque;
@@ -9,7 +10,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 
-use super::query::ListQuery;
+use super::parents::{next_parent, parent_of};
+use super::reach::{PageQuery, Reach};
 use crate::clock::Timestamp;
 use crate::engine::context::Context;
 use crate::engine::error::Result;
@@ -39,8 +41,8 @@ pub(super) struct Source {
 }
 
 enum Entries {
-    /// From the list, within these times of creation.
-    List(RangeInclusive<Timestamp>),
+    /// From an index in the order of the list, within these times of creation.
+    Listed(&'static str, RangeInclusive<Timestamp>),
     /// These, which were found in another index.
     Sorted(VecDeque<Entry>),
 }
@@ -68,46 +70,69 @@ pub(super) enum Then {
     End,
 }
 
+impl Source {
+    /// The entries of an index that is in the order of the list.
+    fn in_order(planned: Plan) -> Self {
+        let Plan { access, residual: filter, .. } = planned;
+        let index = access.as_str();
+        let entries = match access {
+            Access::List(times) => Entries::Listed(LIST, times),
+            Access::Failed(times) => Entries::Listed(FAILED, times),
+            _ => Entries::Sorted(VecDeque::new()),
+        };
+        Self { index, filter, entries }
+    }
+
+    /// The index that its entries are members of.
+    pub(super) fn members_of(&self) -> Index {
+        Index::new(match self.entries {
+            Entries::Listed(index, _) => index,
+            Entries::Sorted(_) => LIST,
+        })
+    }
+}
+
 impl Sources {
     pub(super) const fn new(context: Arc<Context>, reader: Arc<Reader>) -> Self {
         Self { context, reader }
     }
 
     /// What a page after that position is read from.
-    pub(super) async fn source(&self, query: &ListQuery, after: Option<&Bytes>) -> Result<Source> {
-        let Plan { access, residual: filter, .. } = plan(&query.filter, query.order);
-        let index = access.as_str();
-        if let Access::List(times) = access {
-            return Ok(Source { index, filter, entries: Entries::List(times) });
-        }
-        if let Some(found) = self.found(&access, &query.parent).await? {
-            let entries = Entries::Sorted(self.sorted(found, &filter, query, after).await?);
-            return Ok(Source { index, filter, entries });
-        }
-        let Plan { access, residual: filter, .. } = plan_of_list(&query.filter, query.order);
-        let index = access.as_str();
-        let Access::List(times) = access else {
-            return Ok(Source { index, filter, entries: Entries::Sorted(VecDeque::new()) });
+    pub(super) async fn source(
+        &self,
+        page: &PageQuery<'_>,
+        after: Option<&Bytes>,
+    ) -> Result<Source> {
+        let PageQuery { query, reach } = page;
+        let planned = plan(&query.filter, query.order);
+        let Some(found) = self.found(&planned.access, reach).await? else {
+            return Ok(Source::in_order(match planned.access {
+                Access::List(_) | Access::Failed(_) => planned,
+                _ => plan_of_list(&query.filter, query.order),
+            }));
         };
-        Ok(Source { index, filter, entries: Entries::List(times) })
+        let Plan { access, residual: filter, .. } = planned;
+        let entries = Entries::Sorted(self.sorted(found, &filter, page, after).await?);
+        Ok(Source { index: access.as_str(), filter, entries })
     }
 
     /// The next entries of a source after a position.
     pub(super) async fn next(
         &self,
         source: &mut Source,
-        query: &ListQuery,
+        page: &PageQuery<'_>,
         after: Option<&Bytes>,
         wanted: usize,
     ) -> Result<EntryBatch> {
+        let PageQuery { query, reach } = page;
         match &mut source.entries {
             Entries::Sorted(entries) => {
                 let batch = entries.drain(..wanted.min(entries.len())).collect();
                 let then = if entries.is_empty() { Then::End } else { Then::More };
                 Ok(EntryBatch { entries: batch, then })
             }
-            Entries::List(times) => {
-                let list = List { sources: self, times, order: query.order };
+            Entries::Listed(index, times) => {
+                let list = List { sources: self, reach, index, times, order: query.order };
                 if query.parent.is_wildcard() {
                     return list.of_parents(&query.parent, after, wanted).await;
                 }
@@ -116,22 +141,13 @@ impl Sources {
         }
     }
 
-    /// The entries of indexes other than the list; `None` where there are too many to be sorted.
-    async fn found(
-        &self,
-        access: &Access,
-        parent: &ParentPattern,
-    ) -> Result<Option<Vec<IndexEntries>>> {
+    /// The entries of indexes in another order; `None` where there are too many to be sorted, and where there is no need to.
+    async fn found(&self, access: &Access, reach: &Reach) -> Result<Option<Vec<IndexEntries>>> {
         let of_index = |index: Index| Scan::first(index, 0);
         let scans = match access {
-            Access::Nothing | Access::List(_) => Vec::new(),
+            Access::List(_) | Access::Failed(_) => return Ok(None),
+            Access::Nothing => Vec::new(),
             Access::Name(name) => return Ok(Some(vec![self.named(name)])),
-            Access::Failed if parent.is_wildcard() => {
-                vec![of_index(Index::new(FAILED)).with_prefix(parent.prefix().as_bytes())]
-            }
-            Access::Failed => {
-                vec![of_index(Index::new(FAILED)).with_prefix(&parent_prefix(parent.as_str()))]
-            }
             Access::Leased => vec![of_index(Index::new(DueClass::Lease.index()))],
             // What waits for its time moves to its queue, never back, so that reading the queue last misses nothing.
             Access::Waiting(queue) => [
@@ -145,7 +161,7 @@ impl Sources {
         let (mut found, mut count) = (Vec::new(), 0);
         for scan in scans {
             let index = Some(scan.index.clone());
-            let Some(entries) = self.whole(scan).await? else { return Ok(None) };
+            let Some(entries) = self.whole(scan, reach).await? else { return Ok(None) };
             count += entries.len();
             if count > MAX_LIST_SORTED {
                 return Ok(None);
@@ -166,7 +182,7 @@ impl Sources {
 
     /// Everything in the range of a scan; `None` if that is too much. Each partition is read at one instant: an entry that
     /// moves meanwhile is neither missed nor met twice.
-    async fn whole(&self, scan: Scan) -> Result<Option<Vec<Entry>>> {
+    async fn whole(&self, scan: Scan, reach: &Reach) -> Result<Option<Vec<Entry>>> {
         let keyspace = self.context.store.keyspace();
         let partitions = usize::from(keyspace.partitions());
         // Names are spread evenly over the partitions.
@@ -174,7 +190,7 @@ impl Sources {
             if partitions == 1 { MAX_LIST_SORTED } else { 2 * MAX_LIST_SORTED / partitions };
         let scans = keyspace.all().map(|partition| {
             let scan = Scan { limit: share + 1, ..scan.clone() }.within(partition);
-            self.context.store.scan(scan)
+            reach.scan(&*self.context.store, scan)
         });
         let found = try_join_all(scans).await?;
         if found.iter().any(|entries| entries.len() > share) {
@@ -188,13 +204,16 @@ impl Sources {
         &self,
         found: Vec<IndexEntries>,
         filter: &Filter,
-        query: &ListQuery,
+        page: &PageQuery<'_>,
         after: Option<&Bytes>,
     ) -> Result<VecDeque<Entry>> {
+        let PageQuery { query, reach } = page;
         let mut sorted = Vec::new();
         for IndexEntries { index, entries } in found {
             for some in entries.chunks(AT_ONCE) {
-                for (entry, operation) in self.operations(index.as_ref(), some.to_vec()).await? {
+                for (entry, operation) in
+                    self.operations(index.as_ref(), reach, some.to_vec()).await?
+                {
                     let (Some(operation), Some(key)) = (operation, entry.key()) else { continue };
                     let parent = operation.name.parent();
                     let member = parent_member(parent, operation.create_time, key.as_bytes());
@@ -218,21 +237,22 @@ impl Sources {
     pub(super) async fn operations(
         &self,
         index: Option<&Index>,
+        reach: &Reach,
         entries: Vec<Entry>,
     ) -> Result<Vec<(Entry, Option<Operation>)>> {
-        let keys: Vec<Key> = entries.iter().filter_map(Entry::key).collect();
-        let records = self.reader.read_each(&keys).await?;
+        let records = reach.read_each(&self.reader, &entries).await?;
         let (mut operations, mut orphans) = (Vec::with_capacity(entries.len()), Vec::new());
         for (entry, record) in entries.into_iter().zip(records) {
             let now = self.context.store.now(entry.partition);
-            if matches!(record, Ok(None)) {
+            if matches!(record, Some(Ok(None))) {
                 orphans.push(entry.clone());
             }
-            let operation = match record.ok().flatten().map(|before| before.record) {
-                Some(record) if record.gone(now).is_some() => None,
-                Some(Record::Operation(operation)) => Some(*operation),
-                _ => None,
-            };
+            let operation =
+                match record.and_then(|record| record.ok().flatten()).map(|before| before.record) {
+                    Some(record) if record.gone(now).is_some() => None,
+                    Some(Record::Operation(operation)) => Some(*operation),
+                    _ => None,
+                };
             operations.push((entry, operation));
         }
         if let Some(index) = index {
@@ -242,9 +262,11 @@ impl Sources {
     }
 }
 
-/// The list, as one page reads it.
+/// The list, or the failures among it, as one page reads it.
 struct List<'a> {
     sources: &'a Sources,
+    reach: &'a Reach,
+    index: &'static str,
     times: &'a RangeInclusive<Timestamp>,
     order: Order,
 }
@@ -277,7 +299,10 @@ impl List<'_> {
             let next = match current.take() {
                 // Go on within the parent where the last page ended.
                 Some(parent) if after.is_some() => Some(parent),
-                former => self.next_parent(pattern, former).await?,
+                former => {
+                    let from = (&*self.sources.context.store, self.reach);
+                    next_parent(from, self.index, pattern, former).await?
+                }
             };
             let Some(next) = next else { return Ok(EntryBatch { entries, then: Then::End }) };
             if pattern.matches(&String::from_utf8_lossy(&next)) {
@@ -314,23 +339,8 @@ impl List<'_> {
             _ => {}
         }
         let (from, to, descending) = (from.cloned(), to.cloned(), self.order == Order::NewestFirst);
-        let scan = Scan { from, to, descending, ..Scan::first(Index::new(LIST), wanted) };
-        Ok(self.sources.context.store.scan(scan).await?)
-    }
-
-    /// The first parent with children after `former`, of those that begin as the pattern does.
-    async fn next_parent(
-        &self,
-        pattern: &ParentPattern,
-        former: Option<Vec<u8>>,
-    ) -> Result<Option<Vec<u8>>> {
-        let mut scan = Scan::first(Index::new(LIST), 1).with_prefix(pattern.prefix().as_bytes());
-        if let Some(former) = former {
-            // Members of `former` begin with it and a zero; the next parent is above all of them.
-            scan.from = Bound::Included([&former[..], &[1]].concat().into());
-        }
-        let first = self.sources.context.store.scan(scan).await?;
-        Ok(first.first().map(|entry| parent_of(&entry.member).to_vec()))
+        let scan = Scan { from, to, descending, ..Scan::first(Index::new(self.index), wanted) };
+        Ok(self.reach.scan(&*self.sources.context.store, scan).await?)
     }
 
     /// A position behind all children of a parent.
@@ -352,11 +362,6 @@ fn compare(order: Order, one: &[u8], other: &[u8]) -> Ordering {
         Order::NewestFirst => other.cmp(one),
         Order::OldestFirst => one.cmp(other),
     })
-}
-
-/// The parent in a member of `list`: the bytes before the first zero.
-fn parent_of(member: &[u8]) -> &[u8] {
-    member.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
 /// Records that are read at a time.

@@ -18,8 +18,21 @@ pub struct View {
     pub operation: Operation,
     /// The message for callers.
     pub published: Published,
-    /// The view as it goes to watchers: basic, and full.
-    encoded: [OnceLock<Bytes>; 2],
+    /// The view as it goes to watchers, in each form.
+    encoded: [OnceLock<Bytes>; 4],
+}
+
+/// A message that contains a view, encoded once for all its receivers.
+#[derive(Clone, Copy, Debug)]
+pub enum EncodedForm {
+    /// An event of the operation.
+    Event,
+    /// The same with the record.
+    FullEvent,
+    /// An event of a set.
+    SetEvent,
+    /// The same with the request.
+    FullSetEvent,
 }
 
 impl View {
@@ -28,8 +41,8 @@ impl View {
     }
 
     /// Its encoded form, which `encode` makes the first time.
-    pub fn encoded(&self, full: bool, encode: impl FnOnce(&Self) -> Bytes) -> Bytes {
-        self.encoded[usize::from(full)].get_or_init(|| encode(self)).clone()
+    pub fn encoded(&self, form: EncodedForm, encode: impl FnOnce(&Self) -> Bytes) -> Bytes {
+        self.encoded[form as usize].get_or_init(|| encode(self)).clone()
     }
 
     /// The view of an operation whose payloads are all loaded.

@@ -54,17 +54,17 @@ impl Fixture {
     }
 
     async fn create(&self, id: &str, config: JobConfig) -> JobName {
-        let view = self.engine.create_job(&caller(), new_job(id, config)).await.expect("a job");
+        let view = self.engine.jobs().create(&caller(), new_job(id, config)).await.expect("a job");
         view.job.name
     }
 
     async fn job(&self, name: &JobName) -> JobView {
-        self.engine.get_job(&caller(), name).await.expect("the job")
+        self.engine.jobs().get(name).await.expect("the job")
     }
 
     async fn executions(&self, name: &JobName) -> Vec<ExecutionView> {
         let (page, token) =
-            self.engine.list_executions(&caller(), &query(name, 1_000)).await.expect("a page");
+            self.engine.executions().list(&caller(), &query(name, 1_000)).await.expect("a page");
         assert_eq!(token, "", "{}", self.store_name);
         page
     }
@@ -77,7 +77,7 @@ impl Fixture {
     async fn run(&self, name: &JobName, request_id: &str) -> Name {
         // Executions are listed by their time.
         self.harness.clock.advance(Duration::from_millis(1));
-        let ran = self.engine.run_job(&caller(), name, "", request_id).await;
+        let ran = self.engine.jobs().run(&caller(), name, "", request_id).await;
         let (view, _) = ran.unwrap_or_else(|error| panic!("{}: {error}", self.store_name));
         view.operation.name.clone()
     }
@@ -279,12 +279,12 @@ async fn an_execution_keeps_what_ran_and_its_result_after_the_operation_is_gone(
             JobConfig { spec: spec.into(), ..config.clone() }
         };
         let wanted = Reconfigure { etag: "", validate_only: false, change: &other };
-        fixture.engine.update_job(&caller(), &name, &wanted).await.expect("updated");
+        fixture.engine.jobs().update(&name, &wanted).await.expect("updated");
         fixture.engine.delete(&caller(), &operation).await.expect("deleted");
         fixture.sweep().await;
 
         let listed = fixture.executions(&name).await.remove(0);
-        let found = fixture.engine.get_execution(&caller(), &listed.execution.name()).await;
+        let found = fixture.engine.executions().get(&listed.execution.name()).await;
         let found = found.expect("an execution");
         assert_eq!(found.stage(), Stage::Succeeded, "{store_name}");
         assert_eq!(found.execution.trigger, Trigger::Manual);
@@ -295,9 +295,9 @@ async fn an_execution_keeps_what_ran_and_its_result_after_the_operation_is_gone(
         assert!(end.settled && end.attempts == 1 && end.start_time.is_some(), "{store_name}");
         assert_eq!(found.operation_name, operation);
 
-        fixture.engine.delete_execution(&caller(), &listed.execution.name()).await.expect("gone");
+        fixture.engine.executions().delete(&listed.execution.name()).await.expect("gone");
         assert!(fixture.executions(&name).await.is_empty(), "{store_name}");
-        let again = fixture.engine.delete_execution(&caller(), &listed.execution.name()).await;
+        let again = fixture.engine.executions().delete(&listed.execution.name()).await;
         assert_eq!(again.expect_err("gone").reason, Reason::ExecutionNotFound);
     }
 }
@@ -308,17 +308,17 @@ async fn a_run_by_a_caller_happens_once_for_each_request_and_follows_the_policy(
         let name = fixture.create("j", JobConfig { schedule: None, ..config(Overlap::Skip) }).await;
         let first = fixture.run(&name, "a").await;
         assert_eq!(fixture.run(&name, "a").await, first);
-        let refused = fixture.engine.run_job(&caller(), &name, "", "b").await;
+        let refused = fixture.engine.jobs().run(&caller(), &name, "", "b").await;
         assert_eq!(refused.expect_err("refused").reason, Reason::InvalidState);
         assert_eq!(fixture.work(&large("t.Response")).await, 1);
         // Its end was not told yet, and still counts.
         let second = fixture.run(&name, "b").await;
         assert_ne!(second, first);
         assert_eq!(fixture.run(&name, "a").await, first, "{}", fixture.store_name);
-        let stale = fixture.engine.run_job(&caller(), &name, "\"1\"", "c").await;
+        let stale = fixture.engine.jobs().run(&caller(), &name, "\"1\"", "c").await;
         assert_eq!(stale.expect_err("refused").reason, Reason::EtagMismatch);
         let missing = JobName::parse("jobs/none").expect("a name");
-        let missing = fixture.engine.run_job(&caller(), &missing, "", "").await;
+        let missing = fixture.engine.jobs().run(&caller(), &missing, "", "").await;
         assert_eq!(missing.expect_err("refused").reason, Reason::JobNotFound);
     }
 }
@@ -389,13 +389,13 @@ async fn no_more_executions_are_kept_than_the_job_says() {
         let mut filtered = query(&name, 10);
         let types = crate::types::Registry::builtin();
         filtered.filter = Filter::parse("done = false", &types).expect("a filter");
-        let (none, _) = fixture.engine.list_executions(&caller(), &filtered).await.expect("a page");
+        let (none, _) = fixture.engine.executions().list(&caller(), &filtered).await.expect("a page");
         assert!(none.is_empty(), "{}", fixture.store_name);
         let (page, token) =
-            fixture.engine.list_executions(&caller(), &query(&name, 2)).await.expect("a page");
+            fixture.engine.executions().list(&caller(), &query(&name, 2)).await.expect("a page");
         assert_eq!(page.len(), 2);
         let rest = ExecutionQuery { page_token: token, ..query(&name, 2) };
-        let (page, token) = fixture.engine.list_executions(&caller(), &rest).await.expect("a page");
+        let (page, token) = fixture.engine.executions().list(&caller(), &rest).await.expect("a page");
         assert_eq!((page.len(), token.as_str()), (1, ""), "{}", fixture.store_name);
     }
 }
@@ -407,13 +407,13 @@ async fn a_job_is_deleted_with_its_executions_and_its_name_is_free_again() {
         fixture.harness.clock.advance(MINUTE * 3);
         fixture.sweep().await;
         assert_eq!(fixture.executions(&name).await.len(), 3);
-        let refused = fixture.engine.delete_job(&caller(), &name, "", false).await;
+        let refused = fixture.engine.jobs().delete(&name, "", false).await;
         assert_eq!(refused.expect_err("running").reason, Reason::InvalidState);
         let running = fixture.executions(&name).await.remove(0).execution.name();
-        let refused = fixture.engine.delete_execution(&caller(), &running).await;
+        let refused = fixture.engine.executions().delete(&running).await;
         assert_eq!(refused.expect_err("running").reason, Reason::InvalidState);
-        fixture.engine.delete_job(&caller(), &name, "", true).await.expect("deleted");
-        let gone = fixture.engine.get_job(&caller(), &name).await;
+        fixture.engine.jobs().delete(&name, "", true).await.expect("deleted");
+        let gone = fixture.engine.jobs().get(&name).await;
         assert_eq!(gone.expect_err("gone").reason, Reason::JobNotFound);
         fixture.sweep().await;
         assert!(fixture.executions(&name).await.is_empty(), "{}", fixture.store_name);
@@ -442,7 +442,7 @@ async fn a_backfill_runs_past_ticks_beside_the_schedule() {
             validate_only: false,
         };
         for _ in 0..2 {
-            let count = fixture.engine.backfill_job(&caller(), &name, &ticks).await;
+            let count = fixture.engine.jobs().backfill(&caller(), &name, &ticks).await;
             assert_eq!(count.expect("a count"), 3, "{}", fixture.store_name);
         }
         for _ in 0..3 {
@@ -454,7 +454,7 @@ async fn a_backfill_runs_past_ticks_beside_the_schedule() {
         let filled = executions.iter().filter(|it| it.execution.trigger == Trigger::Backfill);
         assert_eq!(filled.count(), 3, "{}", fixture.store_name);
         let future = PastTicks { end: fixture.now() + MINUTE, ..ticks };
-        let refused = fixture.engine.backfill_job(&caller(), &name, &future).await;
+        let refused = fixture.engine.jobs().backfill(&caller(), &name, &future).await;
         assert_eq!(refused.expect_err("future").reason, Reason::InvalidArgument);
     }
 }
@@ -467,23 +467,23 @@ async fn the_same_request_creates_one_job_and_other_content_is_refused() {
             fingerprint: [1; 16],
             ..new_job("", config(Overlap::Skip))
         };
-        let first = fixture.engine.create_job(&caller(), wanted.clone()).await.expect("a job");
-        let again = fixture.engine.create_job(&caller(), wanted.clone()).await.expect("a job");
+        let first = fixture.engine.jobs().create(&caller(), wanted.clone()).await.expect("a job");
+        let again = fixture.engine.jobs().create(&caller(), wanted.clone()).await.expect("a job");
         assert_eq!(first.job.uid, again.job.uid, "{}", fixture.store_name);
         let other = JobCreation { fingerprint: [2; 16], ..wanted };
-        let refused = fixture.engine.create_job(&caller(), other).await;
+        let refused = fixture.engine.jobs().create(&caller(), other).await;
         assert_eq!(refused.expect_err("refused").reason, Reason::RequestIdReused);
         fixture.harness.clock.advance(Duration::from_millis(1));
-        let taken = fixture.engine.create_job(&caller(), new_job("j", config(Overlap::Skip))).await;
+        let taken = fixture.engine.jobs().create(&caller(), new_job("j", config(Overlap::Skip))).await;
         drop(taken.expect("a job"));
-        let taken = fixture.engine.create_job(&caller(), new_job("j", config(Overlap::Skip))).await;
+        let taken = fixture.engine.jobs().create(&caller(), new_job("j", config(Overlap::Skip))).await;
         assert_eq!(taken.expect_err("taken").reason, Reason::JobAlreadyExists);
         let parent = Parent::parse("projects/p").expect("a parent");
         let (jobs, token) =
-            fixture.engine.list_jobs(&caller(), &parent, 1, "").await.expect("a page");
+            fixture.engine.jobs().list(&caller(), &parent, 1, "").await.expect("a page");
         assert_eq!((jobs.len(), jobs[0].job.uid), (1, first.job.uid));
         let (jobs, token) =
-            fixture.engine.list_jobs(&caller(), &parent, 1, &token).await.expect("a page");
+            fixture.engine.jobs().list(&caller(), &parent, 1, &token).await.expect("a page");
         assert_eq!((jobs.len(), token.as_str()), (1, ""), "{}", fixture.store_name);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 
 use super::{caller, name, request};
@@ -13,7 +14,7 @@ use crate::engine::transact::{Assumed, Commit, Decision, Ended, Observer, Transa
 use crate::engine::{Engine, Reaper, Scheduler, Sweep};
 use crate::operation::entries::DueClass;
 use crate::record::due::{DueIndex, due_member};
-use crate::record::sample::{COUNTER, DUE, Sample};
+use crate::record::sample::{COUNTER, DUE, FAMILY, Sample};
 use crate::record::{Also, AnyRecord, Before, Change, Kind};
 use crate::store::conformance::Harness;
 use crate::store::differential::backends;
@@ -183,7 +184,9 @@ async fn a_record_of_a_further_kind_comes_due_and_writes_another_beside_it() {
         let found = fixture.store().bodies(&bodies).await.expect("bodies");
         let found: Vec<&[u8]> = found.iter().flatten().map(|body| &body[..]).collect();
         assert_eq!(found, [&b"a long text"[..], b"an echo"], "{name}");
-        assert_eq!(fixture.store().counter(COUNTER).await.expect("a count"), 2, "{name}");
+        let names = [Bytes::from_static(COUNTER)];
+        let counts = fixture.store().counters(FAMILY, &names).await.expect("a count");
+        assert_eq!(counts, [2], "{name}");
         assert_eq!(Scheduler.run_once(&fixture.engine).await.expect("a sweep"), Sweep::default());
     }
 }

@@ -181,3 +181,20 @@ async fn a_server_that_stops_commits_the_progress_that_it_held_back() {
     drop(bench);
     assert_eq!(shown(&Bench::embedded(folder.path())).await, "last");
 }
+
+#[tokio::test]
+async fn a_poll_reads_the_record_once_whether_or_not_the_operation_is_done() {
+    let bench = Bench::new();
+    bench.start("a").await;
+    let poll = async || {
+        let before = bench.store.gets();
+        let published = bench.engine.poll(&caller(), &name("a")).await.expect("an operation");
+        (published.done, bench.store.gets() - before)
+    };
+    assert_eq!(poll().await, (false, 1));
+    bench.engine.cancel(&caller(), &name("a")).await.expect("cancel");
+    assert_eq!(poll().await, (true, 1));
+    bench.clock.advance(DEFAULT_TTL);
+    let expired = bench.engine.poll(&caller(), &name("a")).await.expect_err("expired");
+    assert_eq!(expired.reason, Reason::OperationExpired);
+}

@@ -121,7 +121,7 @@ impl ResumeToken {
             .ok_or_else(|| {
                 Error::field(
                     "resume_token",
-                    "resume_token is none that a watch has sent; leave it empty to begin anew",
+                    "resume_token is not one that a watch has sent; leave it empty to start from the present state",
                 )
             })
     }

@@ -7,6 +7,7 @@ use futures_util::StreamExt;
 
 use crate::engine::access::Caller;
 use crate::engine::commands::apply::{Commands, Done, KeyedCommand};
+use crate::engine::commands::progress::HeldReports;
 use crate::engine::context::Context;
 use crate::engine::dispatch::batch::LeaseBatch;
 use crate::engine::dispatch::dispatcher::Dispatch;
@@ -15,7 +16,6 @@ use crate::engine::error::{Error, Result};
 use crate::engine::leases::grant::Grant;
 use crate::engine::leases::leased::Leased;
 use crate::engine::leases::waiter::Waiter;
-use crate::engine::membership::ranks::Membership;
 use crate::engine::operations::starts::{Started, Starts};
 use crate::engine::reading::view::View;
 use crate::operation::Start;
@@ -42,7 +42,7 @@ pub(in crate::engine) struct Unary {
     context: Arc<Context>,
     dispatch: Arc<Dispatch>,
     commands: Arc<Commands>,
-    membership: Arc<Membership>,
+    reports: Arc<HeldReports>,
     starts: Arc<Starts>,
 }
 
@@ -51,10 +51,10 @@ impl Unary {
         context: Arc<Context>,
         dispatch: Arc<Dispatch>,
         commands: Arc<Commands>,
-        membership: Arc<Membership>,
+        reports: Arc<HeldReports>,
         starts: Arc<Starts>,
     ) -> Self {
-        Self { context, dispatch, commands, membership, starts }
+        Self { context, dispatch, commands, reports, starts }
     }
 
     /// Leases operations from a queue. If there are none, it waits for some; if the wait ends first, the result is empty.
@@ -125,9 +125,7 @@ impl Unary {
         let command = match command {
             Command::Report(report) => {
                 let renew = report.renew;
-                // Another server may see the end before this one has written its held-back report.
-                let alone = self.membership.is_alone();
-                match if alone { self.commands.hold_back(key, report) } else { Some(report) } {
+                match self.reports.hold_back_unary(key, report) {
                     Some(report) => Command::Report(report),
                     // The progress waits, but the reply already renews the lease and carries the requests to the worker.
                     None => return self.commands.apply(name, Command::Renew(renew)).await,

@@ -22,6 +22,8 @@ use super::*;
 use crate::clock::Timestamp;
 use crate::proto::google::protobuf::Any;
 use crate::proto::google::rpc::Status;
+use crate::proto::longhaul::v1::operation_record::State;
+use crate::types::Registry;
 
 /// An operation, of which a filter sees just this.
 #[derive(Clone, Debug)]

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::*;
+use crate::filter::condition::{STATES, is_done};
 use crate::filter::parse::parse;
 use crate::filter::syntax::{At, Comparator, Expr, Left, Test as Parsed, Word};
 
@@ -170,7 +171,9 @@ fn reads(access: &Access, sample: &Sample) -> bool {
         Access::Nothing => false,
         Access::Name(name) => sample.name == *name,
         Access::List(times) => times.contains(&sample.create_time),
-        Access::Failed => sample.state == State::Failed,
+        Access::Failed(times) => {
+            sample.state == State::Failed && times.contains(&sample.create_time)
+        }
         Access::Leased => matches!(sample.state, State::Running | State::Cancelling),
         Access::Waiting(queue) => sample.state == State::Pending && sample.queue == *queue,
     }

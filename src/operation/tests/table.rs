@@ -159,6 +159,8 @@ const INTRODUCTION: &str = "# The state machine
 
 The result of each command in each state, printed by a test from the code (`src/operation/`). `=` means that nothing changes
 and the call succeeds; *words in italics* are the reason of a refusal; `(unseen)` changes only fields that callers do not see.
-The sample operations have every timeout set, three attempts, and `TOKEN` as the token of their last lease. Due entries are
-processed an hour after the start, when all times except the retention of 30 days have come.
+The sample operations have every timeout set, three attempts, and `TOKEN` as the token of their last lease. In rows whose lease
+has ended, a call of the worker ended it; after the server ended a lease that expired, calls with its token are LEASE_LOST. Until
+then the operation is RUNNING. Adopt: a Hello names the lease. Disown: the stream of the lease broke. Due entries are processed
+an hour after the start, when all times except the retention of 30 days have come.
 ";

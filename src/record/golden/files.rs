@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::jobs;
 use super::records::records;
-use super::values::STAMPS;
+use super::values::{STAMPS, type_sets};
 use crate::record::kind::Kind;
 use crate::record::server::{ServerId, ServerRecord};
 use crate::store::{Keyspace, Record as Stored};
@@ -53,8 +53,9 @@ static WRITTEN: LazyLock<()> = LazyLock::new(|| {
     let server = ServerRecord { id: ServerId(SERVER_ID), version: "0.1.0".to_owned(), format: 1 }
         .encode()
         .to_vec();
+    let sets = type_sets().encode().to_vec();
     let jobs = jobs::values().into_iter().map(|(file, value)| (file, value.to_vec()));
-    for (file, value) in values.chain(jobs).chain([(ROOT, root), (SERVER, server)]) {
+    for (file, value) in values.chain(jobs).chain([(ROOT, root), (SERVER, server), (TYPE_SETS, sets)]) {
         if !path(file).exists() {
             fs::write(path(file), value).expect("a golden file written");
         }
@@ -71,6 +72,7 @@ pub(super) fn folder() -> PathBuf {
 
 pub(super) const ROOT: &str = "root";
 pub(super) const SERVER: &str = "server";
+pub(super) const TYPE_SETS: &str = "type-sets";
 pub(super) const SERVER_ID: [u8; 8] = [0x41, 0x42, 0x43, 0x44, 0x45, 0x46, 0x47, 0x48];
 pub(super) const ID: u128 = 0x3132_3334_3536_3738_393a_3b3c_3d3e_3f40;
 const SECRET: [u8; 32] = [0x5a; 32];

@@ -20,15 +20,20 @@ use std::collections::BTreeSet;
 use uuid::Uuid;
 
 use super::kind::Kind;
+use super::operation::glance;
 use super::reading::read;
 use super::server::{ServerId, ServerRecord};
+use super::type_sets::TypeSets;
+use crate::clock::Timestamp;
 use crate::job::{Execution, ExecutionEnd, Job};
 use crate::operation::Record;
 use crate::operation::entries::{DueClass, entries};
+use crate::operation::{Operation, Record, State};
 use crate::store::{Keyspace, Partition};
 
-use self::files::{ID, ROOT, SERVER, SERVER_ID, found, golden, stored};
+use self::files::{ID, ROOT, SERVER, SERVER_ID, TYPE_SETS, found, golden, stored};
 use self::records::records;
+use self::values::type_sets;
 
 #[test]
 fn every_golden_record_is_read_as_what_was_written() {
@@ -42,6 +47,22 @@ fn every_golden_record_is_read_as_what_was_written() {
 fn every_golden_record_is_written_as_the_same_bytes() {
     for (file, record) in records() {
         assert_eq!(record.encode(), stored(file).value, "{file}");
+    }
+}
+
+#[test]
+fn a_glance_at_a_golden_record_is_the_published_form_of_the_whole() {
+    for (file, record) in records() {
+        let seen = glance(&stored(file), || Timestamp::EPOCH);
+        let whole = record.operation().filter(|operation| {
+            let response = match &operation.state {
+                State::Succeeded(response) => Some(response),
+                _ => None,
+            };
+            let mut payloads = response.into_iter().chain(&operation.metadata);
+            operation.deletion.is_none() && payloads.all(|payload| payload.inline().is_some())
+        });
+        assert_eq!(seen, whole.map(Operation::published), "{file}");
     }
 }
 
@@ -85,6 +106,20 @@ fn every_golden_job_and_execution_is_read_as_what_was_written() {
     }
 }
 
+#[test]
+fn the_golden_type_sets_are_read_and_written_as_the_same_bytes_and_lie_where_they_lay() {
+    let (sets, expected) = (stored(TYPE_SETS), type_sets());
+    assert_eq!(read::<TypeSets>(&sets).expect("type sets of format 1").record, expected);
+    assert_eq!(expected.encode(), sets.value);
+    let keyspace = Keyspace::decode("the golden file", &golden(ROOT)).expect("a root of format 1");
+    let key = TypeSets::key(&keyspace, "projects/p");
+    assert_eq!(format!("{key:?}"), "Key(00000000ef74ebbf4b6f175ffafc038b)");
+    assert_eq!(keyspace.partition(key), Partition(0));
+    let member = [&b"projects/p\0"[..], key.as_bytes()].concat();
+    let entries = expected.entries(key);
+    assert_eq!((entries[0].index.as_str(), &entries[0].member[..]), ("type-sets", &member[..]));
+}
+
 /// Removed index entries are computed from the record, so an entry must be where an older longhaul put it.
 #[test]
 fn the_index_entries_of_golden_records_lie_where_they_lay() {
@@ -93,7 +128,7 @@ fn the_index_entries_of_golden_records_lie_where_they_lay() {
     let due =
         |class: &str, at: u64| (format!("due/{class}"), member(b"", 1_700_000_000_000_000 + at));
     let listed = ("list".to_owned(), member(b"projects/p/locations/l\0", 1_700_000_000_000_002));
-    let failed = ("failed".to_owned(), member(b"projects/p/locations/l\0", 1_700_000_000_000_004));
+    let failed = ("failed".to_owned(), member(b"projects/p/locations/l\0", 1_700_000_000_000_002));
     let ready = ("ready/Q.1".to_owned(), member(b"", (1 << 63) - 6_000_000_000));
     let four = [due("deadline", 30), due("start", 31), due("retry", 32), due("queue", 33)];
     for (file, expected) in [
@@ -114,7 +149,7 @@ fn every_golden_file_belongs_to_a_record() {
     let known: BTreeSet<String> = records()
         .into_iter()
         .map(|(file, _)| file.to_owned())
-        .chain([ROOT, SERVER].map(str::to_owned))
+        .chain([ROOT, SERVER, TYPE_SETS].map(str::to_owned))
         .chain(jobs::values().into_iter().map(|(file, _)| file.to_owned()))
         .collect();
     let found = found();

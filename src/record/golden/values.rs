@@ -3,15 +3,36 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use uuid::Uuid;
+
 use crate::clock::Timestamp;
 use crate::code::Code;
 use crate::operation::Stamps;
 use crate::operation::lease::{Answer, Call, EndedLease, Lease, Token};
+use crate::operation::name::{Id, Parent};
 use crate::operation::options::{Expiration, Options, RetryPolicy};
 use crate::operation::payload::{Detached, Payload};
 use crate::proto::google::protobuf::Any;
 use crate::proto::google::rpc::Status;
 use crate::proto::longhaul::v1 as pb;
+use crate::record::type_sets::{Content, TypeSet, TypeSets};
+
+/// Two sets of a parent.
+pub(super) fn type_sets() -> TypeSets {
+    let set = |id: &str, number: u8| TypeSet {
+        id: Id::parse(id).expect("an id"),
+        uid: Uuid::from_u128(0x3132_3334_3536_3738_393a_3b3c_3d3e_3f40 + u128::from(number)),
+        create_time: time(50),
+        content: Content::Beside([number; 8]),
+        size: 1_000 + usize::from(number),
+        files: 2,
+        messages: 7,
+        request_id: "request-3".to_owned(),
+        fingerprint: [number; 16],
+    };
+    let parent = Parent::parse("projects/p").expect("a parent");
+    TypeSets { parent, sets: vec![set("a", 51), set("b-2", 52)] }
+}
 
 pub(super) fn progress() -> pb::Progress {
     pb::Progress {

@@ -9,11 +9,14 @@ use futures_util::FutureExt;
 
 use super::history::{Before, History};
 use super::steps::{PARENTS, QUEUES};
-use crate::operation::entries::{
-    DueClass, FAILED, LIST, counter, entries, live_counter, ready_index,
+use crate::clock::Timestamp;
+use crate::operation::counters::{
+    OF_PARENTS, OF_QUEUES, QueueCount, parent_counters, parent_counts, queue_count,
 };
-use crate::operation::{Change, Record, Stamps};
+use crate::operation::entries::{DueClass, FAILED, LIST, entries, ready_index};
+use crate::operation::{Change, Operation, Record, Stamps, State};
 use crate::record::kind::Kind;
+use crate::record::operation::glance;
 use crate::record::plan::{Change as Write, write_set};
 use crate::record::reading::read;
 use crate::store::memory::MemoryStore;
@@ -58,18 +61,20 @@ impl Found {
             (record.visible_revision, record.fencing_number),
             (stamps.visible, stamps.fencing)
         );
-        Some(Before { record: read::<Record>(&record).expect("written just now").record, stamps })
+        let Before { record: read, .. } = read::<Record>(&record).expect("written just now");
+        if let Some(seen) = glance(&record, || Timestamp::EPOCH) {
+            assert_eq!(Some(seen), read.operation().map(Operation::published));
+        }
+        Some(Before { record: read, stamps })
     }
 
     /// Everything stored belongs to a record, and the other way round.
     pub(super) fn compare(&self, history: &History) {
-        let (mut wanted, mut named, mut counts) =
-            (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
+        let (mut wanted, mut named) = (BTreeSet::new(), BTreeSet::new());
         for Before { record, .. } in history.records.values() {
             let key = history.keyspace.key(record.name().as_str());
             wanted.extend(entries(record, key.as_bytes()));
             named.extend(record.bodies(key));
-            *counts.entry(counter(record)).or_insert(0) += 1;
         }
         let due = DueClass::ALL.map(|class| class.index().into());
         let ready = QUEUES.map(|queue| ready_index(queue).into());
@@ -86,16 +91,39 @@ impl Found {
         for (key, found) in keys.iter().zip(now(self.store.bodies(&keys)).expect("open")) {
             assert_eq!(found.as_ref(), named.contains(key).then(|| &self.bodies[key]), "{key:?}");
         }
+        self.compare_counts(history);
+    }
+
+    /// Every count is that of the records, counted one by one.
+    fn compare_counts(&self, history: &History) {
+        let operations = || history.records.values().filter_map(|it| it.record.operation());
+        let counter = |family, name: Vec<u8>| {
+            now(self.store.counters(family, &[name.into()])).expect("open").remove(0)
+        };
+        let mut known = BTreeSet::new();
         for parent in PARENTS {
-            for state in STATES {
-                let name = live_counter(parent, state);
-                let found = now(self.store.counter(&name)).expect("open");
-                let wanted = counts.remove(&Some(name)).unwrap_or(0);
-                assert_eq!(found, wanted, "{parent:?} {state}");
+            let names = parent_counters(parent);
+            known.extend(names.clone().map(Bytes::from));
+            for (state, count) in parent_counts(names.map(|name| counter(OF_PARENTS, name))) {
+                let of_state = operations().filter(|operation| {
+                    operation.name.parent() == parent
+                        && operation.state.published() == state
+                        && operation.deletion.is_none()
+                });
+                assert_eq!(count, of_state.count() as u64, "{parent:?} {state:?}");
             }
         }
-        counts.remove(&None);
-        assert!(counts.is_empty(), "counters that nobody reads: {counts:?}");
+        let found = now(self.store.counter_names(OF_PARENTS, usize::MAX)).expect("open");
+        assert!(found.iter().all(|name| known.contains(name)), "{found:?}");
+        for queue in QUEUES {
+            let of_queue = || operations().filter(|it| it.spec.queue.as_str() == queue);
+            let pending = of_queue().filter(|it| matches!(it.state, State::Pending(_))).count();
+            let running = of_queue().filter(|it| it.state.lease().is_some()).count();
+            let wanted = QueueCount { pending: pending as u64, running: running as u64 };
+            assert_eq!(queue_count(counter(OF_QUEUES, queue.into())), wanted, "{queue}");
+        }
+        let found = now(self.store.counter_names(OF_QUEUES, usize::MAX)).expect("open");
+        assert!(found.iter().all(|name| QUEUES.iter().any(|queue| queue == name)), "{found:?}");
     }
 }
 
@@ -103,5 +131,3 @@ impl Found {
 fn now<F: Future>(answer: F) -> F::Output {
     answer.now_or_never().expect("an answer at once")
 }
-
-const STATES: [&str; 4] = ["PENDING", "RUNNING", "CANCELLING", "SUSPENDED"];

@@ -15,8 +15,9 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use super::kind::Kind;
-use super::operation::{Slot, attach, body_key};
+use super::operation::{Slot, attach, body_key, glance};
 use super::reading::read;
+use crate::clock::Timestamp;
 use crate::limits::MAX_INLINE_BYTES;
 use crate::operation::entries::entries;
 use crate::operation::payload::Payload;
@@ -100,6 +101,7 @@ fn no_damage_to_a_stored_record_brings_the_decoder_down() {
 /// Reads bytes that may not be a record. If they can be read, the result can be used, and is stored as it was read.
 fn read_anything(bytes: &[u8]) {
     let stored_bytes = stored(Bytes::copy_from_slice(bytes), Stamps::default());
+    drop(glance(&stored_bytes, || Timestamp::EPOCH));
     let Ok(Before { record, .. }) = read(&stored_bytes) else {
         return;
     };

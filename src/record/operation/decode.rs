@@ -80,12 +80,7 @@ fn decode_name(stored: &stored::Operation) -> Option<Name> {
     if let Some(published) = &stored.published {
         return Name::parse(&published.name).ok();
     }
-    if stored.id.is_empty() {
-        return Name::parse(&stored.name).ok();
-    }
-    let id = Uuid::from_slice(&stored.id).ok()?;
-    let separator = if stored.parent.is_empty() { "" } else { "/" };
-    Name::parse(&format!("{}{separator}operations/{id}", stored.parent)).ok()
+    Name::parse(&parts::full_name(&stored.name, &stored.parent, &stored.id)?).ok()
 }
 
 /// The outer `None` is damage, the inner one absence.

@@ -13,22 +13,24 @@ mod times;
 
 use bytes::Bytes;
 
+use self::parts::{OPERATION, TOMBSTONE};
 use super::due::{Agent, DueIndex};
 use super::kind::Kind;
 use super::note::Note;
 use super::plan::Change;
 use super::value::{unwrap, wrap};
-use crate::operation::entries::{DueClass, READY, counter, entries};
+use crate::operation::counters::{CounterChange, counter_changes};
+use crate::operation::entries::{DueClass, READY, entries};
 use crate::operation::{self, Operation, Record, Stamps};
 use crate::proto::longhaul::store::v1::record::Kind as Stored;
-use crate::store::{BodyKey, Index, IndexEntry, Key, Keyspace};
+use crate::store::{BodyKey, Counter, Index, IndexEntry, Key, Keyspace};
 
 pub use self::bodies::{Slot, attach, body_key, detach_request};
 pub use self::glance::glance;
 
 impl Kind for Record {
     const NAME: &'static str = "an operation";
-    const NUMBERS: &'static [u32] = &[1, 2];
+    const NUMBERS: &'static [u32] = &[OPERATION, TOMBSTONE];
     const DUE: &'static [DueIndex] = DUE;
     const QUEUES: &'static [&'static str] = &[READY];
 
@@ -52,10 +54,10 @@ impl Kind for Record {
     }
 
     fn encode(&self) -> Bytes {
-        wrap(match self {
-            Self::Operation(operation) => Stored::Operation(encode::operation(operation)),
-            Self::Tombstone(tombstone) => Stored::Tombstone(encode::tombstone(tombstone)),
-        })
+        match self {
+            Self::Operation(operation) => wrap(OPERATION, &encode::operation(operation)),
+            Self::Tombstone(tombstone) => wrap(TOMBSTONE, &encode::tombstone(tombstone)),
+        }
     }
 
     fn entries(&self, key: Key) -> Vec<IndexEntry> {
@@ -65,8 +67,10 @@ impl Kind for Record {
             .collect()
     }
 
-    fn counters(&self) -> Vec<Bytes> {
-        counter(self).map(Bytes::from).into_iter().collect()
+    fn counters(before: Option<&Self>, after: Option<&Self>) -> Vec<Counter> {
+        let counter =
+            |CounterChange { family, name, change }| Counter { family, name: name.into(), change };
+        counter_changes(before, after).into_iter().map(counter).collect()
     }
 
     fn bodies(&self, key: Key) -> Vec<BodyKey> {

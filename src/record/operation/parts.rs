@@ -1,8 +1,27 @@
-//! Progress, attempts, the cancel trail and related resources, as they are stored.
+//! Names, progress, attempts, the cancel trail and related resources, as they are stored.
+
+use std::borrow::Cow;
+
+use uuid::Uuid;
 
 use super::times::Base;
 use crate::proto::longhaul::store::v1 as stored;
 use crate::proto::longhaul::v1 as pb;
+
+/// The numbers of the kinds in a stored record.
+pub(super) const OPERATION: u32 = 1;
+pub(super) const TOMBSTONE: u32 = 2;
+
+/// The full name of a finished operation, which is stored whole, or as its parent and the UUID that the id is.
+pub(super) fn full_name<'a>(name: &'a str, parent: &str, id: &[u8]) -> Option<Cow<'a, str>> {
+    if id.is_empty() {
+        return Some(Cow::Borrowed(name));
+    }
+    let separator = if parent.is_empty() { "" } else { "/" };
+    let mut text = Uuid::encode_buffer();
+    let id: &str = Uuid::from_slice(id).ok()?.hyphenated().encode_lower(&mut text);
+    Some(Cow::Owned([parent, separator, "operations/", id].concat()))
+}
 
 pub(super) fn encode_progress(base: Base, progress: &pb::Progress) -> stored::Progress {
     stored::Progress {

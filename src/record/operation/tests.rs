@@ -84,7 +84,10 @@ fn a_glance_shares_the_bytes_of_the_record() {
     let change = start(wanted, birth, Timestamp::from_micros(1)).expect("a start");
     let value = change.record.expect("a record").encode();
     let stored = Stored { revision: 1, visible_revision: 1, fencing_number: 0, value };
-    let seen = glance(&stored).and_then(|published| published.metadata).expect("metadata").value;
+    let seen = glance(&stored, || Timestamp::EPOCH)
+        .and_then(|published| published.metadata)
+        .expect("metadata")
+        .value;
     assert_eq!(seen.len(), 900);
     assert!(stored.value.as_ptr_range().contains(&seen.as_ptr()));
 }

@@ -10,7 +10,7 @@ use super::kind::Kind;
 use super::note::Note;
 use crate::clock::Timestamp;
 use crate::operation::Stamps;
-use crate::store::{BodyKey, Index, IndexEntry, Key, Keyspace};
+use crate::store::{BodyKey, Counter, Index, IndexEntry, Key, Keyspace};
 
 /// A sticky note. A text of more than four bytes is stored in a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,8 +85,10 @@ impl Kind for Sample {
         vec![IndexEntry { index: Index::new(DUE), member: due_member(self.due, key).into() }]
     }
 
-    fn counters(&self) -> Vec<Bytes> {
-        vec![Bytes::from_static(COUNTER)]
+    fn counters(before: Option<&Self>, after: Option<&Self>) -> Vec<Counter> {
+        let change = i64::from(after.is_some()) - i64::from(before.is_some());
+        let counter = Counter { family: FAMILY, name: Bytes::from_static(COUNTER), change };
+        if change == 0 { Vec::new() } else { vec![counter] }
     }
 
     fn bodies(&self, key: Key) -> Vec<BodyKey> {
@@ -117,4 +119,5 @@ impl Kind for Sample {
 }
 
 pub(crate) const DUE: &str = "due/sample";
+pub(crate) const FAMILY: &str = "sample";
 pub(crate) const COUNTER: &[u8] = b"samples";

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use prost::Message;
 
-use super::{COUNTER, DUE, Sample, Text};
+use super::{COUNTER, DUE, FAMILY, Sample, Text};
 use crate::clock::{ManualClock, Timestamp};
 use crate::operation::Record as Operation;
 use crate::record::{Also, AnyRecord, Before, Change, Kind, read, write_set};
@@ -151,7 +151,8 @@ impl Fixture {
         let scan = Scan::first(Index::new(DUE), 10);
         let found = now(self.store.scan(scan)).expect("open");
         assert_eq!(found.into_iter().map(|entry| entry.member).collect::<Vec<_>>(), entries);
-        assert_eq!(now(self.store.counter(COUNTER)).expect("open"), count);
+        let names = [Bytes::from_static(COUNTER)];
+        assert_eq!(now(self.store.counters(FAMILY, &names)).expect("open"), [count]);
         assert!(now(self.store.bodies(&bodies)).expect("open").iter().all(Option::is_some));
     }
 }

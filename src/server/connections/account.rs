@@ -239,13 +239,14 @@ impl Drop for OpenCall {
 }
 
 /// Refuses for want of room; the caller may ask again.
-pub(super) fn too_much(message: &str) -> Box<Error> {
+fn too_much(message: &str) -> Box<Error> {
     let mut error = Error::new(Reason::Overloaded, message);
     error.retry_delay = Some(RETRY);
     error
 }
 
-const RETRY: Duration = Duration::from_secs(1);
+/// When to ask again after a refusal.
+pub(super) const RETRY: Duration = Duration::from_secs(1);
 /// Bytes counted for each call beside its head, request and answer: its task and its stream.
 const CALL_BYTES: usize = 8 << 10;
 /// The preface of HTTP/2 and the head of the first frame.

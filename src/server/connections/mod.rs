@@ -36,7 +36,7 @@ use self::account::{Account, Accounts};
 use self::answer::{Leaving, Protocol, leaving};
 use self::refusal::refusal;
 use self::request::Arriving;
-use super::faces::is_grpc;
+use super::faces::Spoken;
 use crate::clock::{Clock, SystemClock};
 use crate::grpc::deadline;
 use crate::grpc::is_read;
@@ -177,19 +177,20 @@ async fn answer<S>(
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
 {
-    let face = if is_grpc(&request) { Protocol::Grpc } else { Protocol::Http };
+    let spoken = Spoken::by(&request);
+    let face = if spoken == Spoken::Grpc { Protocol::Grpc } else { Protocol::Http };
     let call = match account.call(head_bytes(&request)) {
         Ok(call) => call,
         Err(error) => return Ok(Leaving::refused(refusal(error), face)),
     };
     let path = request.uri().path();
-    let (is_read, many, time) = match face {
-        Protocol::Grpc => (
+    let (is_read, many, time) = match spoken {
+        Spoken::Grpc | Spoken::GrpcWeb => (
             is_read(path),
-            MANY_REQUESTS.iter().any(|method| path.ends_with(method)),
+            face == Protocol::Grpc && MANY_REQUESTS.iter().any(|method| path.ends_with(method)),
             deadline::of(request.headers()),
         ),
-        Protocol::Http => (crate::http::is_read(&request), false, None),
+        Spoken::Http => (crate::http::is_read(&request), false, None),
     };
     let turn = if is_read { account.turn().await } else { None };
     let request = request

@@ -11,9 +11,10 @@ use futures_util::future::BoxFuture;
 use http_body::{Body, Frame, SizeHint};
 use tonic::Status;
 
-use super::account::{OpenCall, Share, too_much};
+use super::account::{OpenCall, RETRY, Share};
 use super::refusal::refusal;
 use crate::clock::Clock;
+use crate::engine::{Error, Reason};
 use crate::limits::REQUEST_TIME;
 
 /// What arrives of a call.
@@ -69,7 +70,8 @@ impl<B> Arriving<B> {
         }
         let seconds = REQUEST_TIME.as_secs();
         let late = format!("the request did not arrive within {seconds} s; send it again");
-        Err(refusal(too_much(&late)))
+        let error = Error::new(Reason::RequestLate, late);
+        Err(refusal(error.retry_after(RETRY)))
     }
 }
 
@@ -154,6 +156,7 @@ const HEAD: usize = 5;
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
+    use std::error::Error as _;
     use std::future::poll_fn;
 
     use super::*;
@@ -190,6 +193,8 @@ mod tests {
         clock.advance(REQUEST_TIME);
         let late = both.await.expect("an answer").expect_err("a refusal");
         assert_eq!(late.code(), tonic::Code::Unavailable);
+        let error = late.source().and_then(|source| source.downcast_ref::<Error>());
+        assert_eq!(error.map(|error| error.reason), Some(Reason::RequestLate));
     }
 
     #[test]

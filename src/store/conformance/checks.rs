@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use super::harness::{
-    Harness, all, commit, commit_ok, create, entry, get, key, members, put, replace, unconditional,
+    Harness, all, commit, commit_ok, count, counted, create, entry, get, key, members, put,
+    replace, unconditional,
 };
 use crate::clock::Clock;
 use crate::store::error::CommitError;
 use crate::store::key::{BodyKey, Partition};
-use crate::store::write_set::{Check, Counter, WriteSet};
+use crate::store::write_set::{Check, WriteSet};
 
 pub(crate) async fn a_refused_set_changes_nothing(harness: Harness) {
     let store = &*harness.store;
@@ -26,7 +27,7 @@ pub(crate) async fn a_refused_set_changes_nothing(harness: Harness) {
     refused.puts.push(put(other, "new"));
     refused.body_puts.push((BodyKey { nonce: [2; 8], ..body }, "new".into()));
     refused.additions.push(entry("list", "new"));
-    refused.counters.push(Counter { name: "count".into(), change: 1 });
+    refused.counters.push(count("count", 1));
     assert!(matches!(commit(store, refused).await, Err(CommitError::Conflict)));
 
     assert_eq!(get(store, held).await.expect("still there").revision, revision);
@@ -34,7 +35,7 @@ pub(crate) async fn a_refused_set_changes_nothing(harness: Harness) {
     let bodies = store.bodies(&[body, BodyKey { nonce: [2; 8], ..body }]).await.expect("bodies");
     assert_eq!(bodies, [Some("kept".into()), None]);
     assert_eq!(members(store, all("list")).await, ["kept"]);
-    assert_eq!(store.counter(b"count").await.expect("counter"), 0);
+    assert_eq!(counted(store, b"count").await, 0);
 }
 
 pub(crate) async fn a_check_at_wants_that_very_revision(harness: Harness) {

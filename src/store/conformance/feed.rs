@@ -76,6 +76,22 @@ pub(crate) async fn what_a_hint_is_about_can_be_read(harness: Harness) {
     assert!(outcomes.iter().all(Result::is_ok));
 }
 
+pub(crate) async fn positions_are_those_of_the_last_hints(mut harness: Harness) {
+    let store = &*harness.store;
+    let mut feed = store.feed();
+    let before = store.hint_positions().await.expect("positions");
+    assert_eq!(before.len(), usize::from(store.keyspace().partitions()));
+    commit_ok(store, hinting(store, 0)).await;
+    commit_ok(store, create(store, key(store, Partition(0), 1), "quiet")).await;
+    let last = next(&mut feed, 1).await[0].sequence;
+    let after = store.hint_positions().await.expect("positions");
+    assert_eq!(last, before[0] + 1);
+    assert_eq!((after[0], &after[1..]), (last, &before[1..]));
+    if harness.reopen().await {
+        assert_eq!(harness.store.hint_positions().await.expect("positions"), after);
+    }
+}
+
 fn hinting(store: &dyn Store, number: usize) -> WriteSet {
     let key = key(store, Partition(0), number);
     let mut set = create(store, key, "loud");

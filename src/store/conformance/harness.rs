@@ -10,7 +10,7 @@ use crate::store::backend::{Committed, Record, Store};
 use crate::store::error::CommitError;
 use crate::store::index::{Index, Scan};
 use crate::store::key::{Key, Partition};
-use crate::store::write_set::{Check, IndexEntry, Mark, Put, WriteSet};
+use crate::store::write_set::{Check, Counter, IndexEntry, Mark, Put, WriteSet};
 
 /// Opens the same data again, after it was closed.
 pub(crate) type Reopen = Box<dyn Fn() -> BoxFuture<'static, Arc<dyn Store>> + Send + Sync>;
@@ -81,6 +81,17 @@ pub(super) fn unconditional(partition: Partition) -> WriteSet {
 
 pub(super) fn entry(index: &'static str, member: impl Into<Bytes>) -> IndexEntry {
     IndexEntry { index: Index::new(index), member: member.into() }
+}
+
+/// A change of a counter of the tests.
+pub(crate) fn count(name: impl Into<Bytes>, change: i64) -> Counter {
+    Counter { family: "test", name: name.into(), change }
+}
+
+/// The value of a counter of the tests.
+pub(crate) async fn counted(store: &dyn Store, name: &'static [u8]) -> i64 {
+    let names = [Bytes::from_static(name)];
+    store.counters("test", &names).await.expect("the store answers").remove(0)
 }
 
 pub(super) async fn commit(store: &dyn Store, set: WriteSet) -> Result<Committed, CommitError> {

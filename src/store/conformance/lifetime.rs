@@ -4,13 +4,12 @@ use std::time::Duration;
 
 use super::feed::next;
 use super::harness::{
-    Harness, INDEXES, all, commit, commit_ok, create, entry, get, key, members, replace,
-    unconditional,
+    Harness, INDEXES, all, commit, commit_ok, count, counted, create, entry, get, key, members,
+    replace, unconditional,
 };
 use crate::clock::Clock;
 use crate::store::error::{CommitError, StoreError};
 use crate::store::key::{BodyKey, Partition};
-use crate::store::write_set::Counter;
 
 pub(crate) async fn a_closed_store_answers_nothing(harness: Harness) {
     let store = &*harness.store;
@@ -23,7 +22,7 @@ pub(crate) async fn a_closed_store_answers_nothing(harness: Harness) {
     let body = BodyKey { record: key, slot: 0, nonce: [0; 8] };
     assert!(matches!(store.bodies(&[body]).await, Err(StoreError::Closed)));
     assert!(matches!(store.scan(all("list")).await, Err(StoreError::Closed)));
-    assert!(matches!(store.counter(b"x").await, Err(StoreError::Closed)));
+    assert!(matches!(store.counters("test", &["x".into()]).await, Err(StoreError::Closed)));
     assert!(matches!(store.ping().await, Err(StoreError::Closed)));
     let outcome = commit(store, unconditional(Partition(0))).await;
     assert!(matches!(outcome, Err(CommitError::Unavailable(StoreError::Closed))));
@@ -55,7 +54,7 @@ pub(crate) async fn everything_is_there_after_a_reopen(mut harness: Harness) {
     set.body_puts.push((body, "body".into()));
     set.deletes.push(gone);
     set.checks.push(crate::store::write_set::Check::At(gone, gone_at));
-    set.counters.push(Counter { name: "count".into(), change: -7 });
+    set.counters.push(count("count", -7));
     for index in INDEXES {
         set.additions.extend([entry(index, "one"), entry(index, "\0two")]);
     }
@@ -73,7 +72,7 @@ pub(crate) async fn everything_is_there_after_a_reopen(mut harness: Harness) {
     assert_eq!(get(store, kept).await, record);
     assert_eq!(get(store, gone).await, None);
     assert_eq!(store.bodies(&[body]).await.expect("bodies"), [Some("body".into())]);
-    assert_eq!(store.counter(b"count").await.expect("counter"), -7);
+    assert_eq!(counted(store, b"count").await, -7);
     for index in INDEXES {
         assert_eq!(members(store, all(index)).await, ["\0two"], "{index}");
     }

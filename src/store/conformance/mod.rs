@@ -15,7 +15,7 @@ pub(crate) mod revisions;
 pub(crate) mod sets;
 pub(crate) mod volume;
 
-pub(crate) use self::harness::Harness;
+pub(crate) use self::harness::{Harness, count, counted};
 
 /// One test for each promise.
 macro_rules! suite {
@@ -34,10 +34,13 @@ macro_rules! suite {
             counters::a_counter_adds_up_over_partitions,
             counters::a_counter_that_nobody_added_to_is_zero,
             counters::several_changes_of_one_set_all_count,
+            counters::many_sets_of_one_call_add_up,
+            counters::families_keep_their_counters_apart_and_list_their_names,
             feed::hints_come_in_order_with_consecutive_sequences,
             feed::sets_without_hint_and_refused_sets_say_nothing,
             feed::every_feed_gets_every_hint_from_its_start_on,
             feed::what_a_hint_is_about_can_be_read,
+            feed::positions_are_those_of_the_last_hints,
             indexes::members_come_in_the_order_of_their_bytes,
             indexes::bounds_are_kept,
             indexes::a_limit_takes_from_the_near_end,
@@ -54,6 +57,7 @@ macro_rules! suite {
             records::stamps_are_made_new_or_kept,
             records::a_deleted_record_is_gone_and_can_be_made_again,
             records::keys_are_answered_in_their_order_over_partitions,
+            records::keys_come_in_ascending_order_from_where_the_last_call_ended,
             records::bodies_come_and_go_with_their_own_keys,
             records::no_keys_no_answers,
             revisions::revisions_rise_while_the_clock_stands,

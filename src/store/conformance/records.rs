@@ -80,6 +80,39 @@ pub(crate) async fn keys_are_answered_in_their_order_over_partitions(harness: Ha
     }
 }
 
+pub(crate) async fn keys_come_in_ascending_order_from_where_the_last_call_ended(harness: Harness) {
+    let store = &*harness.store;
+    let mut wanted: Vec<_> =
+        (0..300).map(|number: u64| store.keyspace().key(&format!("listed {number}"))).collect();
+    for outcome in store.commit(wanted.iter().map(|key| create(store, *key, "")).collect()).await {
+        outcome.expect("nothing stands against it");
+    }
+    let gone = wanted.pop().expect("the last");
+    let mut delete = unconditional(store.keyspace().partition(gone));
+    delete.deletes.push(gone);
+    delete.body_puts.push((BodyKey { record: gone, slot: 1, nonce: [1; 8] }, "body".into()));
+    commit_ok(store, delete).await;
+    wanted.sort_unstable();
+
+    let mut found = Vec::new();
+    for partition in store.keyspace().all() {
+        let mut after = None;
+        loop {
+            let keys = store.keys(partition, after, 7).await.expect("keys");
+            assert!(keys.len() <= 7 && keys.is_sorted(), "{keys:?}");
+            assert!(keys.iter().all(|key| store.keyspace().partition(*key) == partition));
+            after = keys.last().copied();
+            found.extend(keys);
+            if after.is_none() {
+                break;
+            }
+        }
+    }
+    found.sort_unstable();
+    assert_eq!(found, wanted);
+    assert_eq!(store.keys(Partition(0), None, 0).await.expect("keys"), []);
+}
+
 pub(crate) async fn bodies_come_and_go_with_their_own_keys(harness: Harness) {
     let store = &*harness.store;
     let record = key(store, Partition(0), 0);

@@ -1,33 +1,34 @@
 //! Write sets: each whole, one after the other.
 
 use super::harness::{
-    Harness, INDEXES, all, commit_ok, create, entry, get, key, members, put, replace, unconditional,
+    Harness, INDEXES, all, commit_ok, count, counted, create, entry, get, key, members, put,
+    replace, unconditional,
 };
 use crate::store::error::CommitError;
 use crate::store::index::Scan;
 use crate::store::key::{BodyKey, Partition};
-use crate::store::write_set::{Check, Counter, WriteSet};
+use crate::store::write_set::{Check, WriteSet};
 
 pub(crate) async fn sets_of_one_call_see_the_former(harness: Harness) {
     let store = &*harness.store;
     let key = key(store, Partition(0), 0);
     let mut delete = create(store, super::harness::key(store, Partition(0), 1), "after");
     delete.checks.push(Check::Absent(key));
-    let mut count = unconditional(Partition(0));
-    count.counters.push(Counter { name: "n".into(), change: 2 });
+    let mut two = unconditional(Partition(0));
+    two.counters.push(count("n", 2));
     let outcomes = store
         .commit(vec![
             create(store, key, "1"),
             create(store, key, "2"),
             delete.clone(),
-            count.clone(),
-            count.clone(),
+            two.clone(),
+            two,
         ])
         .await;
     assert!(outcomes[0].is_ok());
     assert!(matches!(outcomes[1], Err(CommitError::Conflict)), "the record is there by now");
     assert!(matches!(outcomes[2], Err(CommitError::Conflict)), "the record is there by now");
-    assert_eq!(store.counter(b"n").await.expect("counter"), 4);
+    assert_eq!(counted(store, b"n").await, 4);
 
     let revision = get(store, key).await.expect("record").revision;
     let mut remove = WriteSet::new(Partition(0), Check::At(key, revision));
@@ -98,7 +99,7 @@ pub(crate) async fn a_set_is_applied_whole(harness: Harness) {
             .collect::<Vec<_>>();
         set.body_puts.extend(bodies.iter().map(|body| (*body, "body".into())));
         set.additions.extend(INDEXES.map(|index| entry(index, keys[0].as_bytes().to_vec())));
-        set.counters.push(Counter { name: "whole".into(), change: 1 });
+        set.counters.push(count("whole", 1));
         let revision = commit_ok(store, set).await;
 
         let records = store.get(&keys).await.expect("records");
@@ -115,5 +116,5 @@ pub(crate) async fn a_set_is_applied_whole(harness: Harness) {
         }
     }
     let partitions = i64::from(store.keyspace().partitions());
-    assert_eq!(store.counter(b"whole").await.expect("counter"), partitions);
+    assert_eq!(counted(store, b"whole").await, partitions);
 }

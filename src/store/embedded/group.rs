@@ -110,8 +110,8 @@ impl<'a> Group<'a> {
     /// New values of the counters.
     fn count(&self, changes: &[Counter]) -> Result<BTreeMap<Slice, i64>, StoreError> {
         let mut counters = BTreeMap::new();
-        for Counter { name, change } in changes {
-            let key = Slice::from(counter_key(name));
+        for Counter { family, name, change } in changes {
+            let key = Slice::from(counter_key(family, name));
             let before = if let Some(counted) = counters.get(&key) {
                 *counted
             } else {

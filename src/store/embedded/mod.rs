@@ -22,6 +22,7 @@ mod torn;
 mod writer;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, TryLockError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -57,6 +58,8 @@ pub struct EmbeddedStore {
     /// Bounded: callers wait while it is full. `None` once the store is closed; the writer ends when it has no sender.
     jobs: RwLock<Option<(mpsc::Sender<PendingCommit>, Publisher)>>,
     writer: Mutex<Option<JoinHandle<()>>>,
+    /// The sequence of the last hint.
+    hinted: Arc<AtomicU64>,
 }
 
 impl EmbeddedStore {
@@ -81,6 +84,7 @@ impl EmbeddedStore {
         let time = Arc::new(EmbeddedTime::new(&options, opened.progress.revision));
         let (open, trouble) = (Arc::new(RwLock::new(Some(open))), Arc::<Trouble>::default());
         let publisher = Publisher::new(1);
+        let hinted = Arc::new(AtomicU64::new(opened.progress.sequence));
         let (jobs, queue) = mpsc::channel(QUEUE);
         let writer = GroupWriter {
             options,
@@ -88,6 +92,7 @@ impl EmbeddedStore {
             open: Arc::clone(&open),
             time: Arc::clone(&time),
             publisher: publisher.clone(),
+            hinted: Arc::clone(&hinted),
             trouble: Arc::clone(&trouble),
             note: opened.note,
             ground: opened.ground,
@@ -105,6 +110,7 @@ impl EmbeddedStore {
             open,
             jobs: RwLock::new(Some((jobs, publisher))),
             writer: Mutex::new(Some(writer)),
+            hinted,
         }))
     }
 
@@ -165,11 +171,22 @@ impl EmbeddedStore {
         read.await.map_err(|error| StoreError::Away(error.to_string()))?
     }
 
+    async fn put_root(&self, root: Vec<u8>) -> Result<(), StoreError> {
+        self.blocking(move |open| open.tables.put_root(&root).map_err(tables::unreadable)).await
+    }
+
     /// Moves everything from the journal to sorted files.
     #[cfg(test)]
     fn flush(&self) {
         let flushed = self.read(|open| open.tables.flush().map_err(tables::unreadable));
         flushed.expect("flushed");
+    }
+
+    /// The keys that an empty store does not have, and the bytes of all files but the journal.
+    #[cfg(test)]
+    fn left(&self) -> (usize, u64) {
+        let left = self.read(|open| open.tables.compacted().map_err(tables::unreadable));
+        left.expect("compacted")
     }
 
     fn take_writer(&self) -> Option<JoinHandle<()>> {
@@ -242,8 +259,28 @@ impl Store for EmbeddedStore {
             .await
     }
 
-    async fn counter(&self, name: &[u8]) -> Result<i64, StoreError> {
-        self.read(|open| open.tables.counter(name))
+    async fn keys(
+        &self,
+        partition: Partition,
+        after: Option<Key>,
+        limit: usize,
+    ) -> Result<Vec<Key>, StoreError> {
+        if partition.0 != 0 {
+            return self.living().map(|()| Vec::new());
+        }
+        self.blocking(move |open| open.tables.keys(after, limit)).await
+    }
+    async fn counters(&self, family: &str, names: &[Bytes]) -> Result<Vec<i64>, StoreError> {
+        if names.len() <= INLINE_RECORDS {
+            return self.read(|open| open.tables.counters(family, names));
+        }
+        let (family, names) = (family.to_owned(), names.to_vec());
+        self.blocking(move |open| open.tables.counters(&family, &names)).await
+    }
+
+    async fn counter_names(&self, family: &str, limit: usize) -> Result<Vec<Bytes>, StoreError> {
+        let family = family.to_owned();
+        self.blocking(move |open| open.tables.counter_names(&family, limit)).await
     }
 
     fn feed(&self) -> Feed {
@@ -251,6 +288,10 @@ impl Store for EmbeddedStore {
         let jobs = self.jobs.read().unwrap_or_else(PoisonError::into_inner);
         let none = || Publisher::new(1).subscribe();
         jobs.as_ref().map_or_else(none, |(_, publisher)| publisher.subscribe())
+    }
+
+    async fn hint_positions(&self) -> Result<Vec<u64>, StoreError> {
+        self.living().map(|()| vec![self.hinted.load(Ordering::Acquire)])
     }
 
     fn now(&self, _: Partition) -> Timestamp {
@@ -272,11 +313,13 @@ impl Store for EmbeddedStore {
 
     async fn raise_min_writer(&self, format: u32) -> Result<(), StoreError> {
         let root = self.keyspace.encode_raised(format);
-        let written = root.clone();
-        self.blocking(move |open| open.tables.put_root(&written).map_err(tables::unreadable))
-            .await?;
+        self.put_root(root.clone()).await?;
         self.keyspace.observe(&root);
         Ok(())
+    }
+
+    async fn finish_import(&self) -> Result<(), StoreError> {
+        self.put_root(self.keyspace.encode_complete()).await
     }
 
     async fn close(&self) {
@@ -308,7 +351,7 @@ impl std::fmt::Debug for EmbeddedStore {
 
 /// Calls of `commit` that may wait for the writer before further ones wait to be queued.
 const QUEUE: usize = 1024;
-/// Records that one `get` reads where it is called: a page of a list, some 0.3 ms at worst from a warm disk.
+/// Records or counters that one call reads where it is made: a page of a list, some 0.3 ms at worst from a warm disk.
 const INLINE_RECORDS: usize = 64;
 /// How long a commit may wait for the disk before its caller gets an unknown outcome.
 const PATIENCE: Duration = Duration::from_secs(10);

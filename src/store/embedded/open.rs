@@ -58,7 +58,7 @@ pub(super) fn open(options: &Options) -> Result<(Directory, Opened, OpenTables),
             place.damage(options, "its database is gone, although records were stored")?;
         }
         place.refuse_named(options)?;
-        place.make()?;
+        place.make(options)?;
     } else if noted == NotedRevision::Absent || noted == NotedRevision::Unreadable {
         place.damage(options, "the file high-water is missing or unreadable, so it is unknown whether the rest is complete")?;
     }
@@ -171,14 +171,16 @@ impl OpenErrors<'_> {
     }
 
     /// Makes an empty database aside and moves it in place, so that none is ever found half made.
-    fn make(&self) -> Result<(), OpenError> {
+    fn make(&self, options: &Options) -> Result<(), OpenError> {
         let unusable = |error: io::Error| self.unusable(&error);
         let aside = self.path.join(UNFINISHED);
         if aside.exists() {
             fs::remove_dir_all(&aside).map_err(unusable)?;
         }
         let tables = Tables::open(&aside).map_err(|error| self.broken(error))?;
-        let root = Keyspace::generate(1).encode();
+        let new = || Keyspace::generate(1);
+        let import = options.import.as_ref();
+        let root = import.map_or_else(new, |origin| Keyspace::imported(1, origin)).encode();
         tables.put_root(&root).map_err(|error| self.broken(error))?;
         drop(tables);
         // The note first: a database without one is taken for damaged.
@@ -202,7 +204,7 @@ impl OpenErrors<'_> {
         self.refuse_damaged(&database)?;
         let read = || {
             let tables = self.tables(&database)?;
-            let keyspace = self.keyspace(&tables)?;
+            let keyspace = self.keyspace(options, &tables)?;
             keyspace.expect(&self.to_string(), options.keyspace)?;
             let progress = self.whole(options, &tables, noted)?;
             let mirror =
@@ -267,11 +269,14 @@ impl OpenErrors<'_> {
         }
     }
 
-    fn keyspace(&self, tables: &Tables) -> Result<Keyspace, OpenError> {
+    fn keyspace(&self, options: &Options, tables: &Tables) -> Result<Keyspace, OpenError> {
         let root = tables.root().map_err(|error| self.broken(error))?.ok_or_else(|| {
             OpenError::Damaged(format!("{self} has lost its root record; {RESTORE}"))
         })?;
-        Keyspace::decode(&self.to_string(), &root)
+        match &options.import {
+            Some(origin) => Keyspace::decode_imported(&self.to_string(), &root, origin),
+            None => Keyspace::decode(&self.to_string(), &root),
+        }
     }
 
     /// Whether all acknowledged data is there, and the revision and sequence to continue with.
@@ -346,8 +351,7 @@ const SPARE: &str = "damaged-journal";
 const SUSPECT: &str = "suspect";
 const PROBE: &str = "probe";
 const PROBE_BYTES: usize = 64 << 10;
-const RESTORE: &str =
-    "put a copy of the whole directory in its place that was made while no server had it open";
+const RESTORE: &str = "restore it: run longhaul import with the last export and a new directory, or put a copy of the whole directory in its place that was made while no server had it open";
 /// Files that may be in a directory without a database: the remains of an interrupted attempt.
 const OURS: [&str; 5] = [UNFINISHED, LOCK, "high-water", "high-water.new", "lost+found"];
 /// More hints than can have been lost.

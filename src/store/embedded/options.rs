@@ -6,6 +6,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::clock::{Clock, SystemClock};
+use crate::store::keyspace::Origin;
 use crate::store::layout::Layout;
 
 /// How to open an embedded store.
@@ -19,6 +20,8 @@ pub struct Options {
     pub create: bool,
     /// The only keyspace that is acceptable; any, or a new one, where `None`.
     pub keyspace: Option<Uuid>,
+    /// Makes or continues the copy of another store, instead of opening one.
+    pub import: Option<Origin>,
     /// Opens a store that has lost acknowledged commits.
     pub accept_loss: bool,
     /// Bytes of free disk below which new records are refused, so that stored operations can be completed.
@@ -37,6 +40,7 @@ impl Options {
             layout,
             create: true,
             keyspace: None,
+            import: None,
             accept_loss: false,
             reserve_bytes: DEFAULT_RESERVE,
             clock: SystemClock::new(),

@@ -111,6 +111,21 @@ impl Tables {
         Table::ALL.iter().try_for_each(|table| self.keyspace(*table).rotate_memtable_and_wait())
     }
 
+    /// The keys of all tables but those that every database has, and the bytes of their files, once these hold nothing that
+    /// was removed.
+    #[cfg(test)]
+    pub(super) fn compacted(&self) -> fjall::Result<(usize, u64)> {
+        self.flush()?;
+        let (mut keys, mut bytes) = (0, 0);
+        for keyspace in Table::ALL.map(|table| self.keyspace(table)) {
+            keyspace.major_compact()?;
+            // A table that was never written has no note of its progress.
+            keys += keyspace.len()?.saturating_sub(1);
+            bytes += keyspace.disk_space();
+        }
+        Ok((keys, bytes))
+    }
+
     /// Fails where writing would: a task of the database that failed stops all later writes.
     pub(super) fn check(&self) -> fjall::Result<()> {
         self.database.persist(PersistMode::Buffer)
@@ -189,11 +204,30 @@ impl Tables {
             .collect()
     }
 
-    pub(super) fn counter(&self, name: &[u8]) -> Result<i64, StoreError> {
-        let stored = self.get(Table::Counters, &counter_key(name)).map_err(unreadable)?;
-        stored.map_or(Ok(0), |bytes| {
-            decode_counter(&bytes).ok_or_else(|| StoreError::Damaged("a counter".to_owned()))
-        })
+    /// Several counters as of one moment.
+    pub(super) fn counters(&self, family: &str, names: &[Bytes]) -> Result<Vec<i64>, StoreError> {
+        let snapshot = self.database.snapshot();
+        let value = |name: &Bytes| {
+            let stored = snapshot.get(&self.counters, counter_key(family, name));
+            stored.map_err(unreadable)?.map_or(Ok(0), |bytes| {
+                decode_counter(&bytes).ok_or_else(|| StoreError::Damaged("a counter".to_owned()))
+            })
+        };
+        names.iter().map(value).collect()
+    }
+
+    /// The names of the first counters of a family.
+    pub(super) fn counter_names(
+        &self,
+        family: &str,
+        limit: usize,
+    ) -> Result<Vec<Bytes>, StoreError> {
+        let prefix = counter_key(family, &[]);
+        let name = |guard: Guard| {
+            let key = guard.key().map_err(unreadable)?;
+            Ok(Bytes::copy_from_slice(&key[prefix.len()..]))
+        };
+        self.counters.prefix(&prefix).take(limit).map(name).collect()
     }
 
     pub(super) fn scan(&self, scan: &Scan) -> Result<Vec<Entry>, StoreError> {
@@ -218,6 +252,17 @@ impl Tables {
         } else {
             found.take(scan.limit).map(entry).collect()
         }
+    }
+
+    /// Keys of records after `after`, in ascending order.
+    pub(super) fn keys(&self, after: Option<Key>, limit: usize) -> Result<Vec<Key>, StoreError> {
+        let from = after.map_or(PROGRESS_KEY.to_vec(), |after| after.as_bytes().to_vec());
+        let found = self.records.range((Bound::Excluded(from), Bound::Unbounded));
+        let keys = found.filter_map(|guard| match guard.key() {
+            Ok(key) => key.as_ref().try_into().ok().map(|key| Ok(Key::from_bytes(key))),
+            Err(error) => Some(Err(unreadable(error))),
+        });
+        keys.take(limit).collect()
     }
 
     /// All entries of the indexes whose whole keys are in the range, each as name and member.
@@ -285,9 +330,10 @@ pub(super) fn decode_counter(stored: &[u8]) -> Option<i64> {
     stored.try_into().ok().map(i64::from_be_bytes)
 }
 
-/// Never equal to [`PROGRESS_KEY`], for any name.
-pub(super) fn counter_key(name: &[u8]) -> Vec<u8> {
-    [b"=", name].concat()
+/// Family, 0x00, name; never equal to [`PROGRESS_KEY`].
+pub(super) fn counter_key(family: &str, name: &[u8]) -> Vec<u8> {
+    debug_assert!(!family.is_empty() && !family.contains('\0'), "family {family:?}");
+    [family.as_bytes(), &[0], name].concat()
 }
 
 /// Name, 0x00, member. No name holds a 0x00, so no index reaches into another.

@@ -19,6 +19,7 @@ use super::*;
 use crate::clock::ManualClock;
 use crate::proto::longhaul::store::v1 as stored;
 use crate::store::conformance::{Harness, suite};
+use crate::store::differential::Left;
 use crate::store::{Check, Layout, Mark, Put};
 
 #[tokio::test]
@@ -305,6 +306,21 @@ pub(crate) fn harness() -> Ready<Harness> {
         .boxed()
     };
     ready(Harness::new(store, clock, Some(Box::new(reopen))))
+}
+
+/// A new store, and what counts its keys beyond those of an empty one.
+pub(crate) fn emptiable() -> (Harness, Left) {
+    let directory = Arc::new(TempDir::new().expect("a temporary directory"));
+    let clock = clock();
+    let store = EmbeddedStore::open(options(directory.path(), &clock)).expect("a new store");
+    let harness = Harness::new(store.clone(), clock, None);
+    let left = move || {
+        let _kept = &directory;
+        let (keys, bytes) = store.left();
+        assert!(bytes < 20_000 + 2_000 * keys as u64, "{bytes} bytes for {keys} keys");
+        ready(keys).boxed()
+    };
+    (harness, Box::new(left))
 }
 
 suite!(harness);

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -73,6 +74,8 @@ pub(super) struct GroupWriter {
     pub(super) open: Arc<RwLock<Option<OpenTables>>>,
     pub(super) time: Arc<EmbeddedTime>,
     pub(super) publisher: Publisher,
+    /// The sequence of the last hint, for readers.
+    pub(super) hinted: Arc<AtomicU64>,
     pub(super) trouble: Arc<Trouble>,
     pub(super) note: HighWater,
     pub(super) ground: Ground,
@@ -169,6 +172,7 @@ impl GroupWriter {
         self.progress = progress;
         self.time.advance(progress.revision);
         mirror.publish(group.index_changes());
+        self.hinted.store(progress.sequence, Ordering::Release);
         self.publisher.send_all(group.into_hints().into_iter().map(Event::Hint).collect());
         Ok(outcomes)
     }
@@ -197,6 +201,7 @@ impl GroupWriter {
         self.note = opened.note;
         self.ground = opened.ground;
         self.time.advance(self.progress.revision);
+        self.hinted.store(self.progress.sequence, Ordering::Release);
         self.broken = None;
         // Committed but unacknowledged data was not visible to any client.
         self.publisher.send(Event::Gap(vec![Partition(0)]));

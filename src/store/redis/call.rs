@@ -8,7 +8,7 @@ use super::packed::Packed;
 use super::script::{DIGEST, ScriptForm, TEXT};
 use crate::store::index::Index;
 use crate::store::key::{Key, Partition};
-use crate::store::write_set::{Check, IndexEntry, Mark, WriteSet};
+use crate::store::write_set::{Check, Counter, IndexEntry, Mark, WriteSet};
 
 /// One call of the script: write sets with disjoint keys.
 pub(super) struct ScriptCall<'a> {
@@ -78,13 +78,17 @@ struct Builder<'a> {
     key_ends: Vec<usize>,
     plan: Packed,
     values: Vec<&'a Bytes>,
+    /// The key of each counter, and its name.
+    counters: Vec<(u64, &'a Bytes)>,
 }
 
 /// A partition in a call, and the places of those of its keys that several sets use.
 struct CallPartition<'a> {
     partition: Partition,
     indexes: Vec<(&'a Index, u64)>,
-    counters: Option<u64>,
+    families: Vec<(&'static str, u64)>,
+    /// The counters, and their places in the list of all.
+    counters: Vec<(&'a Counter, u64)>,
 }
 
 /// A set on its way, and the places of its records' keys.
@@ -102,6 +106,7 @@ impl<'a> Builder<'a> {
             key_ends: Vec::with_capacity(6 * sets),
             plan: Packed::with_capacity(320 * sets),
             values: Vec::with_capacity(sets),
+            counters: Vec::with_capacity(2 * sets),
         }
     }
 
@@ -120,6 +125,10 @@ impl<'a> Builder<'a> {
         for (set, part) in sets.iter().zip(parts) {
             self.push(set, part, read);
             read += absent(set).count() as u64;
+        }
+        for (place, name) in std::mem::take(&mut self.counters) {
+            self.plan.number(place);
+            self.plan.string(&[name]);
         }
     }
 
@@ -203,9 +212,8 @@ impl<'a> Builder<'a> {
     fn push_additions(&mut self, set: &'a WriteSet, part: usize) {
         self.push_entries(&set.additions, part);
         for counter in &set.counters {
-            let place = self.counters(part);
+            let place = self.counter(part, counter);
             self.plan.number(place);
-            self.plan.string(&[&counter.name]);
             self.plan.string(&[counter.change.to_string().as_bytes()]);
         }
     }
@@ -238,7 +246,8 @@ impl<'a> Builder<'a> {
         let known = self.parts.iter().position(|part| part.partition == partition);
         known.unwrap_or_else(|| {
             self.key(|keys, bytes| keys.write_meta(bytes, partition));
-            self.parts.push(CallPartition { partition, indexes: Vec::new(), counters: None });
+            let (indexes, families, counters) = Default::default();
+            self.parts.push(CallPartition { partition, indexes, families, counters });
             self.parts.len() - 1
         })
     }
@@ -254,13 +263,29 @@ impl<'a> Builder<'a> {
         place
     }
 
-    fn counters(&mut self, part: usize) -> u64 {
-        let CallPartition { partition, counters, .. } = self.parts[part];
-        counters.unwrap_or_else(|| {
-            let place = self.key(|keys, bytes| keys.write_counters(bytes, partition));
-            self.parts[part].counters = Some(place);
-            place
-        })
+    /// The place of a counter in the list of all, counted from 0.
+    fn counter(&mut self, part: usize, counter: &'a Counter) -> u64 {
+        let same = |known: &Counter| known.family == counter.family && known.name == counter.name;
+        let known = self.parts[part].counters.iter().find(|(known, _)| same(known));
+        if let Some((_, place)) = known {
+            return *place;
+        }
+        let place = self.counters.len() as u64;
+        let family = self.family(part, counter.family);
+        self.counters.push((family, &counter.name));
+        self.parts[part].counters.push((counter, place));
+        place
+    }
+
+    fn family(&mut self, part: usize, family: &'static str) -> u64 {
+        let CallPartition { partition, families, .. } = &self.parts[part];
+        if let Some((_, place)) = families.iter().find(|(known, _)| *known == family) {
+            return *place;
+        }
+        let partition = *partition;
+        let place = self.key(|keys, bytes| keys.write_counters(bytes, partition, family));
+        self.parts[part].families.push((family, place));
+        place
     }
 
     /// Adds a key. Returns its place, counted from 1 as Lua does.

@@ -1,16 +1,17 @@
--- commit: applies write sets, each whole or not at all. On a cluster those of one call must lie in one partition.
+-- commit: applies write sets, each whole or not at all. On a cluster, the sets of one call must lie in one partition.
 --
--- KEYS    metas of the partitions; records that must not be there; then, in any order, what is written
+-- KEYS    metas of the partitions; records that must not exist; then, in any order, the keys to write
 -- ARGV    1 keyspace id; 2 the plan; 3 the channel; then values and bodies. No two sets of a call touch the same record, body or entry.
--- The plan is a MessagePack array: store time in us, 0 for that of this server; number of metas; number of keys to read;
+-- The plan is a MessagePack array: store time in us, or 0 for the time of this server; number of metas; number of keys to read;
 --         number of sets; and set by set, where a key is its place in KEYS and a value its place in ARGV:
---         meta; time that must have come; length; 1 if there is a hint, else 0; then how many follow of each of these:
---         absent: key; check: key, the first 8 bytes that it must hold; removal: key, member; delete: key
+--         meta; the earliest time; length; 1 if there is a hint, else 0; then the counts of each of these:
+--         absent: key; check: key, the expected first 8 bytes of its value; removal: key, member; delete: key
 --         put: key, visible revision, fencing number ('' is new), value; body: key, value; addition: key, member
---         counter: key, name, change; and at the end the hint: partition, length of its note, its key, the note
+--         counter: number, change; and at the end the hint: partition, length of its note, its key, the note
+--         After the sets, for each counter, from number 0 on: key, name
 -- Returns a MessagePack array: store time, for each meta its last hint sequence, then for each set its revision, or the name of its refusal
--- Redis that is full or read-only refuses the first write of a call or none. So what only adds is written first, in one
--- command, and a set that is refused has not begun.
+-- A Redis that is full or read-only refuses the first write of a call or none. So the keys that only add data are written
+-- first, in one command, and a refused set has written nothing.
 local KEYS, ARGV, call, pcall, pack = KEYS, ARGV, redis.call, redis.pcall, struct.pack
 local plan, p, last, sequence, kept, dirty = cmsgpack.unpack(ARGV[2]), 5, {}, {}, {}, {}
 local now, metas, adding, removing, replies = plan[1], plan[2], false, false, {}
@@ -83,7 +84,7 @@ for m in pairs(dirty) do
   local n = #writes
   writes[n + 1], writes[n + 2] = KEYS[m], ARGV[1] .. pack('>I8I8', last[m], sequence[m])
 end
-local done, notes = #kept > 0 and pcall('MSET', unpack(writes)), {}
+local done, notes, counted = #kept > 0 and pcall('MSET', unpack(writes)), {}, {}
 for k = 1, #kept do
   local set = kept[k]
   local p, i = set[1], set[2]
@@ -95,12 +96,17 @@ for k = 1, #kept do
       i = i + 2
     end
     for _ = 1, plan[p + 11] do
-      local reply = pcall('HINCRBY', KEYS[plan[i]], plan[i + 1], plan[i + 2])
-      if reply == 0 then pcall('HDEL', KEYS[plan[i]], plan[i + 1]) elseif type(reply) == 'table' then replies[set[3]] = reply.err end
-      i = i + 3
+      local sum, change = counted[plan[i]], plan[i + 1]
+      counted[plan[i]], i = sum and sum + change or change, i + 2
     end
     if set[6] then notes[#notes + 1] = pack('>I8', set[6]) .. set[4] .. plan[i] end
   end
+end
+for c, change in pairs(counted) do
+  local key, name = KEYS[plan[p + 2 * c]], plan[p + 2 * c + 1]
+  local reply = change ~= 0 and pcall('HINCRBY', key, name, change)
+  if reply == 0 then pcall('HDEL', key, name) end
+  for k = 1, type(reply) == 'table' and #kept or 0 do replies[kept[k][3]] = reply.err end
 end
 if #notes > 0 then pcall('PUBLISH', ARGV[3], ARGV[1] .. table.concat(notes)) end
 for m = 1, metas do replies[m + 1] = sequence[m] or 0 end

@@ -14,7 +14,7 @@ pub(super) const PATTERNS: [&str; 7] = [
     "PREFIX{TAG}:r:RECORD",
     "PREFIX{TAG}:b:BODY",
     "PREFIX{TAG}:x:INDEX",
-    "PREFIX{TAG}:n",
+    "PREFIX{TAG}:n:FAMILY",
     "PREFIXh",
 ];
 
@@ -57,6 +57,11 @@ impl Keys {
         written(|bytes| self.write_record(bytes, partition, key))
     }
 
+    /// What the keys of a partition's records begin with.
+    pub(super) fn records(&self, partition: Partition) -> Vec<u8> {
+        written(|bytes| self.write(bytes, partition, "r:", b""))
+    }
+
     /// A body, as it was put.
     pub(super) fn body(&self, partition: Partition, key: BodyKey) -> Vec<u8> {
         written(|bytes| self.write_body(bytes, partition, key))
@@ -67,9 +72,9 @@ impl Keys {
         written(|bytes| self.write_index(bytes, partition, index))
     }
 
-    /// All counters of a partition, in one hash.
-    pub(super) fn counters(&self, partition: Partition) -> Vec<u8> {
-        written(|bytes| self.write_counters(bytes, partition))
+    /// The counters of a family, in one hash.
+    pub(super) fn counters(&self, partition: Partition, family: &str) -> Vec<u8> {
+        written(|bytes| self.write_counters(bytes, partition, family))
     }
 
     /// The channel of all hints. A cluster would want one for each partition.
@@ -93,8 +98,8 @@ impl Keys {
         self.write(bytes, partition, "x:", index.as_str().as_bytes());
     }
 
-    pub(super) fn write_counters(&self, bytes: &mut Vec<u8>, partition: Partition) {
-        self.write(bytes, partition, "n", b"");
+    pub(super) fn write_counters(&self, bytes: &mut Vec<u8>, partition: Partition, family: &str) {
+        self.write(bytes, partition, "n:", family.as_bytes());
     }
 
     fn write(&self, bytes: &mut Vec<u8>, partition: Partition, kind: &str, rest: &[u8]) {

@@ -34,7 +34,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use redis::Value;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -131,12 +130,28 @@ impl Store for RedisStore {
         self.open_shared()?.scan(&scan).await
     }
 
-    async fn counter(&self, name: &[u8]) -> Result<i64, StoreError> {
-        self.open_shared()?.counter(name).await
+    async fn keys(
+        &self,
+        partition: Partition,
+        after: Option<Key>,
+        limit: usize,
+    ) -> Result<Vec<Key>, StoreError> {
+        self.open_shared()?.record_keys(partition, after, limit).await
+    }
+    async fn counters(&self, family: &str, names: &[Bytes]) -> Result<Vec<i64>, StoreError> {
+        self.open_shared()?.counters(family, names).await
+    }
+
+    async fn counter_names(&self, family: &str, limit: usize) -> Result<Vec<Bytes>, StoreError> {
+        self.open_shared()?.counter_names(family, limit).await
     }
 
     fn feed(&self) -> Feed {
         self.shared.hints.feed()
+    }
+
+    async fn hint_positions(&self) -> Result<Vec<u64>, StoreError> {
+        self.open_shared()?.hint_positions().await
     }
 
     fn now(&self, _partition: Partition) -> Timestamp {
@@ -158,20 +173,14 @@ impl Store for RedisStore {
     async fn raise_min_writer(&self, format: u32) -> Result<(), StoreError> {
         let shared = self.open_shared()?;
         let root = shared.keyspace.encode_raised(format);
-        let mut request = redis::cmd("EVAL");
-        request.arg(RAISE).arg(1).arg(shared.keys.root());
-        request.arg(shared.keyspace.encode()).arg(&root[..]);
-        match shared.link.command(&request).await.map_err(|error| shared.away(&error))? {
-            Value::Okay => {}
-            _ => {
-                return Err(StoreError::Unfit(format!(
-                    "the root record of {} has changed meanwhile; try again",
-                    shared.dial.place()
-                )));
-            }
-        }
+        shared.replace_root(&root).await?;
         shared.take_in_root(&root);
         Ok(())
+    }
+
+    async fn finish_import(&self) -> Result<(), StoreError> {
+        let shared = self.open_shared()?;
+        shared.replace_root(&shared.keyspace.encode_complete()).await
     }
 
     async fn close(&self) {
@@ -182,6 +191,3 @@ impl Store for RedisStore {
         self.shared.bulk.close();
     }
 }
-
-/// Replaces the root record, if it still is as it was read.
-const RAISE: &str = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('SET', KEYS[1], ARGV[2]) end return false";

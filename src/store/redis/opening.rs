@@ -73,7 +73,11 @@ pub(super) async fn keyspace(
             "there is no store in {place}; correct --store or redis.prefix"
         )));
     }
-    let new = Keyspace::generate(options.partitions.max(1));
+    let partitions = options.partitions.max(1);
+    let new = match &options.import {
+        Some(origin) => Keyspace::imported(partitions, origin),
+        None => Keyspace::generate(partitions),
+    };
     let meta = Meta::new(new.id()).encode();
     let mut request = redis::cmd("MSETNX");
     request.arg(keys::root(&options.prefix)).arg(new.encode());
@@ -96,7 +100,10 @@ async fn adopt(link: &Link, dial: &Dial, options: &Options) -> Result<Option<Key
     request.arg(keys::root(&options.prefix));
     let keyspace = match link.command(&request).await.map_err(|error| unreachable(dial, &error))? {
         Value::Nil => return Ok(None),
-        Value::BulkString(root) => Keyspace::decode(place, &root)?,
+        Value::BulkString(root) => match &options.import {
+            Some(origin) => Keyspace::decode_imported(place, &root, origin)?,
+            None => Keyspace::decode(place, &root)?,
+        },
         _ => return Err(OpenError::Damaged(format!("{place} answered a GET with something else"))),
     };
     keyspace.expect(place, options.keyspace)?;

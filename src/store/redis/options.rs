@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::time::StoreTime;
 use crate::clock::{Clock, SystemClock};
 use crate::store::backend::Durability;
+use crate::store::keyspace::Origin;
 
 /// How to open the store.
 #[derive(Clone)]
@@ -21,6 +22,8 @@ pub struct Options {
     pub create: bool,
     /// Open this keyspace or none.
     pub keyspace: Option<Uuid>,
+    /// Makes or continues the copy of another store, instead of opening one.
+    pub import: Option<Origin>,
     /// The least durability to accept; if the server hides its settings, the operator states it.
     pub durability: Option<Durability>,
     /// Partitions of a keyspace that is yet to be made.
@@ -45,6 +48,7 @@ impl Options {
             prefix: "lh:".to_owned(),
             create: true,
             keyspace: None,
+            import: None,
             durability: None,
             partitions: 16,
             response_timeout: Duration::from_secs(2),

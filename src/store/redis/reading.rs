@@ -82,19 +82,105 @@ impl SharedLink {
         Ok(merged)
     }
 
-    /// Sums a counter.
-    pub(super) async fn counter(&self, name: &[u8]) -> Result<i64, StoreError> {
-        let partitions: BTreeSet<Partition> = self.keyspace.all().collect();
-        let mut request = redis::pipe();
-        for partition in &partitions {
-            request.cmd("HGET").arg(self.keys.counters(*partition)).arg(name);
+    /// Keys of records after `after`, in ascending order. Redis lists its keys in no order and may repeat some.
+    pub(super) async fn record_keys(
+        &self,
+        partition: Partition,
+        after: Option<Key>,
+        limit: usize,
+    ) -> Result<Vec<Key>, StoreError> {
+        let prefix = self.keys.records(partition);
+        let pattern = [glob(&prefix), b"*".to_vec()].concat();
+        let (mut found, mut cursor) = (BTreeSet::new(), b"0".to_vec());
+        loop {
+            let mut request = redis::cmd("SCAN");
+            request.arg(&cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(KEYS_LOOKED_AT);
+            let reply = self.bulk.read_one(&request).await.map_err(|error| self.away(&error))?;
+            let (next, keys): (Vec<u8>, Vec<Vec<u8>>) =
+                redis::from_redis_value(reply).map_err(|_| self.unexpected())?;
+            for key in keys {
+                let key = key.strip_prefix(&prefix[..]).and_then(|key| key.try_into().ok());
+                found.extend(key.map(Key::from_bytes).filter(|key| Some(*key) > after));
+            }
+            while found.len() > limit {
+                found.pop_last();
+            }
+            cursor = next;
+            if cursor == b"0" {
+                break;
+            }
         }
-        let values = self.send(&self.link, request, &partitions).await?;
-        values.into_iter().try_fold(0, |sum: i64, value| {
-            let part: Option<i64> =
-                redis::from_redis_value(value).map_err(|_| self.unexpected())?;
-            Ok(sum.saturating_add(part.unwrap_or(0)))
-        })
+        // A Redis that has lost its data lists no keys either.
+        self.send(&self.bulk, redis::pipe(), &BTreeSet::from([partition])).await?;
+        Ok(found.into_iter().collect())
+    }
+    /// Sums counters.
+    pub(super) async fn counters(
+        &self,
+        family: &str,
+        names: &[Bytes],
+    ) -> Result<Vec<i64>, StoreError> {
+        let partitions: BTreeSet<Partition> = self.keyspace.all().collect();
+        let mut sums = Vec::with_capacity(names.len());
+        for names in names.chunks(KEYS_AT_ONCE) {
+            let mut request = redis::pipe();
+            for partition in &partitions {
+                request.cmd("HMGET").arg(self.keys.counters(*partition, family));
+                for name in names {
+                    request.arg(&name[..]);
+                }
+            }
+            let mut some = vec![0_i64; names.len()];
+            for value in self.send(&self.link, request, &partitions).await? {
+                let shares: Vec<Option<i64>> =
+                    redis::from_redis_value(value).map_err(|_| self.unexpected())?;
+                for (sum, share) in some.iter_mut().zip(shares) {
+                    *sum = sum.saturating_add(share.unwrap_or(0));
+                }
+            }
+            sums.extend(some);
+        }
+        Ok(sums)
+    }
+
+    /// The names of counters.
+    pub(super) async fn counter_names(
+        &self,
+        family: &str,
+        limit: usize,
+    ) -> Result<Vec<Bytes>, StoreError> {
+        let mut names = BTreeSet::new();
+        let mut cursors: Vec<(Partition, u64)> =
+            self.keyspace.all().map(|partition| (partition, 0)).collect();
+        while !cursors.is_empty() && names.len() < limit {
+            let mut request = redis::pipe();
+            for (partition, cursor) in &cursors {
+                let key = self.keys.counters(*partition, family);
+                request.cmd("HSCAN").arg(key).arg(*cursor).arg("COUNT").arg(KEYS_AT_ONCE);
+            }
+            let partitions = cursors.iter().map(|(partition, _)| *partition).collect();
+            let replies = self.send(&self.link, request, &partitions).await?;
+            for ((_, cursor), value) in cursors.iter_mut().zip(replies) {
+                let (next, fields): (u64, Vec<Vec<u8>>) =
+                    redis::from_redis_value(value).map_err(|_| self.unexpected())?;
+                names.extend(fields.into_iter().step_by(2).map(Bytes::from));
+                *cursor = next;
+            }
+            cursors.retain(|(_, cursor)| *cursor != 0);
+        }
+        Ok(names.into_iter().take(limit).collect())
+    }
+
+    /// The sequence of the last hint of each partition.
+    pub(super) async fn hint_positions(&self) -> Result<Vec<u64>, StoreError> {
+        let mut request = redis::cmd("MGET");
+        for meta in self.keys.metas() {
+            request.arg(meta);
+        }
+        let reply = self.link.read_one(&request).await.map_err(|error| self.away(&error))?;
+        let Value::Array(metas) = reply else { return Err(self.unexpected()) };
+        let position = |meta| self.own_meta(meta).map(|meta| meta.sequence);
+        metas.iter().map(|meta| position(meta).ok_or_else(|| self.foreign())).collect()
     }
 
     /// Checks that all partitions exist, and tries whether a commit could be written.
@@ -225,6 +311,15 @@ impl Range {
     }
 }
 
+/// A pattern that matches this text alone.
+fn glob(text: &[u8]) -> Vec<u8> {
+    let escaped = |byte: &u8| match byte {
+        b'*' | b'?' | b'[' | b']' | b'\\' | b'^' | b'-' => vec![b'\\', *byte],
+        byte => vec![*byte],
+    };
+    text.iter().flat_map(escaped).collect()
+}
+
 /// How Redis writes the end of a range.
 fn bound(bound: &Bound<Bytes>, unbounded: &[u8]) -> Vec<u8> {
     match bound {
@@ -248,6 +343,8 @@ fn record(bytes: &Bytes) -> Result<Record, StoreError> {
 }
 
 const KEYS_AT_ONCE: usize = 500;
+/// Keys that one call of SCAN looks at, some 0.2 ms in which Redis serves no one else.
+const KEYS_LOOKED_AT: usize = 1_000;
 const BODIES_AT_ONCE: usize = 8;
 /// Rows beyond its share that are read from each partition: most pages then need no second request (measured).
 const SPARE_ROWS: usize = 8;

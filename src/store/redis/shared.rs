@@ -84,6 +84,20 @@ impl SharedLink {
         self.fitness.outdated(self.keyspace.outdated(self.dial.place()));
     }
 
+    /// Replaces the root record, if it still is as it was read.
+    pub(super) async fn replace_root(&self, root: &[u8]) -> Result<(), StoreError> {
+        let mut request = redis::cmd("EVAL");
+        request.arg(REPLACE_ROOT).arg(1).arg(self.keys.root());
+        request.arg(self.keyspace.encode()).arg(root);
+        match self.link.command(&request).await.map_err(|error| self.away(&error))? {
+            Value::Okay => Ok(()),
+            _ => Err(StoreError::Unfit(format!(
+                "the root record of {} has changed meanwhile; try again",
+                self.dial.place()
+            ))),
+        }
+    }
+
     pub(super) fn foreign(&self) -> StoreError {
         StoreError::Foreign(format!(
             "{} no longer holds keyspace {}: it lost its data; restore it, or restart longhaul to begin a new keyspace",
@@ -109,3 +123,5 @@ impl SharedLink {
         ))
     }
 }
+
+const REPLACE_ROOT: &str = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('SET', KEYS[1], ARGV[2]) end return false";

@@ -14,10 +14,9 @@ use uuid::Uuid;
 use super::test_server::TestServer;
 use super::{Options, RedisStore, StoreTime, keys, script};
 use crate::clock::{Clock, ManualClock, SystemClock, Timestamp};
-use crate::store::conformance::{Harness, suite};
-use crate::store::{
-    BodyKey, Check, CommitError, Counter, Event, Feed, Hint, Index, IndexEntry, Key,
-};
+use crate::store::conformance::{Harness, count, counted, suite};
+use crate::store::differential::Left;
+use crate::store::{BodyKey, Check, CommitError, Event, Feed, Hint, Index, IndexEntry, Key};
 use crate::store::{Mark, OpenError, Partition, Put, Scan, Store, StoreError, WriteSet};
 
 /// One server for all tests that only need a prefix of their own.
@@ -111,7 +110,7 @@ async fn a_write_set_is_applied_whole_or_not_at_all() {
     let body = BodyKey { record: key, slot: 1, nonce: [7; 8] };
     set.body_puts.push((body, Bytes::from_static(b"body")));
     set.additions.push(entry(key, "a"));
-    set.counters.push(Counter { name: Bytes::from_static(b"live"), change: 2 });
+    set.counters.push(count("live", 2));
     let revision = commit(&store, set.clone()).await.expect("a commit");
 
     let record = store.get(&[key]).await.expect("an answer").pop().flatten().expect("a record");
@@ -123,7 +122,7 @@ async fn a_write_set_is_applied_whole_or_not_at_all() {
         store.bodies(&[body]).await.expect("an answer"),
         [Some(Bytes::from_static(b"body"))]
     );
-    assert_eq!(store.counter(b"live").await.expect("a number"), 2);
+    assert_eq!(counted(&*store, b"live").await, 2);
 
     // The same set again fails in its check; one that fails in its second check has not applied the first.
     assert!(matches!(commit(&store, set.clone()).await, Err(CommitError::Conflict)));
@@ -140,12 +139,12 @@ async fn a_write_set_is_applied_whole_or_not_at_all() {
     last.puts.clear();
     last.body_deletes.push(body);
     last.removals.push(entry(key, "a"));
-    last.counters.push(Counter { name: Bytes::from_static(b"live"), change: -2 });
+    last.counters.push(count("live", -2));
     let results = store.commit(vec![set.clone(), last, late]).await;
     assert!(matches!(results[..], [Err(CommitError::Conflict), Ok(_), Err(_)]), "{results:?}");
     assert_eq!(value(&store, key).await, None);
     assert_eq!(store.bodies(&[body]).await.expect("an answer"), [None]);
-    assert_eq!(store.counter(b"live").await.expect("a number"), 0);
+    assert_eq!(counted(&*store, b"live").await, 0);
     assert!(store.scan(Scan::first(Index::new("list"), 9)).await.expect("entries").is_empty());
 }
 
@@ -155,11 +154,11 @@ async fn only_the_metas_remain_of_what_was_removed() {
     let store = open(&options).await;
     let (key, mut set) = creation(&store, "one", "first");
     set.additions.push(entry(key, "a"));
-    set.counters.push(Counter { name: Bytes::from_static(b"live"), change: 1 });
+    set.counters.push(count("live", 1));
     let revision = commit(&store, set.clone()).await.expect("a commit");
     let mut end = WriteSet::new(set.partition, Check::At(key, revision));
     (end.deletes, end.removals) = (vec![key], set.additions);
-    end.counters.push(Counter { name: Bytes::from_static(b"live"), change: -1 });
+    end.counters.push(count("live", -1));
     commit(&store, end).await.expect("a commit");
     let left: Vec<String> =
         raw(&options, &[b"KEYS", format!("{}*", options.prefix).as_bytes()]).await;
@@ -298,6 +297,24 @@ pub(crate) async fn harness() -> Harness {
         async move { open(&options).await as Arc<dyn Store> }.boxed()
     };
     Harness::new(store, clock, Some(Box::new(reopen)))
+}
+
+/// A new store, and what counts its keys beyond those of an empty one.
+pub(crate) async fn emptiable() -> (Harness, Left) {
+    let clock = ManualClock::new(Timestamp::from_micros(1_700_000_000_000_000));
+    let options = Options { clock: clock.clone(), time: StoreTime::Clock, ..options(&SHARED) };
+    let store = open(&options).await;
+    let of_every_store = 1 + usize::from(store.keyspace().partitions());
+    let left = move || {
+        let options = options.clone();
+        async move {
+            let pattern = format!("{}*", options.prefix);
+            let keys: Vec<Vec<u8>> = raw(&options, &[b"KEYS", pattern.as_bytes()]).await;
+            keys.len() - of_every_store
+        }
+        .boxed()
+    };
+    (Harness::new(store, clock, None), Box::new(left))
 }
 
 suite!(harness);

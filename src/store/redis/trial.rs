@@ -35,9 +35,11 @@ pub(super) async fn all(link: &Link, keys: &Keys, place: &str) -> Result<(), Ref
         .arg("LIMIT")
         .arg(0)
         .arg(1);
-    let mut count = redis::cmd("HGET");
-    count.arg(keys.counters(PLACE)).arg(NAME);
-    for read in [range, count, request("EVAL", TEXT, keys)] {
+    let mut count = redis::cmd("HMGET");
+    count.arg(keys.counters(PLACE, NAME)).arg(NAME);
+    let mut names = redis::cmd("HSCAN");
+    names.arg(keys.counters(PLACE, NAME)).arg(0);
+    for read in [range, count, names, request("EVAL", TEXT, keys)] {
         link.read_one(&read).await.map_err(|error| unsent(place, error))?;
     }
     write(link, keys, place).await
@@ -78,7 +80,7 @@ fn request(verb: &str, script: &str, keys: &Keys) -> Cmd {
     let named = [
         keys.record(PLACE, record),
         keys.index(PLACE, &index()),
-        keys.counters(PLACE),
+        keys.counters(PLACE, NAME),
         keys.meta(PLACE),
         keys.body(PLACE, body),
     ];
@@ -97,5 +99,5 @@ fn index() -> Index {
 
 /// The permissions of one partition are those of all others.
 const PLACE: Partition = Partition(0);
-/// No index and no counter of an engine is called so.
+/// No index and no family of counters of an engine is called so.
 const NAME: &str = "trial";

@@ -3,8 +3,9 @@
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, Value};
 use serde_json::{Map, Value as Json};
 
-use crate::engine::{Error, Result};
+use crate::engine::{Error, Reason, Result};
 use crate::types::Registry;
+use crate::types::json::JsonError;
 
 /// Reads a message. Where a payload is expected, an object without `@type` is a Struct.
 pub fn message(
@@ -86,9 +87,7 @@ fn element(
     path: &str,
 ) -> Result<DynamicMessage> {
     if descriptor.full_name() == "google.protobuf.Any" {
-        let any = types
-            .read_any(&value)
-            .map_err(|error| Error::field(path, format!("{path}: {error}")))?;
+        let any = types.read_any(&value).map_err(|error| unread(path, &error))?;
         let mut message = DynamicMessage::new(descriptor);
         return match message.transcode_from(&any) {
             Ok(()) => Ok(message),
@@ -110,6 +109,17 @@ fn element(
     match value {
         Json::Object(object) => object_at(types, descriptor, object, path),
         _ => Err(Error::field(path, format!("{path} must be an object"))),
+    }
+}
+
+/// A payload cannot be read. Its type being unknown is a reason of its own.
+fn unread(path: &str, error: &JsonError) -> Box<Error> {
+    let message = format!("{path}: {error}");
+    match error {
+        JsonError::Unfit(_) => Error::field(path, message),
+        JsonError::UnknownType(name) => {
+            Error::new(Reason::UnknownType, message).with("field", path).with("type", name)
+        }
     }
 }
 

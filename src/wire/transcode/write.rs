@@ -1,19 +1,78 @@
 //! Messages as canonical proto3 JSON, payloads of unknown types included.
 
-use crate::proto::google::protobuf::Any;
+use std::collections::{BTreeMap, BTreeSet};
+
 use base64::display::Base64Display;
 use base64::prelude::BASE64_STANDARD;
 use prost_reflect::{DynamicMessage, Kind, MapKey, ReflectMessage, Value};
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
+use crate::operation::name::ancestry;
+use crate::proto::google::protobuf::Any;
 use crate::types::Registry;
+
+/// Types by the parent of the operation whose payloads are of them.
+pub type TypesByParent = BTreeMap<String, Registry>;
 
 /// A message as JSON. prost-reflect writes this too, but fails at payloads whose type it does not know.
 pub struct MessageJson<'a> {
-    /// The message.
-    pub message: &'a DynamicMessage,
-    /// The types of payloads.
-    pub types: &'a Registry,
+    message: &'a DynamicMessage,
+    types: &'a Registry,
+    parents: &'a TypesByParent,
+}
+
+impl<'a> MessageJson<'a> {
+    /// The JSON of a message whose payloads are of these types.
+    pub const fn new(message: &'a DynamicMessage, types: &'a Registry) -> Self {
+        Self { message, types, parents: &NO_PARENTS }
+    }
+
+    /// The same, where operations of these parents have types of their own.
+    #[must_use]
+    pub const fn with_parents(self, parents: &'a TypesByParent) -> Self {
+        Self { parents, ..self }
+    }
+}
+
+/// The types of the payloads in a message: those of its parent if it is an operation, or else `types`.
+pub fn types_of<'a>(
+    message: &DynamicMessage,
+    types: &'a Registry,
+    parents: &'a TypesByParent,
+) -> &'a Registry {
+    if parents.is_empty() {
+        return types;
+    }
+    name_of(message).and_then(|name| parents.get(parent_of(&name))).unwrap_or(types)
+}
+
+/// The parents of all operations in a message.
+pub fn parents_in(message: &DynamicMessage, found: &mut BTreeSet<String>) {
+    if let Some(name) = name_of(message) {
+        found.insert(parent_of(&name).to_owned());
+        return;
+    }
+    for (_, value) in message.fields() {
+        match value {
+            Value::Message(inner) => parents_in(inner, found),
+            Value::List(values) => {
+                values.iter().filter_map(Value::as_message).for_each(|it| parents_in(it, found));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The name of an operation.
+fn name_of(message: &DynamicMessage) -> Option<String> {
+    if !OPERATIONS.contains(&message.descriptor().full_name()) {
+        return None;
+    }
+    Some(message.get_field_by_name("name")?.as_str()?.to_owned())
+}
+
+fn parent_of(name: &str) -> &str {
+    ancestry(name).first().copied().unwrap_or_default()
 }
 
 /// A value of a field of that kind.
@@ -21,11 +80,13 @@ struct Field<'a> {
     value: &'a Value,
     kind: &'a Kind,
     types: &'a Registry,
+    parents: &'a TypesByParent,
 }
 
 impl Serialize for MessageJson<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let (message, types) = (self.message, self.types);
+        let (message, parents) = (self.message, self.parents);
+        let types = types_of(message, self.types, parents);
         let descriptor = message.descriptor();
         if descriptor.full_name() == ANY {
             let any = message.transcode_to::<Any>().map_err(serde::ser::Error::custom)?;
@@ -37,7 +98,7 @@ impl Serialize for MessageJson<'_> {
         let mut object = serializer.serialize_map(None)?;
         for (field, value) in message.fields() {
             let kind = &field.kind();
-            object.serialize_entry(field.json_name(), &Field { value, kind, types })?;
+            object.serialize_entry(field.json_name(), &Field { value, kind, types, parents })?;
         }
         object.end()
     }
@@ -45,7 +106,7 @@ impl Serialize for MessageJson<'_> {
 
 impl Serialize for Field<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let (kind, types) = (self.kind, self.types);
+        let (kind, types, parents) = (self.kind, self.types, self.parents);
         match self.value {
             Value::Bool(value) => serializer.serialize_bool(*value),
             Value::I32(value) => serializer.serialize_i32(*value),
@@ -69,11 +130,13 @@ impl Serialize for Field<'_> {
                     None => serializer.serialize_i32(*number),
                 }
             }
-            Value::Message(message) => MessageJson { message, types }.serialize(serializer),
+            Value::Message(message) => {
+                MessageJson { message, types, parents }.serialize(serializer)
+            }
             Value::List(values) => {
                 let mut list = serializer.serialize_seq(Some(values.len()))?;
                 for value in values {
-                    list.serialize_element(&Field { value, kind, types })?;
+                    list.serialize_element(&Field { value, kind, types, parents })?;
                 }
                 list.end()
             }
@@ -88,7 +151,7 @@ impl Serialize for Field<'_> {
                 entries.sort_by(|(one, _), (other, _)| one.cmp(other));
                 let mut map = serializer.serialize_map(Some(entries.len()))?;
                 for (key, value) in entries {
-                    map.serialize_entry(&key, &Field { value, kind, types })?;
+                    map.serialize_entry(&key, &Field { value, kind, types, parents })?;
                 }
                 map.end()
             }
@@ -122,6 +185,9 @@ fn text(key: &MapKey) -> String {
     }
 }
 
+static NO_PARENTS: TypesByParent = BTreeMap::new();
+/// Messages that hold the payloads of one operation.
+const OPERATIONS: [&str; 2] = ["google.longrunning.Operation", "longhaul.v1.OperationRecord"];
 const ANY: &str = "google.protobuf.Any";
 /// Types of this package have JSON forms of their own.
 const WELL_KNOWN: &str = "google.protobuf";
@@ -147,7 +213,7 @@ mod tests {
         let descriptor = pool().get_message_by_name(name).expect(name);
         let message =
             DynamicMessage::decode(descriptor, &message.encode_to_vec()[..]).expect("a message");
-        serde_json::to_value(MessageJson { message: &message, types: &types }).expect("JSON")
+        serde_json::to_value(MessageJson::new(&message, &types)).expect("JSON")
     }
 
     #[test]

@@ -250,7 +250,7 @@ async fn several_are_followed_at_once_and_the_first_that_did_not_end_well_decide
 }
 
 #[tokio::test]
-async fn what_is_paused_is_resumed_with_input_for_the_worker() {
+async fn a_paused_operation_is_resumed_with_input_for_the_worker() {
     let typist = Typist::with_a_server().await;
     typist.gets("start --queue q --operation-id one").await;
     let paused = typist.gets("pause operations/one --reason lunch").await;
@@ -325,7 +325,7 @@ async fn what_changes_operations_takes_several_says_what_happened_and_ends_with_
 }
 
 #[tokio::test]
-async fn what_comes_from_outside_is_shown_on_one_line_and_moves_no_cursor() {
+async fn foreign_text_is_shown_on_one_line_and_moves_no_cursor() {
     let typist = Typist::with_a_server().await;
     let hostile = "\u{1b}[2J\u{1b}[31m\r\n\u{202e}evil\u{9b}";
     let shown = "\\u001b[2J\\u001b[31m\\r\\n\\u202eevil\\u009b";
@@ -390,7 +390,7 @@ async fn what_is_scheduled_for_later_says_so_wherever_it_is_shown() {
 }
 
 #[tokio::test]
-async fn who_reads_no_further_ends_the_command_quietly() {
+async fn a_closed_output_ends_the_command_quietly() {
     let typist = Typist::with_a_server().await;
     typist.gets("start --operation-id one").await;
     let (reader, writer) = std::io::pipe().expect("a pipe");

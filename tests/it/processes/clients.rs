@@ -1,6 +1,6 @@
 //! A client with the calls that the tests need of each service.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -19,9 +19,10 @@ use longhaul::proto::longhaul::v1::producers_client::ProducersClient;
 use longhaul::proto::longhaul::v1::watch_operation_response::Type;
 use longhaul::proto::longhaul::v1::workers_client::WorkersClient;
 use longhaul::proto::longhaul::v1::{
-    CompleteOperationRequest, FailOperationRequest, GetOperationRecordRequest, Lease,
-    LeaseOperationsRequest, OperationRecord, PauseOperationRequest, Progress,
-    ReportProgressRequest, StartOperationRequest, WatchOperationRequest, WatchOperationResponse,
+    CompleteOperationRequest, FailOperationRequest, GetOperationRecordRequest,
+    GetOperationStatsRequest, Lease, LeaseOperationsRequest, OperationRecord,
+    PauseOperationRequest, Progress, ReportProgressRequest, StartOperationRequest,
+    WatchOperationRequest, WatchOperationResponse,
 };
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status, Streaming};
@@ -91,6 +92,14 @@ impl Client {
 
     pub(super) async fn state(&self, id: &str) -> Reply<State> {
         Ok(self.record(id).await?.state())
+    }
+
+    /// The counts of all parents, by the number of the state.
+    pub(super) async fn counts(&self) -> Reply<BTreeMap<i32, i64>> {
+        let request = GetOperationStatsRequest { parent: "-".to_owned() };
+        let stats = self.callers().get_operation_stats(request).await?.into_inner();
+        let counts = stats.counts.into_iter().filter(|count| count.operations != 0);
+        Ok(counts.map(|count| (count.state, count.operations)).collect())
     }
 
     /// One page.

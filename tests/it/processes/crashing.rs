@@ -1,5 +1,6 @@
 //! A server that crashes again and again.
 
+use longhaul::proto::longhaul::v1::operation_record::State;
 use tempfile::TempDir;
 
 use super::binary::Longhaul;
@@ -32,6 +33,8 @@ async fn survives_twenty_crashes(store: &str) {
         server.kill();
     }
     let server = Longhaul::serve(store).await;
+    let counts = server.client().counts().await.expect("counts");
+    assert_eq!(counts, [(State::Pending as i32, acknowledged.len() as i64)].into());
     let mut listed: Vec<_> =
         server.client().list_all().await.into_iter().map(|operation| operation.name).collect();
     listed.sort_unstable();

@@ -56,7 +56,7 @@ fn serve_at(address: SocketAddr, folder: &Path) -> Longhaul {
 }
 
 #[tokio::test]
-async fn who_waits_goes_on_through_an_outage_of_the_server_and_behind_a_proxy() {
+async fn a_client_waits_through_an_outage_of_the_server_and_behind_a_proxy() {
     let folder = tempfile::tempdir().expect("a folder");
     let address = free_address();
     let mut server = serve_at(address, folder.path());
@@ -96,7 +96,7 @@ async fn who_waits_goes_on_through_an_outage_of_the_server_and_behind_a_proxy() 
 }
 
 #[tokio::test]
-async fn who_waits_goes_on_while_the_store_is_away() {
+async fn a_client_waits_while_the_store_is_away() {
     let redis = Redis::forgetful();
     let server = Longhaul::serve(&redis.url()).await;
     let address = server.address().to_string();
@@ -113,7 +113,7 @@ async fn who_waits_goes_on_while_the_store_is_away() {
 }
 
 #[tokio::test]
-async fn who_waits_no_longer_is_told_where_the_server_was_and_that_the_operation_goes_on() {
+async fn a_client_that_stops_waiting_names_the_server_and_says_that_the_operation_continues() {
     let folder = tempfile::tempdir().expect("a folder");
     let address = free_address();
     let mut server = serve_at(address, folder.path());
@@ -143,7 +143,7 @@ async fn who_waits_no_longer_is_told_where_the_server_was_and_that_the_operation
 }
 
 #[tokio::test]
-async fn what_is_no_server_is_named_with_what_to_do() {
+async fn an_address_without_a_server_is_named_with_what_to_do() {
     let http = Nginx::that("", "return 200 hello;").await;
     let http2 = Nginx::that("http2", "return 404;").await;
     for server in [http.address, http2.address] {

@@ -14,13 +14,13 @@ use super::clients::{Client, Watcher, assert_store_unavailable, name};
 use super::redis::Redis;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_redis_that_restarts_empty_is_unavailable_and_says_nothing_of_what_was_there() {
+async fn an_empty_redis_after_a_restart_is_unavailable_and_answers_no_reads() {
     let mut redis = Redis::forgetful();
     loses_everything(&mut redis, Redis::restart).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_redis_that_was_flushed_is_unavailable_and_says_nothing_of_what_was_there() {
+async fn a_flushed_redis_is_unavailable_and_answers_no_reads() {
     let mut redis = Redis::forgetful();
     loses_everything(&mut redis, |redis| redis.command(&["FLUSHALL"])).await;
 }

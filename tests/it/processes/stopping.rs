@@ -79,7 +79,7 @@ async fn a_second_signal_ends_a_server_that_still_drains() {
 }
 
 #[tokio::test]
-async fn a_server_whose_log_nobody_reads_any_more_serves_on_and_stops_politely() {
+async fn a_server_whose_log_has_no_reader_continues_and_stops_cleanly() {
     let redis = Redis::forgetful();
     let store = redis.url();
     let args = ["serve", "--listen", "127.0.0.1:0", "--store", &store];
@@ -96,7 +96,7 @@ async fn a_server_whose_log_nobody_reads_any_more_serves_on_and_stops_politely()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_ends_in_time_whoever_is_connected() {
+async fn a_server_stops_in_time_whatever_clients_are_connected() {
     for runtime in ["per-core", "work-stealing"] {
         let folder = tempfile::tempdir().expect("a folder");
         let store = format!("embedded:{}", folder.path().display());

@@ -98,12 +98,50 @@ async fn types_of_a_descriptor_set_are_shown_as_json_and_served_by_reflection() 
             "google.longrunning.Operations",
             "grpc.health.v1.Health",
             "grpc.reflection.v1.ServerReflection",
+            "longhaul.v1.Admin",
             "longhaul.v1.Callers",
             "longhaul.v1.Producers",
+            "longhaul.v1.TypeSets",
             "longhaul.v1.Workers",
         ],
         "services that are served here, and no others"
     );
+}
+
+#[tokio::test]
+async fn commands_create_type_sets_and_show_payloads_by_them() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("shop.binpb");
+    let file = file.to_str().expect("a path");
+    let set = FileDescriptorSet { file: vec![shop()] }.encode_to_vec();
+    std::fs::write(file, &set).expect("written");
+    let store = format!("embedded:{}", folder.path().join("store").display());
+    let server = Longhaul::serve_with(&store, &[]).await;
+    let typist = Typist::at(&server.address().to_string());
+    let request = r#"{"@type":"type.googleapis.com/shop.Order","title":"a book"}"#;
+    let start = ["start", "--parent", "projects/p", "--request", request, "--descriptor-set", file];
+    let name = typist.runs(&start, "").await.stdout.trim().to_owned();
+    let record = async || {
+        let record = ["record", &name, "--output", "json"];
+        let shown = typist.runs(&record, "").await.stdout;
+        serde_json::from_str::<serde_json::Value>(&shown).expect("JSON")["request"].clone()
+    };
+    assert!(record().await.get("@value").is_some());
+
+    let create =
+        ["types", "create", "--parent", "projects/p", "--id", "shop", "--descriptor-set", file];
+    let created = typist.runs(&create, "").await.stdout;
+    assert_eq!(created, "projects/p/typeSets/shop\n");
+    assert_eq!(record().await["title"], "a book");
+    let listed = typist.runs(&["types", "list"], "").await.stdout;
+    assert!(listed.starts_with("NAME") && listed.contains(created.trim()), "{listed}");
+    let copy = folder.path().join("copy.binpb");
+    let get = ["types", "get", created.trim(), "--out", copy.to_str().expect("a path")];
+    let got = typist.runs(&get, "").await.stdout;
+    assert_eq!(got, format!("{created}  shop.Order\n"));
+    assert_eq!(std::fs::read(copy).expect("written"), set);
+    typist.runs(&["types", "delete", created.trim()], "").await;
+    assert!(record().await.get("@value").is_some());
 }
 
 #[tokio::test]

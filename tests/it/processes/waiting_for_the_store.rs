@@ -18,7 +18,7 @@ async fn a_redis_that_is_not_there_is_named_and_so_is_the_way_to_wait_for_it() {
     let store = redis.url();
     let refusal = Longhaul::refusal(&["serve", "--listen", "127.0.0.1:0", "--store", &store]).await;
     assert_eq!(refusal.code, Some(1), "{}", refusal.output);
-    for part in [redis.address().as_str(), "cannot reach the store", "--wait-for-store"] {
+    for part in [redis.address().as_str(), "cannot reach redis at", "--wait-for-store"] {
         assert!(refusal.output.contains(part), "{}", refusal.output);
     }
 }

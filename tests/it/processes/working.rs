@@ -195,7 +195,7 @@ async fn as_many_programs_run_at_once_as_is_asked_for() {
 }
 
 #[tokio::test]
-async fn sigterm_lets_the_worker_finish_what_it_has_and_take_nothing_new() {
+async fn sigterm_lets_the_worker_finish_its_jobs_and_take_no_new_ones() {
     let typist = Typist::with_a_server().await;
     let gate = Gate::new();
     let mut worker =

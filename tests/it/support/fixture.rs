@@ -70,6 +70,13 @@ impl Fixture {
         Self::on(self.store.clone(), self.clock.clone(), None).await
     }
 
+    /// A server on a store of another test's making.
+    pub(crate) async fn over(store: Arc<dyn Store>, clock: Arc<TestClock>) -> Self {
+        let store = Faulty::new(store, FaultPlan::default());
+        let engine = Engine::without_agents(store.clone(), clock.clone());
+        Self::serve(Server::on(engine), store, clock, None).await
+    }
+
     /// Another server on the same store, with rules about what its callers may do.
     pub(crate) async fn guarded_by(&self, rules: Arc<dyn Rules>) -> Self {
         let (store, clock) = (self.store.clone(), self.clock.clone());
@@ -205,6 +212,11 @@ impl Fixture {
             ..Default::default()
         };
         answer("list", self.operations().list_operations(request)).await
+    }
+
+    pub(crate) async fn stats(&self, parent: &str) -> Result<pb::OperationStats, Status> {
+        let request = pb::GetOperationStatsRequest { parent: parent.to_owned() };
+        answer("stats", self.callers().get_operation_stats(request)).await
     }
 
     pub(crate) async fn cancel(&self, name: &str) -> Result<(), Status> {

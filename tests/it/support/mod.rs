@@ -8,6 +8,7 @@ pub(crate) mod frames;
 pub(crate) mod http;
 pub(crate) mod requests;
 pub(crate) mod rest;
+pub(crate) mod sets;
 pub(crate) mod stores;
 pub(crate) mod stream;
 pub(crate) mod waiting;
@@ -17,6 +18,7 @@ pub(crate) use self::answers::{Answer, assert_at, error_info, error_of, response
 pub(crate) use self::cut::Wire;
 pub(crate) use self::fixture::Fixture;
 pub(crate) use self::requests::*;
+pub(crate) use self::sets::{SetEventType, SetWatcher};
 pub(crate) use self::stream::WorkerStream;
 pub(crate) use self::waiting::{Call, Watcher, within};
 pub(crate) use longhaul::proto::google::longrunning::{Operation, operation::Result as Outcome};

@@ -140,7 +140,7 @@ impl Rest {
         method: &MethodDescriptor,
         message: &DynamicMessage,
     ) -> Option<(&'static str, String, String)> {
-        let json = serde_json::to_value(MessageJson { message, types: &self.types }).expect("JSON");
+        let json = serde_json::to_value(MessageJson::new(message, &self.types)).expect("JSON");
         let Value::Object(mut fields) = json else { panic!("an object") };
         let rules = self.rules(method);
         let nested = fields.get("job").and_then(|job| job.get("name")).cloned();
@@ -167,7 +167,7 @@ impl Rest {
         if !has_pairs && !["", "-"].contains(&given) || field == Some("name") && given == "-" {
             return None;
         }
-        let (verb, path, in_body) =
+        let (verb, path, body) =
             rules.into_iter().find(|(_, path, _)| path.contains('{') != given.is_empty())?;
         let path = match (path.find('{'), path.find('}')) {
             (Some(start), Some(end)) => {
@@ -175,17 +175,18 @@ impl Rest {
             }
             _ => path,
         };
-        let body = match in_body.as_str() {
-            "" => String::new(),
-            "*" => return Some((verb, path, Value::Object(fields).to_string())),
-            field => fields.remove(field).unwrap_or_else(|| serde_json::json!({})).to_string(),
-        };
+        if body == "*" {
+            return Some((verb, path, Value::Object(fields).to_string()));
+        }
+        let body = method.input().get_field_by_name(&body);
+        let body = body.and_then(|field| fields.remove(field.json_name()));
+        let body = body.map(|body| body.to_string()).unwrap_or_default();
         let mut query = form_urlencoded::Serializer::new(String::new());
         flatten("", &Value::Object(fields), &mut query);
         Some((verb, format!("{path}?{}", query.finish()), body))
     }
 
-    /// The bindings of a method: verb, path, and what the body holds.
+    /// The bindings of a method: verb, path, and what the body is.
     fn rules(&self, method: &MethodDescriptor) -> Vec<(&'static str, String, String)> {
         let own = |verb, path: &str, body: &str| vec![(verb, path.to_owned(), body.to_owned())];
         match method.full_name() {

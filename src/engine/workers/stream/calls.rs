@@ -79,7 +79,7 @@ impl StreamRooms {
     fn prepare_call(&self, name: &Name, command: Command) -> Option<KeyedCommand> {
         let key = self.context.key(name);
         let command = match command {
-            Command::Report(report) => Command::Report(self.commands.hold_back(key, report)?),
+            Command::Report(report) => Command::Report(self.reports.hold_back(key, report)?),
             other => other,
         };
         Some(KeyedCommand { key, command })

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::engine::commands::apply::Commands;
+use crate::engine::commands::progress::HeldReports;
 use crate::engine::context::Context;
 use crate::engine::dispatch::dispatcher::Dispatch;
 use crate::engine::leases::holders::Holders;
@@ -11,6 +12,7 @@ use crate::engine::leases::holders::Holders;
 pub(in crate::engine) struct StreamRooms {
     pub(in crate::engine) context: Arc<Context>,
     pub(in crate::engine) commands: Arc<Commands>,
+    pub(in crate::engine) reports: Arc<HeldReports>,
     pub(in crate::engine) dispatch: Arc<Dispatch>,
     pub(in crate::engine) holders: Arc<Holders>,
 }

@@ -291,7 +291,7 @@ impl<'a> StreamSession<'a> {
                 let standing = Standing::of(Some(&grant.operation), revision);
                 self.ready.outcomes.push_back(lost(earlier.name, standing));
             }
-            self.rooms.commands.expect_progress(grant.key, &grant.operation);
+            self.rooms.reports.expect_progress(grant.key, &grant.operation);
             // Somebody may have written it since.
             let newest = self.rooms.holders.newest(grant.key);
             self.news.push(News::Changed(grant.key, newest));

@@ -47,7 +47,7 @@ async fn a_redis_that_was_flushed_is_foreign_and_never_says_not_there() {
         store.bodies(&[BodyKey { record: key, slot: 0, nonce: [0; 8] }]).await,
         Err(StoreError::Foreign(_))
     ));
-    assert!(matches!(store.counter(b"live").await, Err(StoreError::Foreign(_))));
+    assert!(matches!(store.counters("test", &["live".into()]).await, Err(StoreError::Foreign(_))));
     assert!(matches!(store.ping().await, Err(StoreError::Foreign(_))));
     assert_eq!(store.answering_since(set.partition), None);
 
@@ -153,7 +153,7 @@ async fn the_first_read_after_all_connections_were_killed_succeeds() {
     let body = BodyKey { record: key, slot: 1, nonce: [7; 8] };
     set.body_puts.push((body, Bytes::from_static(b"body")));
     set.additions.push(entry(key, "a"));
-    set.counters.push(Counter { name: Bytes::from_static(b"live"), change: 1 });
+    set.counters.push(count("live", 1));
     let mut revision = commit(&store, set).await.expect("a commit");
     let kill_all = async || {
         let killed: u64 = raw(&options, &[b"CLIENT", b"KILL", b"SKIPME", b"yes"]).await;
@@ -170,7 +170,7 @@ async fn the_first_read_after_all_connections_were_killed_succeeds() {
         let entries = store.scan(Scan::first(Index::new("list"), 9)).await.expect("entries");
         assert_eq!(entries.len(), 1);
         kill_all().await;
-        assert_eq!(store.counter(b"live").await.expect("a number"), 1);
+        assert_eq!(counted(&*store, b"live").await, 1);
         kill_all().await;
         store.ping().await.expect("an answer");
 

@@ -231,7 +231,7 @@ fn a_watch_or_a_wait_that_misses_the_end_is_found() {
 }
 
 #[test]
-fn a_cancellation_that_nobody_or_somebody_asked_for_is_found() {
+fn the_checker_finds_cancellations_without_a_request() {
     let check = "an acknowledged cancellation counts, and no other";
     let mut history = good();
     history.retain(|event| event.begin < 40);
@@ -258,7 +258,7 @@ fn too_many_attempts_are_found() {
 }
 
 #[test]
-fn what_runs_while_it_is_suspended_is_found() {
+fn the_checker_finds_work_on_suspended_operations() {
     let check = "what is suspended does not run";
     let suspended = event(20, 21, Act::Seen(seen(50, State::Suspended)));
     let paused = event(18, 19, Act::Pause);
@@ -276,7 +276,7 @@ fn what_runs_while_it_is_suspended_is_found() {
 }
 
 #[test]
-fn what_does_not_end_is_found() {
+fn the_checker_finds_operations_that_do_not_end() {
     let mut history = good();
     history.retain(|event| event.begin < 40);
     assert_eq!(checks(&history), ["every operation ends"]);

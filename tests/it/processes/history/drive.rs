@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use longhaul::clock::{Clock, SystemClock};
 use longhaul::proto::google::longrunning::ListOperationsRequest;
+use longhaul::proto::longhaul::v1::{GetOperationStatsRequest, ListOperationRecordsRequest};
 use tokio::task::JoinSet;
 
 use super::callers::{call, produce, record, resume, watch};
@@ -236,6 +237,9 @@ impl Cast {
         let mut last = Actor::new(&self.stage, LAST_LOOK);
         let names = self.stage.names().clone();
         let listed: BTreeSet<String> = list_all(&mut last).await.into_iter().collect();
+        if ended {
+            assert_counts(&mut last).await;
+        }
         for name in &names {
             let mut looks = 0;
             let looked = loop {
@@ -291,6 +295,34 @@ async fn list_all(last: &mut Actor) -> Vec<String> {
             return names;
         }
     }
+}
+
+/// The counters went through everything: they have what a count of all records finds.
+async fn assert_counts(last: &mut Actor) {
+    let mut wanted = BTreeMap::<i32, i64>::new();
+    let mut request = ListOperationRecordsRequest {
+        parent: "-".to_owned(),
+        page_size: 1_000,
+        ..ListOperationRecordsRequest::default()
+    };
+    loop {
+        let mut callers = last.callers();
+        let call = callers.list_operation_records(request.clone());
+        let page = bounded(call).await.expect("a page");
+        for record in page.operation_records {
+            *wanted.entry(record.state().into()).or_insert(0) += 1;
+        }
+        request.page_token = page.next_page_token;
+        if request.page_token.is_empty() {
+            break;
+        }
+    }
+    let every = GetOperationStatsRequest { parent: "-".to_owned() };
+    let mut callers = last.callers();
+    let stats = bounded(callers.get_operation_stats(every)).await.expect("counts");
+    let counts = stats.counts.into_iter().filter(|count| count.operations != 0);
+    let found: BTreeMap<i32, i64> = counts.map(|count| (count.state, count.operations)).collect();
+    assert_eq!(found, wanted);
 }
 
 /// The history in numbers.

@@ -17,19 +17,19 @@ use crate::record::operation::Slot;
 use crate::store::Key;
 
 /// Tells what matches a filter.
-pub(super) struct Matching {
+pub(in crate::engine) struct Matching {
     context: Arc<Context>,
     reader: Arc<Reader>,
 }
 
 impl Matching {
-    pub(super) const fn new(context: Arc<Context>, reader: Arc<Reader>) -> Self {
+    pub(in crate::engine) const fn new(context: Arc<Context>, reader: Arc<Reader>) -> Self {
         Self { context, reader }
     }
 
     /// What callers see of an operation; nothing where it does not match, or went away meanwhile. `loaded` counts the bytes
     /// of payloads that were loaded for the filter.
-    pub(super) async fn view(
+    pub(in crate::engine) async fn view(
         &self,
         operation: Operation,
         filter: &Filter,

@@ -1,0 +1,223 @@
+//! Counts of operations, compared with a count of all records one by one.
+
+use std::collections::BTreeMap;
+
+use longhaul::store::faulty::Fault;
+use pb::operation_stats::QueueCount;
+
+use crate::support::*;
+
+scenarios! {
+    over every face;
+    every_state_is_counted_by_parent_and_by_queue,
+    expired_operations_do_not_count_even_before_they_are_removed,
+    a_pattern_that_covers_too_many_parents_is_refused;
+    over grpc;
+    counts_stay_right_over_random_calls_and_faults,
+}
+
+async fn every_state_is_counted_by_parent_and_by_queue(fixture: &Fixture) {
+    let below = |parent: &str, queue: &str| pb::StartOperationRequest {
+        parent: parent.to_owned(),
+        ..start(queue)
+    };
+    for parent in ["", "projects/p", "projects/p", "projects/p/locations/l", "projects/q"] {
+        fixture.start(below(parent, "waiting")).await.granted();
+    }
+    fixture.running(below("projects/p", "held")).await;
+    let cancelling = fixture.running(below("projects/p", "held")).await;
+    fixture.cancel(&cancelling.operation).await.granted();
+    let suspended = fixture.running(below("projects/p", "held")).await;
+    fixture.suspend(suspension(&suspended)).await.granted();
+    for outcome in [State::Succeeded, State::Succeeded, State::Failed] {
+        let lease = fixture.running(below("projects/p", "held")).await;
+        if outcome == State::Failed {
+            fixture.fail(failure(&lease, Code::Internal)).await.granted();
+        } else {
+            fixture.complete(completion(&lease)).await.granted();
+        }
+    }
+    let cancelled = fixture.start(below("projects/p", "idle")).await.granted().name;
+    fixture.cancel(&cancelled).await.granted();
+    let gone = fixture.start(below("projects/p", "idle")).await.granted().name;
+    fixture.cancel(&gone).await.granted();
+    fixture.delete(&gone).await.granted();
+    // Callers do not see it any more, but its worker holds it.
+    let hidden = fixture.running(below("projects/p", "held")).await;
+    fixture.delete(&hidden.operation).await.granted();
+
+    let stats = fixture.stats("projects/p").await.granted();
+    assert_eq!(states(&stats), [2, 1, 1, 1, 2, 1, 1]);
+    assert_eq!(stats.queue_counts, []);
+    assert_at(stats.read_time, fixture.at(Duration::ZERO));
+    for (parent, pending) in [
+        ("", 1),
+        ("operations", 1),
+        ("projects/p/locations/l", 1),
+        ("projects/-", 3),
+        ("projects/-/locations/-", 1),
+        ("projects/none", 0),
+        ("-", 5),
+    ] {
+        let stats = fixture.stats(parent).await.granted();
+        assert_eq!(states(&stats)[0], pending, "{parent}");
+    }
+    let queue = |queue: &str, pending_operations, running_operations| QueueCount {
+        queue: format!("queues/{queue}"),
+        pending_operations,
+        running_operations,
+    };
+    let every = fixture.stats("-").await.granted();
+    assert_eq!(every.queue_counts, [queue("held", 0, 3), queue("waiting", 5, 0)]);
+    fixture.stats("projects").await.refused_field("INVALID_NAME", "parent");
+}
+
+async fn expired_operations_do_not_count_even_before_they_are_removed(fixture: &Fixture) {
+    let expiration = pb::operation_options::Expiration::Ttl(seconds(7_200).expect("a ttl"));
+    let options = pb::OperationOptions { expiration: Some(expiration), ..Default::default() };
+    for _ in 0..3 {
+        let lease = fixture.running(start_with("q", options.clone())).await;
+        fixture.complete(completion(&lease)).await.granted();
+    }
+    let failed = fixture.running(start_with("q", options.clone())).await;
+    fixture.fail(failure(&failed, Code::Internal)).await.granted();
+    let kept = fixture.running(start("q")).await;
+    fixture.complete(completion(&kept)).await.granted();
+    let counted = async || states(&fixture.stats("").await.granted());
+    fixture.let_pass(Duration::from_secs(7_190));
+    assert_eq!(counted().await, [0, 0, 0, 0, 4, 1, 0]);
+    fixture.let_pass(Duration::from_secs(20));
+    assert_eq!(counted().await, [0, 0, 0, 0, 1, 0, 0]);
+    assert_eq!(states(&fixture.stats("projects/p").await.granted()), [0; 7]);
+    fixture.pass(Duration::ZERO).await;
+    assert_eq!(counted().await, [0, 0, 0, 0, 1, 0, 0]);
+}
+
+async fn a_pattern_that_covers_too_many_parents_is_refused(fixture: &Fixture) {
+    let requests = |first: usize| pb::BatchStartOperationsRequest {
+        requests: (first..first + 100)
+            .map(|number| pb::StartOperationRequest {
+                parent: format!("projects/p{number:04}"),
+                ..start("q")
+            })
+            .collect(),
+        ..pb::BatchStartOperationsRequest::default()
+    };
+    for first in (0..1_000).step_by(100) {
+        fixture.producers().batch_start_operations(requests(first)).await.granted();
+    }
+    assert_eq!(states(&fixture.stats("projects/-").await.granted())[0], 1_000);
+    fixture.producers().batch_start_operations(requests(1_000)).await.granted();
+    fixture.stats("projects/-").await.refused_field("LIMIT_EXCEEDED", "parent");
+    assert_eq!(states(&fixture.stats("projects/p0007").await.granted())[0], 1);
+}
+
+async fn counts_stay_right_over_random_calls_and_faults(fixture: &Fixture) {
+    let mut dice = Dice(7);
+    let (mut names, mut leases) = (Vec::new(), Vec::new());
+    for step in 0..160 {
+        let faults = [Fault::None, Fault::AppliedUnknown, Fault::LostUnknown, Fault::Conflict];
+        fixture.store.inject((0..dice.below(3)).map(|_| faults[dice.below(4)]).collect::<Vec<_>>());
+        one_call(fixture, &mut dice, &mut names, &mut leases).await;
+        if step % 20 == 19 {
+            fixture.store.inject([]);
+            fixture.pass(Duration::from_millis(dice.below(40_000) as u64)).await;
+            compare(fixture).await;
+        }
+    }
+    fixture.pass(Duration::from_hours(24 * 31)).await;
+    compare(fixture).await;
+}
+
+/// Whether it succeeds does not matter: only what it leaves.
+async fn one_call(
+    fixture: &Fixture,
+    dice: &mut Dice,
+    names: &mut Vec<String>,
+    leases: &mut Vec<pb::Lease>,
+) {
+    let queue = QUEUES[dice.below(QUEUES.len())];
+    let name = names.get(dice.below(names.len().max(1))).cloned().unwrap_or_default();
+    let lease = leases.get(dice.below(leases.len().max(1))).cloned().unwrap_or_default();
+    match dice.below(14) {
+        0..4 => {
+            let parent = PARENTS[dice.below(PARENTS.len())].to_owned();
+            let started = fixture.start(pb::StartOperationRequest { parent, ..start(queue) }).await;
+            names.extend(started.map(|operation| operation.name));
+        }
+        4..7 => leases.extend(fixture.leases(leasing(queue)).await.unwrap_or_default()),
+        7 => drop(fixture.complete(completion(&lease)).await),
+        8 => drop(fixture.fail(failure(&lease, Code::Internal)).await),
+        9 => drop(fixture.fail(failure(&lease, Code::Unavailable)).await),
+        10 => drop(fixture.suspend(suspension(&lease)).await),
+        11 => drop(fixture.cancel(&name).await),
+        12 => drop(fixture.delete(&name).await),
+        _ => drop(fixture.resume(&name, None).await),
+    }
+}
+
+/// Compares the counts with those of all records. Deleted operations that workers hold are in no list, but in the counts of
+/// their queue: each of these is therefore at least what the list shows.
+async fn compare(fixture: &Fixture) {
+    for parent in PARENTS.into_iter().chain(["-", "projects/-"]) {
+        let stats = fixture.stats(parent).await.granted();
+        let (mut wanted, mut pending, mut running) = ([0; 7], BTreeMap::new(), BTreeMap::new());
+        for record in all(fixture, parent).await {
+            wanted[record.state() as usize - 1] += 1;
+            match record.state() {
+                State::Pending => *pending.entry(record.queue).or_insert(0) += 1,
+                State::Running | State::Cancelling => {
+                    *running.entry(record.queue).or_insert(0) += 1;
+                }
+                _ => {}
+            }
+        }
+        assert_eq!(states(&stats), wanted, "{parent}");
+        for count in &stats.queue_counts {
+            let listed = |of: &BTreeMap<String, i64>| of.get(&count.queue).copied().unwrap_or(0);
+            assert!(count.pending_operations >= listed(&pending), "{count:?}");
+            assert!(count.running_operations >= listed(&running), "{count:?}");
+        }
+    }
+}
+
+async fn all(fixture: &Fixture, parent: &str) -> Vec<pb::OperationRecord> {
+    let mut all = Vec::new();
+    let mut request = pb::ListOperationRecordsRequest {
+        parent: parent.to_owned(),
+        page_size: 1_000,
+        ..pb::ListOperationRecordsRequest::default()
+    };
+    loop {
+        let page = fixture.callers().list_operation_records(request.clone()).await.granted();
+        let page = page.into_inner();
+        all.extend(page.operation_records);
+        request.page_token = page.next_page_token;
+        if request.page_token.is_empty() {
+            return all;
+        }
+    }
+}
+
+/// The counts, by the number of the state.
+fn states(stats: &pb::OperationStats) -> [i64; 7] {
+    let mut states = [-1; 7];
+    for count in &stats.counts {
+        states[count.state as usize - 1] = count.operations;
+    }
+    states
+}
+
+/// Numbers that look random and are the same in every run.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % end
+    }
+}
+
+const PARENTS: [&str; 3] = ["", "projects/p", "projects/q"];
+const QUEUES: [&str; 2] = ["a", "b"];
