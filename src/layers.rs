@@ -46,7 +46,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         &[
             &["mod"],
             &["latency"],
-            &["http", "lists", "load", "sets", "streams"],
+            &["http", "jobs", "lists", "load", "sets", "streams"],
             &["run"],
             &["echo", "report"],
             &["client", "cpu", "options"],
@@ -95,6 +95,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         &[
             &["mod"],
             &["rooms"],
+            &["bulk_reruns"],
             &["workers", "type_set_lists"],
             &["type_sets"],
             &["jobs"],
@@ -128,7 +129,10 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
     ),
     ("engine/due", &[&["mod"], &["agents", "jobs", "operations"], &["entries", "kinds"]]),
     ("engine/firing", &[&["mod"], &["fire"], &["executions", "steps"], &["transactions"]]),
-    ("engine/jobs", &[&["mod"], &["rooms"], &["lists"], &["calls", "executions"], &["pages", "view"]]),
+    (
+        "engine/jobs",
+        &[&["mod"], &["rooms"], &["lists"], &["calls", "executions"], &["pages", "view"]],
+    ),
     ("engine/leases", &[&["mod"], &["holders", "leased"], &["waiter"], &["grant", "news"]]),
     ("engine/membership", &[&["mod"], &["ranks"]]),
     ("engine/notify", &[&["mod"], &["notifier"], &["wakes"]]),

@@ -246,6 +246,10 @@ pub const MIN_CATCH_UP_WINDOW: Duration = Duration::from_secs(10);
 pub const DEFAULT_HISTORY_LIMIT: u32 = 100;
 /// Largest number of executions of a job that are kept.
 pub const MAX_HISTORY_LIMIT: u32 = 1_000;
+/// How long the deletion of a job is remembered for callers that repeat it with its request id.
+pub const DELETION_MEMORY: Duration = Duration::from_hours(1);
+/// Operations that one bulk rerun starts again, and as many if it sets no number.
+pub const MAX_BULK_RERUNS: i64 = 100_000;
 
 #[cfg(test)]
 mod tests {

@@ -9,15 +9,17 @@ use crate::proto::google::longrunning::Operation;
 use crate::proto::longhaul::v1 as pb;
 use crate::proto::longhaul::v1::jobs_client::JobsClient;
 
-/// One method for each of the service: request, reply, and what it does.
+/// One method for each of the service: request, reply, and what it does. Those with a field in parentheses get an id there if it
+/// is empty, so that a retry is recognised.
 macro_rules! calls {
-    ($($(#[$doc:meta])* $method:ident: $request:ident => $reply:ty;)+) => {
+    ($($(#[$doc:meta])* $method:ident$(($id:ident))?: $request:ident => $reply:ty;)+) => {
         impl Client {
             $($(#[$doc])*
             ///
             /// # Errors
             /// The server's error.
             pub async fn $method(&self, request: pb::$request) -> Result<$reply, Status> {
+                $(let request = pb::$request { $id: named(request.$id), ..request };)?
                 retried(|| {
                     let (mut stub, request) = (self.jobs(), timed(request.clone()));
                     async move { stub.$method(request).await }
@@ -29,18 +31,24 @@ macro_rules! calls {
 }
 
 calls! {
+    /// Creates a job.
+    create_job(request_id): CreateJobRequest => pb::Job;
+    /// Runs a job.
+    run_job(request_id): RunJobRequest => Operation;
+    /// Runs past ticks of a job.
+    backfill_job(request_id): BackfillJobRequest => pb::BackfillJobResponse;
     /// A job.
     get_job: GetJobRequest => pb::Job;
     /// A page of jobs.
     list_jobs: ListJobsRequest => pb::ListJobsResponse;
     /// Changes a job.
-    update_job: UpdateJobRequest => pb::Job;
+    update_job(request_id): UpdateJobRequest => pb::Job;
     /// Deletes a job.
-    delete_job: DeleteJobRequest => ();
+    delete_job(request_id): DeleteJobRequest => ();
     /// Pauses the schedule of a job.
-    pause_job: PauseJobRequest => pb::Job;
+    pause_job(request_id): PauseJobRequest => pb::Job;
     /// Resumes the schedule of a job.
-    resume_job: ResumeJobRequest => pb::Job;
+    resume_job(request_id): ResumeJobRequest => pb::Job;
     /// The next runs of a job.
     list_upcoming_runs: ListUpcomingRunsRequest => pb::ListUpcomingRunsResponse;
     /// An execution.
@@ -52,57 +60,33 @@ calls! {
 }
 
 impl Client {
-    /// Creates a job. Generates a `request_id` if there is none, so that a retry creates no other.
-    ///
-    /// # Errors
-    /// The server's error.
-    pub async fn create_job(&self, mut request: pb::CreateJobRequest) -> Result<pb::Job, Status> {
-        name_request(&mut request.request_id);
-        retried(|| {
-            let (mut stub, request) = (self.jobs(), timed(request.clone()));
-            async move { stub.create_job(request).await }
-        })
-        .await
-    }
-
-    /// Runs a job. Generates a `request_id` if there is none, so that a retry does not run it again.
-    ///
-    /// # Errors
-    /// The server's error.
-    pub async fn run_job(&self, mut request: pb::RunJobRequest) -> Result<Operation, Status> {
-        name_request(&mut request.request_id);
-        retried(|| {
-            let (mut stub, request) = (self.jobs(), timed(request.clone()));
-            async move { stub.run_job(request).await }
-        })
-        .await
-    }
-
-    /// Runs past ticks of a job. Generates a `request_id` if there is none.
-    ///
-    /// # Errors
-    /// The server's error.
-    pub async fn backfill_job(
-        &self,
-        mut request: pb::BackfillJobRequest,
-    ) -> Result<pb::BackfillJobResponse, Status> {
-        name_request(&mut request.request_id);
-        retried(|| {
-            let (mut stub, request) = (self.jobs(), timed(request.clone()));
-            async move { stub.backfill_job(request).await }
-        })
-        .await
-    }
-
     /// Starts a finished operation again. Generates a `request_id` if there is none.
     ///
     /// # Errors
     /// The server's error.
-    pub async fn rerun(&self, mut request: pb::RerunOperationRequest) -> Result<Operation, Status> {
-        name_request(&mut request.request_id);
+    pub async fn rerun(&self, request: pb::RerunOperationRequest) -> Result<Operation, Status> {
+        let request =
+            pb::RerunOperationRequest { request_id: named(request.request_id), ..request };
         retried(|| {
             let (mut stub, request) = (self.callers(), timed(request.clone()));
             async move { stub.rerun_operation(request).await }
+        })
+        .await
+    }
+
+    /// Starts all finished operations that match a filter again, as an operation. Generates a `request_id` if there is none.
+    ///
+    /// # Errors
+    /// The server's error.
+    pub async fn rerun_all(
+        &self,
+        request: pb::RerunOperationsRequest,
+    ) -> Result<Operation, Status> {
+        let request =
+            pb::RerunOperationsRequest { request_id: named(request.request_id), ..request };
+        retried(|| {
+            let (mut stub, request) = (self.callers(), timed(request.clone()));
+            async move { stub.rerun_operations(request).await }
         })
         .await
     }
@@ -112,8 +96,6 @@ impl Client {
     }
 }
 
-fn name_request(request_id: &mut String) {
-    if request_id.is_empty() {
-        *request_id = uuid::Uuid::new_v4().to_string();
-    }
+fn named(request_id: String) -> String {
+    if request_id.is_empty() { uuid::Uuid::new_v4().to_string() } else { request_id }
 }

@@ -4,6 +4,7 @@
 //! it needs; `rooms.rs` connects them. A room uses only rooms below it: see `layers.rs`.
 
 mod access;
+mod bulk_reruns;
 mod commands;
 mod context;
 mod dispatch;
@@ -47,11 +48,12 @@ use crate::store::{Partition, Store};
 use crate::types::Registry;
 
 pub use self::access::{Caller, Guard, Policy, Resource, Rules, Verb};
+pub use self::bulk_reruns::BulkRerun;
 pub use self::commands::apply::Done;
 pub use self::dispatch::batch::LeaseBatch;
 pub use self::due::agents::Sweep;
 pub use self::error::{Error, Reason, Result};
-pub use self::jobs::calls::{JobCreation, Jobs, PastTicks, Reconfigure};
+pub use self::jobs::calls::{JobControl, JobCreation, JobRequest, Jobs, PastTicks, Reconfigure};
 pub use self::jobs::executions::{ExecutionQuery, Executions};
 pub use self::jobs::lists::JobQuery;
 pub use self::jobs::view::{ExecutionView, JobView};
@@ -182,11 +184,12 @@ impl Engine {
     }
 
     fn run_agents(&self) {
-        let Rooms { context, due, membership, .. } = &*self.rooms;
+        let Rooms { context, due, membership, bulk_reruns, .. } = &*self.rooms;
         self.run_beat();
         for agent in [Reaper, Scheduler, Janitor] {
             context.tasks.spawn(agent.name(), Arc::clone(due).run(agent));
         }
+        context.tasks.spawn("bulk reruns", Arc::clone(bulk_reruns).run());
         context.tasks.spawn("heartbeat", Arc::clone(membership).run());
     }
 }
@@ -209,7 +212,17 @@ impl Engine {
 
     /// Starts a finished operation again, as a new one.
     pub async fn rerun(&self, caller: &Caller, wanted: Rerun) -> Result<Started> {
-        self.rooms.reruns.rerun(caller, &self.rooms.calls, wanted).await
+        self.rooms.reruns.rerun(caller, wanted).await
+    }
+
+    /// Starts all finished operations that match a filter again, as an operation itself.
+    pub async fn rerun_all(&self, caller: &Caller, wanted: BulkRerun) -> Result<Started> {
+        self.rooms.bulk_reruns.start(caller, wanted).await
+    }
+
+    /// Works on a bulk rerun that waits, if there is one. An engine with agents does so by itself.
+    pub async fn work_on_rerun(&self) -> Result<bool> {
+        self.rooms.bulk_reruns.run_once().await
     }
 
     /// The operation now.

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Notify;
+
+use super::bulk_reruns::BulkReruns;
 use super::commands::apply::Commands;
 use super::commands::coalescer::Coalescer;
 use super::commands::progress::HeldReports;
@@ -43,15 +46,16 @@ pub(super) struct Rooms {
     pub(super) reports: Arc<HeldReports>,
     pub(super) due: Arc<DueAgents>,
     pub(super) starts: Arc<Starts>,
-    pub(super) calls: Calls,
-    pub(super) reruns: Reruns,
+    pub(super) calls: Arc<Calls>,
+    pub(super) reruns: Arc<Reruns>,
+    pub(super) bulk_reruns: Arc<BulkReruns>,
     pub(super) jobs: JobRooms,
     pub(super) lists: Arc<Lists>,
     pub(super) counting: Counts,
     pub(super) set_watches: SetWatches,
     pub(super) types: Arc<ParentTypes>,
     pub(super) type_sets: TypeSetCalls,
-    pub(super) unary: Unary,
+    pub(super) unary: Arc<Unary>,
     pub(super) streams: Arc<StreamRooms>,
     #[cfg(test)]
     pub(super) reader: Arc<Reader>,
@@ -173,13 +177,25 @@ impl Rooms {
             dispatch.clone(),
             grants,
         ));
-        let unary = Unary::new(
+        let unary = Arc::new(Unary::new(
             context.clone(),
             dispatch.clone(),
             commands.clone(),
             reports.clone(),
             starts.clone(),
-        );
+        ));
+        let calls =
+            Arc::new(Calls::new(context.clone(), reader.clone(), commands.clone(), hub.clone()));
+        let reruns = Arc::new(Reruns::new(starts.clone(), calls.clone()));
+        let bulk_reruns = Arc::new(BulkReruns {
+            context: context.clone(),
+            types: types.clone(),
+            lists: lists.clone(),
+            starts: starts.clone(),
+            reruns: reruns.clone(),
+            unary: unary.clone(),
+            started: Notify::new(),
+        });
         let streams = Arc::new(StreamRooms {
             context: context.clone(),
             commands: commands.clone(),
@@ -188,8 +204,9 @@ impl Rooms {
             holders: holders.clone(),
         });
         Self {
-            calls: Calls::new(context.clone(), reader.clone(), commands.clone(), hub.clone()),
-            reruns: Reruns::new(starts.clone()),
+            calls,
+            reruns,
+            bulk_reruns,
             jobs: JobRooms::new(&context, &reader, &commands),
             counting: Counts::new(context.clone(), reader.clone()),
             set_watches: SetWatches::new(context.clone(), sets, lists.clone()),

@@ -6,6 +6,7 @@ mod jobs;
 mod leases;
 mod lists;
 mod ranks;
+mod reruns;
 mod retention;
 mod sample;
 mod sets;

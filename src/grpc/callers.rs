@@ -14,7 +14,8 @@ use crate::proto::longhaul::v1::callers_server::Callers;
 use crate::proto::longhaul::v1::{
     GetOperationRecordRequest, GetOperationStatsRequest, ListOperationRecordsRequest,
     ListOperationRecordsResponse, OperationRecord, OperationStats, PauseOperationRequest,
-    RerunOperationRequest, ResumeOperationRequest, WatchOperationRequest, WatchOperationsRequest,
+    RerunOperationRequest, RerunOperationsRequest, ResumeOperationRequest, WatchOperationRequest,
+    WatchOperationsRequest,
 };
 use crate::wire::{fields, operations, sets, starts, views};
 
@@ -111,6 +112,14 @@ impl Callers for Service {
         let caller = caller(&request);
         let wanted = starts::rerun(request.into_inner())?;
         let started = self.engine.rerun(&caller, wanted).await?;
+        Ok(replayed(Response::new(started.published), started.replayed))
+    }
+
+    async fn rerun_operations(&self, request: Request<RerunOperationsRequest>) -> Reply<Operation> {
+        let caller = caller(&request);
+        let request = request.into_inner();
+        let types = operations::types(&self.engine, &request.parent, &request.filter).await?;
+        let started = self.engine.rerun_all(&caller, starts::rerun_all(request, &types)?).await?;
         Ok(replayed(Response::new(started.published), started.replayed))
     }
 

@@ -94,6 +94,7 @@ impl<S: Callers> Callers for Gate<S> {
         get_operation_stats: pb::GetOperationStatsRequest => pb::OperationStats;
         pause_operation: pb::PauseOperationRequest => pb::OperationRecord;
         rerun_operation: pb::RerunOperationRequest => lro::Operation;
+        rerun_operations: pb::RerunOperationsRequest => lro::Operation;
         resume_operation: pb::ResumeOperationRequest => pb::OperationRecord;
     }
 }
@@ -113,6 +114,8 @@ impl<S: Jobs> Jobs for Gate<S> {
         get_execution: pb::GetExecutionRequest => pb::Execution;
         list_executions: pb::ListExecutionsRequest => pb::ListExecutionsResponse;
         delete_execution: pb::DeleteExecutionRequest => ();
+    }
+}
 
 impl<S: TypeSets> TypeSets for Gate<S> {
     methods! {

@@ -29,7 +29,6 @@ impl Jobs for Service {
     }
 
     async fn get_job(&self, request: Request<pb::GetJobRequest>) -> Reply<pb::Job> {
-        let caller = caller(&request);
         let name = jobs::name(&request.get_ref().name)?;
         Ok(Response::new(jobs::job(self.engine.jobs().get(&name).await?)))
     }
@@ -48,7 +47,8 @@ impl Jobs for Service {
         let caller = caller(&request);
         let update = jobs::update(request.into_inner())?;
         let change = |config: &_| update.apply(config);
-        let updated = self.engine.jobs().update(&update.name, &update.wanted(&change)).await;
+        let wanted = update.wanted(&change);
+        let updated = self.engine.jobs().update(&caller, &update.name, &wanted).await;
         let view = match updated {
             Err(error) if error.reason == Reason::JobNotFound && update.allow_missing => {
                 self.engine.jobs().create(&caller, update.creation()?).await?
@@ -60,8 +60,8 @@ impl Jobs for Service {
 
     async fn delete_job(&self, request: Request<pb::DeleteJobRequest>) -> Reply<()> {
         let caller = caller(&request);
-        let pb::DeleteJobRequest { name, etag, force } = request.into_inner();
-        self.engine.jobs().delete(&jobs::name(&name)?, &etag, force).await?;
+        let (wanted, force) = jobs::delete(request.into_inner())?;
+        self.engine.jobs().delete(&caller, &wanted, force).await?;
         Ok(Response::new(()))
     }
 
@@ -74,15 +74,15 @@ impl Jobs for Service {
 
     async fn pause_job(&self, request: Request<pb::PauseJobRequest>) -> Reply<pb::Job> {
         let caller = caller(&request);
-        let pb::PauseJobRequest { name, etag } = request.into_inner();
-        let view = self.engine.jobs().pause(&jobs::name(&name)?, &etag, true).await?;
+        let wanted = jobs::pause(request.into_inner())?;
+        let view = self.engine.jobs().pause(&caller, &wanted, true).await?;
         Ok(Response::new(jobs::job(view)))
     }
 
     async fn resume_job(&self, request: Request<pb::ResumeJobRequest>) -> Reply<pb::Job> {
         let caller = caller(&request);
-        let pb::ResumeJobRequest { name, etag } = request.into_inner();
-        let view = self.engine.jobs().pause(&jobs::name(&name)?, &etag, false).await?;
+        let wanted = jobs::resume(request.into_inner())?;
+        let view = self.engine.jobs().pause(&caller, &wanted, false).await?;
         Ok(Response::new(jobs::job(view)))
     }
 
@@ -100,7 +100,6 @@ impl Jobs for Service {
         &self,
         request: Request<pb::ListUpcomingRunsRequest>,
     ) -> Reply<pb::ListUpcomingRunsResponse> {
-        let caller = caller(&request);
         let name = jobs::name(&request.get_ref().name)?;
         let view = self.engine.jobs().get(&name).await?;
         let now = self.engine.clock().now();
@@ -111,7 +110,6 @@ impl Jobs for Service {
         &self,
         request: Request<pb::GetExecutionRequest>,
     ) -> Reply<pb::Execution> {
-        let caller = caller(&request);
         let name = jobs::execution_name(&request.get_ref().name)?;
         Ok(Response::new(jobs::execution(self.engine.executions().get(&name).await?)))
     }
@@ -129,7 +127,6 @@ impl Jobs for Service {
     }
 
     async fn delete_execution(&self, request: Request<pb::DeleteExecutionRequest>) -> Reply<()> {
-        let caller = caller(&request);
         let name = jobs::execution_name(&request.get_ref().name)?;
         self.engine.executions().delete(&name).await?;
         Ok(Response::new(()))

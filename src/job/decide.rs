@@ -269,6 +269,10 @@ impl Job {
 
     /// Puts its due entry where it belongs.
     pub fn settle(&mut self, now: Timestamp) {
+        if self.emptied {
+            self.due = self.forget_time;
+            return;
+        }
         let at_once = self.deleted || !self.steps().is_empty();
         self.due = if at_once { Some(now) } else { self.next_fire_time() };
     }

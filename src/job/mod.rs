@@ -14,4 +14,4 @@ pub mod zone;
 pub use self::cron::CronError;
 pub use self::decide::JobRejection;
 pub use self::execution::{Ending, Execution, ExecutionEnd};
-pub use self::record::{Backfill, Job, JobConfig, JobRun, JobStep, Overlap};
+pub use self::record::{Backfill, Job, JobConfig, JobRun, JobStep, Overlap, RememberedCall};

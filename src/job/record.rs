@@ -45,10 +45,25 @@ pub struct Job {
     pub request_id: String,
     /// Hash of everything that a replay must repeat.
     pub fingerprint: Fingerprint,
+    /// The last calls that changed it and had a request id, newest last.
+    pub handled: Vec<RememberedCall>,
+    /// Until when its deletion is remembered, for callers that repeat it.
+    pub forget_time: Option<Timestamp>,
+    /// Whether nothing but the memory of its deletion is left of it. Its name is free.
+    pub emptied: bool,
     /// Where its due entry is.
     pub due: Option<Timestamp>,
     /// The stamps that the store set; not part of the stored value.
     pub stamps: Stamps,
+}
+
+/// A call that changed a job. Tells a repeat of it from other calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RememberedCall {
+    /// Of the caller's request id.
+    pub id: Uuid,
+    /// Hash of everything that a repeat must repeat.
+    pub fingerprint: Fingerprint,
 }
 
 /// What callers set.
@@ -159,6 +174,14 @@ impl Job {
         format!("\"{:x}\"", self.stamps.visible)
     }
 
+    /// Remembers a call, and forgets the oldest if there are too many.
+    pub fn remember(&mut self, call: RememberedCall) {
+        if self.handled.len() >= MAX_HANDLED {
+            self.handled.remove(0);
+        }
+        self.handled.push(call);
+    }
+
     /// When it fires next.
     pub fn next_fire_time(&self) -> Option<Timestamp> {
         let schedule = self.config.schedule.as_ref()?;
@@ -176,3 +199,6 @@ impl Job {
         self.runs.iter().filter_map(step).collect()
     }
 }
+
+/// Calls that a job remembers.
+const MAX_HANDLED: usize = 8;

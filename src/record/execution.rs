@@ -54,7 +54,7 @@ pub fn end_of_run(
 
 impl Kind for Execution {
     const NAME: &'static str = "an execution";
-    const NUMBERS: &'static [u32] = &[6];
+    const NUMBERS: &'static [u32] = &[BEGINNING_NUMBER];
     const DUE: &'static [DueIndex] = &[];
 
     fn name(&self) -> String {
@@ -80,14 +80,15 @@ impl Kind for Execution {
     }
 
     fn encode(&self) -> Bytes {
-        wrap(Stored::Execution(stored::Execution {
+        let message = stored::Execution {
             job: self.job.as_str().to_owned(),
             id: bytes(self.id),
             create_time: self.create_time.as_micros(),
             trigger: u32::from(self.trigger as u8),
             tick: micros(self.tick),
             spec: encode_spec(&self.spec),
-        }))
+        };
+        wrap(BEGINNING_NUMBER, &message)
     }
 
     fn entries(&self, key: Key) -> Vec<IndexEntry> {
@@ -115,7 +116,7 @@ impl Kind for Execution {
 
 impl Kind for ExecutionEnd {
     const NAME: &'static str = "the end of an execution";
-    const NUMBERS: &'static [u32] = &[7];
+    const NUMBERS: &'static [u32] = &[END_NUMBER];
     const DUE: &'static [DueIndex] = &[DueIndex::new(DUE, Agent::Scheduler)];
 
     fn name(&self) -> String {
@@ -151,7 +152,7 @@ impl Kind for ExecutionEnd {
             Ending::Failed(error) => (None, Some(error.clone()), false),
             Ending::Cancelled(error) => (None, Some(error.clone()), true),
         };
-        wrap(Stored::ExecutionEnd(stored::ExecutionEnd {
+        let message = stored::ExecutionEnd {
             job: self.job.as_str().to_owned(),
             id: bytes(self.id),
             response,
@@ -161,7 +162,8 @@ impl Kind for ExecutionEnd {
             end_time: self.end_time.as_micros(),
             attempts: self.attempts,
             settled: self.settled,
-        }))
+        };
+        wrap(END_NUMBER, &message)
     }
 
     fn entries(&self, key: Key) -> Vec<IndexEntry> {
@@ -202,3 +204,6 @@ fn operation_key(keyspace: &Keyspace, name: &ExecutionName) -> Key {
 /// What tells the records beside an operation from one another.
 const BEGINNING: u64 = 0x6a01;
 const END: u64 = 0x6a02;
+/// The numbers of both in `longhaul.store.v1.Record`.
+const BEGINNING_NUMBER: u32 = 6;
+const END_NUMBER: u32 = 7;

@@ -15,7 +15,7 @@ use crate::clock::Timestamp;
 use crate::job::name::JobName;
 use crate::job::schedule::{Calendar, CalendarParts, CronExpression, Schedule, Timing};
 use crate::job::zone::Zone;
-use crate::job::{Backfill, Job, JobConfig, JobRun, Overlap};
+use crate::job::{Backfill, Job, JobConfig, JobRun, Overlap, RememberedCall};
 use crate::operation::entries::{parent_member, parent_prefix};
 use crate::operation::{SharedSpec, Stamps, Trigger};
 use crate::proto::longhaul::store::v1 as stored;
@@ -35,7 +35,7 @@ pub fn jobs_prefix(parent: &str) -> Vec<u8> {
 
 impl Kind for Job {
     const NAME: &'static str = "a job";
-    const NUMBERS: &'static [u32] = &[5];
+    const NUMBERS: &'static [u32] = &[NUMBER];
     const DUE: &'static [DueIndex] = &[DueIndex::new(DUE, Agent::Scheduler)];
 
     fn name(&self) -> String {
@@ -54,7 +54,7 @@ impl Kind for Job {
     }
 
     fn encode(&self) -> Bytes {
-        wrap(Stored::Job(encode(self)))
+        wrap(NUMBER, &encode(self))
     }
 
     fn entries(&self, key: Key) -> Vec<IndexEntry> {
@@ -118,6 +118,9 @@ fn encode(job: &Job) -> stored::Job {
         request_id: job.request_id.clone(),
         fingerprint: Bytes::copy_from_slice(&job.fingerprint),
         due: micros(job.due),
+        handled: job.handled.iter().map(encode_handled).collect(),
+        forget_time: micros(job.forget_time),
+        emptied: job.emptied,
     }
 }
 
@@ -158,8 +161,23 @@ fn decode(stored: stored::Job, stamps: Stamps) -> Option<Job> {
         deleted: stored.deleted,
         request_id: stored.request_id,
         fingerprint: stored.fingerprint.as_ref().try_into().ok()?,
+        handled: stored.handled.iter().map(decode_handled).collect::<Option<_>>()?,
+        forget_time: time(stored.forget_time),
+        emptied: stored.emptied,
         due: time(stored.due),
         stamps,
+    })
+}
+
+fn encode_handled(call: &RememberedCall) -> stored::job::Handled {
+    let fingerprint = Bytes::copy_from_slice(&call.fingerprint);
+    stored::job::Handled { id: bytes(call.id), fingerprint }
+}
+
+fn decode_handled(stored: &stored::job::Handled) -> Option<RememberedCall> {
+    Some(RememberedCall {
+        id: Uuid::from_slice(&stored.id).ok()?,
+        fingerprint: stored.fingerprint.as_ref().try_into().ok()?,
     })
 }
 
@@ -256,3 +274,6 @@ pub(super) fn micros(time: Option<Timestamp>) -> u64 {
 pub(super) fn time(micros: u64) -> Option<Timestamp> {
     (micros > 0).then(|| Timestamp::from_micros(micros))
 }
+
+/// Its number in `longhaul.store.v1.Record`.
+const NUMBER: u32 = 5;

@@ -45,6 +45,7 @@ table! {
     pb::WatchOperationsRequest: |request| Watch Parent parent(&request.parent);
     pb::PauseOperationRequest: |request| Pause Operation &request.name;
     pb::ResumeOperationRequest: |request| Resume Operation &request.name;
+    pb::RerunOperationsRequest: |request| Rerun Parent parent(&request.parent);
     pb::RerunOperationRequest: |request| Rerun Operation &request.name;
     pb::GetJobRequest: |request| Get Job &request.name;
     pb::ListJobsRequest: |request| List Jobs &request.parent;

@@ -7,8 +7,8 @@ use super::schedules;
 use super::starts::request_id;
 use crate::clock::Timestamp;
 use crate::engine::{
-    Error, ExecutionQuery, ExecutionView, JobCreation, JobQuery, JobView, PastTicks, Reason, Reconfigure,
-    Result,
+    Error, ExecutionQuery, ExecutionView, JobControl, JobCreation, JobQuery, JobRequest, JobView,
+    PastTicks, Reason, Reconfigure, Result,
 };
 use crate::filter::Payload as Part;
 use crate::job::name::{ExecutionName, JobName};
@@ -39,17 +39,45 @@ pub fn execution_name(text: &str) -> Result<ExecutionName> {
 /// Reads the creation of a job.
 pub fn create(request: pb::CreateJobRequest) -> Result<JobCreation> {
     let job = request.job.ok_or_else(|| Error::field("job", "job must be set"))?;
-    let request_id = request_id(request.request_id)?;
-    let mut hasher = Fingerprinter::default();
-    hasher.message(&job);
+    let wanted = job_request("create", request.request_id, &job)?;
     Ok(JobCreation {
         parent: parent(&request.parent)?,
         id: request.job_id,
         config: config(job)?,
-        fingerprint: if request_id.is_empty() { [0; 16] } else { hasher.finish() },
-        request_id,
+        request: wanted,
         validate_only: request.validate_only,
     })
+}
+
+/// What tells a repeat of a call from others: all of `message` must be the same.
+fn job_request(verb: &str, id: String, message: &impl prost::Message) -> Result<JobRequest> {
+    let id = request_id(id)?;
+    if id.is_empty() {
+        return Ok(JobRequest::default());
+    }
+    let mut hasher = Fingerprinter::default();
+    hasher.part(verb.as_bytes());
+    hasher.message(message);
+    Ok(JobRequest { id, fingerprint: hasher.finish() })
+}
+
+/// Reads the pause of a job.
+pub fn pause(request: pb::PauseJobRequest) -> Result<JobControl> {
+    let wanted = job_request("pause", request.request_id.clone(), &request)?;
+    Ok(JobControl { name: name(&request.name)?, etag: request.etag, request: wanted })
+}
+
+/// Reads the resume of a job.
+pub fn resume(request: pb::ResumeJobRequest) -> Result<JobControl> {
+    let wanted = job_request("resume", request.request_id.clone(), &request)?;
+    Ok(JobControl { name: name(&request.name)?, etag: request.etag, request: wanted })
+}
+
+/// Reads the deletion of a job, and whether its runs are cancelled.
+pub fn delete(request: pb::DeleteJobRequest) -> Result<(JobControl, bool)> {
+    let wanted = job_request("delete", request.request_id.clone(), &request)?;
+    let control = JobControl { name: name(&request.name)?, etag: request.etag, request: wanted };
+    Ok((control, request.force))
 }
 
 /// The parent of jobs.
@@ -68,12 +96,14 @@ pub struct JobUpdate {
     pub validate_only: bool,
     /// Create the job if there is none.
     pub allow_missing: bool,
+    request: JobRequest,
     config: JobConfig,
     paths: Vec<String>,
 }
 
 /// Reads the change of a job.
 pub fn update(request: pb::UpdateJobRequest) -> Result<JobUpdate> {
+    let wanted = job_request("update", request.request_id.clone(), &request)?;
     let job = request.job.ok_or_else(|| Error::field("job", "job must be set"))?;
     let name = JobName::parse(&job.name).map_err(in_name("job.name"))?;
     let given = request.update_mask.map(|mask| mask.paths).unwrap_or_default();
@@ -92,7 +122,8 @@ pub fn update(request: pb::UpdateJobRequest) -> Result<JobUpdate> {
     }
     let etag = job.etag.clone();
     let pb::UpdateJobRequest { allow_missing, validate_only, .. } = request;
-    Ok(JobUpdate { name, etag, validate_only, allow_missing, config: config(job)?, paths })
+    let (request, config) = (wanted, config(job)?);
+    Ok(JobUpdate { name, etag, validate_only, allow_missing, request, config, paths })
 }
 
 impl JobUpdate {
@@ -101,7 +132,8 @@ impl JobUpdate {
         &'a self,
         change: &'a (dyn Fn(&JobConfig) -> JobConfig + Send + Sync),
     ) -> Reconfigure<'a> {
-        Reconfigure { etag: &self.etag, validate_only: self.validate_only, change }
+        let Self { etag, request, validate_only, .. } = self;
+        Reconfigure { etag, request, validate_only: *validate_only, change }
     }
 
     /// What a configuration becomes by it.
@@ -129,8 +161,7 @@ impl JobUpdate {
             parent: parent(self.name.parent())?,
             id,
             config: self.config.clone(),
-            request_id: String::new(),
-            fingerprint: [0; 16],
+            request: self.request.clone(),
             validate_only: self.validate_only,
         })
     }

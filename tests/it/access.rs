@@ -368,6 +368,7 @@ const QUESTIONS: &[(&str, &[&str])] = &[
     ("longhaul.v1.Callers.PauseOperation", &[r#"pause operation "projects/p/operations/none""#]),
     ("longhaul.v1.Callers.ResumeOperation", &[r#"resume operation "projects/p/operations/none""#]),
     ("longhaul.v1.Callers.RerunOperation", &[r#"rerun operation "projects/p/operations/none""#]),
+    ("longhaul.v1.Callers.RerunOperations", &[r#"rerun parent "projects/p""#]),
     ("longhaul.v1.Jobs.CreateJob", &[r#"create jobs of parent "projects/p""#, r#"start queue """#]),
     ("longhaul.v1.Jobs.GetJob", &[r#"get job "projects/p/operations/none""#]),
     ("longhaul.v1.Jobs.ListJobs", &[r#"list jobs of parent "projects/p""#]),

@@ -15,11 +15,12 @@ scenarios! {
     a_job_with_runs_is_deleted_only_by_force,
     executions_are_listed_filtered_and_deleted,
     a_backfill_runs_the_ticks_of_a_past_range,
+    jobs_are_listed_by_parent_and_by_pattern,
 }
 
 const NAME: &str = "projects/p/jobs/nightly";
 
-fn job() -> pb::Job {
+pub(crate) fn job() -> pb::Job {
     pb::Job {
         display_name: "Nightly".to_owned(),
         template: Some(pb::JobTemplate {
@@ -33,7 +34,7 @@ fn job() -> pb::Job {
     }
 }
 
-fn every(minutes: u64) -> pb::Schedule {
+pub(crate) fn every(minutes: u64) -> pb::Schedule {
     let interval = pb::schedule::Timing::Interval(seconds(minutes * 60).expect("a duration"));
     pb::Schedule { timing: Some(interval), ..Default::default() }
 }
@@ -42,7 +43,7 @@ fn cron(text: &str) -> pb::Schedule {
     pb::Schedule { timing: Some(pb::schedule::Timing::Cron(text.to_owned())), ..Default::default() }
 }
 
-async fn create(fixture: &Fixture, job: pb::Job) -> Result<pb::Job, Status> {
+pub(crate) async fn create(fixture: &Fixture, job: pb::Job) -> Result<pb::Job, Status> {
     let request = pb::CreateJobRequest {
         parent: "projects/p".to_owned(),
         job_id: "nightly".to_owned(),
@@ -53,7 +54,7 @@ async fn create(fixture: &Fixture, job: pb::Job) -> Result<pb::Job, Status> {
     created.map(tonic::Response::into_inner)
 }
 
-async fn get(fixture: &Fixture) -> pb::Job {
+pub(crate) async fn get(fixture: &Fixture) -> pb::Job {
     let request = pb::GetJobRequest { name: NAME.to_owned() };
     within("get", fixture.jobs().get_job(request)).await.granted().into_inner()
 }
@@ -69,7 +70,10 @@ async fn run(fixture: &Fixture, request_id: &str) -> Result<(Operation, bool), S
     Ok((answer.into_inner(), replayed))
 }
 
-async fn executions(fixture: &Fixture, filter: &str) -> Result<Vec<pb::Execution>, Status> {
+pub(crate) async fn executions(
+    fixture: &Fixture,
+    filter: &str,
+) -> Result<Vec<pb::Execution>, Status> {
     let request = pb::ListExecutionsRequest {
         parent: NAME.to_owned(),
         filter: filter.to_owned(),
@@ -80,7 +84,7 @@ async fn executions(fixture: &Fixture, filter: &str) -> Result<Vec<pb::Execution
 }
 
 /// Leases the next operation, and completes it as declared.
-async fn work(fixture: &Fixture) -> pb::Lease {
+pub(crate) async fn work(fixture: &Fixture) -> pb::Lease {
     let lease = fixture.lease("q").await;
     let response = Some(any("acme.Reported", b"\x08\x02"));
     let done = pb::CompleteOperationRequest { response, ..completion(&lease) };
@@ -161,7 +165,7 @@ async fn a_schedule_runs_its_job_and_a_pause_stops_it(fixture: &Fixture) {
     let none = within("list", fixture.jobs().list_upcoming_runs(request)).await.granted();
     assert_eq!(none.into_inner().upcoming_runs, []);
     let etag = paused.etag.clone();
-    let resume = pb::ResumeJobRequest { name: NAME.to_owned(), etag };
+    let resume = pb::ResumeJobRequest { name: NAME.to_owned(), etag, ..Default::default() };
     let resumed = within("resume", fixture.jobs().resume_job(resume.clone())).await.granted();
     assert!(!resumed.into_inner().paused);
     let stale = within("resume", fixture.jobs().resume_job(resume)).await;
@@ -387,4 +391,54 @@ async fn a_backfill_runs_the_ticks_of_a_past_range(fixture: &Fixture) {
     let future = pb::BackfillJobRequest { end_time: Some(future), ..request };
     let refused = within("backfill", fixture.jobs().backfill_job(future)).await;
     refused.refused_field("INVALID_ARGUMENT", "end_time");
+}
+
+async fn jobs_are_listed_by_parent_and_by_pattern(fixture: &Fixture) {
+    let parents = ["", "projects/a", "projects/a/locations/x", "projects/b", "shops/s"];
+    for parent in parents {
+        for job_id in ["one", "two"] {
+            let request = pb::CreateJobRequest {
+                parent: parent.to_owned(),
+                job_id: job_id.to_owned(),
+                job: Some(job()),
+                ..Default::default()
+            };
+            within("create", fixture.jobs().create_job(request)).await.granted();
+            fixture.let_pass(Duration::from_millis(1));
+        }
+    }
+    let list = async |parent: &str, page_size| {
+        let (mut names, mut page_token) = (Vec::new(), String::new());
+        loop {
+            let parent = parent.to_owned();
+            let request = pb::ListJobsRequest { parent, page_size, page_token };
+            let page = within("list", fixture.jobs().list_jobs(request)).await.granted();
+            let page = page.into_inner();
+            assert!(page_size == 0 || page.jobs.len() <= page_size as usize);
+            names.extend(page.jobs.into_iter().map(|job| job.name));
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                return names;
+            }
+        }
+    };
+    let of = |parent: &str| {
+        let prefix = if parent.is_empty() { String::new() } else { format!("{parent}/") };
+        ["one", "two"].map(|id| format!("{prefix}jobs/{id}"))
+    };
+    let of_all = |parents: &[&str]| parents.iter().flat_map(|parent| of(parent)).collect();
+    for page_size in [0, 1, 3] {
+        let all: Vec<String> = of_all(&parents);
+        assert_eq!(list("-", page_size).await, all);
+        let projects: Vec<String> = of_all(&["projects/a", "projects/b"]);
+        assert_eq!(list("projects/-", page_size).await, projects);
+        let places: Vec<String> = of_all(&["projects/a/locations/x"]);
+        assert_eq!(list("projects/-/locations/-", page_size).await, places);
+        assert_eq!(list("projects/a", page_size).await, of("projects/a"));
+        assert_eq!(list("", page_size).await, of(""));
+        assert_eq!(list("towns/-", page_size).await, [""; 0]);
+    }
+    let wrong = pb::ListJobsRequest { parent: "projects".to_owned(), ..Default::default() };
+    let refused = within("list", fixture.jobs().list_jobs(wrong)).await;
+    refused.refused_field("INVALID_NAME", "parent");
 }

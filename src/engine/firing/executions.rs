@@ -1,5 +1,6 @@
 //! Removing executions: beyond the history limit of their job, and with their job.
 
+use crate::clock::Timestamp;
 use crate::engine::commands::apply::Commands;
 use crate::engine::error::Result;
 use crate::engine::firing::transactions::{JobTransaction, RemoveExecution};
@@ -36,14 +37,27 @@ pub(super) async fn purge(commands: &Commands, key: Key, job: &Job) -> Result<bo
     if !entries.is_empty() {
         return Ok(remove(commands, entries, Removable::All).await? > 0);
     }
-    let mut removal = JobTransaction::new(key, |before: Option<&Before<Job>>, _| match before {
+    let mut removal = JobTransaction::new(key, |before: Option<&Before<Job>>, now| match before {
         Some(Before { record, .. }) if record.deleted && record.runs.is_empty() => {
-            Decision::Commit(Box::new(Change::of(None)))
+            let is_remembered = record.forget_time.is_some_and(|time| time > now);
+            match is_remembered {
+                true if record.emptied => Decision::Keep,
+                true => Decision::Commit(Box::new(Change::of(Some(emptied(record, now))))),
+                false => Decision::Commit(Box::new(Change::of(None))),
+            }
         }
         _ => Decision::Keep,
     });
     let ended = commands.transactor().transact_one(&mut removal).await.into_result()?;
     Ok(matches!(ended, Ended::Written { .. }))
+}
+
+/// What is left of a deleted job until its deletion is forgotten.
+fn emptied(job: &Job, now: Timestamp) -> Job {
+    let mut job = Job { emptied: true, ..job.clone() };
+    job.config.spec.make_mut().request = None;
+    job.settle(now);
+    job
 }
 
 /// Removes the executions of these entries; how many were removed.

@@ -16,8 +16,8 @@ use crate::engine::reading::reader::{READS, Reader};
 use crate::engine::reading::view::{View, payload};
 use crate::engine::transact::{Decision, Ended};
 use crate::job::name::JobName;
-use crate::job::{Backfill, Execution, Job, JobConfig};
-use crate::limits::MAX_BACKFILL_TICKS;
+use crate::job::{Backfill, Execution, Job, JobConfig, RememberedCall};
+use crate::limits::{DELETION_MEMORY, MAX_BACKFILL_TICKS};
 use crate::operation::Stamps;
 use crate::operation::lease::Fingerprint;
 use crate::operation::name::Parent;
@@ -35,18 +35,38 @@ pub struct JobCreation {
     pub id: String,
     /// Its configuration.
     pub config: JobConfig,
-    /// Identifies a replay; may be empty.
-    pub request_id: String,
-    /// Hash of everything that a replay must repeat.
-    pub fingerprint: Fingerprint,
+    /// Identifies a repeat.
+    pub request: JobRequest,
     /// Only check the request.
     pub validate_only: bool,
+}
+
+/// Identifies a call that may be repeated.
+#[derive(Clone, Debug, Default)]
+pub struct JobRequest {
+    /// The caller's id of it; may be empty.
+    pub id: String,
+    /// Hash of everything that a repeat must repeat.
+    pub fingerprint: Fingerprint,
+}
+
+/// A checked request to pause, resume or delete a job.
+#[derive(Clone, Debug)]
+pub struct JobControl {
+    /// Which job.
+    pub name: JobName,
+    /// If set, the etag that it must have.
+    pub etag: String,
+    /// Identifies a repeat.
+    pub request: JobRequest,
 }
 
 /// A change of a job's configuration.
 pub struct Reconfigure<'a> {
     /// If set, the etag that the job must have.
     pub etag: &'a str,
+    /// Identifies a repeat.
+    pub request: &'a JobRequest,
     /// Only check the request.
     pub validate_only: bool,
     /// What the configuration becomes.
@@ -83,12 +103,8 @@ impl Jobs {
     }
 
     /// Creates a job, or finds the one that the same request created before.
-    pub async fn create(
-        &self,
-        caller: &Caller,
-        wanted: JobCreation,
-    ) -> Result<JobView> {
-        let id = match (wanted.id.as_str(), wanted.request_id.as_str()) {
+    pub async fn create(&self, caller: &Caller, wanted: JobCreation) -> Result<JobView> {
+        let id = match (wanted.id.as_str(), wanted.request.id.as_str()) {
             ("", "") => Uuid::new_v4().to_string(),
             ("", request_id) => {
                 self.derived("job", &[&caller.id, wanted.parent.as_str(), request_id]).to_string()
@@ -99,13 +115,15 @@ impl Jobs {
         let key = self.key(&name);
         let now = self.context.now(key);
         let mut job = new_job(name, wanted.config, now);
-        (job.request_id, job.fingerprint) = (wanted.request_id, wanted.fingerprint);
-        let decide = |before: Option<&Before<Job>>, _| match before {
-            None if !wanted.validate_only => {
-                let change = Change { visible: true, ..Change::of(Some(job.clone())) };
-                Decision::Commit(Box::new(change))
+        job.handled.extend(self.mark(caller, &wanted.request));
+        (job.request_id, job.fingerprint) = (wanted.request.id, wanted.request.fingerprint);
+        let decide = |before: Option<&Before<Job>>, _| {
+            let is_free = before.is_none_or(|before| before.record.emptied);
+            if !is_free || wanted.validate_only {
+                return Decision::Keep;
             }
-            _ => Decision::Keep,
+            let change = Change { visible: true, ..Change::of(Some(job.clone())) };
+            Decision::Commit(Box::new(change))
         };
         let mut creation = JobTransaction::new(key, decide);
         let ended = self.commands.transactor().transact_one(&mut creation).await;
@@ -155,6 +173,7 @@ impl Jobs {
     /// Gives a job another configuration.
     pub async fn update(
         &self,
+        caller: &Caller,
         name: &JobName,
         wanted: &Reconfigure<'_>,
     ) -> Result<JobView> {
@@ -171,7 +190,8 @@ impl Jobs {
             change(&mut job, self.context.now(self.key(name)))?;
             return self.shown(self.key(name), job).await;
         }
-        let job = self.change(name, true, change).await?;
+        let mark = self.mark(caller, wanted.request);
+        let job = self.change(name, true, mark, change).await?;
         self.perform(job).await;
         self.get(name).await
     }
@@ -179,32 +199,37 @@ impl Jobs {
     /// Pauses the schedule of a job, or resumes it.
     pub async fn pause(
         &self,
-        name: &JobName,
-        etag: &str,
+        caller: &Caller,
+        wanted: &JobControl,
         paused: bool,
     ) -> Result<JobView> {
         let change = |job: &mut Job, now| {
-            job.check_etag(etag)?;
+            job.check_etag(&wanted.etag)?;
             Ok(job.pause(paused, now))
         };
-        self.change(name, true, change).await?;
-        self.get(name).await
+        let mark = self.mark(caller, &wanted.request);
+        self.change(&wanted.name, true, mark, change).await?;
+        self.get(&wanted.name).await
     }
 
     /// Deletes a job.
-    pub async fn delete(
-        &self,
-        name: &JobName,
-        etag: &str,
-        force: bool,
-    ) -> Result<()> {
-        let over = Firing::new(&self.commands).over(&self.read(name).await?.record).await;
-        let change = |job: &mut Job, now| {
-            job.check_etag(etag)?;
+    pub async fn delete(&self, caller: &Caller, wanted: &JobControl, force: bool) -> Result<()> {
+        let name = &wanted.name;
+        let mark = self.mark(caller, &wanted.request);
+        let found = self.reader.read::<Job>(self.key(name)).await?;
+        let found = found.ok_or_else(|| not_found(name))?.record;
+        if found.deleted {
+            let is_repeat = mark.is_some_and(|mark| found.handled.contains(&mark));
+            return if is_repeat { Ok(()) } else { Err(not_found(name)) };
+        }
+        let over = Firing::new(&self.commands).over(&found).await;
+        let change = |job: &mut Job, now: Timestamp| {
+            job.check_etag(&wanted.etag)?;
             job.over(&over);
+            job.forget_time = mark.map(|_| now + DELETION_MEMORY);
             Ok(job.delete(force, now)?)
         };
-        let job = self.change(name, true, change).await?;
+        let job = self.change(name, true, mark, change).await?;
         self.perform(job).await;
         Ok(())
     }
@@ -233,7 +258,7 @@ impl Jobs {
                 job.over(&over);
                 Ok(job.run(id, now)?)
             };
-            let job = self.change(name, false, change).await?;
+            let job = self.change(name, false, None, change).await?;
             self.perform(job).await;
         }
         match self.reader.view(&operation).await {
@@ -276,7 +301,7 @@ impl Jobs {
             return Ok(count);
         }
         let change = |job: &mut Job, now| Ok(job.backfill(backfill, now)?);
-        let job = self.change(name, false, change).await?;
+        let job = self.change(name, false, None, change).await?;
         self.perform(job).await;
         Ok(count)
     }
@@ -292,6 +317,7 @@ impl Jobs {
         &self,
         name: &JobName,
         visible: bool,
+        mark: Option<RememberedCall>,
         change: impl Fn(&mut Job, Timestamp) -> Result<()> + Send,
     ) -> Result<Job> {
         let mut refused = None;
@@ -300,8 +326,15 @@ impl Jobs {
                 refused = Some(not_found(name));
                 return Decision::Keep;
             };
+            let known =
+                |mark: &RememberedCall| before.record.handled.iter().find(|it| it.id == mark.id);
+            if let Some(known) = mark.as_ref().and_then(known) {
+                refused = (mark != Some(*known)).then(|| reused(name));
+                return Decision::Keep;
+            }
             let mut job = before.record.clone();
             refused = change(&mut job, now).err();
+            mark.into_iter().for_each(|mark| job.remember(mark));
             if refused.is_some() || job == before.record {
                 return Decision::Keep;
             }
@@ -338,6 +371,13 @@ impl Jobs {
         self.context.store.keyspace().key(name.as_str())
     }
 
+    /// What a job remembers of a request; `None` if it has no id.
+    fn mark(&self, caller: &Caller, request: &JobRequest) -> Option<RememberedCall> {
+        let JobRequest { id, fingerprint } = request;
+        let derived = || self.derived("job request", &[&caller.id, id]);
+        (!id.is_empty()).then(|| RememberedCall { id: derived(), fingerprint: *fingerprint })
+    }
+
     /// An id that the same request always gets.
     fn derived(&self, purpose: &str, parts: &[&str]) -> Uuid {
         let bytes = self.context.store.keyspace().hash(purpose, parts.join("\0").as_bytes());
@@ -361,6 +401,9 @@ fn new_job(name: JobName, config: JobConfig, now: Timestamp) -> Job {
         runs: Vec::new(),
         backfill: None,
         deleted: false,
+        handled: Vec::new(),
+        forget_time: None,
+        emptied: false,
         request_id: String::new(),
         fingerprint: Fingerprint::default(),
         due: None,
@@ -375,9 +418,17 @@ fn new_job(name: JobName, config: JobConfig, now: Timestamp) -> Job {
 fn into_job(ended: Ended<Job>, new: &Job) -> Result<Option<Job>> {
     match ended.into_result()? {
         Ended::Written { record, .. } => Ok(Some(record.unwrap_or_else(|| new.clone()))),
-        Ended::Kept { before, .. } => Ok(before.map(|before| before.record)),
+        Ended::Kept { before, .. } => {
+            Ok(before.map(|before| before.record).filter(|job| !job.emptied))
+        }
         _ => Err(Error::busy(&new.name)),
     }
+}
+
+fn reused(name: &JobName) -> Box<Error> {
+    let message =
+        format!("this request_id was used for another call on {name} before; use a new request_id");
+    Error::on(Reason::RequestIdReused, name.to_string(), message).with("field", "request_id")
 }
 
 fn not_found(name: &JobName) -> Box<Error> {

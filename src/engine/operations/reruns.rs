@@ -7,7 +7,7 @@ use crate::engine::error::{Error, Result};
 use crate::engine::operations::calls::Calls;
 use crate::engine::operations::starts::{Started, Starts};
 use crate::operation::lease::Fingerprint;
-use crate::operation::name::{Name, Parent};
+use crate::operation::name::{Id, Name, Parent};
 use crate::operation::options::{Expiration, Options};
 use crate::operation::payload::Payload;
 use crate::operation::{Rejection, Spec, Start};
@@ -18,6 +18,8 @@ use crate::proto::google::protobuf::Any;
 pub struct Rerun {
     /// Which operation.
     pub name: Name,
+    /// The id of the new one; `None`: the server makes one.
+    pub id: Option<Id>,
     /// Another request for the worker; `None` is the same.
     pub request: Option<Any>,
     /// Identifies a replay; may be empty.
@@ -29,22 +31,18 @@ pub struct Rerun {
 /// Starts finished operations again.
 pub(in crate::engine) struct Reruns {
     starts: Arc<Starts>,
+    calls: Arc<Calls>,
 }
 
 impl Reruns {
-    pub(in crate::engine) const fn new(starts: Arc<Starts>) -> Self {
-        Self { starts }
+    pub(in crate::engine) const fn new(starts: Arc<Starts>, calls: Arc<Calls>) -> Self {
+        Self { starts, calls }
     }
 
     /// Starts a new operation that is like a finished one.
-    pub(in crate::engine) async fn rerun(
-        &self,
-        caller: &Caller,
-        calls: &Calls,
-        wanted: Rerun,
-    ) -> Result<Started> {
-        let Rerun { name, request, request_id, fingerprint } = wanted;
-        let (view, same) = calls.get_record(&name, request.is_none()).await?;
+    pub(in crate::engine) async fn rerun(&self, caller: &Caller, wanted: Rerun) -> Result<Started> {
+        let Rerun { name, id, request, request_id, fingerprint } = wanted;
+        let (view, same) = self.calls.get_record(&name, request.is_none()).await?;
         let operation = &view.operation;
         if !operation.state.is_done() {
             let why = "it is not done; wait for it, or cancel it first".to_owned();
@@ -60,7 +58,7 @@ impl Reruns {
             ..(*operation.spec).clone()
         };
         let parent = Parent::parse(name.parent()).map_err(Box::<Error>::from)?;
-        self.starts.start_operation(caller, Start { parent, spec, ..Start::default() }).await
+        self.starts.start_operation(caller, Start { parent, id, spec, ..Start::default() }).await
     }
 }
 

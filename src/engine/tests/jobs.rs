@@ -6,21 +6,24 @@ use futures_util::future::join_all;
 
 use super::caller;
 use crate::clock::Timestamp;
+use crate::engine::firing::transactions::JobTransaction;
+use crate::engine::transact::Decision;
 use crate::engine::{
-    Engine, ExecutionQuery, ExecutionView, JobCreation, JobView, LeaseRequest, Leased, PastTicks,
-    Reason, Reconfigure, Scheduler,
+    Engine, ExecutionQuery, ExecutionView, JobControl, JobCreation, JobQuery, JobRequest, JobView,
+    LeaseRequest, Leased, PastTicks, Reason, Reconfigure, Scheduler,
 };
 use crate::filter::Filter;
 use crate::job::name::JobName;
 use crate::job::schedule::{Schedule, Timing};
 use crate::job::zone::Zone;
-use crate::job::{JobConfig, Overlap};
+use crate::job::{Job, JobConfig, Overlap};
 use crate::operation::command::{Command, Complete, Proof};
-use crate::operation::name::{Name, Parent, Queue};
+use crate::operation::name::{Name, Parent, ParentPattern, Queue};
 use crate::operation::payload::{Payload, type_url};
 use crate::operation::{Spec, State, Trigger};
 use crate::proto::google::protobuf::Any;
 use crate::proto::longhaul::v1::operation_record::State as Stage;
+use crate::record::{Before, Change};
 use crate::store::conformance::Harness;
 use crate::store::differential::backends;
 use crate::store::faulty::{Fault, FaultPlan, Faulty};
@@ -138,10 +141,14 @@ fn new_job(id: &str, config: JobConfig) -> JobCreation {
         parent: Parent::parse("projects/p").expect("a parent"),
         id: id.to_owned(),
         config,
-        request_id: String::new(),
-        fingerprint: [0; 16],
+        request: JobRequest::default(),
         validate_only: false,
     }
+}
+
+fn control(name: &JobName, request_id: &str) -> JobControl {
+    let request = JobRequest { id: request_id.to_owned(), fingerprint: [3; 16] };
+    JobControl { name: name.clone(), etag: String::new(), request }
 }
 
 fn query(name: &JobName, page_size: usize) -> ExecutionQuery {
@@ -278,8 +285,9 @@ async fn an_execution_keeps_what_ran_and_its_result_after_the_operation_is_gone(
             let spec = Spec { method: "other".to_owned(), request: None, ..(*config.spec).clone() };
             JobConfig { spec: spec.into(), ..config.clone() }
         };
-        let wanted = Reconfigure { etag: "", validate_only: false, change: &other };
-        fixture.engine.jobs().update(&name, &wanted).await.expect("updated");
+        let request = &JobRequest::default();
+        let wanted = Reconfigure { etag: "", request, validate_only: false, change: &other };
+        fixture.engine.jobs().update(&caller(), &name, &wanted).await.expect("updated");
         fixture.engine.delete(&caller(), &operation).await.expect("deleted");
         fixture.sweep().await;
 
@@ -389,13 +397,15 @@ async fn no_more_executions_are_kept_than_the_job_says() {
         let mut filtered = query(&name, 10);
         let types = crate::types::Registry::builtin();
         filtered.filter = Filter::parse("done = false", &types).expect("a filter");
-        let (none, _) = fixture.engine.executions().list(&caller(), &filtered).await.expect("a page");
+        let (none, _) =
+            fixture.engine.executions().list(&caller(), &filtered).await.expect("a page");
         assert!(none.is_empty(), "{}", fixture.store_name);
         let (page, token) =
             fixture.engine.executions().list(&caller(), &query(&name, 2)).await.expect("a page");
         assert_eq!(page.len(), 2);
         let rest = ExecutionQuery { page_token: token, ..query(&name, 2) };
-        let (page, token) = fixture.engine.executions().list(&caller(), &rest).await.expect("a page");
+        let (page, token) =
+            fixture.engine.executions().list(&caller(), &rest).await.expect("a page");
         assert_eq!((page.len(), token.as_str()), (1, ""), "{}", fixture.store_name);
     }
 }
@@ -407,12 +417,13 @@ async fn a_job_is_deleted_with_its_executions_and_its_name_is_free_again() {
         fixture.harness.clock.advance(MINUTE * 3);
         fixture.sweep().await;
         assert_eq!(fixture.executions(&name).await.len(), 3);
-        let refused = fixture.engine.jobs().delete(&name, "", false).await;
+        let refused = fixture.engine.jobs().delete(&caller(), &control(&name, ""), false).await;
         assert_eq!(refused.expect_err("running").reason, Reason::InvalidState);
         let running = fixture.executions(&name).await.remove(0).execution.name();
         let refused = fixture.engine.executions().delete(&running).await;
         assert_eq!(refused.expect_err("running").reason, Reason::InvalidState);
-        fixture.engine.jobs().delete(&name, "", true).await.expect("deleted");
+        let forced = fixture.engine.jobs().delete(&caller(), &control(&name, ""), true).await;
+        forced.expect("deleted");
         let gone = fixture.engine.jobs().get(&name).await;
         assert_eq!(gone.expect_err("gone").reason, Reason::JobNotFound);
         fixture.sweep().await;
@@ -463,27 +474,91 @@ async fn a_backfill_runs_past_ticks_beside_the_schedule() {
 async fn the_same_request_creates_one_job_and_other_content_is_refused() {
     for fixture in Fixture::each().await {
         let wanted = JobCreation {
-            request_id: "r".to_owned(),
-            fingerprint: [1; 16],
+            request: JobRequest { id: "r".to_owned(), fingerprint: [1; 16] },
             ..new_job("", config(Overlap::Skip))
         };
         let first = fixture.engine.jobs().create(&caller(), wanted.clone()).await.expect("a job");
         let again = fixture.engine.jobs().create(&caller(), wanted.clone()).await.expect("a job");
         assert_eq!(first.job.uid, again.job.uid, "{}", fixture.store_name);
-        let other = JobCreation { fingerprint: [2; 16], ..wanted };
+        let request = JobRequest { id: "r".to_owned(), fingerprint: [2; 16] };
+        let other = JobCreation { request, ..wanted };
         let refused = fixture.engine.jobs().create(&caller(), other).await;
         assert_eq!(refused.expect_err("refused").reason, Reason::RequestIdReused);
         fixture.harness.clock.advance(Duration::from_millis(1));
-        let taken = fixture.engine.jobs().create(&caller(), new_job("j", config(Overlap::Skip))).await;
+        let taken =
+            fixture.engine.jobs().create(&caller(), new_job("j", config(Overlap::Skip))).await;
         drop(taken.expect("a job"));
-        let taken = fixture.engine.jobs().create(&caller(), new_job("j", config(Overlap::Skip))).await;
+        let taken =
+            fixture.engine.jobs().create(&caller(), new_job("j", config(Overlap::Skip))).await;
         assert_eq!(taken.expect_err("taken").reason, Reason::JobAlreadyExists);
-        let parent = Parent::parse("projects/p").expect("a parent");
-        let (jobs, token) =
-            fixture.engine.jobs().list(&caller(), &parent, 1, "").await.expect("a page");
+        let query = |page_token: String| {
+            let parent = ParentPattern::parse("projects/p").expect("a parent");
+            JobQuery { parent, page_size: 1, page_token }
+        };
+        let list = fixture.engine.jobs();
+        let (jobs, token) = list.list(&caller(), &query(String::new())).await.expect("a page");
         assert_eq!((jobs.len(), jobs[0].job.uid), (1, first.job.uid));
-        let (jobs, token) =
-            fixture.engine.jobs().list(&caller(), &parent, 1, &token).await.expect("a page");
+        let (jobs, token) = list.list(&caller(), &query(token)).await.expect("a page");
         assert_eq!((jobs.len(), token.as_str()), (1, ""), "{}", fixture.store_name);
+    }
+}
+
+#[tokio::test]
+async fn a_repeated_deletion_is_recognised_for_an_hour_and_frees_the_name_at_once() {
+    for fixture in Fixture::each().await {
+        let jobs = fixture.engine.jobs();
+        let name = fixture.create("j", config(Overlap::Allow)).await;
+        fixture.harness.clock.advance(MINUTE);
+        fixture.sweep().await;
+        jobs.delete(&caller(), &control(&name, "d"), true).await.expect("deleted");
+        // While its executions are there, and when only the memory is left.
+        jobs.delete(&caller(), &control(&name, "d"), true).await.expect("the same");
+        fixture.sweep().await;
+        jobs.delete(&caller(), &control(&name, "d"), true).await.expect("the same");
+        let other = jobs.delete(&caller(), &control(&name, "other"), true).await;
+        assert_eq!(other.expect_err("gone").reason, Reason::JobNotFound);
+        assert!(fixture.executions(&name).await.is_empty(), "{}", fixture.store_name);
+
+        let again = fixture.create("j", config(Overlap::Allow)).await;
+        // The store's time is a little ahead of a clock that stands still.
+        fixture.harness.clock.advance(MINUTE + Duration::from_millis(1));
+        fixture.sweep().await;
+        assert_eq!(fixture.executions(&again).await.len(), 1, "{}", fixture.store_name);
+        jobs.delete(&caller(), &control(&name, "e"), true).await.expect("deleted");
+        fixture.sweep().await;
+        fixture.harness.clock.advance(Duration::from_mins(61));
+        fixture.sweep().await;
+        let late = jobs.delete(&caller(), &control(&name, "e"), true).await;
+        assert_eq!(late.expect_err("forgotten").reason, Reason::JobNotFound);
+        let key = fixture.engine.store().keyspace().key(name.as_str());
+        let left = fixture.engine.store().get(&[key]).await.expect("the store answers");
+        assert!(left[0].is_none(), "{}", fixture.store_name);
+    }
+}
+
+/// The id is the same on every server and at every time, so a store that went back starts no tick twice.
+#[tokio::test]
+async fn a_job_whose_record_went_back_starts_no_tick_twice() {
+    for fixture in Fixture::each().await {
+        let name = fixture.create("j", config(Overlap::Allow)).await;
+        let before = fixture.job(&name).await.job;
+        fixture.harness.clock.advance(MINUTE * 3);
+        fixture.sweep().await;
+        let first = fixture.executions(&name).await;
+        assert_eq!(first.len(), 3, "{}", fixture.store_name);
+        let key = fixture.engine.store().keyspace().key(name.as_str());
+        let mut back = JobTransaction::new(key, |_: Option<&Before<Job>>, _| {
+            Decision::Commit(Box::new(Change::of(Some(before.clone()))))
+        });
+        let transactor = fixture.engine.rooms.commands.transactor();
+        transactor.transact_one(&mut back).await.into_result().expect("written");
+        let other = fixture.other([]);
+        sweep(&other).await;
+        let again = fixture.executions(&name).await;
+        let names = |all: &[ExecutionView]| -> Vec<Name> {
+            all.iter().map(|it| it.operation_name.clone()).collect()
+        };
+        assert_eq!(names(&again), names(&first), "{}", fixture.store_name);
+        assert_eq!(fixture.lease().await.len(), 3, "{}", fixture.store_name);
     }
 }

@@ -55,7 +55,9 @@ static WRITTEN: LazyLock<()> = LazyLock::new(|| {
         .to_vec();
     let sets = type_sets().encode().to_vec();
     let jobs = jobs::values().into_iter().map(|(file, value)| (file, value.to_vec()));
-    for (file, value) in values.chain(jobs).chain([(ROOT, root), (SERVER, server), (TYPE_SETS, sets)]) {
+    for (file, value) in
+        values.chain(jobs).chain([(ROOT, root), (SERVER, server), (TYPE_SETS, sets)])
+    {
         if !path(file).exists() {
             fs::write(path(file), value).expect("a golden file written");
         }

@@ -9,7 +9,9 @@ use super::values::{STAMPS, any, detached, options, status, time};
 use crate::job::name::JobName;
 use crate::job::schedule::{Calendar, CalendarParts, CronExpression, Schedule, Timing};
 use crate::job::zone::Zone;
-use crate::job::{Backfill, Ending, Execution, ExecutionEnd, Job, JobConfig, JobRun, Overlap};
+use crate::job::{
+    Backfill, Ending, Execution, ExecutionEnd, Job, JobConfig, JobRun, Overlap, RememberedCall,
+};
 use crate::operation::name::Queue;
 use crate::operation::payload::Payload;
 use crate::operation::{SharedSpec, Spec, Trigger};
@@ -81,6 +83,9 @@ fn job(timing: Timing) -> Job {
         deleted: true,
         request_id: "request-3".to_owned(),
         fingerprint: [4; 16],
+        handled: vec![RememberedCall { id: Uuid::from_u128(6), fingerprint: [7; 16] }],
+        forget_time: Some(time(18)),
+        emptied: true,
         due: Some(time(12)),
         stamps: STAMPS,
     }

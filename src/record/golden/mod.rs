@@ -26,7 +26,6 @@ use super::server::{ServerId, ServerRecord};
 use super::type_sets::TypeSets;
 use crate::clock::Timestamp;
 use crate::job::{Execution, ExecutionEnd, Job};
-use crate::operation::Record;
 use crate::operation::entries::{DueClass, entries};
 use crate::operation::{Operation, Record, State};
 use crate::store::{Keyspace, Partition};

@@ -35,7 +35,7 @@ pub(in crate::record) fn encode(spec: &Spec) -> stored::Spec {
 
 pub(in crate::record) fn decode(stored: stored::Spec) -> Option<Spec> {
     Some(Spec {
-        queue: Queue::parse(&stored.queue).ok()?,
+        queue: Queue::stored(&stored.queue)?,
         method: stored.method,
         metadata_type: stored.metadata_type,
         response_type: stored.response_type,

@@ -15,6 +15,7 @@ mod definitions;
 mod dev;
 mod disk;
 mod exporting;
+mod firing;
 mod following;
 mod history;
 mod outages;
