@@ -23,5 +23,5 @@ pub use self::checked::Filter;
 pub use self::error::FilterError;
 pub use self::evaluate::Verdict;
 pub use self::order::Order;
-pub use self::plan::{Access, Plan, plan, plan_of_list};
+pub use self::plan::{Access, Plan, plan, plan_in_order};
 pub use self::seen::{Lookup, Payload, Seen};

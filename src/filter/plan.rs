@@ -35,6 +35,8 @@ pub enum Access {
     List(RangeInclusive<Timestamp>),
     /// Those among them that failed.
     Failed(RangeInclusive<Timestamp>),
+    /// Those among them that have not ended.
+    Unfinished(RangeInclusive<Timestamp>),
     /// What workers hold, of all parents: it has a lease that expires.
     Leased,
     /// What waits in a queue, of all parents: for a worker, for its time, or for its next attempt.
@@ -49,6 +51,7 @@ impl Access {
             Self::Name(_) => "name",
             Self::List(_) => "list",
             Self::Failed(_) => "failed",
+            Self::Unfinished(_) => "unfinished",
             Self::Leased => "due/lease",
             Self::Waiting(_) => "ready",
         }
@@ -60,14 +63,17 @@ pub fn plan(filter: &Filter, order: Order) -> Plan {
     planned(filter, order, access(&filter.condition))
 }
 
-/// Reads the list, whatever else would do: for a filter whose index holds too much.
-pub fn plan_of_list(filter: &Filter, order: Order) -> Plan {
-    planned(filter, order, Access::List(times(&demanded(&filter.condition))))
+/// Reads an index in the order of the list, whatever else would do: for a filter whose own index holds too much.
+pub fn plan_in_order(filter: &Filter, order: Order) -> Plan {
+    let condition = &filter.condition;
+    planned(filter, order, in_order(states(condition).possible, times(&demanded(condition))))
 }
 
 fn planned(filter: &Filter, order: Order, access: Access) -> Plan {
     let condition = match &access {
-        Access::List(_) | Access::Failed(_) => without_times(&filter.condition),
+        Access::List(_) | Access::Failed(_) | Access::Unfinished(_) => {
+            without_times(&filter.condition)
+        }
         _ => filter.condition.clone(),
     };
     Plan { access, order, residual: filter.with(condition) }
@@ -75,7 +81,6 @@ fn planned(filter: &Filter, order: Order, access: Access) -> Plan {
 
 fn access(condition: &Condition) -> Access {
     let possible = states(condition).possible;
-    let within = |some: &[State]| possible & !set(some) == 0;
     let demanded = demanded(condition);
     let text = |of: &Of| {
         demanded.iter().find_map(|test| {
@@ -91,16 +96,31 @@ fn access(condition: &Condition) -> Access {
     if let Some(name) = text(&Of::Name) {
         return Access::Name(name);
     }
-    if within(&[State::Failed]) {
-        return Access::Failed(times);
-    }
-    if within(&[State::Running, State::Cancelling]) {
+    if within(possible, &[State::Running, State::Cancelling]) {
         return Access::Leased;
     }
     match text(&Of::Queue) {
-        Some(queue) if within(&[State::Pending]) => Access::Waiting(queue),
-        _ => Access::List(times),
+        Some(queue) if within(possible, &[State::Pending]) => Access::Waiting(queue),
+        _ => in_order(possible, times),
     }
+}
+
+/// The smallest index in the order of the list that holds these states.
+fn in_order(possible: u8, times: RangeInclusive<Timestamp>) -> Access {
+    if within(possible, &[State::Failed]) {
+        Access::Failed(times)
+    } else if within(
+        possible,
+        &[State::Pending, State::Running, State::Cancelling, State::Suspended],
+    ) {
+        Access::Unfinished(times)
+    } else {
+        Access::List(times)
+    }
+}
+
+fn within(possible: u8, states: &[State]) -> bool {
+    possible & !set(states) == 0
 }
 
 /// The times of creation that pass all these tests.

@@ -24,13 +24,15 @@ pub const READY: &str = "ready/";
 pub const LIST: &str = "list";
 /// The failures among them, in the same order.
 pub const FAILED: &str = "failed";
+/// Those that have not ended, in the same order.
+pub const UNFINISHED: &str = "unfinished";
 
-/// The prefix of members of `list` and `failed` for one parent.
+/// The prefix of members of `list`, `failed` and `unfinished` for one parent.
 pub fn parent_prefix(parent: &str) -> Vec<u8> {
     [parent.as_bytes(), &[0]].concat()
 }
 
-/// The member of an operation in `list` or `failed`.
+/// The member of an operation in `list`, `failed` or `unfinished`.
 pub fn parent_member(parent: &str, time: Timestamp, key: &[u8; 16]) -> Vec<u8> {
     [parent.as_bytes(), &[0], &time.as_micros().to_be_bytes(), key].concat()
 }
@@ -48,9 +50,13 @@ pub fn entries(record: &Record, key: &[u8; 16]) -> Vec<(Cow<'static, str>, Vec<u
     };
     let places = &operation.places;
     let parent = operation.name.parent();
-    let mut entries = Vec::with_capacity(4);
+    let mut entries = Vec::with_capacity(5);
     if places.listed {
-        entries.push((LIST.into(), parent_member(parent, operation.create_time, key)));
+        let member = parent_member(parent, operation.create_time, key);
+        if !operation.state.is_done() {
+            entries.push((UNFINISHED.into(), member.clone()));
+        }
+        entries.push((LIST.into(), member));
     }
     if places.failed {
         entries.push((FAILED.into(), parent_member(parent, operation.create_time, key)));

@@ -17,8 +17,9 @@ pub trait Kind: Clone + Debug + Send + Sync + 'static {
     const NUMBERS: &'static [u32];
     /// The due indexes in which it has entries.
     const DUE: &'static [DueIndex];
-    /// What the names of the indexes begin with that workers take records from.
-    const QUEUES: &'static [&'static str] = &[];
+    /// What the names of other indexes begin with whose entries are removed again long before the record is. The embedded
+    /// store mirrors them in memory.
+    const PASSING: &'static [&'static str] = &[];
 
     /// Whether a copy of the store has its records. Those that tell about running processes mean nothing there.
     const IS_COPIED: bool = true;

@@ -23,7 +23,7 @@ pub fn layout() -> Layout {
     };
     Layout {
         in_memory: names(true),
-        families_in_memory: KINDS.iter().flat_map(|kind| kind.queues).copied().collect(),
+        families_in_memory: KINDS.iter().flat_map(|kind| kind.passing).copied().collect(),
         drained: names(false),
     }
 }
@@ -41,12 +41,12 @@ pub(super) fn is_known(number: u32) -> bool {
 struct Known {
     numbers: &'static [u32],
     due: &'static [DueIndex],
-    queues: &'static [&'static str],
+    passing: &'static [&'static str],
 }
 
 impl Known {
     const fn of<K: Kind>() -> Self {
-        Self { numbers: K::NUMBERS, due: K::DUE, queues: K::QUEUES }
+        Self { numbers: K::NUMBERS, due: K::DUE, passing: K::PASSING }
     }
 }
 
@@ -86,7 +86,7 @@ mod tests {
             assert_eq!(layout.is_drained(index.name), on_disk, "{}", index.name);
             assert_eq!(layout.is_in_memory(index.name), !on_disk, "{}", index.name);
         }
-        assert!(layout.is_in_memory("ready/default"));
+        assert!(layout.is_in_memory("ready/default") && layout.is_in_memory("unfinished"));
         for unknown in ["list", "due/of-a-newer-version", "due/", "ready"] {
             assert!(!layout.is_in_memory(unknown) && !layout.is_drained(unknown), "{unknown}");
         }

@@ -52,7 +52,7 @@ async fn a_filter_that_matches_few_of_many_is_answered_by_bounded_calls(fixture:
     let (found, pages) = walk_by(fixture, "queue() = q").await;
     assert_eq!(found, kept);
     assert!(pages >= CROWD / (MAX_LIST_READS as u64 + READ_AT_ONCE), "{pages} pages");
-    // None of them is leased, but so many entries are not sorted for each page. Failures need no sorting.
+    // None of them is leased, but so many entries are not sorted for each page. Failures and the unfinished need no sorting.
     let store = &*fixture.store;
     let scan = Scan::first(Index::new("list"), MAX_LIST_SORTED + 10);
     let entries = store.scan(scan).await.expect("entries");
@@ -61,13 +61,15 @@ async fn a_filter_that_matches_few_of_many_is_answered_by_bounded_calls(fixture:
             let mut set = WriteSet::new(entry.partition, Check::TimeAtLeast(Timestamp::EPOCH));
             let end = entry.member.slice(entry.member.len() - TIME_AND_KEY..);
             let leased = IndexEntry { index: Index::new("due/lease"), member: end };
-            let failed = IndexEntry { index: Index::new("failed"), member: entry.member.clone() };
-            set.additions.extend([leased, failed]);
+            let listed = ["failed", "unfinished"]
+                .map(|index| IndexEntry { index: Index::new(index), member: entry.member.clone() });
+            set.additions.push(leased);
+            set.additions.extend(listed);
             set
         });
         assert!(store.commit(sets.collect()).await.iter().all(Result::is_ok));
     }
-    for (filter, index) in [("state()=RUNNING", "list"), ("state()=FAILED", "failed")] {
+    for (filter, index) in [("state()=RUNNING", "unfinished"), ("state()=FAILED", "failed")] {
         let request = ListOperationsRequest { filter: filter.to_owned(), ..bare() };
         let page = fixture.operations().list_operations(request).await.granted();
         assert_eq!(page.metadata().get("longhaul-index").expect("a header"), index);

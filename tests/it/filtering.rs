@@ -25,7 +25,7 @@ type Holds = fn(&pb::OperationRecord) -> bool;
 const FILTERS: &[(&str, Holds, &str)] = &[
     ("", |_| true, "list"),
     ("done = true", |record| operation(record).done, "list"),
-    ("NOT done = true", |record| !operation(record).done, "list"),
+    ("NOT done = true", |record| !operation(record).done, "unfinished"),
     ("state() = FAILED", |record| record.state() == State::Failed, "failed"),
     ("error.code = 8", |record| error_code(record) == Some(8), "list"),
     (
@@ -43,7 +43,7 @@ const FILTERS: &[(&str, Holds, &str)] = &[
         |record| record.state() == State::Pending && record.queue == "queues/q",
         "ready",
     ),
-    ("state() = SUSPENDED", |record| record.state() == State::Suspended, "list"),
+    ("state() = SUSPENDED", |record| record.state() == State::Suspended, "unfinished"),
     (
         "-label(\"team\") = red queue() = (q OR r)",
         |record| team(record) != Some("red") && ["queues/q", "queues/r"].contains(&&*record.queue),

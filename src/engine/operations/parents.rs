@@ -7,7 +7,7 @@ use crate::engine::error::Result;
 use crate::operation::name::ParentPattern;
 use crate::store::{Index, Scan, Store};
 
-/// The first parent after `former` that has entries in `list` or `failed`, of those that begin as the pattern does.
+/// The first parent after `former` that has entries in one of the indexes by parent, of those that begin as the pattern does.
 pub(super) async fn next_parent(
     (store, reach): (&dyn Store, &Reach),
     index: &'static str,
@@ -23,7 +23,7 @@ pub(super) async fn next_parent(
     Ok(first.first().map(|entry| parent_of(&entry.member).to_vec()))
 }
 
-/// The parent in a member of `list` or `failed`: the bytes before the first zero.
+/// The parent in a member of an index by parent: the bytes before the first zero.
 pub(super) fn parent_of(member: &[u8]) -> &[u8] {
     member.split(|byte| *byte == 0).next().unwrap_or_default()
 }

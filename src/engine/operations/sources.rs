@@ -1,5 +1,5 @@
-//! Where the entries of a page come from, always in the order of the list: the list itself, the failures among it, which
-//! have the same members, or another index that holds little enough to be sorted for every page. A position is a member of
+//! Where the entries of a page come from, always in the order of the list: the list itself, the failures or the
+//! unfinished among it, which have the same members, or another index that holds little enough to be sorted for every page. A position is a member of
 //! the list, whichever index a page is read from.
 
 use std::cmp::Ordering;
@@ -16,10 +16,10 @@ use crate::clock::Timestamp;
 use crate::engine::context::Context;
 use crate::engine::error::Result;
 use crate::engine::reading::reader::Reader;
-use crate::filter::{Access, Filter, Order, Plan, Verdict, plan, plan_of_list};
+use crate::filter::{Access, Filter, Order, Plan, Verdict, plan, plan_in_order};
 use crate::limits::MAX_LIST_SORTED;
 use crate::operation::entries::{
-    DueClass, FAILED, LIST, parent_member, parent_prefix, ready_index,
+    DueClass, FAILED, LIST, UNFINISHED, parent_member, parent_prefix, ready_index,
 };
 use crate::operation::name::{Name, ParentPattern};
 use crate::operation::{Operation, Record};
@@ -78,6 +78,7 @@ impl Source {
         let entries = match access {
             Access::List(times) => Entries::Listed(LIST, times),
             Access::Failed(times) => Entries::Listed(FAILED, times),
+            Access::Unfinished(times) => Entries::Listed(UNFINISHED, times),
             _ => Entries::Sorted(VecDeque::new()),
         };
         Self { index, filter, entries }
@@ -107,8 +108,8 @@ impl Sources {
         let planned = plan(&query.filter, query.order);
         let Some(found) = self.found(&planned.access, reach).await? else {
             return Ok(Source::in_order(match planned.access {
-                Access::List(_) | Access::Failed(_) => planned,
-                _ => plan_of_list(&query.filter, query.order),
+                Access::List(_) | Access::Failed(_) | Access::Unfinished(_) => planned,
+                _ => plan_in_order(&query.filter, query.order),
             }));
         };
         let Plan { access, residual: filter, .. } = planned;
@@ -145,7 +146,7 @@ impl Sources {
     async fn found(&self, access: &Access, reach: &Reach) -> Result<Option<Vec<IndexEntries>>> {
         let of_index = |index: Index| Scan::first(index, 0);
         let scans = match access {
-            Access::List(_) | Access::Failed(_) => return Ok(None),
+            Access::List(_) | Access::Failed(_) | Access::Unfinished(_) => return Ok(None),
             Access::Nothing => Vec::new(),
             Access::Name(name) => return Ok(Some(vec![self.named(name)])),
             Access::Leased => vec![of_index(Index::new(DueClass::Lease.index()))],

@@ -29,7 +29,15 @@ async fn of_what_has_expired_only_tombstones_remain_and_then_nothing() {
         assert_eq!(counted().await, 0, "{store}: expired, though no janitor came");
         sweep(&bench).await;
         assert_eq!(counted().await, 0, "{store}");
-        for index in ["list", "failed", "ready/q", "ready/unserved", "due/retention", "due/lease"] {
+        for index in [
+            "list",
+            "failed",
+            "unfinished",
+            "ready/q",
+            "ready/unserved",
+            "due/retention",
+            "due/lease",
+        ] {
             let entries = harness.store.scan(Scan::first(Index::new(index), 9)).await;
             assert_eq!(entries.expect("entries"), [], "{store}: {index}");
         }

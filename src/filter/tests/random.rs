@@ -174,6 +174,7 @@ fn reads(access: &Access, sample: &Sample) -> bool {
         Access::Failed(times) => {
             sample.state == State::Failed && times.contains(&sample.create_time)
         }
+        Access::Unfinished(times) => !is_done(sample.state) && times.contains(&sample.create_time),
         Access::Leased => matches!(sample.state, State::Running | State::Cancelling),
         Access::Waiting(queue) => sample.state == State::Pending && sample.queue == *queue,
     }

@@ -129,9 +129,11 @@ fn the_index_entries_of_golden_records_lie_where_they_lay() {
     let listed = ("list".to_owned(), member(b"projects/p/locations/l\0", 1_700_000_000_000_002));
     let failed = ("failed".to_owned(), member(b"projects/p/locations/l\0", 1_700_000_000_000_002));
     let ready = ("ready/Q.1".to_owned(), member(b"", (1 << 63) - 6_000_000_000));
+    let unfinished =
+        ("unfinished".to_owned(), member(b"projects/p/locations/l\0", 1_700_000_000_000_002));
     let four = [due("deadline", 30), due("start", 31), due("retry", 32), due("queue", 33)];
     for (file, expected) in [
-        ("pending-retrying", [vec![listed.clone(), ready], four.to_vec()].concat()),
+        ("pending-retrying", [vec![unfinished, listed.clone(), ready], four.to_vec()].concat()),
         ("failed", vec![listed, failed, due("retention", 30)]),
         ("running-deleted", vec![due("deadline", 30), due("lease", 31), due("attempt", 32)]),
         ("tombstone-expired", vec![due("tombstone", 23)]),

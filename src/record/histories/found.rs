@@ -13,7 +13,7 @@ use crate::clock::Timestamp;
 use crate::operation::counters::{
     OF_PARENTS, OF_QUEUES, QueueCount, parent_counters, parent_counts, queue_count,
 };
-use crate::operation::entries::{DueClass, FAILED, LIST, entries, ready_index};
+use crate::operation::entries::{DueClass, FAILED, LIST, UNFINISHED, entries, ready_index};
 use crate::operation::{Change, Operation, Record, Stamps, State};
 use crate::record::kind::Kind;
 use crate::record::operation::glance;
@@ -79,7 +79,9 @@ impl Found {
         let due = DueClass::ALL.map(|class| class.index().into());
         let ready = QUEUES.map(|queue| ready_index(queue).into());
         let mut found = BTreeSet::new();
-        for index in [LIST, FAILED].map(Cow::Borrowed).into_iter().chain(due).chain(ready) {
+        for index in
+            [LIST, FAILED, UNFINISHED].map(Cow::Borrowed).into_iter().chain(due).chain(ready)
+        {
             let scan = Scan::first(Index::new(index.clone()), usize::MAX);
             let members = now(self.store.scan(scan)).expect("open");
             found.extend(members.into_iter().map(|entry| (index.clone(), entry.member.to_vec())));

@@ -20,7 +20,7 @@ use super::note::Note;
 use super::plan::Change;
 use super::value::{unwrap, wrap};
 use crate::operation::counters::{CounterChange, counter_changes};
-use crate::operation::entries::{DueClass, READY, entries};
+use crate::operation::entries::{DueClass, READY, UNFINISHED, entries};
 use crate::operation::{self, Operation, Record, Stamps};
 use crate::proto::longhaul::store::v1::record::Kind as Stored;
 use crate::store::{BodyKey, Counter, Index, IndexEntry, Key, Keyspace};
@@ -32,7 +32,7 @@ impl Kind for Record {
     const NAME: &'static str = "an operation";
     const NUMBERS: &'static [u32] = &[OPERATION, TOMBSTONE];
     const DUE: &'static [DueIndex] = DUE;
-    const QUEUES: &'static [&'static str] = &[READY];
+    const PASSING: &'static [&'static str] = &[READY, UNFINISHED];
 
     fn name(&self) -> String {
         Self::name(self).to_string()
