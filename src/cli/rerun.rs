@@ -66,23 +66,20 @@ pub(super) async fn run(args: RerunArgs) -> Result<(), Failure> {
     let RerunArgs { connection, name, filter, parent, max_count, page_token, .. } = args;
     let request_id = args.request_id;
     let client = connection.connect().await?;
-    let operation = match filter {
-        Some(filter) => {
-            let validate_only = false;
-            let request = RerunOperationsRequest {
-                parent,
-                filter,
-                max_count,
-                page_token,
-                validate_only,
-                request_id,
-            };
-            client.rerun_all(request).await?
-        }
-        None => {
-            let name = name.unwrap_or_default();
-            client.rerun(RerunOperationRequest { name, request, request_id }).await?
-        }
+    let operation = if let Some(filter) = filter {
+        let validate_only = false;
+        let request = RerunOperationsRequest {
+            parent,
+            filter,
+            max_count,
+            page_token,
+            validate_only,
+            request_id,
+        };
+        client.rerun_all(request).await?
+    } else {
+        let name = name.unwrap_or_default();
+        client.rerun(RerunOperationRequest { name, request, request_id }).await?
     };
     if !connection.wants_json() {
         output::line(&operation.name);

@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::access::Caller;
 use super::context::Context;
 use super::error::{Error, Reason, Result};
+use super::leases::leased::Leased;
 use super::operations::pages::{ListPage, Lists};
 use super::operations::query::{ListQuery, Listed};
 use super::operations::reruns::{Rerun, Reruns};
@@ -121,29 +122,19 @@ impl BulkReruns {
         batch.told();
         let Some(leased) = leased else { return Ok(false) };
         let Some(token) = leased.lease().map(|lease| lease.token) else { return Ok(true) };
-        let request = decoded::<pb::RerunOperationsRequest>(leased.request.as_ref());
-        let counts = decoded::<pb::RerunOperationsMetadata>(leased.metadata.as_ref());
-        let position = decoded::<String>(leased.checkpoint.as_ref());
         let name = leased.operation.name.clone();
-        let ending = match self.working(leased.operation, token, request, counts, position).await {
-            Ok(mut working) => match self.work(&mut working).await {
-                Ok(ending) => ending,
-                Err(error) => self.give_up(token, &error),
-            },
+        let ending = match self.work_on(leased, token).await {
+            Ok(ending) => ending,
             Err(error) => self.give_up(token, &error),
         };
         self.unary.work(&name, ending).await?;
         Ok(true)
     }
 
-    async fn working(
-        &self,
-        operation: Box<Operation>,
-        token: Token,
-        request: pb::RerunOperationsRequest,
-        counts: pb::RerunOperationsMetadata,
-        position: String,
-    ) -> Result<Working> {
+    async fn work_on(&self, leased: Leased, token: Token) -> Result<Command> {
+        let request = decoded::<pb::RerunOperationsRequest>(leased.request.as_ref());
+        let counts = decoded::<pb::RerunOperationsMetadata>(leased.metadata.as_ref());
+        let position = decoded::<String>(leased.checkpoint.as_ref());
         let types = self.types.at(&request.parent).await?;
         let filter = Filter::parse(&request.filter, &types).map_err(|error| {
             Error::new(Reason::InvalidFilter, format!("filter is wrong {error}"))
@@ -157,7 +148,9 @@ impl BulkReruns {
             partial: false,
             listed: Listed::Operations,
         };
-        Ok(Working { operation, token, report_number: 0, request, list, counts })
+        let operation = leased.operation;
+        let mut working = Working { operation, token, report_number: 0, request, list, counts };
+        self.work(&mut working).await
     }
 
     /// Works until there is a reason to end the lease; the command that ends it.

@@ -159,6 +159,26 @@ impl Lower {
         let (context, notifier) = (self.context.clone(), self.notifier.clone());
         Arc::new(Dispatch::new(context, notifier, poller, grants.clone()))
     }
+
+    fn starts(&self, dispatch: &Arc<Dispatch>, grants: Arc<Grants>) -> Arc<Starts> {
+        Arc::new(Starts::new(
+            self.context.clone(),
+            self.reader.clone(),
+            self.transactor.clone(),
+            dispatch.clone(),
+            grants,
+        ))
+    }
+
+    fn streams(&self, dispatch: &Arc<Dispatch>) -> Arc<StreamRooms> {
+        Arc::new(StreamRooms {
+            context: self.context.clone(),
+            commands: self.commands.clone(),
+            reports: self.reports.clone(),
+            dispatch: dispatch.clone(),
+            holders: self.holders.clone(),
+        })
+    }
 }
 
 impl Rooms {
@@ -167,16 +187,11 @@ impl Rooms {
         let due = lower.due();
         let grants = lower.grants();
         let dispatch = lower.dispatch(&grants);
-        let Lower { context, reader, membership, hub, sets, holders, transactor, .. } = lower;
+        let starts = lower.starts(&dispatch, grants);
+        let streams = lower.streams(&dispatch);
+        let Lower { context, reader, membership, hub, sets, holders, .. } = lower;
         let Lower { types, commands, reports, .. } = lower;
         let lists = Arc::new(Lists::new(context.clone(), reader.clone()));
-        let starts = Arc::new(Starts::new(
-            context.clone(),
-            reader.clone(),
-            transactor,
-            dispatch.clone(),
-            grants,
-        ));
         let unary = Arc::new(Unary::new(
             context.clone(),
             dispatch.clone(),
@@ -195,13 +210,6 @@ impl Rooms {
             reruns: reruns.clone(),
             unary: unary.clone(),
             started: Notify::new(),
-        });
-        let streams = Arc::new(StreamRooms {
-            context: context.clone(),
-            commands: commands.clone(),
-            reports: reports.clone(),
-            dispatch: dispatch.clone(),
-            holders: holders.clone(),
         });
         Self {
             calls,

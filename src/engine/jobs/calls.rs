@@ -334,7 +334,9 @@ impl Jobs {
             }
             let mut job = before.record.clone();
             refused = change(&mut job, now).err();
-            mark.into_iter().for_each(|mark| job.remember(mark));
+            if let Some(mark) = mark {
+                job.remember(mark);
+            }
             if refused.is_some() || job == before.record {
                 return Decision::Keep;
             }

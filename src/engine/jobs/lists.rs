@@ -25,9 +25,10 @@ impl Jobs {
     /// A page of jobs without their requests, and the token of the next one.
     pub async fn list(&self, caller: &Caller, query: &JobQuery) -> Result<(Vec<JobView>, String)> {
         let JobQuery { parent, page_size, page_token } = query;
-        let prefix = match parent.is_wildcard() {
-            true => parent.prefix().as_bytes().to_vec(),
-            false => jobs_prefix(parent.as_str()),
+        let prefix = if parent.is_wildcard() {
+            parent.prefix().as_bytes().to_vec()
+        } else {
+            jobs_prefix(parent.as_str())
         };
         let place = (JOBS, prefix, false);
         let mut list =
