@@ -3,11 +3,14 @@
 mod environment;
 mod error;
 mod listen;
+mod lists;
+mod webhooks;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use figment::Figment;
@@ -15,12 +18,16 @@ use figment::providers::{Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::clock::Clock;
 use crate::engine::{Policy, Settings};
 use crate::store::Durability;
 use crate::types::Registry;
 
+use self::lists::list;
+
 pub use self::error::ConfigError;
 pub use self::listen::Listen;
+pub use self::webhooks::{Webhooks, WebhooksOverrides};
 pub use crate::http::Origins;
 
 /// All settings, in their final types.
@@ -59,6 +66,8 @@ pub struct Config {
     pub embedded: Embedded,
     /// Settings of Redis.
     pub redis: Redis,
+    /// Settings of deliveries.
+    pub webhooks: Webhooks,
 }
 
 /// The runtime.
@@ -136,6 +145,9 @@ pub struct Overrides {
     /// See [`Redis`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub redis: Option<RedisOverrides>,
+    /// See [`Webhooks`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub webhooks: Option<WebhooksOverrides>,
 }
 
 /// See [`Embedded`].
@@ -189,14 +201,24 @@ impl Config {
     ///
     /// # Errors
     /// Names the descriptor set that cannot be used, and why.
-    pub fn engine(&self) -> Result<Settings, ConfigError> {
+    pub fn engine(&self, clock: &Arc<dyn Clock>) -> Result<Settings, ConfigError> {
         let types = Registry::load(&self.descriptor_sets)
             .map_err(|error| ConfigError(error.to_string()))?;
         let (progress_interval, stall_timeout) = (self.progress_interval, self.stall_timeout);
-        Ok(Settings { progress_interval, stall_timeout, types, policy: Policy::AllowAll })
+        Ok(Settings {
+            progress_interval,
+            stall_timeout,
+            types,
+            policy: Policy::AllowAll,
+            carrier: Some(self.webhooks.carrier(Arc::clone(clock))?),
+            delivery_timeout: self.webhooks.timeout,
+            delivery_pauses: self.webhooks.pauses()?,
+        })
     }
 
     fn check(&self) -> Result<(), ConfigError> {
+        self.webhooks.guard()?;
+        self.webhooks.pauses()?;
         if self.redis.response_timeout.is_zero() {
             let why = "redis.response_timeout is 0s; a call takes time, such as 2s";
             return Err(ConfigError(why.to_owned()));
@@ -290,27 +312,6 @@ fn empty_is_none<'de, D: serde::Deserializer<'de>>(
 fn origins<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Origins, D::Error> {
     let listed: Vec<String> = list(deserializer)?;
     Origins::of(listed.iter().map(String::as_str)).map_err(serde::de::Error::custom)
-}
-
-/// A list, or a text with commas as in the environment.
-fn list<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
-where
-    D: serde::Deserializer<'de>,
-    T: Deserialize<'de> + From<String>,
-{
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum ListOrText<T> {
-        List(Vec<T>),
-        Text(String),
-    }
-    Ok(match ListOrText::deserialize(deserializer)? {
-        ListOrText::List(items) => items,
-        ListOrText::Text(text) => {
-            let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
-            items.map(|item| T::from(item.to_owned())).collect()
-        }
-    })
 }
 
 /// Names of hosts, without scheme, port or path; or `*`.
@@ -435,6 +436,7 @@ mod tests {
             (("LONGHAUL_LISTEN", "0.0.0.0:1"), "--insecure"),
             (("LONGHAUL_ALLOWED_HOSTS", "a.example,https://b.example"), "https://b.example"),
             (("LONGHAUL_ALLOWED_HOSTS", "a.example:443"), "without scheme and port"),
+            (("LONGHAUL_WEBHOOKS__NETWORKS", "10.0.0.0/8,x"), "webhooks.networks has \"x\""),
         ] {
             let error =
                 load(None, &[environment], Overrides::default()).expect_err(part).to_string();

@@ -20,6 +20,7 @@ pub mod job;
 mod layers;
 pub mod limits;
 pub mod operation;
+pub mod post;
 pub mod proto;
 pub mod record;
 pub mod server;

@@ -219,6 +219,46 @@ pub const SNAPSHOT_PAGE_SIZE: usize = 100;
 /// Bytes of a page of a snapshot, which a watch keeps until it is sent, and one operation more.
 pub const MAX_SNAPSHOT_PAGE_BYTES: usize = 256 << 10;
 
+/// Queues that have settings of their own.
+pub const MAX_QUEUE_SETTINGS: usize = 1_000;
+/// Queues that lists of queues know; if there are more, some are left out.
+pub const MAX_QUEUES_LISTED: usize = 10_000;
+/// Smallest limit of leases in a second.
+pub const MIN_LEASE_RATE: f64 = 0.001;
+/// Largest limit of leases in a second.
+pub const MAX_LEASE_RATE: f64 = 1_000_000.0;
+/// A server that received no hint reads again after this long whether settings of queues have changed.
+pub const QUEUES_REREAD: Duration = Duration::from_millis(400);
+
+/// Attempts of a delivery that its record keeps.
+pub const MAX_DELIVERY_ATTEMPTS_KEPT: usize = 10;
+/// Fraction by which the pause before another attempt is longer, at most.
+pub const DELIVERY_JITTER: f64 = 0.2;
+/// Longest pause that a receiver can ask for with Retry-After; longer ones are coerced.
+pub const MAX_RETRY_AFTER: Duration = Duration::from_hours(24);
+/// How long an attempt may take, by default.
+pub const DEFAULT_DELIVERY_TIMEOUT: Duration = Duration::from_secs(20);
+/// A delivery that no attempt reached after this long has failed.
+pub const MAX_DELIVERY_AGE: Duration = Duration::from_hours(120);
+/// How long a delivery is kept once it has ended.
+pub const DELIVERY_KEPT: Duration = Duration::from_hours(72);
+/// Bytes of a receiver's reply that are kept.
+pub const MAX_DELIVERY_REPLY_BYTES: usize = 1 << 10;
+/// Attempts to one receiver at the same time.
+pub const MAX_DELIVERIES_TO_ONE: usize = 16;
+/// Attempts to all receivers at the same time.
+pub const MAX_DELIVERIES_AT_ONCE: usize = 256;
+/// Idle connections to one receiver that are kept.
+pub const MAX_IDLE_RECEIVERS: usize = MAX_DELIVERIES_TO_ONE;
+/// Attempts to one receiver that fail in a row before it is only probed.
+pub const FAILURES_BEFORE_PROBES: u32 = 5;
+/// The first pause between probes of a receiver; it doubles with each that fails.
+pub const MIN_PROBE_PAUSE: Duration = Duration::from_secs(5);
+/// The longest pause between probes of a receiver.
+pub const MAX_PROBE_PAUSE: Duration = Duration::from_mins(5);
+/// Receivers of which a server remembers when the next delivery is due; of more, it looks now and then.
+pub const MAX_KNOWN_RECEIVERS: usize = 10_000;
+
 /// Priorities range from minus this to this.
 pub const MAX_PRIORITY: i32 = 100;
 /// Waiting this long counts as one step of priority.

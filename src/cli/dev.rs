@@ -9,7 +9,7 @@ use clap::Args;
 use super::output;
 use super::place::{PlaceArgs, environment};
 use super::serve::{run_server, serve, shutdown_signals};
-use crate::config::{Config, Overrides};
+use crate::config::{Config, Overrides, WebhooksOverrides};
 use crate::worker::demo;
 
 #[derive(Debug, Args)]
@@ -24,6 +24,7 @@ pub(super) struct DevArgs {
 pub(super) fn run(args: &DevArgs) -> anyhow::Result<()> {
     let environment = environment();
     let mut overrides = args.place.overrides();
+    overrides.webhooks = Some(WebhooksOverrides::of_this_machine());
     // It is deleted when this goes out of scope.
     let folder = args.ephemeral.then(tempfile::tempdir).transpose().context("no place for data")?;
     if let Some(folder) = &folder {
@@ -93,6 +94,8 @@ The same with curl, as JSON over HTTP (http://{address}/docs has all routes):
   curl -i -H 'Prefer: wait=30' http://{address}/v1/$NAME
   curl -H 'Accept: text/event-stream' http://{address}/v1/$NAME:watch
   curl http://{address}/v1/$NAME/result
+
+Callbacks may go to this machine, over http too; a server that is not `dev` calls public https addresses only.
 
 Ctrl-C stops the server and {data} its operations.
 "#

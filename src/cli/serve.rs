@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::place::{PlaceArgs, environment};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, EmbeddedOverrides, Listen, Overrides, RedisOverrides, Runtime};
+use crate::engine::callback_key;
 use crate::grpc::health::Health;
 use crate::server::Server;
 use crate::server::connections::{self, Connections};
@@ -100,11 +101,11 @@ pub(super) async fn serve<F: Future<Output = anyhow::Result<()>>>(
     shutdown: CancellationToken,
     beside: impl FnOnce(std::net::SocketAddr) -> F,
 ) -> anyhow::Result<()> {
-    let settings = config.engine()?;
+    let clock: Arc<dyn Clock> = SystemClock::new();
+    let settings = config.engine(&clock)?;
     let listener = listen(&config.listen)?;
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
-    let clock: Arc<dyn Clock> = SystemClock::new();
     let store = if config.wait_for_store {
         tokio::select! {
             store = wait_and_say_so(config, &clock, listener.try_clone()?) => store?,
@@ -118,6 +119,7 @@ pub(super) async fn serve<F: Future<Output = anyhow::Result<()>>>(
         store = %config.store,
         durability = store.durability().as_str(),
         keyspace = %store.keyspace().id(),
+        callback_key = callback_key(store.keyspace()).public_text(),
         version = env!("CARGO_PKG_VERSION"),
         "serving"
     );

@@ -5,6 +5,7 @@ mod handle;
 mod jobs;
 mod outage;
 mod patience;
+mod queues;
 mod retry;
 mod type_sets;
 mod watch;

@@ -22,13 +22,13 @@ pub struct Caller {
 #[expect(missing_docs, reason = "the names are the verbs of the API")]
 pub enum Verb {
     Create,
-    Update,
     Run,
     Backfill,
     Rerun,
     Start,
     Get,
     List,
+    Update,
     Wait,
     Watch,
     Cancel,
@@ -50,13 +50,13 @@ impl Verb {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Create => "create",
-            Self::Update => "update",
             Self::Run => "run",
             Self::Backfill => "backfill",
             Self::Rerun => "rerun",
             Self::Start => "start",
             Self::Get => "get",
             Self::List => "list",
+            Self::Update => "update",
             Self::Wait => "wait",
             Self::Watch => "watch",
             Self::Cancel => "cancel",
@@ -90,6 +90,8 @@ pub enum Resource<'a> {
     Job(&'a str),
     /// One execution, by its full name.
     Execution(&'a str),
+    /// All queues.
+    Queues,
     /// All type sets of a parent, or of each parent that a pattern with `-` matches.
     TypeSets(&'a str),
     /// One type set, by its full name.
@@ -99,7 +101,7 @@ pub enum Resource<'a> {
 }
 
 impl<'a> Resource<'a> {
-    /// The parent that rules go by. `None` for a queue and for the store, and for a name that is none: no rule about parents allows it.
+    /// The parent that rules go by. `None` for queues and for the store, and for a name that is none: no rule about parents allows it.
     ///
     /// A pattern is its own text. Every parent that it matches begins with what stands before its first `-`, so a rule for a
     /// prefix that the text of the pattern begins with covers them all.
@@ -112,7 +114,7 @@ impl<'a> Resource<'a> {
             Self::Execution(name) => {
                 name.get(..ExecutionName::parse(name).ok()?.job.parent().len())
             }
-            Self::Queue(_) | Self::Store => None,
+            Self::Queue(_) | Self::Queues | Self::Store => None,
         }
     }
 }
@@ -126,6 +128,7 @@ impl fmt::Display for Resource<'_> {
             Self::Jobs(parent) => write!(formatter, "jobs of parent {parent:?}"),
             Self::Job(name) => write!(formatter, "job {name:?}"),
             Self::Execution(name) => write!(formatter, "execution {name:?}"),
+            Self::Queues => formatter.write_str("all queues"),
             Self::TypeSets(parent) => write!(formatter, "type sets of parent {parent:?}"),
             Self::TypeSet(name) => write!(formatter, "type set {name:?}"),
             Self::Store => formatter.write_str("the store"),

@@ -31,6 +31,16 @@ pub(super) struct Metrics {
     conflicts: Counter,
     unavailable: Counter,
     pub(super) unreadable: Gauge,
+    pub(super) deliveries: DeliveryMetrics,
+}
+
+/// Deliveries to callbacks and endpoints.
+pub(super) struct DeliveryMetrics {
+    pub(super) delivered: Counter,
+    pub(super) failed_attempts: Counter,
+    pub(super) given_up: Counter,
+    pub(super) running: Gauge,
+    pub(super) latency: Histogram,
 }
 
 /// Operations that ended, by how.
@@ -100,6 +110,7 @@ impl Metrics {
                 "unreadable_records",
                 "Records that this server met and could not read",
             ),
+            deliveries: DeliveryMetrics::of(its),
             registry,
         }
     }
@@ -190,6 +201,29 @@ impl Metrics {
     }
 }
 
+impl DeliveryMetrics {
+    fn of(its: &mut Registry) -> Self {
+        let latency = Histogram::new(DELIVERY_BUCKETS);
+        its.register_with_unit(
+            "delivery_attempt",
+            "Time from a request to a receiver until its reply, or until the attempt was given up",
+            Unit::Seconds,
+            latency.clone(),
+        );
+        Self {
+            delivered: counter(its, "deliveries_accepted", "Deliveries that receivers accepted"),
+            failed_attempts: counter(
+                its,
+                "delivery_attempts_failed",
+                "Attempts of deliveries that receivers did not accept",
+            ),
+            given_up: counter(its, "deliveries_given_up", "Deliveries that are not tried again"),
+            running: gauge(its, "delivery_attempts_running", "Attempts of deliveries that run"),
+            latency,
+        }
+    }
+}
+
 /// How long a request to cancel took to its worker, where this change notes that it got there.
 fn cancel_delivery(before: &Operation, after: &Operation) -> Option<std::time::Duration> {
     let trail = after.cancel_trail.as_ref()?;
@@ -265,6 +299,9 @@ fn gauge(registry: &mut Registry, name: &str, help: &str) -> Gauge {
 /// From the latency of a pushed signal to that of a worker that only renews half-way through a long lease.
 const CANCEL_DELIVERY_BUCKETS: [f64; 14] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0];
+/// From a receiver nearby to the longest attempt.
+const DELIVERY_BUCKETS: [f64; 12] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 10.0, 20.0];
 
 #[cfg(test)]
 mod tests {

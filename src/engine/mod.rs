@@ -7,6 +7,7 @@ mod access;
 mod bulk_reruns;
 mod commands;
 mod context;
+mod courier;
 mod dispatch;
 mod due;
 mod error;
@@ -20,6 +21,8 @@ mod metrics;
 mod notify;
 mod operations;
 mod parent_types;
+mod queue_calls;
+mod queues;
 mod random;
 mod reading;
 mod rooms;
@@ -39,17 +42,18 @@ use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
 use crate::operation::command::{Command, Renew};
-use crate::operation::name::{Name, ParentPattern, TypeSetName};
+use crate::operation::name::{Name, ParentPattern, Queue, TypeSetName};
 use crate::operation::{Operation, Start};
 use crate::proto::google::longrunning::Operation as Published;
 use crate::proto::google::protobuf::Any;
-pub use crate::record::due::Agent::{self, Janitor, Reaper, Scheduler};
+pub use crate::record::due::Agent::{self, Courier, Janitor, Reaper, Scheduler};
 use crate::store::{Partition, Store};
 use crate::types::Registry;
 
 pub use self::access::{Caller, Guard, Policy, Resource, Rules, Verb};
 pub use self::bulk_reruns::BulkRerun;
 pub use self::commands::apply::Done;
+pub use self::courier::letters::callback_key;
 pub use self::dispatch::batch::LeaseBatch;
 pub use self::due::agents::Sweep;
 pub use self::error::{Error, Reason, Result};
@@ -66,6 +70,7 @@ pub use self::operations::set_event::{SetEvent, SetEventKind, SetWatchRequest};
 pub use self::operations::set_watch::SetWatch;
 pub use self::operations::starts::Started;
 pub use self::operations::stats::Stats;
+pub use self::queue_calls::{QueueListQuery, QueuePage, QueueUpdate, ShownQueue};
 pub use self::reading::view::{EncodedForm, View};
 pub use self::settings::Settings;
 pub use self::type_set_lists::{TypeSetPage, TypeSetQuery};
@@ -184,12 +189,13 @@ impl Engine {
     }
 
     fn run_agents(&self) {
-        let Rooms { context, due, membership, bulk_reruns, .. } = &*self.rooms;
+        let Rooms { context, due, membership, courier, bulk_reruns, .. } = &*self.rooms;
         self.run_beat();
-        for agent in [Reaper, Scheduler, Janitor] {
+        for agent in [Reaper, Scheduler, Courier, Janitor] {
             context.tasks.spawn(agent.name(), Arc::clone(due).run(agent));
         }
         context.tasks.spawn("bulk reruns", Arc::clone(bulk_reruns).run());
+        context.tasks.spawn("deliveries", Arc::clone(courier).run());
         context.tasks.spawn("heartbeat", Arc::clone(membership).run());
     }
 }
@@ -389,6 +395,24 @@ impl Engine {
     }
 }
 
+/// The verbs of operators.
+impl Engine {
+    /// A queue now.
+    pub async fn get_queue(&self, _: &Caller, queue: &Queue) -> Result<ShownQueue> {
+        self.rooms.queues.get(queue).await
+    }
+
+    /// A page of the queues that have operations to do or settings of their own, by name.
+    pub async fn list_queues(&self, caller: &Caller, query: QueueListQuery) -> Result<QueuePage> {
+        self.rooms.queues.list(caller, query).await
+    }
+
+    /// Changes the settings of a queue.
+    pub async fn update_queue(&self, _: &Caller, update: QueueUpdate) -> Result<ShownQueue> {
+        self.rooms.queues.update(update).await
+    }
+}
+
 /// The verbs of workers.
 impl Engine {
     /// Leases operations from a queue. If there are none, it waits for some; if the wait ends first, the result is empty.
@@ -439,6 +463,24 @@ impl Agent {
     /// When the store does not answer.
     pub async fn run_once(self, engine: &Engine) -> Result<Sweep> {
         engine.rooms.due.run_once(self).await
+    }
+}
+
+/// Delivers what is due.
+#[derive(Clone, Copy, Debug)]
+pub struct Deliveries;
+
+impl Deliveries {
+    /// Makes one attempt of each delivery that is due and that its receiver has room for, and waits for their ends; returns
+    /// how many it began.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn run_once(self, engine: &Engine) -> Result<usize> {
+        let courier = &engine.rooms.courier;
+        let claimed = courier.take_due(true).await?;
+        let attempts = claimed.into_iter().map(|claimed| Arc::clone(courier).deliver(claimed));
+        Ok(futures_util::future::join_all(attempts).await.len())
     }
 }
 

@@ -9,6 +9,7 @@ use super::commands::apply::Commands;
 use super::commands::coalescer::Coalescer;
 use super::commands::progress::HeldReports;
 use super::context::Context;
+use super::courier::agent::Courier;
 use super::dispatch::dispatcher::Dispatch;
 use super::dispatch::grants::Grants;
 use super::dispatch::poller::Poller;
@@ -24,6 +25,8 @@ use super::operations::set_watch::SetWatches;
 use super::operations::starts::Starts;
 use super::operations::stats::Counts;
 use super::parent_types::ParentTypes;
+use super::queue_calls::QueueCalls;
+use super::queues::known::KnownQueues;
 use super::reading::reader::Reader;
 use super::settings::Settings;
 use super::transact::{Transactor, Unobserved};
@@ -45,6 +48,7 @@ pub(super) struct Rooms {
     pub(super) commands: Arc<Commands>,
     pub(super) reports: Arc<HeldReports>,
     pub(super) due: Arc<DueAgents>,
+    pub(super) courier: Arc<Courier>,
     pub(super) starts: Arc<Starts>,
     pub(super) calls: Arc<Calls>,
     pub(super) reruns: Arc<Reruns>,
@@ -53,6 +57,7 @@ pub(super) struct Rooms {
     pub(super) lists: Arc<Lists>,
     pub(super) counting: Counts,
     pub(super) set_watches: SetWatches,
+    pub(super) queues: QueueCalls,
     pub(super) types: Arc<ParentTypes>,
     pub(super) type_sets: TypeSetCalls,
     pub(super) unary: Arc<Unary>,
@@ -63,6 +68,8 @@ pub(super) struct Rooms {
     pub(super) dispatch: Arc<Dispatch>,
     #[cfg(test)]
     pub(super) notifier: Arc<Notifier>,
+    #[cfg(test)]
+    pub(super) known_queues: Arc<KnownQueues>,
 }
 
 /// The rooms without verbs of their own, and those that others are built on.
@@ -74,6 +81,7 @@ struct Lower {
     sets: Arc<Sets>,
     holders: Arc<Holders>,
     types: Arc<ParentTypes>,
+    queues: Arc<KnownQueues>,
     notifier: Arc<Notifier>,
     transactor: Arc<OperationTransactor>,
     commands: Arc<Commands>,
@@ -90,6 +98,7 @@ impl Lower {
         let sets = Arc::new(Sets::new(context.clone(), reader.clone()));
         let holders = Arc::<Holders>::default();
         let types = Arc::new(ParentTypes::new(context.clone(), reader.clone()));
+        let queues = Arc::new(KnownQueues::new(context.clone(), reader.clone()));
         let notifier = Arc::new(Notifier::new(
             context.clone(),
             reader.clone(),
@@ -99,6 +108,7 @@ impl Lower {
                 sets: sets.clone(),
                 holders: holders.clone(),
                 types: types.clone(),
+                queues: queues.clone(),
             },
         ));
         let transactor =
@@ -118,6 +128,7 @@ impl Lower {
         context.tasks.spawn("sets", sets.clone().run());
         context.tasks.spawn("progress", reports.clone().run());
         context.tasks.spawn("types", types.clone().run());
+        context.tasks.spawn("queues", queues.clone().run());
         Self {
             context,
             reader,
@@ -126,6 +137,7 @@ impl Lower {
             sets,
             holders,
             types,
+            queues,
             notifier,
             transactor,
             commands,
@@ -133,13 +145,19 @@ impl Lower {
         }
     }
 
-    fn due(&self) -> Arc<DueAgents> {
+    fn courier(&self) -> Arc<Courier> {
+        let (context, reader) = (self.context.clone(), self.reader.clone());
+        Arc::new(Courier::new(context, reader, self.membership.clone(), self.types.clone()))
+    }
+
+    fn due(&self, courier: Arc<Courier>) -> Arc<DueAgents> {
         Arc::new(DueAgents::new(
             self.context.clone(),
             self.reader.clone(),
             self.membership.clone(),
             self.notifier.clone(),
             self.commands.clone(),
+            courier,
         ))
     }
 
@@ -156,8 +174,8 @@ impl Lower {
             grants.clone(),
             self.commands.clone(),
         );
-        let (context, notifier) = (self.context.clone(), self.notifier.clone());
-        Arc::new(Dispatch::new(context, notifier, poller, grants.clone()))
+        let (context, queues) = (self.context.clone(), self.queues.clone());
+        Arc::new(Dispatch::new(context, queues, poller, grants.clone()))
     }
 
     fn starts(&self, dispatch: &Arc<Dispatch>, grants: Arc<Grants>) -> Arc<Starts> {
@@ -184,13 +202,14 @@ impl Lower {
 impl Rooms {
     pub(super) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, settings: Settings) -> Self {
         let lower = Lower::new(store, clock, settings);
-        let due = lower.due();
+        let courier = lower.courier();
+        let due = lower.due(courier.clone());
         let grants = lower.grants();
         let dispatch = lower.dispatch(&grants);
         let starts = lower.starts(&dispatch, grants);
         let streams = lower.streams(&dispatch);
         let Lower { context, reader, membership, hub, sets, holders, .. } = lower;
-        let Lower { types, commands, reports, .. } = lower;
+        let Lower { types, queues, commands, reports, .. } = lower;
         let lists = Arc::new(Lists::new(context.clone(), reader.clone()));
         let unary = Arc::new(Unary::new(
             context.clone(),
@@ -219,6 +238,7 @@ impl Rooms {
             counting: Counts::new(context.clone(), reader.clone()),
             set_watches: SetWatches::new(context.clone(), sets, lists.clone()),
             lists,
+            queues: QueueCalls::new(context.clone(), reader.clone(), queues.clone()),
             type_sets: TypeSetCalls::new(context.clone(), reader.clone(), types.clone()),
             types,
             context,
@@ -229,6 +249,7 @@ impl Rooms {
             commands,
             reports,
             due,
+            courier,
             starts,
             unary,
             streams,
@@ -238,6 +259,8 @@ impl Rooms {
             dispatch,
             #[cfg(test)]
             notifier: lower.notifier,
+            #[cfg(test)]
+            known_queues: queues,
         }
     }
 }

@@ -1,10 +1,12 @@
 //! The engine on a memory store, under a clock that the test moves.
 
+mod courier;
 mod formats;
 mod hub;
 mod jobs;
 mod leases;
 mod lists;
+mod queues;
 mod ranks;
 mod reruns;
 mod retention;

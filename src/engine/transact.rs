@@ -54,6 +54,9 @@ pub(super) trait Transaction {
 
 /// Receives each change that the store has committed.
 pub(super) trait Observer<K: Kind> {
+    /// Completes a decided change before it is planned. A change that was not committed may come here again.
+    fn complete(&self, _key: Key, _before: Option<&Before<K>>, _change: &mut Change<K>) {}
+
     /// Stamps the committed record, and informs the tasks of this server.
     fn committed(&self, commit: Commit<K>) -> Option<K>;
 }
@@ -207,7 +210,8 @@ impl<O> Transactor<O> {
                 continue;
             }
             match transactions[number].decide(before.as_ref(), certain, now) {
-                Decision::Commit(change) => {
+                Decision::Commit(mut change) => {
+                    self.observer.complete(open.key, before.as_ref(), &mut change);
                     let generation = self.reader.generation(self.context.partition(open.key));
                     sending.push(Sending { open, before, change, generation, now });
                 }

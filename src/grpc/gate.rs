@@ -18,6 +18,7 @@ use crate::proto::longhaul::v1::admin_server::Admin;
 use crate::proto::longhaul::v1::callers_server::Callers;
 use crate::proto::longhaul::v1::jobs_server::Jobs;
 use crate::proto::longhaul::v1::producers_server::Producers;
+use crate::proto::longhaul::v1::queues_server::Queues;
 use crate::proto::longhaul::v1::type_sets_server::TypeSets;
 use crate::proto::longhaul::v1::workers_server::Workers;
 use crate::wire::access::Guarded;
@@ -114,6 +115,16 @@ impl<S: Jobs> Jobs for Gate<S> {
         get_execution: pb::GetExecutionRequest => pb::Execution;
         list_executions: pb::ListExecutionsRequest => pb::ListExecutionsResponse;
         delete_execution: pb::DeleteExecutionRequest => ();
+    }
+}
+
+impl<S: Queues> Queues for Gate<S> {
+    methods! {
+        get_queue: pb::GetQueueRequest => pb::Queue;
+        list_queues: pb::ListQueuesRequest => pb::ListQueuesResponse;
+        update_queue: pb::UpdateQueueRequest => pb::Queue;
+        pause_queue: pb::PauseQueueRequest => pb::Queue;
+        resume_queue: pb::ResumeQueueRequest => pb::Queue;
     }
 }
 

@@ -121,13 +121,14 @@ fn response(status: ServingStatus) -> HealthCheckResponse {
 }
 
 /// "" is the whole server.
-const SERVICES: [&str; 8] = [
+const SERVICES: [&str; 9] = [
     "",
     "google.longrunning.Operations",
     "longhaul.v1.Admin",
     "longhaul.v1.Callers",
     "longhaul.v1.Jobs",
     "longhaul.v1.Producers",
+    "longhaul.v1.Queues",
     "longhaul.v1.TypeSets",
     "longhaul.v1.Workers",
 ];

@@ -11,6 +11,7 @@ pub mod health;
 mod jobs;
 mod operations;
 mod producers;
+mod queues;
 mod reflection;
 pub mod status;
 mod type_sets;
@@ -26,6 +27,7 @@ use crate::proto::longhaul::v1::admin_server::AdminServer;
 use crate::proto::longhaul::v1::callers_server::CallersServer;
 use crate::proto::longhaul::v1::jobs_server::JobsServer;
 use crate::proto::longhaul::v1::producers_server::ProducersServer;
+use crate::proto::longhaul::v1::queues_server::QueuesServer;
 use crate::proto::longhaul::v1::type_sets_server::TypeSetsServer;
 use crate::proto::longhaul::v1::workers_server::WorkersServer;
 
@@ -58,6 +60,7 @@ pub fn routes(engine: &Engine, health: Health) -> Result<Routes, tonic_reflectio
             WorkersServer::new(Gate::new(workers::Service::new(engine), engine))
                 .max_decoding_message_size(MAX_MESSAGE_BYTES),
         ))
+        .add_service(QueuesServer::new(Gate::new(queues::Service::new(engine), engine)))
         .add_service(AdminServer::new(Gate::new(admin::Service::new(engine), engine)))
         .add_service(
             TypeSetsServer::new(Gate::new(type_sets::Service::new(engine), engine))

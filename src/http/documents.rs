@@ -91,16 +91,7 @@ pub(super) fn outcome(seen: CurrentView<'_>) -> String {
 /// What an operation has resulted in, without its type.
 pub(super) fn bare_response(seen: CurrentView<'_>, types: &Registry) -> Option<Value> {
     let Some(Outcome::Response(response)) = &seen.published.result else { return None };
-    let mut value = types.any(response);
-    let Some(object) = value.as_object_mut() else { return Some(value) };
-    if object.contains_key("@value") {
-        return Some(value);
-    }
-    object.remove("@type");
-    if types.has_own_json(&response.type_url) {
-        return Some(object.remove("value").unwrap_or(Value::Null));
-    }
-    Some(value)
+    Some(types.plain(response))
 }
 
 /// How an operation has failed.

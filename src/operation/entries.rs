@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 
 use super::record::{Operation, Places, Record, State};
+use super::spec::Spec;
 use crate::clock::Timestamp;
 use crate::limits::AGING_INTERVAL;
 
@@ -19,6 +20,33 @@ pub fn ready_index(queue: &str) -> String {
 
 /// What the names of these indexes begin with.
 pub const READY: &str = "ready/";
+
+/// Stands for the parent of an operation in its queue: workers take from the parents that have work in turn.
+pub type Turn = [u8; 8];
+
+/// What stands for that parent.
+pub fn turn_of(parent: &str) -> Turn {
+    blake3::hash(parent.as_bytes()).as_bytes().first_chunk().copied().unwrap_or_default()
+}
+
+/// The member of an operation in its queue: the operations of a parent lie together, in the order of their ranks.
+pub fn ready_member(parent: &str, rank: i64, key: &[u8; 16]) -> Vec<u8> {
+    [&turn_of(parent)[..], &sortable(rank), key].concat()
+}
+
+/// The parent and the rank in a member of a queue; `None` if it is none.
+pub fn ready_place(member: &[u8]) -> Option<(Turn, i64)> {
+    let (turn, rest) = member.split_first_chunk()?;
+    let rank = rest.first_chunk().copied().map(u64::from_be_bytes)?;
+    Some((*turn, (rank ^ SIGN) as i64))
+}
+
+/// A rank as bytes in the same order.
+const fn sortable(rank: i64) -> [u8; 8] {
+    ((rank as u64) ^ SIGN).to_be_bytes()
+}
+
+const SIGN: u64 = 1 << 63;
 
 /// Every operation of a parent, in order of creation.
 pub const LIST: &str = "list";
@@ -62,8 +90,7 @@ pub fn entries(record: &Record, key: &[u8; 16]) -> Vec<(Cow<'static, str>, Vec<u
         entries.push((FAILED.into(), parent_member(parent, operation.create_time, key)));
     }
     if let Some(rank) = places.ready {
-        let sortable = (rank as u64) ^ (1 << 63);
-        let member = [&sortable.to_be_bytes()[..], key].concat();
+        let member = ready_member(parent, rank, key);
         entries.push((ready_index(operation.spec.queue.as_str()).into(), member));
     }
     entries.extend(places.due.iter().map(|(class, time)| due(*class, *time)));
@@ -74,10 +101,7 @@ pub fn entries(record: &Record, key: &[u8; 16]) -> Vec<(Cow<'static, str>, Vec<u
 pub(super) fn settle(operation: &mut Operation, now: Timestamp) {
     let ready = match &operation.state {
         State::Pending(pending) if pending.ready_time <= now => Some(
-            operation
-                .places
-                .ready
-                .unwrap_or_else(|| rank(pending.ready_time, operation.spec.options.priority)),
+            operation.places.ready.unwrap_or_else(|| rank(pending.ready_time, &operation.spec)),
         ),
         _ => None,
     };
@@ -94,8 +118,9 @@ pub(super) fn settle(operation: &mut Operation, now: Timestamp) {
 }
 
 /// The order in a queue: time became ready, with each step of priority worth some waiting.
-fn rank(ready_time: Timestamp, priority: i32) -> i64 {
-    ready_time.as_micros() as i64 - i64::from(priority) * AGING_INTERVAL.as_micros() as i64
+fn rank(ready_time: Timestamp, spec: &Spec) -> i64 {
+    let aging_interval = spec.aging_interval.unwrap_or(AGING_INTERVAL).as_micros() as i64;
+    ready_time.as_micros() as i64 - i64::from(spec.options.priority) * aging_interval
 }
 
 /// The true due time of each class.

@@ -10,6 +10,7 @@ pub mod counters;
 mod due;
 mod due_class;
 pub mod entries;
+pub mod events;
 pub mod lease;
 pub mod name;
 pub mod options;

@@ -125,6 +125,8 @@ pub struct Operation {
     pub ended_leases: Vec<EndedLease>,
     /// Deleted while unfinished: hidden from callers until the work ends.
     pub deletion: Option<Deletion>,
+    /// How many events were written beside it.
+    pub events: u64,
     /// The places of its index entries.
     pub places: Places,
     /// The stamps that the store set; not part of the stored value.

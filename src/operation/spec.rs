@@ -2,6 +2,7 @@
 
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -34,6 +35,8 @@ pub struct Spec {
     pub fingerprint: Fingerprint,
     /// The trace context of the start.
     pub trace_parent: String,
+    /// The aging interval of its queue when it was started, unless that is as for every queue.
+    pub aging_interval: Option<Duration>,
     /// The run of a job that it is.
     pub of_job: Option<OfJob>,
     /// The operation that it repeats.

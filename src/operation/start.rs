@@ -86,6 +86,7 @@ pub fn start(start: Start, birth: Birth, now: Timestamp) -> Result<Change, Rejec
         last_error: None,
         ended_leases: Vec::new(),
         deletion: None,
+        events: 0,
         places: Places::default(),
         stamps: Stamps::default(),
         name,

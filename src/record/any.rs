@@ -1,7 +1,10 @@
 //! A record of whichever kind, for readers that learn the kind by reading.
 
+use super::delivery::Delivery;
 use super::due::DueIndex;
+use super::event::OutboxEvent;
 use super::kind::{Before, Derived, Kind};
+use super::queue::QueueRecord;
 use super::reading::{read_at, refuse};
 #[cfg(test)]
 use super::sample::Sample;
@@ -27,6 +30,12 @@ pub enum AnyRecord {
     Execution(Before<Execution>),
     /// The end of an execution.
     ExecutionEnd(Before<ExecutionEnd>),
+    /// An event of an operation.
+    Event(Before<OutboxEvent>),
+    /// An event on its way to a receiver.
+    Delivery(Before<Delivery>),
+    /// The settings of one queue.
+    Queue(Before<QueueRecord>),
     /// The kind that only tests have.
     #[cfg(test)]
     Sample(Before<Sample>),
@@ -59,6 +68,15 @@ impl AnyRecord {
         if ExecutionEnd::NUMBERS.contains(&number) {
             return read_at(keyspace, key, record).map(Self::ExecutionEnd);
         }
+        if OutboxEvent::NUMBERS.contains(&number) {
+            return read_at(keyspace, key, record).map(Self::Event);
+        }
+        if Delivery::NUMBERS.contains(&number) {
+            return read_at(keyspace, key, record).map(Self::Delivery);
+        }
+        if QueueRecord::NUMBERS.contains(&number) {
+            return read_at(keyspace, key, record).map(Self::Queue);
+        }
         #[cfg(test)]
         if Sample::NUMBERS.contains(&number) {
             return read_at(keyspace, key, record).map(Self::Sample);
@@ -75,6 +93,9 @@ impl AnyRecord {
             Self::Job(before) => Derived::of(&before.record, key),
             Self::Execution(before) => Derived::of(&before.record, key),
             Self::ExecutionEnd(before) => Derived::of(&before.record, key),
+            Self::Event(before) => Derived::of(&before.record, key),
+            Self::Delivery(before) => Derived::of(&before.record, key),
+            Self::Queue(before) => Derived::of(&before.record, key),
             #[cfg(test)]
             Self::Sample(before) => Derived::of(&before.record, key),
         }
@@ -89,6 +110,9 @@ impl AnyRecord {
             Self::Job(_) => Job::DUE,
             Self::Execution(_) => Execution::DUE,
             Self::ExecutionEnd(_) => ExecutionEnd::DUE,
+            Self::Event(_) => OutboxEvent::DUE,
+            Self::Delivery(_) => Delivery::DUE,
+            Self::Queue(_) => QueueRecord::DUE,
             #[cfg(test)]
             Self::Sample(_) => Sample::DUE,
         }

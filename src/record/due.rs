@@ -34,6 +34,8 @@ pub enum Agent {
     Reaper,
     /// Continues operations at their time: starts, retries, suspensions. It polls when the next entry is due.
     Scheduler,
+    /// Finds the receivers of events. It polls at once where an event is written.
+    Courier,
     /// Removes operations at the end of their retention, then their tombstones. Not urgent.
     Janitor,
 }

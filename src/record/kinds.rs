@@ -1,7 +1,10 @@
 //! All kinds of record.
 
+use super::delivery::Delivery;
 use super::due::{Agent, DueIndex};
+use super::event::OutboxEvent;
 use super::kind::Kind;
+use super::queue::QueueRecord;
 #[cfg(test)]
 use super::sample::Sample;
 use super::server::ServerRecord;
@@ -58,6 +61,9 @@ const KINDS: &[Known] = &[
     Known::of::<Job>(),
     Known::of::<Execution>(),
     Known::of::<ExecutionEnd>(),
+    Known::of::<OutboxEvent>(),
+    Known::of::<Delivery>(),
+    Known::of::<QueueRecord>(),
     #[cfg(test)]
     Known::of::<Sample>(),
 ];
@@ -82,7 +88,7 @@ mod tests {
     fn indexes_that_may_have_an_entry_for_each_operation_stay_on_disk_and_the_others_in_memory() {
         let layout = layout();
         for index in all_due_indexes() {
-            let on_disk = ["due/retention", "due/tombstone"].contains(&index.name);
+            let on_disk = ["due/retention", "due/tombstone", "due/delivery"].contains(&index.name);
             assert_eq!(layout.is_drained(index.name), on_disk, "{}", index.name);
             assert_eq!(layout.is_in_memory(index.name), !on_disk, "{}", index.name);
         }

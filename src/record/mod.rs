@@ -4,7 +4,9 @@
 //! write set ([`write_set`]). This module does no I/O.
 
 mod any;
+pub mod delivery;
 pub mod due;
+pub mod event;
 pub mod execution;
 #[cfg(test)]
 mod golden;
@@ -16,6 +18,7 @@ mod kinds;
 mod note;
 pub mod operation;
 mod plan;
+pub mod queue;
 mod reading;
 #[cfg(test)]
 pub(crate) mod sample;

@@ -11,6 +11,8 @@ pub enum Note {
     Scheduled,
     /// The type sets of a parent changed.
     TypeSets,
+    /// The settings of a queue changed.
+    Queues,
     /// Workers of that queue may take it now.
     Ready(String),
 }
@@ -22,6 +24,7 @@ impl Note {
             Self::Changed => Bytes::new(),
             Self::Scheduled => Bytes::from_static(&[SCHEDULED]),
             Self::TypeSets => Bytes::from_static(&[TYPE_SETS]),
+            Self::Queues => Bytes::from_static(&[QUEUES]),
             Self::Ready(queue) => [&[READY], queue.as_bytes()].concat().into(),
         }
     }
@@ -31,6 +34,7 @@ impl Note {
         match bytes {
             [SCHEDULED] => Self::Scheduled,
             [TYPE_SETS] => Self::TypeSets,
+            [QUEUES] => Self::Queues,
             [READY, queue @ ..] => std::str::from_utf8(queue)
                 .map_or(Self::Changed, |queue| Self::Ready(queue.to_owned())),
             _ => Self::Changed,
@@ -41,6 +45,7 @@ impl Note {
 const SCHEDULED: u8 = 1;
 const READY: u8 = 2;
 const TYPE_SETS: u8 = 3;
+const QUEUES: u8 = 8;
 
 #[cfg(test)]
 mod tests {
@@ -49,7 +54,7 @@ mod tests {
     #[test]
     fn a_note_reads_back_and_an_unknown_one_says_that_something_changed() {
         let ready = Note::Ready("mail".to_owned());
-        for note in [Note::Changed, Note::Scheduled, Note::TypeSets, ready] {
+        for note in [Note::Changed, Note::Scheduled, Note::TypeSets, Note::Queues, ready] {
             assert_eq!(Note::decode(&note.encode()), note);
         }
         for unknown in [&[9, 9][..], &[SCHEDULED, 0], &[READY, 0xff]] {

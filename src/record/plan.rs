@@ -18,6 +18,8 @@ pub struct Change<K> {
     pub main: Option<K>,
     /// Further records of the same partition, written by the same commit; see [`Key::beside`].
     pub also: Vec<Also>,
+    /// What happened, for those who are told of it.
+    pub event: Option<Also>,
     /// Whether callers can see the change: etag and watch position follow it.
     pub visible: bool,
     /// Whether it makes a lease: its revision becomes the fencing number.
@@ -29,7 +31,14 @@ pub struct Change<K> {
 impl<K> Change<K> {
     /// A change of one record that callers do not see.
     pub const fn of(main: Option<K>) -> Self {
-        Self { main, also: Vec::new(), visible: false, leases: false, not_before: None }
+        Self {
+            main,
+            also: Vec::new(),
+            event: None,
+            visible: false,
+            leases: false,
+            not_before: None,
+        }
     }
 }
 
@@ -82,7 +91,7 @@ pub fn write_set<K: Kind>(
     let format = keyspace.min_writer();
     let marks = Marks { visible: change.visible, leases: change.leases, format };
     add(&mut set, key, before, change.main.as_ref(), marks);
-    for also in &change.also {
+    for also in change.also.iter().chain(&change.event) {
         also.0.add_to(&mut set, format);
     }
     set.removals.sort_unstable();

@@ -69,6 +69,20 @@ impl Scan {
         Self { to: Bound::Included(member.into()), ..self }
     }
 
+    /// Only what comes after everything that begins with `prefix`.
+    #[must_use]
+    pub fn after_prefix(self, prefix: &[u8]) -> Self {
+        let from = end_of_prefix(prefix)
+            .map_or(Bound::Excluded(Bytes::from_static(&LAST)), Bound::Included);
+        Self { from, ..self }
+    }
+
+    /// Only up to and with everything that begins with `prefix`.
+    #[must_use]
+    pub fn through_prefix(self, prefix: &[u8]) -> Self {
+        Self { to: end_of_prefix(prefix).map_or(Bound::Unbounded, Bound::Excluded), ..self }
+    }
+
     /// Only in one partition.
     #[must_use]
     pub fn within(self, partition: Partition) -> Self {
@@ -116,9 +130,28 @@ fn end_of_prefix(prefix: &[u8]) -> Option<Bytes> {
     Some(end.into())
 }
 
+/// Comes after every member that longhaul writes.
+static LAST: [u8; 64] = [u8::MAX; 64];
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_prefix_parts_an_index_in_what_comes_through_it_and_what_comes_after() {
+        let scan = || Scan::first(Index::new("ready/q"), 1);
+        let member = |bytes: &[u8]| [bytes, &[7; 24]].concat();
+        for (prefix, inside, outside) in
+            [(&b"ab"[..], &b"ab"[..], &b"ac"[..]), (b"a\xff", b"a\xff", b"b\0")]
+        {
+            let (through, after) = (scan().through_prefix(prefix), scan().after_prefix(prefix));
+            assert!(through.contains(&member(inside)) && !after.contains(&member(inside)));
+            assert!(!through.contains(&member(outside)) && after.contains(&member(outside)));
+        }
+        let last = member(&[u8::MAX; 8]);
+        assert!(scan().through_prefix(&[u8::MAX; 8]).contains(&last));
+        assert!(!scan().after_prefix(&[u8::MAX; 8]).contains(&last));
+    }
 
     #[test]
     fn entries_lead_to_their_records() {

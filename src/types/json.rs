@@ -100,11 +100,6 @@ impl Registry {
         }
     }
 
-    /// Whether the type has a JSON form of its own, which is the `value` of a payload.
-    pub fn has_own_json(&self, type_url: &str) -> bool {
-        is_special(type_name(type_url))
-    }
-
     /// What a payload says, without its type where that is plain from the JSON: objects are Structs by custom.
     pub fn bare(&self, any: &Any) -> Value {
         match type_name(&any.type_url) {
@@ -115,6 +110,20 @@ impl Registry {
             }
             _ => self.any(any),
         }
+    }
+
+    /// What a payload says, without its type. The bytes of an unknown type keep it.
+    pub fn plain(&self, any: &Any) -> Value {
+        let mut value = self.any(any);
+        let Some(object) = value.as_object_mut() else { return value };
+        if object.contains_key("@value") {
+            return value;
+        }
+        object.remove("@type");
+        if is_special(type_name(&any.type_url)) {
+            return object.remove("value").unwrap_or(Value::Null);
+        }
+        value
     }
 
     /// Reads a payload from a JSON text; see [`Self::read_any`].
@@ -183,7 +192,8 @@ impl Registry {
         self.message(name).is_some()
     }
 
-    pub(super) fn status(&self, status: &Status) -> Value {
+    /// An error with its details.
+    pub fn status(&self, status: &Status) -> Value {
         let mut object = Map::new();
         object.insert("code".to_owned(), status.code.into());
         object.insert("message".to_owned(), status.message.clone().into());

@@ -62,6 +62,9 @@ table! {
     pb::GetTypeSetRequest: |request| Get TypeSet &request.name;
     pb::ListTypeSetsRequest: |request| List TypeSets TypeSetName::parent_of_list(&request.parent);
     pb::DeleteTypeSetRequest: |request| Delete TypeSet &request.name;
+    pb::GetQueueRequest: |request| Get Queue &request.name;
+    pb::PauseQueueRequest: |request| Pause Queue &request.name;
+    pb::ResumeQueueRequest: |request| Resume Queue &request.name;
     pb::LeaseOperationsRequest: |request| Lease Queue &request.queue;
     pb::renew_leases_request::Renewal: |request| Renew Operation &request.name;
     pb::ReportProgressRequest: |request| Report Operation &request.name;
@@ -69,6 +72,19 @@ table! {
     pb::FailOperationRequest: |request| Fail Operation &request.name;
     pb::ReleaseLeaseRequest: |request| Release Operation &request.name;
     pb::SuspendOperationRequest: |request| Suspend Operation &request.name;
+}
+
+impl Guarded for pb::ListQueuesRequest {
+    fn ask(&self, guard: &Guard<'_>) -> Result<()> {
+        guard.ask(Verb::List, Resource::Queues)
+    }
+}
+
+impl Guarded for pb::UpdateQueueRequest {
+    fn ask(&self, guard: &Guard<'_>) -> Result<()> {
+        let name = self.queue.as_ref().map_or("", |queue| &queue.name);
+        guard.ask(Verb::Update, Resource::Queue(name))
+    }
 }
 
 /// No part of the store can be exported alone.

@@ -5,6 +5,7 @@ pub mod fields;
 pub mod jobs;
 pub mod operations;
 pub mod options;
+pub mod queues;
 pub mod schedules;
 pub mod sets;
 pub mod starts;

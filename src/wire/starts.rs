@@ -57,6 +57,7 @@ pub fn start(request: pb::StartOperationRequest, trace_parent: String) -> Result
         trace_parent,
         of_job: None,
         rerun_of: None,
+        aging_interval: None,
     };
     let initial_metadata = any("initial_metadata", request.initial_metadata, MAX_METADATA_BYTES)?;
     spec.request_id = request_id(request.request_id)?;

@@ -19,6 +19,7 @@ SERVICES = (
     "longhaul.v1.Admin",
     "longhaul.v1.Callers",
     "longhaul.v1.Producers",
+    "longhaul.v1.Queues",
     "longhaul.v1.TypeSets",
     "longhaul.v1.Workers",
 )

@@ -59,7 +59,7 @@ impl Rules for Below {
     fn allow(&self, _caller: &Caller, _verb: Verb, on: Resource<'_>) -> bool {
         match on {
             Resource::Queue(queue) => queue == "q",
-            Resource::Store => false,
+            Resource::Queues | Resource::Store => false,
             Resource::Parent(_)
             | Resource::Operation(_)
             | Resource::TypeSets(_)
@@ -99,7 +99,7 @@ fn filled(message: &MessageDescriptor, name: &str) -> DynamicMessage {
             "queue" => "q",
             _ => "",
         };
-        if !text.is_empty() {
+        if !text.is_empty() && field.kind() == Kind::String {
             filled.set_field(&field, prost_reflect::Value::String(text.to_owned()));
         } else if let Kind::Message(inner) = field.kind()
             && ITEMS.contains(&field.name())
@@ -331,7 +331,7 @@ const OPEN: [&str; 3] = [
 const PARENT: &str = "projects/p";
 
 /// Fields with messages of which each is asked about.
-const ITEMS: [&str; 5] = ["start", "requests", "renewals", "hello", "job"];
+const ITEMS: [&str; 6] = ["start", "requests", "renewals", "hello", "job", "queue"];
 
 /// What each method asks, of a request in which each name is `projects/p/operations/none`.
 const QUESTIONS: &[(&str, &[&str])] = &[
@@ -383,6 +383,11 @@ const QUESTIONS: &[(&str, &[&str])] = &[
     ("longhaul.v1.Jobs.ListExecutions", &[r#"list job "projects/p""#]),
     ("longhaul.v1.Jobs.DeleteExecution", &[r#"delete execution "projects/p/operations/none""#]),
     ("longhaul.v1.Admin.ExportRecords", &["export the store"]),
+    ("longhaul.v1.Queues.GetQueue", &[r#"get queue "projects/p/operations/none""#]),
+    ("longhaul.v1.Queues.ListQueues", &["list all queues"]),
+    ("longhaul.v1.Queues.UpdateQueue", &[r#"update queue "projects/p/operations/none""#]),
+    ("longhaul.v1.Queues.PauseQueue", &[r#"pause queue "projects/p/operations/none""#]),
+    ("longhaul.v1.Queues.ResumeQueue", &[r#"resume queue "projects/p/operations/none""#]),
     ("longhaul.v1.Workers.LeaseOperations", &[r#"lease queue "q""#]),
     (
         "longhaul.v1.Workers.StartLeasedOperation",

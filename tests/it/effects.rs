@@ -138,7 +138,8 @@ const REFUSED: [&str; 2] =
     ["longhaul.v1.OperationOptions.callbacks", "longhaul.v1.OperationOptions.concurrency"];
 
 /// The fields of each incoming message: those of [`REFUSED`], output-only ones (`update_time` of progress,
-/// `create_time` of a resource, all of a type set but its descriptors), and those that have an effect.
+/// `create_time` of a resource, all of a type set but its descriptors, the state and the numbers of a queue), and those that
+/// have an effect.
 const FIELDS: &[(&str, &str)] = &[
     ("google.longrunning.CancelOperationRequest", "name"),
     ("google.longrunning.DeleteOperationRequest", "name"),
@@ -162,6 +163,7 @@ const FIELDS: &[(&str, &str)] = &[
     ),
     ("longhaul.v1.GetOperationRecordRequest", "name view"),
     ("longhaul.v1.GetOperationStatsRequest", "parent"),
+    ("longhaul.v1.GetQueueRequest", "name"),
     ("longhaul.v1.GetTypeSetRequest", "name view"),
     (
         "longhaul.v1.LeaseOperationsRequest",
@@ -176,6 +178,7 @@ const FIELDS: &[(&str, &str)] = &[
         "longhaul.v1.ListOperationRecordsRequest",
         "parent filter order_by page_size page_token return_partial_success view",
     ),
+    ("longhaul.v1.ListQueuesRequest", "page_size page_token"),
     ("longhaul.v1.ListTypeSetsRequest", "parent page_size page_token view"),
     ("longhaul.v1.PauseOperationRequest", "name etag reason"),
     ("longhaul.v1.RerunOperationRequest", "name request request_id"),
@@ -205,7 +208,13 @@ const FIELDS: &[(&str, &str)] = &[
     ("longhaul.v1.GetExecutionRequest", "name"),
     ("longhaul.v1.ListExecutionsRequest", "parent page_size page_token filter order_by"),
     ("longhaul.v1.DeleteExecutionRequest", "name"),
+    ("longhaul.v1.PauseQueueRequest", "name etag"),
     ("longhaul.v1.Progress", "fraction completed_units total_units unit message update_time"),
+    (
+        "longhaul.v1.Queue",
+        "name state max_running max_leases_per_second aging_interval etag pending_operations \
+         running_operations oldest_pending_time",
+    ),
     ("longhaul.v1.RelatedResource", "name uri type relation create_time"),
     ("longhaul.v1.ReleaseLeaseRequest", "name lease_token checkpoint delay"),
     ("longhaul.v1.RenewLeasesRequest", "renewals"),
@@ -219,6 +228,7 @@ const FIELDS: &[(&str, &str)] = &[
          cancel_acknowledged status_detail report_number",
     ),
     ("longhaul.v1.ResumeOperationRequest", "name etag input"),
+    ("longhaul.v1.ResumeQueueRequest", "name etag"),
     (
         "longhaul.v1.RetryPolicy",
         "max_attempts initial_backoff max_backoff backoff_multiplier retryable_codes",
@@ -243,6 +253,7 @@ const FIELDS: &[(&str, &str)] = &[
         "longhaul.v1.TypeSet",
         "name file_descriptor_set uid etag create_time file_count message_count size_bytes",
     ),
+    ("longhaul.v1.UpdateQueueRequest", "queue update_mask"),
     ("longhaul.v1.WatchOperationRequest", "name resume_token min_interval heartbeat_interval view"),
     (
         "longhaul.v1.WatchOperationsRequest",

@@ -31,6 +31,7 @@ mod payloads;
 mod probing;
 mod processes;
 mod queueing;
+mod queues;
 mod ranks;
 mod replaying;
 mod rerunning;

@@ -11,15 +11,17 @@ use std::time::Duration;
 use crate::engine::context::Context;
 use crate::engine::dispatch::grants::Grants;
 use crate::engine::dispatch::poller::Poller;
-use crate::engine::dispatch::waiters::Waiters;
+use crate::engine::dispatch::turns::Turns;
+use crate::engine::dispatch::waiters::{AT_A_POLL, Waiters};
 use crate::engine::leases::waiter::{Offer, Waiter};
-use crate::engine::notify::notifier::Notifier;
+use crate::engine::queues::bucket::Bucket;
+use crate::engine::queues::known::KnownQueues;
 use crate::store::StoreError;
 
 /// The dispatchers of one server, by queue.
 pub(in crate::engine) struct Dispatch {
     context: Arc<Context>,
-    notifier: Arc<Notifier>,
+    known: Arc<KnownQueues>,
     poller: Poller,
     pub(super) grants: Arc<Grants>,
     queues: Mutex<HashMap<String, Arc<Waiters>>>,
@@ -28,18 +30,18 @@ pub(in crate::engine) struct Dispatch {
 impl Dispatch {
     pub(in crate::engine) fn new(
         context: Arc<Context>,
-        notifier: Arc<Notifier>,
+        known: Arc<KnownQueues>,
         poller: Poller,
         grants: Arc<Grants>,
     ) -> Self {
-        Self { context, notifier, poller, grants, queues: Mutex::default() }
+        Self { context, known, poller, grants, queues: Mutex::default() }
     }
 
     /// Adds a waiter to those of a queue, which gets a dispatcher if it has none.
     pub(super) fn enter(self: &Arc<Self>, queue: &str, waiter: Arc<Waiter>) -> Arc<Waiters> {
         let mut queues = self.queues();
         let waiters = queues.get(queue).cloned().unwrap_or_else(|| {
-            let waiters = Arc::new(Waiters::new(queue, self.notifier.wakes().add(queue)));
+            let waiters = Arc::new(Waiters::new(queue, self.known.wakes().add(queue)));
             queues.insert(queue.to_owned(), Arc::clone(&waiters));
             let dispatcher = Arc::clone(self).run(Arc::clone(&waiters));
             self.context.tasks.spawn("dispatcher", dispatcher);
@@ -53,18 +55,39 @@ impl Dispatch {
     /// Reserves room for up to `most` starts in a queue where nothing else is ready.
     pub(in crate::engine) fn eager(&self, queue: &str, most: usize) -> Vec<Offer> {
         let waiters = self.queues().get(queue).cloned();
-        let quiet = waiters.filter(|waiters| waiters.is_quiet());
-        quiet.map_or_else(Vec::new, |waiters| waiters.single_offers(most))
+        let Some(waiters) = waiters.filter(|waiters| waiters.is_quiet()) else {
+            return Vec::new();
+        };
+        let Some(terms) = self.known.of(queue) else { return waiters.single_offers(most) };
+        if terms.settings.paused {
+            return Vec::new();
+        }
+        let Some(bucket) = &terms.bucket else { return waiters.single_offers(most) };
+        let tokens = bucket.take(most, self.context.clock.elapsed());
+        if tokens == 0 {
+            // What is started now must not wait behind what is started when there are tokens again.
+            waiters.set_quiet(false);
+            return Vec::new();
+        }
+        let offers = waiters.single_offers(tokens);
+        bucket.give_back(tokens - offers.len());
+        offers.into_iter().map(|offer| offer.paid_from(bucket)).collect()
+    }
+
+    /// The aging interval of a queue, unless it is as for every queue.
+    pub(in crate::engine) fn aging_interval(&self, queue: &str) -> Option<Duration> {
+        self.known.of(queue)?.settings.aging_interval
     }
 
     async fn run(self: Arc<Self>, waiters: Arc<Waiters>) {
+        let mut turns = Turns::default();
         loop {
             waiters.wake.notified().await;
             if !waiters.somebody_waits() {
                 // The requested poll runs when there is room.
                 waiters.set_quiet(false);
             }
-            while let Err(error) = self.serve(&waiters).await {
+            while let Err(error) = self.serve(&waiters, &mut turns).await {
                 waiters.refuse_all(&error);
                 // Streams keep waiting: the store comes back, and a stream cannot receive this error.
                 if !waiters.somebody_waits() {
@@ -79,14 +102,35 @@ impl Dispatch {
     }
 
     /// Polls the queue until no worker waits or nothing is ready.
-    async fn serve(&self, waiters: &Waiters) -> Result<(), StoreError> {
+    async fn serve(&self, waiters: &Waiters, turns: &mut Turns) -> Result<(), StoreError> {
         let (mut fruitless, mut unfit) = (0, 0);
         while waiters.somebody_waits() && !self.context.is_draining() {
             let present = waiters.count();
+            let terms = self.known.read_of(&waiters.queue).await?;
+            if terms.as_ref().is_some_and(|terms| terms.settings.paused) {
+                // The end of the pause wakes this dispatcher.
+                waiters.set_quiet(false);
+                waiters.dismiss(present);
+                return Ok(());
+            }
+            let bucket = terms.as_ref().and_then(|terms| terms.bucket.as_ref());
+            let tokens = match bucket {
+                Some(bucket) => bucket.take(AT_A_POLL, self.context.clock.elapsed()),
+                None => AT_A_POLL,
+            };
+            if let Some(bucket) = bucket.filter(|_| tokens == 0) {
+                waiters.set_quiet(false);
+                waiters.dismiss(present);
+                self.wait_for_tokens(waiters, bucket).await;
+                continue;
+            }
             waiters.set_polling(true);
-            let polled = self.poller.poll(waiters, unfit).await;
+            let polled = self.poller.poll(waiters, turns, unfit, tokens).await;
             waiters.set_polling(false);
             let polled = polled?;
+            if let Some(bucket) = bucket {
+                bucket.give_back(tokens - polled.given);
+            }
             unfit = polled.unfit;
             if polled.served {
                 fruitless = 0;
@@ -109,13 +153,22 @@ impl Dispatch {
         Ok(())
     }
 
+    /// Waits until the limit of the queue allows a lease, or something has changed.
+    async fn wait_for_tokens(&self, waiters: &Waiters, bucket: &Bucket) {
+        let pause = bucket.next(self.context.clock.elapsed());
+        tokio::select! {
+            () = waiters.wake.notified() => {}
+            () = self.context.sleep(pause) => {}
+        }
+    }
+
     /// Ends a dispatcher without waiters.
     fn retire(&self, waiters: &Waiters) -> bool {
         let mut queues = self.queues();
         let idle = waiters.is_deserted();
         if idle {
             queues.remove(&waiters.queue);
-            self.notifier.wakes().remove(&waiters.queue);
+            self.known.wakes().remove(&waiters.queue);
         }
         idle
     }

@@ -5,4 +5,5 @@ pub(in crate::engine) mod dispatcher;
 pub(in crate::engine) mod grants;
 pub(in crate::engine) mod poller;
 pub(in crate::engine) mod registration;
+mod turns;
 pub(in crate::engine) mod waiters;

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use futures_util::future::try_join_all;
+
 use crate::clock::Timestamp;
 use crate::engine::commands::apply::Commands;
 use crate::engine::context::Context;
 use crate::engine::dispatch::grants::Grants;
-use crate::engine::dispatch::waiters::{AT_A_POLL, Waiters};
+use crate::engine::dispatch::turns::{Dealt, QueuePart, QueueRound, Turns};
+use crate::engine::dispatch::waiters::Waiters;
 use crate::engine::due::operations::end_overdue;
 use crate::engine::leases::grant::Grant;
 use crate::engine::leases::leased::weight;
@@ -19,7 +22,7 @@ use crate::operation::command::Command;
 use crate::operation::entries::{DueClass, ready_index};
 use crate::operation::{Applied, Record, apply};
 use crate::record::{Before, Change};
-use crate::store::{CommitError, Entry, Index, Key, Scan, StoreError};
+use crate::store::{CommitError, Entry, Index, Key, StoreError};
 
 /// Polls queues.
 pub(in crate::engine) struct Poller {
@@ -35,6 +38,8 @@ pub(in crate::engine) struct Poller {
 pub(super) struct Polled {
     /// Somebody got something.
     pub(super) served: bool,
+    /// How many leases were given.
+    pub(super) given: usize,
     /// Something was there that could not be had: another poll makes sense.
     pub(super) raced: bool,
     /// How many ready operations no worker accepts now.
@@ -89,20 +94,29 @@ impl Poller {
         Self { context, reader, transactor, grants, commands }
     }
 
-    /// Polls the queue once, for all waiters, beyond `unfit` entries that no worker accepted the last time.
-    pub(super) async fn poll(&self, waiters: &Waiters, unfit: usize) -> Result<Polled, StoreError> {
+    /// Polls the queue once, for all waiters, beyond `unfit` entries that no worker accepted the last time. Gives at most
+    /// `most` leases.
+    pub(super) async fn poll(
+        &self,
+        waiters: &Waiters,
+        turns: &mut Turns,
+        unfit: usize,
+        most: usize,
+    ) -> Result<Polled, StoreError> {
         let mut offers = waiters.offers();
-        let wanted = offers.iter().map(Offer::room).sum::<usize>().min(AT_A_POLL) + unfit;
+        let room = offers.iter().map(Offer::room).sum::<usize>().min(most);
         let index = Index::new(ready_index(&waiters.queue));
-        let entries = self.context.store.scan(Scan::first(index.clone(), wanted)).await?;
+        let Dealt { entries, more } = self.deal(&index, turns, room, unfit).await?;
         let keys: Vec<Key> = entries.iter().filter_map(Entry::key).collect();
-        waiters.set_quiet(keys.len() < wanted);
+        waiters.set_quiet(!more);
         if keys.is_empty() {
             waiters.end_poll(offers, &[]);
-            return Ok(Polled { served: false, raced: false, unfit: 0 });
+            return Ok(Polled { served: false, given: 0, raced: false, unfit: 0 });
         }
-        let Decided { candidates, unfit, overdue, orphans } = self.decide(&offers, &keys).await?;
+        let Decided { candidates, unfit, overdue, orphans } =
+            self.decide(&offers, &keys, most).await?;
         let taken = self.take_all(&offers, candidates).await;
+        let given = taken.grants.iter().map(Vec::len).sum();
         let got: Vec<bool> = taken.grants.iter().map(|grants| !grants.is_empty()).collect();
         let served = got.contains(&true);
         for (offer, grants) in offers.iter_mut().zip(taken.grants) {
@@ -115,12 +129,48 @@ impl Poller {
         let orphans = entries.into_iter().filter(orphan).collect();
         self.reader.drop_orphans(&index, orphans).await;
         let raced = unfit > 0 || taken.raced;
-        taken.outage.map_or(Ok(Polled { served, raced, unfit }), Err)
+        taken.outage.map_or(Ok(Polled { served, given, raced, unfit }), Err)
+    }
+
+    /// Finds ready operations, whose parents have their turns.
+    async fn deal(
+        &self,
+        index: &Index,
+        turns: &mut Turns,
+        room: usize,
+        unfit: usize,
+    ) -> Result<Dealt, StoreError> {
+        loop {
+            let mut round = turns.next(room, unfit);
+            while round.take_in(self.scan_parts(index, &round).await?) {}
+            let dealt = turns.deal(round);
+            if !dealt.entries.is_empty() || !dealt.more {
+                return Ok(dealt);
+            }
+        }
+    }
+
+    async fn scan_parts(
+        &self,
+        index: &Index,
+        round: &QueueRound,
+    ) -> Result<Vec<Vec<Entry>>, StoreError> {
+        let scan =
+            |part: &QueuePart| self.context.store.scan(part.scan(index.clone(), round.limit));
+        match &round.parts[..] {
+            [part] => Ok(vec![scan(part).await?]),
+            parts => try_join_all(parts.iter().map(scan)).await,
+        }
     }
 
     /// Reads the head of the queue and offers it to the waiters in order, to each no more than fits in a
     /// reply. Operations that no worker accepts are counted.
-    async fn decide(&self, offers: &[Offer], keys: &[Key]) -> Result<Decided, StoreError> {
+    async fn decide(
+        &self,
+        offers: &[Offer],
+        keys: &[Key],
+        most: usize,
+    ) -> Result<Decided, StoreError> {
         let (mut waiting, mut given, mut bytes, mut unfit) = (0, 0, 0, 0);
         let records = self.reader.read_each::<Record>(keys).await?;
         let (mut candidates, mut overdue) = (Vec::with_capacity(keys.len()), Vec::new());
@@ -140,7 +190,9 @@ impl Poller {
             if given > 0 && (given >= room || bytes + size > MAX_REPLY_BYTES) {
                 (waiting, given, bytes) = (waiting + 1, 0, 0);
             }
-            let Some(offer) = offers.get(waiting) else { break };
+            let Some(offer) = offers.get(waiting).filter(|_| candidates.len() < most) else {
+                break;
+            };
             let command = Command::Lease(self.grants.take_for(&offer.waiter));
             let now = self.context.now(*key);
             if let Ok(Applied::Changed(change)) = apply(&before.record, &command, now) {

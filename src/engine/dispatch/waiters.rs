@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::engine::leases::waiter::{Offer, Waiter};
-use crate::engine::notify::wakes::Wake;
+use crate::engine::queues::wakes::Wake;
 use crate::store::StoreError;
 
 /// The waiters of one queue, and the state of its dispatcher.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::engine::commands::apply::Commands;
 use crate::engine::context::Context;
+use crate::engine::courier::agent::Courier;
 use crate::engine::due::entries::DueEntries;
 use crate::engine::due::kinds::Kinds;
 use crate::engine::error::Result;
@@ -31,6 +32,7 @@ impl Agent {
         match self {
             Self::Reaper => "reaper",
             Self::Scheduler => "scheduler",
+            Self::Courier => "courier",
             Self::Janitor => "janitor",
         }
     }
@@ -38,7 +40,7 @@ impl Agent {
     /// The most entries of an index and a partition that one run takes.
     const fn batch(self) -> usize {
         match self {
-            Self::Reaper | Self::Scheduler => 1_000,
+            Self::Reaper | Self::Scheduler | Self::Courier => 1_000,
             // Calls of clients go in between.
             Self::Janitor => AT_ONCE,
         }
@@ -60,9 +62,10 @@ impl DueAgents {
         membership: Arc<Membership>,
         notifier: Arc<Notifier>,
         commands: Arc<Commands>,
+        courier: Arc<Courier>,
     ) -> Self {
         let entries = DueEntries::new(context.clone(), reader.clone(), membership);
-        let kinds = Kinds::new(reader, commands);
+        let kinds = Kinds::new(reader, commands, courier);
         Self { context, notifier, entries, kinds }
     }
 
@@ -110,8 +113,16 @@ impl DueAgents {
     /// Waits for the next poll: a second, or less if the scheduler's next entry is due sooner. Due work that
     /// failed does not shorten the wait.
     async fn rest(&self, agent: Agent, stuck: bool) {
-        if agent != Agent::Scheduler {
-            return self.context.sleep(INTERVAL).await;
+        match agent {
+            Agent::Scheduler => {}
+            Agent::Courier => {
+                let pause = if stuck { STUCK } else { INTERVAL };
+                return tokio::select! {
+                    () = self.context.sleep(pause) => {}
+                    () = self.notifier.courier_woken() => {}
+                };
+            }
+            Agent::Reaper | Agent::Janitor => return self.context.sleep(INTERVAL).await,
         }
         let soonest = self.entries.next(agent, INTERVAL).await.unwrap_or(INTERVAL).max(MOMENT);
         let pause = if stuck { soonest.max(STUCK) } else { soonest };

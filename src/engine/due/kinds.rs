@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::engine::commands::apply::Commands;
+use crate::engine::courier::agent::Courier;
 use crate::engine::error::Error;
 use crate::engine::reading::reader::Reader;
 use crate::record::due::DueIndex;
@@ -25,11 +26,16 @@ pub(in crate::engine) trait ComesDue: Kind {
 pub(super) struct Kinds {
     reader: Arc<Reader>,
     commands: Arc<Commands>,
+    courier: Arc<Courier>,
 }
 
 impl Kinds {
-    pub(super) const fn new(reader: Arc<Reader>, commands: Arc<Commands>) -> Self {
-        Self { reader, commands }
+    pub(super) const fn new(
+        reader: Arc<Reader>,
+        commands: Arc<Commands>,
+        courier: Arc<Courier>,
+    ) -> Self {
+        Self { reader, commands, courier }
     }
 
     /// Acts on due entries of one index; returns how many records changed or were gone.
@@ -71,6 +77,7 @@ impl Kinds {
     async fn act_by_kind(&self, index: &'static DueIndex, found: Vec<(Key, AnyRecord)>) -> usize {
         let mut operations = Vec::with_capacity(found.len());
         let (mut jobs, mut ends) = (Vec::new(), Vec::new());
+        let (mut events, mut deliveries) = (Vec::new(), Vec::new());
         #[cfg(test)]
         let mut samples = Vec::new();
         for (key, record) in found {
@@ -78,15 +85,22 @@ impl Kinds {
                 AnyRecord::Operation(before) => operations.push((key, before)),
                 AnyRecord::Job(before) => jobs.push((key, *before)),
                 AnyRecord::ExecutionEnd(before) => ends.push((key, before)),
+                AnyRecord::Event(before) => events.push((key, before)),
+                AnyRecord::Delivery(before) => deliveries.push((key, before)),
                 // They have no due indexes.
-                AnyRecord::Server(_) | AnyRecord::Execution(_) | AnyRecord::TypeSets(_) => {}
+                AnyRecord::Server(_)
+                | AnyRecord::Execution(_)
+                | AnyRecord::TypeSets(_)
+                | AnyRecord::Queue(_) => {}
                 #[cfg(test)]
                 AnyRecord::Sample(before) => samples.push((key, before)),
             }
         }
         let changed = act(&self.commands, index, operations).await
             + act(&self.commands, index, jobs).await
-            + act(&self.commands, index, ends).await;
+            + act(&self.commands, index, ends).await
+            + self.courier.resolve(events).await
+            + self.courier.forget(deliveries).await;
         #[cfg(test)]
         let changed = changed + act(&self.commands, index, samples).await;
         changed

@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use crate::engine::error::Result;
 use crate::engine::leases::grant::Grant;
 use crate::engine::leases::news::News;
+use crate::engine::queues::bucket::Bucket;
 use crate::operation::lease::Holder;
 
 /// The worker, its lease options, and how many more leases it can take.
@@ -40,6 +41,8 @@ pub(in crate::engine) struct Inbox {
 pub(in crate::engine) struct Offer {
     pub(in crate::engine) waiter: Arc<Waiter>,
     left: usize,
+    /// Where unused room is given back to, too, if the leases of the queue are limited.
+    bucket: Option<Arc<Bucket>>,
 }
 
 impl Waiter {
@@ -83,7 +86,7 @@ impl Waiter {
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |free| Some(free - taken(free)))
             .unwrap_or(0);
         let left = taken(before) as usize;
-        (left > 0).then(|| Offer { waiter: self.clone(), left })
+        (left > 0).then(|| Offer { waiter: self.clone(), left, bucket: None })
     }
 
     /// Hands leases over, unless the worker is gone.
@@ -168,6 +171,12 @@ impl Waiter {
 }
 
 impl Offer {
+    /// The same room, for which tokens were taken.
+    pub(in crate::engine) fn paid_from(mut self, bucket: &Arc<Bucket>) -> Self {
+        self.bucket = Some(bucket.clone());
+        self
+    }
+
     /// How many leases it is for.
     pub(in crate::engine) const fn room(&self) -> usize {
         self.left
@@ -189,5 +198,8 @@ impl Offer {
 impl Drop for Offer {
     fn drop(&mut self) {
         self.waiter.add_room(self.left as i64);
+        if let Some(bucket) = &self.bucket {
+            bucket.give_back(self.left);
+        }
     }
 }

@@ -4,4 +4,3 @@
 //! Nothing here waits or reads. It wakes tasks, and each acts on its own.
 
 pub(in crate::engine) mod notifier;
-pub(in crate::engine) mod wakes;

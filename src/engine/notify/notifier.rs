@@ -8,8 +8,8 @@ use tokio::sync::Notify;
 use crate::engine::context::Context;
 use crate::engine::leases::holders::Holders;
 use crate::engine::membership::ranks::Membership;
-use crate::engine::notify::wakes::Wakes;
 use crate::engine::parent_types::ParentTypes;
+use crate::engine::queues::known::KnownQueues;
 use crate::engine::reading::reader::Reader;
 use crate::engine::reading::view::View;
 use crate::engine::transact::{Commit, Observer, Transactor};
@@ -17,8 +17,9 @@ use crate::engine::watching::hub::Hub;
 use crate::engine::watching::sets::intake::Sets;
 use crate::job::{Execution, ExecutionEnd, Job};
 use crate::operation::{Record, Rejection, Stamps};
+use crate::record::event::OutboxEvent;
 use crate::record::operation::{becomes_ready, ends_run, waits_for_time};
-use crate::record::{Change, Note};
+use crate::record::{Before, Change, Note};
 use crate::store::{Event, Feed, Key, Partition};
 
 /// Runs transactions on operations.
@@ -33,8 +34,9 @@ pub(in crate::engine) struct Notifier {
     sets: Arc<Sets>,
     holders: Arc<Holders>,
     types: Arc<ParentTypes>,
-    wakes: Wakes,
+    queues: Arc<KnownQueues>,
     scheduler: Notify,
+    courier: Notify,
 }
 
 /// The rooms whose tasks are informed.
@@ -43,12 +45,19 @@ pub(in crate::engine) struct Informed {
     pub(in crate::engine) sets: Arc<Sets>,
     pub(in crate::engine) holders: Arc<Holders>,
     pub(in crate::engine) types: Arc<ParentTypes>,
+    pub(in crate::engine) queues: Arc<KnownQueues>,
 }
 
 impl Observer<Record> for Notifier {
+    fn complete(&self, key: Key, before: Option<&Before<Record>>, change: &mut Change<Record>) {
+        let before = before.map(|before| &before.record);
+        change.event =
+            change.main.as_mut().and_then(|after| OutboxEvent::of(key, before, after, false));
+    }
+
     fn committed(&self, commit: Commit<Record>) -> Option<Record> {
         let Commit { key, before, change, committed, generation } = commit;
-        let Change { mut main, visible, leases, .. } = change;
+        let Change { mut main, event, visible, leases, .. } = change;
         if let Some(Record::Operation(operation)) = &mut main {
             let old = before.as_ref().map(|before| before.stamps).unwrap_or_default();
             operation.stamps = Stamps {
@@ -81,6 +90,9 @@ impl Observer<Record> for Notifier {
                 Some(state) => self.hub.offer(key, generation, committed.revision, state),
                 None => self.hub.refresh(key),
             }
+        }
+        if event.is_some() {
+            self.courier.notify_one();
         }
         self.follow_up(key, before.as_ref().map(|before| &before.record), main.as_ref());
         main
@@ -122,19 +134,19 @@ impl Notifier {
         membership: Arc<Membership>,
         informed: Informed,
     ) -> Self {
-        let Informed { hub, sets, holders, types } = informed;
-        let (wakes, scheduler) = (Wakes::default(), Notify::new());
-        Self { context, reader, membership, hub, sets, holders, types, wakes, scheduler }
-    }
-
-    /// The wake-ups of the dispatchers.
-    pub(in crate::engine) const fn wakes(&self) -> &Wakes {
-        &self.wakes
+        let Informed { hub, sets, holders, types, queues } = informed;
+        let (scheduler, courier) = (Notify::new(), Notify::new());
+        Self { context, reader, membership, hub, sets, holders, types, queues, scheduler, courier }
     }
 
     /// Resolves once an entry may be due sooner than the scheduler knows.
     pub(in crate::engine) async fn scheduler_woken(&self) {
         self.scheduler.notified().await;
+    }
+
+    /// Resolves once an event was written whose receivers are not known yet.
+    pub(in crate::engine) async fn courier_woken(&self) {
+        self.courier.notified().await;
     }
 
     /// Counts a commit, and informs the scheduler and the dispatchers of this server without waiting for the hint.
@@ -169,6 +181,7 @@ impl Notifier {
                 match Note::decode(&hint.note) {
                     Note::Changed => {}
                     Note::TypeSets => self.types.changed(),
+                    Note::Queues => self.queues.changed(),
                     Note::Scheduled => self.schedule_by_rank(hint.partition),
                     Note::Ready(queue) => self.wake_by_rank(&queue, hint.partition),
                 }
@@ -182,7 +195,8 @@ impl Notifier {
                 self.hub.gap(&partitions);
                 self.sets.gap(&partitions);
                 self.types.changed();
-                self.wakes.wake_all();
+                self.queues.changed();
+                self.queues.wakes().wake_all();
                 self.scheduler.notify_one();
             }
         }
@@ -192,8 +206,8 @@ impl Notifier {
     fn wake_by_rank(&self, queue: &str, partition: Partition) {
         let rank = self.membership.rank(partition);
         if rank == 0 {
-            self.wakes.wake(queue);
-        } else if let Some(wake) = self.wakes.delay(queue) {
+            self.queues.wakes().wake(queue);
+        } else if let Some(wake) = self.queues.wakes().delay(queue) {
             let clock = Arc::clone(&self.context.clock);
             self.context.tasks.spawn("delayed wake", async move {
                 clock.sleep(HEAD_START * rank).await;

@@ -1,6 +1,7 @@
 //! Starts that commit together with the lease of a worker that waits on this server.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::attempt::Attempt;
 use crate::engine::context::Context;
@@ -9,6 +10,7 @@ use crate::engine::dispatch::grants::Grants;
 use crate::engine::leases::grant::Grant;
 use crate::engine::leases::waiter::{Offer, Waiter};
 use crate::operation::command::Take;
+use crate::operation::name::Queue;
 use crate::operation::{Record, Spec};
 use crate::store::Key;
 
@@ -46,6 +48,11 @@ impl EagerLeases {
         let offer = self.dispatch.eager(spec.queue.as_str(), 1).pop()?;
         self.grants.expect(key, &offer.waiter);
         Some(offer)
+    }
+
+    /// The aging interval of a queue, unless it is as for every queue.
+    pub(super) fn aging_interval(&self, queue: &Queue) -> Option<Duration> {
+        self.dispatch.aging_interval(queue.as_str())
     }
 
     /// Releases the reserved worker.

@@ -193,7 +193,7 @@ impl Starts {
         receiver.await.ok()
     }
 
-    fn prepare(&self, caller: &Caller, wanted: Start, first: FirstLease) -> Result<Prepared> {
+    fn prepare(&self, caller: &Caller, mut wanted: Start, first: FirstLease) -> Result<Prepared> {
         if self.context.is_draining() {
             return Err(Error::draining());
         }
@@ -201,6 +201,7 @@ impl Starts {
         let key = self.context.key(&name);
         let partition = self.context.partition(key);
         let uid = Uuid::new_v4();
+        wanted.spec.aging_interval = self.eager.aging_interval(&wanted.spec.queue);
         let offer = match first {
             FirstLease::Eager => self.eager.reserve(key, &wanted.spec),
             FirstLease::Starter(_) | FirstLease::None => None,

@@ -9,8 +9,9 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::jobs;
+use super::outbox;
 use super::records::records;
-use super::values::{STAMPS, type_sets};
+use super::values::{STAMPS, queue, type_sets};
 use crate::record::kind::Kind;
 use crate::record::server::{ServerId, ServerRecord};
 use crate::store::{Keyspace, Record as Stored};
@@ -55,9 +56,10 @@ static WRITTEN: LazyLock<()> = LazyLock::new(|| {
         .to_vec();
     let sets = type_sets().encode().to_vec();
     let jobs = jobs::values().into_iter().map(|(file, value)| (file, value.to_vec()));
-    for (file, value) in
-        values.chain(jobs).chain([(ROOT, root), (SERVER, server), (TYPE_SETS, sets)])
-    {
+    let values = values.chain(jobs).chain(outbox::written());
+    let queue = queue().encode().to_vec();
+    let others = [(ROOT, root), (SERVER, server), (TYPE_SETS, sets), (QUEUE, queue)];
+    for (file, value) in values.chain(others) {
         if !path(file).exists() {
             fs::write(path(file), value).expect("a golden file written");
         }
@@ -72,6 +74,7 @@ pub(super) fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/format-1")
 }
 
+pub(super) const QUEUE: &str = "queue";
 pub(super) const ROOT: &str = "root";
 pub(super) const SERVER: &str = "server";
 pub(super) const TYPE_SETS: &str = "type-sets";

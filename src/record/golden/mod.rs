@@ -12,6 +12,7 @@
 mod fields;
 mod files;
 mod jobs;
+mod outbox;
 mod records;
 mod values;
 
@@ -19,20 +20,23 @@ use std::collections::BTreeSet;
 
 use uuid::Uuid;
 
+use super::delivery::Delivery;
+use super::event::OutboxEvent;
 use super::kind::Kind;
 use super::operation::glance;
+use super::queue::QueueRecord;
 use super::reading::read;
 use super::server::{ServerId, ServerRecord};
 use super::type_sets::TypeSets;
 use crate::clock::Timestamp;
 use crate::job::{Execution, ExecutionEnd, Job};
-use crate::operation::entries::{DueClass, entries};
+use crate::operation::entries::{DueClass, entries, turn_of};
 use crate::operation::{Operation, Record, State};
 use crate::store::{Keyspace, Partition};
 
-use self::files::{ID, ROOT, SERVER, SERVER_ID, TYPE_SETS, found, golden, stored};
+use self::files::{ID, QUEUE, ROOT, SERVER, SERVER_ID, TYPE_SETS, found, golden, stored};
 use self::records::records;
-use self::values::type_sets;
+use self::values::{queue, type_sets};
 
 #[test]
 fn every_golden_record_is_read_as_what_was_written() {
@@ -119,6 +123,58 @@ fn the_golden_type_sets_are_read_and_written_as_the_same_bytes_and_lie_where_the
     assert_eq!((entries[0].index.as_str(), &entries[0].member[..]), ("type-sets", &member[..]));
 }
 
+#[test]
+fn golden_events_and_deliveries_are_read_and_written_as_the_same_bytes_and_lie_where_they_lay() {
+    let (found, expected) = (stored(outbox::EVENT), outbox::event());
+    assert_eq!(read::<OutboxEvent>(&found).expect("an event of format 1").record, expected);
+    assert_eq!(expected.encode(), found.value);
+    let keyspace = Keyspace::decode("the golden file", &golden(ROOT)).expect("a root of format 1");
+    let operation = keyspace.key("projects/p/operations/golden");
+    let key = OutboxEvent::key(operation, 3);
+    assert!(expected.lies_under(key, &keyspace));
+    assert_eq!(format!("{key:?}"), "Key(adb62a53da8a2a2b787a90853c5b1768)");
+    let mut keys = Vec::new();
+    for (file, expected) in outbox::deliveries() {
+        let found = stored(file);
+        assert_eq!(read::<Delivery>(&found).expect(file).record, expected, "{file}");
+        assert_eq!(expected.encode(), found.value, "{file}");
+        let key = expected.key(operation);
+        assert!(expected.lies_under(key, &keyspace), "{file}");
+        let entries = expected.entries(key);
+        let entries = entries.iter().map(|entry| {
+            assert!(entry.member.ends_with(key.as_bytes()), "{file}");
+            (entry.index.as_str().to_owned(), entry.member.len())
+        });
+        keys.push((format!("{key:?}"), entries.collect::<Vec<_>>()));
+    }
+    let entry = |index: &str, length: usize| (index.to_owned(), length);
+    assert_eq!(
+        keys.iter().map(|(_, entries)| entries.clone()).collect::<Vec<_>>(),
+        [
+            vec![entry("deliveries/line", 48), entry("deliveries/due", 32)],
+            vec![
+                entry("deliveries/line", 48),
+                entry("deliveries/list", 32),
+                entry("due/delivery", 24)
+            ],
+        ]
+    );
+}
+
+#[test]
+fn the_golden_queue_is_read_and_written_as_the_same_bytes_and_lies_where_it_lay() {
+    let (stored, expected) = (stored(QUEUE), queue());
+    assert_eq!(read::<QueueRecord>(&stored).expect("a queue of format 1").record, expected);
+    assert_eq!(expected.encode(), stored.value);
+    let keyspace = Keyspace::decode("the golden file", &golden(ROOT)).expect("a root of format 1");
+    let key = QueueRecord::key(&keyspace, "Q.1");
+    assert_eq!(format!("{key:?}"), "Key(000000000ec33cc1bb374ac0639b4073)");
+    assert_eq!(keyspace.partition(key), Partition(0));
+    let member = [&b"Q.1\0"[..], key.as_bytes()].concat();
+    let entries = expected.entries(key);
+    assert_eq!((entries[0].index.as_str(), &entries[0].member[..]), ("queues", &member[..]));
+}
+
 /// Removed index entries are computed from the record, so an entry must be where an older longhaul put it.
 #[test]
 fn the_index_entries_of_golden_records_lie_where_they_lay() {
@@ -128,7 +184,9 @@ fn the_index_entries_of_golden_records_lie_where_they_lay() {
         |class: &str, at: u64| (format!("due/{class}"), member(b"", 1_700_000_000_000_000 + at));
     let listed = ("list".to_owned(), member(b"projects/p/locations/l\0", 1_700_000_000_000_002));
     let failed = ("failed".to_owned(), member(b"projects/p/locations/l\0", 1_700_000_000_000_002));
-    let ready = ("ready/Q.1".to_owned(), member(b"", (1 << 63) - 6_000_000_000));
+    let turn = turn_of("projects/p/locations/l");
+    assert_eq!(u64::from_be_bytes(turn), 0x3347_b0ba_34d1_da8f);
+    let ready = ("ready/Q.1".to_owned(), member(&turn, (1 << 63) - 6_000_000_000));
     let unfinished =
         ("unfinished".to_owned(), member(b"projects/p/locations/l\0", 1_700_000_000_000_002));
     let four = [due("deadline", 30), due("start", 31), due("retry", 32), due("queue", 33)];
@@ -150,8 +208,9 @@ fn every_golden_file_belongs_to_a_record() {
     let known: BTreeSet<String> = records()
         .into_iter()
         .map(|(file, _)| file.to_owned())
-        .chain([ROOT, SERVER, TYPE_SETS].map(str::to_owned))
+        .chain([QUEUE, ROOT, SERVER, TYPE_SETS].map(str::to_owned))
         .chain(jobs::values().into_iter().map(|(file, _)| file.to_owned()))
+        .chain(outbox::written().into_iter().map(|(file, _)| file.to_owned()))
         .collect();
     let found = found();
     let without: Vec<&String> = found.difference(&known).collect();

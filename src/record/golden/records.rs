@@ -38,10 +38,12 @@ pub(super) fn records() -> Vec<(&'static str, Record)> {
     let operations = vec![
         ("pending", fresh(State::Pending(waiting))),
         ("pending-retrying", full(State::Pending(retrying))),
+        ("pending-aging", aging(fresh(State::Pending(waiting)))),
         ("running", full(State::Running(lease(Some([9; 8]))))),
         ("running-stalled", full(State::Running(stalled))),
         ("running-unary", fresh(State::Running(lease(None)))),
         ("running-detached", beside(full(State::Running(lease(Some([9; 8])))))),
+        ("running-told", Operation { events: 71, ..fresh(State::Running(lease(None))) }),
         ("running-deleted", deleted(full(State::Running(lease(None))))),
         ("cancelling", full(State::Cancelling(lease(Some([8; 8])), grace_end))),
         ("suspended-by-worker", full(State::Suspended(by_worker))),
@@ -81,6 +83,7 @@ fn fresh(state: State) -> Operation {
             trace_parent: String::new(),
             of_job: None,
             rerun_of: None,
+            aging_interval: None,
         }),
         state,
         create_time: time(1),
@@ -106,6 +109,7 @@ fn fresh(state: State) -> Operation {
         last_error: None,
         ended_leases: Vec::new(),
         deletion: None,
+        events: 0,
         places: Places {
             listed: true,
             failed: false,
@@ -135,6 +139,7 @@ fn full(state: State) -> Operation {
             trace_parent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned(),
             of_job: None,
             rerun_of: None,
+            aging_interval: None,
         }),
         places: places(&state),
         state,
@@ -175,8 +180,15 @@ fn full(state: State) -> Operation {
             ),
         ],
         deletion: None,
+        events: 0,
         stamps: STAMPS,
     }
+}
+
+/// Its queue has an aging interval of its own.
+fn aging(operation: Operation) -> Operation {
+    let aging_interval = Some(Duration::from_secs(55));
+    Operation { spec: Spec { aging_interval, ..(*operation.spec).clone() }.into(), ..operation }
 }
 
 /// A caller is no longer interested in it.

@@ -9,12 +9,13 @@ use crate::clock::Timestamp;
 use crate::code::Code;
 use crate::operation::Stamps;
 use crate::operation::lease::{Answer, Call, EndedLease, Lease, Token};
-use crate::operation::name::{Id, Parent};
+use crate::operation::name::{Id, Parent, Queue};
 use crate::operation::options::{Expiration, Options, RetryPolicy};
 use crate::operation::payload::{Detached, Payload};
 use crate::proto::google::protobuf::Any;
 use crate::proto::google::rpc::Status;
 use crate::proto::longhaul::v1 as pb;
+use crate::record::queue::{QueueRecord, QueueSettings};
 use crate::record::type_sets::{Content, TypeSet, TypeSets};
 
 /// Two sets of a parent.
@@ -32,6 +33,17 @@ pub(super) fn type_sets() -> TypeSets {
     };
     let parent = Parent::parse("projects/p").expect("a parent");
     TypeSets { parent, sets: vec![set("a", 51), set("b-2", 52)] }
+}
+
+/// A queue with all settings.
+pub(super) fn queue() -> QueueRecord {
+    let settings = QueueSettings {
+        paused: true,
+        max_running: 53,
+        max_leases_per_second: 0.25,
+        aging_interval: Some(Duration::from_secs(54)),
+    };
+    QueueRecord { queue: Queue::parse("Q.1").expect("a queue"), settings }
 }
 
 pub(super) fn progress() -> pb::Progress {

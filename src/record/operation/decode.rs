@@ -71,6 +71,7 @@ pub(super) fn operation(mut stored: stored::Operation, stamps: Stamps) -> Option
             time,
             nonce: stored.delete_nonce.as_ref().try_into().unwrap_or_default(),
         }),
+        events: stored.events,
         places,
         stamps,
     })

@@ -50,6 +50,7 @@ pub(super) fn operation(operation: &Operation) -> stored::Operation {
         ended_leases: operation.ended_leases.iter().map(encode_ended).collect(),
         delete_after: after(operation.deletion.map(|deletion| deletion.time)),
         delete_nonce: operation.deletion.map(|deletion| bytes(&deletion.nonce)).unwrap_or_default(),
+        events: operation.events,
         places: Some(encode_places(base, operation)),
         ..stored::Operation::default()
     };

@@ -27,6 +27,7 @@ use crate::store::{BodyKey, Counter, Index, IndexEntry, Key, Keyspace};
 
 pub use self::bodies::{Slot, attach, body_key, detach_request};
 pub use self::glance::glance;
+pub(super) use self::spec::{decode_callback, encode_callback};
 
 impl Kind for Record {
     const NAME: &'static str = "an operation";
@@ -100,7 +101,7 @@ impl Kind for Record {
 impl From<operation::Change> for Change<Record> {
     fn from(change: operation::Change) -> Self {
         let operation::Change { record, visible, leases, not_before, answer: _, ended: _ } = change;
-        Self { main: record, also: Vec::new(), visible, leases, not_before }
+        Self { main: record, also: Vec::new(), event: None, visible, leases, not_before }
     }
 }
 

@@ -30,6 +30,7 @@ pub(in crate::record) fn encode(spec: &Spec) -> stored::Spec {
         trace_parent: spec.trace_parent.clone(),
         of_job: spec.of_job.as_ref().map(encode_of_job),
         rerun_of: spec.rerun_of.as_ref().map(ToString::to_string).unwrap_or_default(),
+        aging_interval: spec.aging_interval.unwrap_or_default().as_micros() as u64,
     }
 }
 
@@ -45,6 +46,8 @@ pub(in crate::record) fn decode(stored: stored::Spec) -> Option<Spec> {
         request_id: stored.request_id,
         fingerprint: decode_fingerprint(&stored.fingerprint)?,
         trace_parent: stored.trace_parent,
+        aging_interval: Some(Duration::from_micros(stored.aging_interval))
+            .filter(|interval| !interval.is_zero()),
         of_job: match stored.of_job {
             Some(run) => Some(decode_of_job(run)?),
             None => None,
@@ -163,7 +166,7 @@ fn decode_duration(stored: Option<prost_types::Duration>) -> Option<Duration> {
     stored.as_ref().and_then(length)
 }
 
-fn encode_callback(callback: &pb::Callback) -> stored::Callback {
+pub(in crate::record) fn encode_callback(callback: &pb::Callback) -> stored::Callback {
     stored::Callback {
         uri: callback.uri.clone(),
         events: callback.events.iter().map(|event| *event as u32).collect(),
@@ -174,7 +177,7 @@ fn encode_callback(callback: &pb::Callback) -> stored::Callback {
     }
 }
 
-fn decode_callback(stored: stored::Callback) -> pb::Callback {
+pub(in crate::record) fn decode_callback(stored: stored::Callback) -> pb::Callback {
     pb::Callback {
         uri: stored.uri,
         events: stored.events.into_iter().map(|event| event as i32).collect(),

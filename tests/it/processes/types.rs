@@ -101,6 +101,7 @@ async fn types_of_a_descriptor_set_are_shown_as_json_and_served_by_reflection() 
             "longhaul.v1.Admin",
             "longhaul.v1.Callers",
             "longhaul.v1.Producers",
+            "longhaul.v1.Queues",
             "longhaul.v1.TypeSets",
             "longhaul.v1.Workers",
         ],

@@ -143,12 +143,20 @@ impl Rest {
         let json = serde_json::to_value(MessageJson::new(message, &self.types)).expect("JSON");
         let Value::Object(mut fields) = json else { panic!("an object") };
         let rules = self.rules(method);
-        let nested = fields.get("job").and_then(|job| job.get("name")).cloned();
-        if let Some(name) = nested.filter(|_| method.name() == "UpdateJob") {
-            fields.insert("job.name".to_owned(), name);
-        }
-        let field = ["name", "parent", "queue", "job.name"]
+        // A variable such as `job.name` is a field of a field.
+        let nested = rules.iter().find_map(|(_, path, _)| {
+            let variable = path.split_once('{')?.1.split_once('=')?.0;
+            Some((variable.to_owned(), variable.split_once('.')?))
+        });
+        let nested = nested.map(|(variable, (outer, inner))| {
+            let outer = fields.get_mut(outer).and_then(Value::as_object_mut);
+            let value = outer.and_then(|outer| outer.remove(inner));
+            fields.extend(value.map(|value| (variable.clone(), value)));
+            variable
+        });
+        let field = ["name", "parent", "queue"]
             .into_iter()
+            .chain(nested.as_deref())
             .find(|field| rules.iter().any(|(_, path, _)| path.contains(&format!("{{{field}="))));
         let field = field.filter(|field| fields.contains_key(*field));
         let given = field.and_then(|field| fields.remove(field)).unwrap_or_default();
@@ -158,7 +166,8 @@ impl Rest {
             given = given.strip_suffix("operations").unwrap_or(given);
         }
         let queue = format!("queues/{given}");
-        if field == Some("queue") && !given.starts_with("queues/") && !given.is_empty() {
+        let is_queue = matches!(field, Some("queue" | "queue.name"));
+        if is_queue && !given.starts_with("queues/") && !given.is_empty() {
             // Over gRPC the collection may be left out.
             given = &queue;
         }

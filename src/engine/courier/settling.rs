@@ -1,0 +1,253 @@
+//! What follows from an attempt: the end of a delivery, or its next attempt, and the next delivery of its line.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::lanes::LaneNews;
+use super::schedule::next_attempt;
+use super::writes::{PreparedWrite, write};
+use crate::clock::Timestamp;
+use crate::engine::context::Context;
+use crate::engine::error::{Error, Result};
+use crate::engine::random::random;
+use crate::engine::reading::reader::Reader;
+use crate::engine::transact::{Transactor, Unobserved};
+use crate::post::{Receipt, ReplyVerdict};
+use crate::record::delivery::{Delivery, DeliveryAttempt, DeliveryStage, Target};
+use crate::record::{Also, Before, Change};
+use crate::store::Key;
+
+/// Writes the ends of attempts.
+pub(super) struct Settling {
+    context: Arc<Context>,
+    reader: Arc<Reader>,
+    transactor: Arc<Transactor<Unobserved>>,
+    /// How long an attempt may hold its delivery.
+    claim: Duration,
+}
+
+/// The end of an attempt.
+pub(super) struct Attempted {
+    pub(super) key: Key,
+    /// When it began.
+    pub(super) time: Timestamp,
+    pub(super) end: AttemptEnd,
+}
+
+/// How an attempt ended.
+pub(super) enum AttemptEnd {
+    /// A request was sent, or was to be.
+    Sent(Receipt),
+    /// There is nowhere to send it.
+    Nowhere(&'static str),
+}
+
+/// What goes on after an attempt.
+pub(super) struct Settled {
+    /// The next delivery of the line, which this server may try at once.
+    pub(super) next: Option<(Key, Delivery)>,
+    /// When this receiver has something due again.
+    pub(super) due: Option<Timestamp>,
+    pub(super) fate: Fate,
+}
+
+/// What became of a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It was delivered.
+    Delivered,
+    /// It is tried again.
+    TriedAgain,
+    /// It was given up.
+    GivenUp,
+    /// Another server has settled it.
+    Settled,
+}
+
+/// A delivery after an attempt.
+struct Outcome {
+    /// `None`: it is removed.
+    after: Option<Delivery>,
+    /// What becomes of the next one.
+    next: DeliveryStage,
+    fate: Fate,
+}
+
+impl Settling {
+    pub(super) const fn new(
+        context: Arc<Context>,
+        reader: Arc<Reader>,
+        transactor: Arc<Transactor<Unobserved>>,
+        claim: Duration,
+    ) -> Self {
+        Self { context, reader, transactor, claim }
+    }
+
+    /// Takes deliveries that are due for attempts of this server; returns those that it got.
+    pub(super) async fn claim(&self, found: Vec<(Key, Before<Delivery>)>) -> Vec<(Key, Delivery)> {
+        let claimed = |(key, before): (Key, Before<Delivery>)| {
+            let until = self.context.now(key) + self.claim;
+            let after = Delivery { stage: DeliveryStage::Due(until), ..before.record.clone() };
+            (key, before, after)
+        };
+        let claims: Vec<_> = found.into_iter().map(claimed).collect();
+        let prepare = |(key, before, after): &(Key, Before<Delivery>, Delivery)| {
+            PreparedWrite::new(*key, before.clone(), Change::of(Some(after.clone())))
+        };
+        let prepared = claims.iter().map(prepare).collect();
+        let written = super::writes::write_all(&self.transactor, prepared).await;
+        let got = claims.into_iter().zip(written);
+        let got = got.filter(|(_, written)| matches!(written, Ok(true)));
+        got.map(|((key, _, after), _)| (key, after)).collect()
+    }
+
+    /// Settles an attempt.
+    pub(super) async fn settle(&self, attempted: &Attempted) -> Result<Settled> {
+        for _ in 0..TRIES {
+            let Some(before) = self.reader.read::<Delivery>(attempted.key).await? else {
+                return Ok(Settled { next: None, due: None, fate: Fate::Settled });
+            };
+            if before.record.is_over() {
+                return Ok(Settled { next: None, due: None, fate: Fate::Settled });
+            }
+            let next = match before.record.next {
+                Some(key) => self.reader.read::<Delivery>(key).await?.map(|next| (key, next)),
+                None => None,
+            };
+            if let Some(settled) = self.try_settle(attempted, before, next).await? {
+                return Ok(settled);
+            }
+        }
+        Err(Error::busy(&"a delivery"))
+    }
+
+    /// `None` if another write came in between.
+    async fn try_settle(
+        &self,
+        attempted: &Attempted,
+        before: Before<Delivery>,
+        next: Option<(Key, Before<Delivery>)>,
+    ) -> Result<Option<Settled>> {
+        let now = self.context.now(attempted.key);
+        let chance = f64::from(u32::from_be_bytes(random())) / f64::from(u32::MAX);
+        let has_next = next.is_some();
+        let mut outcome = conclude(
+            &before.record,
+            attempted,
+            has_next,
+            |attempts, asked| {
+                next_attempt(&self.context.settings.delivery_pauses, attempts, asked, chance, now)
+            },
+            now,
+        );
+        let moves_on = outcome.after.as_ref().is_none_or(Delivery::is_over);
+        let (mut also, mut claimed) = (Vec::new(), None);
+        if let Some((key, next)) = next.filter(|_| moves_on) {
+            let mut after = Delivery { stage: outcome.next, ..next.record.clone() };
+            match outcome.fate {
+                Fate::Delivered => {
+                    after.stage = DeliveryStage::Due(now + self.claim);
+                    claimed = Some((key, after.clone()));
+                }
+                // It goes on with the schedule of the one that it replaces.
+                Fate::TriedAgain => after.attempt_count = before.record.attempt_count + 1,
+                Fate::GivenUp | Fate::Settled => {}
+            }
+            also.push(Also::replace(key, next, Some(after)));
+            if let Some(after) = &mut outcome.after {
+                after.next = None;
+            }
+        }
+        let due = match (&outcome.after, outcome.next) {
+            (Some(Delivery { stage: DeliveryStage::Due(due), .. }), _) => Some(*due),
+            (_, DeliveryStage::Due(due)) if !also.is_empty() && claimed.is_none() => Some(due),
+            _ => None,
+        };
+        let fate = outcome.fate;
+        let change = Change { also, ..Change::of(outcome.after) };
+        let written =
+            write(&self.transactor, PreparedWrite::new(attempted.key, before, change)).await?;
+        Ok(written.then_some(Settled { next: claimed, due, fate }))
+    }
+}
+
+impl AttemptEnd {
+    /// What the receiver is known by from now on.
+    pub(super) fn lane_news(&self) -> LaneNews {
+        match self {
+            Self::Nowhere(_) => LaneNews::NotTried,
+            Self::Sent(receipt) => match receipt.verdict() {
+                ReplyVerdict::Delivered => LaneNews::Took,
+                ReplyVerdict::Gone => LaneNews::Failed(Duration::ZERO),
+                ReplyVerdict::Again(asked) => LaneNews::Failed(asked),
+            },
+        }
+    }
+}
+
+/// Decides what becomes of a delivery.
+fn conclude(
+    delivery: &Delivery,
+    attempted: &Attempted,
+    has_next: bool,
+    next_attempt: impl Fn(u32, Duration) -> Option<Timestamp>,
+    now: Timestamp,
+) -> Outcome {
+    let mut after = delivery.clone();
+    after.note(attempted.noted(), attempted.reply());
+    let verdict = match &attempted.end {
+        AttemptEnd::Nowhere(_) => ReplyVerdict::Gone,
+        AttemptEnd::Sent(receipt) => receipt.verdict(),
+    };
+    let ended = |after: Delivery, stage| Outcome {
+        after: Some(Delivery { stage, ..after }),
+        next: DeliveryStage::Due(now),
+        fate: Fate::GivenUp,
+    };
+    match verdict {
+        ReplyVerdict::Delivered => {
+            let kept = matches!(after.target, Target::Endpoint(..));
+            let after = kept.then(|| Delivery { stage: DeliveryStage::Delivered(now), ..after });
+            Outcome { after, next: DeliveryStage::Due(now), fate: Fate::Delivered }
+        }
+        ReplyVerdict::Gone => ended(after, DeliveryStage::Failed(now)),
+        ReplyVerdict::Again(asked) => match next_attempt(after.attempt_count, asked) {
+            None => ended(after, DeliveryStage::Failed(now)),
+            // Later news say more; they take over its place in the schedule.
+            Some(due) if has_next && delivery.is_progress() => {
+                Outcome { after: None, next: DeliveryStage::Due(due), fate: Fate::TriedAgain }
+            }
+            Some(due) => {
+                let after = Some(Delivery { stage: DeliveryStage::Due(due), ..after });
+                Outcome { after, next: DeliveryStage::Waiting, fate: Fate::TriedAgain }
+            }
+        },
+    }
+}
+
+impl Attempted {
+    fn noted(&self) -> DeliveryAttempt {
+        let (latency, status, error) = match &self.end {
+            AttemptEnd::Nowhere(why) => (Duration::ZERO, 0, (*why).to_owned()),
+            AttemptEnd::Sent(receipt) => match &receipt.reply {
+                Ok(reply) => (receipt.latency, reply.status, String::new()),
+                Err(error) => (receipt.latency, 0, error.to_string()),
+            },
+        };
+        DeliveryAttempt { time: self.time, latency, status, error }
+    }
+
+    fn reply(&self) -> Bytes {
+        match &self.end {
+            AttemptEnd::Sent(Receipt { reply: Ok(reply), .. }) => {
+                Bytes::copy_from_slice(&reply.body)
+            }
+            _ => Bytes::new(),
+        }
+    }
+}
+
+/// A resolver adds to a line now and then, but hardly this often in a row.
+const TRIES: usize = 10;

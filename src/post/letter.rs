@@ -1,0 +1,232 @@
+//! What is sent: the body in the wanted form, and its headers. Standard Webhooks and CloudEvents stand beside each other on
+//! the same request.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::{Map, Value, json};
+
+use super::sign::{SigningKey, signatures};
+use crate::clock::Timestamp;
+use crate::operation::events::{OperationEvent, event_name};
+use crate::proto::google::longrunning::{Operation as Published, operation::Result as Outcome};
+use crate::proto::longhaul::v1::callback::{Event as Subscribed, Format};
+use crate::types::Registry;
+
+/// A request to a receiver, complete but for its time.
+#[derive(Clone, Debug)]
+pub struct Letter {
+    /// The id of the delivery, the same for all attempts.
+    pub id: String,
+    /// The receiver.
+    pub url: String,
+    /// The body.
+    pub body: Bytes,
+    /// The headers, without those that depend on the time.
+    pub headers: HeaderMap,
+    /// The keys that sign it.
+    pub keys: Vec<SigningKey>,
+}
+
+/// What a letter tells.
+#[derive(Clone, Debug)]
+pub struct LetterContent<'a> {
+    /// The id of the delivery.
+    pub id: &'a str,
+    /// What happened.
+    pub news: &'a OperationEvent,
+    /// What it is called for the receiver.
+    pub event: Subscribed,
+    /// The operation, if the receiver wants more than the thin body.
+    pub operation: Option<&'a Published>,
+}
+
+impl LetterContent<'_> {
+    /// The body and its content type.
+    pub fn body(&self, format: Format, types: &Registry) -> (Bytes, &'static str) {
+        match format {
+            Format::ResponseBody => (self.response(types), JSON),
+            Format::CloudeventsStructured => (bytes(&self.structured(types)), CLOUD_EVENT),
+            Format::Unspecified | Format::StandardWebhook => (bytes(&self.standard(types)), JSON),
+        }
+    }
+
+    /// The headers that CloudEvents asks for in binary mode.
+    pub fn cloud_event_headers(&self) -> Vec<(&'static str, String)> {
+        let mut headers = vec![
+            ("ce-specversion", "1.0".to_owned()),
+            ("ce-id", self.id.to_owned()),
+            ("ce-source", self.source()),
+            ("ce-type", self.cloud_event_type()),
+            ("ce-subject", self.news.name.as_str().to_owned()),
+            ("ce-time", self.news.time.to_string()),
+            ("ce-sequence", self.sequence()),
+        ];
+        if !self.news.trace_parent.is_empty() {
+            headers.push(("ce-traceparent", self.news.trace_parent.clone()));
+        }
+        headers
+    }
+
+    fn standard(&self, types: &Registry) -> Value {
+        json!({
+            "type": format!("operation.{}", event_name(self.event)),
+            "timestamp": self.news.time.to_string(),
+            "data": self.data(types),
+        })
+    }
+
+    fn structured(&self, types: &Registry) -> Value {
+        let mut event = json!({
+            "specversion": "1.0",
+            "id": self.id,
+            "source": self.source(),
+            "type": self.cloud_event_type(),
+            "subject": self.news.name.as_str(),
+            "time": self.news.time.to_string(),
+            "sequence": self.sequence(),
+            "datacontenttype": JSON,
+            "data": self.data(types),
+        });
+        if !self.news.trace_parent.is_empty() {
+            event["traceparent"] = self.news.trace_parent.clone().into();
+        }
+        event
+    }
+
+    /// The thin body, and the operation where it is wanted.
+    fn data(&self, types: &Registry) -> Value {
+        let news = self.news;
+        let mut data = Map::new();
+        data.insert("name".to_owned(), news.name.as_str().into());
+        data.insert("uid".to_owned(), news.uid.to_string().into());
+        data.insert("state".to_owned(), news.state.as_str_name().into());
+        data.insert("done".to_owned(), news.is_done().into());
+        data.insert("sequence".to_owned(), news.sequence.into());
+        if let Some(fraction) = news.fraction {
+            data.insert("fraction".to_owned(), fraction.into());
+        }
+        if !news.status_detail.is_empty() {
+            data.insert("statusDetail".to_owned(), news.status_detail.clone().into());
+        }
+        if let Some(operation) = self.operation {
+            data.insert("operation".to_owned(), types.operation(operation));
+        }
+        data.into()
+    }
+
+    /// The bare response as the API's own schema has it; the error where there is none. Before the end it is the metadata.
+    fn response(&self, types: &Registry) -> Bytes {
+        let Some(operation) = self.operation else { return Bytes::from_static(b"{}") };
+        let value = match &operation.result {
+            Some(Outcome::Response(response)) => types.plain(response),
+            Some(Outcome::Error(error)) => types.status(error),
+            None => operation.metadata.as_ref().map_or_else(|| json!({}), |any| types.plain(any)),
+        };
+        bytes(&value)
+    }
+
+    fn source(&self) -> String {
+        match self.news.name.parent() {
+            "" => SOURCE.to_owned(),
+            parent => format!("{SOURCE}/{parent}"),
+        }
+    }
+
+    fn cloud_event_type(&self) -> String {
+        format!("dev.longhaul.operation.{}", event_name(self.event))
+    }
+
+    /// Sorts as text like the number.
+    fn sequence(&self) -> String {
+        format!("{:020}", self.news.sequence)
+    }
+}
+
+impl Letter {
+    /// A letter about `told`. `own` are the receiver's own headers.
+    pub fn new(
+        told: &LetterContent<'_>,
+        format: Format,
+        own: impl IntoIterator<Item = (String, String)>,
+        types: &Registry,
+    ) -> Self {
+        let (body, content_type) = told.body(format, types);
+        let mut headers = HeaderMap::new();
+        for (name, value) in own {
+            let name = HeaderName::try_from(name).ok().filter(|name| !is_reserved(name));
+            if let (Some(name), Ok(value)) = (name, HeaderValue::try_from(value)) {
+                headers.insert(name, value);
+            }
+        }
+        if format != Format::CloudeventsStructured {
+            for (name, value) in told.cloud_event_headers() {
+                if let Ok(value) = HeaderValue::try_from(encoded(&value)) {
+                    headers.insert(name, value);
+                }
+            }
+        }
+        headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+        headers.insert(http::header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
+        Self { id: told.id.to_owned(), url: String::new(), body, headers, keys: Vec::new() }
+    }
+
+    /// The headers of an attempt at `now`.
+    pub fn headers_at(&self, now: Timestamp) -> HeaderMap {
+        let mut headers = self.headers.clone();
+        let seconds = now.as_micros() / 1_000_000;
+        let mut put = |name, value: String| {
+            if let Ok(value) = HeaderValue::try_from(value) {
+                headers.insert(HeaderName::from_static(name), value);
+            }
+        };
+        put("webhook-id", self.id.clone());
+        put("webhook-timestamp", seconds.to_string());
+        if !self.keys.is_empty() {
+            let signed = signatures(&self.keys, &self.id, seconds, &self.body);
+            put("webhook-signature", signed);
+        }
+        headers
+    }
+}
+
+/// Whether only the server sets that header.
+pub fn is_reserved(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    RESERVED.contains(&name) || name.starts_with("webhook-") || name.starts_with("ce-")
+}
+
+/// As CloudEvents encodes values in headers: spaces, quotes, percent signs and everything beyond ASCII.
+fn encoded(value: &str) -> String {
+    let mut out = String::with_capacity(value.len());
+    for byte in value.bytes() {
+        match byte {
+            b'!' | b'#'..=b'$' | b'&'..=b'~' => out.push(byte.into()),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
+fn bytes(value: &Value) -> Bytes {
+    value.to_string().into()
+}
+
+const JSON: &str = "application/json";
+const CLOUD_EVENT: &str = "application/cloudevents+json";
+/// The service in the source of every event.
+const SOURCE: &str = "//longhaul.dev";
+const USER_AGENT: &str = concat!("longhaul/", env!("CARGO_PKG_VERSION"));
+/// Those that frame the request.
+const RESERVED: [&str; 11] = [
+    "connection",
+    "content-length",
+    "content-type",
+    "expect",
+    "host",
+    "keep-alive",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "user-agent",
+];

@@ -1,0 +1,20 @@
+//! Deliveries on the wire: what is sent to a receiver, how it is signed, and where it may go.
+//!
+//! This module knows no store and no schedule. The courier of the engine decides what is sent and when.
+
+mod address;
+mod carrier;
+mod connector;
+mod guard;
+mod letter;
+mod reply;
+mod sign;
+#[cfg(test)]
+mod tests;
+
+pub use self::carrier::{Carrier, HttpCarrier};
+pub use self::connector::{Resolve, SystemResolver};
+pub use self::guard::{Refused, UrlGuard};
+pub use self::letter::{Letter, LetterContent, is_reserved};
+pub use self::reply::{Receipt, ReceiverReply, ReplyVerdict, Unanswered};
+pub use self::sign::{BadKey, BadSignature, SigningKey, signatures, verify};

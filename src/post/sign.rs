@@ -1,0 +1,206 @@
+//! Signatures of deliveries, as Standard Webhooks defines them.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use ring::hmac;
+use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
+
+/// A key that signs deliveries. It is never shown in logs.
+#[derive(Clone, PartialEq, Eq)]
+pub enum SigningKey {
+    /// A secret that the receiver knows, too: `v1`, HMAC-SHA256, written `whsec_...`.
+    Shared(Vec<u8>),
+    /// The seed of a pair of keys: `v1a`, Ed25519. The receiver knows the public key, written `whpk_...`.
+    Pair([u8; 32]),
+}
+
+/// Why a text is no key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a signing key is whsec_ and the base64 of 24 to 64 bytes, or whsk_ and that of 32 or 64 bytes"
+)]
+pub struct BadKey;
+
+/// Why a signature does not verify.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no signature fits the key, the id, the timestamp and the body")]
+pub struct BadSignature;
+
+impl SigningKey {
+    /// Parses the written form.
+    ///
+    /// # Errors
+    /// Says what a key is.
+    pub fn parse(text: &str) -> Result<Self, BadKey> {
+        let decode = |encoded: &str| BASE64_STANDARD.decode(encoded).map_err(|_| BadKey);
+        if let Some(encoded) = text.strip_prefix(SHARED) {
+            let secret = decode(encoded)?;
+            return if (24..=64).contains(&secret.len()) {
+                Ok(Self::Shared(secret))
+            } else {
+                Err(BadKey)
+            };
+        }
+        let pair = decode(text.strip_prefix(PAIR).ok_or(BadKey)?)?;
+        // Other implementations append the public key to the seed.
+        let seed = if matches!(pair.len(), 32 | 64) { pair.first_chunk() } else { None };
+        seed.copied().map(Self::Pair).ok_or(BadKey)
+    }
+
+    /// The written form, which is secret.
+    pub fn reveal(&self) -> String {
+        match self {
+            Self::Shared(secret) => format!("{SHARED}{}", BASE64_STANDARD.encode(secret)),
+            Self::Pair(seed) => {
+                let whole = [&seed[..], &self.public().unwrap_or_default()].concat();
+                format!("{PAIR}{}", BASE64_STANDARD.encode(whole))
+            }
+        }
+    }
+
+    /// The written form of the public key, if there is one.
+    pub fn public_text(&self) -> Option<String> {
+        self.public().map(|key| format!("{PUBLIC}{}", BASE64_STANDARD.encode(key)))
+    }
+
+    /// The entry for the header `webhook-signature`.
+    pub fn sign(&self, id: &str, timestamp: u64, body: &[u8]) -> String {
+        let signed = signed_text(id, timestamp, body);
+        match self {
+            Self::Shared(secret) => {
+                let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
+                format!("v1,{}", BASE64_STANDARD.encode(hmac::sign(&key, &signed)))
+            }
+            Self::Pair(_) => {
+                let signature = self.pair().map(|pair| pair.sign(&signed));
+                let bytes = signature.as_ref().map_or(&[][..], AsRef::as_ref);
+                format!("v1a,{}", BASE64_STANDARD.encode(bytes))
+            }
+        }
+    }
+
+    fn pair(&self) -> Option<Ed25519KeyPair> {
+        match self {
+            Self::Shared(_) => None,
+            // A seed of 32 bytes is always one.
+            Self::Pair(seed) => Ed25519KeyPair::from_seed_unchecked(seed).ok(),
+        }
+    }
+
+    fn public(&self) -> Option<Vec<u8>> {
+        self.pair().map(|pair| pair.public_key().as_ref().to_vec())
+    }
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a signing key")
+    }
+}
+
+/// The header `webhook-signature`: an entry for each key.
+pub fn signatures<'a>(
+    keys: impl IntoIterator<Item = &'a SigningKey>,
+    id: &str,
+    timestamp: u64,
+    body: &[u8],
+) -> String {
+    let entries = keys.into_iter().map(|key| key.sign(id, timestamp, body));
+    entries.collect::<Vec<_>>().join(" ")
+}
+
+/// Checks the header `webhook-signature` with a secret (`whsec_`), or with a public key (`whpk_`).
+///
+/// # Errors
+/// Where no entry fits, or the key is malformed.
+pub fn verify(
+    key: &str,
+    id: &str,
+    timestamp: u64,
+    body: &[u8],
+    header: &str,
+) -> Result<(), BadSignature> {
+    let signed = signed_text(id, timestamp, body);
+    let public = key.strip_prefix(PUBLIC).map(|encoded| BASE64_STANDARD.decode(encoded));
+    let fits = |entry: &str| {
+        let (version, encoded) = entry.split_once(',')?;
+        let signature = BASE64_STANDARD.decode(encoded).ok()?;
+        match (version, &public) {
+            ("v1a", Some(Ok(key))) => {
+                UnparsedPublicKey::new(&ED25519, key).verify(&signed, &signature).ok()
+            }
+            ("v1", None) => {
+                let Ok(SigningKey::Shared(secret)) = SigningKey::parse(key) else { return None };
+                let key = hmac::Key::new(hmac::HMAC_SHA256, &secret);
+                hmac::verify(&key, &signed, &signature).ok()
+            }
+            _ => None,
+        }
+    };
+    header.split(' ').find_map(fits).ok_or(BadSignature)
+}
+
+fn signed_text(id: &str, timestamp: u64, body: &[u8]) -> Vec<u8> {
+    [id.as_bytes(), b".", timestamp.to_string().as_bytes(), b".", body].concat()
+}
+
+const SHARED: &str = "whsec_";
+const PAIR: &str = "whsk_";
+const PUBLIC: &str = "whpk_";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The example of the Standard Webhooks specification.
+    const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+    #[test]
+    fn the_signature_of_the_published_example_is_reproduced() {
+        let key = SigningKey::parse(SECRET).expect("a key");
+        let signature =
+            key.sign("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, br#"{"test": 2432232314}"#);
+        assert_eq!(signature, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+        assert_eq!(key.reveal(), SECRET);
+        assert_eq!(format!("{key:?}"), "a signing key");
+    }
+
+    #[test]
+    fn a_signature_fits_its_key_id_time_and_body_and_no_other() {
+        let shared = SigningKey::Shared(vec![7; 32]);
+        let pair = SigningKey::Pair([9; 32]);
+        let other = SigningKey::Shared(vec![8; 32]);
+        let header = signatures([&other, &shared, &pair], "msg_1", 5, b"body");
+        for key in [shared.reveal(), pair.public_text().expect("a public key")] {
+            assert_eq!(verify(&key, "msg_1", 5, b"body", &header), Ok(()));
+            for (id, time, body) in [
+                ("msg_2", 5, &b"body"[..]),
+                ("msg_1", 6, b"body"),
+                ("msg_1", 5, b"bodY"),
+                ("msg_1", 5, b""),
+            ] {
+                assert_eq!(verify(&key, id, time, body, &header), Err(BadSignature), "{id}");
+            }
+        }
+        let unknown = SigningKey::Shared(vec![1; 32]).reveal();
+        assert_eq!(verify(&unknown, "msg_1", 5, b"body", &header), Err(BadSignature));
+        for key in ["", "whsec_", "whpk_AAAA", "whsec_%"] {
+            assert_eq!(verify(key, "msg_1", 5, b"body", &header), Err(BadSignature), "{key}");
+        }
+    }
+
+    #[test]
+    fn keys_read_back_and_others_are_refused() {
+        for key in [SigningKey::Shared(vec![1; 24]), SigningKey::Pair([3; 32])] {
+            assert_eq!(SigningKey::parse(&key.reveal()), Ok(key));
+        }
+        let seed = format!("whsk_{}", BASE64_STANDARD.encode([3; 32]));
+        assert_eq!(SigningKey::parse(&seed), Ok(SigningKey::Pair([3; 32])));
+        let short = format!("whsec_{}", BASE64_STANDARD.encode([3; 23]));
+        for bad in ["", "x", "whsec_", "whsk_AAAA", "whpk_AAAA", &short] {
+            assert_eq!(SigningKey::parse(bad), Err(BadKey), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Conversions for `longhaul.v1.Queues`.
+
+use super::fields::{duration, not_yet};
+use super::operations::page_size;
+use crate::engine::{Error, QueueListQuery, QueuePage, QueueUpdate, Result, ShownQueue};
+use crate::limits::{AGING_INTERVAL, MAX_LEASE_RATE, MIN_LEASE_RATE};
+use crate::operation::name::Queue;
+use crate::proto::longhaul::v1 as pb;
+
+/// The name of a queue.
+pub fn name(field: &str, text: &str) -> Result<Queue> {
+    if text.is_empty() {
+        let message = format!("{field} must be set; it looks like queues/ID");
+        return Err(Error::field(field, message));
+    }
+    Queue::parse(text).map_err(|error| Box::<Error>::from(error).with("field", field))
+}
+
+/// Reads a list.
+pub fn list(request: pb::ListQueuesRequest) -> Result<QueueListQuery> {
+    Ok(QueueListQuery { page_size: page_size(request.page_size)?, page_token: request.page_token })
+}
+
+/// Reads a pause.
+pub fn pause(request: pb::PauseQueueRequest) -> Result<QueueUpdate> {
+    let pb::PauseQueueRequest { name, etag } = request;
+    paused(&name, etag, true)
+}
+
+/// Reads the end of a pause.
+pub fn resume(request: pb::ResumeQueueRequest) -> Result<QueueUpdate> {
+    let pb::ResumeQueueRequest { name, etag } = request;
+    paused(&name, etag, false)
+}
+
+fn paused(text: &str, etag: String, paused: bool) -> Result<QueueUpdate> {
+    let queue = name("name", text)?;
+    Ok(QueueUpdate { queue, etag, paused: Some(paused), ..QueueUpdate::default() })
+}
+
+/// Reads a change of settings.
+pub fn update(request: pb::UpdateQueueRequest) -> Result<QueueUpdate> {
+    let pb::UpdateQueueRequest { queue, update_mask } = request;
+    let queue = queue.ok_or_else(|| Error::field("queue", "queue must be set"))?;
+    let mut update = QueueUpdate {
+        queue: name("queue.name", &queue.name)?,
+        etag: queue.etag.clone(),
+        ..QueueUpdate::default()
+    };
+    let is_set = |field: &str| match field {
+        MAX_RUNNING => queue.max_running != 0,
+        MAX_LEASES_PER_SECOND => queue.max_leases_per_second != 0.0,
+        _ => queue.aging_interval.is_some(),
+    };
+    let paths = update_mask.map(|mask| mask.paths).unwrap_or_default();
+    let paths: Vec<&str> = match paths.as_slice() {
+        [] => SETTINGS.into_iter().filter(|field| is_set(field)).collect(),
+        [all] if all == "*" => SETTINGS.to_vec(),
+        paths => paths.iter().map(String::as_str).collect(),
+    };
+    if paths.is_empty() {
+        let message = format!("nothing is set; set one of {}", SETTINGS.join(", "));
+        return Err(Error::field("update_mask", message));
+    }
+    for path in paths {
+        match path {
+            MAX_RUNNING => update.max_running = Some(max_running(queue.max_running)?),
+            MAX_LEASES_PER_SECOND => {
+                update.max_leases_per_second = Some(lease_rate(queue.max_leases_per_second)?);
+            }
+            AGING => {
+                let interval = duration("queue.aging_interval", queue.aging_interval)?;
+                update.aging_interval = Some(interval.unwrap_or_default());
+            }
+            other => return Err(unknown(other)),
+        }
+    }
+    Ok(update)
+}
+
+fn max_running(value: i32) -> Result<u32> {
+    const FIELD: &str = "queue.max_running";
+    let value = u32::try_from(value).map_err(|_| {
+        Error::field(FIELD, format!("{FIELD} is {value}; it must not be negative, 0 is no limit"))
+    })?;
+    not_yet(FIELD, value != 0)?;
+    Ok(value)
+}
+
+fn lease_rate(value: f64) -> Result<f64> {
+    const FIELD: &str = "queue.max_leases_per_second";
+    if value == 0.0 || (MIN_LEASE_RATE..=MAX_LEASE_RATE).contains(&value) {
+        return Ok(value.abs());
+    }
+    let message = format!(
+        "{FIELD} is {value}; it must be between {MIN_LEASE_RATE} and {MAX_LEASE_RATE}, or 0 for no limit"
+    );
+    Err(Error::field(FIELD, message))
+}
+
+fn unknown(path: &str) -> Box<Error> {
+    let how = match path {
+        "state" => "use PauseQueue or ResumeQueue instead".to_owned(),
+        _ => format!("it may name {}, or be *", SETTINGS.join(", ")),
+    };
+    Error::field("update_mask", format!("update_mask names {path:?}; {how}"))
+}
+
+/// A queue.
+pub fn shown(shown: ShownQueue) -> pb::Queue {
+    let etag = shown.etag();
+    let ShownQueue { queue, settings, count, oldest, .. } = shown;
+    let state = if settings.paused { pb::queue::State::Paused } else { pb::queue::State::Active };
+    let aging_interval = settings.aging_interval.unwrap_or(AGING_INTERVAL);
+    let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    pb::Queue {
+        name: queue.full(),
+        state: state.into(),
+        max_running: i32::try_from(settings.max_running).unwrap_or(i32::MAX),
+        max_leases_per_second: settings.max_leases_per_second,
+        aging_interval: aging_interval.try_into().ok(),
+        etag,
+        pending_operations: number(count.pending),
+        running_operations: number(count.running),
+        oldest_pending_time: oldest.map(Into::into),
+    }
+}
+
+/// A page of a list.
+pub fn list_reply(page: QueuePage) -> pb::ListQueuesResponse {
+    let queues = page.queues.into_iter().map(shown).collect();
+    pb::ListQueuesResponse { queues, next_page_token: page.next_page_token }
+}
+
+const MAX_RUNNING: &str = "max_running";
+const MAX_LEASES_PER_SECOND: &str = "max_leases_per_second";
+const AGING: &str = "aging_interval";
+/// The settings that a mask can name.
+const SETTINGS: [&str; 3] = [MAX_RUNNING, MAX_LEASES_PER_SECOND, AGING];
