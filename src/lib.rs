@@ -16,6 +16,7 @@ pub mod expression;
 pub mod filter;
 pub mod grpc;
 mod http;
+pub mod job;
 #[cfg(test)]
 mod layers;
 pub mod limits;

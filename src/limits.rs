@@ -360,6 +360,31 @@ pub const MAX_CONCURRENCY_KEY_BYTES: usize = 256;
 /// Longer durations are refused as mistakes.
 pub const MAX_DURATION: Duration = Duration::from_hours(87840);
 
+/// Runs of one job that are not over; further ticks are skipped, and further runs refused.
+pub const MAX_JOB_RUNS: usize = 100;
+/// Ticks of one job that are decided in one commit.
+pub const MAX_TICKS_AT_ONCE: usize = 100;
+/// Runs of a backfill at the same time, where the overlap policy is ALLOW.
+pub const MAX_BACKFILLS_AT_ONCE: usize = 10;
+/// Ticks of one backfill.
+pub const MAX_BACKFILL_TICKS: usize = 10_000;
+/// Shortest interval of a schedule.
+pub const MIN_INTERVAL: Duration = Duration::from_secs(1);
+/// Longest jitter of a schedule.
+pub const MAX_JITTER: Duration = Duration::from_hours(24);
+/// Ticks that are late by no more than this are run, if a job sets no window.
+pub const DEFAULT_CATCH_UP_WINDOW: Duration = Duration::from_mins(1);
+/// Shortest window in which late ticks are run; shorter ones are coerced.
+pub const MIN_CATCH_UP_WINDOW: Duration = Duration::from_secs(10);
+/// Executions of a job that are kept if it sets no limit.
+pub const DEFAULT_HISTORY_LIMIT: u32 = 100;
+/// Largest number of executions of a job that are kept.
+pub const MAX_HISTORY_LIMIT: u32 = 1_000;
+/// How long the deletion of a job is remembered for callers that repeat it with its request id.
+pub const DELETION_MEMORY: Duration = Duration::from_hours(1);
+/// Operations that one bulk rerun starts again, and as many if it sets no number.
+pub const MAX_BULK_RERUNS: i64 = 100_000;
+
 #[cfg(test)]
 mod tests {
     #[test]

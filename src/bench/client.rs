@@ -15,6 +15,7 @@ use crate::proto::google::protobuf::Any;
 use crate::proto::longhaul::v1 as pb;
 use crate::proto::longhaul::v1::batch_start_operations_response::result::Outcome;
 use crate::proto::longhaul::v1::callers_client::CallersClient;
+use crate::proto::longhaul::v1::jobs_client::JobsClient;
 use crate::proto::longhaul::v1::producers_client::ProducersClient;
 use crate::proto::longhaul::v1::workers_client::WorkersClient;
 
@@ -25,6 +26,7 @@ pub(super) struct Client {
     producers: ProducersClient<AuthorizedChannel>,
     callers: CallersClient<AuthorizedChannel>,
     workers: WorkersClient<AuthorizedChannel>,
+    jobs: JobsClient<AuthorizedChannel>,
 }
 
 /// The parent and the queue of a run.
@@ -47,7 +49,8 @@ impl Client {
             operations: OperationsClient::new(channel.clone()),
             producers: ProducersClient::new(channel.clone()),
             callers: CallersClient::new(channel.clone()),
-            workers: WorkersClient::new(channel),
+            workers: WorkersClient::new(channel.clone()),
+            jobs: JobsClient::new(channel),
         })
     }
 
@@ -156,6 +159,30 @@ impl Client {
     pub(super) async fn complete(&self, lease: &pb::Lease) -> Result<(), Status> {
         self.workers.clone().complete_operation(completion(lease)).await?;
         Ok(())
+    }
+
+    pub(super) async fn create_job(&self, request: pb::CreateJobRequest) -> Result<(), Status> {
+        self.jobs.clone().create_job(request).await.map(drop)
+    }
+
+    pub(super) async fn delete_job(&self, name: String) -> Result<(), Status> {
+        let request = pb::DeleteJobRequest { name, force: true, ..Default::default() };
+        self.jobs.clone().delete_job(request).await.map(drop)
+    }
+
+    /// A page of the records of a parent.
+    pub(super) async fn records(
+        &self,
+        parent: &str,
+        token: &str,
+    ) -> Result<pb::ListOperationRecordsResponse, Status> {
+        let request = pb::ListOperationRecordsRequest {
+            parent: parent.to_owned(),
+            page_size: 1_000,
+            page_token: token.to_owned(),
+            ..Default::default()
+        };
+        Ok(self.callers.clone().list_operation_records(request).await?.into_inner())
     }
 
     pub(super) async fn watch(

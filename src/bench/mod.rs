@@ -9,6 +9,7 @@ mod client;
 mod cpu;
 pub mod echo;
 mod http;
+mod jobs;
 mod latency;
 mod lists;
 mod load;
@@ -39,57 +40,50 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
     let session = run::BenchRun::new(options, SystemClock::new());
     let mut results = Vec::new();
     for scenario in &options.scenarios {
-        results.push(match scenario {
-            Scenario::Gets => load::gets(&session)?,
-            Scenario::Starts => load::starts(&session)?,
-            Scenario::Overload => load::overload(&session)?,
-            Scenario::Cycles => load::cycles(&session, "cycles", 0)?,
-            Scenario::KeyCycles => load::cycles(&session, "key-cycles", 1)?,
-            Scenario::KeysCycles => load::cycles(&session, "keys-cycles", 64)?,
-            Scenario::Newcomer => newcomer::run(&session)?,
-            Scenario::RoundTrips => load::round_trips(&session)?,
-            Scenario::StreamCycles => streams::cycles(&session, "stream-cycles", 1)?,
-            Scenario::StreamBatches => streams::cycles(&session, "stream-batches", 32)?,
-            Scenario::StreamRoundTrips => streams::round_trips(&session)?,
-            Scenario::Latency => latency::one_at_a_time(&session, false)?,
-            Scenario::StreamLatency => latency::one_at_a_time(&session, true)?,
-            Scenario::FanOut => latency::fan_out(&session)?,
-            Scenario::HttpGets => {
-                http::gets(&session, "http-gets", HttpVersion::Http1, ClientKnows::Nothing)?
-            }
-            Scenario::HttpGetsUnchanged => http::gets(
-                &session,
-                "http-gets-unchanged",
-                HttpVersion::Http1,
-                ClientKnows::Newest,
-            )?,
-            Scenario::Http2Gets => {
-                http::gets(&session, "http2-gets", HttpVersion::Http2, ClientKnows::Nothing)?
-            }
-            Scenario::Http2GetsUnchanged => http::gets(
-                &session,
-                "http2-gets-unchanged",
-                HttpVersion::Http2,
-                ClientKnows::Newest,
-            )?,
-            Scenario::HttpStarts => http::starts(&session, "http-starts", HttpVersion::Http1)?,
-            Scenario::Http2Starts => http::starts(&session, "http2-starts", HttpVersion::Http2)?,
-            Scenario::HttpWatchers => {
-                http::idle_watchers(&session, "http-watchers", HttpVersion::Http1)?
-            }
-            Scenario::Http2Watchers => {
-                http::idle_watchers(&session, "http2-watchers", HttpVersion::Http2)?
-            }
-            Scenario::Callbacks => callbacks::delivered(&session)?,
-            Scenario::CallbacksHung => callbacks::hung(&session)?,
-            Scenario::CallbacksNone => callbacks::none(&session)?,
-            Scenario::WatchSets => sets::watch_sets(&session, "watch-sets", options.watchers, 10)?,
-            Scenario::WatchOneSet => {
-                sets::watch_sets(&session, "watch-one-set", options.watchers.div_ceil(10), 1)?
-            }
-        });
+        results.extend(measure(&session, *scenario)?);
     }
     Ok(Report::new(options, results))
+}
+
+fn measure(session: &run::BenchRun, scenario: Scenario) -> anyhow::Result<Vec<Measured>> {
+    let options = &session.options;
+    Ok(vec![match scenario {
+        Scenario::Gets => load::gets(session)?,
+        Scenario::Starts => load::starts(session)?,
+        Scenario::Cycles => load::cycles(session)?,
+        Scenario::RoundTrips => load::round_trips(session)?,
+        Scenario::StreamCycles => streams::cycles(session, "stream-cycles", 1)?,
+        Scenario::StreamBatches => streams::cycles(session, "stream-batches", 32)?,
+        Scenario::StreamRoundTrips => streams::round_trips(session)?,
+        Scenario::Latency => latency::one_at_a_time(session, false)?,
+        Scenario::StreamLatency => latency::one_at_a_time(session, true)?,
+        Scenario::FanOut => latency::fan_out(session)?,
+        Scenario::HttpGets => {
+            http::gets(session, "http-gets", HttpVersion::Http1, ClientKnows::Nothing)?
+        }
+        Scenario::HttpGetsUnchanged => {
+            http::gets(session, "http-gets-unchanged", HttpVersion::Http1, ClientKnows::Newest)?
+        }
+        Scenario::Http2Gets => {
+            http::gets(session, "http2-gets", HttpVersion::Http2, ClientKnows::Nothing)?
+        }
+        Scenario::Http2GetsUnchanged => {
+            http::gets(session, "http2-gets-unchanged", HttpVersion::Http2, ClientKnows::Newest)?
+        }
+        Scenario::HttpStarts => http::starts(session, "http-starts", HttpVersion::Http1)?,
+        Scenario::Http2Starts => http::starts(session, "http2-starts", HttpVersion::Http2)?,
+        Scenario::HttpWatchers => {
+            http::idle_watchers(session, "http-watchers", HttpVersion::Http1)?
+        }
+        Scenario::Http2Watchers => {
+            http::idle_watchers(session, "http2-watchers", HttpVersion::Http2)?
+        }
+        Scenario::WatchSets => sets::watch_sets(session, "watch-sets", options.watchers, 10)?,
+        Scenario::WatchOneSet => {
+            sets::watch_sets(session, "watch-one-set", options.watchers.div_ceil(10), 1)?
+        }
+        Scenario::Jobs => return jobs::measure(session),
+    }])
 }
 
 /// Serves the echo that a server is compared with, until the process is ended.

@@ -25,6 +25,8 @@ pub struct Options {
     pub workers: usize,
     /// Watchers of one operation, and streams of sets.
     pub watchers: usize,
+    /// Jobs with schedules.
+    pub jobs: usize,
     /// Threads of the client.
     pub threads: usize,
 }
@@ -87,6 +89,8 @@ pub enum Scenario {
     WatchSets,
     /// The same with a tenth of the streams over one parent.
     WatchOneSet,
+    /// Jobs with schedules: what they cost while none is due, and how late they fire.
+    Jobs,
 }
 
 impl Scenario {

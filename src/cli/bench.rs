@@ -48,6 +48,9 @@ pub(super) struct BenchArgs {
     /// Watchers of one operation, and streams of sets
     #[arg(long, value_name = "N", default_value_t = 1_000)]
     watchers: usize,
+    /// Jobs with schedules, of which 1,000 fire each second
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    jobs: usize,
     /// Threads of this client; by default one per core
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -128,6 +131,7 @@ fn measure(args: &BenchArgs) -> anyhow::Result<()> {
         in_flight: args.in_flight.max(1),
         workers: args.workers.max(1),
         watchers: args.watchers.max(1),
+        jobs: args.jobs.max(1),
         threads: args.threads.unwrap_or(cores).max(1),
     };
     let report = bench::run(&options)?;

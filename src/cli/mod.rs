@@ -11,6 +11,8 @@ mod follow;
 mod fullscreen;
 mod gauge;
 mod import;
+mod job;
+mod job_output;
 mod labels;
 mod live;
 mod logs;
@@ -20,6 +22,7 @@ mod plain;
 mod proto;
 mod queues;
 mod record;
+mod rerun;
 mod screen;
 mod serve;
 mod served;
@@ -93,6 +96,11 @@ enum Command {
     Pause(steer::PauseArgs),
     /// Resume paused operations, with input if their worker asked for it
     Resume(steer::ResumeArgs),
+    /// Start a finished operation again, as a new one
+    Rerun(rerun::RerunArgs),
+    /// Configure jobs and run them, by hand or on a schedule
+    #[command(subcommand)]
+    Job(job::JobCommand),
     /// Show everything that the server stores about an operation
     Record(calls::NameArgs),
     /// List, show, pause, resume and limit queues
@@ -199,6 +207,8 @@ fn server(command: &Command) -> &str {
         Command::Cancel(args) | Command::Delete(args) => args.server(),
         Command::Pause(args) => args.server(),
         Command::Resume(args) => args.server(),
+        Command::Rerun(args) => args.server(),
+        Command::Job(command) => command.server(),
         Command::Types(args) => args.server(),
         Command::Webhook(args) => args.server(),
         Command::Queue(args) => args.server(),
@@ -231,6 +241,8 @@ async fn call_server(command: Command) -> Result<(), Failure> {
         Command::Delete(args) => steer::delete(args).await,
         Command::Pause(args) => steer::pause(args).await,
         Command::Resume(args) => steer::resume(args).await,
+        Command::Rerun(args) => rerun::run(args).await,
+        Command::Job(command) => job::run(command).await,
         Command::Record(args) => calls::record(args).await,
         Command::Types(args) => type_sets::run(args).await,
         Command::Webhook(args) => webhooks::run(*args).await,

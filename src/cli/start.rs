@@ -241,25 +241,6 @@ fn concurrency(args: &StartArgs) -> Option<Concurrency> {
     })
 }
 
-fn callbacks(args: &StartArgs) -> Vec<Callback> {
-    let events: Vec<i32> = args.callback_events.iter().map(|event| event.event().into()).collect();
-    let format = args.callback_format.map_or(Format::Unspecified, FormatArg::format).into();
-    let to_uri = |uri: &String| Callback {
-        uri: uri.clone(),
-        events: events.clone(),
-        format,
-        include_result: args.callback_result,
-        ..Callback::default()
-    };
-    let to_endpoint = |endpoint: &String| Callback {
-        endpoint: endpoint.clone(),
-        events: events.clone(),
-        ..Callback::default()
-    };
-    let to_endpoints = args.callback_endpoints.iter().map(to_endpoint);
-    args.callbacks.iter().map(to_uri).chain(to_endpoints).collect()
-}
-
 /// The payload of a flag: JSON, `@FILE`, or `-` for standard input.
 pub(super) fn read_payload(
     registry: &Registry,
@@ -281,11 +262,11 @@ pub(super) fn read_payload(
     registry.read_text(&json).map_err(|error| Failure::Usage(format!("{flag}: {error}")))
 }
 
-fn key_value(text: &str) -> Result<(String, String), String> {
+pub(super) fn key_value(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or_else(|| format!("{text:?} is not KEY=VALUE"))?;
     Ok((key.to_owned(), value.to_owned()))
 }
 
-fn time(text: &str) -> Result<prost_types::Timestamp, String> {
+pub(super) fn time(text: &str) -> Result<prost_types::Timestamp, String> {
     text.parse().map_err(|_| format!("{text:?} is not a time such as 2030-01-31T12:00:00Z"))
 }

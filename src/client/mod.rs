@@ -3,6 +3,7 @@
 mod channel;
 mod connection;
 mod handle;
+mod jobs;
 mod outage;
 mod patience;
 mod queues;

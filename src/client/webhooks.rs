@@ -1,8 +1,8 @@
 //! Calls about webhook endpoints.
 
 use tonic::Status;
-use tonic::transport::Channel;
 
+use super::channel::AuthorizedChannel;
 use super::connection::{Client, MAX_REPLY, timed};
 use super::retry::retried;
 use crate::proto::longhaul::v1 as pb;
@@ -120,7 +120,7 @@ impl Client {
         .await
     }
 
-    fn webhooks(&self) -> WebhooksClient<Channel> {
+    fn webhooks(&self) -> WebhooksClient<AuthorizedChannel> {
         WebhooksClient::new(self.channel()).max_decoding_message_size(MAX_REPLY)
     }
 }

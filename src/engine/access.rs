@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::error::{Error, Reason, Result};
 use crate::clock::Timestamp;
+use crate::job::name::{ExecutionName, JobName};
 use crate::operation::name::{EndpointName, Name, TypeSetName};
 use crate::record::tokens::RoleGrant;
 
@@ -99,8 +100,11 @@ impl fmt::Debug for Caller {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[expect(missing_docs, reason = "the names are the verbs of the API")]
 pub enum Verb {
-    Start,
     Create,
+    Run,
+    Backfill,
+    Rerun,
+    Start,
     Get,
     List,
     Update,
@@ -120,7 +124,6 @@ pub enum Verb {
     Release,
     Suspend,
     Export,
-    Rotate,
     Share,
 }
 
@@ -128,8 +131,11 @@ impl Verb {
     /// The verb as messages name it.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Start => "start",
             Self::Create => "create",
+            Self::Run => "run",
+            Self::Backfill => "backfill",
+            Self::Rerun => "rerun",
+            Self::Start => "start",
             Self::Get => "get",
             Self::List => "list",
             Self::Update => "update",
@@ -149,7 +155,6 @@ impl Verb {
             Self::Release => "release",
             Self::Suspend => "suspend",
             Self::Export => "export",
-            Self::Rotate => "rotate",
             Self::Share => "share",
         }
     }
@@ -164,6 +169,12 @@ pub enum Resource<'a> {
     Operation(&'a str),
     /// A queue.
     Queue(&'a str),
+    /// All jobs of a parent, or of each parent that a pattern with `-` matches.
+    Jobs(&'a str),
+    /// One job, by its full name.
+    Job(&'a str),
+    /// One execution, by its full name.
+    Execution(&'a str),
     /// All queues.
     Queues,
     /// All type sets of a parent, or of each parent that a pattern with `-` matches.
@@ -189,13 +200,18 @@ impl<'a> Resource<'a> {
     /// prefix that the text of the pattern begins with covers them all.
     pub fn parent(&self) -> Option<&'a str> {
         match *self {
-            Self::Parent(parent) | Self::TypeSets(parent) | Self::WebhookEndpoints(parent) => {
-                Some(parent)
-            }
+            Self::Parent(parent)
+            | Self::TypeSets(parent)
+            | Self::WebhookEndpoints(parent)
+            | Self::Jobs(parent) => Some(parent),
             Self::Operation(name) => name.get(..Name::parse(name).ok()?.parent().len()),
             Self::TypeSet(name) => name.get(..TypeSetName::parse(name).ok()?.parent.as_str().len()),
             Self::WebhookEndpoint(name) => {
                 name.get(..EndpointName::parse(name).ok()?.parent.as_str().len())
+            }
+            Self::Job(name) => name.get(..JobName::parse(name).ok()?.parent().len()),
+            Self::Execution(name) => {
+                name.get(..ExecutionName::parse(name).ok()?.job.parent().len())
             }
             Self::Queue(_) | Self::Queues | Self::Tokens | Self::Token(_) | Self::Store => None,
         }
@@ -208,6 +224,9 @@ impl fmt::Display for Resource<'_> {
             Self::Parent(parent) => write!(formatter, "parent {parent:?}"),
             Self::Operation(name) => write!(formatter, "operation {name:?}"),
             Self::Queue(queue) => write!(formatter, "queue {queue:?}"),
+            Self::Jobs(parent) => write!(formatter, "jobs of parent {parent:?}"),
+            Self::Job(name) => write!(formatter, "job {name:?}"),
+            Self::Execution(name) => write!(formatter, "execution {name:?}"),
             Self::Queues => formatter.write_str("all queues"),
             Self::TypeSets(parent) => write!(formatter, "type sets of parent {parent:?}"),
             Self::TypeSet(name) => write!(formatter, "type set {name:?}"),

@@ -37,7 +37,7 @@ impl Endpoints {
     /// A page of endpoints, by parent and id.
     pub(super) async fn list(&self, caller: &Caller, query: EndpointQuery) -> Result<EndpointPage> {
         let (keyspace, now) = (self.context.store.keyspace(), self.context.store.now(PARTITION));
-        let binding = Binding::of(&[&caller.id, "webhook endpoints", query.parent.as_str()]);
+        let binding = Binding::of(&[caller.id(), "webhook endpoints", query.parent.as_str()]);
         let mut after = match query.page_token.as_str() {
             "" => None,
             token => Some(Bytes::from(page_token::open(keyspace, &binding, token, now)?)),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::code::Code;
+use crate::job::JobRejection;
 use crate::operation::Rejection;
 use crate::operation::name::{Name, NameError};
 use crate::store::StoreError;
@@ -33,6 +34,9 @@ pub enum Reason {
     OperationExpired,
     OperationDeleted,
     OperationAlreadyExists,
+    JobNotFound,
+    JobAlreadyExists,
+    ExecutionNotFound,
     /// A tombstone blocks a start; the reason is that of the tombstone.
     NameExpired,
     /// A tombstone blocks a start; the reason is that of the tombstone.
@@ -69,7 +73,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, for the tests that hold documents and projections to this list.
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 44] = [
         Self::InvalidName,
         Self::InvalidArgument,
         Self::Unimplemented,
@@ -86,6 +90,9 @@ impl Reason {
         Self::OperationExpired,
         Self::OperationDeleted,
         Self::OperationAlreadyExists,
+        Self::JobNotFound,
+        Self::JobAlreadyExists,
+        Self::ExecutionNotFound,
         Self::NameExpired,
         Self::NameDeleted,
         Self::RequestIdReused,
@@ -130,6 +137,9 @@ impl Reason {
             Self::OperationExpired | Self::NameExpired => "OPERATION_EXPIRED",
             Self::OperationDeleted | Self::NameDeleted => "OPERATION_DELETED",
             Self::OperationAlreadyExists => "OPERATION_ALREADY_EXISTS",
+            Self::JobNotFound => "JOB_NOT_FOUND",
+            Self::JobAlreadyExists => "JOB_ALREADY_EXISTS",
+            Self::ExecutionNotFound => "EXECUTION_NOT_FOUND",
             Self::RequestIdReused => "REQUEST_ID_REUSED",
             Self::InvalidPageToken => "INVALID_PAGE_TOKEN",
             Self::PageTokenExpired => "PAGE_TOKEN_EXPIRED",
@@ -184,13 +194,16 @@ impl Reason {
             | Self::WebhookEndpointNotFound
             | Self::WorkerNotFound
             | Self::TokenNotFound
+            | Self::JobNotFound
+            | Self::ExecutionNotFound
             | Self::ServiceNotFound => Code::NotFound,
             Self::OperationAlreadyExists
             | Self::NameExpired
             | Self::NameDeleted
             | Self::TypeSetAlreadyExists
             | Self::WebhookEndpointAlreadyExists
-            | Self::TokenAlreadyExists => Code::AlreadyExists,
+            | Self::TokenAlreadyExists
+            | Self::JobAlreadyExists => Code::AlreadyExists,
             Self::EtagMismatch | Self::ConcurrencyConflict => Code::Aborted,
             Self::UnknownResponse | Self::InvalidState | Self::LeaseLost => Code::FailedPrecondition,
         }
@@ -356,6 +369,20 @@ impl From<StoreError> for Box<Error> {
 
 fn unavailable(error: &StoreError, message: &str) -> Box<Error> {
     Error::new(Reason::StoreUnavailable, message).retry_after(error.retry_delay())
+}
+
+impl From<JobRejection> for Box<Error> {
+    fn from(rejection: JobRejection) -> Self {
+        let message = rejection.to_string();
+        match rejection {
+            JobRejection::InvalidState { name, verb, .. } => {
+                Error::on(Reason::InvalidState, name.to_string(), message).with("verb", verb)
+            }
+            JobRejection::EtagMismatch { name, current } => {
+                Error::on(Reason::EtagMismatch, name.to_string(), message).with("etag", current)
+            }
+        }
+    }
 }
 
 impl From<Rejection> for Box<Error> {

@@ -5,6 +5,7 @@
 
 mod access;
 mod bindings;
+mod bulk_reruns;
 mod commands;
 mod context;
 mod courier;
@@ -13,8 +14,10 @@ mod due;
 mod endpoint_lists;
 mod endpoints;
 mod error;
+mod firing;
 mod gates;
 mod identity;
+mod jobs;
 mod jwt;
 mod lately;
 mod leases;
@@ -64,6 +67,7 @@ pub use self::access::{
     AUDIT, Caller, Guard, KnownCaller, Permission, Policy, Resource, Rules, Verb,
 };
 pub use self::bindings::{IdentityBinding, Member};
+pub use self::bulk_reruns::BulkRerun;
 pub use self::commands::apply::Done;
 pub use self::courier::letters::callback_key;
 pub use self::dispatch::batch::LeaseBatch;
@@ -75,11 +79,16 @@ pub use self::identity::authority::NewLink;
 pub use self::identity::credential::Credential;
 pub use self::identity::links::LINKABLE;
 pub use self::identity::tokens::{NewToken, ShownToken};
+pub use self::jobs::calls::{JobControl, JobCreation, JobRequest, Jobs, PastTicks, Reconfigure};
+pub use self::jobs::executions::{ExecutionQuery, Executions};
+pub use self::jobs::lists::JobQuery;
+pub use self::jobs::view::{ExecutionView, JobView};
 pub use self::jwt::{Algorithm, Issuer, IssuerKeys};
 pub use self::leases::leased::Leased;
 pub use self::membership::ranks::Heartbeat;
 pub use self::operations::pages::ListPage;
 pub use self::operations::query::{ListQuery, Listed};
+pub use self::operations::reruns::Rerun;
 pub use self::operations::set_event::{SetEvent, SetEventKind, SetWatchRequest};
 pub use self::operations::set_watch::SetWatch;
 pub use self::operations::starts::Started;
@@ -214,13 +223,14 @@ impl Engine {
     }
 
     fn run_agents(&self) {
-        let Rooms { context, due, membership, queues, courier, .. } = &*self.rooms;
+        let Rooms { context, due, membership, queues, courier, bulk_reruns, .. } = &*self.rooms;
         self.run_beat();
         context.tasks.spawn("measure", Arc::clone(queues).run_measure());
         context.tasks.spawn("tenants", Arc::clone(&self.rooms.tenants).run());
         for agent in [Reaper, Scheduler, Courier, Janitor] {
             context.tasks.spawn(agent.name(), Arc::clone(due).run(agent));
         }
+        context.tasks.spawn("bulk reruns", Arc::clone(bulk_reruns).run());
         context.tasks.spawn("deliveries", Arc::clone(courier).run());
         context.tasks.spawn("heartbeat", Arc::clone(membership).run());
     }
@@ -242,6 +252,21 @@ impl Engine {
     ) -> Vec<Result<Started>> {
         let wanted = self.rooms.tenants.start_each(wanted);
         self.rooms.starts.start_batch(caller, wanted).await
+    }
+
+    /// Starts a finished operation again, as a new one.
+    pub async fn rerun(&self, caller: &Caller, wanted: Rerun) -> Result<Started> {
+        self.rooms.reruns.rerun(caller, wanted).await
+    }
+
+    /// Starts all finished operations that match a filter again, as an operation itself.
+    pub async fn rerun_all(&self, caller: &Caller, wanted: BulkRerun) -> Result<Started> {
+        self.rooms.bulk_reruns.start(caller, wanted).await
+    }
+
+    /// Works on a bulk rerun that waits, if there is one. An engine with agents does so by itself.
+    pub async fn work_on_rerun(&self) -> Result<bool> {
+        self.rooms.bulk_reruns.run_once().await
     }
 
     /// The operation now.
@@ -374,6 +399,19 @@ impl Engine {
     ) -> Result<Arc<View>> {
         self.rooms.tenants.write(name.parent())?;
         self.rooms.calls.resume(name, etag, input).await
+    }
+}
+
+/// The verbs of jobs.
+impl Engine {
+    /// Those about jobs.
+    pub fn jobs(&self) -> &Jobs {
+        &self.rooms.jobs.calls
+    }
+
+    /// Those about their executions.
+    pub fn executions(&self) -> &Executions {
+        &self.rooms.jobs.executions
     }
 }
 

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Notify;
+
+use super::bulk_reruns::BulkReruns;
 use super::commands::apply::Commands;
 use super::commands::coalescer::Coalescer;
 use super::commands::progress::HeldReports;
@@ -17,11 +20,13 @@ use super::endpoints::listening::Listening;
 use super::gates::desk::Gates;
 use super::identity::authority::Authority;
 use super::identity::tokens::TokenCalls;
+use super::jobs::rooms::JobRooms;
 use super::leases::holders::Holders;
 use super::membership::ranks::Membership;
 use super::notify::notifier::{Informed, Notifier, OperationTransactor};
 use super::operations::calls::Calls;
 use super::operations::pages::Lists;
+use super::operations::reruns::Reruns;
 use super::operations::set_watch::SetWatches;
 use super::operations::starts::Starts;
 use super::operations::stats::Counts;
@@ -54,7 +59,10 @@ pub(super) struct Rooms {
     pub(super) due: Arc<DueAgents>,
     pub(super) courier: Arc<Courier>,
     pub(super) starts: Arc<Starts>,
-    pub(super) calls: Calls,
+    pub(super) calls: Arc<Calls>,
+    pub(super) reruns: Arc<Reruns>,
+    pub(super) bulk_reruns: Arc<BulkReruns>,
+    pub(super) jobs: JobRooms,
     pub(super) lists: Arc<Lists>,
     pub(super) counting: Counts,
     pub(super) set_watches: SetWatches,
@@ -64,7 +72,7 @@ pub(super) struct Rooms {
     pub(super) authority: Arc<Authority>,
     pub(super) tokens: TokenCalls,
     pub(super) endpoints: Arc<Endpoints>,
-    pub(super) unary: Unary,
+    pub(super) unary: Arc<Unary>,
     pub(super) streams: Arc<StreamRooms>,
     #[cfg(test)]
     pub(super) reader: Arc<Reader>,
@@ -217,8 +225,6 @@ impl Lower {
     }
 
     fn due(&self, courier: Arc<Courier>) -> Arc<DueAgents> {
-        let (reader, commands) = (self.reader.clone(), self.commands.clone());
-        let kinds = Kinds::new(reader, commands, courier, self.gates.clone());
         Arc::new(DueAgents::new(
             self.context.clone(),
             self.reader.clone(),
@@ -244,6 +250,26 @@ impl Lower {
         let (context, queues) = (self.context.clone(), self.queues.clone());
         Arc::new(Dispatch::new(context, queues, poller, grants.clone()))
     }
+
+    fn starts(&self, dispatch: &Arc<Dispatch>, grants: Arc<Grants>) -> Arc<Starts> {
+        Arc::new(Starts::new(
+            self.context.clone(),
+            self.reader.clone(),
+            self.transactor.clone(),
+            dispatch.clone(),
+            grants,
+        ))
+    }
+
+    fn streams(&self, dispatch: &Arc<Dispatch>) -> Arc<StreamRooms> {
+        Arc::new(StreamRooms {
+            context: self.context.clone(),
+            commands: self.commands.clone(),
+            reports: self.reports.clone(),
+            dispatch: dispatch.clone(),
+            holders: self.holders.clone(),
+        })
+    }
 }
 
 impl Rooms {
@@ -253,20 +279,30 @@ impl Rooms {
         let grants = lower.grants();
         let dispatch = lower.dispatch(&grants);
         let (queue_calls, streams) = (lower.queue_calls(), lower.streams(&dispatch));
-        let Lower { context, reader, membership, hub, sets, holders, transactor, .. } = lower;
+        let starts = lower.starts(&dispatch, grants);
+        let Lower { context, reader, membership, hub, sets, holders, .. } = lower;
         let Lower { types, queues, roster, authority, endpoints, commands, reports, .. } = lower;
         let lists = Arc::new(Lists::new(context.clone(), reader.clone()));
-        let starts = Arc::new(Starts::new(
-            context.clone(),
-            reader.clone(),
-            transactor,
-            dispatch.clone(),
-            grants,
-        ));
         let shared = UnaryRooms { context: context.clone(), dispatch: dispatch.clone(), roster };
-        let unary = Unary::new(shared, commands.clone(), reports.clone(), starts.clone());
+        let unary =
+            Arc::new(Unary::new(shared, commands.clone(), reports.clone(), starts.clone()));
+        let calls =
+            Arc::new(Calls::new(context.clone(), reader.clone(), commands.clone(), hub.clone()));
+        let reruns = Arc::new(Reruns::new(starts.clone(), calls.clone()));
+        let bulk_reruns = Arc::new(BulkReruns {
+            context: context.clone(),
+            types: types.clone(),
+            lists: lists.clone(),
+            starts: starts.clone(),
+            reruns: reruns.clone(),
+            unary: unary.clone(),
+            started: Notify::new(),
+        });
         Self {
-            calls: Calls::new(context.clone(), reader.clone(), commands.clone(), hub.clone()),
+            calls,
+            reruns,
+            bulk_reruns,
+            jobs: JobRooms::new(&context, &reader, &commands),
             counting: Counts::new(context.clone(), reader.clone()),
             set_watches: SetWatches::new(context.clone(), sets, lists.clone()),
             lists,

@@ -6,15 +6,18 @@ use futures_util::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 
 use super::call::{Reply, caller, read_from};
+use super::producers::replayed;
 use crate::engine::Engine;
 use crate::proto::encoded::Encoded;
+use crate::proto::google::longrunning::Operation;
 use crate::proto::longhaul::v1::callers_server::Callers;
 use crate::proto::longhaul::v1::{
     CreateLinkRequest, GetOperationRecordRequest, GetOperationStatsRequest, Link,
     ListOperationRecordsRequest, ListOperationRecordsResponse, OperationRecord, OperationStats,
-    PauseOperationRequest, ResumeOperationRequest, WatchOperationRequest, WatchOperationsRequest,
+    PauseOperationRequest, RerunOperationRequest, RerunOperationsRequest, ResumeOperationRequest,
+    WatchOperationRequest, WatchOperationsRequest,
 };
-use crate::wire::{fields, operations, sets, tokens, views};
+use crate::wire::{fields, operations, sets, starts, tokens, views};
 
 /// Encoded events.
 type Events = Pin<Box<dyn Stream<Item = Result<Encoded, Status>> + Send>>;
@@ -111,6 +114,21 @@ impl Callers for Service {
         let name = fields::name(&request.get_ref().name)?;
         let link = self.engine.create_link(&caller, &name, verbs, lifetime).await?;
         Ok(Response::new(tokens::link_reply(link)))
+    }
+
+    async fn rerun_operation(&self, request: Request<RerunOperationRequest>) -> Reply<Operation> {
+        let caller = caller(&request);
+        let wanted = starts::rerun(request.into_inner())?;
+        let started = self.engine.rerun(&caller, wanted).await?;
+        Ok(replayed(Response::new(started.published), started.replayed))
+    }
+
+    async fn rerun_operations(&self, request: Request<RerunOperationsRequest>) -> Reply<Operation> {
+        let caller = caller(&request);
+        let request = request.into_inner();
+        let types = operations::types(&self.engine, &request.parent, &request.filter).await?;
+        let started = self.engine.rerun_all(&caller, starts::rerun_all(request, &types)?).await?;
+        Ok(replayed(Response::new(started.published), started.replayed))
     }
 
     async fn resume_operation(

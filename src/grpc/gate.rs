@@ -16,6 +16,7 @@ use crate::proto::google::longrunning::operations_server::Operations;
 use crate::proto::longhaul::v1 as pb;
 use crate::proto::longhaul::v1::admin_server::Admin;
 use crate::proto::longhaul::v1::callers_server::Callers;
+use crate::proto::longhaul::v1::jobs_server::Jobs;
 use crate::proto::longhaul::v1::producers_server::Producers;
 use crate::proto::longhaul::v1::queues_server::Queues;
 use crate::proto::longhaul::v1::tokens_server::Tokens;
@@ -95,8 +96,28 @@ impl<S: Callers> Callers for Gate<S> {
         list_operation_records: pb::ListOperationRecordsRequest => pb::ListOperationRecordsResponse;
         get_operation_stats: pb::GetOperationStatsRequest => pb::OperationStats;
         pause_operation: pb::PauseOperationRequest => pb::OperationRecord;
+        rerun_operation: pb::RerunOperationRequest => lro::Operation;
+        rerun_operations: pb::RerunOperationsRequest => lro::Operation;
         resume_operation: pb::ResumeOperationRequest => pb::OperationRecord;
         create_link: pb::CreateLinkRequest => pb::Link;
+    }
+}
+
+impl<S: Jobs> Jobs for Gate<S> {
+    methods! {
+        create_job: pb::CreateJobRequest => pb::Job;
+        get_job: pb::GetJobRequest => pb::Job;
+        list_jobs: pb::ListJobsRequest => pb::ListJobsResponse;
+        update_job: pb::UpdateJobRequest => pb::Job;
+        delete_job: pb::DeleteJobRequest => ();
+        run_job: pb::RunJobRequest => lro::Operation;
+        pause_job: pb::PauseJobRequest => pb::Job;
+        resume_job: pb::ResumeJobRequest => pb::Job;
+        backfill_job: pb::BackfillJobRequest => pb::BackfillJobResponse;
+        list_upcoming_runs: pb::ListUpcomingRunsRequest => pb::ListUpcomingRunsResponse;
+        get_execution: pb::GetExecutionRequest => pb::Execution;
+        list_executions: pb::ListExecutionsRequest => pb::ListExecutionsResponse;
+        delete_execution: pb::DeleteExecutionRequest => ();
     }
 }
 

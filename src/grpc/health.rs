@@ -126,6 +126,7 @@ const SERVICES: [&str; 9] = [
     "google.longrunning.Operations",
     "longhaul.v1.Admin",
     "longhaul.v1.Callers",
+    "longhaul.v1.Jobs",
     "longhaul.v1.Producers",
     "longhaul.v1.Queues",
     "longhaul.v1.Tokens",

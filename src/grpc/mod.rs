@@ -8,6 +8,7 @@ pub mod explain;
 mod gate;
 mod half_close;
 pub mod health;
+mod jobs;
 mod operations;
 mod producers;
 mod queues;
@@ -26,6 +27,7 @@ use crate::proto::google::longrunning::operations_server::{Operations, Operation
 use crate::proto::grpc::health::v1::health_server::HealthServer;
 use crate::proto::longhaul::v1::admin_server::AdminServer;
 use crate::proto::longhaul::v1::callers_server::CallersServer;
+use crate::proto::longhaul::v1::jobs_server::JobsServer;
 use crate::proto::longhaul::v1::producers_server::ProducersServer;
 use crate::proto::longhaul::v1::queues_server::QueuesServer;
 use crate::proto::longhaul::v1::tokens_server::TokensServer;
@@ -52,6 +54,10 @@ pub fn routes(engine: &Engine, health: Health) -> Result<Routes, tonic_reflectio
         )
         .add_service(
             CallersServer::new(Gate::new(callers::Service::new(engine), engine))
+                .max_decoding_message_size(MAX_MESSAGE_BYTES),
+        )
+        .add_service(
+            JobsServer::new(Gate::new(jobs::Service::new(engine), engine))
                 .max_decoding_message_size(MAX_MESSAGE_BYTES),
         )
         .add_service(Noting(
@@ -86,11 +92,13 @@ pub(crate) fn is_read(path: &str) -> bool {
     READS.iter().any(|method| path.ends_with(method))
 }
 
-const READS: [&str; 6] = [
+const READS: [&str; 8] = [
     "/GetOperation",
     "/GetOperationRecord",
     "/ListOperations",
     "/ListOperationRecords",
+    "/GetExecution",
+    "/GetJob",
     "/GetTypeSet",
     "/ListTypeSets",
 ];

@@ -11,6 +11,7 @@ fn a_handler_of_a_face_is_short() {
         let services = [
             "admin",
             "callers",
+            "jobs",
             "operations",
             "producers",
             "queues",

@@ -30,6 +30,8 @@ pub struct Change {
     pub not_after: Option<Timestamp>,
     /// The answer to the caller.
     pub answer: Answer,
+    /// A run of a job as it ended, where only its tombstone is left.
+    pub ended: Option<Box<Operation>>,
 }
 
 /// A change that callers see, its entries put in place.
@@ -45,9 +47,12 @@ pub(super) fn bookkeeping(mut operation: Operation, now: Timestamp) -> Change {
         shed(&mut operation);
     }
     settle(&mut operation, now);
+    let mut ended = None;
     let record = match operation.deletion {
         Some(deletion) if operation.state.is_done() => {
-            Record::Tombstone(bury(&operation, Some(deletion), now))
+            let tombstone = bury(&operation, Some(deletion), now);
+            ended = operation.spec.of_job.is_some().then(|| Box::new(operation));
+            Record::Tombstone(tombstone)
         }
         _ => Record::Operation(Box::new(operation)),
     };
@@ -58,6 +63,7 @@ pub(super) fn bookkeeping(mut operation: Operation, now: Timestamp) -> Change {
         not_before: None,
         not_after: None,
         answer: Answer::default(),
+        ended,
     }
 }
 
@@ -98,6 +104,7 @@ impl Change {
             leases: self.leases || earlier.leases,
             not_before: self.not_before.max(earlier.not_before),
             not_after: self.not_after.into_iter().chain(earlier.not_after).min(),
+            ended: self.ended.or_else(|| earlier.ended.clone()),
             ..self
         }
     }

@@ -299,6 +299,8 @@ pub struct Resume {
     pub input: Option<Any>,
     /// Identifies a repeat.
     pub nonce: [u8; 8],
+    /// Whether its job says that it may go on, rather than a caller.
+    pub by_job: bool,
 }
 
 /// The time of an entry has come.

@@ -108,6 +108,10 @@ pub(super) fn resume(
     if operation.control_nonce == Some(resume.nonce) {
         return Ok(Applied::Unchanged(Answer::default()));
     }
+    if operation.waits_for_job() && !resume.by_job {
+        let why = "it waits for another execution of its job, which resumes it";
+        return Err(refuse(operation, "resume", why));
+    }
     let suspended = matches!(operation.state, State::Suspended(_));
     let new_input = operation.new_input(resume.input.as_ref());
     if !suspended && resume.input.is_some() && new_input.is_none() {
@@ -139,6 +143,13 @@ pub(super) fn resume(
 }
 
 impl Operation {
+    /// Whether it is the operation of a queued run that has not been released. No caller has suspended or resumed it.
+    fn waits_for_job(&self) -> bool {
+        let is_queued = self.spec.of_job.as_ref().is_some_and(|run| run.queued);
+        let is_parked = matches!(self.state, State::Suspended(Suspension { by_worker: false, .. }));
+        is_queued && is_parked && self.control_nonce.is_none()
+    }
+
     /// The input of a resume, unless it is the one that the record holds already.
     fn new_input<'a>(&self, input: Option<&'a Any>) -> Option<&'a Any> {
         input.filter(|input| !self.resume_input.as_ref().is_some_and(|held| held.holds(input)))

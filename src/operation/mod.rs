@@ -35,6 +35,6 @@ pub use self::record::{
     Deletion, Operation, Pending, Places, Record, Stamps, State, Suspension, Tombstone,
 };
 pub use self::rejection::Rejection;
-pub use self::spec::{SharedSpec, Spec};
+pub use self::spec::{OfJob, SharedSpec, Spec, Trigger};
 pub use self::start::{Birth, Start, start};
 pub use self::transition::{AppliedBatch, apply, apply_batch};

@@ -308,6 +308,16 @@ impl Queue {
         Ok(Self(id.to_owned()))
     }
 
+    /// The queue of operations that the servers themselves work on. No request can name it.
+    pub fn of_servers() -> Self {
+        Self(SERVERS.to_owned())
+    }
+
+    /// Reads the bare id of a queue from a record; `None` if it is damaged.
+    pub fn stored(id: &str) -> Option<Self> {
+        if id == SERVERS { Some(Self::of_servers()) } else { Self::parse(id).ok() }
+    }
+
     /// The bare id.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -318,6 +328,9 @@ impl Queue {
         format!("queues/{}", self.0)
     }
 }
+
+/// Not what [`Queue::parse`] reads.
+const SERVERS: &str = "*servers";
 
 /// The text of the name of something below `parent`.
 fn below(parent: &Parent, collection: &str, id: &Id) -> String {
@@ -509,6 +522,9 @@ mod tests {
         assert_eq!(Queue::parse("").expect("default").full(), "queues/default");
         assert_eq!(Queue::parse("queues/Q.1").expect("full").as_str(), "Q.1");
         assert!(Queue::parse("queues/").is_err());
+        let own = Queue::of_servers();
+        assert!(Queue::parse(own.as_str()).is_err() && Queue::parse(&own.full()).is_err());
+        assert_eq!(Queue::stored(own.as_str()), Some(own));
         assert!(Queue::parse("a/b").is_err());
     }
 }

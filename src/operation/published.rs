@@ -10,7 +10,7 @@ use prost::Message;
 use super::name::Name;
 use super::payload::{EMPTY, Payload, type_url};
 use super::record::{Operation, State};
-use super::spec::Spec;
+use super::spec::{OfJob, Spec};
 use crate::clock::Timestamp;
 use crate::proto::google::longrunning::{Operation as Published, operation::Result as Outcome};
 use crate::proto::google::protobuf::Any;
@@ -37,6 +37,10 @@ pub fn empty_metadata(metadata_type: &str) -> Option<Any> {
 
 /// The full name of the metadata that the server itself writes.
 const SERVER_METADATA: &str = "longhaul.v1.OperationMetadata";
+/// The full name of the metadata of a run of a job.
+const RUN_METADATA: &str = "longhaul.v1.RunJobMetadata";
+/// The full name of the response of a run of a job.
+const RUN_RESPONSE: &str = "longhaul.v1.RunJobResponse";
 /// The domain of every reason that longhaul gives (AIP-193).
 pub const DOMAIN: &str = "longhaul.dev";
 
@@ -64,6 +68,10 @@ impl Operation {
 
     /// The metadata for callers; none if it is detached.
     pub fn published_metadata(&self) -> Option<Any> {
+        if let Some(run) = &self.spec.of_job {
+            let value = self.run_metadata(run).encode_to_vec().into();
+            return Some(Any { type_url: type_url(RUN_METADATA), value });
+        }
         if self.spec.server_metadata {
             return Some(pack_metadata(&self.server_metadata()));
         }
@@ -71,6 +79,37 @@ impl Operation {
             Some(payload) => payload.inline().cloned(),
             None => empty_metadata(&self.spec.metadata_type),
         }
+    }
+
+    /// The metadata of a run of a job.
+    fn run_metadata(&self, run: &OfJob) -> pb::RunJobMetadata {
+        pb::RunJobMetadata {
+            job: run.job.clone(),
+            execution: run.execution.clone(),
+            trigger: i32::from(run.trigger as u8),
+            tick_time: run.tick.map(Into::into),
+            operation: Some(self.server_metadata()),
+        }
+    }
+
+    /// The response that callers see: a run of a job has the worker's in one of its own.
+    pub(super) fn published_response(&self, response: Any) -> Any {
+        let Some(run) = &self.spec.of_job else { return response };
+        let execution = run.execution.clone();
+        let response = pb::RunJobResponse { execution, response: Some(response) };
+        Any { type_url: type_url(RUN_RESPONSE), value: response.encode_to_vec().into() }
+    }
+
+    /// The worker's own response in a published one.
+    pub fn plain_response(&self, response: &Payload) -> Payload {
+        let published = response.inline().filter(|_| self.spec.of_job.is_some());
+        let run = published.and_then(|any| pb::RunJobResponse::decode(any.value.clone()).ok());
+        run.and_then(|run| run.response).map_or_else(|| response.clone(), Payload::Inline)
+    }
+
+    /// The error that it ends with if a caller cancels it.
+    pub fn cancelled(&self) -> Status {
+        cancelled_by_client(&self.name)
     }
 
     /// The metadata that the server itself can fill in.
@@ -127,6 +166,7 @@ impl Operation {
             end_time: None,
             error: None,
         }));
+        let run = self.spec.of_job.as_ref();
         pb::OperationRecord {
             name: self.name.as_str().to_owned(),
             operation: None,
@@ -143,9 +183,9 @@ impl Operation {
             attempts,
             related_resources: self.related_resources.clone(),
             trace_parent: self.spec.trace_parent.clone(),
-            job: String::new(),
-            execution: String::new(),
-            rerun_of: String::new(),
+            job: run.map(|run| run.job.clone()).unwrap_or_default(),
+            execution: run.map(|run| run.execution.clone()).unwrap_or_default(),
+            rerun_of: self.spec.rerun_of.as_ref().map(ToString::to_string).unwrap_or_default(),
         }
     }
 }

@@ -7,9 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::lease::Fingerprint;
-use super::name::Queue;
+use super::name::{Name, Queue};
 use super::options::Options;
 use super::payload::Payload;
+use crate::clock::Timestamp;
 
 /// The fields of a start. A face parses them from the request, and the record holds the same value.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -38,6 +39,45 @@ pub struct Spec {
     pub aging_interval: Option<Duration>,
     /// The identity that a replay must have; empty without a request id, and if callers have no identities.
     pub caller: String,
+    /// The run of a job that it is.
+    pub of_job: Option<OfJob>,
+    /// The operation that it repeats.
+    pub rerun_of: Option<Name>,
+}
+
+/// What the operation of a run knows of its job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OfJob {
+    /// Full name of the job.
+    pub job: String,
+    /// Full name of the execution.
+    pub execution: String,
+    /// Why the job runs.
+    pub trigger: Trigger,
+    /// The tick that it runs for.
+    pub tick: Option<Timestamp>,
+    /// Whether it waits for other runs first.
+    pub queued: bool,
+}
+
+/// Why a job runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Trigger {
+    /// A caller runs it.
+    Manual = 1,
+    /// Its schedule.
+    Schedule = 2,
+    /// A backfill.
+    Backfill = 3,
+}
+
+impl Trigger {
+    /// The trigger of that stored number.
+    pub fn from_number(number: u32) -> Option<Self> {
+        let all = [Self::Manual, Self::Schedule, Self::Backfill];
+        all.into_iter().find(|trigger| *trigger as u32 == number)
+    }
 }
 
 /// A shared [`Spec`]: clones are references, and the stored form is made once.

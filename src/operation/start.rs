@@ -11,7 +11,7 @@ use super::name::{Id, Name, Parent};
 use super::options::{Expiration, Options};
 use super::payload::{Payload, type_name};
 use super::published::fraction;
-use super::record::{Operation, Pending, Places, Stamps, State};
+use super::record::{Operation, Pending, Places, Stamps, State, Suspension};
 use super::rejection::Rejection;
 use super::spec::{SharedSpec, Spec};
 use crate::clock::Timestamp;
@@ -59,9 +59,14 @@ pub fn start(start: Start, birth: Birth, now: Timestamp) -> Result<Change, Rejec
     check_initial_metadata(&name, &spec, initial_metadata.as_ref())?;
     let ready_time = spec.options.schedule_time.unwrap_or(now).max(now);
     check_deadline(&name, &spec.options, ready_time, now)?;
+    let is_queued = spec.of_job.as_ref().is_some_and(|run| run.queued);
     let operation = Operation {
         uid,
-        state: State::Pending(Pending { ready_time, retrying: false }),
+        state: if is_queued {
+            State::Suspended(Suspension { by_worker: false, resume_time: None })
+        } else {
+            State::Pending(Pending { ready_time, retrying: false })
+        },
         create_time: now,
         start_time: None,
         end_time: None,
@@ -81,7 +86,7 @@ pub fn start(start: Start, birth: Birth, now: Timestamp) -> Result<Change, Rejec
         lost_leases: 0,
         cancel_trail: None,
         pause_requested: false,
-        suspend_reason: String::new(),
+        suspend_reason: if is_queued { WAITS_FOR_JOB.to_owned() } else { String::new() },
         checkpoint: None,
         resume_input: None,
         control_nonce: None,
@@ -103,6 +108,9 @@ pub fn start(start: Start, birth: Birth, now: Timestamp) -> Result<Change, Rejec
     };
     Ok(change.until(not_after))
 }
+
+/// Why the operation of a queued run is suspended.
+const WAITS_FOR_JOB: &str = "waits for another execution of its job";
 
 fn check_deadline(
     name: &Name,

@@ -100,6 +100,7 @@ fn apply_to_tombstone(
                 not_before: Some(tombstone.forget_time),
                 not_after: None,
                 answer: Answer::default(),
+                ended: None,
             };
             Ok(forgotten.into())
         }

@@ -120,6 +120,7 @@ pub(super) fn complete(
     next.end_attempt(None, now);
     let answer = Answer { discarded: next.deletion.is_some(), ..Answer::default() };
     next.forget_lease(complete.proof, Call::Complete, answer);
+    let response = operation.published_response(response);
     next.end(State::Succeeded(Payload::Inline(response)), now);
     Ok(visible(next, now).answering(answer).into())
 }

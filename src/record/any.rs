@@ -13,6 +13,7 @@ use super::server::ServerRecord;
 use super::tokens::ApiToken;
 use super::type_sets::TypeSets;
 use super::value::kind_number;
+use crate::job::{Execution, ExecutionEnd, Job};
 use crate::operation::Record as Operation;
 use crate::store::{Key, Keyspace, Record, StoreError};
 use crate::webhook::endpoint::Endpoint;
@@ -30,6 +31,12 @@ pub enum AnyRecord {
     Gate(Before<GateRecord>),
     /// A webhook endpoint.
     Endpoint(Before<Endpoint>),
+    /// A job.
+    Job(Box<Before<Job>>),
+    /// The beginning of an execution.
+    Execution(Before<Execution>),
+    /// The end of an execution.
+    ExecutionEnd(Before<ExecutionEnd>),
     /// An event of an operation.
     Event(Before<OutboxEvent>),
     /// An event on its way to a receiver.
@@ -67,6 +74,15 @@ impl AnyRecord {
         if Endpoint::NUMBERS.contains(&number) {
             return read_at(keyspace, key, record).map(Self::Endpoint);
         }
+        if Job::NUMBERS.contains(&number) {
+            return read_at(keyspace, key, record).map(Box::new).map(Self::Job);
+        }
+        if Execution::NUMBERS.contains(&number) {
+            return read_at(keyspace, key, record).map(Self::Execution);
+        }
+        if ExecutionEnd::NUMBERS.contains(&number) {
+            return read_at(keyspace, key, record).map(Self::ExecutionEnd);
+        }
         if OutboxEvent::NUMBERS.contains(&number) {
             return read_at(keyspace, key, record).map(Self::Event);
         }
@@ -94,6 +110,9 @@ impl AnyRecord {
             Self::TypeSets(before) => Derived::of(&before.record, key),
             Self::Gate(before) => Derived::of(&before.record, key),
             Self::Endpoint(before) => Derived::of(&before.record, key),
+            Self::Job(before) => Derived::of(&before.record, key),
+            Self::Execution(before) => Derived::of(&before.record, key),
+            Self::ExecutionEnd(before) => Derived::of(&before.record, key),
             Self::Event(before) => Derived::of(&before.record, key),
             Self::Delivery(before) => Derived::of(&before.record, key),
             Self::Queue(before) => Derived::of(&before.record, key),
@@ -111,6 +130,9 @@ impl AnyRecord {
             Self::TypeSets(_) => TypeSets::DUE,
             Self::Gate(_) => GateRecord::DUE,
             Self::Endpoint(_) => Endpoint::DUE,
+            Self::Job(_) => Job::DUE,
+            Self::Execution(_) => Execution::DUE,
+            Self::ExecutionEnd(_) => ExecutionEnd::DUE,
             Self::Event(_) => OutboxEvent::DUE,
             Self::Delivery(_) => Delivery::DUE,
             Self::Queue(_) => QueueRecord::DUE,

@@ -11,6 +11,7 @@ use super::sample::Sample;
 use super::server::ServerRecord;
 use super::tokens::ApiToken;
 use super::type_sets::TypeSets;
+use crate::job::{Execution, ExecutionEnd, Job};
 use crate::operation::Record as Operation;
 use crate::store::Layout;
 use crate::webhook::endpoint::Endpoint;
@@ -62,6 +63,9 @@ const KINDS: &[Known] = &[
     Known::of::<TypeSets>(),
     Known::of::<GateRecord>(),
     Known::of::<Endpoint>(),
+    Known::of::<Job>(),
+    Known::of::<Execution>(),
+    Known::of::<ExecutionEnd>(),
     Known::of::<OutboxEvent>(),
     Known::of::<Delivery>(),
     Known::of::<QueueRecord>(),

@@ -8,11 +8,13 @@ pub mod delivery;
 pub mod due;
 pub mod endpoint;
 pub mod event;
+pub mod execution;
 pub mod gate;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
 mod histories;
+pub mod job;
 mod kind;
 mod kinds;
 mod note;

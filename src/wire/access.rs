@@ -103,6 +103,19 @@ table! {
     pb::WatchOperationsRequest: |request| Watch Parent parent(&request.parent);
     pb::PauseOperationRequest: |request| Pause Operation &request.name;
     pb::ResumeOperationRequest: |request| Resume Operation &request.name;
+    pb::RerunOperationsRequest: |request| Rerun Parent parent(&request.parent);
+    pb::RerunOperationRequest: |request| Rerun Operation &request.name;
+    pb::GetJobRequest: |request| Get Job &request.name;
+    pb::ListJobsRequest: |request| List Jobs &request.parent;
+    pb::DeleteJobRequest: |request| Delete Job &request.name;
+    pb::RunJobRequest: |request| Run Job &request.name;
+    pb::PauseJobRequest: |request| Pause Job &request.name;
+    pb::ResumeJobRequest: |request| Resume Job &request.name;
+    pb::BackfillJobRequest: |request| Backfill Job &request.name;
+    pb::ListUpcomingRunsRequest: |request| Get Job &request.name;
+    pb::GetExecutionRequest: |request| Get Execution &request.name;
+    pb::ListExecutionsRequest: |request| List Job &request.parent;
+    pb::DeleteExecutionRequest: |request| Delete Execution &request.name;
     pb::CreateTypeSetRequest: |request| Create TypeSets TypeSetName::parent_of_list(&request.parent);
     pb::GetTypeSetRequest: |request| Get TypeSet &request.name;
     pb::ListTypeSetsRequest: |request| List TypeSets TypeSetName::parent_of_list(&request.parent);
@@ -164,6 +177,41 @@ impl Guarded for pb::StartOperationRequest {
     fn ask(&self, guard: &Guard<'_>) -> Result<()> {
         may_start(guard, &self.parent, &self.queue)
     }
+}
+
+/// Whoever configures a job decides what its runs start, so it needs permission to start in that queue, too.
+impl Guarded for pb::CreateJobRequest {
+    fn ask(&self, guard: &Guard<'_>) -> Result<()> {
+        guard.ask(Verb::Create, Resource::Jobs(&self.parent))?;
+        guard.ask(Verb::Start, Resource::Queue(queue_of(self.job.as_ref())))
+    }
+}
+
+/// With `allow_missing` it may create, too.
+impl Guarded for pb::UpdateJobRequest {
+    fn ask(&self, guard: &Guard<'_>) -> Result<()> {
+        let job = Resource::Job(self.job.as_ref().map_or("", |job| &job.name));
+        guard.ask(Verb::Update, job)?;
+        if self.allow_missing {
+            guard.ask(Verb::Create, Resource::Jobs(job.parent().unwrap_or_default()))?;
+        }
+        if sets_queue(self) {
+            guard.ask(Verb::Start, Resource::Queue(queue_of(self.job.as_ref())))?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether an update decides in which queue runs start.
+fn sets_queue(update: &pb::UpdateJobRequest) -> bool {
+    let paths = update.update_mask.as_ref().map_or(&[][..], |mask| &mask.paths[..]);
+    let has_template = update.job.as_ref().is_some_and(|job| job.template.is_some());
+    let named = |path: &String| ["*", "template", "template.queue"].contains(&path.as_str());
+    (paths.is_empty() && has_template) || paths.iter().any(named)
+}
+
+fn queue_of(job: Option<&pb::Job>) -> &str {
+    job.and_then(|job| job.template.as_ref()).map_or("", |template| &template.queue)
 }
 
 /// One item that is denied denies the whole batch.

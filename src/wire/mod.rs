@@ -3,9 +3,11 @@
 pub mod access;
 pub mod callbacks;
 pub mod fields;
+pub mod jobs;
 pub mod operations;
 pub mod options;
 pub mod queues;
+pub mod schedules;
 pub mod sets;
 pub mod start_callbacks;
 pub mod starts;

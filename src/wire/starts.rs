@@ -6,18 +6,19 @@ use bytes::Bytes;
 use prost::Message;
 use prost_types::{ListValue, Struct, Value};
 
-use super::fields::{Fingerprinter, any, not_yet, text, type_name};
+use super::fields::{Fingerprinter, any, name, not_yet, text, type_name};
+use super::operations::{filter, parent};
 use super::options;
 use super::start_callbacks::{self, StartCarrier};
 use super::status::to_message;
 use super::work::{lease_duration, lease_message};
-use crate::engine::{Error, Leased, Reason, Result, Started};
+use crate::engine::{BulkRerun, Error, Leased, Reason, Rerun, Result, Started};
 use crate::limits::{
-    DEFAULT_LEASE, MAX_BATCH, MAX_BATCH_BYTES, MAX_LABEL_NAME_BYTES, MAX_METADATA_BYTES,
-    MAX_PAYLOAD_BYTES, MAX_REPLY_BYTES, MAX_REQUEST_ID_LENGTH,
+    DEFAULT_LEASE, MAX_BATCH, MAX_BATCH_BYTES, MAX_BULK_RERUNS, MAX_LABEL_NAME_BYTES,
+    MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, MAX_REPLY_BYTES, MAX_REQUEST_ID_LENGTH,
 };
 use crate::operation::lease::Fingerprint;
-use crate::operation::name::{Id, NameError, Parent, Queue};
+use crate::operation::name::{Id, NameError, Parent, ParentPattern, Queue};
 use crate::operation::options::Options;
 use crate::operation::payload::{self, Payload};
 use crate::operation::{Spec, Start};
@@ -26,6 +27,7 @@ use crate::proto::google::protobuf::Any;
 use crate::proto::longhaul::v1 as pb;
 use crate::proto::longhaul::v1::batch_start_operations_response as batch_response;
 use crate::proto::longhaul::v1::operation_options::MetadataPolicy;
+use crate::types::Registry;
 
 /// Reads a start.
 pub fn start(mut request: pb::StartOperationRequest, carrier: &StartCarrier<'_>) -> Result<Start> {
@@ -57,6 +59,8 @@ pub fn start(mut request: pb::StartOperationRequest, carrier: &StartCarrier<'_>)
         request_id: String::new(),
         fingerprint: Fingerprint::default(),
         trace_parent: trace_parent(carrier.header("traceparent")).to_owned(),
+        of_job: None,
+        rerun_of: None,
         aging_interval: None,
         caller: String::new(),
     };
@@ -66,6 +70,46 @@ pub fn start(mut request: pb::StartOperationRequest, carrier: &StartCarrier<'_>)
         spec.fingerprint = fingerprint(&spec);
     }
     Ok(Start { parent, id, spec, initial_metadata, validate_only: request.validate_only })
+}
+
+/// Reads a rerun.
+pub fn rerun(request: pb::RerunOperationRequest) -> Result<Rerun> {
+    let request_id = request_id(request.request_id)?;
+    let mut hasher = Fingerprinter::default();
+    hasher.part(b"rerun");
+    hasher.part(request.name.as_bytes());
+    hasher.any(request.request.as_ref());
+    Ok(Rerun {
+        name: name(&request.name)?,
+        id: None,
+        request: any("request", request.request, MAX_PAYLOAD_BYTES)?,
+        fingerprint: if request_id.is_empty() { [0; 16] } else { hasher.finish() },
+        request_id,
+    })
+}
+
+/// Reads a rerun of many; `types` are those of the parent.
+pub fn rerun_all(request: pb::RerunOperationsRequest, types: &Registry) -> Result<BulkRerun> {
+    let parent = parent(&request.parent).to_owned();
+    ParentPattern::parse(&parent).map_err(in_field("parent"))?;
+    if request.filter.trim().is_empty() {
+        let message = "filter must be set, so that not everything is started again by mistake; done = true matches all that is finished";
+        return Err(Error::field("filter", message));
+    }
+    filter(&request.filter, types)?;
+    if !(0..=MAX_BULK_RERUNS).contains(&i64::from(request.max_count)) {
+        let message = format!(
+            "max_count is {}; it must be between 0 and {MAX_BULK_RERUNS}",
+            request.max_count
+        );
+        return Err(Error::field("max_count", message).with("limit", MAX_BULK_RERUNS));
+    }
+    let request_id = request_id(request.request_id)?;
+    let mut hasher = Fingerprinter::default();
+    let request = pb::RerunOperationsRequest { parent, request_id: String::new(), ..request };
+    hasher.message(&request);
+    let fingerprint = if request_id.is_empty() { [0; 16] } else { hasher.finish() };
+    Ok(BulkRerun { request: pb::RerunOperationsRequest { request_id, ..request }, fingerprint })
 }
 
 /// A start by the worker that leases the operation.

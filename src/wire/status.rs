@@ -64,6 +64,9 @@ const fn http_status(reason: Reason) -> u16 {
         | Reason::OperationExpired
         | Reason::OperationDeleted
         | Reason::OperationAlreadyExists
+        | Reason::JobNotFound
+        | Reason::JobAlreadyExists
+        | Reason::ExecutionNotFound
         | Reason::NameExpired
         | Reason::NameDeleted
         | Reason::InvalidPageToken
@@ -160,6 +163,10 @@ const fn resource_type(reason: Reason) -> &'static str {
         Reason::WebhookEndpointNotFound | Reason::WebhookEndpointAlreadyExists
     ) {
         "longhaul.dev/WebhookEndpoint"
+    } else if matches!(reason, Reason::JobNotFound | Reason::JobAlreadyExists) {
+        "longhaul.dev/Job"
+    } else if matches!(reason, Reason::ExecutionNotFound) {
+        "longhaul.dev/Execution"
     } else {
         "google.longrunning.Operation"
     }

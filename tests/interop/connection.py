@@ -9,6 +9,7 @@ from google.longrunning import operations_pb2, operations_pb2_grpc
 from google.protobuf.message import Message
 from longhaul.v1 import (
     callers_pb2_grpc,
+    jobs_pb2_grpc,
     producers_pb2,
     producers_pb2_grpc,
     workers_pb2,
@@ -35,6 +36,7 @@ class Connection:
         self.producers = producers_pb2_grpc.ProducersStub(self.channel)
         self.workers = workers_pb2_grpc.WorkersStub(self.channel)
         self.callers = callers_pb2_grpc.CallersStub(self.channel)
+        self.jobs = jobs_pb2_grpc.JobsStub(self.channel)
 
     def start(self, **fields: object) -> operations_pb2.Operation:
         """Starts an operation; the fields are those of the request."""

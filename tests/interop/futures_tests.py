@@ -8,7 +8,7 @@ from google.longrunning import operations_pb2
 from google.protobuf import any_pb2, empty_pb2, struct_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from google.type import fraction_pb2, money_pb2
-from longhaul.v1 import operation_pb2
+from longhaul.v1 import jobs_pb2, operation_pb2
 
 from connection import Connection, fresh
 from suite import test
@@ -290,3 +290,29 @@ def a_finished_operation_never_changes(api: Connection) -> None:
     api.client.cancel_operation(name)
     task.complete(TWELVE_EUROS)
     assert api.get(name) == before
+
+
+@test
+def a_future_over_a_run_of_a_job_resolves_to_its_typed_response(api: Connection) -> None:
+    queue = fresh("job")
+    template = jobs_pb2.JobTemplate(queue=queue, method="price", response_type=PRICE_NAME)
+    job = api.jobs.CreateJob(
+        jobs_pb2.CreateJobRequest(
+            parent=f"projects/{queue}", job_id="nightly", job=jobs_pb2.Job(template=template)
+        )
+    )
+    with api.worker(queue, lambda task: task.complete(TWELVE_EUROS)):
+        started = api.jobs.RunJob(jobs_pb2.RunJobRequest(name=job.name))
+        future = operation.from_gapic(
+            started,
+            api.client,
+            jobs_pb2.RunJobResponse,
+            metadata_type=jobs_pb2.RunJobMetadata,
+        )
+        response = future.result(timeout=TIMEOUT_SECONDS)
+    price = Price()
+    assert response.response.Unpack(price) and price == TWELVE_EUROS
+    assert future.metadata.job == job.name
+    assert future.metadata.execution == response.execution
+    execution = api.jobs.GetExecution(jobs_pb2.GetExecutionRequest(name=response.execution))
+    assert execution.operation == started.name

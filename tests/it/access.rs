@@ -65,7 +65,10 @@ impl Rules for Below {
             | Resource::TypeSets(_)
             | Resource::TypeSet(_)
             | Resource::WebhookEndpoints(_)
-            | Resource::WebhookEndpoint(_) => on.parent() == Some(self.0),
+            | Resource::WebhookEndpoint(_)
+            | Resource::Jobs(_)
+            | Resource::Job(_)
+            | Resource::Execution(_) => on.parent() == Some(self.0),
         }
     }
 }
@@ -330,8 +333,8 @@ pub(crate) const OPEN: [&str; 3] = [
 const PARENT: &str = "projects/p";
 
 /// Fields with messages of which each is asked about.
-pub(crate) const ITEMS: [&str; 6] =
-    ["start", "requests", "renewals", "hello", "queue", "webhook_endpoint"];
+pub(crate) const ITEMS: [&str; 7] =
+    ["start", "requests", "renewals", "hello", "job", "queue", "webhook_endpoint"];
 
 /// What each method asks, of a request in which each name is `projects/p/operations/none`.
 const QUESTIONS: &[(&str, &[&str])] = &[
@@ -375,6 +378,21 @@ const QUESTIONS: &[(&str, &[&str])] = &[
             r#"watch operation "projects/p/operations/none""#,
         ],
     ),
+    ("longhaul.v1.Callers.RerunOperation", &[r#"rerun operation "projects/p/operations/none""#]),
+    ("longhaul.v1.Callers.RerunOperations", &[r#"rerun parent "projects/p""#]),
+    ("longhaul.v1.Jobs.CreateJob", &[r#"create jobs of parent "projects/p""#, r#"start queue """#]),
+    ("longhaul.v1.Jobs.GetJob", &[r#"get job "projects/p/operations/none""#]),
+    ("longhaul.v1.Jobs.ListJobs", &[r#"list jobs of parent "projects/p""#]),
+    ("longhaul.v1.Jobs.UpdateJob", &[r#"update job "projects/p/operations/none""#]),
+    ("longhaul.v1.Jobs.DeleteJob", &[r#"delete job "projects/p/operations/none""#]),
+    ("longhaul.v1.Jobs.RunJob", &[r#"run job "projects/p/operations/none""#]),
+    ("longhaul.v1.Jobs.PauseJob", &[r#"pause job "projects/p/operations/none""#]),
+    ("longhaul.v1.Jobs.ResumeJob", &[r#"resume job "projects/p/operations/none""#]),
+    ("longhaul.v1.Jobs.BackfillJob", &[r#"backfill job "projects/p/operations/none""#]),
+    ("longhaul.v1.Jobs.ListUpcomingRuns", &[r#"get job "projects/p/operations/none""#]),
+    ("longhaul.v1.Jobs.GetExecution", &[r#"get execution "projects/p/operations/none""#]),
+    ("longhaul.v1.Jobs.ListExecutions", &[r#"list job "projects/p""#]),
+    ("longhaul.v1.Jobs.DeleteExecution", &[r#"delete execution "projects/p/operations/none""#]),
     ("longhaul.v1.Admin.ExportRecords", &["export the store"]),
     ("longhaul.v1.Queues.GetQueue", &[r#"get queue "projects/p/operations/none""#]),
     ("longhaul.v1.Queues.ListQueues", &["list all queues"]),

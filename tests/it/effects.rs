@@ -165,6 +165,33 @@ const FIELDS: &[(&str, &str)] = &[
     ("longhaul.v1.ListTypeSetsRequest", "parent page_size page_token view"),
     ("longhaul.v1.ListWorkersRequest", "queue page_size page_token"),
     ("longhaul.v1.PauseOperationRequest", "name etag reason"),
+    ("longhaul.v1.RerunOperationRequest", "name request request_id"),
+    (
+        "longhaul.v1.RerunOperationsRequest",
+        "parent filter max_count page_token validate_only request_id",
+    ),
+    ("longhaul.v1.CreateJobRequest", "parent job_id job validate_only request_id"),
+    (
+        "longhaul.v1.Job",
+        "name display_name template schedule overlap_policy catch_up_window history_limit paused etag uid \
+         create_time update_time next_run_time last_tick_time skipped_tick_count missed_count \
+         active_executions backfilling",
+    ),
+    ("longhaul.v1.JobTemplate", "queue method request response_type options"),
+    ("longhaul.v1.Schedule", "cron interval calendar time_zone jitter start_time end_time"),
+    ("longhaul.v1.Calendar", "months days weekdays hours minutes seconds"),
+    ("longhaul.v1.GetJobRequest", "name"),
+    ("longhaul.v1.ListJobsRequest", "parent page_size page_token"),
+    ("longhaul.v1.UpdateJobRequest", "job update_mask allow_missing validate_only request_id"),
+    ("longhaul.v1.DeleteJobRequest", "name etag force request_id"),
+    ("longhaul.v1.RunJobRequest", "name etag request_id"),
+    ("longhaul.v1.PauseJobRequest", "name etag request_id"),
+    ("longhaul.v1.ResumeJobRequest", "name etag request_id"),
+    ("longhaul.v1.BackfillJobRequest", "name start_time end_time validate_only request_id"),
+    ("longhaul.v1.ListUpcomingRunsRequest", "name page_size start_time"),
+    ("longhaul.v1.GetExecutionRequest", "name"),
+    ("longhaul.v1.ListExecutionsRequest", "parent page_size page_token filter order_by"),
+    ("longhaul.v1.DeleteExecutionRequest", "name"),
     ("longhaul.v1.PauseQueueRequest", "name etag"),
     ("longhaul.v1.Progress", "fraction completed_units total_units unit message update_time"),
     (

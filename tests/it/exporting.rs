@@ -23,10 +23,11 @@ use uuid::Uuid;
 
 use crate::support::clock::TestClock;
 use crate::support::*;
-use crate::type_sets;
+use crate::{jobs, type_sets};
 
 scenarios! {
     a_copy_of_a_copy_on_the_other_store_is_equal_and_its_operations_go_on,
+    a_copy_has_the_jobs_and_their_executions_and_fires_the_next_tick,
     an_import_that_was_cut_off_is_closed_to_servers_and_continues_where_it_was,
     a_damaged_line_is_refused_by_its_number,
     records_of_unknown_kinds_pass_byte_for_byte_and_lost_payloads_stay_lost,
@@ -162,8 +163,9 @@ fn content(text: &str) -> BTreeMap<String, Value> {
 async fn followed(store: &Arc<dyn Store>) -> Vec<String> {
     let due = DueClass::ALL.map(DueClass::index);
     let mut all = Vec::new();
-    for index in ["list", "failed", "ready/q", "ready/retrying", "type-sets"].into_iter().chain(due)
-    {
+    let lists = ["list", "failed", "ready/q", "ready/retrying", "type-sets", "jobs", "executions"];
+    let of_jobs = ["due/job", "due/execution"];
+    for index in lists.into_iter().chain(of_jobs).chain(due) {
         let scan = Scan::first(Index::new(index), 1_000);
         let entries = store.scan(scan).await.expect("the store answers");
         all.extend(entries.iter().map(|entry| format!("{index} {:?}", entry.member)));
@@ -269,6 +271,36 @@ async fn a_copy_of_a_copy_on_the_other_store_is_equal_and_its_operations_go_on(f
     let next = copied.lease("q").await;
     assert!(next.fencing_number > lease.fencing_number, "{next:?} after {lease:?}");
     copied.stop().await;
+}
+
+async fn a_copy_has_the_jobs_and_their_executions_and_fires_the_next_tick(fixture: &Fixture) {
+    let template = jobs::job()
+        .template
+        .map(|template| pb::JobTemplate { request: Some(large("acme.Report", 5_000)), ..template });
+    let job = pb::Job { template, schedule: Some(jobs::every(10)), ..jobs::job() };
+    jobs::create(fixture, job).await.granted();
+    fixture.pass(Duration::from_mins(10)).await;
+    jobs::work(fixture).await;
+    fixture.pass(Duration::from_mins(10)).await;
+    let store: Arc<dyn Store> = fixture.store.clone();
+    let text = exported(fixture).await;
+    let said = lines(&text);
+    let count = |kind| said.iter().filter(|line| line["record"]["kind"] == kind).count();
+    assert_eq!(["job", "execution", "execution_end", "operation"].map(count), [1, 2, 1, 2]);
+    let executions = jobs::executions(fixture, "").await.granted();
+    for place in [Place::embedded(), Place::redis()] {
+        let (_, copy) = place.copy(fixture, &text).await;
+        assert_eq!(followed(&copy).await, followed(&store).await);
+        assert_eq!(content(&exported_from(&copy).await), content(&text));
+        let copied = Fixture::over(copy, fixture.clock.clone()).await;
+        assert_eq!(jobs::get(&copied).await, jobs::get(fixture).await);
+        assert_eq!(jobs::executions(&copied, "").await.granted(), executions);
+        let lease = jobs::work(&copied).await;
+        assert_eq!(lease.request, Some(large("acme.Report", 5_000)));
+        copied.pass(Duration::from_mins(10)).await;
+        assert_eq!(jobs::executions(&copied, "").await.granted().len(), 3);
+        copied.stop().await;
+    }
 }
 
 async fn an_import_that_was_cut_off_is_closed_to_servers_and_continues_where_it_was(

@@ -16,7 +16,8 @@ use crate::operation::entries::DueClass;
 use crate::operation::lease::Answer;
 use crate::operation::name::Name;
 use crate::operation::{Operation, Record, Rejection, apply_batch};
-use crate::record::Before;
+use crate::record::execution::end_of_run;
+use crate::record::{Before, Change};
 use crate::store::Key;
 
 /// Applies commands to operations.
@@ -85,13 +86,16 @@ impl Commands {
         Self { context, reader, transactor, holders, coalescer }
     }
 
-    #[cfg(test)]
     pub(in crate::engine) fn transactor(&self) -> &OperationTransactor {
         &self.transactor
     }
 
     pub(in crate::engine) fn context(&self) -> &Context {
         &self.context
+    }
+
+    pub(in crate::engine) fn reader(&self) -> &Reader {
+        &self.reader
     }
 
     /// Applies a command to the operation of that name.
@@ -291,7 +295,10 @@ impl Transaction for Batch<'_> {
             return Decision::Read;
         }
         self.answers = applied.answers;
-        applied.change.map_or(Decision::Keep, |change| Decision::Commit(Box::new((*change).into())))
+        let Some(change) = applied.change else { return Decision::Keep };
+        let end = end_of_run(self.key, &before.record, &change, now);
+        let change = Change { also: end.into_iter().collect(), ..(*change).into() };
+        Decision::Commit(Box::new(change))
     }
 
     fn recognises_itself(&self) -> bool {

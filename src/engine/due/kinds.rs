@@ -79,16 +79,20 @@ impl Kinds {
     /// Hands each record to its kind.
     async fn act_by_kind(&self, index: &'static DueIndex, found: Vec<(Key, AnyRecord)>) -> usize {
         let (mut operations, mut gates) = (Vec::with_capacity(found.len()), Vec::new());
+        let (mut jobs, mut ends) = (Vec::new(), Vec::new());
         let (mut events, mut deliveries) = (Vec::new(), Vec::new());
         #[cfg(test)]
         let mut samples = Vec::new();
         for (key, record) in found {
             match record {
                 AnyRecord::Operation(before) => operations.push((key, before)),
+                AnyRecord::Job(before) => jobs.push((key, *before)),
+                AnyRecord::ExecutionEnd(before) => ends.push((key, before)),
                 AnyRecord::Event(before) => events.push((key, before)),
                 AnyRecord::Delivery(before) => deliveries.push((key, *before)),
                 // They have no due indexes.
                 AnyRecord::Server(_)
+                | AnyRecord::Execution(_)
                 | AnyRecord::TypeSets(_)
                 | AnyRecord::Endpoint(_)
                 | AnyRecord::Queue(_)
@@ -98,10 +102,12 @@ impl Kinds {
                 AnyRecord::Sample(before) => samples.push((key, before)),
             }
         }
-        let changed = act(&self.rooms.commands, index, operations).await;
-        let changed = changed + self.rooms.gates.check(gates).await;
-        let changed = changed + self.rooms.courier.resolve(events).await;
-        let changed = changed + self.rooms.courier.forget(deliveries).await;
+        let changed = act(&self.rooms.commands, index, operations).await
+            + act(&self.rooms.commands, index, jobs).await
+            + act(&self.rooms.commands, index, ends).await
+            + self.rooms.gates.check(gates).await
+            + self.rooms.courier.resolve(events).await
+            + self.rooms.courier.forget(deliveries).await;
         #[cfg(test)]
         let changed = changed + act(&self.rooms.commands, index, samples).await;
         changed

@@ -5,5 +5,6 @@
 
 pub(in crate::engine) mod agents;
 mod entries;
+mod jobs;
 pub(in crate::engine) mod kinds;
 pub(in crate::engine) mod operations;

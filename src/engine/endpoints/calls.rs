@@ -259,7 +259,7 @@ impl Endpoints {
             Some(id) => id.clone(),
             None if new.request_id.is_empty() => Id::from_uuid(Uuid::new_v4()),
             None => {
-                let seed = [&caller.id, new.parent.as_str(), &new.request_id].join("\0");
+                let seed = [caller.id(), new.parent.as_str(), &new.request_id].join("\0");
                 let bytes = keyspace.hash("webhook endpoint request id", seed.as_bytes());
                 Id::from_uuid(uuid::Builder::from_custom_bytes(bytes).into_uuid())
             }

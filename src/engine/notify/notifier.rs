@@ -19,9 +19,10 @@ use crate::engine::roster::registry::Roster;
 use crate::engine::transact::{Commit, Observer, Transactor};
 use crate::engine::watching::hub::Hub;
 use crate::engine::watching::sets::intake::Sets;
+use crate::job::{Execution, ExecutionEnd, Job};
 use crate::operation::{Operation, Record, Rejection, Stamps, State};
 use crate::record::event::OutboxEvent;
-use crate::record::operation::{becomes_ready, waits_for_time};
+use crate::record::operation::{becomes_ready, ends_run, waits_for_time};
 use crate::record::{Before, Change, Note};
 use crate::store::{Event, Feed, Key, Partition};
 
@@ -111,6 +112,34 @@ impl Observer<Record> for Notifier {
     }
 }
 
+impl Observer<Job> for Notifier {
+    fn committed(&self, commit: Commit<Job>) -> Option<Job> {
+        let Commit { key, before, change, committed, .. } = commit;
+        let mut job = change.main?;
+        let old = before.map(|before| before.stamps).unwrap_or_default();
+        let visible = if change.visible { committed.revision } else { old.visible };
+        job.stamps = Stamps { revision: committed.revision, visible, ..old };
+        // Later ones are found in time.
+        if job.due.is_some_and(|due| due.since(self.context.now(key)) < Duration::from_secs(1)) {
+            self.scheduler.notify_one();
+        }
+        Some(job)
+    }
+}
+
+/// Executions are read by their job's callers alone.
+impl Observer<Execution> for Notifier {
+    fn committed(&self, commit: Commit<Execution>) -> Option<Execution> {
+        commit.change.main
+    }
+}
+
+impl Observer<ExecutionEnd> for Notifier {
+    fn committed(&self, commit: Commit<ExecutionEnd>) -> Option<ExecutionEnd> {
+        commit.change.main
+    }
+}
+
 impl Notifier {
     pub(in crate::engine) fn new(
         context: Arc<Context>,
@@ -164,6 +193,9 @@ impl Notifier {
             None => self.context.metrics.started(),
         }
         self.gates.changed(key, before, after);
+        if ends_run(before, after) {
+            self.scheduler.notify_one();
+        }
         let Some(operation) = after.and_then(Record::operation) else { return };
         if becomes_ready(before, after) {
             self.wake_by_rank(operation.spec.queue.as_str(), self.context.partition(key));

@@ -132,7 +132,7 @@ impl Calls {
         etag: String,
         input: Option<Any>,
     ) -> Result<Arc<View>> {
-        let resume = Resume { etag, input, nonce: random() };
+        let resume = Resume { etag, input, nonce: random(), by_job: false };
         self.commands.apply(name, Command::Resume(Box::new(resume))).await?;
         self.reader.view(name).await
     }

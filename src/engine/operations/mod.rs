@@ -11,6 +11,7 @@ mod parents;
 pub(in crate::engine) mod query;
 mod reach;
 mod replays;
+pub(in crate::engine) mod reruns;
 pub(in crate::engine) mod set_event;
 pub(in crate::engine) mod set_watch;
 mod sources;

@@ -163,13 +163,13 @@ pub(super) fn pause() -> Command {
 }
 
 pub(super) fn resume(nonce: u8) -> Command {
-    let resume = Resume { etag: String::new(), input: None, nonce: [nonce; 8] };
+    let resume = Resume { etag: String::new(), input: None, nonce: [nonce; 8], by_job: false };
     Command::Resume(Box::new(resume))
 }
 
 pub(super) fn resume_with(nonce: u8, input: &str) -> Command {
     let input = Some(Any { type_url: "a.B".to_owned(), value: input.to_owned().into() });
-    let resume = Resume { etag: String::new(), input, nonce: [nonce; 8] };
+    let resume = Resume { etag: String::new(), input, nonce: [nonce; 8], by_job: false };
     Command::Resume(Box::new(resume))
 }
 

@@ -57,7 +57,7 @@ fn note(pool: &DescriptorPool, message: &DynamicMessage, found: &mut BTreeSet<St
             Value::List(values) => {
                 values.iter().filter_map(Value::as_message).for_each(|it| note(pool, it, found));
             }
-            Value::Bytes(spec) if field.full_name() == "longhaul.store.v1.Operation.spec" => {
+            Value::Bytes(spec) if field.name() == "spec" => {
                 note(pool, &decode(pool, "Spec", spec), found);
             }
             _ => {}

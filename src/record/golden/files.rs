@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 use bytes::Bytes;
 use uuid::Uuid;
 
+use super::jobs;
 use super::outbox;
 use super::records::records;
 use super::values::{
@@ -61,7 +62,8 @@ static WRITTEN: LazyLock<()> = LazyLock::new(|| {
     let sets = type_sets().encode().to_vec();
     let gates = gates().into_iter().map(|(file, gate)| (file, gate.encode().to_vec()));
     let values = values.chain(gates);
-    let values = values.chain(outbox::written());
+    let jobs = jobs::values().into_iter().map(|(file, value)| (file, value.to_vec()));
+    let values = values.chain(jobs).chain(outbox::written());
     let queue = queue().encode().to_vec();
     let endpoint = endpoint().encode().to_vec();
     let token = token().encode().to_vec();

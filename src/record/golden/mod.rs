@@ -11,6 +11,7 @@
 
 mod fields;
 mod files;
+mod jobs;
 mod outbox;
 mod records;
 mod values;
@@ -30,6 +31,7 @@ use super::server::{ServerId, ServerRecord};
 use super::tokens::ApiToken;
 use super::type_sets::TypeSets;
 use crate::clock::Timestamp;
+use crate::job::{Execution, ExecutionEnd, Job};
 use crate::operation::entries::{DueClass, entries, turn_of};
 use crate::operation::{Operation, Record, State};
 use crate::store::{Keyspace, Partition};
@@ -97,6 +99,22 @@ fn the_golden_server_is_read_and_written_as_the_same_bytes() {
     }
     let key = ServerId(SERVER_ID).key();
     assert_eq!(format!("{key:?}"), "Key(00000000000000004142434445464748)");
+}
+
+#[test]
+fn every_golden_job_and_execution_is_read_as_what_was_written() {
+    for (file, expected) in jobs::jobs() {
+        let read = read::<Job>(&stored(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+        assert_eq!(read.record, expected, "{file}");
+    }
+    for (file, expected) in jobs::ends() {
+        let read = read::<ExecutionEnd>(&stored(file));
+        assert_eq!(read.expect(file).record, expected, "{file}");
+    }
+    assert_eq!(read::<Execution>(&stored("execution")).expect("read").record, jobs::execution());
+    for (file, value) in jobs::values() {
+        assert_eq!(value, stored(file).value, "{file}");
+    }
 }
 
 #[test]
@@ -247,6 +265,7 @@ fn every_golden_file_belongs_to_a_record() {
         .into_iter()
         .map(|(file, _)| file.to_owned())
         .chain([ENDPOINT, QUEUE, ROOT, SERVER, SERVING, TYPE_SETS, TOKEN].map(str::to_owned))
+        .chain(jobs::values().into_iter().map(|(file, _)| file.to_owned()))
         .chain(outbox::written().into_iter().map(|(file, _)| file.to_owned()))
         .chain(gates().map(|(file, _)| file.to_owned()))
         .collect();

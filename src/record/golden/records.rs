@@ -15,7 +15,8 @@ use crate::operation::name::{Name, Queue};
 use crate::operation::options::{Expiration, Options};
 use crate::operation::payload::Payload;
 use crate::operation::{
-    Deletion, Operation, Pending, Places, Record, SharedSpec, Spec, State, Suspension, Tombstone,
+    Deletion, OfJob, Operation, Pending, Places, Record, SharedSpec, Spec, State, Suspension,
+    Tombstone, Trigger,
 };
 use crate::proto::google::protobuf::Any;
 use crate::proto::longhaul::v1 as pb;
@@ -55,6 +56,7 @@ pub(super) fn records() -> Vec<(&'static str, Record)> {
         ("cancelling", full(State::Cancelling(lease(Some([8; 8])), grace_end))),
         ("suspended-by-worker", full(State::Suspended(by_worker))),
         ("suspended-by-caller", full(State::Suspended(by_caller))),
+        ("suspended-of-job", of_job(with_server_metadata(full(State::Suspended(by_caller))))),
         ("succeeded-inline", full(response())),
         ("succeeded-detached", beside(full(detached))),
         ("succeeded-server-metadata", with_server_metadata(full(response()))),
@@ -87,6 +89,8 @@ fn fresh(state: State) -> Operation {
             request_id: String::new(),
             fingerprint: [1; 16],
             trace_parent: String::new(),
+            of_job: None,
+            rerun_of: None,
             aging_interval: None,
             caller: String::new(),
         }),
@@ -144,6 +148,8 @@ fn full(state: State) -> Operation {
             request_id: "request-1".to_owned(),
             fingerprint: [2; 16],
             trace_parent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned(),
+            of_job: None,
+            rerun_of: None,
             aging_interval: None,
             caller: String::new(),
         }),
@@ -252,6 +258,20 @@ fn with_server_metadata(operation: Operation) -> Operation {
     let spec =
         Spec { server_metadata: true, metadata_type: String::new(), ..(*operation.spec).clone() };
     Operation { spec: spec.into(), metadata: None, ..operation }
+}
+
+/// It is a queued run of a job, and it repeats another operation.
+fn of_job(operation: Operation) -> Operation {
+    let of_job = Some(OfJob {
+        job: "projects/p/jobs/j".to_owned(),
+        execution: "projects/p/jobs/j/executions/21222324-2526-4728-a92a-2b2c2d2e2f30".to_owned(),
+        trigger: Trigger::Backfill,
+        tick: Some(time(50)),
+        queued: true,
+    });
+    let rerun_of = Some(Name::parse("projects/p/operations/first").expect("a name"));
+    let spec = Spec { of_job, rerun_of, ..(*operation.spec).clone() };
+    Operation { spec: spec.into(), ..operation }
 }
 
 fn tombstone(delete_nonce: Option<[u8; 8]>) -> Tombstone {

@@ -52,9 +52,12 @@ impl History {
             Verb::Cancel => Command::Cancel(Cancel::default()),
             Verb::Delete => Command::Delete(Delete { nonce, ..Delete::default() }),
             Verb::Pause => Command::Pause(Pause { etag, reason: "wait".to_owned(), nonce }),
-            Verb::Resume => {
-                Command::Resume(Box::new(Resume { etag, input: step.second.clone(), nonce }))
-            }
+            Verb::Resume => Command::Resume(Box::new(Resume {
+                etag,
+                input: step.second.clone(),
+                nonce,
+                by_job: false,
+            })),
             Verb::Due => self.due(step, record),
         }
     }

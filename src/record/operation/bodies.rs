@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::limits::MAX_INLINE_BYTES;
 use crate::operation::payload::{Detached, Payload};
-use crate::operation::{Operation, Record, State};
+use crate::operation::{Operation, Record, SharedSpec, State};
 use crate::proto::google::protobuf::Any;
 use crate::store::{BodyKey, Key};
 
@@ -32,13 +32,7 @@ pub const fn body_key(record: Key, slot: Slot, detached: &Detached) -> BodyKey {
 /// Every body that a record names.
 pub(super) fn bodies_of(record: &Record, key: Key) -> Vec<BodyKey> {
     let Record::Operation(operation) = record else { return Vec::new() };
-    operation
-        .payloads()
-        .filter_map(|(slot, payload)| match payload {
-            Payload::Detached(detached) => Some(body_key(key, slot, detached)),
-            Payload::Inline(_) => None,
-        })
-        .collect()
+    operation.payloads().filter_map(|(slot, payload)| slot.body_of(key, Some(payload))).collect()
 }
 
 /// Whether [`detach`] would find anything.
@@ -50,25 +44,47 @@ pub(super) fn must_detach(record: &Record) -> bool {
 /// Detaches payloads that are too large for the record. Call it before [`encode`].
 pub(super) fn detach(record: &mut Record, key: Key) -> Vec<(BodyKey, Bytes)> {
     let Record::Operation(operation) = record else { return Vec::new() };
-    let mut bodies = Vec::new();
-    let mut detach = |slot, payload: &mut Payload| {
-        let Payload::Inline(any) = payload else { return };
+    let payloads = operation.payloads_mut().into_iter();
+    let mut bodies: Vec<_> =
+        payloads.filter_map(|(slot, payload)| slot.detach(key, payload)).collect();
+    bodies.extend(detach_request(&mut operation.spec, key));
+    bodies
+}
+
+/// Detaches the request of a spec if it is too large for the record.
+pub fn detach_request(spec: &mut SharedSpec, key: Key) -> Vec<(BodyKey, Bytes)> {
+    if !Slot::is_large(spec.request.as_ref()) {
+        return Vec::new();
+    }
+    let request = spec.make_mut().request.as_mut();
+    request.and_then(|request| Slot::Request.detach(key, request)).into_iter().collect()
+}
+
+impl Slot {
+    /// The body of a payload that is detached.
+    pub fn body_of(self, key: Key, payload: Option<&Payload>) -> Option<BodyKey> {
+        match payload? {
+            Payload::Detached(detached) => Some(body_key(key, self, detached)),
+            Payload::Inline(_) => None,
+        }
+    }
+
+    /// Whether a payload is too large for the record that it is in.
+    pub fn is_large(payload: Option<&Payload>) -> bool {
+        payload.is_some_and(is_large)
+    }
+
+    /// Detaches a payload if it is too large for the record.
+    pub fn detach(self, key: Key, payload: &mut Payload) -> Option<(BodyKey, Bytes)> {
+        let Payload::Inline(any) = payload else { return None };
         if any.value.len() <= MAX_INLINE_BYTES {
-            return;
+            return None;
         }
         let detached = Detached::of(any);
-        bodies.push((body_key(key, slot, &detached), std::mem::take(&mut any.value)));
+        let body = (body_key(key, self, &detached), std::mem::take(&mut any.value));
         *payload = Payload::Detached(detached);
-    };
-    for (slot, payload) in operation.payloads_mut() {
-        detach(slot, payload);
+        Some(body)
     }
-    if operation.spec.request.as_ref().is_some_and(is_large)
-        && let Some(request) = &mut operation.spec.make_mut().request
-    {
-        detach(Slot::Request, request);
-    }
-    bodies
 }
 
 /// Fills a body into the payload that names it.

@@ -5,8 +5,8 @@ mod decode;
 mod encode;
 mod glance;
 mod parts;
-mod payload;
-mod spec;
+pub(super) mod payload;
+pub(super) mod spec;
 #[cfg(test)]
 mod tests;
 mod times;
@@ -26,7 +26,7 @@ use crate::operation::{self, Operation, Record, Stamps};
 use crate::proto::longhaul::store::v1::record::Kind as Stored;
 use crate::store::{BodyKey, Counter, Index, IndexEntry, Key, Keyspace};
 
-pub use self::bodies::{Slot, attach, body_key};
+pub use self::bodies::{Slot, attach, body_key, detach_request};
 pub use self::glance::glance;
 pub(super) use self::spec::{decode_callback, encode_callback};
 
@@ -93,6 +93,7 @@ impl Kind for Record {
                 Some(Note::Ready(operation.spec.queue.as_str().to_owned()))
             }
             Some(operation) if visible && waits_for_time(operation) => Some(Note::Scheduled),
+            _ if ends_run(before, after) => Some(Note::Scheduled),
             _ => visible.then_some(Note::Changed),
         }
     }
@@ -100,8 +101,9 @@ impl Kind for Record {
 
 impl From<operation::Change> for Change<Record> {
     fn from(change: operation::Change) -> Self {
-        let operation::Change { record, visible, leases, not_before, not_after, answer: _ } =
-            change;
+        let operation::Change {
+            record, visible, leases, not_before, not_after, answer: _, ended: _
+        } = change;
         Self { main: record, also: Vec::new(), event: None, visible, leases, not_before, not_after }
     }
 }
@@ -112,6 +114,16 @@ pub fn becomes_ready(before: Option<&Record>, after: Option<&Record>) -> bool {
         record.and_then(Record::operation).is_some_and(|operation| operation.places.ready.is_some())
     };
     ready(after) && !ready(before)
+}
+
+/// Whether the run of a job is over by this change.
+pub fn ends_run(before: Option<&Record>, after: Option<&Record>) -> bool {
+    let is_open = |operation: &&Operation| operation.end_time.is_none();
+    let open_run = |record: Option<&Record>| {
+        let operation = record.and_then(Record::operation).filter(is_open);
+        operation.is_some_and(|operation| operation.spec.of_job.is_some())
+    };
+    open_run(before) && !open_run(after)
 }
 
 /// Whether it goes on by itself at some time.

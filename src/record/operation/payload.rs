@@ -47,7 +47,7 @@ pub(super) fn decode_any(message: stored::Message) -> Option<Any> {
     Some(Any { type_url, value: message.value })
 }
 
-pub(super) fn encode(payload: &Payload) -> stored::Payload {
+pub(in crate::record) fn encode(payload: &Payload) -> stored::Payload {
     use stored::payload::Place;
     let place = match payload {
         Payload::Inline(any) => Place::Inline(encode_any(any)),
@@ -58,7 +58,7 @@ pub(super) fn encode(payload: &Payload) -> stored::Payload {
 
 /// The outer `None` is damage, the inner one absence.
 #[expect(clippy::option_option, reason = "damage and absence are two things")]
-pub(super) fn decode(stored: Option<stored::Payload>) -> Option<Option<Payload>> {
+pub(in crate::record) fn decode(stored: Option<stored::Payload>) -> Option<Option<Payload>> {
     use stored::payload::Place;
     match stored.map(|payload| payload.place) {
         None => Some(None),

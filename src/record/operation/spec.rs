@@ -7,14 +7,14 @@ use bytes::Bytes;
 use super::payload;
 use crate::clock::{Timestamp, length};
 use crate::code::Code;
-use crate::operation::Spec;
 use crate::operation::lease::Fingerprint;
-use crate::operation::name::Queue;
+use crate::operation::name::{Name, Queue};
 use crate::operation::options::{Expiration, Options, RetryPolicy};
+use crate::operation::{OfJob, Spec, Trigger};
 use crate::proto::longhaul::store::v1 as stored;
 use crate::proto::longhaul::v1 as pb;
 
-pub(super) fn encode(spec: &Spec) -> stored::Spec {
+pub(in crate::record) fn encode(spec: &Spec) -> stored::Spec {
     let fingerprint = (spec.fingerprint != Fingerprint::default())
         .then(|| Bytes::copy_from_slice(&spec.fingerprint));
     stored::Spec {
@@ -28,14 +28,16 @@ pub(super) fn encode(spec: &Spec) -> stored::Spec {
         request_id: spec.request_id.clone(),
         fingerprint: fingerprint.unwrap_or_default(),
         trace_parent: spec.trace_parent.clone(),
+        of_job: spec.of_job.as_ref().map(encode_of_job),
+        rerun_of: spec.rerun_of.as_ref().map(ToString::to_string).unwrap_or_default(),
         aging_interval: spec.aging_interval.unwrap_or_default().as_micros() as u64,
         caller: spec.caller.clone(),
     }
 }
 
-pub(super) fn decode(stored: stored::Spec) -> Option<Spec> {
+pub(in crate::record) fn decode(stored: stored::Spec) -> Option<Spec> {
     Some(Spec {
-        queue: Queue::parse(&stored.queue).ok()?,
+        queue: Queue::stored(&stored.queue)?,
         method: stored.method,
         metadata_type: stored.metadata_type,
         response_type: stored.response_type,
@@ -48,6 +50,34 @@ pub(super) fn decode(stored: stored::Spec) -> Option<Spec> {
         aging_interval: Some(Duration::from_micros(stored.aging_interval))
             .filter(|interval| !interval.is_zero()),
         caller: stored.caller,
+        of_job: match stored.of_job {
+            Some(run) => Some(decode_of_job(run)?),
+            None => None,
+        },
+        rerun_of: match stored.rerun_of.as_str() {
+            "" => None,
+            name => Some(Name::parse(name).ok()?),
+        },
+    })
+}
+
+fn encode_of_job(run: &OfJob) -> stored::OfJob {
+    stored::OfJob {
+        job: run.job.clone(),
+        execution: run.execution.clone(),
+        trigger: u32::from(run.trigger as u8),
+        tick: run.tick.map_or(0, Timestamp::as_micros),
+        queued: run.queued,
+    }
+}
+
+fn decode_of_job(stored: stored::OfJob) -> Option<OfJob> {
+    Some(OfJob {
+        job: stored.job,
+        execution: stored.execution,
+        trigger: Trigger::from_number(stored.trigger)?,
+        tick: (stored.tick > 0).then(|| Timestamp::from_micros(stored.tick)),
+        queued: stored.queued,
     })
 }
 

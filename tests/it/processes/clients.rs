@@ -49,6 +49,11 @@ impl Client {
         Self { channel: endpoint.connect_lazy() }
     }
 
+    /// The connection, for services that few tests call.
+    pub(super) fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
     fn operations(&self) -> OperationsClient<Channel> {
         OperationsClient::new(self.channel.clone())
     }

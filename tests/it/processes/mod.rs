@@ -18,6 +18,7 @@ mod definitions;
 mod dev;
 mod disk;
 mod exporting;
+mod firing;
 mod following;
 mod history;
 mod outages;

@@ -12,6 +12,7 @@ use longhaul::limits::MIN_RETURN_GRACE;
 use longhaul::proto::google::longrunning as lro;
 use longhaul::proto::google::longrunning::operations_client::OperationsClient;
 use longhaul::proto::longhaul::v1::callers_client::CallersClient;
+use longhaul::proto::longhaul::v1::jobs_client::JobsClient;
 use longhaul::proto::longhaul::v1::producers_client::ProducersClient;
 use longhaul::proto::longhaul::v1::tokens_client::TokensClient;
 use longhaul::proto::longhaul::v1::workers_client::WorkersClient;
@@ -209,6 +210,10 @@ impl Fixture {
 
     pub(crate) fn tokens(&self) -> TokensClient<Line> {
         TokensClient::new(self.line.clone())
+    }
+
+    pub(crate) fn jobs(&self) -> JobsClient<Line> {
+        JobsClient::new(self.line.clone())
     }
 
     pub(crate) fn workers(&self) -> WorkersClient<Line> {

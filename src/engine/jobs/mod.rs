@@ -1,0 +1,8 @@
+//! Jobs and their executions: the verbs of callers.
+
+pub(in crate::engine) mod calls;
+pub(in crate::engine) mod executions;
+pub(in crate::engine) mod lists;
+mod pages;
+pub(in crate::engine) mod rooms;
+pub(in crate::engine) mod view;
