@@ -50,7 +50,11 @@ fn measure(session: &run::BenchRun, scenario: Scenario) -> anyhow::Result<Vec<Me
     Ok(vec![match scenario {
         Scenario::Gets => load::gets(session)?,
         Scenario::Starts => load::starts(session)?,
-        Scenario::Cycles => load::cycles(session)?,
+        Scenario::Overload => load::overload(session)?,
+        Scenario::Cycles => load::cycles(session, "cycles", 0)?,
+        Scenario::KeyCycles => load::cycles(session, "key-cycles", 1)?,
+        Scenario::KeysCycles => load::cycles(session, "keys-cycles", 64)?,
+        Scenario::Newcomer => newcomer::run(session)?,
         Scenario::RoundTrips => load::round_trips(session)?,
         Scenario::StreamCycles => streams::cycles(session, "stream-cycles", 1)?,
         Scenario::StreamBatches => streams::cycles(session, "stream-batches", 32)?,
@@ -78,6 +82,9 @@ fn measure(session: &run::BenchRun, scenario: Scenario) -> anyhow::Result<Vec<Me
         Scenario::Http2Watchers => {
             http::idle_watchers(session, "http2-watchers", HttpVersion::Http2)?
         }
+        Scenario::Callbacks => callbacks::delivered(session)?,
+        Scenario::CallbacksHung => callbacks::hung(session)?,
+        Scenario::CallbacksNone => callbacks::none(session)?,
         Scenario::WatchSets => sets::watch_sets(session, "watch-sets", options.watchers, 10)?,
         Scenario::WatchOneSet => {
             sets::watch_sets(session, "watch-one-set", options.watchers.div_ceil(10), 1)?

@@ -31,6 +31,11 @@ impl Rules for Roles {
             Resource::Queues
             | Resource::TypeSets(_)
             | Resource::TypeSet(_)
+            | Resource::Jobs(_)
+            | Resource::Job(_)
+            | Resource::Execution(_)
+            | Resource::WebhookEndpoints(_)
+            | Resource::WebhookEndpoint(_)
             | Resource::Tokens
             | Resource::Token(_) => !matches!(verb, Verb::Get | Verb::List),
             Resource::Store => true,
@@ -50,7 +55,12 @@ fn covers(grant: &RoleGrant, on: Resource<'_>) -> bool {
         Resource::Parent(_)
         | Resource::Operation(_)
         | Resource::TypeSets(_)
-        | Resource::TypeSet(_) => on.parent().is_some_and(|parent| grant.covers(parent)),
+        | Resource::TypeSet(_)
+        | Resource::Jobs(_)
+        | Resource::Job(_)
+        | Resource::Execution(_)
+        | Resource::WebhookEndpoints(_)
+        | Resource::WebhookEndpoint(_) => on.parent().is_some_and(|parent| grant.covers(parent)),
     }
 }
 
@@ -67,9 +77,12 @@ fn is_for(verb: Verb, on: Resource<'_>, roles: &[Role]) -> bool {
         Resource::Parent(_) | Resource::Operation(_) => match verb {
             Verb::Get | Verb::List | Verb::Wait | Verb::Watch => READERS,
             Verb::Share => &[Role::Viewer, Role::Caller],
-            Verb::Start | Verb::Cancel | Verb::Delete | Verb::Pause | Verb::Resume => {
-                &[Role::Caller]
-            }
+            Verb::Start
+            | Verb::Rerun
+            | Verb::Cancel
+            | Verb::Delete
+            | Verb::Pause
+            | Verb::Resume => &[Role::Caller],
             Verb::Renew
             | Verb::Report
             | Verb::Complete
@@ -93,6 +106,15 @@ fn is_for(verb: Verb, on: Resource<'_>, roles: &[Role]) -> bool {
             Verb::Get | Verb::List => EVERYONE,
             Verb::Create | Verb::Delete => &[Role::JobEditor],
             _ => &[Role::Admin],
+        },
+        Resource::Jobs(_) | Resource::Job(_) | Resource::Execution(_) => match verb {
+            Verb::Get | Verb::List => READERS,
+            Verb::Run | Verb::Backfill => &[Role::Caller],
+            _ => &[Role::JobEditor],
+        },
+        Resource::WebhookEndpoints(_) | Resource::WebhookEndpoint(_) => match verb {
+            Verb::Get | Verb::List => READERS,
+            _ => &[Role::JobEditor],
         },
         Resource::Store | Resource::Tokens | Resource::Token(_) => &[Role::Admin],
     };

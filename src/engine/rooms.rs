@@ -260,16 +260,6 @@ impl Lower {
             grants,
         ))
     }
-
-    fn streams(&self, dispatch: &Arc<Dispatch>) -> Arc<StreamRooms> {
-        Arc::new(StreamRooms {
-            context: self.context.clone(),
-            commands: self.commands.clone(),
-            reports: self.reports.clone(),
-            dispatch: dispatch.clone(),
-            holders: self.holders.clone(),
-        })
-    }
 }
 
 impl Rooms {
@@ -281,7 +271,7 @@ impl Rooms {
         let (queue_calls, streams) = (lower.queue_calls(), lower.streams(&dispatch));
         let starts = lower.starts(&dispatch, grants);
         let Lower { context, reader, membership, hub, sets, holders, .. } = lower;
-        let Lower { types, queues, roster, authority, endpoints, commands, reports, .. } = lower;
+        let Lower { types, roster, authority, endpoints, commands, reports, .. } = lower;
         let lists = Arc::new(Lists::new(context.clone(), reader.clone()));
         let shared = UnaryRooms { context: context.clone(), dispatch: dispatch.clone(), roster };
         let unary =

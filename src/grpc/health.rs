@@ -121,7 +121,7 @@ fn response(status: ServingStatus) -> HealthCheckResponse {
 }
 
 /// "" is the whole server.
-const SERVICES: [&str; 9] = [
+const SERVICES: [&str; 11] = [
     "",
     "google.longrunning.Operations",
     "longhaul.v1.Admin",

@@ -11,6 +11,7 @@ use crate::engine::reading::view::payload;
 use crate::engine::transact::Ended;
 use crate::job::{Execution, Job, JobRun, JobStep};
 use crate::operation::command::{Cancel, Command, Resume};
+use crate::operation::gate::Admittance;
 use crate::operation::payload::Payload;
 use crate::operation::{Birth, OfJob, Record, SharedSpec, Spec, Start, start};
 use crate::record::execution::keys;
@@ -104,7 +105,10 @@ fn begin(commands: &Commands, job: &Job, run: JobRun, spec: &SharedSpec) -> Opti
     };
     let wanted =
         Start { spec: Spec { of_job: Some(of_job), ..(**spec).clone() }, ..Start::default() };
-    let birth = Birth { name, uid: Uuid::new_v4(), lease: None };
+    // A gate is asked as for an operation whose time has come.
+    let admission = spec.options.concurrency.is_some().then_some(Admittance::Waiting);
+    let uid = Uuid::new_v4();
+    let birth = Birth { name, uid, lease: None, admission, not_after: None };
     match start(wanted, birth, now) {
         Ok(change) => {
             let beginning = beginning(job, run, spec, now);
