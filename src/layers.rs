@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use self::sources::sources;
 
 /// From the top down: a module may use modules below it and none above it.
-const LAYERS: [&[&str]; 14] = [
+const LAYERS: [&[&str]; 15] = [
     &["main", "cli"],
     &["bench", "worker"],
     &["client", "server"],
@@ -24,6 +24,7 @@ const LAYERS: [&[&str]; 14] = [
     &["job", "types"],
     &["operation", "store"],
     &["throttle"],
+    &["machine"],
     &["address", "clock", "code", "limits"],
     &["proto"],
 ];
@@ -62,16 +63,18 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
                 "export",
                 "import",
                 "job_output",
+                "queues",
                 "serve",
                 "start",
                 "stats",
                 "top",
                 "type_sets",
                 "upgrade",
+                "workers",
             ],
             &["bench", "follow", "live"],
             &["place", "types"],
-            &["connection", "fullscreen", "gauge", "logs", "proto", "record", "screen"],
+            &["connection", "fullscreen", "gauge", "logs", "proto", "record", "screen", "served"],
             &["labels", "output", "table"],
             &["exit", "plain"],
         ],
@@ -97,7 +100,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["rooms"],
             &["bulk_reruns"],
             &["workers", "type_set_lists"],
-            &["queue_calls", "type_sets"],
+            &["operators", "type_sets"],
             &["jobs"],
             &["operations"],
             &["dispatch"],
@@ -108,6 +111,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["leases", "membership", "parent_types", "watching"],
             &["queues"],
             &["transact"],
+            &["roster"],
             &["reading"],
             &["context"],
             &["metered"],
@@ -145,6 +149,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
     ),
     ("engine/leases", &[&["mod"], &["holders", "leased"], &["waiter"], &["grant", "news"]]),
     ("engine/membership", &[&["mod"], &["ranks"]]),
+    ("engine/metrics", &[&["mod"], &["queues"]]),
     ("engine/notify", &[&["mod"], &["notifier"]]),
     (
         "engine/operations",
@@ -160,6 +165,8 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         ],
     ),
     ("engine/queues", &[&["mod"], &["known"], &["bucket", "wakes"]]),
+    ("engine/roster", &[&["mod"], &["registry"], &["activity", "unary"]]),
+    ("engine/operators", &[&["mod"], &["workers"], &["measure"], &["queues"], &["changes"]]),
     ("engine/reading", &[&["mod"], &["matching"], &["reader"], &["recent", "view"]]),
     ("engine/watching", &[&["mod"], &["wait", "watch"], &["hub", "sets"]]),
     (
@@ -255,7 +262,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["record"],
             &["spec"],
             &["lease", "options", "payload", "rejection"],
-            &["due_class", "name"],
+            &["due_class", "name", "worker"],
         ],
     ),
     (
@@ -279,7 +286,8 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["delivery", "execution"],
             &["event", "job"],
             &["operation"],
-            &["plan", "queue", "sample", "server", "type_sets"],
+            &["queue"],
+            &["plan", "sample", "server", "type_sets"],
             &["kind"],
             &["due", "note", "value"],
         ],

@@ -19,6 +19,7 @@ pub mod job;
 #[cfg(test)]
 mod layers;
 pub mod limits;
+mod machine;
 pub mod operation;
 pub mod post;
 pub mod proto;

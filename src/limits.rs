@@ -227,6 +227,26 @@ pub const MAX_QUEUES_LISTED: usize = 10_000;
 pub const MIN_LEASE_RATE: f64 = 0.001;
 /// Largest limit of leases in a second.
 pub const MAX_LEASE_RATE: f64 = 1_000_000.0;
+/// Queues of which a server counts leases; if there are more, the others are counted together.
+pub const MAX_ACTIVE_QUEUES: usize = 1_000;
+/// Queues that have a name in the metrics; all others are counted as `other`.
+pub const MAX_METRIC_QUEUES: usize = 100;
+/// Workers without a stream that a server remembers.
+pub const MAX_UNARY_WORKERS: usize = 10_000;
+/// Leases of workers without a stream that a server remembers for the list of workers.
+pub const MAX_UNARY_HELD: usize = 100_000;
+/// A worker without a stream that made no call for this long and holds nothing is forgotten.
+pub const UNARY_WORKER_GONE: Duration = Duration::from_mins(1);
+/// Workers of which a server tells other servers.
+pub const MAX_ROSTER_WORKERS: usize = 1_000;
+/// Bytes of what a server tells other servers of its workers, approximately.
+pub const MAX_ROSTER_BYTES: usize = 256 << 10;
+/// Drained workers of a queue that are remembered.
+pub const MAX_DRAINED_WORKERS: usize = 100;
+/// How long it is remembered that a worker is drained.
+pub const DRAIN_REMEMBERED: Duration = Duration::from_hours(24);
+/// How long a worker that an operator has drained may take to finish, as it is told.
+pub const OPERATOR_DRAIN: Duration = Duration::from_hours(24);
 /// A server that received no hint reads again after this long whether settings of queues have changed.
 pub const QUEUES_REREAD: Duration = Duration::from_millis(400);
 

@@ -19,10 +19,12 @@ mod output;
 mod place;
 mod plain;
 mod proto;
+mod queues;
 mod record;
 mod rerun;
 mod screen;
 mod serve;
+mod served;
 mod start;
 mod stats;
 mod steer;
@@ -32,6 +34,7 @@ mod type_sets;
 mod types;
 mod upgrade;
 mod work;
+mod workers;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -97,6 +100,10 @@ enum Command {
     Job(job::JobCommand),
     /// Show everything that the server stores about an operation
     Record(calls::NameArgs),
+    /// List, show, pause, resume and limit queues
+    Queue(queues::QueueArgs),
+    /// List workers and what they hold, and drain them
+    Worker(workers::WorkerArgs),
     /// Give a server message types of payloads, and list, show or delete those that it has
     Types(type_sets::TypeSetsArgs),
     /// Write all records of a store to a file
@@ -194,6 +201,8 @@ fn server(command: &Command) -> &str {
         Command::Rerun(args) => args.server(),
         Command::Job(command) => command.server(),
         Command::Types(args) => args.server(),
+        Command::Queue(args) => args.server(),
+        Command::Worker(args) => args.server(),
         Command::Serve(_)
         | Command::Dev(_)
         | Command::Work(_)
@@ -224,6 +233,8 @@ async fn call_server(command: Command) -> Result<(), Failure> {
         Command::Job(command) => job::run(command).await,
         Command::Record(args) => calls::record(args).await,
         Command::Types(args) => type_sets::run(args).await,
+        Command::Queue(args) => queues::run(args).await,
+        Command::Worker(args) => workers::run(args).await,
         Command::Export(args) => export::run(&args).await,
         Command::Serve(_)
         | Command::Dev(_)

@@ -2,8 +2,11 @@
 
 use std::io::{ErrorKind, IsTerminal, Write};
 
+use prost::Message;
+
 use super::exit::Failure;
 use super::plain;
+use crate::types::Registry;
 
 /// Reports a failure, unless it was reported already.
 pub(super) fn failure(failure: &Failure) {
@@ -41,6 +44,13 @@ pub(super) fn text(text: &str) {
 /// Prints JSON, indented.
 pub(super) fn json(value: &serde_json::Value) {
     exact(&format!("{value:#}"));
+}
+
+/// Prints a message as proto3 JSON; `name` is the full name of its type.
+pub(super) fn message(name: &str, message: &impl Message) {
+    if let Some(value) = Registry::builtin().json_of(name, &message.encode_to_vec()) {
+        json(&value);
+    }
 }
 
 /// Prints JSON unchanged; on a terminal with unsafe characters escaped.

@@ -14,7 +14,6 @@ use crate::proto::longhaul::v1::{
     CreateTypeSetRequest, DeleteTypeSetRequest, ListTypeSetsRequest, ListTypeSetsResponse, TypeSet,
 };
 use crate::types::Registry;
-use prost::Message;
 
 /// What `types` takes.
 #[derive(Debug, Args)]
@@ -79,7 +78,7 @@ impl TypeSetsArgs {
 
     fn show(&self, set: &TypeSet) {
         if self.output == Output::Json {
-            json("longhaul.v1.TypeSet", set);
+            output::message("longhaul.v1.TypeSet", set);
         } else {
             output::line(&set.name);
         }
@@ -148,7 +147,7 @@ impl TypeSetsArgs {
     fn show_all(&self, type_sets: Vec<TypeSet>) {
         if self.output == Output::Json {
             let list = ListTypeSetsResponse { type_sets, next_page_token: String::new() };
-            return json("longhaul.v1.ListTypeSetsResponse", &list);
+            return output::message("longhaul.v1.ListTypeSetsResponse", &list);
         }
         if type_sets.is_empty() {
             return output::note("no type sets");
@@ -172,10 +171,4 @@ fn messages(set: &TypeSet) -> Vec<String> {
     let mut names: Vec<String> = types.names().filter(|name| !builtin.knows(name)).collect();
     names.sort_unstable();
     names
-}
-
-fn json(name: &str, message: &impl Message) {
-    if let Some(value) = Registry::builtin().json_of(name, &message.encode_to_vec()) {
-        output::json(&value);
-    }
 }

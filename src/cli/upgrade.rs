@@ -137,7 +137,8 @@ mod tests {
     use crate::store::memory::MemoryStore;
 
     fn server(id: u8, format: u32) -> ServerRecord {
-        ServerRecord { id: ServerId([id; 8]), version: "0.1.0".to_owned(), format }
+        let known = ServerRecord::unknown(ServerId([id; 8]).key());
+        ServerRecord { version: "0.1.0".to_owned(), format, ..known }
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub(super) struct WorkArgs {
     /// The queue to work on
     #[arg(long, default_value = "default", value_name = "QUEUE")]
     queue: String,
-    /// Name of this worker, shown to people
+    /// Name of this worker, shown to people; by default that of this host and process
     #[arg(long, value_name = "NAME")]
     worker: Option<String>,
     /// How many programs run at the same time, up to 10,000
@@ -50,7 +50,7 @@ pub(super) async fn run(args: WorkArgs) -> Result<(), Failure> {
         .map_err(|error| Failure::Usage(format!("--server {}: {}", error.server, error.cause)))?;
     let options = Options {
         queue: args.queue,
-        worker: args.worker.unwrap_or_else(|| format!("work-{}", std::process::id())),
+        worker: args.worker,
         command: args.command,
         concurrency: usize::from(args.concurrency),
         lease: args.lease_duration,

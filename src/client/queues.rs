@@ -73,6 +73,51 @@ impl Client {
         .await
     }
 
+    /// A page of workers.
+    ///
+    /// # Errors
+    /// The server's error.
+    pub async fn list_workers(
+        &self,
+        request: pb::ListWorkersRequest,
+    ) -> Result<pb::ListWorkersResponse, Status> {
+        retried(|| {
+            let (mut stub, request) = (self.queues(), timed(request.clone()));
+            async move { stub.list_workers(request).await }
+        })
+        .await
+    }
+
+    /// Asks the workers of a name to take no more operations of a queue.
+    ///
+    /// # Errors
+    /// The server's error.
+    pub async fn drain_worker(
+        &self,
+        request: pb::DrainWorkerRequest,
+    ) -> Result<pb::DrainWorkerResponse, Status> {
+        retried(|| {
+            let (mut stub, request) = (self.queues(), timed(request.clone()));
+            async move { stub.drain_worker(request).await }
+        })
+        .await
+    }
+
+    /// Ends the drain of the workers of a name.
+    ///
+    /// # Errors
+    /// The server's error.
+    pub async fn resume_worker(
+        &self,
+        request: pb::ResumeWorkerRequest,
+    ) -> Result<pb::ResumeWorkerResponse, Status> {
+        retried(|| {
+            let (mut stub, request) = (self.queues(), timed(request.clone()));
+            async move { stub.resume_worker(request).await }
+        })
+        .await
+    }
+
     fn queues(&self) -> QueuesClient<Channel> {
         QueuesClient::new(self.channel()).max_decoding_message_size(MAX_REPLY)
     }

@@ -55,13 +55,14 @@ pub enum Reason {
     WorkerLost,
     TypeSetNotFound,
     TypeSetAlreadyExists,
+    WorkerNotFound,
     /// Health has no such service.
     ServiceNotFound,
 }
 
 impl Reason {
     /// All of them, for the tests that hold documents and projections to this list.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 36] = [
         Self::InvalidName,
         Self::InvalidArgument,
         Self::Unimplemented,
@@ -96,6 +97,7 @@ impl Reason {
         Self::WorkerLost,
         Self::TypeSetNotFound,
         Self::TypeSetAlreadyExists,
+        Self::WorkerNotFound,
         Self::ServiceNotFound,
     ];
 
@@ -130,6 +132,7 @@ impl Reason {
             Self::WorkerLost => "WORKER_LOST",
             Self::TypeSetNotFound => "TYPE_SET_NOT_FOUND",
             Self::TypeSetAlreadyExists => "TYPE_SET_ALREADY_EXISTS",
+            Self::WorkerNotFound => "WORKER_NOT_FOUND",
             Self::ServiceNotFound => "SERVICE_NOT_FOUND",
         }
     }
@@ -159,6 +162,7 @@ impl Reason {
             | Self::TypeSetNotFound
             | Self::JobNotFound
             | Self::ExecutionNotFound
+            | Self::WorkerNotFound
             | Self::ServiceNotFound => Code::NotFound,
             Self::OperationAlreadyExists
             | Self::NameExpired

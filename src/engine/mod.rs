@@ -20,12 +20,13 @@ mod metered;
 mod metrics;
 mod notify;
 mod operations;
+mod operators;
 mod parent_types;
-mod queue_calls;
 mod queues;
 mod random;
 mod reading;
 mod rooms;
+mod roster;
 mod settings;
 mod standstill;
 pub mod tasks;
@@ -70,7 +71,10 @@ pub use self::operations::set_event::{SetEvent, SetEventKind, SetWatchRequest};
 pub use self::operations::set_watch::SetWatch;
 pub use self::operations::starts::Started;
 pub use self::operations::stats::Stats;
-pub use self::queue_calls::{QueueListQuery, QueuePage, QueueUpdate, ShownQueue};
+pub use self::operators::changes::QueueUpdate;
+pub use self::operators::measure::Measure;
+pub use self::operators::queues::{QueueListQuery, QueuePage, ShownQueue};
+pub use self::operators::workers::{ShownWorker, WorkerListQuery, WorkerPage};
 pub use self::reading::view::{EncodedForm, View};
 pub use self::settings::Settings;
 pub use self::type_set_lists::{TypeSetPage, TypeSetQuery};
@@ -144,6 +148,7 @@ impl Engine {
 
     /// All counters in the text format of OpenMetrics.
     pub fn metrics(&self) -> String {
+        self.rooms.queues.metrics_read();
         self.rooms.context.metrics.text(self.rooms.holders.count())
     }
 
@@ -189,8 +194,9 @@ impl Engine {
     }
 
     fn run_agents(&self) {
-        let Rooms { context, due, membership, courier, bulk_reruns, .. } = &*self.rooms;
+        let Rooms { context, due, membership, queues, courier, bulk_reruns, .. } = &*self.rooms;
         self.run_beat();
+        context.tasks.spawn("measure", Arc::clone(queues).run_measure());
         for agent in [Reaper, Scheduler, Courier, Janitor] {
             context.tasks.spawn(agent.name(), Arc::clone(due).run(agent));
         }
@@ -411,6 +417,35 @@ impl Engine {
     pub async fn update_queue(&self, _: &Caller, update: QueueUpdate) -> Result<ShownQueue> {
         self.rooms.queues.update(update).await
     }
+
+    /// A page of the workers of a queue or of all, over all servers.
+    pub async fn list_workers(
+        &self,
+        caller: &Caller,
+        query: WorkerListQuery,
+    ) -> Result<WorkerPage> {
+        self.rooms.queues.list_workers(caller, query).await
+    }
+
+    /// Asks the workers of that name to take no more operations of the queue; returns them.
+    pub async fn drain_worker(
+        &self,
+        _: &Caller,
+        queue: Queue,
+        name: &str,
+    ) -> Result<Vec<ShownWorker>> {
+        self.rooms.queues.drain_worker(queue, name).await
+    }
+
+    /// Ends the drain of the workers of that name; returns them.
+    pub async fn resume_worker(
+        &self,
+        _: &Caller,
+        queue: Queue,
+        name: &str,
+    ) -> Result<Vec<ShownWorker>> {
+        self.rooms.queues.resume_worker(queue, name).await
+    }
 }
 
 /// The verbs of workers.
@@ -463,6 +498,16 @@ impl Agent {
     /// When the store does not answer.
     pub async fn run_once(self, engine: &Engine) -> Result<Sweep> {
         engine.rooms.due.run_once(self).await
+    }
+}
+
+impl Measure {
+    /// Measures the queues for `/metrics`.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn run_once(self, engine: &Engine) -> Result<()> {
+        engine.rooms.queues.measure().await
     }
 }
 

@@ -24,17 +24,18 @@ use super::operations::reruns::Reruns;
 use super::operations::set_watch::SetWatches;
 use super::operations::starts::Starts;
 use super::operations::stats::Counts;
+use super::operators::queues::QueueCalls;
 use super::parent_types::ParentTypes;
-use super::queue_calls::QueueCalls;
 use super::queues::known::KnownQueues;
 use super::reading::reader::Reader;
+use super::roster::registry::Roster;
 use super::settings::Settings;
 use super::transact::{Transactor, Unobserved};
 use super::type_sets::TypeSetCalls;
 use super::watching::hub::Hub;
 use super::watching::sets::intake::Sets;
 use super::workers::stream::rooms::StreamRooms;
-use super::workers::unary::Unary;
+use super::workers::unary::{Unary, UnaryRooms};
 use crate::clock::Clock;
 use crate::store::Store;
 
@@ -57,7 +58,7 @@ pub(super) struct Rooms {
     pub(super) lists: Arc<Lists>,
     pub(super) counting: Counts,
     pub(super) set_watches: SetWatches,
-    pub(super) queues: QueueCalls,
+    pub(super) queues: Arc<QueueCalls>,
     pub(super) types: Arc<ParentTypes>,
     pub(super) type_sets: TypeSetCalls,
     pub(super) unary: Arc<Unary>,
@@ -82,6 +83,7 @@ struct Lower {
     holders: Arc<Holders>,
     types: Arc<ParentTypes>,
     queues: Arc<KnownQueues>,
+    roster: Arc<Roster>,
     notifier: Arc<Notifier>,
     transactor: Arc<OperationTransactor>,
     commands: Arc<Commands>,
@@ -92,13 +94,15 @@ impl Lower {
     fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, settings: Settings) -> Self {
         let context = Arc::new(Context::new(store, clock, settings));
         let reader = Arc::new(Reader::new(context.clone()));
+        let roster = Arc::new(Roster::new(context.clone(), reader.clone()));
+        let queues = Arc::new(KnownQueues::new(context.clone(), reader.clone()));
         let signs = Transactor::new(context.clone(), reader.clone(), Arc::new(Unobserved));
-        let membership = Arc::new(Membership::new(context.clone(), signs));
+        let membership =
+            Arc::new(Membership::new(context.clone(), signs, roster.clone(), queues.clone()));
         let hub = Arc::new(Hub::new(context.clone(), reader.clone()));
         let sets = Arc::new(Sets::new(context.clone(), reader.clone()));
         let holders = Arc::<Holders>::default();
         let types = Arc::new(ParentTypes::new(context.clone(), reader.clone()));
-        let queues = Arc::new(KnownQueues::new(context.clone(), reader.clone()));
         let notifier = Arc::new(Notifier::new(
             context.clone(),
             reader.clone(),
@@ -109,6 +113,7 @@ impl Lower {
                 holders: holders.clone(),
                 types: types.clone(),
                 queues: queues.clone(),
+                roster: roster.clone(),
             },
         ));
         let transactor =
@@ -138,6 +143,7 @@ impl Lower {
             holders,
             types,
             queues,
+            roster,
             notifier,
             transactor,
             commands,
@@ -195,6 +201,7 @@ impl Lower {
             reports: self.reports.clone(),
             dispatch: dispatch.clone(),
             holders: self.holders.clone(),
+            roster: self.roster.clone(),
         })
     }
 }
@@ -209,15 +216,12 @@ impl Rooms {
         let starts = lower.starts(&dispatch, grants);
         let streams = lower.streams(&dispatch);
         let Lower { context, reader, membership, hub, sets, holders, .. } = lower;
-        let Lower { types, queues, commands, reports, .. } = lower;
+        let Lower { types, queues, roster, commands, reports, .. } = lower;
         let lists = Arc::new(Lists::new(context.clone(), reader.clone()));
-        let unary = Arc::new(Unary::new(
-            context.clone(),
-            dispatch.clone(),
-            commands.clone(),
-            reports.clone(),
-            starts.clone(),
-        ));
+        let shared =
+            UnaryRooms { context: context.clone(), dispatch: dispatch.clone(), roster: roster.clone() };
+        let unary =
+            Arc::new(Unary::new(shared, commands.clone(), reports.clone(), starts.clone()));
         let calls =
             Arc::new(Calls::new(context.clone(), reader.clone(), commands.clone(), hub.clone()));
         let reruns = Arc::new(Reruns::new(starts.clone(), calls.clone()));
@@ -238,7 +242,13 @@ impl Rooms {
             counting: Counts::new(context.clone(), reader.clone()),
             set_watches: SetWatches::new(context.clone(), sets, lists.clone()),
             lists,
-            queues: QueueCalls::new(context.clone(), reader.clone(), queues.clone()),
+            queues: Arc::new(QueueCalls::new(
+                context.clone(),
+                reader.clone(),
+                membership.clone(),
+                roster,
+                queues.clone(),
+            )),
             type_sets: TypeSetCalls::new(context.clone(), reader.clone(), types.clone()),
             types,
             context,

@@ -25,6 +25,7 @@ use crate::clock::{ManualClock, Timestamp};
 use crate::operation::command::{Renew, Report};
 use crate::operation::lease::Token;
 use crate::operation::name::{Id, Name, Queue};
+use crate::operation::worker::WorkerProcess;
 use crate::operation::{Spec, Start};
 use crate::store::embedded::{self, EmbeddedStore};
 use crate::store::faulty::{FaultPlan, Faulty};
@@ -104,6 +105,7 @@ fn wish(max: usize) -> LeaseRequest {
         max,
         duration: Duration::from_secs(30),
         wait: Duration::ZERO,
+        process: WorkerProcess::default(),
     }
 }
 

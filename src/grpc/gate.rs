@@ -125,6 +125,9 @@ impl<S: Queues> Queues for Gate<S> {
         update_queue: pb::UpdateQueueRequest => pb::Queue;
         pause_queue: pb::PauseQueueRequest => pb::Queue;
         resume_queue: pb::ResumeQueueRequest => pb::Queue;
+        list_workers: pb::ListWorkersRequest => pb::ListWorkersResponse;
+        drain_worker: pb::DrainWorkerRequest => pb::DrainWorkerResponse;
+        resume_worker: pb::ResumeWorkerRequest => pb::ResumeWorkerResponse;
     }
 }
 

@@ -6,8 +6,9 @@ use super::call::{Reply, caller};
 use crate::engine::Engine;
 use crate::proto::longhaul::v1::queues_server::Queues;
 use crate::proto::longhaul::v1::{
-    GetQueueRequest, ListQueuesRequest, ListQueuesResponse, PauseQueueRequest, Queue,
-    ResumeQueueRequest, UpdateQueueRequest,
+    DrainWorkerRequest, DrainWorkerResponse, GetQueueRequest, ListQueuesRequest,
+    ListQueuesResponse, ListWorkersRequest, ListWorkersResponse, PauseQueueRequest, Queue,
+    ResumeQueueRequest, ResumeWorkerRequest, ResumeWorkerResponse, UpdateQueueRequest,
 };
 use crate::wire::queues;
 
@@ -56,5 +57,39 @@ impl Queues for Service {
         let update = queues::resume(request.into_inner())?;
         let resumed = self.engine.update_queue(&caller, update).await?;
         Ok(Response::new(queues::shown(resumed)))
+    }
+
+    async fn list_workers(
+        &self,
+        request: Request<ListWorkersRequest>,
+    ) -> Reply<ListWorkersResponse> {
+        let caller = caller(&request);
+        let query = queues::list_workers(request.into_inner())?;
+        let page = self.engine.list_workers(&caller, query).await?;
+        Ok(Response::new(queues::worker_list_reply(page)))
+    }
+
+    async fn drain_worker(
+        &self,
+        request: Request<DrainWorkerRequest>,
+    ) -> Reply<DrainWorkerResponse> {
+        let caller = caller(&request);
+        let DrainWorkerRequest { queue, worker } = request.into_inner();
+        let (queue, worker) = queues::workers(&queue, worker)?;
+        let drained = self.engine.drain_worker(&caller, queue, &worker).await?;
+        let workers = drained.into_iter().map(queues::shown_worker).collect();
+        Ok(Response::new(DrainWorkerResponse { workers }))
+    }
+
+    async fn resume_worker(
+        &self,
+        request: Request<ResumeWorkerRequest>,
+    ) -> Reply<ResumeWorkerResponse> {
+        let caller = caller(&request);
+        let ResumeWorkerRequest { queue, worker } = request.into_inner();
+        let (queue, worker) = queues::workers(&queue, worker)?;
+        let resumed = self.engine.resume_worker(&caller, queue, &worker).await?;
+        let workers = resumed.into_iter().map(queues::shown_worker).collect();
+        Ok(Response::new(ResumeWorkerResponse { workers }))
     }
 }

@@ -26,6 +26,7 @@ mod stream;
 mod tests;
 mod transition;
 mod work;
+pub mod worker;
 
 pub use self::change::{Applied, Change};
 pub use self::record::{

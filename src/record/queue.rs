@@ -7,9 +7,12 @@ use bytes::Bytes;
 use super::due::DueIndex;
 use super::kind::Kind;
 use super::note::Note;
+use super::server::{decode_process, encode_process};
 use super::value::{unwrap, wrap};
+use crate::clock::Timestamp;
 use crate::operation::Stamps;
 use crate::operation::name::Queue;
+use crate::operation::worker::WorkerProcess;
 use crate::proto::longhaul::store::v1 as stored;
 use crate::store::{Index, IndexEntry, Key, Keyspace, Partition};
 
@@ -38,6 +41,34 @@ pub struct QueueSettings {
     pub max_leases_per_second: f64,
     /// Waiting this long counts as one step of priority, unless it is as for every queue.
     pub aging_interval: Option<Duration>,
+    /// Workers that get no operations, the newest last.
+    pub drained: Vec<DrainedWorker>,
+}
+
+/// A worker that an operator has drained.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DrainedWorker {
+    /// The name that it gives itself.
+    pub name: String,
+    /// Its process, if it said which that is: another process of that name is not drained.
+    pub process: WorkerProcess,
+    /// Until when this is remembered.
+    pub until: Timestamp,
+}
+
+impl QueueSettings {
+    /// Whether a worker has been drained.
+    pub fn is_drained(&self, name: &str, process: &WorkerProcess, now: Timestamp) -> bool {
+        let is = |drained: &DrainedWorker| drained.name == name && drained.process.is(process);
+        self.drained.iter().any(|drained| is(drained) && now < drained.until)
+    }
+
+    /// Whether it differs from that of other queues, apart from drains that are forgotten.
+    pub fn is_own(&self, now: Timestamp) -> bool {
+        let remembered = |drained: &&DrainedWorker| now < drained.until;
+        let drained = self.drained.iter().filter(remembered).cloned().collect();
+        Self { drained, ..self.clone() } != Self::default()
+    }
 }
 
 impl QueueRecord {
@@ -51,6 +82,18 @@ impl QueueRecord {
     /// The id in a member of the index.
     pub fn id_of(member: &[u8]) -> Option<&str> {
         std::str::from_utf8(member.split(|byte| *byte == 0).next()?).ok()
+    }
+}
+
+impl DrainedWorker {
+    fn decode(stored: stored::DrainedWorker) -> Self {
+        let process = stored.process.map(decode_process).unwrap_or_default();
+        Self { name: stored.name, process, until: Timestamp::from_micros(stored.until) }
+    }
+
+    fn encode(&self) -> stored::DrainedWorker {
+        let process = encode_process(&self.process);
+        stored::DrainedWorker { name: self.name.clone(), process, until: self.until.as_micros() }
     }
 }
 
@@ -76,6 +119,7 @@ impl Kind for QueueRecord {
                     max_running: stored.max_running,
                     max_leases_per_second: stored.max_leases_per_second,
                     aging_interval: Some(aging_interval).filter(|interval| !interval.is_zero()),
+                    drained: stored.drained.into_iter().map(DrainedWorker::decode).collect(),
                 };
                 Some(Self { queue: Queue::parse(&stored.id).ok()?, settings })
             }
@@ -91,6 +135,7 @@ impl Kind for QueueRecord {
             max_running: settings.max_running,
             max_leases_per_second: settings.max_leases_per_second,
             aging_interval: settings.aging_interval.unwrap_or_default().as_micros() as u64,
+            drained: settings.drained.iter().map(DrainedWorker::encode).collect(),
         };
         wrap(NUMBER, &queue)
     }

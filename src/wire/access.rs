@@ -4,6 +4,7 @@
 //! the same error for a name that exists, one that does not, and an invalid one.
 
 use super::operations::parent;
+use super::queues;
 use super::stream;
 use crate::engine::workers::stream::{CallKind, StreamRequest};
 use crate::engine::{Caller, Engine, Guard, Resource, Result, Verb};
@@ -65,6 +66,8 @@ table! {
     pb::GetQueueRequest: |request| Get Queue &request.name;
     pb::PauseQueueRequest: |request| Pause Queue &request.name;
     pb::ResumeQueueRequest: |request| Resume Queue &request.name;
+    pb::DrainWorkerRequest: |request| Drain Queue &request.queue;
+    pb::ResumeWorkerRequest: |request| Resume Queue &request.queue;
     pb::LeaseOperationsRequest: |request| Lease Queue &request.queue;
     pb::renew_leases_request::Renewal: |request| Renew Operation &request.name;
     pb::ReportProgressRequest: |request| Report Operation &request.name;
@@ -77,6 +80,14 @@ table! {
 impl Guarded for pb::ListQueuesRequest {
     fn ask(&self, guard: &Guard<'_>) -> Result<()> {
         guard.ask(Verb::List, Resource::Queues)
+    }
+}
+
+impl Guarded for pb::ListWorkersRequest {
+    fn ask(&self, guard: &Guard<'_>) -> Result<()> {
+        let all = queues::names_all(&self.queue);
+        let of = if all { Resource::Queues } else { Resource::Queue(&self.queue) };
+        guard.ask(Verb::List, of)
     }
 }
 

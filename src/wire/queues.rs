@@ -1,11 +1,16 @@
 //! Conversions for `longhaul.v1.Queues`.
 
-use super::fields::{duration, not_yet};
+use super::fields::{duration, not_yet, text};
 use super::operations::page_size;
-use crate::engine::{Error, QueueListQuery, QueuePage, QueueUpdate, Result, ShownQueue};
-use crate::limits::{AGING_INTERVAL, MAX_LEASE_RATE, MIN_LEASE_RATE};
+use crate::engine::{
+    Error, QueueListQuery, QueuePage, QueueUpdate, Result, ShownQueue, ShownWorker,
+    WorkerListQuery, WorkerPage,
+};
+use crate::limits::{AGING_INTERVAL, MAX_LABEL_NAME_BYTES, MAX_LEASE_RATE, MIN_LEASE_RATE};
 use crate::operation::name::Queue;
+use crate::operation::worker::WorkerProcess;
 use crate::proto::longhaul::v1 as pb;
+use crate::record::server::HeldOperation;
 
 /// The name of a queue.
 pub fn name(field: &str, text: &str) -> Result<Queue> {
@@ -109,7 +114,7 @@ fn unknown(path: &str) -> Box<Error> {
 /// A queue.
 pub fn shown(shown: ShownQueue) -> pb::Queue {
     let etag = shown.etag();
-    let ShownQueue { queue, settings, count, oldest, .. } = shown;
+    let ShownQueue { queue, settings, count, oldest, served, .. } = shown;
     let state = if settings.paused { pb::queue::State::Paused } else { pb::queue::State::Active };
     let aging_interval = settings.aging_interval.unwrap_or(AGING_INTERVAL);
     let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
@@ -123,7 +128,77 @@ pub fn shown(shown: ShownQueue) -> pb::Queue {
         pending_operations: number(count.pending),
         running_operations: number(count.running),
         oldest_pending_time: oldest.map(Into::into),
+        leases_per_second: served.leases_per_second,
+        workers: i32::try_from(served.workers).unwrap_or(i32::MAX),
+        last_lease_request_time: served.asked.map(Into::into),
+        unserved: count.pending > 0 && served.workers == 0,
     }
+}
+
+/// Reads a list of workers.
+pub fn list_workers(request: pb::ListWorkersRequest) -> Result<WorkerListQuery> {
+    let queue = match request.queue.as_str() {
+        queue if names_all(queue) => None,
+        queue => Some(name("queue", queue)?),
+    };
+    let page_size = page_size(request.page_size)?;
+    Ok(WorkerListQuery { queue, page_size, page_token: request.page_token })
+}
+
+/// Whether that stands for all queues.
+pub(super) fn names_all(queue: &str) -> bool {
+    matches!(queue, "" | "-" | "queues/-")
+}
+
+/// The workers of a drain, or of its end: their queue, and their name.
+pub fn workers(queue: &str, worker: String) -> Result<(Queue, String)> {
+    let queue = name("queue", queue)?;
+    if worker.is_empty() {
+        return Err(Error::field(
+            "worker",
+            "worker must be set; its name is in the list of workers",
+        ));
+    }
+    Ok((queue, text("worker", worker, MAX_LABEL_NAME_BYTES)?))
+}
+
+/// A worker.
+pub fn shown_worker(shown: ShownWorker) -> pb::Worker {
+    let ShownWorker { worker, server } = shown;
+    let held = |held: HeldOperation| pb::worker::HeldOperation {
+        operation: held.name,
+        attempt: held.attempt as i32,
+        start_time: Some(held.start_time.into()),
+    };
+    let process = (worker.process != WorkerProcess::default()).then(|| process(worker.process));
+    pb::Worker {
+        queue: format!("queues/{}", worker.queue),
+        worker: worker.name,
+        process,
+        server,
+        stream: worker.holder.is_some(),
+        slots: worker.slots as i32,
+        held_count: worker.held as i32,
+        held_operations: worker.operations.into_iter().map(held).collect(),
+        heard_time: Some(worker.heard.into()),
+        drained: worker.is_drained,
+    }
+}
+
+fn process(process: WorkerProcess) -> pb::WorkerProcess {
+    pb::WorkerProcess {
+        host: process.host,
+        process_id: i64::try_from(process.id).unwrap_or(i64::MAX),
+        start_time: process.start_time.map(Into::into),
+        sdk_language: process.language,
+        sdk_version: process.version,
+    }
+}
+
+/// A page of a list of workers.
+pub fn worker_list_reply(page: WorkerPage) -> pb::ListWorkersResponse {
+    let workers = page.workers.into_iter().map(shown_worker).collect();
+    pb::ListWorkersResponse { workers, next_page_token: page.next_page_token }
 }
 
 /// A page of a list.

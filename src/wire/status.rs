@@ -80,6 +80,7 @@ const fn http_status(reason: Reason) -> u16 {
         | Reason::WorkerLost
         | Reason::TypeSetNotFound
         | Reason::TypeSetAlreadyExists
+        | Reason::WorkerNotFound
         | Reason::ServiceNotFound => reason.code().http_status(),
     }
 }

@@ -82,6 +82,7 @@ fn hello(hello: pb::serve_queue_request::Hello) -> Result<Hello> {
         queue: Queue::parse(&hello.queue)
             .map_err(|error| Error::field("hello.queue", error.to_string()))?,
         worker: text("hello.worker", hello.worker, MAX_LABEL_NAME_BYTES)?,
+        process: work::process("hello.process", hello.process)?,
         duration: lease,
         grace: grace.unwrap_or(DEFAULT_RECONNECT_GRACE).min(lease),
         held: held.collect(),

@@ -15,6 +15,7 @@ use crate::limits::{
 };
 use crate::operation::command::{Command, Complete, Fail, Proof, Release, Renew, Report, Suspend};
 use crate::operation::name::{Name, Queue};
+use crate::operation::worker::WorkerProcess;
 use crate::operation::{Operation, State};
 use crate::proto::google::rpc::Status;
 use crate::proto::longhaul::v1 as pb;
@@ -44,6 +45,25 @@ pub fn lease(
         duration: lease_duration("lease_duration", request.lease_duration)?
             .unwrap_or(DEFAULT_LEASE),
         wait: wait_within(wait, time_left),
+        process: process("process", request.process)?,
+    })
+}
+
+/// The process of a worker; nothing of it is known if it is not set.
+pub fn process(field: &str, process: Option<pb::WorkerProcess>) -> Result<WorkerProcess> {
+    let Some(process) = process else { return Ok(WorkerProcess::default()) };
+    let of = |name: &str| format!("{field}.{name}");
+    let id = u64::try_from(process.process_id).map_err(|_| {
+        let message =
+            format!("{field}.process_id is {}; it must not be negative", process.process_id);
+        Error::field(&of("process_id"), message)
+    })?;
+    Ok(WorkerProcess {
+        host: text(&of("host"), process.host, MAX_LABEL_NAME_BYTES)?,
+        id,
+        start_time: timestamp(&of("start_time"), process.start_time)?,
+        language: text(&of("sdk_language"), process.sdk_language, MAX_LABEL_NAME_BYTES)?,
+        version: text(&of("sdk_version"), process.sdk_version, MAX_LABEL_NAME_BYTES)?,
     })
 }
 

@@ -14,8 +14,10 @@ use super::session::{Session, Terms};
 use super::shared::SharedSession;
 use super::stop::Stop;
 use crate::clock::{Clock, SystemClock};
-use crate::limits::{DEFAULT_LEASE, MAX_LEASE, MIN_LEASE};
+use crate::limits::{DEFAULT_LEASE, MAX_LABEL_NAME_BYTES, MAX_LEASE, MIN_LEASE};
+use crate::machine;
 use crate::proto::google::protobuf::Any;
+use crate::proto::longhaul::v1::WorkerProcess;
 
 /// Runs handlers for the operations of one queue.
 #[must_use]
@@ -32,7 +34,8 @@ impl Worker {
     pub fn builder(connection: impl Into<Connection>) -> Self {
         let terms = Terms {
             queue: "default".to_owned(),
-            worker: format!("worker-{}", std::process::id()),
+            worker: cut(machine::process_name()),
+            process: Some(this_process()),
             lease: DEFAULT_LEASE,
             grace: None,
             slots: 1,
@@ -52,7 +55,7 @@ impl Worker {
         self
     }
 
-    /// The worker's name, for people; at most 128 bytes.
+    /// The worker's name, for people; at most 128 bytes. By default it is that of the host and of this process.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.terms.worker = name.into();
         self
@@ -152,6 +155,23 @@ impl fmt::Debug for Worker {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Worker").field("terms", &self.terms).finish_non_exhaustive()
     }
+}
+
+/// This process, for operators.
+fn this_process() -> WorkerProcess {
+    WorkerProcess {
+        host: cut(machine::host()),
+        process_id: std::process::id().into(),
+        start_time: Some(machine::started().into()),
+        sdk_language: "rust".to_owned(),
+        sdk_version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+/// The name of a host may be longer than that of a worker.
+fn cut(mut name: String) -> String {
+    name.truncate(name.floor_char_boundary(MAX_LABEL_NAME_BYTES));
+    name
 }
 
 /// Leases that a worker may hold at the same time.

@@ -165,7 +165,10 @@ impl StreamRunner {
                 let drain = response.drain_duration.is_some();
                 if drain {
                     *served = false;
-                    tracing::info!(queue = self.queue, "the server is shutting down");
+                    tracing::info!(
+                        queue = self.queue,
+                        "asked to finish: the server is shutting down, or an operator has drained this worker"
+                    );
                 }
                 let read = self.shared.with(|session, now| session.read(response, now));
                 read.err().map(|error| StreamEnd::Broken(Status::aborted(error.to_string())))

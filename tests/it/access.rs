@@ -388,6 +388,9 @@ const QUESTIONS: &[(&str, &[&str])] = &[
     ("longhaul.v1.Queues.UpdateQueue", &[r#"update queue "projects/p/operations/none""#]),
     ("longhaul.v1.Queues.PauseQueue", &[r#"pause queue "projects/p/operations/none""#]),
     ("longhaul.v1.Queues.ResumeQueue", &[r#"resume queue "projects/p/operations/none""#]),
+    ("longhaul.v1.Queues.ListWorkers", &[r#"list queue "q""#]),
+    ("longhaul.v1.Queues.DrainWorker", &[r#"drain queue "q""#]),
+    ("longhaul.v1.Queues.ResumeWorker", &[r#"resume queue "q""#]),
     ("longhaul.v1.Workers.LeaseOperations", &[r#"lease queue "q""#]),
     (
         "longhaul.v1.Workers.StartLeasedOperation",

@@ -1,7 +1,7 @@
 //! Unreadable records: each affects only itself, for every kind of damage.
 
 use longhaul::operation::Record;
-use longhaul::record::server::{SERVERS, ServerId, ServerRecord};
+use longhaul::record::server::{SERVERS, Served, ServerId, ServerRecord};
 use longhaul::record::{Change, Kind, read, write_set};
 use longhaul::store::{Check, Index, Key, Mark, Partition, Put, Scan, Store, WriteSet};
 
@@ -200,7 +200,7 @@ async fn the_damaged_record_of_another_server_is_gone_past(fixture: &Fixture) {
     let servers = fixture.store.scan(scan.clone()).await.expect("servers");
     assert_eq!(servers.len(), 1);
     let id = ServerId([9; 8]);
-    let change = Change::of(Some(ServerRecord::this(id)));
+    let change = Change::of(Some(ServerRecord::this(id, Served::default())));
     let mut beat = write_set(fixture.store.keyspace(), id.key(), None, &change);
     beat.puts[0].value = b"\xff\xfe?".as_slice().into();
     fixture.store.commit(vec![beat]).await.remove(0).expect("damage");

@@ -156,6 +156,7 @@ const FIELDS: &[(&str, &str)] = &[
     ),
     ("longhaul.v1.CreateTypeSetRequest", "parent type_set_id type_set request_id validate_only"),
     ("longhaul.v1.DeleteTypeSetRequest", "name etag allow_missing validate_only"),
+    ("longhaul.v1.DrainWorkerRequest", "queue worker"),
     ("longhaul.v1.ExportRecordsRequest", ""),
     (
         "longhaul.v1.FailOperationRequest",
@@ -167,7 +168,7 @@ const FIELDS: &[(&str, &str)] = &[
     ("longhaul.v1.GetTypeSetRequest", "name view"),
     (
         "longhaul.v1.LeaseOperationsRequest",
-        "queue worker max_operations lease_duration wait_duration",
+        "queue worker max_operations lease_duration wait_duration process",
     ),
     (
         "longhaul.v1.OperationOptions",
@@ -179,6 +180,7 @@ const FIELDS: &[(&str, &str)] = &[
         "parent filter order_by page_size page_token return_partial_success view",
     ),
     ("longhaul.v1.ListQueuesRequest", "page_size page_token"),
+    ("longhaul.v1.ListWorkersRequest", "queue page_size page_token"),
     ("longhaul.v1.ListTypeSetsRequest", "parent page_size page_token view"),
     ("longhaul.v1.PauseOperationRequest", "name etag reason"),
     ("longhaul.v1.RerunOperationRequest", "name request request_id"),
@@ -213,7 +215,8 @@ const FIELDS: &[(&str, &str)] = &[
     (
         "longhaul.v1.Queue",
         "name state max_running max_leases_per_second aging_interval etag pending_operations \
-         running_operations oldest_pending_time",
+         running_operations oldest_pending_time leases_per_second workers last_lease_request_time \
+         unserved",
     ),
     ("longhaul.v1.RelatedResource", "name uri type relation create_time"),
     ("longhaul.v1.ReleaseLeaseRequest", "name lease_token checkpoint delay"),
@@ -229,6 +232,7 @@ const FIELDS: &[(&str, &str)] = &[
     ),
     ("longhaul.v1.ResumeOperationRequest", "name etag input"),
     ("longhaul.v1.ResumeQueueRequest", "name etag"),
+    ("longhaul.v1.ResumeWorkerRequest", "queue worker"),
     (
         "longhaul.v1.RetryPolicy",
         "max_attempts initial_backoff max_backoff backoff_multiplier retryable_codes",
@@ -237,7 +241,10 @@ const FIELDS: &[(&str, &str)] = &[
         "longhaul.v1.ServeQueueRequest",
         "sequence seen_sequence hello slots reports completions failures releases suspensions",
     ),
-    ("longhaul.v1.ServeQueueRequest.Hello", "queue worker lease_duration reconnect_grace held"),
+    (
+        "longhaul.v1.ServeQueueRequest.Hello",
+        "queue worker lease_duration reconnect_grace held process",
+    ),
     ("longhaul.v1.ServeQueueRequest.Held", "name lease_token"),
     ("longhaul.v1.StartLeasedOperationRequest", "start worker lease_duration"),
     (
@@ -254,6 +261,7 @@ const FIELDS: &[(&str, &str)] = &[
         "name file_descriptor_set uid etag create_time file_count message_count size_bytes",
     ),
     ("longhaul.v1.UpdateQueueRequest", "queue update_mask"),
+    ("longhaul.v1.WorkerProcess", "host process_id start_time sdk_language sdk_version"),
     ("longhaul.v1.WatchOperationRequest", "name resume_token min_interval heartbeat_interval view"),
     (
         "longhaul.v1.WatchOperationsRequest",

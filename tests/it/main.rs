@@ -35,6 +35,7 @@ mod queues;
 mod ranks;
 mod replaying;
 mod rerunning;
+mod seen_workers;
 mod serving;
 mod standstill;
 mod starting;

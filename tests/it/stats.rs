@@ -2,8 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use longhaul::operation::counters::{OF_PARENTS, OF_QUEUES};
+use longhaul::record::AnyRecord;
+use longhaul::store::Store;
 use longhaul::store::faulty::Fault;
 use pb::operation_stats::QueueCount;
+use prost::bytes::Bytes;
 
 use crate::support::*;
 
@@ -13,7 +17,7 @@ scenarios! {
     expired_operations_do_not_count_even_before_they_are_removed,
     a_pattern_that_covers_too_many_parents_is_refused;
     over grpc;
-    counts_stay_right_over_random_calls_and_faults,
+    counts_stay_right_over_random_calls_and_faults_and_crashes,
 }
 
 async fn every_state_is_counted_by_parent_and_by_queue(fixture: &Fixture) {
@@ -112,21 +116,29 @@ async fn a_pattern_that_covers_too_many_parents_is_refused(fixture: &Fixture) {
     assert_eq!(states(&fixture.stats("projects/p0007").await.granted())[0], 1);
 }
 
-async fn counts_stay_right_over_random_calls_and_faults(fixture: &Fixture) {
+async fn counts_stay_right_over_random_calls_and_faults_and_crashes(fixture: &Fixture) {
     let mut dice = Dice(7);
     let (mut names, mut leases) = (Vec::new(), Vec::new());
+    let mut second = fixture.beside().await;
     for step in 0..160 {
         let faults = [Fault::None, Fault::AppliedUnknown, Fault::LostUnknown, Fault::Conflict];
         fixture.store.inject((0..dice.below(3)).map(|_| faults[dice.below(4)]).collect::<Vec<_>>());
-        one_call(fixture, &mut dice, &mut names, &mut leases).await;
+        let server = if dice.below(2) == 0 { fixture } else { &second };
+        one_call(server, &mut dice, &mut names, &mut leases).await;
+        if step % 50 == 49 {
+            // It ends without a drain, whatever it was doing; the store stays open for the other.
+            second = fixture.beside().await;
+        }
         if step % 20 == 19 {
             fixture.store.inject([]);
             fixture.pass(Duration::from_millis(dice.below(40_000) as u64)).await;
             compare(fixture).await;
+            every_counter_is_the_sum_over_all_records(fixture).await;
         }
     }
     fixture.pass(Duration::from_hours(24 * 31)).await;
     compare(fixture).await;
+    every_counter_is_the_sum_over_all_records(fixture).await;
 }
 
 /// Whether it succeeds does not matter: only what it leaves.
@@ -179,6 +191,32 @@ async fn compare(fixture: &Fixture) {
             assert!(count.running_operations >= listed(&running), "{count:?}");
         }
     }
+}
+
+/// A full count of what is stored, deleted operations that workers hold included.
+async fn every_counter_is_the_sum_over_all_records(fixture: &Fixture) {
+    let keyspace = fixture.store.keyspace();
+    let mut sums: BTreeMap<(&str, Bytes), i64> = BTreeMap::new();
+    for partition in keyspace.all() {
+        let keys = fixture.store.keys(partition, None, 10_000).await.expect("keys");
+        let records = fixture.store.get(&keys).await.expect("records");
+        for (key, record) in keys.into_iter().zip(records) {
+            let Some(record) = record else { continue };
+            let record = AnyRecord::read_at(keyspace, key, &record).expect("a sound record");
+            for counter in record.derived(key).counters {
+                *sums.entry((counter.family, counter.name)).or_default() += counter.change;
+            }
+        }
+    }
+    sums.retain(|_, sum| *sum != 0);
+    let mut counted = BTreeMap::new();
+    for family in [OF_PARENTS, OF_QUEUES] {
+        let names = fixture.store.counter_names(family, 10_000).await.expect("names");
+        let counters = fixture.store.counters(family, &names).await.expect("counters");
+        let counters = names.into_iter().zip(counters).filter(|(_, counter)| *counter != 0);
+        counted.extend(counters.map(|(name, counter)| ((family, name), counter)));
+    }
+    assert_eq!(counted, sums);
 }
 
 async fn all(fixture: &Fixture, parent: &str) -> Vec<pb::OperationRecord> {

@@ -6,7 +6,7 @@ use ratatui::crossterm::event::{Event, KeyCode, KeyModifiers};
 
 use crate::clock::Timestamp;
 use crate::proto::longhaul::v1::operation_record::State;
-use crate::proto::longhaul::v1::{OperationRecord, OperationStats};
+use crate::proto::longhaul::v1::{OperationRecord, OperationStats, Queue, Worker};
 
 /// The answer of the server.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +16,9 @@ pub(super) struct Fetched {
     pub(super) stats: OperationStats,
     pub(super) running: Vec<OperationRecord>,
     pub(super) failures: Vec<OperationRecord>,
+    /// Only if operations of all parents are shown.
+    pub(super) queues: Vec<Queue>,
+    pub(super) workers: Vec<Worker>,
     /// The opened operation, and its record as text that is escaped already.
     pub(super) details: Option<(String, String)>,
 }

@@ -9,11 +9,12 @@ use ratatui::widgets::{Paragraph, Widget, Wrap};
 use super::board::{ALL, Board, count};
 use crate::cli::labels::labels;
 use crate::cli::plain;
+use crate::cli::served;
 use crate::cli::table::{self, Ahead};
 use crate::clock::Timestamp;
 use crate::proto::longhaul::v1::operation_record::State;
-use crate::proto::longhaul::v1::operation_stats::QueueCount;
-use crate::proto::longhaul::v1::{OperationRecord, OperationStats};
+use crate::proto::longhaul::v1::queue::State as QueueState;
+use crate::proto::longhaul::v1::{OperationRecord, OperationStats, Queue, Worker};
 
 /// Draws the board.
 pub(super) fn draw(board: &Board, area: Rect, buffer: &mut Buffer) {
@@ -40,11 +41,12 @@ pub(super) fn plain_lines(board: &Board) -> Vec<String> {
     let polled = &board.polled;
     let mut lines = vec![title(board)];
     lines.extend(head_lines(board));
-    let queues: Vec<&QueueCount> = polled.stats.queue_counts.iter().collect();
+    let queues: Vec<&Queue> = polled.queues.iter().collect();
     let running = Rows::of(board, &polled.running, 0, None);
     let failures = Rows::of(board, &polled.failures, polled.running.len(), None);
     for section in [
-        queue_lines(&queues, usize::MAX),
+        queue_lines(&queues, usize::MAX, board.now),
+        worker_lines(&polled.workers, board.now),
         running.lines(&running_title(&polled.stats), usize::MAX, running_line),
         failures.lines("last failures", usize::MAX, failed_line),
     ] {
@@ -56,15 +58,17 @@ pub(super) fn plain_lines(board: &Board) -> Vec<String> {
     lines.iter().map(|line| line.to_string().trim_end().to_owned()).collect()
 }
 
-/// The queues above, the failures at the bottom, and the running operations in the rest: so nothing jumps when they come and
+/// The queues and the workers above, the failures at the bottom, and the running operations in the rest: so nothing jumps when they come and
 /// go.
 fn draw_lists(board: &Board, area: Rect, buffer: &mut Buffer) {
     let polled = &board.polled;
     let third = area.height / 3;
-    let queue_rows = section(polled.stats.queue_counts.len(), third);
+    let queue_rows = section(polled.queues.len(), third);
+    let worker_rows = section(polled.workers.len(), area.height / 4);
     let failure_rows = section(polled.failures.len(), third);
-    let [top, middle, bottom] = Layout::vertical([
+    let [top, below, middle, bottom] = Layout::vertical([
         Constraint::Length(queue_rows),
+        Constraint::Length(worker_rows),
         Constraint::Fill(1),
         Constraint::Length(failure_rows),
     ])
@@ -72,8 +76,14 @@ fn draw_lists(board: &Board, area: Rect, buffer: &mut Buffer) {
     // An empty row stands below them if there is one to spare.
     let room = usize::from(queue_rows.saturating_sub(2)).max(1);
     if queue_rows > 0 {
-        let queues = busiest(&polled.stats, room);
-        print(queue_lines(&queues, usize::from(area.width / 2).max(12)), top, buffer);
+        let queues = busiest(&polled.queues, room);
+        let longest = usize::from(area.width / 2).max(12);
+        print(queue_lines(&queues, longest, board.now), top, buffer);
+    }
+    if worker_rows > 0 {
+        let mut lines = worker_lines(&polled.workers, board.now);
+        lines.truncate(usize::from(worker_rows) - 1);
+        print(lines, below, buffer);
     }
     let running = Rows::of(board, &polled.running, 0, Some(area.width));
     let room = usize::from(middle.height).saturating_sub(1);
@@ -227,8 +237,8 @@ fn states(stats: &OperationStats) -> Vec<Span<'static>> {
 }
 
 /// As many queues as there is room for: those with most to do, in the order of their names.
-fn busiest(stats: &OperationStats, room: usize) -> Vec<&QueueCount> {
-    let mut queues: Vec<(usize, &QueueCount)> = stats.queue_counts.iter().enumerate().collect();
+fn busiest(queues: &[Queue], room: usize) -> Vec<&Queue> {
+    let mut queues: Vec<(usize, &Queue)> = queues.iter().enumerate().collect();
     queues.sort_by_key(|(_, queue)| {
         std::cmp::Reverse(queue.pending_operations.saturating_add(queue.running_operations))
     });
@@ -237,19 +247,39 @@ fn busiest(stats: &OperationStats, room: usize) -> Vec<&QueueCount> {
     queues.into_iter().map(|(_, queue)| queue).collect()
 }
 
-/// Counts by queue, with names of at most so many characters.
-fn queue_lines(queues: &[&QueueCount], longest: usize) -> Vec<Line<'static>> {
-    let names = queues.iter().map(|queue| queue.queue.trim_start_matches("queues/").to_owned());
+/// The queues, with names of at most so many characters.
+fn queue_lines(queues: &[&Queue], longest: usize, now: Timestamp) -> Vec<Line<'static>> {
+    let names = queues.iter().map(|queue| served::id(queue).to_owned());
     let names = labels(&names.collect::<Vec<_>>(), longest);
     let widest = names.iter().map(|name| name.chars().count()).max().unwrap_or_default();
     let width = widest.max("queue".len());
-    let title = format!("{:<width$}  {:>9}  {:>9}", "queue", "pending", "running");
+    let title = format!(
+        "{:<width$}  {:>9}  {:>9}  {:>7}  {:>9}",
+        "queue", "pending", "running", "workers", "oldest"
+    );
     let mut lines = vec![Line::styled(title, BOLD)];
     lines.extend(queues.iter().zip(&names).map(|(queue, name)| {
         let (pending, running) = (queue.pending_operations, queue.running_operations);
-        Line::raw(format!("{name:<width$}  {pending:>9}  {running:>9}"))
+        let (workers, oldest) = (queue.workers, served::age(queue, now));
+        let text =
+            format!("{name:<width$}  {pending:>9}  {running:>9}  {workers:>7}  {oldest:>9}  ");
+        let needs_attention = queue.unserved || queue.state() == QueueState::Paused;
+        let style = if needs_attention { colour(State::Failed) } else { Style::new() };
+        Line::from(vec![Span::raw(text), Span::styled(served::remarks(queue), style)])
     }));
     lines
+}
+
+/// A title, and the workers: those that hold most first.
+fn worker_lines(workers: &[Worker], now: Timestamp) -> Vec<Line<'static>> {
+    let mut workers: Vec<&Worker> = workers.iter().collect();
+    workers.sort_by_key(|worker| std::cmp::Reverse(worker.held_count));
+    let title = ["worker", "queue", "holds", "slots", "heard", "process", "server", ""];
+    let rows = workers.into_iter().map(|worker| served::columns_of(worker, now));
+    let rows: Vec<[String; 8]> = [title.map(str::to_owned)].into_iter().chain(rows).collect();
+    let mut lines = table::columns(&rows).into_iter();
+    let title = lines.next().map(|title| Line::styled(title, BOLD));
+    title.into_iter().chain(lines.map(Line::raw)).collect()
 }
 
 fn bar(fraction: Option<f64>, width: usize) -> String {

@@ -24,7 +24,10 @@ use super::fullscreen::EndSignals;
 use super::{output, plain, record};
 use crate::client::Client;
 use crate::clock::{Clock, SystemClock, Timestamp};
-use crate::proto::longhaul::v1::{ListOperationRecordsRequest, OperationRecord, OperationView};
+use crate::proto::longhaul::v1::{
+    ListOperationRecordsRequest, ListQueuesRequest, ListWorkersRequest, OperationRecord,
+    OperationView, Queue, Worker,
+};
 use crate::types::Registry;
 
 /// What to show.
@@ -168,10 +171,12 @@ impl Polls {
 
     async fn poll(&self) -> Result<Fetched, Failure> {
         let opened = self.opened.borrow().clone();
-        let (stats, mut running, mut failures) = tokio::try_join!(
+        let (stats, mut running, mut failures, queues, workers) = tokio::try_join!(
             self.client.stats(&self.parent),
             self.records(RUNNING, "create_time", MAX_RUNNING),
             self.records(FAILED, "", MAX_FAILURES),
+            self.queues(),
+            self.workers(),
         )?;
         let now = self.clock.now();
         // The server sorts by parent first.
@@ -181,7 +186,7 @@ impl Polls {
             Some(name) => Some((name.clone(), self.details(&name, now).await?)),
             None => None,
         };
-        Ok(Fetched { now, stats, running, failures, details })
+        Ok(Fetched { now, stats, running, failures, queues, workers, details })
     }
 
     /// One operation as text.
@@ -191,6 +196,25 @@ impl Polls {
             Err(Failure::NotFound(text)) => Ok(plain::line(&text)),
             Err(failure) => Err(failure),
         }
+    }
+
+    /// The queues, if all operations are shown.
+    async fn queues(&self) -> Result<Vec<Queue>, tonic::Status> {
+        if self.parent != EVERY {
+            return Ok(Vec::new());
+        }
+        let request = ListQueuesRequest { page_size: MAX_QUEUES, ..ListQueuesRequest::default() };
+        Ok(self.client.list_queues(request).await?.queues)
+    }
+
+    /// The workers, if all operations are shown.
+    async fn workers(&self) -> Result<Vec<Worker>, tonic::Status> {
+        if self.parent != EVERY {
+            return Ok(Vec::new());
+        }
+        let request =
+            ListWorkersRequest { page_size: MAX_WORKERS, ..ListWorkersRequest::default() };
+        Ok(self.client.list_workers(request).await?.workers)
     }
 
     async fn records(
@@ -220,6 +244,12 @@ fn ended(record: &OperationRecord) -> Option<Timestamp> {
 
 const RUNNING: &str = "state() = (RUNNING OR CANCELLING)";
 const FAILED: &str = "state() = FAILED";
+/// The parent that stands for all.
+const EVERY: &str = "-";
+/// Queues in one poll.
+const MAX_QUEUES: i32 = 200;
+/// Workers in one poll.
+const MAX_WORKERS: i32 = 100;
 /// Running operations in one poll.
 const MAX_RUNNING: i32 = 100;
 /// Failures in one poll.

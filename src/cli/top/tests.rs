@@ -11,8 +11,10 @@ use crate::clock::Timestamp;
 use crate::proto::google::longrunning::{Operation, operation};
 use crate::proto::google::rpc::Status;
 use crate::proto::longhaul::v1::operation_record::State;
-use crate::proto::longhaul::v1::operation_stats::{Count, QueueCount};
-use crate::proto::longhaul::v1::{OperationMetadata, OperationRecord, OperationStats, Progress};
+use crate::proto::longhaul::v1::operation_stats::Count;
+use crate::proto::longhaul::v1::{
+    OperationMetadata, OperationRecord, OperationStats, Progress, Queue, Worker,
+};
 
 fn now(seconds: u64) -> Timestamp {
     Timestamp::from_micros((1_700_000_000 + seconds) * 1_000_000)
@@ -20,11 +22,6 @@ fn now(seconds: u64) -> Timestamp {
 
 fn stats(seconds: u64, running: i64, succeeded: i64) -> OperationStats {
     let count = |state: State, operations| Count { state: state.into(), operations };
-    let queue = |queue: &str, pending_operations, running_operations| QueueCount {
-        queue: format!("queues/{queue}"),
-        pending_operations,
-        running_operations,
-    };
     OperationStats {
         counts: vec![
             count(State::Pending, 7),
@@ -34,8 +31,13 @@ fn stats(seconds: u64, running: i64, succeeded: i64) -> OperationStats {
             count(State::Failed, 1),
         ],
         read_time: Some(now(seconds).into()),
-        queue_counts: vec![queue("images", 7, running - 1), queue("mail", 0, 1)],
+        queue_counts: Vec::new(),
     }
+}
+
+fn queue(name: &str, pending_operations: i64, running_operations: i64) -> Queue {
+    let name = format!("queues/{name}");
+    Queue { name, pending_operations, running_operations, workers: 1, ..Queue::default() }
 }
 
 fn running(name: &str, fraction: f64) -> OperationRecord {
@@ -74,6 +76,8 @@ fn polled(seconds: u64) -> Fetched {
         stats: stats(seconds, 2, 100 + 5 * seconds as i64),
         running: vec![running("resize-1", 0.5), running("resize-2", 0.99)],
         failures: vec![failed("mail-2")],
+        queues: vec![queue("images", 7, 1), queue("mail", 0, 1)],
+        workers: Vec::new(),
         details: None,
     }
 }
@@ -109,9 +113,9 @@ longhaul top  127.0.0.1:50051
 120 operations  5.0 started/s  5.0 ended/s
 7 PENDING  2 RUNNING  1 FAILED  110 SUCCEEDED
 
-queue     pending    running
-images          7          1
-mail            0          1
+queue     pending    running  workers     oldest
+images          7          1        1          -
+mail            0          1        1          -
 
 2 running
 > resize-1  [#####-----]  50%  resizing \\u001b[2J
@@ -131,8 +135,8 @@ fn a_narrow_and_a_low_screen_show_the_most_important() {
     let expected = "\
 120 operations  5.0 started/s  5.0 ended
 7 PENDING  2 RUNNING  1 FAILED  110 SUCC
-queue     pending    running
-images          7          1
+queue     pending    running  workers
+images          7          1        1
 2 running
 > resize-1   50%  resizing \\u001b[2J
   resize-2   99%  resizing \\u001b[2J
@@ -232,17 +236,42 @@ fn the_selection_stays_on_its_operation_and_on_the_screen() {
 fn the_busiest_queues_are_shown_where_there_is_no_room_for_all() {
     let mut board = board();
     let mut next = polled(3);
-    next.stats.queue_counts = (0..30)
-        .map(|number| QueueCount {
-            queue: format!("queues/q{number:02}"),
-            pending_operations: if number % 10 == 7 { 5 } else { 0 },
-            running_operations: 1,
-        })
-        .collect();
+    let pending = |number: i64| if number % 10 == 7 { 5 } else { 0 };
+    next.queues =
+        (0..30).map(|number| queue(&format!("q{number:02}"), pending(number), 1)).collect();
     board.take(Ok(next));
     let rows = screen(&board, 80, 24);
     let queues = rows.iter().filter_map(|row| row.split(' ').next().filter(|q| q.starts_with('q')));
     assert_eq!(queues.collect::<Vec<_>>(), ["queue", "q00", "q07", "q17", "q27"]);
+}
+
+#[test]
+fn workers_and_what_is_wrong_with_queues_are_shown() {
+    let mut board = board();
+    let mut next = polled(3);
+    let oldest_pending_time = Some(now(1).into());
+    next.queues[0] = Queue { unserved: true, oldest_pending_time, ..next.queues[0].clone() };
+    let worker = |name: &str, held_count| Worker {
+        queue: "queues/mail".to_owned(),
+        worker: name.to_owned(),
+        server: "s-1".to_owned(),
+        stream: true,
+        slots: 4,
+        held_count,
+        heard_time: Some(now(1).into()),
+        ..Worker::default()
+    };
+    next.workers = vec![worker("idle\x1b[2J", 0), worker("busy", 3)];
+    board.take(Ok(next));
+    let rows = screen(&board, 100, 24).join("\n");
+    for row in [
+        "images          7          1        1        2 s  NO WORKER",
+        "worker           queue  holds  slots  heard    process  server",
+        "busy             mail   3      4      2 s ago  -        s-1",
+        "idle\\u001b[2J  mail   0      4      2 s ago  -        s-1",
+    ] {
+        assert!(rows.contains(row), "{row:?} is missing in\n{rows}");
+    }
 }
 
 #[test]

@@ -18,6 +18,11 @@ impl LeaseBatch {
         Self { grants, unheard }
     }
 
+    /// The leases.
+    pub(in crate::engine) fn grants(&self) -> &[Grant] {
+        &self.unheard
+    }
+
     /// The operations with their payloads, as many as fit into a reply; the rest goes back.
     pub async fn load(&mut self, max_bytes: usize) -> Result<Vec<Leased>> {
         let store = &self.grants.context.store;

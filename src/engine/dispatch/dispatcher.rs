@@ -5,9 +5,11 @@
 //! start may commit with the lease of a waiting worker in it.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::clock::Timestamp;
 use crate::engine::context::Context;
 use crate::engine::dispatch::grants::Grants;
 use crate::engine::dispatch::poller::Poller;
@@ -15,7 +17,8 @@ use crate::engine::dispatch::turns::Turns;
 use crate::engine::dispatch::waiters::{AT_A_POLL, Waiters};
 use crate::engine::leases::waiter::{Offer, Waiter};
 use crate::engine::queues::bucket::Bucket;
-use crate::engine::queues::known::KnownQueues;
+use crate::engine::queues::known::{KnownQueues, QueueTerms};
+use crate::record::queue::PARTITION;
 use crate::store::StoreError;
 
 /// The dispatchers of one server, by queue.
@@ -39,6 +42,7 @@ impl Dispatch {
 
     /// Adds a waiter to those of a queue, which gets a dispatcher if it has none.
     pub(super) fn enter(self: &Arc<Self>, queue: &str, waiter: Arc<Waiter>) -> Arc<Waiters> {
+        waiter.set_drained(self.is_drained(queue, &waiter));
         let mut queues = self.queues();
         let waiters = queues.get(queue).cloned().unwrap_or_else(|| {
             let waiters = Arc::new(Waiters::new(queue, self.known.wakes().add(queue)));
@@ -83,6 +87,7 @@ impl Dispatch {
         let mut turns = Turns::default();
         loop {
             waiters.wake.notified().await;
+            self.note_drained(&waiters, self.known.of(&waiters.queue).as_deref());
             if !waiters.somebody_waits() {
                 // The requested poll runs when there is room.
                 waiters.set_quiet(false);
@@ -107,6 +112,7 @@ impl Dispatch {
         while waiters.somebody_waits() && !self.context.is_draining() {
             let present = waiters.count();
             let terms = self.known.read_of(&waiters.queue).await?;
+            self.note_drained(waiters, terms.as_deref());
             if terms.as_ref().is_some_and(|terms| terms.settings.paused) {
                 // The end of the pause wakes this dispatcher.
                 waiters.set_quiet(false);
@@ -153,6 +159,21 @@ impl Dispatch {
         Ok(())
     }
 
+    /// Whether an operator has drained the worker, as far as this server knows.
+    fn is_drained(&self, queue: &str, waiter: &Waiter) -> bool {
+        let Some(terms) = self.known.of(queue) else { return false };
+        terms.is_drained(waiter, self.context.store.now(PARTITION))
+    }
+
+    /// Tells waiters whether an operator has drained their workers.
+    fn note_drained(&self, waiters: &Waiters, terms: Option<&QueueTerms>) {
+        let drains = terms.is_some_and(|terms| !terms.settings.drained.is_empty());
+        if waiters.drains.swap(drains, Ordering::AcqRel) || drains {
+            let now = self.context.store.now(PARTITION);
+            waiters.note_drained(|waiter| terms.is_some_and(|terms| terms.is_drained(waiter, now)));
+        }
+    }
+
     /// Waits until the limit of the queue allows a lease, or something has changed.
     async fn wait_for_tokens(&self, waiters: &Waiters, bucket: &Bucket) {
         let pause = bucket.next(self.context.clock.elapsed());
@@ -175,6 +196,13 @@ impl Dispatch {
 
     fn queues(&self) -> MutexGuard<'_, HashMap<String, Arc<Waiters>>> {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl QueueTerms {
+    /// Whether an operator has drained that worker.
+    fn is_drained(&self, waiter: &Waiter, now: Timestamp) -> bool {
+        self.settings.is_drained(&waiter.worker, &waiter.process, now)
     }
 }
 

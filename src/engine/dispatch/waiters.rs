@@ -18,6 +18,8 @@ pub(in crate::engine) struct Waiters {
     quiet: AtomicBool,
     /// A poll is running: room of the longest waiters is reserved for its leases.
     polling: AtomicBool,
+    /// Workers of the queue are drained, or were at the last look.
+    pub(super) drains: AtomicBool,
 }
 
 impl Waiters {
@@ -28,6 +30,7 @@ impl Waiters {
             waiting: Mutex::default(),
             quiet: AtomicBool::new(false),
             polling: AtomicBool::new(false),
+            drains: AtomicBool::new(false),
         }
     }
 
@@ -35,6 +38,18 @@ impl Waiters {
     pub(super) fn push(&self, waiter: Arc<Waiter>) {
         self.waiting().push_back(waiter);
         self.wake.now();
+    }
+
+    /// Notes which workers are drained, and which are not any more.
+    pub(super) fn note_drained(&self, is_drained: impl Fn(&Waiter) -> bool) {
+        for waiter in &*self.waiting() {
+            let drained = is_drained(waiter);
+            waiter.set_drained(drained);
+            // No poll is for it, so none answers it.
+            if drained && waiter.is_leaving() {
+                waiter.dismiss(Ok(()));
+            }
+        }
     }
 
     /// A waiter has room again: worth a poll only where something may be ready.

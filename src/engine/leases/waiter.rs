@@ -4,21 +4,30 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use crate::engine::error::Result;
 use crate::engine::leases::grant::Grant;
 use crate::engine::leases::news::News;
 use crate::engine::queues::bucket::Bucket;
+use crate::engine::roster::activity::QueueActivity;
+use crate::engine::roster::registry::{AskedStream, StreamState};
 use crate::operation::lease::Holder;
+use crate::operation::worker::WorkerProcess;
 
 /// The worker, its lease options, and how many more leases it can take.
 pub(in crate::engine) struct Waiter {
     pub(in crate::engine) worker: String,
+    /// Its process, as far as it said.
+    pub(in crate::engine) process: WorkerProcess,
     pub(in crate::engine) duration: Duration,
     /// The stream that will hold the leases; a unary worker has none, and leaves once it got something.
     pub(in crate::engine) holder: Option<Holder>,
+    /// What happens in its queue.
+    activity: Arc<QueueActivity>,
     free: AtomicI64,
+    /// An operator has drained the worker.
+    drained: AtomicBool,
     /// Wants an answer after the next poll of the queue, even an empty one.
     leaving: AtomicBool,
     inbox: Mutex<Inbox>,
@@ -32,6 +41,8 @@ pub(in crate::engine) struct Inbox {
     pub(in crate::engine) grants: Vec<Grant>,
     /// Changes of operations that it holds.
     pub(in crate::engine) news: Vec<News>,
+    /// Who wants to know how the stream is doing.
+    pub(in crate::engine) asked: Vec<oneshot::Sender<StreamState>>,
     /// The end of the inbox, with its reason.
     pub(in crate::engine) end: Option<Result<()>>,
     closed: bool,
@@ -45,23 +56,36 @@ pub(in crate::engine) struct Offer {
     bucket: Option<Arc<Bucket>>,
 }
 
+/// A worker as it presents itself to a queue.
+pub(in crate::engine) struct Presented {
+    pub(in crate::engine) worker: String,
+    pub(in crate::engine) process: WorkerProcess,
+    pub(in crate::engine) duration: Duration,
+    /// What happens in the queue.
+    pub(in crate::engine) activity: Arc<QueueActivity>,
+}
+
 impl Waiter {
     /// A unary worker that takes up to `max` leases at once.
-    pub(in crate::engine) fn once(worker: String, duration: Duration, max: usize) -> Self {
-        Self { free: AtomicI64::new(max as i64), ..Self::new(worker, duration, None) }
+    pub(in crate::engine) fn once(presented: Presented, max: usize) -> Self {
+        Self { free: AtomicI64::new(max as i64), ..Self::new(presented, None) }
     }
 
     /// A stream, without room yet.
-    pub(in crate::engine) fn of_stream(worker: String, duration: Duration, holder: Holder) -> Self {
-        Self::new(worker, duration, Some(holder))
+    pub(in crate::engine) fn of_stream(presented: Presented, holder: Holder) -> Self {
+        Self::new(presented, Some(holder))
     }
 
-    fn new(worker: String, duration: Duration, holder: Option<Holder>) -> Self {
+    fn new(presented: Presented, holder: Option<Holder>) -> Self {
+        let Presented { worker, process, duration, activity } = presented;
         Self {
             worker,
+            process,
             duration,
             holder,
+            activity,
             free: AtomicI64::new(0),
+            drained: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
             inbox: Mutex::default(),
             told: Notify::new(),
@@ -75,11 +99,14 @@ impl Waiter {
 
     /// Whether it can take more.
     fn has_room(&self) -> bool {
-        self.free.load(Ordering::Acquire) > 0
+        self.free.load(Ordering::Acquire) > 0 && !self.is_drained()
     }
 
     /// Sets room aside, at most `most`.
     pub(in crate::engine) fn offer(self: &Arc<Self>, most: usize) -> Option<Offer> {
+        if self.is_drained() {
+            return None;
+        }
         let taken = |free: i64| free.clamp(0, most as i64);
         let before = self
             .free
@@ -112,6 +139,18 @@ impl Waiter {
             drop(inbox);
             self.told.notify_one();
         }
+    }
+
+    /// Notes whether an operator has drained the worker.
+    pub(in crate::engine) fn set_drained(&self, drained: bool) {
+        if self.drained.swap(drained, Ordering::AcqRel) != drained {
+            self.told.notify_one();
+        }
+    }
+
+    /// Whether an operator has drained the worker.
+    pub(in crate::engine) fn is_drained(&self) -> bool {
+        self.drained.load(Ordering::Acquire)
     }
 
     /// Closes the inbox.
@@ -170,6 +209,17 @@ impl Waiter {
     }
 }
 
+impl AskedStream for Waiter {
+    fn ask(&self, answer: oneshot::Sender<StreamState>) {
+        let mut inbox = self.inbox();
+        if !inbox.closed {
+            inbox.asked.push(answer);
+            drop(inbox);
+            self.told.notify_one();
+        }
+    }
+}
+
 impl Offer {
     /// The same room, for which tokens were taken.
     pub(in crate::engine) fn paid_from(mut self, bucket: &Arc<Bucket>) -> Self {
@@ -188,6 +238,7 @@ impl Offer {
         match self.waiter.give(grants) {
             Ok(()) => {
                 self.left -= count;
+                self.waiter.activity.leased(count);
                 Vec::new()
             }
             Err(unheard) => unheard,

@@ -11,10 +11,12 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::engine::context::Context;
 use crate::engine::error::Error;
+use crate::engine::queues::known::KnownQueues;
 use crate::engine::random::random;
+use crate::engine::roster::registry::Roster;
 use crate::engine::transact::{Assumed, Decision, Ended, Transaction, Transactor, Unobserved};
 use crate::operation::Stamps;
-use crate::record::server::{self, STALE, ServerId, ServerRecord};
+use crate::record::server::{self, STALE, Served, ServerId, ServerRecord};
 use crate::record::{self, Before, Change};
 use crate::store::{
     CommitError, Entry, Index, Key, Keyspace, Partition, Record as Stored, Scan, StoreError,
@@ -28,6 +30,8 @@ pub struct Heartbeat;
 pub(in crate::engine) struct Membership {
     context: Arc<Context>,
     transactor: Transactor<Unobserved>,
+    roster: Arc<Roster>,
+    queues: Arc<KnownQueues>,
     ranks: Ranks,
 }
 
@@ -82,9 +86,11 @@ impl Membership {
     pub(in crate::engine) fn new(
         context: Arc<Context>,
         transactor: Transactor<Unobserved>,
+        roster: Arc<Roster>,
+        queues: Arc<KnownQueues>,
     ) -> Self {
         let ranks = Ranks::new(context.store.keyspace().partitions());
-        Self { context, transactor, ranks }
+        Self { context, transactor, roster, queues, ranks }
     }
 
     /// How many live servers rank before this one in a partition; 0 if it is the first, or knows no other.
@@ -116,6 +122,7 @@ impl Membership {
     /// Refreshes this server's record and reads those of the others.
     pub(in crate::engine) async fn beat(&self) -> std::result::Result<(), StoreError> {
         let (ranks, now) = (&self.ranks, self.context.clock.elapsed().as_micros() as u64);
+        self.roster.sample();
         match self.exchange().await {
             Ok(others) => {
                 ranks.known.store(now, Ordering::Relaxed);
@@ -136,8 +143,8 @@ impl Membership {
     async fn exchange(&self) -> std::result::Result<Vec<ServerId>, StoreError> {
         let (store, ranks) = (&self.context.store, &self.ranks);
         let now = store.now(server::PARTITION);
-        let mut beat = Sign::of(ranks.id.key(), Some(ServerRecord::this(ranks.id)));
-        let (mut others, mut signs) = (Vec::new(), Vec::new());
+        let mut beat = Sign::of(ranks.id.key(), None);
+        let (mut others, mut signs, mut served) = (Vec::new(), Vec::new(), Vec::new());
         for (key, before) in self.servers().await? {
             if key == ranks.id.key() {
                 beat.before = Some(before);
@@ -146,8 +153,11 @@ impl Membership {
                 signs.push(Sign { before: Some(before), only, ..Sign::of(key, None) });
             } else {
                 others.push(before.record.id);
+                served.push(before.record.served);
             }
         }
+        self.queues.share_with(&served);
+        beat.after = Some(ServerRecord::this(ranks.id, self.served(&others).await));
         ranks.announced.store(true, Ordering::Relaxed);
         signs.insert(0, beat);
         // A conflict means that another server removed a record, ours or a stale one: the next beat sees to it.
@@ -155,6 +165,29 @@ impl Membership {
             Some(Ended::Failed(CommitError::Unavailable(error))) => Err(error),
             _ => Ok(others),
         }
+    }
+
+    /// What this server tells others of its workers; nothing if there are no others.
+    async fn served(&self, others: &[ServerId]) -> Served {
+        if others.is_empty() {
+            return Served::default();
+        }
+        let mut served = self.roster.served_for_others().await;
+        self.queues.mark_wanted(&mut served.queues);
+        served
+    }
+
+    /// What other live servers serve, as of their last sign of life, and the name of each.
+    pub(in crate::engine) async fn others(
+        &self,
+    ) -> std::result::Result<Vec<(String, Served)>, StoreError> {
+        let now = self.context.store.now(server::PARTITION);
+        let is_other = |(key, before): &(Key, Before<ServerRecord>)| {
+            let is_live = now.since(server::last_beat(before.stamps.revision)) < STALE;
+            *key != self.ranks.id.key() && is_live
+        };
+        let servers = self.servers().await?.into_iter().filter(is_other);
+        Ok(servers.map(|(_, before)| (before.record.name, before.record.served)).collect())
     }
 
     /// The records of all servers. A damaged one still has a key and a revision, which is all that counts.

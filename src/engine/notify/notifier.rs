@@ -12,11 +12,12 @@ use crate::engine::parent_types::ParentTypes;
 use crate::engine::queues::known::KnownQueues;
 use crate::engine::reading::reader::Reader;
 use crate::engine::reading::view::View;
+use crate::engine::roster::registry::Roster;
 use crate::engine::transact::{Commit, Observer, Transactor};
 use crate::engine::watching::hub::Hub;
 use crate::engine::watching::sets::intake::Sets;
 use crate::job::{Execution, ExecutionEnd, Job};
-use crate::operation::{Record, Rejection, Stamps};
+use crate::operation::{Operation, Record, Rejection, Stamps, State};
 use crate::record::event::OutboxEvent;
 use crate::record::operation::{becomes_ready, ends_run, waits_for_time};
 use crate::record::{Before, Change, Note};
@@ -35,6 +36,7 @@ pub(in crate::engine) struct Notifier {
     holders: Arc<Holders>,
     types: Arc<ParentTypes>,
     queues: Arc<KnownQueues>,
+    roster: Arc<Roster>,
     scheduler: Notify,
     courier: Notify,
 }
@@ -46,6 +48,7 @@ pub(in crate::engine) struct Informed {
     pub(in crate::engine) holders: Arc<Holders>,
     pub(in crate::engine) types: Arc<ParentTypes>,
     pub(in crate::engine) queues: Arc<KnownQueues>,
+    pub(in crate::engine) roster: Arc<Roster>,
 }
 
 impl Observer<Record> for Notifier {
@@ -134,9 +137,20 @@ impl Notifier {
         membership: Arc<Membership>,
         informed: Informed,
     ) -> Self {
-        let Informed { hub, sets, holders, types, queues } = informed;
-        let (scheduler, courier) = (Notify::new(), Notify::new());
-        Self { context, reader, membership, hub, sets, holders, types, queues, scheduler, courier }
+        let Informed { hub, sets, holders, types, queues, roster } = informed;
+        Self {
+            context,
+            reader,
+            membership,
+            hub,
+            sets,
+            holders,
+            types,
+            queues,
+            roster,
+            scheduler: Notify::new(),
+            courier: Notify::new(),
+        }
     }
 
     /// Resolves once an entry may be due sooner than the scheduler knows.
@@ -152,7 +166,10 @@ impl Notifier {
     /// Counts a commit, and informs the scheduler and the dispatchers of this server without waiting for the hint.
     fn follow_up(&self, key: Key, before: Option<&Record>, after: Option<&Record>) {
         match before {
-            Some(Record::Operation(before)) => self.context.metrics.changed(before, after),
+            Some(Record::Operation(before)) => {
+                self.context.metrics.changed(before, after);
+                self.count_failure(before, after);
+            }
             Some(Record::Tombstone(_)) => {}
             None => self.context.metrics.started(),
         }
@@ -165,6 +182,15 @@ impl Notifier {
         }
         if waits_for_time(operation) {
             self.scheduler.notify_one();
+        }
+    }
+
+    /// Counts a failure for its queue.
+    fn count_failure(&self, before: &Operation, after: Option<&Record>) {
+        let after = after.and_then(Record::operation);
+        let failed = after.filter(|after| matches!(after.state, State::Failed(_)));
+        if let Some(failed) = failed.filter(|_| !before.state.is_done()) {
+            self.roster.activity(failed.spec.queue.as_str()).failed();
         }
     }
 
@@ -186,6 +212,7 @@ impl Notifier {
                     Note::Ready(queue) => self.wake_by_rank(&queue, hint.partition),
                 }
                 self.holders.hint(hint.key, hint.revision);
+                self.roster.hint(hint.key, hint.revision);
                 self.hub.hint(hint.key, hint.revision);
                 self.sets.hint(&hint);
             }
@@ -196,6 +223,7 @@ impl Notifier {
                 self.sets.gap(&partitions);
                 self.types.changed();
                 self.queues.changed();
+                self.roster.gap();
                 self.queues.wakes().wake_all();
                 self.scheduler.notify_one();
             }

@@ -1,6 +1,6 @@
 //! The leases that a queue with a limit of leases in a second may give now: a token bucket, so that they are spread evenly.
 //!
-//! Each server has a bucket of its own. What a server has not used for a moment is kept,
+//! Each server has a bucket of its own, filled at its share of the limit. What a server has not used for a moment is kept,
 //! at most [`BURST`] of it, and at least one lease.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -19,12 +19,16 @@ struct Level {
     tokens: f64,
     /// As of when, as the engine's clock counts elapsed time.
     at: Duration,
+    /// When leases were last wanted.
+    wanted: Option<Duration>,
+    /// How many servers share the limit.
+    servers: u32,
 }
 
 impl Bucket {
     /// A bucket with one token.
     pub(super) fn new(rate: f64, now: Duration) -> Self {
-        let level = Level { tokens: 1.0, at: now };
+        let level = Level { tokens: 1.0, at: now, wanted: None, servers: 1 };
         Self { rate, level: Mutex::new(level) }
     }
 
@@ -37,6 +41,7 @@ impl Bucket {
     pub(in crate::engine) fn take(&self, most: usize, now: Duration) -> usize {
         let mut level = self.level();
         self.fill(&mut level, now);
+        level.wanted = Some(now);
         let taken = (level.tokens.max(0.0) as usize).min(most);
         level.tokens -= taken as f64;
         taken
@@ -51,16 +56,34 @@ impl Bucket {
     pub(in crate::engine) fn next(&self, now: Duration) -> Duration {
         let mut level = self.level();
         self.fill(&mut level, now);
-        let missing = (1.0 - level.tokens).max(0.0) / self.rate;
+        let missing = (1.0 - level.tokens).max(0.0) / self.share(&level);
         Duration::from_secs_f64(missing.min(LONGEST)).max(MOMENT)
     }
 
+    /// The limit is shared by so many servers from now on.
+    pub(in crate::engine) fn share_among(&self, servers: u32, now: Duration) {
+        let mut level = self.level();
+        self.fill(&mut level, now);
+        level.servers = servers.max(1);
+    }
+
+    /// When leases were last wanted.
+    pub(in crate::engine) fn wanted(&self) -> Option<Duration> {
+        self.level().wanted
+    }
+
     fn fill(&self, level: &mut Level, now: Duration) {
+        let share = self.share(level);
         let passed = now.saturating_sub(level.at).as_secs_f64();
-        let most = (self.rate * BURST.as_secs_f64()).max(1.0);
+        let most = (share * BURST.as_secs_f64()).max(1.0);
         // What was given back may be more than that.
-        level.tokens = (level.tokens + passed * self.rate).min(most.max(level.tokens));
+        level.tokens = (level.tokens + passed * share).min(most.max(level.tokens));
         level.at = level.at.max(now);
+    }
+
+    /// Leases in a second on this server.
+    fn share(&self, level: &Level) -> f64 {
+        self.rate / f64::from(level.servers)
     }
 
     fn level(&self) -> MutexGuard<'_, Level> {
@@ -118,5 +141,13 @@ mod tests {
         let slow = Bucket::new(0.01, Duration::ZERO);
         assert_eq!(slow.take(256, Duration::from_secs(600)), 1);
         assert_eq!(slow.next(Duration::from_secs(600)), Duration::from_secs(100));
+    }
+
+    #[test]
+    fn a_share_is_that_of_the_servers_that_lease() {
+        let bucket = Bucket::new(100.0, Duration::ZERO);
+        bucket.share_among(4, Duration::ZERO);
+        let leases = given(&bucket, Duration::ZERO, Duration::from_secs(10));
+        assert!((250..=252).contains(&leases), "{leases}");
     }
 }

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -18,6 +19,7 @@ use crate::engine::transact::{Commit, Observer};
 use crate::limits::{MAX_QUEUE_SETTINGS, QUEUES_REREAD};
 use crate::record::Before;
 use crate::record::queue::{PARTITION, QUEUES, QueueRecord, QueueSettings};
+use crate::record::server::{Served, ServedQueue};
 use crate::store::{Entry, Index, Key, Scan, StoreError};
 
 /// The settings of queues, and the dispatchers to wake when they change.
@@ -127,6 +129,31 @@ impl KnownQueues {
         }
     }
 
+    /// Shares limits of leases with other servers, as far as they want leases too.
+    pub(in crate::engine) fn share_with(&self, others: &[Served]) {
+        if !self.any.load(Ordering::Acquire) {
+            return;
+        }
+        let now = self.context.clock.elapsed();
+        for (queue, terms) in self.known().iter() {
+            let Some(bucket) = &terms.bucket else { continue };
+            let wants = |other: &&Served| {
+                other.queues.iter().any(|served| served.wants_share && served.id == *queue)
+            };
+            bucket.share_among(1 + others.iter().filter(wants).count() as u32, now);
+        }
+    }
+
+    /// Marks the queues with a limit from which this server wanted leases a moment ago.
+    pub(in crate::engine) fn mark_wanted(&self, queues: &mut [ServedQueue]) {
+        let now = self.context.clock.elapsed();
+        for served in queues {
+            let bucket = self.of(&served.id).and_then(|terms| terms.bucket.clone());
+            let wanted = bucket.and_then(|bucket| bucket.wanted());
+            served.wants_share = wanted.is_some_and(|at| now.saturating_sub(at) < SHARE_KEPT);
+        }
+    }
+
     async fn check(&self) -> Result<(), StoreError> {
         loop {
             let changes = self.changes();
@@ -216,5 +243,7 @@ impl Observer<QueueRecord> for KnownQueues {
     }
 }
 
+/// How long a server keeps its share of a limit without wanting leases.
+const SHARE_KEPT: Duration = Duration::from_secs(4);
 /// A few more than there may be: several servers may make the last ones at the same time.
 const SPARE: usize = 100;

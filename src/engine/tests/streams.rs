@@ -10,6 +10,7 @@ use super::Bench;
 use crate::engine::Error;
 use crate::engine::workers::stream::{CallKind, Hello, Input, StreamCall, StreamRequest};
 use crate::operation::name::Queue;
+use crate::operation::worker::WorkerProcess;
 
 #[tokio::test]
 async fn a_worker_that_does_not_read_is_not_listened_to_for_ever() {
@@ -55,6 +56,7 @@ fn hello() -> Hello {
     Hello {
         queue: Queue::parse("q").expect("queue"),
         worker: "w".to_owned(),
+        process: WorkerProcess::default(),
         duration: Duration::from_secs(30),
         grace: Duration::from_secs(3),
         held: Vec::new(),

@@ -8,6 +8,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::engine::{Caller, Engine, LeaseRequest, Leased, Reason};
 use crate::operation::command::{Command, Complete, Proof};
 use crate::operation::name::{Name, Parent, Queue};
+use crate::operation::worker::WorkerProcess;
 use crate::operation::{Start, State};
 use crate::store::memory::MemoryStore;
 use crate::store::{Keyspace, Store};
@@ -37,6 +38,7 @@ async fn lease(engine: &Engine, wait: Duration) -> Vec<Leased> {
         max: 1,
         duration: Duration::from_secs(30),
         wait,
+        process: WorkerProcess::default(),
     };
     let mut batch = engine.lease(&Caller::default(), request).await.expect("a batch");
     let leased = batch.load(usize::MAX).await.expect("payloads");

@@ -15,12 +15,16 @@ use crate::engine::dispatch::registration::Registration;
 use crate::engine::error::{Error, Result};
 use crate::engine::leases::grant::Grant;
 use crate::engine::leases::leased::Leased;
-use crate::engine::leases::waiter::Waiter;
+use crate::engine::leases::waiter::{Presented, Waiter};
 use crate::engine::operations::starts::{Started, Starts};
 use crate::engine::reading::view::View;
+use crate::engine::roster::registry::Roster;
 use crate::operation::Start;
 use crate::operation::command::{Command, Renew};
 use crate::operation::name::{Name, Queue};
+use crate::operation::worker::WorkerProcess;
+use crate::record::server::PARTITION;
+use crate::store::Key;
 
 /// A worker's request for work.
 #[derive(Clone, Debug)]
@@ -35,6 +39,15 @@ pub struct LeaseRequest {
     pub duration: Duration,
     /// How long to wait for the first.
     pub wait: Duration,
+    /// The worker's process, as far as it says.
+    pub process: WorkerProcess,
+}
+
+/// The rooms that the calls of unary workers share with others.
+pub(in crate::engine) struct UnaryRooms {
+    pub(in crate::engine) context: Arc<Context>,
+    pub(in crate::engine) dispatch: Arc<Dispatch>,
+    pub(in crate::engine) roster: Arc<Roster>,
 }
 
 /// The calls of workers without a stream.
@@ -44,24 +57,29 @@ pub(in crate::engine) struct Unary {
     commands: Arc<Commands>,
     reports: Arc<HeldReports>,
     starts: Arc<Starts>,
+    roster: Arc<Roster>,
 }
 
 impl Unary {
-    pub(in crate::engine) const fn new(
-        context: Arc<Context>,
-        dispatch: Arc<Dispatch>,
+    pub(in crate::engine) fn new(
+        shared: UnaryRooms,
         commands: Arc<Commands>,
         reports: Arc<HeldReports>,
         starts: Arc<Starts>,
     ) -> Self {
-        Self { context, dispatch, commands, reports, starts }
+        let UnaryRooms { context, dispatch, roster } = shared;
+        Self { context, dispatch, commands, reports, starts, roster }
     }
 
     /// Leases operations from a queue. If there are none, it waits for some; if the wait ends first, the result is empty.
     pub(in crate::engine) async fn lease(&self, request: LeaseRequest) -> Result<LeaseBatch> {
-        let wait = request.wait;
-        let waiter = Waiter::once(request.worker, request.duration, request.max);
-        let registration = Registration::enter(&self.dispatch, request.queue.as_str(), waiter);
+        let LeaseRequest { queue, worker, max, duration, wait, process } = request;
+        let _present = self.roster.unary_waits(queue.as_str(), &worker, &process);
+        let activity = self.roster.activity(queue.as_str());
+        activity.asked(self.context.store.now(PARTITION));
+        let presented = Presented { worker, process, duration, activity };
+        let waiter = Waiter::once(presented, max);
+        let registration = Registration::enter(&self.dispatch, queue.as_str(), waiter);
         tokio::select! {
             biased;
             () = registration.waiter.answered() => {}
@@ -76,7 +94,13 @@ impl Unary {
             }
             () = self.context.drained() => {}
         }
-        registration.into_batch()
+        let waiter = &registration.waiter;
+        self.roster.set_unary_drained(queue.as_str(), &waiter.worker, waiter.is_drained());
+        let batch = registration.into_batch()?;
+        for grant in batch.grants() {
+            self.roster.unary_worked(grant.key, &grant.operation);
+        }
+        Ok(batch)
     }
 
     /// Starts an operation that the caller works on itself. A repeat gets the same lease while it lives, afterwards none.
@@ -87,7 +111,9 @@ impl Unary {
         worker: String,
         duration: Duration,
     ) -> Result<(Started, Option<Leased>)> {
-        let waiter = Waiter::once(worker, duration, 1);
+        let activity = self.roster.activity(wanted.spec.queue.as_str());
+        let presented = Presented { worker, process: WorkerProcess::default(), duration, activity };
+        let waiter = Waiter::once(presented, 1);
         let begun = self.starts.start_for_caller(caller, wanted, &waiter).await?;
         let View { operation, published, .. } = Arc::unwrap_or_clone(begun.view);
         let started = Started { published, operation: None, replayed: begun.replayed };
@@ -96,6 +122,10 @@ impl Unary {
         let key = self.context.key(&operation.name);
         if !lives {
             return Ok((started, None));
+        }
+        self.roster.unary_worked(key, &operation);
+        if !started.replayed {
+            self.roster.activity(operation.spec.queue.as_str()).leased(1);
         }
         let grant = Grant { key, operation: Box::new(operation) };
         let leased = Leased::load(&*self.context.store, &grant).await?;
@@ -128,13 +158,25 @@ impl Unary {
                 match self.reports.hold_back_unary(key, report) {
                     Some(report) => Command::Report(report),
                     // The progress waits, but the reply already renews the lease and carries the requests to the worker.
-                    None => return self.commands.apply(name, Command::Renew(renew)).await,
+                    None => {
+                        let done = self.commands.apply(name, Command::Renew(renew)).await?;
+                        return Ok(self.noted(key, done));
+                    }
                 }
             }
             other => other,
         };
         let outcome = self.commands.apply_all(vec![KeyedCommand { key, command }]).await.pop();
-        outcome.unwrap_or(Ok(None))?.ok_or_else(|| Error::not_found(name))
+        let done = outcome.unwrap_or(Ok(None))?.ok_or_else(|| Error::not_found(name))?;
+        Ok(self.noted(key, done))
+    }
+
+    /// Notes what the worker holds after its call.
+    fn noted(&self, key: Key, done: Done) -> Done {
+        if let Some(operation) = done.operation() {
+            self.roster.unary_worked(key, operation);
+        }
+        done
     }
 }
 

@@ -11,9 +11,8 @@ use uuid::Uuid;
 use super::jobs;
 use super::outbox;
 use super::records::records;
-use super::values::{STAMPS, queue, type_sets};
+use super::values::{STAMPS, bare_server, queue, server, type_sets};
 use crate::record::kind::Kind;
-use crate::record::server::{ServerId, ServerRecord};
 use crate::store::{Keyspace, Record as Stored};
 
 /// The names of all files, without their ending.
@@ -51,14 +50,14 @@ static WRITTEN: LazyLock<()> = LazyLock::new(|| {
     fs::create_dir_all(folder()).expect("the folder of golden files");
     let root = Keyspace::new(Uuid::from_u128(ID), 3, SECRET).encode();
     let values = records().into_iter().map(|(file, record)| (file, record.encode().to_vec()));
-    let server = ServerRecord { id: ServerId(SERVER_ID), version: "0.1.0".to_owned(), format: 1 }
-        .encode()
-        .to_vec();
+    let served = server().encode().to_vec();
+    let server = bare_server().encode().to_vec();
     let sets = type_sets().encode().to_vec();
     let jobs = jobs::values().into_iter().map(|(file, value)| (file, value.to_vec()));
     let values = values.chain(jobs).chain(outbox::written());
     let queue = queue().encode().to_vec();
-    let others = [(ROOT, root), (SERVER, server), (TYPE_SETS, sets), (QUEUE, queue)];
+    let others =
+        [(ROOT, root), (SERVER, server), (TYPE_SETS, sets), (QUEUE, queue), (SERVING, served)];
     for (file, value) in values.chain(others) {
         if !path(file).exists() {
             fs::write(path(file), value).expect("a golden file written");
@@ -77,6 +76,7 @@ pub(super) fn folder() -> PathBuf {
 pub(super) const QUEUE: &str = "queue";
 pub(super) const ROOT: &str = "root";
 pub(super) const SERVER: &str = "server";
+pub(super) const SERVING: &str = "server-serving";
 pub(super) const TYPE_SETS: &str = "type-sets";
 pub(super) const SERVER_ID: [u8; 8] = [0x41, 0x42, 0x43, 0x44, 0x45, 0x46, 0x47, 0x48];
 pub(super) const ID: u128 = 0x3132_3334_3536_3738_393a_3b3c_3d3e_3f40;

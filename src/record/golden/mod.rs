@@ -34,9 +34,9 @@ use crate::operation::entries::{DueClass, entries, turn_of};
 use crate::operation::{Operation, Record, State};
 use crate::store::{Keyspace, Partition};
 
-use self::files::{ID, QUEUE, ROOT, SERVER, SERVER_ID, TYPE_SETS, found, golden, stored};
+use self::files::{ID, QUEUE, ROOT, SERVER, SERVER_ID, SERVING, TYPE_SETS, found, golden, stored};
 use self::records::records;
-use self::values::{queue, type_sets};
+use self::values::{bare_server, queue, type_sets};
 
 #[test]
 fn every_golden_record_is_read_as_what_was_written() {
@@ -86,9 +86,10 @@ fn the_golden_root_is_read_and_leads_to_the_same_places() {
 #[test]
 fn the_golden_server_is_read_and_written_as_the_same_bytes() {
     let server = stored(SERVER);
-    let expected = ServerRecord { id: ServerId(SERVER_ID), version: "0.1.0".to_owned(), format: 1 };
-    assert_eq!(read::<ServerRecord>(&server).expect("a server of format 1").record, expected);
-    assert_eq!(expected.encode(), server.value);
+    for (stored, expected) in [(&server, bare_server()), (&stored(SERVING), values::server())] {
+        assert_eq!(read::<ServerRecord>(stored).expect("a server of format 1").record, expected);
+        assert_eq!(expected.encode(), stored.value);
+    }
     let key = ServerId(SERVER_ID).key();
     assert_eq!(format!("{key:?}"), "Key(00000000000000004142434445464748)");
 }
@@ -208,7 +209,7 @@ fn every_golden_file_belongs_to_a_record() {
     let known: BTreeSet<String> = records()
         .into_iter()
         .map(|(file, _)| file.to_owned())
-        .chain([QUEUE, ROOT, SERVER, TYPE_SETS].map(str::to_owned))
+        .chain([QUEUE, ROOT, SERVER, SERVING, TYPE_SETS].map(str::to_owned))
         .chain(jobs::values().into_iter().map(|(file, _)| file.to_owned()))
         .chain(outbox::written().into_iter().map(|(file, _)| file.to_owned()))
         .collect();

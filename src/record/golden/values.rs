@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::files::SERVER_ID;
 use crate::clock::Timestamp;
 use crate::code::Code;
 use crate::operation::Stamps;
@@ -12,10 +13,14 @@ use crate::operation::lease::{Answer, Call, EndedLease, Lease, Token};
 use crate::operation::name::{Id, Parent, Queue};
 use crate::operation::options::{Expiration, Options, RetryPolicy};
 use crate::operation::payload::{Detached, Payload};
+use crate::operation::worker::WorkerProcess;
 use crate::proto::google::protobuf::Any;
 use crate::proto::google::rpc::Status;
 use crate::proto::longhaul::v1 as pb;
-use crate::record::queue::{QueueRecord, QueueSettings};
+use crate::record::queue::{DrainedWorker, QueueRecord, QueueSettings};
+use crate::record::server::{
+    HeldOperation, Served, ServedQueue, ServedWorker, ServerId, ServerRecord,
+};
 use crate::record::type_sets::{Content, TypeSet, TypeSets};
 
 /// Two sets of a parent.
@@ -35,6 +40,50 @@ pub(super) fn type_sets() -> TypeSets {
     TypeSets { parent, sets: vec![set("a", 51), set("b-2", 52)] }
 }
 
+/// A server that told nothing of what it serves.
+pub(super) fn bare_server() -> ServerRecord {
+    let unknown = ServerRecord::unknown(ServerId(SERVER_ID).key());
+    ServerRecord { version: "0.1.0".to_owned(), format: 1, ..unknown }
+}
+
+/// One that told everything.
+pub(super) fn server() -> ServerRecord {
+    let queue = ServedQueue {
+        id: "Q.1".to_owned(),
+        workers: 2,
+        asked: Some(time(57)),
+        leases_per_second: 0.5,
+        wants_share: true,
+    };
+    let worker = ServedWorker {
+        queue: "Q.1".to_owned(),
+        name: "worker-1".to_owned(),
+        process: process(),
+        holder: Some([9; 8]),
+        slots: 3,
+        held: 4,
+        operations: vec![HeldOperation {
+            name: "projects/p/operations/o".to_owned(),
+            attempt: 5,
+            start_time: time(58),
+        }],
+        heard: time(59),
+        is_drained: true,
+    };
+    let served = Served { queues: vec![queue], workers: vec![worker] };
+    ServerRecord { name: "host-1".to_owned(), served, ..bare_server() }
+}
+
+fn process() -> WorkerProcess {
+    WorkerProcess {
+        host: "host-2".to_owned(),
+        id: 60,
+        start_time: Some(time(61)),
+        language: "rust".to_owned(),
+        version: "0.1.0".to_owned(),
+    }
+}
+
 /// A queue with all settings.
 pub(super) fn queue() -> QueueRecord {
     let settings = QueueSettings {
@@ -42,6 +91,11 @@ pub(super) fn queue() -> QueueRecord {
         max_running: 53,
         max_leases_per_second: 0.25,
         aging_interval: Some(Duration::from_secs(54)),
+        drained: vec![DrainedWorker {
+            name: "worker-1".to_owned(),
+            process: process(),
+            until: time(56),
+        }],
     };
     QueueRecord { queue: Queue::parse("Q.1").expect("a queue"), settings }
 }

@@ -51,11 +51,13 @@ pub async fn work(
     options: Options,
     stop: impl Future<Output = ()>,
 ) -> Result<(), WorkError> {
-    let worker = Worker::builder(client)
+    let mut worker = Worker::builder(client)
         .queue(&options.queue)
-        .name(&options.worker)
         .concurrency(options.concurrency)
         .lease_duration(options.lease);
+    if let Some(name) = &options.worker {
+        worker = worker.name(name);
+    }
     let guard = Arc::new(ProgramGuard::start(&options.longhaul).map_err(WorkError::Guard)?);
     let runner = Arc::new(Runner { options, registry, guard, clock: SystemClock::new() });
     let worker = worker.fallback(move |context, request| {

@@ -9,8 +9,8 @@ use std::time::Duration;
 pub struct Options {
     /// The queue.
     pub queue: String,
-    /// The worker's name.
-    pub worker: String,
+    /// The worker's name, instead of that of this host and process.
+    pub worker: Option<String>,
     /// The program and its arguments.
     pub command: Vec<OsString>,
     /// How many operations run at the same time.

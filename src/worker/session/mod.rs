@@ -25,6 +25,7 @@ pub(super) use self::calls::{End, Receipt, Update};
 pub(super) struct Terms {
     pub(super) queue: String,
     pub(super) worker: String,
+    pub(super) process: Option<pb::WorkerProcess>,
     pub(super) lease: Duration,
     pub(super) grace: Option<Duration>,
     /// How many operations run at the same time.
@@ -311,6 +312,7 @@ impl Session {
         Hello {
             queue: self.terms.queue.clone(),
             worker: self.terms.worker.clone(),
+            process: self.terms.process.clone(),
             lease_duration: duration(self.terms.lease),
             reconnect_grace: self.terms.grace.and_then(duration),
             held,

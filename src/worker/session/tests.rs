@@ -23,6 +23,7 @@ impl Fixture {
         let terms = Terms {
             queue: "q".to_owned(),
             worker: "w".to_owned(),
+            process: None,
             lease: Duration::from_secs(30),
             grace: None,
             slots,

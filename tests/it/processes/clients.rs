@@ -178,6 +178,7 @@ impl Client {
             max_operations: max,
             lease_duration: duration(lease),
             wait_duration: duration(wait),
+            ..LeaseOperationsRequest::default()
         };
         Ok(self.workers().lease_operations(request).await?.into_inner().leases)
     }

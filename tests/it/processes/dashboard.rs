@@ -26,7 +26,7 @@ async fn top_prints_plain_text_once_where_there_is_no_terminal() {
         for line in [
             "3 operations\n",
             "1 PENDING  1 RUNNING  1 FAILED\n",
-            "\nqueue    pending    running\nq              1          1\n",
+            "\nqueue    pending    running  workers     oldest\nq              1          1        1  ",
             "\n1 running\n  operations/hostile ",
             "\\u001b[2Jhalf",
             "\nlast failures\n  operations/failing ",

@@ -147,7 +147,7 @@ async fn a_redis_is_upgraded_beside_its_servers_unless_one_is_of_an_older_versio
     let options = redis::Options { create: false, ..redis::Options::new(url.clone()) };
     let store = RedisStore::open(options).await.expect("the keyspace");
     let id = ServerId([9; 8]);
-    let old = ServerRecord { id, version: String::new(), format: 0 };
+    let old = ServerRecord::unknown(id.key());
     let set = write_set(store.keyspace(), id.key(), None, &Change::of(Some(old)));
     store.commit(vec![set]).await.remove(0).expect("a sign of life");
     store.close().await;

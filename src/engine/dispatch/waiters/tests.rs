@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use super::*;
+use crate::engine::leases::waiter::Presented;
+use crate::operation::worker::WorkerProcess;
 
 #[test]
 fn whoever_has_no_room_for_a_moment_keeps_its_position() {
@@ -31,7 +33,15 @@ fn whoever_got_nothing_stays_before_those_who_did() {
 }
 
 fn three_waiters() -> (Waiters, Vec<Arc<Waiter>>) {
-    let waiter = |number: usize| Waiter::once(number.to_string(), Duration::from_secs(1), 1);
+    let waiter = |number: usize| {
+        let presented = Presented {
+            worker: number.to_string(),
+            process: WorkerProcess::default(),
+            duration: Duration::from_secs(1),
+            activity: Arc::default(),
+        };
+        Waiter::once(presented, 1)
+    };
     let waiters: Vec<_> = (0..3).map(|number| Arc::new(waiter(number))).collect();
     let queue = Waiters::new("q", Arc::default());
     for waiter in &waiters {

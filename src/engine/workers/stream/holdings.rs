@@ -18,6 +18,7 @@ use crate::operation::Operation;
 use crate::operation::command::{Command, Disown, Proof, Release};
 use crate::operation::lease::{Holder, Token};
 use crate::operation::name::Name;
+use crate::record::server::{HeldOperation, MAX_SHOWN_HELD};
 use crate::store::Key;
 
 /// The leases of a stream, by key.
@@ -41,6 +42,9 @@ pub(super) struct Holding {
     pub(super) token: Token,
     /// The revision as of which the stream holds it: older news is not of this lease.
     pub(super) since: u64,
+    /// The attempt, and when it began.
+    attempt: u32,
+    start_time: Timestamp,
     /// When the stored lease expires.
     pub(super) expire_time: Timestamp,
     /// The response that it went out with; 0: the worker had it before; `None`: not sent yet.
@@ -126,6 +130,23 @@ impl Holdings {
         self.rooms.holders.leave(key, &self.registration.waiter);
         self.registration.add_room(1);
         self.held.remove(&key)
+    }
+
+    /// How many operations the worker wants to hold and holds, and those that it has held longest.
+    pub(super) fn shown(&self) -> (u32, u32, Vec<HeldOperation>) {
+        let mut held: Vec<&Holding> = self.held.values().collect();
+        if held.len() > MAX_SHOWN_HELD {
+            held.select_nth_unstable_by_key(MAX_SHOWN_HELD, |held| held.start_time);
+            held.truncate(MAX_SHOWN_HELD);
+        }
+        held.sort_by_key(|held| held.start_time);
+        let shown = |held: &&Holding| HeldOperation {
+            name: held.name.to_string(),
+            attempt: held.attempt,
+            start_time: held.start_time,
+        };
+        let operations = held.iter().map(shown).collect();
+        (self.slots.max(0) as u32, self.held.len() as u32, operations)
     }
 
     /// Compares a lease with the new standing.
@@ -222,6 +243,8 @@ impl Holding {
             name: operation.name.clone(),
             token: lease.token,
             since: operation.stamps.revision,
+            attempt: lease.attempt,
+            start_time: lease.start_time,
             expire_time: lease.expire_time,
             sent_in,
             cancel_requested: false,

@@ -12,6 +12,7 @@ use crate::engine::leases::leased::Leased;
 use crate::operation::command::Command;
 use crate::operation::lease::Token;
 use crate::operation::name::{Name, Queue};
+use crate::operation::worker::WorkerProcess;
 
 /// Incoming messages, in order.
 pub type Incoming = Pin<Box<dyn Stream<Item = Input> + Send>>;
@@ -51,6 +52,8 @@ pub struct Hello {
     pub queue: Queue,
     /// The name that the worker gives itself.
     pub worker: String,
+    /// The worker's process, as far as it says.
+    pub process: WorkerProcess,
     /// How long a lease lasts from each message.
     pub duration: Duration,
     /// How long leases outlive a broken stream.

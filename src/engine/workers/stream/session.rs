@@ -1,6 +1,7 @@
 //! One stream, from Hello to its end.
 
 mod greeting;
+mod seen;
 mod silence;
 
 use std::sync::Arc;
@@ -21,8 +22,9 @@ use crate::engine::dispatch::registration::Registration;
 use crate::engine::error::{Error, Result};
 use crate::engine::leases::leased::Leased;
 use crate::engine::leases::news::{News, Standing};
-use crate::engine::leases::waiter::{Inbox, Waiter};
+use crate::engine::leases::waiter::{Inbox, Presented, Waiter};
 use crate::engine::random::random;
+use crate::engine::roster::registry::Registered;
 use crate::limits::{DRAIN, MAX_SLOTS};
 use crate::operation::Rejection;
 use crate::operation::command::{Command, Renew};
@@ -69,6 +71,10 @@ pub(super) struct StreamSession<'a> {
     cut_off_since: Option<Duration>,
     half_closed: bool,
     draining: bool,
+    /// An operator has drained the worker, and it knows.
+    drained: bool,
+    /// While the worker can be seen by operators.
+    registered: Option<Registered>,
 }
 
 impl<'a> StreamSession<'a> {
@@ -89,12 +95,19 @@ impl<'a> StreamSession<'a> {
         let mut session = Self::open(rooms, incoming, sender, hello);
         session.take_request(first)?;
         session.greet().await?;
+        session.register();
         session.serve().await
     }
 
     fn open(rooms: Arc<StreamRooms>, incoming: Incoming, sender: &'a Sender, hello: Hello) -> Self {
         let holder: Holder = random();
-        let waiter = Waiter::of_stream(hello.worker.clone(), hello.duration, holder);
+        let presented = Presented {
+            worker: hello.worker.clone(),
+            process: hello.process.clone(),
+            duration: hello.duration,
+            activity: rooms.roster.activity(hello.queue.as_str()),
+        };
+        let waiter = Waiter::of_stream(presented, holder);
         let registration = Registration::enter(&rooms.dispatch, hello.queue.as_str(), waiter);
         let now = rooms.context.clock.elapsed();
         let holdings = Holdings::new(Arc::clone(&rooms), registration, holder, hello.grace);
@@ -118,6 +131,8 @@ impl<'a> StreamSession<'a> {
             cut_off_since: None,
             half_closed: false,
             draining: false,
+            drained: false,
+            registered: None,
         }
     }
 
@@ -282,6 +297,7 @@ impl<'a> StreamSession<'a> {
     fn fetch(&mut self) {
         let inbox = self.holdings.registration.waiter.fetch();
         self.unpack(inbox);
+        self.note_drained();
     }
 
     fn unpack(&mut self, inbox: Inbox) {
@@ -305,6 +321,9 @@ impl<'a> StreamSession<'a> {
             }
         }
         self.news.extend(inbox.news);
+        for asked in inbox.asked {
+            self.answer(asked);
+        }
     }
 
     /// Turns changes into signals. Only between batches: the end of a lease by the worker's own call is not news to it.
@@ -371,6 +390,7 @@ impl<'a> StreamSession<'a> {
 
     /// The worker has closed its side: its leases are released, and it receives the confirmation.
     async fn close(&mut self) -> Result<()> {
+        self.registered = None;
         // Leave the queue first, or we may be leased what we are releasing.
         let inbox = self.holdings.registration.waiter.close();
         self.unpack(inbox);

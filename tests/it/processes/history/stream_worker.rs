@@ -139,6 +139,7 @@ impl Worker {
             lease_duration: duration(stream.lease / 1_000),
             reconnect_grace: duration(self.dice.between(200, LEASE)),
             held,
+            ..Hello::default()
         };
         let slots = Some(stream.slots as i32);
         let request = pb::ServeQueueRequest { hello: Some(hello), slots, ..Default::default() };

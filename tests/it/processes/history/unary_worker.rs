@@ -74,6 +74,7 @@ impl Worker {
                 max_operations: most as i32,
                 lease_duration: duration(dice.between(LEASE, 2 * LEASE)),
                 wait_duration: duration(500),
+                ..Default::default()
             };
             let begin = self.journal.now();
             let reply = bounded(self.workers(&mut dice).lease_operations(request)).await;

@@ -3,6 +3,8 @@
 //! Every counter is one atomic number that exists before the first call: counting needs no lookup and no allocation.
 //! Each server counts its own work. `docs/metrics.md` explains each metric; a test compares the two.
 
+mod queues;
+
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -10,6 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+pub(super) use self::queues::{QueueCounters, QueueGauges, QueueMetrics};
 use crate::clock::Timestamp;
 use crate::operation::lease::{Call, EndedLease};
 use crate::operation::{Operation, Record, State};
@@ -31,6 +34,7 @@ pub(super) struct Metrics {
     conflicts: Counter,
     unavailable: Counter,
     pub(super) unreadable: Gauge,
+    pub(super) queues: QueueMetrics,
     pub(super) deliveries: DeliveryMetrics,
 }
 
@@ -110,6 +114,7 @@ impl Metrics {
                 "unreadable_records",
                 "Records that this server met and could not read",
             ),
+            queues: QueueMetrics::of(its),
             deliveries: DeliveryMetrics::of(its),
             registry,
         }
@@ -332,7 +337,7 @@ mod tests {
 
     #[test]
     fn the_page_explains_every_metric() {
-        let page = include_str!("../../docs/metrics.md");
+        let page = include_str!("../../../docs/metrics.md");
         let rows: Vec<&str> =
             page.lines().filter(|line| line.starts_with("| `longhaul_")).collect();
         assert_eq!(rows, served(), "docs/metrics.md is out of date");

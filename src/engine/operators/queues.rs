@@ -1,27 +1,33 @@
-//! Queues as operators see and change them: settings from their record, numbers from counters and the heads of indexes.
+//! Queues as operators see and change them: settings from their record, numbers from counters, the heads of indexes, and what
+//! servers tell of their workers.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::AtomicU64;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
+use tokio::sync::Notify;
 
-use super::access::Caller;
-use super::context::Context;
-use super::error::{Error, Reason, Result};
-use super::operations::page_token::{self, Binding};
-use super::queues::known::KnownQueues;
-use super::reading::reader::Reader;
-use super::transact::{Decision, Ended, Transaction, Transactor};
+use super::changes::{QueueUpdate, SetQueue, etag};
 use crate::clock::Timestamp;
+use crate::engine::access::Caller;
+use crate::engine::context::Context;
+use crate::engine::error::{Error, Reason, Result};
+use crate::engine::membership::ranks::Membership;
+use crate::engine::operations::page_token::{self, Binding};
+use crate::engine::queues::known::KnownQueues;
+use crate::engine::reading::reader::Reader;
+use crate::engine::roster::registry::Roster;
+use crate::engine::transact::{Ended, Transactor};
 use crate::limits::{MAX_QUEUE_SETTINGS, MAX_QUEUES_LISTED};
 use crate::operation::counters::{OF_QUEUES, QueueCount, queue_count};
 use crate::operation::entries::{ready_index, ready_place};
 use crate::operation::name::Queue;
 use crate::operation::{Record, State};
+use crate::record::Before;
 use crate::record::queue::{PARTITION, QUEUES, QueueRecord, QueueSettings};
-use crate::record::{Before, Change};
+use crate::record::server::ServedQueue;
 use crate::store::{CommitError, Entry, Index, Key, Scan};
 
 /// A queue as operators get it.
@@ -37,23 +43,8 @@ pub struct ShownQueue {
     pub count: QueueCount,
     /// Since when the operation at its head can be leased.
     pub oldest: Option<Timestamp>,
-}
-
-/// A change of the settings of a queue. What is `None` stays.
-#[derive(Clone, Debug, Default)]
-pub struct QueueUpdate {
-    /// Which queue.
-    pub queue: Queue,
-    /// Only if the settings have this etag; an empty one fits all.
-    pub etag: String,
-    /// Whether it is paused.
-    pub paused: Option<bool>,
-    /// Most operations that run at the same time; 0 is no limit.
-    pub max_running: Option<u32>,
-    /// Most leases in a second; 0 is no limit.
-    pub max_leases_per_second: Option<f64>,
-    /// The aging interval; zero is as for every queue.
-    pub aging_interval: Option<Duration>,
+    /// Who serves it, over all servers.
+    pub served: ServedQueue,
 }
 
 /// A list of queues.
@@ -75,11 +66,22 @@ pub struct QueuePage {
 }
 
 /// Shows queues and changes their settings.
-pub(super) struct QueueCalls {
-    context: Arc<Context>,
+pub(in crate::engine) struct QueueCalls {
+    pub(super) context: Arc<Context>,
     reader: Arc<Reader>,
-    known: Arc<KnownQueues>,
+    pub(super) membership: Arc<Membership>,
+    pub(super) roster: Arc<Roster>,
+    pub(super) known: Arc<KnownQueues>,
     transactor: Transactor<KnownQueues>,
+    pub(super) readings: Readings,
+}
+
+/// When `/metrics` was last read.
+#[derive(Default)]
+pub(super) struct Readings {
+    /// In microseconds as the engine's clock counts elapsed time, and one; 0 for never.
+    pub(super) last: AtomicU64,
+    pub(super) read: Notify,
 }
 
 impl ShownQueue {
@@ -90,19 +92,30 @@ impl ShownQueue {
 }
 
 impl QueueCalls {
-    pub(super) fn new(context: Arc<Context>, reader: Arc<Reader>, known: Arc<KnownQueues>) -> Self {
+    pub(in crate::engine) fn new(
+        context: Arc<Context>,
+        reader: Arc<Reader>,
+        membership: Arc<Membership>,
+        roster: Arc<Roster>,
+        known: Arc<KnownQueues>,
+    ) -> Self {
         let transactor = Transactor::new(context.clone(), reader.clone(), known.clone());
-        Self { context, reader, known, transactor }
+        let readings = Readings::default();
+        Self { context, reader, membership, roster, known, transactor, readings }
     }
 
     /// A queue now.
-    pub(super) async fn get(&self, queue: &Queue) -> Result<ShownQueue> {
+    pub(in crate::engine) async fn get(&self, queue: &Queue) -> Result<ShownQueue> {
         let mut shown = self.show(vec![queue.clone()]).await?;
-        shown.pop().ok_or_else(|| Error::internal(&"a queue that was not read"))
+        shown.pop().ok_or_else(|| unreadable(queue))
     }
 
     /// A page of queues, by name.
-    pub(super) async fn list(&self, caller: &Caller, query: QueueListQuery) -> Result<QueuePage> {
+    pub(in crate::engine) async fn list(
+        &self,
+        caller: &Caller,
+        query: QueueListQuery,
+    ) -> Result<QueuePage> {
         let (keyspace, now) = (self.context.store.keyspace(), self.context.store.now(PARTITION));
         let binding = Binding::of(&[&caller.id, "queues"]);
         let mut queues = self.names().await?;
@@ -122,33 +135,58 @@ impl QueueCalls {
     }
 
     /// Changes the settings of a queue, and shows it.
-    pub(super) async fn update(&self, update: QueueUpdate) -> Result<ShownQueue> {
+    pub(in crate::engine) async fn update(&self, update: QueueUpdate) -> Result<ShownQueue> {
+        let queue = update.queue.clone();
+        self.change(update).await?;
+        self.get(&queue).await
+    }
+
+    /// Changes the settings of a queue.
+    pub(super) async fn change(&self, update: QueueUpdate) -> Result<()> {
         let queue = update.queue.clone();
         let key = self.key(&queue);
         if self.reader.read_each::<QueueRecord>(&[key]).await?.pop().is_none_or(is_absent) {
             self.check_room().await?;
         }
-        let mut set = SetQueue { key, update, refusal: None };
+        let mut set = SetQueue::new(key, update);
         match self.transactor.transact_one(&mut set).await {
-            Ended::Failed(CommitError::Unavailable(error)) => return Err(error.into()),
-            Ended::Failed(_) | Ended::Unknown => return Err(Error::busy(&queue.full())),
-            Ended::Unreadable(_) => return Err(unreadable(&queue)),
-            Ended::Written { .. } | Ended::Kept { .. } => {}
-        }
-        match set.refusal {
-            Some(refusal) => Err(refusal),
-            None => self.get(&queue).await,
+            Ended::Failed(CommitError::Unavailable(error)) => Err(error.into()),
+            Ended::Failed(_) | Ended::Unknown => Err(Error::busy(&queue.full())),
+            Ended::Unreadable(_) => Err(unreadable(&queue)),
+            Ended::Written { .. } | Ended::Kept { .. } => set.refusal.map_or(Ok(()), Err),
         }
     }
 
-    /// All queues with operations to do or settings of their own, in the order of their ids.
-    async fn names(&self) -> Result<BTreeSet<Queue>> {
+    /// All queues with operations to do, workers, or settings of their own, in the order of their ids.
+    pub(super) async fn names(&self) -> Result<BTreeSet<Queue>> {
         let store = &self.context.store;
+        let now = store.now(PARTITION);
         let counted = store.counter_names(OF_QUEUES, MAX_QUEUES_LISTED).await?;
+        let counted = counted.iter().filter_map(|name| std::str::from_utf8(name).ok());
         let set = self.with_settings().await?;
-        let counted = counted.iter().map(|name| std::str::from_utf8(name).ok());
-        let set = set.iter().map(|entry| QueueRecord::id_of(&entry.member));
-        Ok(counted.chain(set).flatten().filter_map(|id| Queue::parse(id).ok()).collect())
+        let is_own = |id: &&str| {
+            // What was not read yet counts.
+            self.known.of(id).is_none_or(|terms| terms.settings.is_own(now))
+        };
+        let set = set.iter().filter_map(|entry| QueueRecord::id_of(&entry.member)).filter(is_own);
+        let served = self.served().await?;
+        let served = served.values().filter(|served| served.workers > 0);
+        let served = served.map(|served| served.id.as_str());
+        Ok(counted.chain(set).chain(served).filter_map(|id| Queue::parse(id).ok()).collect())
+    }
+
+    /// What workers do in each queue, over all servers.
+    async fn served(&self) -> Result<HashMap<String, ServedQueue>> {
+        let mut all: HashMap<String, ServedQueue> = HashMap::new();
+        let others = self.membership.others().await?;
+        let others = others.into_iter().flat_map(|(_, served)| served.queues);
+        for served in self.roster.queues().into_iter().chain(others) {
+            let sum = ServedQueue::entry(&mut all, &served.id);
+            sum.workers += served.workers;
+            sum.asked = sum.asked.max(served.asked);
+            sum.leases_per_second += served.leases_per_second;
+        }
+        Ok(all)
     }
 
     async fn with_settings(&self) -> Result<Vec<Entry>> {
@@ -166,7 +204,7 @@ impl QueueCalls {
         Err(Error::new(Reason::LimitExceeded, message).with("limit", MAX_QUEUE_SETTINGS))
     }
 
-    async fn show(&self, queues: Vec<Queue>) -> Result<Vec<ShownQueue>> {
+    pub(super) async fn show(&self, queues: Vec<Queue>) -> Result<Vec<ShownQueue>> {
         let store = &self.context.store;
         let changes = self.known.changes();
         let keys: Vec<Key> = queues.iter().map(|queue| self.key(queue)).collect();
@@ -174,15 +212,18 @@ impl QueueCalls {
         let names: Vec<Bytes> =
             queues.iter().map(|queue| queue.as_str().to_owned().into()).collect();
         let counters = store.counters(OF_QUEUES, &names).await?;
+        let mut all = self.served().await?;
         let mut shown = Vec::with_capacity(queues.len());
         for ((queue, record), counter) in queues.into_iter().zip(records).zip(counters) {
-            let record = record.map_err(|_| unreadable(&queue))?;
+            // One that cannot be read is left out; the reader has noted it.
+            let Ok(record) = record else { continue };
             self.known.take_in(queue.as_str(), changes, record.as_ref());
             let (settings, revision) = record.map_or_else(Default::default, |before| {
                 (before.record.settings, before.stamps.revision)
             });
             let count = queue_count(counter);
-            shown.push(ShownQueue { queue, settings, revision, count, oldest: None });
+            let served = all.remove(queue.as_str()).unwrap_or_default();
+            shown.push(ShownQueue { queue, settings, revision, count, oldest: None, served });
         }
         futures_util::stream::iter(shown)
             .map(|shown| self.with_oldest(shown))
@@ -218,73 +259,8 @@ impl QueueCalls {
     }
 }
 
-/// A change of the settings of a queue, under way.
-struct SetQueue {
-    key: Key,
-    update: QueueUpdate,
-    refusal: Option<Box<Error>>,
-}
-
-impl Transaction for SetQueue {
-    type Kind = QueueRecord;
-
-    fn key(&self) -> Key {
-        self.key
-    }
-
-    fn decide(
-        &mut self,
-        before: Option<&Before<QueueRecord>>,
-        _certain: bool,
-        _now: Timestamp,
-    ) -> Decision<QueueRecord> {
-        let update = &self.update;
-        let current = etag(before.map_or(0, |before| before.stamps.revision));
-        if !update.etag.is_empty() && update.etag != current {
-            let name = update.queue.full();
-            let message =
-                format!("the settings of {name} have changed; read them, then decide again");
-            let refusal = Error::on(Reason::EtagMismatch, name, message).with("etag", current);
-            self.refusal = Some(refusal);
-            return Decision::Keep;
-        }
-        self.refusal = None;
-        let former = before.map(|before| before.record.settings.clone()).unwrap_or_default();
-        let settings = update.applied_to(former.clone());
-        if settings == former {
-            return Decision::Keep;
-        }
-        let is_own = settings != QueueSettings::default();
-        let after = is_own.then(|| QueueRecord { queue: update.queue.clone(), settings });
-        Decision::Commit(Box::new(Change { visible: true, ..Change::of(after) }))
-    }
-
-    fn recognises_itself(&self) -> bool {
-        false
-    }
-}
-
-impl QueueUpdate {
-    fn applied_to(&self, former: QueueSettings) -> QueueSettings {
-        QueueSettings {
-            paused: self.paused.unwrap_or(former.paused),
-            max_running: self.max_running.unwrap_or(former.max_running),
-            max_leases_per_second: self
-                .max_leases_per_second
-                .unwrap_or(former.max_leases_per_second),
-            aging_interval: self
-                .aging_interval
-                .map_or(former.aging_interval, |own| Some(own).filter(|own| !own.is_zero())),
-        }
-    }
-}
-
 fn is_absent<K, E>(found: std::result::Result<Option<K>, E>) -> bool {
     matches!(found, Ok(None))
-}
-
-fn etag(revision: u64) -> String {
-    format!("\"{revision:x}\"")
 }
 
 fn unreadable(queue: &Queue) -> Box<Error> {
