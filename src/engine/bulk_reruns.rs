@@ -31,6 +31,7 @@ use crate::operation::lease::{Fingerprint, Token};
 use crate::operation::name::{Id, Name, Parent, ParentPattern, Queue, ancestry};
 use crate::operation::options::{Options, RetryPolicy};
 use crate::operation::payload::{Payload, type_url};
+use crate::operation::worker::WorkerProcess;
 use crate::operation::{Operation, Spec, Start, State};
 use crate::proto::google::protobuf::Any;
 use crate::proto::google::rpc::Status;
@@ -116,6 +117,7 @@ impl BulkReruns {
             max: 1,
             duration: DEFAULT_LEASE,
             wait: Duration::ZERO,
+            process: WorkerProcess::default(),
         };
         let mut batch = self.unary.lease(request).await?;
         let leased = batch.load(usize::MAX).await?.pop();

@@ -8,6 +8,7 @@ use crate::engine::{BulkRerun, Engine, LeaseRequest, ListQuery, Listed, Reaper, 
 use crate::filter::{Filter, Order};
 use crate::operation::command::{Command, Fail, Proof};
 use crate::operation::name::{Name, ParentPattern, Queue};
+use crate::operation::worker::WorkerProcess;
 use crate::operation::{Operation, Spec, Start, State};
 use crate::proto::google::rpc::Status;
 use crate::proto::longhaul::v1 as pb;
@@ -53,6 +54,7 @@ impl Fixture {
                 max: 100,
                 duration: Duration::from_secs(30),
                 wait: Duration::ZERO,
+                process: WorkerProcess::default(),
             };
             let mut batch = self.engine.lease(&caller(), request).await.expect("a batch");
             for leased in batch.load(usize::MAX).await.expect("payloads") {
