@@ -20,6 +20,7 @@ use crate::job::{Job, JobConfig, Overlap};
 use crate::operation::command::{Command, Complete, Proof};
 use crate::operation::name::{Name, Parent, ParentPattern, Queue};
 use crate::operation::payload::{Payload, type_url};
+use crate::operation::worker::WorkerProcess;
 use crate::operation::{Spec, State, Trigger};
 use crate::proto::google::protobuf::Any;
 use crate::proto::longhaul::v1::operation_record::State as Stage;

@@ -8,6 +8,7 @@ use crate::engine::{BulkRerun, Engine, LeaseRequest, ListQuery, Listed, Reaper, 
 use crate::filter::{Filter, Order};
 use crate::operation::command::{Command, Fail, Proof};
 use crate::operation::name::{Name, ParentPattern, Queue};
+use crate::operation::worker::WorkerProcess;
 use crate::operation::{Operation, Spec, Start, State};
 use crate::proto::google::rpc::Status;
 use crate::proto::longhaul::v1 as pb;
