@@ -274,8 +274,7 @@ impl Rooms {
         let Lower { types, roster, authority, endpoints, commands, reports, .. } = lower;
         let lists = Arc::new(Lists::new(context.clone(), reader.clone()));
         let shared = UnaryRooms { context: context.clone(), dispatch: dispatch.clone(), roster };
-        let unary =
-            Arc::new(Unary::new(shared, commands.clone(), reports.clone(), starts.clone()));
+        let unary = Arc::new(Unary::new(shared, commands.clone(), reports.clone(), starts.clone()));
         let calls =
             Arc::new(Calls::new(context.clone(), reader.clone(), commands.clone(), hub.clone()));
         let reruns = Arc::new(Reruns::new(starts.clone(), calls.clone()));

@@ -292,7 +292,9 @@ impl Jobs {
         }
         let id = match wanted.request_id.as_str() {
             "" => Uuid::new_v4(),
-            request_id => self.derived("backfill", &[&job.uid.to_string(), caller.id(), request_id]),
+            request_id => {
+                self.derived("backfill", &[&job.uid.to_string(), caller.id(), request_id])
+            }
         };
         let end = wanted.end - std::time::Duration::from_micros(1);
         let backfill = Backfill { id, after, end, finished: false };

@@ -11,9 +11,7 @@ use uuid::Uuid;
 use super::jobs;
 use super::outbox;
 use super::records::records;
-use super::values::{
-    STAMPS, bare_server, endpoint, gates, queue, server, token, type_sets,
-};
+use super::values::{STAMPS, bare_server, endpoint, gates, queue, server, token, type_sets};
 use crate::record::kind::Kind;
 use crate::store::{Keyspace, Record as Stored};
 

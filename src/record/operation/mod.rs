@@ -102,7 +102,13 @@ impl Kind for Record {
 impl From<operation::Change> for Change<Record> {
     fn from(change: operation::Change) -> Self {
         let operation::Change {
-            record, visible, leases, not_before, not_after, answer: _, ended: _
+            record,
+            visible,
+            leases,
+            not_before,
+            not_after,
+            answer: _,
+            ended: _,
         } = change;
         Self { main: record, also: Vec::new(), event: None, visible, leases, not_before, not_after }
     }
