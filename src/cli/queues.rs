@@ -83,7 +83,9 @@ impl QueueArgs {
         if self.output == Output::Json {
             return output::message("longhaul.v1.Queue", queue);
         }
-        details(queue, SystemClock::new().now()).iter().for_each(|line| output::text(line));
+        for line in details(queue, SystemClock::new().now()) {
+            output::text(&line);
+        }
     }
 
     fn show_all(&self, queues: Vec<Queue>) {
@@ -94,7 +96,9 @@ impl QueueArgs {
         if queues.is_empty() {
             return output::note("no queues");
         }
-        lines(&queues, SystemClock::new().now()).iter().for_each(|line| output::text(line));
+        for line in lines(&queues, SystemClock::new().now()) {
+            output::text(&line);
+        }
     }
 }
 

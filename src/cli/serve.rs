@@ -27,6 +27,7 @@ use crate::server::waiting;
 use crate::store::Store;
 
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(super) struct ServeArgs {
     #[command(flatten)]
     place: PlaceArgs,
@@ -153,10 +154,7 @@ pub(super) async fn serve<F: Future<Output = anyhow::Result<()>>>(
         "serving"
     );
     if !settings.identity.is_any() {
-        tracing::info!(
-            loopback = config.listen.is_loopback(),
-            "callers are not asked for credentials: everyone who reaches this port can do everything"
-        );
+        warn_of_everyone(config);
     }
     let mut server = Server::with(store, clock, settings)
         .under_names(&config.allowed_hosts)
@@ -169,10 +167,7 @@ pub(super) async fn serve<F: Future<Output = anyhow::Result<()>>>(
         let (listener, until) =
             (tokio::net::TcpListener::from_std(listener)?, shutdown.clone().cancelled_owned());
         let result = match config.runtime {
-            Runtime::PerCore => {
-                let cores = std::thread::available_parallelism().map_or(1, usize::from);
-                server.serve_on_cores(listener, cores, until).await
-            }
+            Runtime::PerCore => server.serve_on_cores(listener, cores(), until).await,
             Runtime::WorkStealing => server.serve(listener, until).await,
         };
         // The server has ended: stop the task beside it.
@@ -189,6 +184,17 @@ pub(super) async fn serve<F: Future<Output = anyhow::Result<()>>>(
     let (served, beside) = tokio::join!(serving, beside);
     tracing::info!("stopped");
     served.and(beside)
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn warn_of_everyone(config: &Config) {
+    tracing::info!(
+        loopback = config.listen.is_loopback(),
+        "callers are not asked for credentials: everyone who reaches this port can do everything"
+    );
 }
 
 fn listen(place: &Listen) -> anyhow::Result<TcpListener> {

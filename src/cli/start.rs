@@ -20,7 +20,6 @@ use crate::types::Registry;
 
 /// Arguments of `start`, named as the fields of `StartOperationRequest` and its options.
 #[derive(Debug, Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(super) struct StartArgs {
     #[command(flatten)]
     connection: Connection,

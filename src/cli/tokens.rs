@@ -132,7 +132,7 @@ impl TokensArgs {
 
 /// Where tokens are: on a server, or in a store that no server needs to serve.
 enum TokenPlace {
-    Server(Client),
+    Server(Box<Client>),
     Store(Engine),
 }
 
@@ -146,7 +146,7 @@ pub(super) async fn run(args: TokensArgs) -> Result<(), Failure> {
         Some(store) => {
             TokenPlace::Store(Engine::with(store, SystemClock::new(), Settings::default()))
         }
-        None => TokenPlace::Server(args.server.connect().await?),
+        None => TokenPlace::Server(Box::new(args.server.connect().await?)),
     };
     let done = act(&args, &place).await;
     if let TokenPlace::Store(engine) = &place {
@@ -269,15 +269,16 @@ fn grant_text(grant: &pb::Grant) -> String {
     let role = u32::try_from(grant.role).ok().and_then(Role::from_number);
     let mut text = role.map_or("?", Role::as_str).to_owned();
     if !grant.parent.is_empty() {
-        text += &format!(" below {}", grant.parent);
+        text.extend([" below ", &grant.parent]);
     }
     let queues = grant.queues.join(",");
     if !matches!(&*queues, "" | "*") {
-        text += &format!(" in {queues}");
+        text.extend([" in ", &queues]);
     }
     text
 }
 
+#[expect(clippy::boxed_local, reason = "the engine returns its errors in boxes")]
 fn refused(error: Box<crate::engine::Error>) -> Failure {
     anyhow::Error::from(*error).into()
 }

@@ -62,7 +62,9 @@ impl WorkerArgs {
         if workers.is_empty() {
             return output::note("no workers");
         }
-        lines(&workers, SystemClock::new().now()).iter().for_each(|line| output::text(line));
+        for line in lines(&workers, SystemClock::new().now()) {
+            output::text(&line);
+        }
     }
 }
 

@@ -97,7 +97,8 @@ fn is_for(verb: Verb, on: Resource<'_>, roles: &[Role]) -> bool {
         },
         Resource::Queue(_) => match verb {
             Verb::Get | Verb::Watch => EVERYONE,
-            Verb::Start => &[Role::Caller],
+            // An editor of jobs says in which queue their runs start.
+            Verb::Start => &[Role::Caller, Role::JobEditor],
             // The list of its workers names the operations that they hold, whichever parent these have.
             Verb::Lease | Verb::List => &[Role::Worker],
             _ => &[Role::Admin],

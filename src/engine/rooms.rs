@@ -116,28 +116,20 @@ impl Lower {
         let signs = Transactor::new(context.clone(), reader.clone(), Arc::new(Unobserved));
         let membership =
             Arc::new(Membership::new(context.clone(), signs, roster.clone(), queues.clone()));
-        let hub = Arc::new(Hub::new(context.clone(), reader.clone()));
-        let sets = Arc::new(Sets::new(context.clone(), reader.clone()));
-        let holders = Arc::<Holders>::default();
-        let types = Arc::new(ParentTypes::new(context.clone(), reader.clone()));
-        let authority = Arc::new(Authority::new(context.clone(), reader.clone()));
+        let informed = Informed {
+            hub: Arc::new(Hub::new(context.clone(), reader.clone())),
+            sets: Arc::new(Sets::new(context.clone(), reader.clone())),
+            holders: Arc::default(),
+            types: Arc::new(ParentTypes::new(context.clone(), reader.clone())),
+            listening: Arc::new(Listening::new(context.clone())),
+            queues,
+            roster,
+            authority: Arc::new(Authority::new(context.clone(), reader.clone())),
+        };
+        let (ours, members) = (informed.clone(), membership.clone());
+        let notifier = Arc::new(Notifier::new(context.clone(), reader.clone(), members, ours));
+        let Informed { hub, sets, holders, types, listening, queues, roster, authority } = informed;
         let endpoints = Arc::new(Endpoints::new(context.clone(), reader.clone()));
-        let listening = Arc::new(Listening::new(context.clone()));
-        let notifier = Arc::new(Notifier::new(
-            context.clone(),
-            reader.clone(),
-            membership.clone(),
-            Informed {
-                hub: hub.clone(),
-                sets: sets.clone(),
-                holders: holders.clone(),
-                types: types.clone(),
-                queues: queues.clone(),
-                listening: listening.clone(),
-                roster: roster.clone(),
-                authority: authority.clone(),
-            },
-        ));
         let transactor =
             Arc::new(Transactor::new(context.clone(), reader.clone(), notifier.clone()));
         let interval = context.settings.progress_interval;
@@ -201,6 +193,12 @@ impl Lower {
             holders: self.holders.clone(),
             roster: self.roster.clone(),
         })
+    }
+
+    fn unary(&self, dispatch: &Arc<Dispatch>, starts: &Arc<Starts>) -> Arc<Unary> {
+        let (context, dispatch) = (self.context.clone(), dispatch.clone());
+        let shared = UnaryRooms { context, dispatch, roster: self.roster.clone() };
+        Arc::new(Unary::new(shared, self.commands.clone(), self.reports.clone(), starts.clone()))
     }
 
     fn queue_calls(&self) -> Arc<QueueCalls> {
@@ -270,11 +268,10 @@ impl Rooms {
         let dispatch = lower.dispatch(&grants);
         let (queue_calls, streams) = (lower.queue_calls(), lower.streams(&dispatch));
         let starts = lower.starts(&dispatch, grants);
+        let unary = lower.unary(&dispatch, &starts);
         let Lower { context, reader, membership, hub, sets, holders, .. } = lower;
-        let Lower { types, roster, authority, endpoints, commands, reports, .. } = lower;
+        let Lower { types, authority, endpoints, commands, reports, .. } = lower;
         let lists = Arc::new(Lists::new(context.clone(), reader.clone()));
-        let shared = UnaryRooms { context: context.clone(), dispatch: dispatch.clone(), roster };
-        let unary = Arc::new(Unary::new(shared, commands.clone(), reports.clone(), starts.clone()));
         let calls =
             Arc::new(Calls::new(context.clone(), reader.clone(), commands.clone(), hub.clone()));
         let reruns = Arc::new(Reruns::new(starts.clone(), calls.clone()));

@@ -267,7 +267,7 @@ fn refused(name: &str, why: &str, pause: Duration) -> Box<Error> {
 }
 
 /// How long a tenant is remembered that does nothing.
-const FORGET: Duration = Duration::from_secs(60);
+const FORGET: Duration = Duration::from_mins(1);
 /// When to try again what depends on the caller alone.
 const RETRY: Duration = Duration::from_secs(1);
 /// The shortest time to try again after.

@@ -107,8 +107,7 @@ fn names_in(message: &MessageDescriptor, object: &Map<String, Value>) -> Map<Str
     let named = |(key, value): (&String, &Value)| {
         let field = read::field(message, key)?;
         let kept = match (field.kind(), value) {
-            (Kind::String, Value::String(_)) => Some(value.clone()),
-            (Kind::String, Value::Array(_)) => Some(value.clone()),
+            (Kind::String, Value::String(_) | Value::Array(_)) => Some(value.clone()),
             (Kind::Message(inner), Value::Object(object)) if is_ours(&inner) && !field.is_map() => {
                 Some(names_in(&inner, object).into())
             }

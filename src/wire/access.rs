@@ -58,6 +58,7 @@ macro_rules! others {
 
 others! {
     pb::BatchStartOperationsRequest,
+    pb::CreateJobRequest,
     pb::CreateLinkRequest,
     pb::CreateTokenRequest,
     pb::ExportRecordsRequest,
@@ -67,6 +68,7 @@ others! {
     pb::RenewLeasesRequest,
     pb::StartLeasedOperationRequest,
     pb::StartOperationRequest,
+    pb::UpdateJobRequest,
     pb::UpdateQueueRequest,
 }
 

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use ::http::uri::PathAndQuery;
 use longhaul::proto::DESCRIPTORS;
 use prost_reflect::{DescriptorPool, Kind, MessageDescriptor, ServiceDescriptor};
+use tonic::Request;
 use tonic::client::Grpc;
-use tonic::{Request, Status};
 use tonic_prost::ProstCodec;
 
 use crate::support::*;

@@ -104,6 +104,8 @@ async fn a_queue_is_listed_while_it_has_work_or_settings(fixture: &Fixture) {
 
     fixture.complete(completion(&running)).await.granted();
     resume(fixture, "c").await.granted();
+    assert_eq!(listed(fixture).await, ["queues/a", "queues/b"], "a worker was there a moment ago");
+    fixture.let_pass(Duration::from_mins(2));
     assert_eq!(listed(fixture).await, ["queues/b"]);
 }
 

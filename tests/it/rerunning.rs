@@ -261,11 +261,13 @@ async fn a_bulk_rerun_that_is_wrong_is_refused_by_its_field(fixture: &Fixture) {
         rerun_all(fixture, request)
     };
     with(|it| it.filter.clear()).await.refused_field("INVALID_ARGUMENT", "filter");
-    with(|it| it.filter = "state(".to_owned()).await.refused_field("INVALID_FILTER", "filter");
-    with(|it| it.parent = "projects".to_owned()).await.refused_field("INVALID_ARGUMENT", "parent");
+    with(|it| "state(".clone_into(&mut it.filter)).await.refused_field("INVALID_FILTER", "filter");
+    with(|it| "projects".clone_into(&mut it.parent))
+        .await
+        .refused_field("INVALID_ARGUMENT", "parent");
     with(|it| it.max_count = -1).await.refused_field("INVALID_ARGUMENT", "max_count");
     with(|it| it.max_count = 100_001).await.refused_field("INVALID_ARGUMENT", "max_count");
-    with(|it| it.request_id = "\n".to_owned())
+    with(|it| "\n".clone_into(&mut it.request_id))
         .await
         .refused_field("INVALID_ARGUMENT", "request_id");
     let checked = with(|it| it.validate_only = true).await.granted();

@@ -206,7 +206,7 @@ async fn workers_of_other_servers_are_listed_with_what_they_hold(fixture: &Fixtu
     let other = fixture.beside().await;
     beat([fixture, &other]).await;
     let mut stream = WorkerStream::serving(&other, hello("q", "w", 7), 3).await;
-    let name = fixture.started("q").await;
+    let name = other.started("q").await;
     stream.leases(1).await;
     assert!(workers(fixture, "q").await.is_empty(), "not told yet");
     beat([fixture, &other]).await;

@@ -13,13 +13,15 @@ scenarios! {
     a_server_that_shuts_down_lets_calls_finish_and_then_is_gone,
 }
 
-const SERVICES: [&str; 9] = [
+const SERVICES: [&str; 11] = [
     "",
     "google.longrunning.Operations",
     "longhaul.v1.Admin",
     "longhaul.v1.Callers",
+    "longhaul.v1.Jobs",
     "longhaul.v1.Producers",
     "longhaul.v1.Queues",
+    "longhaul.v1.Tokens",
     "longhaul.v1.TypeSets",
     "longhaul.v1.Webhooks",
     "longhaul.v1.Workers",

@@ -32,7 +32,7 @@ async fn a_tenant_with_as_many_watches_as_it_may_is_refused_one_more(fixture: &F
     let name = limited.started("q").await;
     let request = pb::WatchOperationRequest { name, ..Default::default() };
     let watch = limited.watch(request.clone()).await;
-    let refusal = limited.try_watch(request.clone()).await.err().expect("a refusal");
+    let Err(refusal) = limited.try_watch(request.clone()).await else { panic!("not refused") };
     assert_eq!(refusal.code(), Code::ResourceExhausted, "{refusal:?}");
     drop(watch);
     within("a place", async {

@@ -266,8 +266,8 @@ fn workers_and_what_is_wrong_with_queues_are_shown() {
     let rows = screen(&board, 100, 24).join("\n");
     for row in [
         "images          7          1        1        2 s  NO WORKER",
-        "worker           queue  holds  slots  heard    process  server",
-        "busy             mail   3      4      2 s ago  -        s-1",
+        "worker         queue  holds  slots  heard    process  server",
+        "busy           mail   3      4      2 s ago  -        s-1",
         "idle\\u001b[2J  mail   0      4      2 s ago  -        s-1",
     ] {
         assert!(rows.contains(row), "{row:?} is missing in\n{rows}");

@@ -167,10 +167,9 @@ impl Authority {
         };
         match self.reader.head(&link.name).await {
             Ok((operation, _)) if operation.uid.as_bytes() != &link.uid => return Ok(None),
-            Ok(_) => {}
             Err(error) if error.reason == Reason::StoreUnavailable => return Err(error),
             // The call itself says that the operation has expired or was deleted.
-            Err(_) => {}
+            Ok(_) | Err(_) => {}
         }
         Ok(Some(KnownCaller {
             id: format!("link:{}", uuid::Uuid::from_bytes(link.uid)),

@@ -315,7 +315,11 @@ mod tests {
     /// Name, type, unit and meaning of each metric, as they are served.
     fn served() -> Vec<String> {
         let mut text = String::new();
-        encode(&mut text, &Metrics::new().registry).expect("text");
+        let metrics = Metrics::new();
+        // A family without any member is not served.
+        drop(metrics.queues.of_queue("q"));
+        metrics.queues.measured(&[QueueGauges { queue: "q".to_owned(), ..QueueGauges::default() }]);
+        encode(&mut text, &metrics.registry).expect("text");
         let mut rows: Vec<(String, String, String)> = Vec::new();
         for line in text.lines().filter_map(|line| line.strip_prefix("# ")) {
             let mut words = line.splitn(3, ' ');

@@ -48,6 +48,7 @@ pub(in crate::engine) struct Notifier {
 }
 
 /// The rooms whose tasks are informed.
+#[derive(Clone)]
 pub(in crate::engine) struct Informed {
     pub(in crate::engine) hub: Arc<Hub>,
     pub(in crate::engine) sets: Arc<Sets>,
@@ -160,8 +161,8 @@ impl Notifier {
             listening,
             queues,
             roster,
-            authority,
             gates,
+            authority,
             scheduler,
             courier,
         }

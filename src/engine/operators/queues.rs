@@ -73,12 +73,12 @@ pub(in crate::engine) struct QueueCalls {
     pub(super) roster: Arc<Roster>,
     pub(super) known: Arc<KnownQueues>,
     transactor: Transactor<KnownQueues>,
-    pub(super) readings: Readings,
+    pub(super) readings: RateReadings,
 }
 
 /// When `/metrics` was last read.
 #[derive(Default)]
-pub(super) struct Readings {
+pub(super) struct RateReadings {
     /// In microseconds as the engine's clock counts elapsed time, and one; 0 for never.
     pub(super) last: AtomicU64,
     pub(super) read: Notify,
@@ -100,7 +100,7 @@ impl QueueCalls {
         known: Arc<KnownQueues>,
     ) -> Self {
         let transactor = Transactor::new(context.clone(), reader.clone(), known.clone());
-        let readings = Readings::default();
+        let readings = RateReadings::default();
         Self { context, reader, membership, roster, known, transactor, readings }
     }
 

@@ -118,7 +118,9 @@ impl QueueCalls {
         let update = QueueUpdate { queue: queue.clone(), resume, ..QueueUpdate::default() };
         self.change(update).await?;
         let mut workers = self.named(&queue, name).await?;
-        workers.iter_mut().for_each(|shown| shown.worker.is_drained = false);
+        for shown in &mut workers {
+            shown.worker.is_drained = false;
+        }
         Ok(workers)
     }
 

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -34,6 +34,8 @@ pub(in crate::engine) struct KnownQueues {
     /// Rises with each commit and hint.
     changes: AtomicU64,
     known: RwLock<Known>,
+    /// How many other servers want a share of the limit of a queue.
+    sharing: Mutex<HashMap<String, u32>>,
     woken: Notify,
 }
 
@@ -60,6 +62,7 @@ impl KnownQueues {
             any: AtomicBool::new(false),
             changes: AtomicU64::new(0),
             known: RwLock::default(),
+            sharing: Mutex::default(),
             woken: Notify::new(),
         }
     }
@@ -131,17 +134,20 @@ impl KnownQueues {
 
     /// Shares limits of leases with other servers, as far as they want leases too.
     pub(in crate::engine) fn share_with(&self, others: &[Served]) {
-        if !self.any.load(Ordering::Acquire) {
-            return;
+        let mut sharing = HashMap::new();
+        for served in others.iter().flat_map(|other| &other.queues) {
+            if served.wants_share {
+                *sharing.entry(served.id.clone()).or_default() += 1;
+            }
         }
         let now = self.context.clock.elapsed();
-        for (queue, terms) in self.known().iter() {
+        // In this order, as a queue that becomes known looks here.
+        let known = self.known();
+        for (queue, terms) in known.iter() {
             let Some(bucket) = &terms.bucket else { continue };
-            let wants = |other: &&Served| {
-                other.queues.iter().any(|served| served.wants_share && served.id == *queue)
-            };
-            bucket.share_among(1 + others.iter().filter(wants).count() as u32, now);
+            bucket.share_among(1 + sharing.get(queue).copied().unwrap_or_default(), now);
         }
+        *self.sharing() = sharing;
     }
 
     /// Marks the queues with a limit from which this server wanted leases a moment ago.
@@ -198,7 +204,7 @@ impl KnownQueues {
         match found {
             Some((revision, settings)) => {
                 let bucket = former.and_then(|former| former.bucket.clone());
-                let bucket = self.bucket(settings.max_leases_per_second, bucket);
+                let bucket = self.bucket(queue, settings.max_leases_per_second, bucket);
                 let terms = QueueTerms { revision, settings: settings.clone(), bucket };
                 known.insert(queue.to_owned(), Arc::new(terms));
             }
@@ -209,13 +215,22 @@ impl KnownQueues {
     }
 
     /// The bucket for that limit, with what the former one of the same limit has left.
-    fn bucket(&self, rate: f64, former: Option<Arc<Bucket>>) -> Option<Arc<Bucket>> {
+    fn bucket(&self, queue: &str, rate: f64, former: Option<Arc<Bucket>>) -> Option<Arc<Bucket>> {
         if rate == 0.0 {
             return None;
         }
         let same = former.filter(|former| former.rate().total_cmp(&rate).is_eq());
-        let new = || Arc::new(Bucket::new(rate, self.context.clock.elapsed()));
+        let new = || {
+            let now = self.context.clock.elapsed();
+            let bucket = Bucket::new(rate, now);
+            bucket.share_among(1 + self.sharing().get(queue).copied().unwrap_or_default(), now);
+            Arc::new(bucket)
+        };
         Some(same.unwrap_or_else(new))
+    }
+
+    fn sharing(&self) -> MutexGuard<'_, HashMap<String, u32>> {
+        self.sharing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn known(&self) -> RwLockReadGuard<'_, Known> {

@@ -94,7 +94,7 @@ impl Fixture {
             max: 10,
             duration: Duration::from_secs(30),
             wait: Duration::ZERO,
-            process: crate::operation::worker::WorkerProcess::default(),
+            process: WorkerProcess::default(),
         };
         let mut batch = self.engine.lease(&caller(), request).await.expect("a batch");
         let leased = batch.load(usize::MAX).await.expect("payloads");

@@ -54,7 +54,7 @@ impl Fixture {
                 max: 100,
                 duration: Duration::from_secs(30),
                 wait: Duration::ZERO,
-                process: crate::operation::worker::WorkerProcess::default(),
+                process: WorkerProcess::default(),
             };
             let mut batch = self.engine.lease(&caller(), request).await.expect("a batch");
             for leased in batch.load(usize::MAX).await.expect("payloads") {

@@ -155,14 +155,12 @@ impl Unary {
         let command = match command {
             Command::Report(report) => {
                 let renew = report.renew;
-                match self.reports.hold_back_unary(key, report) {
-                    Some(report) => Command::Report(report),
+                let Some(report) = self.reports.hold_back_unary(key, report) else {
                     // The progress waits, but the reply already renews the lease and carries the requests to the worker.
-                    None => {
-                        let done = self.commands.apply(name, Command::Renew(renew)).await?;
-                        return Ok(self.noted(key, done));
-                    }
-                }
+                    let done = self.commands.apply(name, Command::Renew(renew)).await?;
+                    return Ok(self.noted(key, done));
+                };
+                Command::Report(report)
             }
             other => other,
         };

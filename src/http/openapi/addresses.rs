@@ -16,7 +16,11 @@ pub(super) struct Address {
 pub(super) fn of(route: &Route) -> Vec<Address> {
     let template = &route.template;
     let text = template.address(PAIR);
-    let suffix = if text.contains(PAIR) { "InParent" } else { "" };
+    let suffix = match () {
+        () if text.contains(PAIR) => "InParent",
+        () if text.ends_with("/{queue}/workers") => "OfQueue",
+        () => "",
+    };
     let mut all = vec![Address { text, suffix }];
     if route.method == http::Method::GET && template.is_for_parents() {
         all.push(Address { text: template.address("-"), suffix: "InAllParents" });

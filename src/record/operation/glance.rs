@@ -119,6 +119,8 @@ struct SpecGlance {
     options: Option<OptionsGlance>,
     #[prost(bool, tag = "7")]
     server_metadata: bool,
+    #[prost(message, optional, tag = "11")]
+    of_job: Option<Skipped>,
 }
 
 /// `stored::Options`, as far as [`glance`] needs it.
@@ -152,6 +154,10 @@ impl FinishedGlance {
         };
         let name = parts::full_name(&self.name, &self.parent, &self.id)?.into_owned();
         let spec = self.spec.take()?;
+        // A run of a job has metadata and a response of its own.
+        if spec.of_job.is_some() {
+            return None;
+        }
         let metadata = match self.metadata.take() {
             _ if spec.server_metadata => {
                 Some(pack_metadata(&self.server_metadata(base, state, spec)))

@@ -148,7 +148,7 @@ mod tests {
         let _call = place.0.call(0).expect("room");
         let limits = AgeLimits { age: MINUTE * 10, idle: MINUTE };
         let mut lifetime = Lifetime::new(&clock, limits);
-        manual.advance(MINUTE * 9 - LOOK);
+        manual.advance((MINUTE * 9).saturating_sub(LOOK));
         assert_eq!(lifetime.fate(&place.0).now_or_never(), None, "neither old nor idle");
         manual.advance(MINUTE * 2 + LOOK);
         assert_eq!(lifetime.fate(&place.0).now_or_never(), Some(ConnectionFate::Retire));

@@ -81,8 +81,7 @@ for k = 1, #kept do
     if plan[p + 3] > 0 then sequence[plan[p]] = sequence[plan[p]] + 1; set[6] = sequence[plan[p]] end
   end
 end
-for m in pairs(dirty) do
-  local n = #writes
+for m in pairs(dirty) do local n = #writes
   writes[n + 1], writes[n + 2] = KEYS[m], ARGV[1] .. pack('>I8I8', last[m], sequence[m])
 end
 local done, notes, counted = #kept > 0 and pcall('MSET', unpack(writes)), {}, {}

@@ -18,7 +18,7 @@ async fn a_client_that_resets_its_calls_as_soon_as_they_are_sent_is_disconnected
     let stream = TcpStream::connect(attacked.address()).await.expect("a connection");
     let (mut requests, connection) = h2::client::handshake(stream).await.expect("a handshake");
     let mut driver = JoinSet::new();
-    driver.spawn(async move { connection.await });
+    driver.spawn(connection);
     let resets = async {
         loop {
             let Ok(ready) = requests.ready().await else { return };

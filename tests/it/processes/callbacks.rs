@@ -46,7 +46,9 @@ async fn two_servers_deliver_each_event_in_order_while_receivers_are_down_flap_h
     // The healthy one has everything although others hang.
     let well = &receivers[manners.len() - 1];
     complete(well, 10).await;
-    receivers.iter().for_each(|receiver| receiver.behave(Manners::Well));
+    for receiver in &receivers {
+        receiver.behave(Manners::Well);
+    }
     for receiver in &receivers {
         complete(receiver, 10).await;
         receiver.check();
@@ -229,7 +231,7 @@ impl Shared {
             if is(Manners::Slow) {
                 thread::sleep(Duration::from_millis(300));
             }
-            let accepted = !(is(Manners::Down) || is(Manners::Flaps) && count % 3 == 0);
+            let accepted = !(is(Manners::Down) || is(Manners::Flaps) && count.is_multiple_of(3));
             self.requests().push(Request { accepted, ..request });
             let status = if accepted { "200 OK" } else { "503 Busy" };
             write!(stream, "HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n")?;

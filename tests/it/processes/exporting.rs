@@ -88,7 +88,7 @@ async fn a_server_in_use_is_exported_and_its_directory_is_not() {
     let refused = Longhaul::refusal(&["export", "--store", &source]).await;
     assert_eq!(refused.code, Some(1), "{}", refused.output);
     assert!(
-        refused.output.contains("export from it: longhaul export --server"),
+        refused.output.contains("ask it: name it with --server HOST:PORT"),
         "{}",
         refused.output
     );

@@ -24,7 +24,7 @@ async fn an_encrypted_store_shows_no_payload_and_is_read_with_rotated_keys() {
         for (id, text) in [("small", SECRET), ("large", &large)] {
             let address = server.address().to_string();
             let request = format!("{{\"text\": \"{text}\"}}");
-            let args = ["start", "--server", &address, "--id", id, "--request", &request];
+            let args = ["start", "--server", &address, "--operation-id", id, "--request", &request];
             let started = Longhaul::refusal(&args).await;
             assert_eq!(started.code, Some(0), "{}", started.output);
         }

@@ -100,9 +100,12 @@ async fn types_of_a_descriptor_set_are_shown_as_json_and_served_by_reflection() 
             "grpc.reflection.v1.ServerReflection",
             "longhaul.v1.Admin",
             "longhaul.v1.Callers",
+            "longhaul.v1.Jobs",
             "longhaul.v1.Producers",
             "longhaul.v1.Queues",
+            "longhaul.v1.Tokens",
             "longhaul.v1.TypeSets",
+            "longhaul.v1.Webhooks",
             "longhaul.v1.Workers",
         ],
         "services that are served here, and no others"

@@ -21,6 +21,7 @@ pub type Outgoing = mpsc::Receiver<Result<StreamResponse>>;
 
 /// An event on the incoming side of a stream.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are messages")]
 pub enum Input {
     /// A message; an error where it cannot be one.
     Request(Result<StreamRequest>),

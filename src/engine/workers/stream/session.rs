@@ -46,6 +46,7 @@ enum Came {
     Renewed(Vec<(Key, CommandOutcome)>),
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct StreamSession<'a> {
     rooms: Arc<StreamRooms>,
     incoming: Incoming,
