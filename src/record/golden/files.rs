@@ -96,6 +96,5 @@ pub(super) const SERVING: &str = "server-serving";
 pub(super) const TYPE_SETS: &str = "type-sets";
 pub(super) const TOKEN: &str = "token";
 pub(super) const ENDPOINT: &str = "endpoint";
-pub(super) const SERVER_ID: [u8; 8] = [0x41, 0x42, 0x43, 0x44, 0x45, 0x46, 0x47, 0x48];
 pub(super) const ID: u128 = 0x3132_3334_3536_3738_393a_3b3c_3d3e_3f40;
 const SECRET: [u8; 32] = [0x5a; 32];

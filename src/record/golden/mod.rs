@@ -40,10 +40,10 @@ use crate::webhook::endpoint::Endpoint;
 pub(super) use self::files::values;
 
 use self::files::{
-    ENDPOINT, ID, QUEUE, ROOT, SERVER, SERVER_ID, SERVING, TOKEN, TYPE_SETS, found, golden, stored,
+    ENDPOINT, ID, QUEUE, ROOT, SERVER, SERVING, TOKEN, TYPE_SETS, found, golden, stored,
 };
 use self::records::records;
-use self::values::{bare_server, endpoint, gates, queue, token, type_sets};
+use self::values::{SERVER_ID, bare_server, endpoint, gates, queue, token, type_sets};
 
 #[test]
 fn every_golden_record_is_read_as_what_was_written() {

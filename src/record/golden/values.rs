@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::files::SERVER_ID;
 use crate::clock::Timestamp;
 use crate::code::Code;
 use crate::operation::Stamps;
@@ -27,6 +26,8 @@ use crate::record::tokens::{ApiToken, Role, RoleGrant, TokenSecret};
 use crate::record::type_sets::{Content, TypeSet, TypeSets};
 use crate::store::Key;
 use crate::webhook::endpoint::{Endpoint, EndpointSecret, EndpointSettings, EndpointState};
+
+pub(super) const SERVER_ID: [u8; 8] = [0x41, 0x42, 0x43, 0x44, 0x45, 0x46, 0x47, 0x48];
 
 /// Two sets of a parent.
 pub(super) fn type_sets() -> TypeSets {
