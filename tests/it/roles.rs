@@ -149,6 +149,8 @@ fn filled(message: &MessageDescriptor, name: &str, tenant: Tenant) -> DynamicMes
     for field in message.fields() {
         let text = match field.name() {
             "name" => name,
+            // The parent of executions is a job.
+            "parent" if message.name() == "ListExecutionsRequest" => name,
             "parent" => tenant.parent,
             "queue" => tenant.queue,
             _ => "",
@@ -222,7 +224,7 @@ const ROWS: &[(&str, &str, &str)] = &[
     ("longhaul.v1.Jobs.BackfillJob", JOB, CALLER),
     ("longhaul.v1.Jobs.ListUpcomingRuns", JOB, READERS),
     ("longhaul.v1.Jobs.GetExecution", EXECUTION, READERS),
-    ("longhaul.v1.Jobs.ListExecutions", "", READERS),
+    ("longhaul.v1.Jobs.ListExecutions", JOB, READERS),
     ("longhaul.v1.Jobs.DeleteExecution", EXECUTION, EDITOR),
     ("longhaul.v1.Webhooks.CreateWebhookEndpoint", "", EDITOR),
     ("longhaul.v1.Webhooks.GetWebhookEndpoint", ENDPOINT, READERS),
