@@ -1,16 +1,21 @@
 //! The credentials of a request, taken out of it, so that nothing behind can log or store them.
 
+use std::sync::Arc;
+
 use http::header::AUTHORIZATION;
 use http::{HeaderValue, Request, Uri};
 use tonic::body::Body;
 
 use crate::engine::{Caller, Credential};
+use crate::peer::{Peer, PeerCertificate};
 
 /// What a request has of credentials.
 pub(super) enum SentCredential {
     None,
     Header(HeaderValue),
     InQuery(String),
+    /// The certificate that the connection was opened with, where the request itself has nothing.
+    Certificate(PeerCertificate),
     /// More than one, of which none can be chosen.
     Several,
 }
@@ -24,7 +29,7 @@ impl SentCredential {
             return Self::Several;
         }
         let Some(header) = headers.remove(AUTHORIZATION) else {
-            return in_query.map_or(Self::None, Self::InQuery);
+            return in_query.map_or_else(|| of_connection(request), Self::InQuery);
         };
         if in_query.is_some() { Self::Several } else { Self::Header(header) }
     }
@@ -39,11 +44,18 @@ impl SentCredential {
             Self::None => Err(Caller::MISSING),
             Self::Several => Err(Caller::REFUSED),
             Self::InQuery(text) => Ok(Credential::InQuery(text)),
+            Self::Certificate(certificate) => Ok(Credential::Certificate(&certificate.subject)),
             Self::Header(value) => {
                 value.to_str().ok().and_then(bearer).map(Credential::Bearer).ok_or(Caller::REFUSED)
             }
         }
     }
+}
+
+fn of_connection(request: &Request<Body>) -> SentCredential {
+    let peer = request.extensions().get::<Arc<Peer>>();
+    let certificate = peer.and_then(|peer| peer.certificate.clone());
+    certificate.map_or(SentCredential::None, SentCredential::Certificate)
 }
 
 /// The token of `Bearer TOKEN`; the scheme is read in any case.
@@ -100,6 +112,26 @@ mod tests {
         assert!(matches!(sent.credential(), Ok(Credential::Bearer("x"))));
         assert_eq!(request.uri(), "/v1/operations/o");
         assert!(request.headers().is_empty());
+    }
+
+    #[test]
+    fn a_certificate_counts_where_the_request_has_no_token() {
+        let shown = |header: Option<&'static str>| {
+            let mut request = Request::get("/").body(Body::empty()).expect("a request");
+            if let Some(header) = header {
+                request.headers_mut().insert(AUTHORIZATION, HeaderValue::from_static(header));
+            }
+            let certificate = PeerCertificate {
+                subject: "CN=w".to_owned(),
+                dns_names: Vec::new(),
+                uris: Vec::new(),
+            };
+            let peer = Peer { certificate: Some(certificate) };
+            request.extensions_mut().insert(Arc::new(peer));
+            SentCredential::take(&mut request)
+        };
+        assert!(matches!(shown(None).credential(), Ok(Credential::Certificate("CN=w"))));
+        assert!(matches!(shown(Some("Bearer x")).credential(), Ok(Credential::Bearer("x"))));
     }
 
     #[test]

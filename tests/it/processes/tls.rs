@@ -88,6 +88,31 @@ async fn a_server_that_asks_for_certificates_refuses_clients_without_one() {
 }
 
 #[tokio::test]
+async fn a_certificate_is_an_identity_with_the_roles_that_are_bound_to_its_subject() {
+    let (authority, folder) = (Authority::new(), tempfile::tempdir().expect("a folder"));
+    let (certified, ca) = (authority.server(), authority.ca());
+    let settings = folder.path().join("longhaul.toml");
+    let bound = "[identity]\ncertificates = true\n\
+                 [[identity.bindings]]\nmember = \"certificate:CN=mailer\"\nroles = [\"caller\"]\n";
+    fs::write(&settings, bound).expect("written");
+    let store = format!("embedded:{}", folder.path().join("data").display());
+    let file = settings.display().to_string();
+    let flags = [&certified.of_server()[..], &["--tls-client-ca", &ca, "--config", &file]].concat();
+    let server = Longhaul::serve_with(&store, &flags).await;
+    let address = server.address().to_string();
+    for (name, code, part) in [
+        ("mailer", Some(0), "operations/"),
+        ("stranger", Some(1), "start is not permitted on parent"),
+    ] {
+        let shown = authority.client(name);
+        let args = ["start", "--server", &address, "--tls-ca", &ca];
+        let shown = ["--tls-cert", &shown.cert, "--tls-key", &shown.key];
+        let ended = Longhaul::refusal(&[&args[..], &shown].concat()).await;
+        assert!(ended.code == code && ended.output.contains(part), "{name}: {ended:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_certificate_that_was_replaced_is_used_without_a_restart() {
     let (old, new) = (Authority::new(), Authority::new());
     let folder = tempfile::tempdir().expect("a folder");
