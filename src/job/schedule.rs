@@ -97,7 +97,7 @@ impl CronExpression {
     /// Reads an expression.
     ///
     /// # Errors
-    /// As [`cron::parse`].
+    /// If the expression is no cron expression; the error has the position.
     pub fn parse(text: &str) -> Result<Self, CronError> {
         Ok(Self { pattern: cron::parse(text)?, text: text.to_owned() })
     }
