@@ -137,7 +137,9 @@ impl QueueCalls {
         let mut workers: BTreeMap<WorkerKey, ShownWorker> = BTreeMap::new();
         for (server, served) in servers {
             for mut worker in served.workers {
-                if queue.is_some_and(|queue| queue.as_str() != worker.queue) {
+                // The servers work on their own queue, too; they are no workers of anyone.
+                let is_of_servers = worker.queue == Queue::of_servers().as_str();
+                if is_of_servers || queue.is_some_and(|queue| queue.as_str() != worker.queue) {
                     continue;
                 }
                 // A server may not have applied the drain yet.
