@@ -194,7 +194,7 @@ impl Letter {
 /// Whether only the server sets that header.
 pub fn is_reserved(name: &HeaderName) -> bool {
     let name = name.as_str();
-    RESERVED.contains(&name) || name.starts_with("webhook-") || name.starts_with("ce-")
+    RESERVED.contains(&name) || RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// As CloudEvents encodes values in headers: spaces, quotes, percent signs and everything beyond ASCII.
@@ -221,9 +221,12 @@ const CLOUD_EVENT: &str = "application/cloudevents+json";
 /// The service in the source of every event.
 const SOURCE: &str = "//longhaul.dev";
 const USER_AGENT: &str = concat!("longhaul/", env!("CARGO_PKG_VERSION"));
-/// Those that frame the request.
-const RESERVED: [&str; 11] = [
+/// Those that frame the request, or that belong to the call itself.
+const RESERVED: [&str; 14] = [
+    "accept",
+    "accept-encoding",
     "connection",
+    "content-encoding",
     "content-length",
     "content-type",
     "expect",
@@ -235,3 +238,4 @@ const RESERVED: [&str; 11] = [
     "upgrade",
     "user-agent",
 ];
+const RESERVED_PREFIXES: [&str; 4] = ["webhook-", "ce-", "proxy-", "traceparent"];

@@ -6,6 +6,7 @@ use http::{HeaderName, HeaderValue};
 
 use crate::engine::{Error, Reason, Result};
 use crate::limits::{MAX_CALLBACK_HEADER_BYTES, MAX_CALLBACK_HEADERS};
+use crate::post::is_reserved;
 use crate::proto::longhaul::v1::callback::{Event, Format};
 use crate::webhook::uri::check;
 
@@ -64,9 +65,7 @@ pub(super) fn headers(field: &str, headers: &BTreeMap<String, String>) -> Result
         let Ok(parsed) = name.parse::<HeaderName>() else {
             return Err(Error::field(field, format!("{field} has {shown:?}, which is no header")));
         };
-        let is_own = OWN.contains(&parsed.as_str())
-            || OWN_PREFIXES.iter().any(|prefix| parsed.as_str().starts_with(prefix));
-        if is_own || names.contains(&parsed) {
+        if is_reserved(&parsed) || names.contains(&parsed) {
             let message = format!(
                 "{field} has {shown:?}, which the server sets itself or which is given twice; leave it out"
             );
@@ -81,25 +80,6 @@ pub(super) fn headers(field: &str, headers: &BTreeMap<String, String>) -> Result
     }
     Ok(())
 }
-
-/// Headers that belong to the call itself.
-const OWN: [&str; 14] = [
-    "accept",
-    "accept-encoding",
-    "connection",
-    "content-encoding",
-    "content-length",
-    "content-type",
-    "expect",
-    "host",
-    "keep-alive",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "user-agent",
-];
-const OWN_PREFIXES: [&str; 4] = ["webhook-", "ce-", "proxy-", "traceparent"];
 
 #[cfg(test)]
 mod tests {
