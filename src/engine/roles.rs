@@ -161,7 +161,16 @@ mod tests {
             );
             assert!(!Roles.allow(&with(role), verb, Resource::Operation(other)), "{role:?}");
         }
-        assert!(!Roles.allow(&with(Role::Worker), Verb::Start, Resource::Queue("q")));
+        // A start asks for both, so each must be denied by itself.
+        for on in [Resource::Queue("q"), Resource::Parent("projects/p")] {
+            assert!(!Roles.allow(&with(Role::Worker), Verb::Start, on), "{on}");
+            assert!(!Roles.allow(&with(Role::Viewer), Verb::Start, on), "{on}");
+            assert!(Roles.allow(&with(Role::Caller), Verb::Start, on), "{on}");
+        }
+        // An editor of jobs says where their runs start, and starts nothing itself.
+        let editor = with(Role::JobEditor);
+        assert!(Roles.allow(&editor, Verb::Start, Resource::Queue("q")));
+        assert!(!Roles.allow(&editor, Verb::Start, Resource::Parent("projects/p")));
         for queue in ["q", "queues/q"] {
             assert!(Roles.allow(&with(Role::Worker), Verb::Lease, Resource::Queue(queue)));
         }
