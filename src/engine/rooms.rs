@@ -83,6 +83,8 @@ pub(super) struct Rooms {
     #[cfg(test)]
     pub(super) known_queues: Arc<KnownQueues>,
     #[cfg(test)]
+    pub(super) gates: Arc<Gates>,
+    #[cfg(test)]
     pub(super) listening: Arc<Listening>,
 }
 
@@ -147,6 +149,7 @@ impl Lower {
             reader.clone(),
             commands.clone(),
             notifier.clone(),
+            queues.clone(),
         ));
         let lower = Self {
             context,
@@ -321,6 +324,8 @@ impl Rooms {
             listening: lower.listening,
             #[cfg(test)]
             known_queues: lower.queues,
+            #[cfg(test)]
+            gates: lower.gates,
         }
     }
 }

@@ -12,6 +12,7 @@ mod ranks;
 mod reruns;
 mod retention;
 mod sample;
+mod servers;
 mod sets;
 mod states;
 mod streams;

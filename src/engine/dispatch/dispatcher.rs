@@ -18,6 +18,7 @@ use crate::engine::dispatch::waiters::{AT_A_POLL, Waiters};
 use crate::engine::leases::waiter::{Offer, Waiter};
 use crate::engine::queues::bucket::Bucket;
 use crate::engine::queues::known::{KnownQueues, QueueTerms};
+use crate::operation::gate::GateLimit;
 use crate::record::queue::PARTITION;
 use crate::store::StoreError;
 
@@ -85,9 +86,8 @@ impl Dispatch {
     }
 
     /// How many operations of a queue may run at the same time, if that is limited.
-    pub(in crate::engine) fn max_running(&self, queue: &str) -> Option<usize> {
-        let limit = self.known.of(queue)?.settings.max_running as usize;
-        (limit > 0).then_some(limit)
+    pub(in crate::engine) fn max_running(&self, queue: &str) -> Option<GateLimit> {
+        self.known.limit_of(queue)
     }
 
     async fn run(self: Arc<Self>, waiters: Arc<Waiters>) {
