@@ -1,6 +1,7 @@
 //! The engine on a memory store, under a clock that the test moves.
 
 mod courier;
+mod fairness;
 mod formats;
 mod gates;
 mod hub;
