@@ -83,8 +83,6 @@ pub(super) struct Rooms {
     #[cfg(test)]
     pub(super) known_queues: Arc<KnownQueues>,
     #[cfg(test)]
-    pub(super) gates: Arc<Gates>,
-    #[cfg(test)]
     pub(super) listening: Arc<Listening>,
 }
 
@@ -144,13 +142,8 @@ impl Lower {
             coalescer.clone(),
         ));
         let reports = Arc::new(HeldReports::new(commands.clone(), coalescer, membership.clone()));
-        let gates = Arc::new(Gates::new(
-            context.clone(),
-            reader.clone(),
-            commands.clone(),
-            notifier.clone(),
-            queues.clone(),
-        ));
+        let (orders, known) = (commands.clone(), queues.clone());
+        let gates = Gates::new(context.clone(), reader.clone(), orders, notifier.clone(), known);
         let lower = Self {
             context,
             reader,
@@ -168,7 +161,7 @@ impl Lower {
             transactor,
             commands,
             reports,
-            gates,
+            gates: Arc::new(gates),
         };
         lower.run();
         lower
@@ -324,8 +317,6 @@ impl Rooms {
             listening: lower.listening,
             #[cfg(test)]
             known_queues: lower.queues,
-            #[cfg(test)]
-            gates: lower.gates,
         }
     }
 }

@@ -15,6 +15,8 @@ use crate::engine::dispatch::grants::Grants;
 use crate::engine::dispatch::poller::{PollBounds, Poller};
 use crate::engine::dispatch::turns::Turns;
 use crate::engine::dispatch::waiters::{AT_A_POLL, Waiters};
+#[cfg(test)]
+use crate::engine::gates::desk::Gates;
 use crate::engine::leases::waiter::{Offer, Waiter};
 use crate::engine::queues::bucket::Bucket;
 use crate::engine::queues::known::{KnownQueues, QueueTerms};
@@ -243,6 +245,11 @@ impl Dispatch {
     /// Whether a start in that queue may lease eagerly.
     pub(in crate::engine) fn is_quiet(&self, queue: &str) -> bool {
         self.queues().get(queue).is_some_and(|waiters| waiters.is_quiet())
+    }
+
+    /// The gates that its leases pass.
+    pub(in crate::engine) fn gates(&self) -> &Gates {
+        &self.grants.gates
     }
 
     /// How many dispatchers there are.
