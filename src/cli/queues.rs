@@ -61,10 +61,15 @@ struct UpdateArgs {
     /// The queue
     name: String,
     /// Most operations that run at the same time; 0 is no limit
-    #[arg(long, value_name = "NUMBER", required_unless_present_any = ["rate", "aging_interval"])]
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        required_unless_present_any = ["rate", "aging_interval"],
+        allow_negative_numbers = true
+    )]
     max_running: Option<i32>,
     /// Most leases in a second, evenly spread; 0 is no limit
-    #[arg(long = "max-leases-per-second", value_name = "NUMBER")]
+    #[arg(long = "max-leases-per-second", value_name = "NUMBER", allow_negative_numbers = true)]
     rate: Option<f64>,
     /// Waiting this long counts as one step of priority; 0s is the default of 60s
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]

@@ -78,7 +78,15 @@ pub(super) async fn run(args: WorkerArgs) -> Result<(), Failure> {
         }
         WorkerCommand::Resume(SteeredWorker { worker, queue }) => {
             let request = ResumeWorkerRequest { queue: queue.clone(), worker: worker.clone() };
-            args.show(client.resume_worker(request).await?.workers);
+            let workers = client.resume_worker(request).await?.workers;
+            if workers.is_empty() && args.output == Output::Text {
+                // A drained worker may have left.
+                output::note(&format!(
+                    "no worker {worker} is there now; the next one gets operations"
+                ));
+            } else {
+                args.show(workers);
+            }
         }
     }
     Ok(())

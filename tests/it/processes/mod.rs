@@ -21,6 +21,7 @@ mod exporting;
 mod firing;
 mod following;
 mod history;
+mod operating;
 mod outages;
 mod programs;
 mod proxy;
