@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 
 use super::connection::{Output, ServerArg};
 use super::exit::Failure;
@@ -57,22 +57,23 @@ struct SteeredArgs {
 
 /// New limits.
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("limits").required(true).multiple(true)))]
 struct UpdateArgs {
     /// The queue
     name: String,
     /// Most operations that run at the same time; 0 is no limit
-    #[arg(
-        long,
-        value_name = "NUMBER",
-        required_unless_present_any = ["rate", "aging_interval"],
-        allow_negative_numbers = true
-    )]
+    #[arg(long, value_name = "NUMBER", group = "limits", allow_negative_numbers = true)]
     max_running: Option<i32>,
     /// Most leases in a second, evenly spread; 0 is no limit
-    #[arg(long = "max-leases-per-second", value_name = "NUMBER", allow_negative_numbers = true)]
+    #[arg(
+        long = "max-leases-per-second",
+        value_name = "NUMBER",
+        group = "limits",
+        allow_negative_numbers = true
+    )]
     rate: Option<f64>,
     /// Waiting this long counts as one step of priority; 0s is the default of 60s
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", group = "limits", value_parser = humantime::parse_duration)]
     aging_interval: Option<Duration>,
     /// Only if the settings still have this etag
     #[arg(long, default_value = "", hide_default_value = true, value_name = "ETAG")]

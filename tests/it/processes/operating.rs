@@ -56,7 +56,11 @@ async fn queues_are_listed_limited_paused_and_resumed() {
 async fn what_cannot_be_set_is_refused_by_name() {
     let typist = Typist::with_a_server().await;
     for (line, code, complaint) in [
-        ("queue update q", 2, "error: the following required arguments were not provided"),
+        (
+            "queue update q",
+            2,
+            "error: the following required arguments were not provided:\n  <--max-running <NUMBER>|--max-leases-per-second <NUMBER>|--aging-interval <DURATION>>",
+        ),
         ("queue update q --max-running -1", 1, "longhaul: queue.max_running is -1"),
         ("queue update q --max-running 1.5", 2, "error: invalid value '1.5'"),
         ("queue update q --max-running 99999999999", 2, "error: invalid value '99999999999'"),
@@ -71,10 +75,10 @@ async fn what_cannot_be_set_is_refused_by_name() {
             "longhaul: queue.max_leases_per_second is NaN",
         ),
         ("queue update q --aging-interval soon", 2, "error: invalid value 'soon'"),
-        ("queue get a/b", 1, "longhaul: name"),
+        ("queue get a/b", 1, "longhaul: \"a/b\" is not a queue"),
         ("queue pause", 2, "error: the following required arguments were not provided"),
         ("worker drain nobody --queue q", 5, "longhaul: no worker \"nobody\" of queues/q is known"),
-        ("worker list a/b", 1, "longhaul: queue"),
+        ("worker list a/b", 1, "longhaul: \"a/b\" is not a queue"),
         (
             "start --concurrency-limit 2",
             2,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::engine::tests::servers::{Ground, Servers, finish, leases, limit, on_each_store};
 use crate::engine::tests::{caller, wish};
 use crate::engine::{Engine, Leased, QueueUpdate};
+use crate::store::faulty::Hang;
 
 on_each_store! {
     a_limit_counts_what_runs_when_it_is_set,
@@ -13,6 +14,7 @@ on_each_store! {
     leases_of_a_server_that_missed_the_limit_count_soon_after,
     a_limit_that_a_dying_server_sets_counts_what_runs,
     an_older_limit_does_not_replace_a_newer_one,
+    a_lease_that_is_on_its_way_counts_beside_those_without_a_slot,
 }
 
 /// Starts so many operations.
@@ -154,4 +156,27 @@ async fn an_older_limit_does_not_replace_a_newer_one(ground: Ground) {
     let change = QueueUpdate { queue, aging_interval: aging, ..QueueUpdate::default() };
     one.update_queue(&caller(), change).await.expect("a change");
     assert_eq!(given(&servers).await, 0);
+}
+
+/// Its slot is taken, and its operation does not say so yet.
+async fn a_lease_that_is_on_its_way_counts_beside_those_without_a_slot(ground: Ground) {
+    let servers = Servers::on(ground).await;
+    let ids = backlog(&servers, 8).await;
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    assert_eq!(take(servers.engine(), 2).await.len(), 2);
+    servers.limit(1, 3).await;
+    let (engine, faulty) = &servers.all[0];
+    let (first, second) = (faulty.clone(), faulty.clone());
+    faulty.during_next_commit(move || {
+        first.during_next_commit(move || second.set_hang(Some(Hang::Commits)));
+    });
+    let mut leasing = std::pin::pin!(take(engine, 1));
+    tokio::select! {
+        _ = &mut leasing => panic!("the lease is on its way"),
+        () = faulty.hangs() => {}
+    }
+    assert_eq!(take(&servers.all[1].0, 10).await.len(), 0);
+    faulty.set_hang(None);
+    assert_eq!(leasing.await.len(), 1);
+    assert_eq!(servers.leased(&ids).await.0.len(), 3);
 }
