@@ -110,8 +110,10 @@ pub(super) const ROOMS: &[(&str, &[&[&str]])] = &[
         &[
             &["mod"],
             &["agent"],
-            &["letters", "resolver", "settling"],
+            &["attempts", "resolver"],
+            &["letters", "settling"],
             &["handshakes", "lanes", "receivers", "schedule", "writes"],
+            &["lane"],
         ],
     ),
     ("engine/commands", &[&["mod"], &["progress"], &["apply"], &["coalescer"]]),

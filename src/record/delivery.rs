@@ -87,6 +87,27 @@ pub struct DeliveryAttempt {
 pub struct LaneId(pub [u8; 8]);
 
 impl Delivery {
+    /// A delivery that is due now.
+    pub const fn new(
+        news: OperationEvent,
+        event: pb::callback::Event,
+        target: Target,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            number: news.sequence,
+            news,
+            event,
+            target,
+            stage: DeliveryStage::Due(now),
+            attempts: Vec::new(),
+            attempt_count: 0,
+            reply: Bytes::new(),
+            next: None,
+            create_time: now,
+        }
+    }
+
     /// The key of its record, beside that of its operation.
     pub fn key(&self, operation: Key) -> Key {
         let mut hasher = blake3::Hasher::new();
@@ -102,6 +123,14 @@ impl Delivery {
     /// The id that the receiver gets, the same with every attempt. Without a dot, which the signature uses.
     pub fn message_id(key: Key) -> String {
         format!("msg_{}", Uuid::from_bytes(*key.as_bytes()).simple())
+    }
+
+    /// When it is to be tried.
+    pub const fn due(&self) -> Option<Timestamp> {
+        match self.stage {
+            DeliveryStage::Due(time) => Some(time),
+            DeliveryStage::Waiting | DeliveryStage::Delivered(_) | DeliveryStage::Failed(_) => None,
+        }
     }
 
     /// Whether it has ended.
