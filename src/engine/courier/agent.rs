@@ -8,29 +8,34 @@ use tokio::sync::Notify;
 
 use super::handshakes::Handshakes;
 use super::lanes::{LaneNews, Lanes};
-use super::letters::{Draft, Letters};
+use super::letters::Letters;
+use super::lines::DeliveryLines;
 use super::receivers::Receivers;
+use super::replays::DeliveryReplays;
 use super::resolver::Resolver;
-use super::settling::{AttemptEnd, Attempted, Fate, Settling};
+use super::settling::{AttemptEnd, Attempted, Fate, Settling, noted, replied};
+use super::trials::{Trial, Trials};
 use super::writes::{PreparedWrite, write_all};
 use crate::clock::Timestamp;
 use crate::engine::context::Context;
 use crate::engine::endpoints::alter::AlteredEndpoint;
 use crate::engine::endpoints::calls::{EndpointTarget, Endpoints};
-use crate::engine::error::Result;
+use crate::engine::error::{Error, Reason, Result};
 use crate::engine::membership::ranks::Membership;
 use crate::engine::parent_types::ParentTypes;
 use crate::engine::reading::reader::Reader;
 use crate::engine::transact::{Transactor, Unobserved};
 use crate::limits::{MAX_DELIVERIES_TO_ONE, MAX_DELIVERY_AGE};
+use crate::operation::name::EndpointName;
 use crate::post::{Carrier, Receipt, ReplyVerdict};
 use crate::record::delivery::{
-    Delivery, DeliveryStage, LANES, LaneId, lane_member, parse_lane_member,
+    Delivery, DeliveryStage, LANES, LaneId, Target, lane_member, parse_lane_member,
 };
 use crate::record::event::OutboxEvent;
 use crate::record::{Before, Change};
 use crate::store::{Entry, Index, Key, Scan};
-use crate::webhook::endpoint::{DeliveryEnd, Endpoint};
+use crate::webhook::endpoint::{DeliveryEnd, Endpoint, EndpointState};
+use crate::webhook::name::{DeliveryName, DeliveryOwner};
 
 /// Tells receivers what happened.
 pub(in crate::engine) struct Courier {
@@ -42,6 +47,8 @@ pub(in crate::engine) struct Courier {
     letters: Letters,
     resolver: Resolver,
     settling: Settling,
+    replays: DeliveryReplays,
+    trials: Trials,
     endpoints: Arc<Endpoints>,
     handshakes: Handshakes,
     woken: Notify,
@@ -64,9 +71,11 @@ impl Courier {
         let receivers =
             Receivers::new(context.clone(), reader.clone(), endpoints.clone(), types.clone());
         let letters = Letters::new(context.clone(), reader.clone(), types, endpoints.clone());
-        let resolver =
-            Resolver::new(context.clone(), reader.clone(), transactor.clone(), receivers);
-        let settling = Settling::new(context.clone(), reader.clone(), transactor.clone(), claim);
+        let lines = DeliveryLines::new(context.clone(), reader.clone(), transactor.clone());
+        let resolver = Resolver::new(lines.clone(), receivers);
+        let settling = Settling::new(lines.clone(), claim);
+        let replays = DeliveryReplays::new(lines);
+        let trials = Trials::new(context.clone());
         let (lanes, woken) = (Lanes::default(), Notify::new());
         let handshakes = Handshakes::default();
         Self {
@@ -78,6 +87,8 @@ impl Courier {
             letters,
             resolver,
             settling,
+            replays,
+            trials,
             endpoints,
             handshakes,
             woken,
@@ -110,6 +121,40 @@ impl Courier {
         let remove = |(key, before)| PreparedWrite::new(key, before, Change::of(None));
         let written = write_all(&self.transactor, over.map(remove).collect()).await;
         written.iter().filter(|written| matches!(written, Ok(true))).count()
+    }
+
+    /// The delivery of that name.
+    pub(in crate::engine) async fn get(&self, name: &DeliveryName) -> Result<Delivery> {
+        Ok(self.replays.find(name, Key::from_bytes(name.number())).await?.record)
+    }
+
+    /// Sends a delivery again that has ended; it is due by then, if no earlier one of its line is.
+    pub(in crate::engine) async fn replay(&self, name: &DeliveryName) -> Result<Delivery> {
+        if let DeliveryOwner::Endpoint(name) = &name.owner {
+            check_active(&self.endpoints.get(name).await?)?;
+        }
+        let delivery = self.replays.replay(name).await?;
+        if let DeliveryStage::Due(due) = delivery.stage {
+            self.lanes.expect(delivery.target.lane(), due);
+            self.woken.notify_one();
+        }
+        Ok(delivery)
+    }
+
+    /// Sends a test event to an endpoint. A receiver that takes it is well again.
+    pub(in crate::engine) async fn test(&self, name: &EndpointName) -> Result<Trial> {
+        let endpoint = self.endpoints.get(name).await?;
+        let (time, receipt) = self.trials.run(&endpoint).await?;
+        let delivered = receipt.verdict() == ReplyVerdict::Delivered;
+        if delivered {
+            self.note_endpoint(&endpoint, &receipt).await;
+            let lane = Target::Endpoint(name.to_string(), None).lane();
+            self.lanes.recover(lane, self.context.clock.elapsed());
+            self.woken.notify_one();
+        }
+        let endpoint = self.endpoints.get(name).await?;
+        let (attempt, reply) = (noted(time, &receipt), replied(&receipt));
+        Ok(Trial { delivered, attempt, reply, endpoint })
     }
 
     /// Delivers until the engine is dropped.
@@ -258,8 +303,8 @@ impl Courier {
     async fn attempt(&self, key: Key, delivery: &Delivery) -> Option<AttemptEnd> {
         let metrics = &self.context.metrics.deliveries;
         let carrier: &Arc<dyn Carrier> = self.context.settings.carrier.as_ref()?;
-        let is_old = self.now().since(delivery.news.time) >= MAX_DELIVERY_AGE;
-        if is_old && delivery.attempt_count > 0 {
+        let is_old = self.now().since(delivery.begin_time()) >= MAX_DELIVERY_AGE;
+        if is_old && delivery.tries() > 0 {
             return Some(AttemptEnd::Nowhere("no attempt reached it for too long"));
         }
         let mut draft = match self.letters.write(key, delivery).await {
@@ -271,22 +316,12 @@ impl Courier {
             }
         };
         metrics.running.set(self.lanes.running() as i64);
-        let receipt = self.carry(&**carrier, &mut draft).await;
+        let receipt = self.handshakes.carry(&self.context, &**carrier, &mut draft).await;
         if let Some(endpoint) = &draft.endpoint {
             self.note_endpoint(endpoint, &receipt).await;
         }
         metrics.latency.observe(receipt.latency.as_secs_f64());
         Some(AttemptEnd::Sent(receipt))
-    }
-
-    async fn carry(&self, carrier: &dyn Carrier, draft: &mut Draft) -> Receipt {
-        if draft.endpoint.as_ref().is_some_and(|endpoint| endpoint.settings.handshake) {
-            let agreed = self.handshakes.shake(&self.context, carrier, &mut draft.letter).await;
-            if let Err(error) = agreed {
-                return Receipt { latency: Duration::ZERO, reply: Err(error) };
-            }
-        }
-        carrier.carry(&draft.letter).await
     }
 
     /// Notes in an endpoint that its deliveries fail, or do not any more.
@@ -361,6 +396,18 @@ impl Courier {
         let held_back = HOLD_BACK * self.membership.rank(entry.partition);
         self.context.store.now(entry.partition) - held_back
     }
+}
+
+/// Refuses an endpoint that is not called.
+fn check_active(endpoint: &Endpoint) -> Result<()> {
+    let state = match endpoint.state {
+        EndpointState::Active => return Ok(()),
+        EndpointState::Suspended => "SUSPENDED",
+        EndpointState::Disabled => "DISABLED",
+    };
+    let name = endpoint.name.to_string();
+    let message = format!("{name} is {state}, so nothing is sent to it; resume it first");
+    Err(Error::on(Reason::InvalidState, name, message).with("verb", "replay"))
 }
 
 /// The longest pause between looks at what is due.

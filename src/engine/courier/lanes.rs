@@ -114,6 +114,13 @@ impl Lanes {
         self.lock().lane(lane).note(news, now);
     }
 
+    /// That receiver took something outside of its deliveries: it is well.
+    pub(super) fn recover(&self, lane: LaneId, now: Duration) {
+        if let Some(known) = self.lock().known.get_mut(&lane) {
+            known.note(LaneNews::Took, now);
+        }
+    }
+
     /// A delivery to that receiver is due then.
     pub(super) fn expect(&self, lane: LaneId, due: Timestamp) {
         let mut state = self.lock();

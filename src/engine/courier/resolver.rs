@@ -1,27 +1,22 @@
 //! Makes deliveries of events, one for each receiver, in the order of the events of an operation.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
+use super::lines::{DeliveryLines, Found};
 use super::receivers::Receivers;
 use super::writes::{PreparedWrite, write_all};
 use crate::clock::Timestamp;
-use crate::engine::context::Context;
 use crate::engine::error::Result;
-use crate::engine::reading::reader::Reader;
-use crate::engine::transact::{Transactor, Unobserved};
 use crate::proto::longhaul::v1 as pb;
-use crate::record::delivery::{Delivery, DeliveryStage, LINES, LaneId, Target};
+use crate::record::delivery::{Delivery, DeliveryStage, LaneId, Target};
 use crate::record::event::OutboxEvent;
 use crate::record::{Also, Before, Change};
-use crate::store::{Entry, Index, Key, Scan};
+use crate::store::Key;
 
 /// Finds the receivers of events.
 pub(super) struct Resolver {
-    context: Arc<Context>,
-    reader: Arc<Reader>,
-    transactor: Arc<Transactor<Unobserved>>,
     receivers: Receivers,
+    lines: DeliveryLines,
 }
 
 /// An event with its key and that of its operation.
@@ -35,13 +30,8 @@ struct Unresolved {
 pub(super) type Expected = Vec<(LaneId, Timestamp)>;
 
 impl Resolver {
-    pub(super) const fn new(
-        context: Arc<Context>,
-        reader: Arc<Reader>,
-        transactor: Arc<Transactor<Unobserved>>,
-        receivers: Receivers,
-    ) -> Self {
-        Self { context, reader, transactor, receivers }
+    pub(super) const fn new(lines: DeliveryLines, receivers: Receivers) -> Self {
+        Self { lines, receivers }
     }
 
     /// Makes the deliveries of events; returns how many events are done with, and what is due by it.
@@ -51,7 +41,7 @@ impl Resolver {
     ) -> Result<(usize, Expected)> {
         let mut events: HashMap<Key, Vec<Unresolved>> = HashMap::new();
         for (key, before) in found {
-            let operation = self.context.key(&before.record.news.name);
+            let operation = self.lines.context.key(&before.record.news.name);
             events.entry(operation).or_default().push(Unresolved { key, operation, before });
         }
         let mut lines: Vec<Vec<Unresolved>> = events.into_values().collect();
@@ -74,7 +64,7 @@ impl Resolver {
     /// Resolves events of different operations; tells which are done with.
     async fn round(&self, round: Vec<Unresolved>, expected: &mut Expected) -> Result<Vec<bool>> {
         let earlier: Vec<Key> = round.iter().map(Unresolved::earlier).collect();
-        let waits = self.reader.read_each::<OutboxEvent>(&earlier).await?;
+        let waits = self.lines.reader.read_each::<OutboxEvent>(&earlier).await?;
         // One that cannot be read does not hold up the others for ever.
         let waits: Vec<bool> = waits.iter().map(|found| matches!(found, Ok(Some(_)))).collect();
         let tails = round.iter().map(|due| self.tails(due));
@@ -82,14 +72,14 @@ impl Resolver {
         let (mut prepared, mut dues) = (Vec::new(), Vec::new());
         for ((due, tails), waits) in round.into_iter().zip(tails).zip(&waits) {
             if !waits {
-                let now = self.context.now(due.operation);
+                let now = self.lines.context.now(due.operation);
                 let (also, due_now) = due.deliveries(tails, now);
                 let change = Change { also, ..Change::of(None) };
                 prepared.push(PreparedWrite::new(due.key, due.before, change));
                 dues.push((due_now, now));
             }
         }
-        let mut written = write_all(&self.transactor, prepared).await.into_iter().zip(dues);
+        let mut written = write_all(&self.lines.transactor, prepared).await.into_iter().zip(dues);
         let mut done = Vec::with_capacity(waits.len());
         for waits in waits {
             let Some((written, (lanes, now))) = (if waits { None } else { written.next() }) else {
@@ -131,18 +121,12 @@ impl Resolver {
 
     async fn tail(&self, due: &Unresolved, target: &Target) -> Result<Tail> {
         let line = target.line(&due.before.record.news.uid);
-        let scan = Scan::first(Index::new(LINES), 1)
-            .within(self.context.partition(due.operation))
-            .with_prefix(&line);
-        let scan = Scan { descending: true, ..scan };
-        let last = self.context.store.scan(scan).await?;
-        let Some(key) = last.first().and_then(Entry::key) else { return Ok(None) };
-        Ok(self.reader.read::<Delivery>(key).await?.map(|before| (key, before)))
+        self.lines.last(due.operation, &line).await
     }
 }
 
 /// The last delivery of a line, if there is one.
-type Tail = Option<(Key, Before<Delivery>)>;
+type Tail = Option<Found>;
 
 impl Unresolved {
     fn earlier(&self) -> Key {
@@ -158,7 +142,6 @@ impl Unresolved {
         let (mut also, mut lanes) = (Vec::new(), Vec::new());
         let news = &self.before.record.news;
         for (target, event, tail) in targets {
-            let tail = tail.filter(|(_, before)| !before.record.is_over());
             let new = Delivery {
                 news: news.clone(),
                 number: news.sequence,
@@ -173,6 +156,7 @@ impl Unresolved {
                 reply: bytes::Bytes::new(),
                 next: None,
                 create_time: now,
+                replay: None,
                 target,
             };
             let key = new.key(self.operation);
