@@ -207,8 +207,7 @@ async fn a_delivery_that_is_not_there_or_not_over_is_refused(fixture: &Fixture) 
     for refused in [get(fixture, &missing).await, replay(fixture, &missing).await] {
         refused.refused(Code::NotFound, "WEBHOOK_DELIVERY_NOT_FOUND");
     }
-    for name in [&*endpoint, &format!("{endpoint}/deliveries/x"), "projects/p/jobs/j/deliveries/x"]
-    {
+    for name in [&*format!("{endpoint}/deliveries/x"), "projects/p/operations/o/deliveries/x"] {
         get(fixture, name).await.refused_field("INVALID_NAME", "name");
         replay(fixture, name).await.refused_field("INVALID_NAME", "name");
     }
