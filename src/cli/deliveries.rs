@@ -132,7 +132,9 @@ impl DeliveryArgs {
         let title = ["STATE", "AGE", "EVENT", "ATTEMPTS", "LAST", "NAME"].map(str::to_owned);
         let rows = webhook_deliveries.iter().map(|delivery| row(delivery, now));
         let rows: Vec<[String; 6]> = [title].into_iter().chain(rows).collect();
-        table::columns(&rows).iter().for_each(|line| output::line(line));
+        for line in table::columns(&rows) {
+            output::line(&line);
+        }
     }
 
     fn show(&self, delivery: &pb::WebhookDelivery) {

@@ -224,17 +224,7 @@ pub(super) async fn run(args: WebhookArgs) -> Result<(), Failure> {
         WebhookCommand::List { parent } => args.show_all(all(&client, parent).await?),
         WebhookCommand::Get { name } => args.show(&client.get_webhook_endpoint(name).await?),
         WebhookCommand::Update { name, uri, settings, reset, etag } => {
-            let uri = uri.as_deref();
-            let mut paths = settings.given();
-            paths.extend(uri.map(|_| "uri"));
-            paths.extend(reset.iter().map(|field| field.path()));
-            let mut endpoint = settings.endpoint(uri.unwrap_or_default());
-            (endpoint.name, endpoint.etag) = (name.clone(), etag.clone());
-            let request = pb::UpdateWebhookEndpointRequest {
-                webhook_endpoint: Some(endpoint),
-                update_mask: Some(FieldMask { paths: paths.into_iter().map(Into::into).collect() }),
-                validate_only: false,
-            };
+            let request = update(name, uri.as_deref(), settings, reset, etag);
             args.show(&client.update_webhook_endpoint(request).await?);
         }
         WebhookCommand::Delete { names, etag } => {
@@ -269,6 +259,29 @@ pub(super) async fn run(args: WebhookArgs) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// The change of an endpoint: of the fields that were given, and of those to reset.
+fn update(
+    name: &str,
+    uri: Option<&str>,
+    settings: &SettingsArgs,
+    reset: &[SettingArg],
+    etag: &str,
+) -> pb::UpdateWebhookEndpointRequest {
+    let mut paths = settings.given();
+    paths.extend(uri.map(|_| "uri"));
+    paths.extend(reset.iter().map(|field| field.path()));
+    let endpoint = settings.endpoint(uri.unwrap_or_default());
+    pb::UpdateWebhookEndpointRequest {
+        webhook_endpoint: Some(pb::WebhookEndpoint {
+            name: name.to_owned(),
+            etag: etag.to_owned(),
+            ..endpoint
+        }),
+        update_mask: Some(FieldMask { paths: paths.into_iter().map(Into::into).collect() }),
+        validate_only: false,
+    }
 }
 
 async fn all(client: &Client, parent: &str) -> Result<Vec<pb::WebhookEndpoint>, Failure> {

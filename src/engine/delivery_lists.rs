@@ -1,13 +1,9 @@
 //! Lists of the deliveries to an endpoint, or to the callbacks of an operation; the newest first.
 
-use std::sync::Arc;
-
 use super::access::Caller;
-use super::context::Context;
 use super::endpoints::calls::Endpoints;
 use super::error::Result;
 use super::jobs::pages::PagedList;
-use super::reading::reader::Reader;
 use crate::limits::{MAX_LIST_READS, MAX_REPLY_BYTES};
 use crate::record::Kind;
 use crate::record::delivery::{
@@ -38,24 +34,17 @@ pub struct DeliveryPage {
     pub next_page_token: String,
 }
 
-/// Lists deliveries.
-pub(super) struct DeliveryLists {
-    pub(super) context: Arc<Context>,
-    pub(super) reader: Arc<Reader>,
-    pub(super) endpoints: Arc<Endpoints>,
-}
-
-impl DeliveryLists {
+impl Endpoints {
     /// A page of deliveries.
-    pub(super) async fn list(
+    pub(super) async fn list_deliveries(
         &self,
         caller: &Caller,
         query: &DeliveryQuery,
     ) -> Result<DeliveryPage> {
-        let mut list = self.open(caller, query)?;
+        let mut list = self.open_deliveries(caller, query)?;
         let mut page = DeliveryPage::default();
         let is_first = query.page_token.is_empty();
-        if self.fill(query, &mut list, &mut page.deliveries).await? {
+        if self.fill_deliveries(query, &mut list, &mut page.deliveries).await? {
             page.next_page_token = list.token(&self.context)?;
         } else if is_first && page.deliveries.is_empty() {
             self.check_owner(&query.owner).await?;
@@ -63,7 +52,7 @@ impl DeliveryLists {
         Ok(page)
     }
 
-    fn open(&self, caller: &Caller, query: &DeliveryQuery) -> Result<PagedList> {
+    fn open_deliveries(&self, caller: &Caller, query: &DeliveryQuery) -> Result<PagedList> {
         let DeliveryQuery { owner, state, page_token, .. } = query;
         let (index, prefix) = match state {
             Some(state) if is_indexed(*state) => (STATES, state_prefix(owner, *state)),
@@ -76,7 +65,7 @@ impl DeliveryLists {
     }
 
     /// Fills a page; returns whether there may be more.
-    async fn fill(
+    async fn fill_deliveries(
         &self,
         query: &DeliveryQuery,
         list: &mut PagedList,
@@ -117,7 +106,7 @@ impl DeliveryLists {
     /// Only where there are no deliveries it matters whether there is anything that could have some.
     async fn check_owner(&self, owner: &DeliveryOwner) -> Result<()> {
         match owner {
-            DeliveryOwner::Endpoint(name) => self.endpoints.get(name).await.map(drop),
+            DeliveryOwner::Endpoint(name) => self.get(name).await.map(drop),
             DeliveryOwner::Operation(name) => self.reader.view(name).await.map(drop),
         }
     }

@@ -10,7 +10,6 @@ use super::commands::coalescer::Coalescer;
 use super::commands::progress::HeldReports;
 use super::context::Context;
 use super::courier::agent::Courier;
-use super::delivery_lists::DeliveryLists;
 use super::dispatch::dispatcher::Dispatch;
 use super::dispatch::grants::Grants;
 use super::dispatch::poller::Poller;
@@ -59,7 +58,6 @@ pub(super) struct Rooms {
     pub(super) reports: Arc<HeldReports>,
     pub(super) due: Arc<DueAgents>,
     pub(super) courier: Arc<Courier>,
-    pub(super) delivery_lists: DeliveryLists,
     pub(super) starts: Arc<Starts>,
     pub(super) calls: Arc<Calls>,
     pub(super) reruns: Arc<Reruns>,
@@ -286,14 +284,8 @@ impl Rooms {
             unary: unary.clone(),
             started: Notify::new(),
         });
-        let delivery_lists = DeliveryLists {
-            context: context.clone(),
-            reader: reader.clone(),
-            endpoints: endpoints.clone(),
-        };
         Self {
             calls,
-            delivery_lists,
             reruns,
             bulk_reruns,
             jobs: JobRooms::new(&context, &reader, &commands),

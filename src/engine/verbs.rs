@@ -134,7 +134,7 @@ impl Engine {
         caller: &Caller,
         query: &DeliveryQuery,
     ) -> Result<DeliveryPage> {
-        self.rooms.delivery_lists.list(caller, query).await
+        self.rooms.endpoints.list_deliveries(caller, query).await
     }
 
     /// Sends a delivery again that has ended.

@@ -416,6 +416,21 @@ mod tests {
                 "/v1/webhookEndpoints/x:rotate",
                 "RotateWebhookEndpoint name=webhookEndpoints/x",
             ),
+            ("GET", "/v1/operations/x:nothing", "Nothing"),
+            ("GET", "/v1/operations/", "Nothing"),
+            ("GET", "/v1", "Nothing"),
+            ("GET", "/", "Nothing"),
+            ("OPTIONS", "*", "Nothing"),
+            ("GET", "/v1/operations/%ff", "NoText"),
+            ("POST", "/longhaul.v1.Workers/ServeQueue", "Grpc"),
+        ] {
+            assert_eq!(found(method, path), expected, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn deliveries_of_an_operation_are_no_operation() {
+        for (method, path, expected) in [
             ("GET", "/v1/operations/x/deliveries", "ListWebhookDeliveries parent=operations/x"),
             ("DELETE", "/v1/operations/x/deliveries", "Methods([GET, HEAD])"),
             (
@@ -428,13 +443,6 @@ mod tests {
                 "/v1/a/b/operations/x/deliveries/y:replay",
                 "ReplayWebhookDelivery name=a/b/operations/x/deliveries/y",
             ),
-            ("GET", "/v1/operations/x:nothing", "Nothing"),
-            ("GET", "/v1/operations/", "Nothing"),
-            ("GET", "/v1", "Nothing"),
-            ("GET", "/", "Nothing"),
-            ("OPTIONS", "*", "Nothing"),
-            ("GET", "/v1/operations/%ff", "NoText"),
-            ("POST", "/longhaul.v1.Workers/ServeQueue", "Grpc"),
         ] {
             assert_eq!(found(method, path), expected, "{method} {path}");
         }

@@ -230,6 +230,17 @@ mod tests {
     }
 
     #[test]
+    fn a_receiver_that_takes_a_test_is_tried_again_at_once() {
+        let lanes = Lanes::default();
+        fail(&lanes, FAILURES_BEFORE_PROBES, NOW);
+        assert_eq!(lanes.reserve(LANE, 9, NOW), 0);
+        lanes.recover(LANE, NOW);
+        assert_eq!(lanes.reserve(LANE, 9, NOW), 2);
+        lanes.recover(OTHER, NOW);
+        assert!(!lanes.lock().known.contains_key(&OTHER), "it was not known to fail");
+    }
+
+    #[test]
     fn a_receiver_is_left_alone_for_as_long_as_it_asks() {
         let lanes = Lanes::default();
         assert_eq!(lanes.reserve(LANE, 1, NOW), 1);

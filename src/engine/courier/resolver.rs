@@ -15,8 +15,8 @@ use crate::store::Key;
 
 /// Finds the receivers of events.
 pub(super) struct Resolver {
-    receivers: Receivers,
     lines: DeliveryLines,
+    receivers: Receivers,
 }
 
 /// An event with its key and that of its operation.

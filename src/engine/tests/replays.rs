@@ -1,13 +1,20 @@
 //! Deliveries are kept, listed and sent again, without breaking the order of an operation, on every store.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::future::{join, join_all};
 
 use super::courier::{EVERYTHING, Fixture, Said, callback, endpoint, settle};
 use super::{caller, name};
-use crate::engine::{Courier, DeliveryQuery, Janitor, Reason};
-use crate::limits::{DELIVERY_KEPT, ENDPOINT_PATIENCE};
+use crate::engine::{Courier, DeliveryQuery, Engine, Janitor, Reason, Settings};
+use crate::limits::{
+    DEFAULT_DELIVERY_TIMEOUT, DELIVERY_KEPT, ENDPOINT_PATIENCE, MAX_TESTS_AT_ONCE,
+};
 use crate::operation::name::EndpointName;
-use crate::post::SigningKey;
+use crate::post::{Carrier, Letter, Receipt, Refused, SigningKey, Unanswered};
 use crate::proto::longhaul::v1::callback::Event;
 use crate::record::delivery::{Delivery, DeliveryState};
 use crate::store::Key;
@@ -54,6 +61,28 @@ impl Fixture {
         let (key, delivery) = found.expect("a delivery");
         let name = DeliveryName::parse(&delivery.full_name(key)).expect("a name");
         self.engine.replay_delivery(&caller(), &name).await.map_err(|error| error.reason)
+    }
+}
+
+/// Never answers.
+#[derive(Debug, Default)]
+struct Silent {
+    asked: AtomicUsize,
+}
+
+#[async_trait]
+impl Carrier for Silent {
+    fn check(&self, _: &str) -> Result<(), Refused> {
+        Ok(())
+    }
+
+    async fn carry(&self, _: &Letter) -> Receipt {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        std::future::pending().await
+    }
+
+    async fn ask(&self, _: &str, _: &str) -> Result<(), Unanswered> {
+        Ok(())
     }
 }
 
@@ -248,9 +277,9 @@ async fn two_servers_that_replay_and_deliver_at_once_send_what_is_there_in_order
         fixture.settle().await;
         let said = fixture.said("a.test");
         assert_eq!(said.len(), 20, "{}", fixture.store_name);
-        let mut last = std::collections::HashMap::new();
+        let mut ids = std::collections::HashSet::new();
         for (id, _, _) in &said {
-            assert!(last.insert(id.clone(), ()).is_none(), "{}: sent twice", fixture.store_name);
+            assert!(ids.insert(id.clone()), "{}: sent twice", fixture.store_name);
         }
         for number in 0..10 {
             let states = fixture.states(&of(&format!("o-{number}"))).await;
@@ -355,6 +384,34 @@ async fn an_endpoint_that_fails_for_five_days_is_suspended_and_an_accepted_test_
         let passed = fixture.engine.test_endpoint(&caller(), &created.name).await.expect("a test");
         assert!(passed.delivered, "{store}");
         assert_eq!(passed.endpoint.state, EndpointState::Disabled, "{store}");
+    }
+}
+
+#[tokio::test]
+async fn tests_end_in_time_whatever_the_receiver_does_and_a_server_runs_a_bounded_number() {
+    for fixture in Fixture::each().await {
+        let store = fixture.store_name;
+        let name = fixture.create(endpoint("", "e", &[Event::Done], "")).await.name;
+        let silent = Arc::new(Silent::default());
+        let settings = Settings { carrier: Some(silent.clone()), ..Settings::default() };
+        let (clock, on) = (fixture.harness.clock.clone(), fixture.harness.store.clone());
+        let engine = Engine::with(on, clock.clone(), settings);
+        let caller = caller();
+        let tests = (0..MAX_TESTS_AT_ONCE).map(|_| engine.test_endpoint(&caller, &name));
+        let one_more = async {
+            while silent.asked.load(Ordering::Relaxed) < MAX_TESTS_AT_ONCE {
+                tokio::task::yield_now().await;
+            }
+            let refused = engine.test_endpoint(&caller, &name).await.expect_err("too many");
+            clock.advance(DEFAULT_DELIVERY_TIMEOUT);
+            refused
+        };
+        let (ended, refused) = join(join_all(tests), one_more).await;
+        assert_eq!(refused.reason, Reason::Overloaded, "{store}");
+        for ended in ended {
+            let attempt = ended.expect("an end").attempt;
+            assert!(attempt.error.contains("no reply within 20s"), "{store}: {attempt:?}");
+        }
     }
 }
 
