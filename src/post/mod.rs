@@ -15,6 +15,6 @@ mod tests;
 pub use self::carrier::{Carrier, HttpCarrier};
 pub use self::connector::{Resolve, SystemResolver};
 pub use self::guard::{Refused, UrlGuard};
-pub use self::letter::{Letter, LetterContent, is_reserved};
+pub use self::letter::{Letter, LetterContent, TestContent, is_reserved};
 pub use self::reply::{Receipt, ReceiverReply, ReplyVerdict, Unanswered};
 pub use self::sign::{BadKey, BadSignature, SigningKey, signatures, verify};

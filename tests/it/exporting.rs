@@ -37,17 +37,17 @@ scenarios! {
 }
 
 /// A place to import into.
-enum Place {
+pub(crate) enum Place {
     Embedded(TempDir),
     Redis(String),
 }
 
 impl Place {
-    fn embedded() -> Self {
+    pub(crate) fn embedded() -> Self {
         Self::Embedded(TempDir::new().expect("a folder"))
     }
 
-    fn redis() -> Self {
+    pub(crate) fn redis() -> Self {
         Self::Redis(format!("it-{}:", Uuid::new_v4()))
     }
 
@@ -82,7 +82,7 @@ impl Place {
     }
 
     /// Imports a text, and opens the copy.
-    async fn copy(&self, fixture: &Fixture, text: &str) -> (Imported, Arc<dyn Store>) {
+    pub(crate) async fn copy(&self, fixture: &Fixture, text: &str) -> (Imported, Arc<dyn Store>) {
         fixture.let_pass(Duration::from_millis(1));
         let store = self.open(origin(text), fixture.clock.clone()).await.expect("a place");
         let imported = import(&store, text).await.expect("imported");
@@ -122,7 +122,7 @@ async fn import(store: &Arc<dyn Store>, text: &str) -> Result<Imported, ImportEr
 }
 
 /// An export of the server, over the network.
-async fn exported(fixture: &Fixture) -> String {
+pub(crate) async fn exported(fixture: &Fixture) -> String {
     // Stamps run a few microseconds ahead of a clock that stands still.
     fixture.let_pass(Duration::from_millis(1));
     let mut client = AdminClient::new(fixture.channel.clone());

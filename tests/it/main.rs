@@ -16,6 +16,7 @@ mod concurrency;
 mod crowds;
 mod damage;
 mod deleting;
+mod deliveries;
 mod effects;
 mod exporting;
 mod faults;

@@ -11,23 +11,32 @@ use super::handshakes::Handshakes;
 use super::lane::Claimed;
 use super::lanes::{Bells, Lanes};
 use super::letters::Letters;
+use super::lines::DeliveryLines;
 use super::receivers::Receivers;
+use super::replays::DeliveryReplays;
 use super::resolver::{NewClaims, Resolver};
-use super::settling::{AttemptEnd, Attempted, Settling};
+use super::settling::{AttemptEnd, Attempted, Settling, noted, replied};
+use super::trials::{Trial, Trials};
 use super::writes::{PreparedWrite, write_all};
 use crate::clock::Timestamp;
 use crate::engine::context::Context;
 use crate::engine::endpoints::calls::Endpoints;
-use crate::engine::error::Result;
+use crate::engine::error::{Error, Reason, Result};
 use crate::engine::membership::ranks::Membership;
 use crate::engine::parent_types::ParentTypes;
 use crate::engine::reading::reader::Reader;
 use crate::engine::transact::{Transactor, Unobserved};
 use crate::limits::{MAX_DELIVERY_AGE, MAX_HELD_FOR_ONE};
-use crate::record::delivery::{Delivery, LANES, LaneId, lane_member, parse_lane_member};
+use crate::operation::name::EndpointName;
+use crate::post::ReplyVerdict;
+use crate::record::delivery::{
+    Delivery, DeliveryStage, LANES, LaneId, Target, lane_member, parse_lane_member,
+};
 use crate::record::event::OutboxEvent;
 use crate::record::{Before, Change};
 use crate::store::{Entry, Index, Key, Scan};
+use crate::webhook::endpoint::{Endpoint, EndpointState};
+use crate::webhook::name::{DeliveryName, DeliveryOwner};
 
 /// Tells receivers what happened.
 pub(in crate::engine) struct Courier {
@@ -39,6 +48,9 @@ pub(in crate::engine) struct Courier {
     resolver: Resolver,
     settling: Arc<Settling>,
     attempts: Arc<Attempts>,
+    replays: DeliveryReplays,
+    trials: Trials,
+    endpoints: Arc<Endpoints>,
     bells: Arc<Bells>,
 }
 
@@ -57,25 +69,39 @@ impl Courier {
             Receivers::new(context.clone(), reader.clone(), endpoints.clone(), types.clone());
         let (lanes, bells) = (Arc::<Lanes>::default(), Arc::<Bells>::default());
         let letters = Letters::new(context.clone(), reader.clone(), types, endpoints.clone());
-        let rooms = (context.clone(), reader.clone(), transactor.clone());
-        let settling = Arc::new(Settling::new(rooms.0, rooms.1, rooms.2, claim));
-        let rooms = (context.clone(), reader.clone(), transactor.clone());
+        let lines = DeliveryLines::new(context.clone(), reader.clone(), transactor.clone());
+        let settling = Arc::new(Settling::new(lines.clone(), claim));
         let claims = NewClaims {
             context: context.clone(),
             lanes: lanes.clone(),
             settling: settling.clone(),
         };
-        let resolver = Resolver::new(rooms.0, rooms.1, rooms.2, receivers, claims);
+        let resolver = Resolver::new(lines.clone(), receivers, claims);
+        let replays = DeliveryReplays::new(lines);
+        let trials = Trials::new(context.clone());
         let attempts = Arc::new(Attempts {
             context: context.clone(),
             lanes: lanes.clone(),
             letters,
             settling: settling.clone(),
-            endpoints,
+            endpoints: endpoints.clone(),
             handshakes: Handshakes::default(),
             bells: bells.clone(),
         });
-        Self { context, reader, membership, transactor, lanes, resolver, settling, attempts, bells }
+        Self {
+            context,
+            reader,
+            membership,
+            transactor,
+            lanes,
+            resolver,
+            settling,
+            attempts,
+            replays,
+            trials,
+            endpoints,
+            bells,
+        }
     }
 
     /// Makes deliveries of due events; returns how many events are done with.
@@ -102,6 +128,40 @@ impl Courier {
         let remove = |(key, before)| PreparedWrite::new(key, before, Change::of(None));
         let written = write_all(&self.transactor, over.map(remove).collect()).await;
         written.iter().filter(|written| matches!(written, Ok(true))).count()
+    }
+
+    /// The delivery of that name.
+    pub(in crate::engine) async fn get(&self, name: &DeliveryName) -> Result<Delivery> {
+        Ok(self.replays.find(name, Key::from_bytes(name.number())).await?.record)
+    }
+
+    /// Sends a delivery again that has ended; it is due by then, if no earlier one of its line is.
+    pub(in crate::engine) async fn replay(&self, name: &DeliveryName) -> Result<Delivery> {
+        if let DeliveryOwner::Endpoint(name) = &name.owner {
+            check_active(&self.endpoints.get(name).await?)?;
+        }
+        let delivery = self.replays.replay(name).await?;
+        if let DeliveryStage::Due(due) = delivery.stage {
+            self.lanes.expect(delivery.target.lane(), due);
+            self.bells.due.notify_one();
+        }
+        Ok(delivery)
+    }
+
+    /// Sends a test event to an endpoint. A receiver that takes it is well again.
+    pub(in crate::engine) async fn test(&self, name: &EndpointName) -> Result<Trial> {
+        let endpoint = self.endpoints.get(name).await?;
+        let (time, receipt) = self.trials.run(&endpoint).await?;
+        let delivered = receipt.verdict() == ReplyVerdict::Delivered;
+        if delivered {
+            self.attempts.note_endpoint(&endpoint, &receipt).await;
+            let lane = Target::Endpoint(name.to_string(), None).lane();
+            self.lanes.recover(lane, self.context.clock.elapsed());
+            self.bells.due.notify_one();
+        }
+        let endpoint = self.endpoints.get(name).await?;
+        let (attempt, reply) = (noted(time, &receipt), replied(&receipt));
+        Ok(Trial { delivered, attempt, reply, endpoint })
     }
 
     /// Delivers until the engine is dropped.
@@ -254,6 +314,18 @@ impl Courier {
         let held_back = HOLD_BACK * self.membership.rank(entry.partition);
         self.context.store.now(entry.partition) - held_back
     }
+}
+
+/// Refuses an endpoint that is not called.
+fn check_active(endpoint: &Endpoint) -> Result<()> {
+    let state = match endpoint.state {
+        EndpointState::Active => return Ok(()),
+        EndpointState::Suspended => "SUSPENDED",
+        EndpointState::Disabled => "DISABLED",
+    };
+    let name = endpoint.name.to_string();
+    let message = format!("{name} is {state}, so nothing is sent to it; resume it first");
+    Err(Error::on(Reason::InvalidState, name, message).with("verb", "replay"))
 }
 
 /// The longest pause between looks at what is due.

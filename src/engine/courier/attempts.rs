@@ -2,7 +2,6 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -10,7 +9,7 @@ use futures_util::stream::FuturesUnordered;
 use super::handshakes::Handshakes;
 use super::lane::{Claimed, LaneNews};
 use super::lanes::{Bells, Lanes};
-use super::letters::{Draft, Letters};
+use super::letters::Letters;
 use super::settling::{AttemptEnd, Attempted, Fate, Settling};
 use crate::clock::Timestamp;
 use crate::engine::context::Context;
@@ -76,8 +75,8 @@ impl Attempts {
     async fn attempt(&self, key: Key, delivery: &Delivery) -> Option<AttemptEnd> {
         let metrics = &self.context.metrics.deliveries;
         let carrier: &Arc<dyn Carrier> = self.context.settings.carrier.as_ref()?;
-        let is_old = self.now().since(delivery.news.time) >= MAX_DELIVERY_AGE;
-        if is_old && delivery.attempt_count > 0 {
+        let is_old = self.now().since(delivery.begin_time()) >= MAX_DELIVERY_AGE;
+        if is_old && delivery.tries() > 0 {
             return Some(AttemptEnd::Nowhere("no attempt reached it for too long"));
         }
         let mut draft = match self.letters.write(key, delivery).await {
@@ -89,7 +88,7 @@ impl Attempts {
             }
         };
         metrics.running.set(self.lanes.running() as i64);
-        let receipt = self.carry(&**carrier, &mut draft).await;
+        let receipt = self.handshakes.carry(&self.context, &**carrier, &mut draft).await;
         if let Some(endpoint) = &draft.endpoint {
             self.note_endpoint(endpoint, &receipt).await;
         }
@@ -97,18 +96,8 @@ impl Attempts {
         Some(AttemptEnd::Sent(receipt))
     }
 
-    async fn carry(&self, carrier: &dyn Carrier, draft: &mut Draft) -> Receipt {
-        if draft.endpoint.as_ref().is_some_and(|endpoint| endpoint.settings.handshake) {
-            let agreed = self.handshakes.shake(&self.context, carrier, &mut draft.letter).await;
-            if let Err(error) = agreed {
-                return Receipt { latency: Duration::ZERO, reply: Err(error) };
-            }
-        }
-        carrier.carry(&draft.letter).await
-    }
-
     /// Notes in an endpoint that its deliveries fail, or do not any more.
-    async fn note_endpoint(&self, endpoint: &Endpoint, receipt: &Receipt) {
+    pub(super) async fn note_endpoint(&self, endpoint: &Endpoint, receipt: &Receipt) {
         let end = match receipt.verdict() {
             ReplyVerdict::Delivered => DeliveryEnd::Accepted,
             ReplyVerdict::Gone => DeliveryEnd::Gone,

@@ -5,25 +5,22 @@ use std::sync::Arc;
 
 use super::lane::Claimed;
 use super::lanes::Lanes;
+use super::lines::{DeliveryLines, Found};
 use super::receivers::Receivers;
 use super::settling::Settling;
 use super::writes::{PreparedWrite, write_all};
 use crate::clock::Timestamp;
 use crate::engine::context::Context;
 use crate::engine::error::Result;
-use crate::engine::reading::reader::Reader;
-use crate::engine::transact::{Transactor, Unobserved};
 use crate::proto::longhaul::v1 as pb;
-use crate::record::delivery::{Delivery, DeliveryStage, LINES, LaneId, Target};
+use crate::record::delivery::{Delivery, DeliveryStage, LaneId, Target};
 use crate::record::event::OutboxEvent;
 use crate::record::{Also, Before, Change};
-use crate::store::{Entry, Index, Key, Scan};
+use crate::store::Key;
 
 /// Finds the receivers of events.
 pub(super) struct Resolver {
-    context: Arc<Context>,
-    reader: Arc<Reader>,
-    transactor: Arc<Transactor<Unobserved>>,
+    lines: DeliveryLines,
     receivers: Receivers,
     claims: NewClaims,
 }
@@ -53,21 +50,15 @@ struct Unresolved {
 }
 
 impl Resolver {
-    pub(super) const fn new(
-        context: Arc<Context>,
-        reader: Arc<Reader>,
-        transactor: Arc<Transactor<Unobserved>>,
-        receivers: Receivers,
-        claims: NewClaims,
-    ) -> Self {
-        Self { context, reader, transactor, receivers, claims }
+    pub(super) const fn new(lines: DeliveryLines, receivers: Receivers, claims: NewClaims) -> Self {
+        Self { lines, receivers, claims }
     }
 
     /// Makes the deliveries of events; returns how many events are done with.
     pub(super) async fn resolve(&self, found: Vec<(Key, Before<OutboxEvent>)>) -> Result<usize> {
         let mut events: HashMap<Key, Vec<Unresolved>> = HashMap::new();
         for (key, before) in found {
-            let operation = self.context.key(&before.record.news.name);
+            let operation = self.lines.context.key(&before.record.news.name);
             events.entry(operation).or_default().push(Unresolved { key, operation, before });
         }
         let mut lines: Vec<Vec<Unresolved>> = events.into_values().collect();
@@ -97,14 +88,14 @@ impl Resolver {
         let tails = futures_util::future::try_join_all(tails).await?;
         let (mut prepared, mut made) = (Vec::new(), Vec::new());
         for (due, tails) in round.into_iter().zip(tails) {
-            let now = self.context.now(due.operation);
+            let now = self.lines.context.now(due.operation);
             let mut resolved = due.deliveries(tails, now, &self.claims);
             let also = std::mem::take(&mut resolved.also);
             let change = Change { also, ..Change::of(None) };
             prepared.push(PreparedWrite::new(due.key, due.before, change));
             made.push((resolved, now));
         }
-        let written = write_all(&self.transactor, prepared).await;
+        let written = write_all(&self.lines.transactor, prepared).await;
         for (written, (resolved, now)) in written.iter().zip(made) {
             self.claims.made(resolved, now, matches!(written, Ok(true)));
         }
@@ -118,7 +109,7 @@ impl Resolver {
     async fn waiting(&self, round: &[Unresolved]) -> Result<HashSet<Key>> {
         let later: Vec<&Unresolved> = round.iter().filter(|due| !due.is_first()).collect();
         let earlier: Vec<Key> = later.iter().map(|due| due.earlier()).collect();
-        let found = self.reader.read_each::<OutboxEvent>(&earlier).await?;
+        let found = self.lines.reader.read_each::<OutboxEvent>(&earlier).await?;
         // One that cannot be read does not hold up the others for ever.
         let waits = later.iter().zip(found).filter(|(_, found)| matches!(found, Ok(Some(_))));
         Ok(waits.map(|(due, _)| due.key).collect())
@@ -153,18 +144,12 @@ impl Resolver {
             return Ok(None);
         }
         let line = target.line(&due.before.record.news.uid);
-        let scan = Scan::first(Index::new(LINES), 1)
-            .within(self.context.partition(due.operation))
-            .with_prefix(&line);
-        let scan = Scan { descending: true, ..scan };
-        let last = self.context.store.scan(scan).await?;
-        let Some(key) = last.first().and_then(Entry::key) else { return Ok(None) };
-        Ok(self.reader.read::<Delivery>(key).await?.map(|before| (key, before)))
+        self.lines.last(due.operation, &line).await
     }
 }
 
 /// The last delivery of a line, if there is one.
-type Tail = Option<(Key, Before<Delivery>)>;
+type Tail = Option<Found>;
 
 impl Unresolved {
     /// Whether no event of its operation came before.
@@ -187,7 +172,6 @@ impl Unresolved {
         let also = &mut resolved.also;
         let news = &self.before.record.news;
         for (target, event, tail) in targets {
-            let tail = tail.filter(|(_, before)| !before.record.is_over());
             let mut new = Delivery::new(news.clone(), event, target, now);
             if tail.is_some() {
                 new.stage = DeliveryStage::Waiting;
