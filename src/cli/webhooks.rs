@@ -9,6 +9,7 @@ use prost_types::FieldMask;
 use super::call_args::{EventArg, FormatArg, header};
 use super::connection::{Output, ServerArg};
 use super::exit::Failure;
+use super::receiving::ReceivingCommand;
 use super::{output, table};
 use crate::client::Client;
 use crate::clock::{Clock, SystemClock, Timestamp};
@@ -99,6 +100,8 @@ enum WebhookCommand {
         #[arg(required = true)]
         names: Vec<String>,
     },
+    #[command(flatten)]
+    Receiving(ReceivingCommand),
 }
 
 /// The settings of an endpoint, named as its fields.
@@ -177,8 +180,16 @@ impl SettingsArgs {
 }
 
 pub(super) async fn run(args: WebhookArgs) -> Result<(), Failure> {
+    if let WebhookCommand::Receiving(command) = &args.command {
+        return command.run(args.output).await;
+    }
     let client = args.server.connect().await?;
+    call(&args, &client).await
+}
+
+async fn call(args: &WebhookArgs, client: &Client) -> Result<(), Failure> {
     match &args.command {
+        WebhookCommand::Receiving(_) => {}
         WebhookCommand::Create { uri, parent, id, settings, validate_only } => {
             let request = pb::CreateWebhookEndpointRequest {
                 parent: parent.clone(),
@@ -189,7 +200,7 @@ pub(super) async fn run(args: WebhookArgs) -> Result<(), Failure> {
             };
             args.show_secret(&client.create_webhook_endpoint(request).await?);
         }
-        WebhookCommand::List { parent } => args.show_all(all(&client, parent).await?),
+        WebhookCommand::List { parent } => args.show_all(all(client, parent).await?),
         WebhookCommand::Get { name } => args.show(&client.get_webhook_endpoint(name).await?),
         WebhookCommand::Update { name, uri, settings, reset, etag } => {
             let uri = uri.as_deref();

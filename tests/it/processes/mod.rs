@@ -24,6 +24,8 @@ mod history;
 mod outages;
 mod programs;
 mod proxy;
+mod receiver;
+mod receiving;
 mod reconnecting;
 mod redis;
 mod redis_away;
