@@ -35,6 +35,7 @@ mod refusals;
 mod sealing;
 mod standing_still;
 mod stopping;
+mod tictactoe;
 mod tls;
 mod two_servers;
 mod typed;
