@@ -22,6 +22,7 @@ pub(super) const ROOMS: &[(&str, &[&[&str]])] = &[
             &["run"],
             &["echo", "report"],
             &["client", "cpu", "options"],
+            &["receiver"],
         ],
     ),
     (

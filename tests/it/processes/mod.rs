@@ -7,6 +7,7 @@ mod abuse;
 mod acknowledged;
 mod attacks;
 mod authorities;
+mod benching;
 mod binary;
 mod bounds;
 mod callbacks;
