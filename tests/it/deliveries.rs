@@ -313,7 +313,8 @@ async fn a_receiver_that_is_never_called_is_refused_by_name_with_the_setting(fix
         ("https://2130706433/hook", "webhooks.networks"),
     ] {
         let mut request = webhooks::request("projects/p", "e");
-        request.webhook_endpoint.as_mut().expect("an endpoint").uri = uri.to_owned();
+        let endpoint = pb::WebhookEndpoint { uri: uri.to_owned(), ..Default::default() };
+        request.webhook_endpoint = Some(endpoint);
         let refused = webhooks::create(fixture, request).await;
         let named = |status: &Status| status.message().contains(setting);
         assert!(refused.as_ref().is_err_and(named), "{uri}: {refused:?}");
