@@ -335,7 +335,11 @@ pub const MAX_DELIVERY_REPLY_BYTES: usize = 1 << 10;
 /// Attempts to one receiver at the same time.
 pub const MAX_DELIVERIES_TO_ONE: usize = 16;
 /// Attempts to all receivers at the same time.
-pub const MAX_DELIVERIES_AT_ONCE: usize = 256;
+pub const MAX_DELIVERIES_AT_ONCE: usize = 1_024;
+/// Deliveries to one receiver that a server has claimed, those that wait for an attempt included.
+pub const MAX_HELD_FOR_ONE: usize = 256;
+/// Claimed deliveries that wait for an attempt, to all receivers. Beyond that, none waits.
+pub const MAX_HELD_DELIVERIES: usize = 2_048;
 /// Test events of webhook endpoints that a server sends at the same time; more are refused.
 pub const MAX_TESTS_AT_ONCE: usize = 16;
 /// Idle connections to one receiver that are kept.

@@ -22,6 +22,7 @@ mod place;
 mod plain;
 mod proto;
 mod queues;
+mod receiving;
 mod record;
 mod rerun;
 mod screen;

@@ -9,6 +9,7 @@ use prost_types::FieldMask;
 use super::call_args::{EventArg, FormatArg, header};
 use super::connection::{Output, ServerArg};
 use super::exit::Failure;
+use super::receiving::ReceivingCommand;
 use super::{deliveries, output, table};
 use crate::client::Client;
 use crate::clock::{Clock, SystemClock, Timestamp};
@@ -110,6 +111,8 @@ enum WebhookCommand {
         /// Full name of the endpoint
         name: String,
     },
+    #[command(flatten)]
+    Receiving(ReceivingCommand),
 }
 
 /// How deliveries are signed.
@@ -208,8 +211,16 @@ impl SettingsArgs {
 }
 
 pub(super) async fn run(args: WebhookArgs) -> Result<(), Failure> {
+    if let WebhookCommand::Receiving(command) = &args.command {
+        return command.run(args.output).await;
+    }
     let client = args.server.connect().await?;
+    call(&args, &client).await
+}
+
+async fn call(args: &WebhookArgs, client: &Client) -> Result<(), Failure> {
     match &args.command {
+        WebhookCommand::Receiving(_) => {}
         WebhookCommand::Create { uri, parent, id, settings, algorithm, validate_only } => {
             let request = pb::CreateWebhookEndpointRequest {
                 parent: parent.clone(),
@@ -221,7 +232,7 @@ pub(super) async fn run(args: WebhookArgs) -> Result<(), Failure> {
             };
             args.show_secret(&client.create_webhook_endpoint(request).await?);
         }
-        WebhookCommand::List { parent } => args.show_all(all(&client, parent).await?),
+        WebhookCommand::List { parent } => args.show_all(all(client, parent).await?),
         WebhookCommand::Get { name } => args.show(&client.get_webhook_endpoint(name).await?),
         WebhookCommand::Update { name, uri, settings, reset, etag } => {
             let request = update(name, uri.as_deref(), settings, reset, etag);

@@ -473,15 +473,15 @@ impl Measure {
 pub struct Deliveries;
 
 impl Deliveries {
-    /// Makes one attempt of each delivery that is due and that its receiver has room for, and waits for their ends; returns
-    /// how many it began.
+    /// Makes an attempt of each delivery that is due and that its receiver has room for, and of those that follow it, and waits
+    /// for their ends; returns how many it began at once.
     ///
     /// # Errors
     /// When the store does not answer.
     pub async fn run_once(self, engine: &Engine) -> Result<usize> {
         let courier = &engine.rooms.courier;
-        let claimed = courier.take_due(true).await?;
-        let attempts = claimed.into_iter().map(|claimed| Arc::clone(courier).deliver(claimed));
+        courier.claim_due(true).await?;
+        let attempts = courier.begin().into_iter().map(|claimed| courier.deliver(claimed));
         Ok(futures_util::future::join_all(attempts).await.len())
     }
 }

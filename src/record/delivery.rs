@@ -113,6 +113,28 @@ pub struct DeliveryAttempt {
 pub struct LaneId(pub [u8; 8]);
 
 impl Delivery {
+    /// A delivery that is due now.
+    pub const fn new(
+        news: OperationEvent,
+        event: pb::callback::Event,
+        target: Target,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            number: news.sequence,
+            news,
+            event,
+            target,
+            stage: DeliveryStage::Due(now),
+            attempts: Vec::new(),
+            attempt_count: 0,
+            reply: Bytes::new(),
+            next: None,
+            create_time: now,
+            replay: None,
+        }
+    }
+
     /// The key of its record, beside that of its operation.
     pub fn key(&self, operation: Key) -> Key {
         let mut hasher = blake3::Hasher::new();
@@ -175,6 +197,16 @@ impl Delivery {
     /// When its present schedule began.
     pub fn begin_time(&self) -> Timestamp {
         self.replay.map_or(self.news.time, |replay| replay.time)
+    }
+
+    /// When it is to be tried.
+    pub const fn due(&self) -> Option<Timestamp> {
+        match self.stage {
+            DeliveryStage::Due(time) => Some(time),
+            DeliveryStage::Waiting | DeliveryStage::Delivered(_) | DeliveryStage::GivenUp(_) => {
+                None
+            }
+        }
     }
 
     /// Whether it has ended.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::lanes::LaneNews;
+use super::lane::{Claimed, Held, LaneNews};
 use super::lines::{DeliveryLines, Found};
 use super::schedule::next_attempt;
 use super::writes::{PreparedWrite, write};
@@ -75,11 +75,25 @@ impl Settling {
         Self { lines, claim }
     }
 
+    /// The stage of a delivery that is claimed now.
+    pub(super) fn claimed(&self, now: Timestamp) -> DeliveryStage {
+        DeliveryStage::Due(now + self.claim)
+    }
+
+    /// Claimed deliveries, to wait for their attempts.
+    pub(super) fn held(&self, claimed: Vec<Claimed>) -> Vec<Held> {
+        let begin_by = |claimed: &Claimed| {
+            let until = claimed.1.due().unwrap_or_default();
+            until - self.claim + MAX_WAIT
+        };
+        claimed.into_iter().map(|it| Held { begin_by: begin_by(&it), claimed: it }).collect()
+    }
+
     /// Takes deliveries that are due for attempts of this server; returns those that it got.
     pub(super) async fn claim(&self, found: Vec<(Key, Before<Delivery>)>) -> Vec<(Key, Delivery)> {
         let claimed = |(key, before): (Key, Before<Delivery>)| {
-            let until = self.lines.context.now(key) + self.claim;
-            let after = Delivery { stage: DeliveryStage::Due(until), ..before.record.clone() };
+            let stage = self.claimed(self.lines.context.now(key));
+            let after = Delivery { stage, ..before.record.clone() };
             (key, before, after)
         };
         let claims: Vec<_> = found.into_iter().map(claimed).collect();
@@ -153,7 +167,7 @@ impl Settling {
             let mut after = Delivery { stage: outcome.next, ..next.record.clone() };
             match outcome.fate {
                 Fate::Delivered => {
-                    after.stage = DeliveryStage::Due(now + self.claim);
+                    after.stage = self.claimed(now);
                     claimed = Some((key, after.clone()));
                 }
                 // It goes on with the schedule of the one that it replaces.
@@ -188,7 +202,7 @@ impl AttemptEnd {
         match self {
             Self::Nowhere(_) => LaneNews::NotTried,
             Self::Sent(receipt) => match receipt.verdict() {
-                ReplyVerdict::Delivered => LaneNews::Took,
+                ReplyVerdict::Delivered => LaneNews::Took(receipt.latency),
                 ReplyVerdict::Gone => LaneNews::Failed(Duration::ZERO),
                 ReplyVerdict::Again(asked) => LaneNews::Failed(asked),
             },
@@ -284,5 +298,7 @@ pub(super) fn replied(receipt: &Receipt) -> Bytes {
         .map_or_else(|_| Bytes::new(), |reply| Bytes::copy_from_slice(&reply.body))
 }
 
+/// How long a claimed delivery may wait for its attempt. The margin of a claim is longer.
+const MAX_WAIT: Duration = Duration::from_secs(8);
 /// A resolver adds to a line now and then, but hardly this often in a row.
 const TRIES: usize = 10;

@@ -240,9 +240,10 @@ async fn a_server_that_ends_at_any_step_loses_nothing_and_another_sends_the_same
         let hung: Arc<Basket> = Arc::default();
         let first = engine(&fixture.harness, &hung);
         Courier.run_once(&first).await.expect("a sweep");
-        let claimed = first.rooms.courier.take_due(true).await.expect("claimed");
+        first.rooms.courier.claim_due(true).await.expect("claimed");
+        let claimed = first.rooms.courier.begin();
         assert_eq!(claimed.len(), 1, "{store}");
-        let letter = first.rooms.courier.clone().deliver(claimed[0].clone());
+        let letter = first.rooms.courier.deliver(claimed[0].clone());
         // It is dropped at the first wait after the request, as if the process had ended.
         let _ended = letter.now_or_never();
         // A commit that was sent before the end is applied before the next one.

@@ -235,11 +235,13 @@ async fn a_replay_that_overtakes_a_running_attempt_loses_nothing_of_the_line() {
             stuck(&fixture).await;
             fixture.advance(FIRST_PAUSE);
             // An attempt of the second event begins, and while it runs the first one is replayed.
-            let claimed = fixture.engine.rooms.courier.take_due(true).await.expect("claimed");
+            let courier = &fixture.engine.rooms.courier;
+            courier.claim_due(true).await.expect("claimed");
+            let claimed = courier.begin();
             assert_eq!(claimed.len(), 1, "{store}");
             fixture.replay(&of("a"), 1).await.expect("a replay");
             fixture.answer("a.test", status);
-            fixture.engine.rooms.courier.clone().deliver(claimed[0].clone()).await;
+            courier.deliver(claimed[0].clone()).await;
             assert_eq!(sequences(&fixture.said("a.test")), [2], "{store} {status}");
             fixture.answer("a.test", 200);
             fixture.settle().await;
