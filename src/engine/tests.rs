@@ -1,5 +1,6 @@
 //! The engine on a memory store, under a clock that the test moves.
 
+mod baskets;
 mod courier;
 mod fairness;
 mod formats;

@@ -218,7 +218,7 @@ async fn a_delivery_that_is_not_there_or_not_over_is_refused(fixture: &Fixture) 
     ] {
         page(fixture, listing(parent)).await.refused(Code::NotFound, reason);
     }
-    page(fixture, listing("projects/p")).await.refused_field("INVALID_ARGUMENT", "parent");
+    page(fixture, listing("webhookEndpoints/E")).await.refused_field("INVALID_ARGUMENT", "parent");
     let stateless = pb::ListWebhookDeliveriesRequest { state: 99, ..listing(&endpoint) };
     page(fixture, stateless).await.refused_field("INVALID_ARGUMENT", "state");
 

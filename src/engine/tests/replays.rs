@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::{join, join_all};
 
-use super::courier::{EVERYTHING, Fixture, Said, callback, endpoint, settle};
+use super::baskets::{EVERYTHING, Fixture, Said, callback, endpoint, settle};
 use super::{caller, name};
 use crate::engine::{Courier, DeliveryQuery, Engine, Janitor, Reason, Settings};
 use crate::limits::{
