@@ -16,7 +16,7 @@ mod verify;
 pub use self::carrier::{Carrier, HttpCarrier};
 pub use self::connector::{Resolve, SystemResolver};
 pub use self::guard::{Refused, UrlGuard};
-pub use self::letter::{Letter, LetterContent, is_reserved};
+pub use self::letter::{Letter, LetterContent, TestContent, is_reserved};
 pub use self::reply::{Receipt, ReceiverReply, ReplyVerdict, Unanswered};
 pub use self::sign::{BadKey, SigningKey, signatures};
 pub use self::verify::{BadVerifyingKey, SignedHead, Unverified, VerifyingKey};

@@ -7,6 +7,8 @@ use base64::prelude::BASE64_STANDARD;
 use ring::hmac;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 
+use crate::webhook::endpoint::{EndpointSecret, SecretAlgorithm};
+
 /// A key that signs deliveries. It is never shown in logs.
 #[derive(Clone, PartialEq, Eq)]
 pub enum SigningKey {
@@ -86,6 +88,15 @@ impl SigningKey {
 
     fn public(&self) -> Option<Vec<u8>> {
         self.pair().map(|pair| pair.public_key().as_ref().to_vec())
+    }
+}
+
+impl From<&EndpointSecret> for SigningKey {
+    fn from(secret: &EndpointSecret) -> Self {
+        match secret.algorithm {
+            SecretAlgorithm::HmacSha256 => Self::Shared(secret.key.to_vec()),
+            SecretAlgorithm::Ed25519 => Self::Pair(secret.key),
+        }
     }
 }
 

@@ -8,8 +8,11 @@ use std::time::Duration;
 
 use longhaul::clock::{Clock, SystemClock};
 use longhaul::post::{SignedHead, VerifyingKey};
-use longhaul::proto::longhaul::v1::Callback;
 use longhaul::proto::longhaul::v1::callback::Event;
+use longhaul::proto::longhaul::v1::webhooks_client::WebhooksClient;
+use longhaul::proto::longhaul::v1::{
+    Callback, ListWebhookDeliveriesRequest, ReplayWebhookDeliveryRequest, WebhookDelivery,
+};
 use tempfile::TempDir;
 
 use super::binary::Longhaul;
@@ -54,6 +57,40 @@ async fn two_servers_deliver_each_event_in_order_while_receivers_are_down_flap_h
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_killed_between_a_replay_and_its_request_sends_it_later() {
+    let folder = TempDir::new().expect("a folder");
+    let store = format!("embedded:{}", folder.path().display());
+    let receiver = Receiver::open(Manners::Well);
+    let mut server = serve(&store).await;
+    server.client().start_told("op", vec![receiver.callback()]).await.expect("a start");
+    work(&server).await;
+    complete(&receiver, 1).await;
+    // The reply to the end may not be noted yet, and what is not over is not replayed.
+    let parent = super::clients::name("op");
+    let replayed = retried("a replay", || async {
+        let mut webhooks = WebhooksClient::new(server.client().channel());
+        let request = ListWebhookDeliveriesRequest { parent: parent.clone(), ..Default::default() };
+        let listed = webhooks.list_webhook_deliveries(request).await?.into_inner();
+        let over = |it: &WebhookDelivery| it.sequence == 2 && it.end_time.is_some();
+        let over = listed.webhook_deliveries.into_iter().find(over);
+        let over = over.ok_or_else(|| tonic::Status::unavailable("it has not ended"))?;
+        receiver.behave(Manners::Down);
+        webhooks.replay_webhook_delivery(ReplayWebhookDeliveryRequest { name: over.name }).await
+    });
+    let name = replayed.await.into_inner().name;
+    server.kill();
+    receiver.behave(Manners::Well);
+    let _server = serve(&store).await;
+    let again = || async {
+        let requests = receiver.requests();
+        let same = requests.iter().filter(|it| it.accepted && name.ends_with(&it.head.id));
+        (same.count() >= 2).then_some(())
+    };
+    eventually("the replayed event", again).await;
+    receiver.check();
+}
+
 /// Each life starts and completes operations, and ends at another step of their deliveries.
 async fn survives_kills(store: &str) {
     let receiver = Receiver::open(Manners::Flaps);
@@ -79,12 +116,12 @@ async fn survives_kills(store: &str) {
     }
 }
 
-async fn serve(store: &str) -> Longhaul {
+pub(super) async fn serve(store: &str) -> Longhaul {
     Longhaul::serve_in(store, &[], &[LOOPBACK, IMPATIENT].concat()).await
 }
 
 /// Leases one operation and completes it.
-async fn work(server: &Longhaul) {
+pub(super) async fn work(server: &Longhaul) {
     let client = server.client();
     let lease = retried("a lease", || async {
         let lease = Duration::from_secs(30);
@@ -102,7 +139,7 @@ async fn complete(receiver: &Receiver, count: usize) {
 
 /// How a receiver behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Manners {
+pub(super) enum Manners {
     Well,
     Down,
     Flaps,
@@ -119,7 +156,7 @@ struct Request {
 }
 
 /// A receiver on this machine.
-struct Receiver {
+pub(super) struct Receiver {
     url: String,
     shared: Arc<Shared>,
 }
@@ -131,7 +168,7 @@ struct Shared {
 }
 
 impl Receiver {
-    fn open(manners: Manners) -> Self {
+    pub(super) fn open(manners: Manners) -> Self {
         let shared = Arc::<Shared>::default();
         let answering = Arc::clone(&shared);
         let url = format!("{}/hook", listen(move |arrived| answering.answer(arrived)));
@@ -140,8 +177,13 @@ impl Receiver {
         receiver
     }
 
-    fn behave(&self, manners: Manners) {
+    pub(super) fn behave(&self, manners: Manners) {
         self.shared.manners.store(manners as u8, Ordering::Relaxed);
+    }
+
+    /// Where it is.
+    pub(super) fn url(&self) -> &str {
+        &self.url
     }
 
     fn callback(&self) -> Callback {

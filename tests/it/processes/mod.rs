@@ -43,4 +43,5 @@ mod typed;
 mod types;
 mod upgrading;
 mod waiting_for_the_store;
+mod webhooks;
 mod working;
