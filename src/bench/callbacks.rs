@@ -1,25 +1,38 @@
 //! Callbacks: how many receivers on this machine get, and what one that never answers costs the starts beside it.
 
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use futures_util::future::{join, join_all};
 use tonic::Code;
 
 use super::receiver::{Manners, ReceiverKind, ReceiverTls};
 use super::report::Measured;
-use super::run::{BenchRun, Part};
+use super::run::{Arena, BenchRun};
 
-/// Start, lease, complete, and callbacks about the end. Counts callbacks.
+/// Start, lease, complete, and callbacks about the end. Counts callbacks. Starts wait until the callbacks of earlier operations
+/// have arrived, so that the rate is one that lasts.
 pub(super) fn delivered(
     session: &BenchRun,
     name: &'static str,
     tls: Option<ReceiverTls>,
 ) -> anyhow::Result<Measured> {
-    let kind = ReceiverKind::new(Manners::Answers, tls);
-    let urls = (0..session.options.callbacks.max(1)).map(|_| kind.open());
-    let measured = measured(session, name, &urls.collect::<Result<Vec<_>, _>>()?, Some(&kind))?;
+    let arena = session.arena(name, BACKLOG);
+    let each = session.options.callbacks.max(1);
+    let received = Arc::<AtomicU64>::default();
+    let (noted, counting) = (Arc::clone(&received), Arc::clone(&arena));
+    let note = move || {
+        counting.count(1);
+        if (noted.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(each as u64) {
+            counting.room.add_permits(1);
+        }
+    };
+    let kind = ReceiverKind::new(Manners::Answers(Arc::new(note)), tls);
+    let urls = (0..each).map(|_| kind.open()).collect::<Result<Vec<_>, _>>()?;
+    let measured = measured(session, name, &arena, &urls, Counted::Callbacks)?;
     anyhow::ensure!(
-        measured.count > 0,
+        arrives(session, &received),
         "{name}: no callback arrived; the server must call receivers on this machine, as `longhaul dev` does, or with LONGHAUL_WEBHOOKS__ALLOW_HTTP=true LONGHAUL_WEBHOOKS__NETWORKS=127.0.0.0/8, and for TLS trust their certificate (SSL_CERT_FILE)"
     );
     Ok(measured)
@@ -28,32 +41,41 @@ pub(super) fn delivered(
 /// The same cycles with a callback to a receiver that never answers. Counts cycles.
 pub(super) fn hung(session: &BenchRun) -> anyhow::Result<Measured> {
     let urls = [ReceiverKind::new(Manners::Hangs, None).open()?];
-    measured(session, "callbacks-hung", &urls, None)
+    let arena = session.arena("callbacks-hung", BACKLOG);
+    measured(session, "callbacks-hung", &arena, &urls, Counted::Starts)
 }
 
 /// The same cycles without callbacks, to compare with. Counts cycles.
 pub(super) fn none(session: &BenchRun) -> anyhow::Result<Measured> {
-    measured(session, "callbacks-none", &[], None)
+    let arena = session.arena("callbacks-none", BACKLOG);
+    measured(session, "callbacks-none", &arena, &[], Counted::Starts)
+}
+
+/// What the rate is of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Counted {
+    Callbacks,
+    Starts,
 }
 
 /// The quantiles are those of starts.
 fn measured(
     session: &BenchRun,
     name: &'static str,
+    arena: &Arc<Arena>,
     urls: &[String],
-    counted: Option<&ReceiverKind>,
+    counted: Counted,
 ) -> anyhow::Result<Measured> {
-    let arena = session.arena(name, BACKLOG);
     let (in_flight, workers) = (session.options.in_flight, session.options.workers);
-    session.measure(name, &arena, async |part, arena| {
+    session.measure(name, arena, async |part, arena| {
         let produce = async |task| {
             let Ok(room) = arena.room.acquire().await else { return Ok(0) };
             room.forget();
-            // Without the time that it waited for workers.
+            // Without the time that it waited for others.
             let began = arena.elapsed();
             part.client(task).start_with_callbacks(&arena.place, urls).await?;
             arena.sample(began);
-            arena.count(u64::from(counted.is_none()));
+            arena.count(u64::from(counted == Counted::Starts));
             Ok(0)
         };
         let work = async |task| {
@@ -64,9 +86,8 @@ fn measured(
             };
             let done = join_all(leases.iter().map(|lease| client.complete(lease))).await;
             done.into_iter().collect::<Result<(), _>>()?;
-            arena.room.add_permits(leases.len());
-            if let Some(kind) = counted.filter(|_| is_first(part, task)) {
-                arena.count(kind.received.swap(0, Ordering::Relaxed));
+            if counted == Counted::Starts {
+                arena.room.add_permits(leases.len());
             }
             Ok(0)
         };
@@ -76,10 +97,18 @@ fn measured(
     })
 }
 
-fn is_first(part: &Part, task: usize) -> bool {
-    part.number == 0 && task == 0
+/// Whether a callback has arrived, or does so soon.
+fn arrives(session: &BenchRun, received: &AtomicU64) -> bool {
+    let end = session.clock.elapsed() + PATIENCE;
+    while received.load(Ordering::Relaxed) == 0 && session.clock.elapsed() < end {
+        std::thread::sleep(TICK);
+    }
+    received.load(Ordering::Relaxed) > 0
 }
 
-/// Largest number of operations that wait for a worker.
+/// Largest number of operations that wait for a worker, or for their callbacks.
 const BACKLOG: usize = 512;
 const LEASES_AT_ONCE: usize = 16;
+/// How long the first callback may take beyond the measurement.
+const PATIENCE: Duration = Duration::from_secs(10);
+const TICK: Duration = Duration::from_millis(20);

@@ -3,7 +3,6 @@
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Context;
 use tokio_rustls::rustls::crypto::ring;
@@ -12,18 +11,17 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 /// What the receivers of a measurement have in common.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct ReceiverKind {
-    pub(super) manners: Manners,
-    pub(super) tls: Option<ReceiverTls>,
-    /// Counts the requests that were answered.
-    pub(super) received: Arc<AtomicU64>,
+    manners: Manners,
+    tls: Option<ReceiverTls>,
 }
 
 /// What a receiver does with a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub(super) enum Manners {
-    Answers,
+    /// Answers, and notes it.
+    Answers(Arc<dyn Fn() + Send + Sync>),
     Hangs,
 }
 
@@ -50,8 +48,8 @@ impl ReceiverTls {
 }
 
 impl ReceiverKind {
-    pub(super) fn new(manners: Manners, tls: Option<ReceiverTls>) -> Self {
-        Self { manners, tls, received: Arc::default() }
+    pub(super) const fn new(manners: Manners, tls: Option<ReceiverTls>) -> Self {
+        Self { manners, tls }
     }
 
     /// Listens until the process ends, and returns the URL to call.
@@ -92,8 +90,8 @@ impl ReceiverKind {
             held.extend_from_slice(&buffer[..length]);
             while let Some(end) = end_of_request(&held) {
                 held.drain(..end);
-                if self.manners == Manners::Answers {
-                    self.received.fetch_add(1, Ordering::Relaxed);
+                if let Manners::Answers(note) = &self.manners {
+                    note();
                     stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n")?;
                     stream.flush()?;
                 }
