@@ -65,6 +65,7 @@ pub struct Faulty {
     plan: FaultPlan,
     drawn: AtomicU64,
     gets: AtomicU64,
+    reads: AtomicU64,
     next: Mutex<VecDeque<Fault>>,
     away: AtomicBool,
     lost: Mutex<BTreeSet<Partition>>,
@@ -87,6 +88,7 @@ impl Faulty {
             plan,
             drawn: AtomicU64::new(plan.seed),
             gets: AtomicU64::new(0),
+            reads: AtomicU64::new(0),
             next: Mutex::default(),
             away: AtomicBool::new(false),
             lost: Mutex::default(),
@@ -106,6 +108,11 @@ impl Faulty {
     /// How often records were read.
     pub fn gets(&self) -> u64 {
         self.gets.load(Ordering::SeqCst)
+    }
+
+    /// How often records, bodies or entries were read.
+    pub fn reads(&self) -> u64 {
+        self.reads.load(Ordering::SeqCst)
     }
 
     /// Makes the whole store unavailable, or available again: meanwhile nothing is read or applied.
@@ -172,6 +179,7 @@ impl Faulty {
     }
 
     fn read(&self) -> Result<(), StoreError> {
+        self.reads.fetch_add(1, Ordering::SeqCst);
         if self.is_away() || self.draw() < self.plan.reads_away { Err(away()) } else { Ok(()) }
     }
 

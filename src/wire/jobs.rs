@@ -4,11 +4,12 @@ use super::fields::{Fingerprinter, any, duration, not_yet, text, timestamp, type
 use super::operations::{self, page_size};
 use super::options;
 use super::schedules;
+use super::start_callbacks;
 use super::starts::request_id;
 use crate::clock::Timestamp;
 use crate::engine::{
     Error, ExecutionQuery, ExecutionView, JobControl, JobCreation, JobQuery, JobRequest, JobView,
-    PastTicks, Reason, Reconfigure, Result,
+    PastTicks, Reason, Result,
 };
 use crate::filter::Payload as Part;
 use crate::job::name::{ExecutionName, JobName};
@@ -17,10 +18,10 @@ use crate::limits::{
     DEFAULT_CATCH_UP_WINDOW, DEFAULT_HISTORY_LIMIT, MAX_HISTORY_LIMIT, MAX_LABEL_NAME_BYTES,
     MAX_PAYLOAD_BYTES, MAX_TEXT_BYTES, MIN_CATCH_UP_WINDOW,
 };
+use crate::operation::Spec;
 use crate::operation::name::{NameError, Parent, ParentPattern, Queue};
-use crate::operation::options::Expiration;
+use crate::operation::options::{Expiration, Options};
 use crate::operation::payload::Payload;
-use crate::operation::{SharedSpec, Spec};
 use crate::proto::google::protobuf::Any;
 use crate::proto::longhaul::v1 as pb;
 use crate::proto::longhaul::v1::execution::Result as Outcome;
@@ -40,17 +41,22 @@ pub fn execution_name(text: &str) -> Result<ExecutionName> {
 pub fn create(request: pb::CreateJobRequest) -> Result<JobCreation> {
     let job = request.job.ok_or_else(|| Error::field("job", "job must be set"))?;
     let wanted = job_request("create", request.request_id, &job)?;
+    let parent = parent(&request.parent)?;
     Ok(JobCreation {
-        parent: parent(&request.parent)?,
+        config: config(job, &parent)?,
+        parent,
         id: request.job_id,
-        config: config(job)?,
         request: wanted,
         validate_only: request.validate_only,
     })
 }
 
 /// What tells a repeat of a call from others: all of `message` must be the same.
-fn job_request(verb: &str, id: String, message: &impl prost::Message) -> Result<JobRequest> {
+pub(super) fn job_request(
+    verb: &str,
+    id: String,
+    message: &impl prost::Message,
+) -> Result<JobRequest> {
     let id = request_id(id)?;
     if id.is_empty() {
         return Ok(JobRequest::default());
@@ -85,126 +91,8 @@ pub fn parent(text: &str) -> Result<Parent> {
     Parent::parse(text).map_err(in_name("parent"))
 }
 
-/// A change of a job, checked.
-#[derive(Clone, Debug)]
-pub struct JobUpdate {
-    /// Which job.
-    pub name: JobName,
-    /// If set, the etag that it must have.
-    pub etag: String,
-    /// Only check the request.
-    pub validate_only: bool,
-    /// Create the job if there is none.
-    pub allow_missing: bool,
-    request: JobRequest,
-    config: JobConfig,
-    paths: Vec<String>,
-}
-
-/// Reads the change of a job.
-pub fn update(request: pb::UpdateJobRequest) -> Result<JobUpdate> {
-    let wanted = job_request("update", request.request_id.clone(), &request)?;
-    let job = request.job.ok_or_else(|| Error::field("job", "job must be set"))?;
-    let name = JobName::parse(&job.name).map_err(in_name("job.name"))?;
-    let given = request.update_mask.map(|mask| mask.paths).unwrap_or_default();
-    let paths = match given.first().map(String::as_str) {
-        None => set_fields(&job),
-        Some("*") if given.len() == 1 => FIELDS.map(str::to_owned).into(),
-        Some(_) => given,
-    };
-    let known = |path: &str| FIELDS.contains(&path) || TEMPLATE_FIELDS.contains(&path);
-    if let Some(path) = paths.iter().find(|path| !known(path)) {
-        let shown: String = path.chars().take(80).collect();
-        let fields = [&FIELDS[..], &TEMPLATE_FIELDS[..]].concat().join(", ");
-        let message =
-            format!("update_mask has {shown:?}, which cannot be changed; there are {fields}");
-        return Err(Error::field("update_mask", message));
-    }
-    let etag = job.etag.clone();
-    let pb::UpdateJobRequest { allow_missing, validate_only, .. } = request;
-    let (request, config) = (wanted, config(job)?);
-    Ok(JobUpdate { name, etag, validate_only, allow_missing, request, config, paths })
-}
-
-impl JobUpdate {
-    /// What the engine is asked for; `change` is [`Self::apply`].
-    pub fn wanted<'a>(
-        &'a self,
-        change: &'a (dyn Fn(&JobConfig) -> JobConfig + Send + Sync),
-    ) -> Reconfigure<'a> {
-        let Self { etag, request, validate_only, .. } = self;
-        Reconfigure { etag, request, validate_only: *validate_only, change }
-    }
-
-    /// What a configuration becomes by it.
-    pub fn apply(&self, config: &JobConfig) -> JobConfig {
-        let mut next = config.clone();
-        for path in &self.paths {
-            let wanted = &self.config;
-            match path.as_str() {
-                "display_name" => next.display_name.clone_from(&wanted.display_name),
-                "template" => next.spec = wanted.spec.clone(),
-                "schedule" => next.schedule.clone_from(&wanted.schedule),
-                "overlap_policy" => next.overlap = wanted.overlap,
-                "catch_up_window" => next.catch_up_window = wanted.catch_up_window,
-                "history_limit" => next.history_limit = wanted.history_limit,
-                path => apply_to_template(&mut next.spec, &wanted.spec, path),
-            }
-        }
-        next
-    }
-
-    /// The creation of the job, if there is none.
-    pub fn creation(&self) -> Result<JobCreation> {
-        let id = self.name.as_str().rsplit('/').next().unwrap_or_default().to_owned();
-        Ok(JobCreation {
-            parent: parent(self.name.parent())?,
-            id,
-            config: self.config.clone(),
-            request: self.request.clone(),
-            validate_only: self.validate_only,
-        })
-    }
-}
-
-fn apply_to_template(spec: &mut SharedSpec, wanted: &SharedSpec, path: &str) {
-    let spec = spec.make_mut();
-    match path {
-        "template.queue" => spec.queue = wanted.queue.clone(),
-        "template.method" => spec.method.clone_from(&wanted.method),
-        "template.request" => spec.request.clone_from(&wanted.request),
-        "template.response_type" => spec.response_type.clone_from(&wanted.response_type),
-        _ => spec.options = wanted.options.clone(),
-    }
-}
-
-/// The fields that callers may change.
-const FIELDS: [&str; 6] =
-    ["display_name", "template", "schedule", "overlap_policy", "catch_up_window", "history_limit"];
-const TEMPLATE_FIELDS: [&str; 5] = [
-    "template.queue",
-    "template.method",
-    "template.request",
-    "template.response_type",
-    "template.options",
-];
-
-/// The fields that are set in a job: without a mask they are the ones to change (AIP-134).
-fn set_fields(job: &pb::Job) -> Vec<String> {
-    let set = [
-        !job.display_name.is_empty(),
-        job.template.is_some(),
-        job.schedule.is_some(),
-        job.overlap_policy != 0,
-        job.catch_up_window.is_some(),
-        job.history_limit != 0,
-    ];
-    let fields = FIELDS.into_iter().zip(set).filter(|(_, is_set)| *is_set);
-    fields.map(|(field, _)| field.to_owned()).collect()
-}
-
 /// Reads what callers set. Output-only fields are ignored, as AIP-203 asks.
-fn config(job: pb::Job) -> Result<JobConfig> {
+pub(super) fn config(job: pb::Job, parent: &Parent) -> Result<JobConfig> {
     let overlap = pb::job::OverlapPolicy::try_from(job.overlap_policy).map_err(|_| {
         let message = format!("job.overlap_policy {} is not known", job.overlap_policy);
         Error::field("job.overlap_policy", message)
@@ -217,7 +105,7 @@ fn config(job: pb::Job) -> Result<JobConfig> {
     })?;
     Ok(JobConfig {
         display_name: text("job.display_name", job.display_name, MAX_TEXT_BYTES)?,
-        spec: template(job.template.unwrap_or_default())?.into(),
+        spec: template(job.template.unwrap_or_default(), parent)?.into(),
         schedule: job.schedule.map(schedules::read).transpose()?,
         overlap: match overlap {
             pb::job::OverlapPolicy::Unspecified | pb::job::OverlapPolicy::Skip => Overlap::Skip,
@@ -233,8 +121,10 @@ fn config(job: pb::Job) -> Result<JobConfig> {
     })
 }
 
-fn template(template: pb::JobTemplate) -> Result<Spec> {
-    let options = options::read(template.options.unwrap_or_default()).map_err(in_template)?;
+fn template(template: pb::JobTemplate, parent: &Parent) -> Result<Spec> {
+    let given = template.options.unwrap_or_default();
+    let callbacks = start_callbacks::of_job(&given, parent.as_str()).map_err(in_template)?;
+    let options = Options { callbacks, ..options::read(given).map_err(in_template)? };
     let fixed = |field: &str, is_set: bool| {
         let why = "a job runs many times; set it in the operation of one run";
         let field = format!("job.template.options.{field}");
@@ -248,6 +138,14 @@ fn template(template: pb::JobTemplate) -> Result<Spec> {
     fixed("deadline_time", options.deadline_time.is_some())?;
     fixed("expire_time", matches!(options.expiration, Some(Expiration::At(_))))?;
     not_yet("job.template.options.metadata_policy", options.metadata_policy as i32 != 0)?;
+    let policy = options.concurrency.as_ref().map(pb::Concurrency::policy);
+    if policy == Some(pb::concurrency::Policy::Reject) {
+        let field = "job.template.options.concurrency.policy";
+        let message = format!(
+            "{field} cannot be REJECT: no caller starts the runs of a schedule; choose QUEUE or PREEMPT"
+        );
+        return Err(Error::field(field, message));
+    }
     let queue = Queue::parse(&template.queue);
     Ok(Spec {
         queue: queue.map_err(|error| Error::field("job.template.queue", error.to_string()))?,
@@ -261,12 +159,16 @@ fn template(template: pb::JobTemplate) -> Result<Spec> {
     })
 }
 
-fn in_template(error: Box<Error>) -> Box<Error> {
-    match error.metadata.get("field").cloned() {
-        Some(field) => error.with("field", format!("job.template.{field}")),
-        None => error,
+fn in_template(mut error: Box<Error>) -> Box<Error> {
+    let Some(field) = error.metadata.get("field").cloned() else { return error };
+    if error.message.starts_with(&field) {
+        error.message.insert_str(0, TEMPLATE);
     }
+    error.with("field", format!("{TEMPLATE}{field}"))
 }
+
+/// What the names of fields of a template begin with.
+const TEMPLATE: &str = "job.template.";
 
 /// A job as callers see it.
 pub fn job(view: JobView) -> pb::Job {
@@ -297,6 +199,7 @@ pub fn job(view: JobView) -> pb::Job {
 
 fn published_template(spec: &Spec, request: Option<Any>) -> pb::JobTemplate {
     let mut options = spec.options.published();
+    start_callbacks::published_of_job(&mut options.callbacks);
     if let Some(Expiration::After(ttl)) = spec.options.expiration {
         let ttl = ttl.try_into().ok();
         options.expiration = ttl.map(pb::operation_options::Expiration::Ttl);
@@ -436,6 +339,6 @@ pub fn execution(view: ExecutionView) -> pb::Execution {
     }
 }
 
-fn in_name(field: &'static str) -> impl Fn(NameError) -> Box<Error> {
+pub(super) fn in_name(field: &'static str) -> impl Fn(NameError) -> Box<Error> {
     move |error| Box::<Error>::from(error).with("field", field)
 }

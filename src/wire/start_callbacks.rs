@@ -19,6 +19,38 @@ use crate::proto::longhaul::v1 as pb;
 use crate::proto::longhaul::v1::callback::{Event, Format};
 use crate::types::Registry;
 
+/// Reads the callbacks of a job's template: each run has them. No call carries the start of a run.
+pub(super) fn of_job(options: &pb::OperationOptions, parent: &str) -> Result<Vec<pb::Callback>> {
+    if options.callbacks.is_empty() {
+        return Ok(Vec::new());
+    }
+    for (place, callback) in options.callbacks.iter().enumerate() {
+        let template = UriTemplate::parse(&callback.uri).ok();
+        if let Some(position) = template.and_then(|template| template.call_value()) {
+            let field = format!("options.callbacks[{place}].uri");
+            let message = format!(
+                "{field} has a value of a request, but a job starts its runs without one; only {NAME_EXPRESSION} can be in it"
+            );
+            return Err(Error::field(&field, message).with("position", position));
+        }
+    }
+    let url = StartUrl::Method("/longhaul.v1.Jobs/RunJob");
+    let types = Cow::Owned(Registry::builtin());
+    let carrier = StartCarrier { headers: &HeaderMap::new(), url, readable: &[], types };
+    let options =
+        Some(pb::OperationOptions { callbacks: options.callbacks.clone(), ..Default::default() });
+    let mut start =
+        pb::StartOperationRequest { parent: parent.to_owned(), options, ..Default::default() };
+    read(&mut start, &carrier)
+}
+
+/// The callbacks of a job's template, with the expression that stands for the name of each run.
+pub(super) fn published_of_job(callbacks: &mut [pb::Callback]) {
+    for callback in callbacks {
+        callback.uri = named(&callback.uri, NAME_EXPRESSION);
+    }
+}
+
 /// The request that carries a start.
 pub struct StartCarrier<'a> {
     /// Its headers, or its metadata.
@@ -273,5 +305,7 @@ const BY_HEADER: [(&str, &str, Event); 2] = [
 const BODY: &str = "$request.body";
 /// Parameters of queries that are secrets.
 const CREDENTIALS: [&str; 4] = ["access_token", "key", "oauth_token", "token"];
+/// The expression for the name of the operation.
+const NAME_EXPRESSION: &str = "{$response.body#/name}";
 /// A name, to check a URI that will hold one.
 const SAMPLE_NAME: &str = "operations/o";
