@@ -28,6 +28,8 @@ pub(in crate::engine) struct Dispatch {
     poller: Poller,
     pub(super) grants: Arc<Grants>,
     queues: Mutex<HashMap<String, Arc<Waiters>>>,
+    /// Of queues whose workers have all been served, so that a worker that asks again and again meets all parents.
+    past: Mutex<HashMap<String, Turns>>,
 }
 
 impl Dispatch {
@@ -37,7 +39,7 @@ impl Dispatch {
         poller: Poller,
         grants: Arc<Grants>,
     ) -> Self {
-        Self { context, known, poller, grants, queues: Mutex::default() }
+        Self { context, known, poller, grants, queues: Mutex::default(), past: Mutex::default() }
     }
 
     /// Adds a waiter to those of a queue, which gets a dispatcher if it has none.
@@ -91,7 +93,7 @@ impl Dispatch {
     }
 
     async fn run(self: Arc<Self>, waiters: Arc<Waiters>) {
-        let mut turns = Turns::default();
+        let mut turns = self.past().remove(&waiters.queue).unwrap_or_default();
         loop {
             waiters.wake.notified().await;
             self.note_drained(&waiters, self.known.of(&waiters.queue).as_deref());
@@ -107,7 +109,7 @@ impl Dispatch {
                 }
                 self.context.sleep(AWAY).await;
             }
-            if self.retire(&waiters) {
+            if self.retire(&waiters, &mut turns) {
                 return;
             }
         }
@@ -192,15 +194,34 @@ impl Dispatch {
         }
     }
 
-    /// Ends a dispatcher without waiters.
-    fn retire(&self, waiters: &Waiters) -> bool {
+    /// Ends a dispatcher without waiters. The next one goes on with the turns.
+    fn retire(&self, waiters: &Waiters, turns: &mut Turns) -> bool {
         let mut queues = self.queues();
         let idle = waiters.is_deserted();
         if idle {
+            // Under the lock of all queues: the next dispatcher begins after this.
+            self.keep(&waiters.queue, std::mem::take(turns));
             queues.remove(&waiters.queue);
             self.known.wakes().remove(&waiters.queue);
         }
         idle
+    }
+
+    fn keep(&self, queue: &str, turns: Turns) {
+        if !turns.has_backlog() {
+            return;
+        }
+        let mut past = self.past();
+        if past.len() >= MAX_PAST
+            && let Some(any) = past.keys().next().cloned()
+        {
+            past.remove(&any);
+        }
+        past.insert(queue.to_owned(), turns);
+    }
+
+    fn past(&self) -> MutexGuard<'_, HashMap<String, Turns>> {
+        self.past.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn queues(&self) -> MutexGuard<'_, HashMap<String, Arc<Waiters>>> {
@@ -228,6 +249,8 @@ impl Dispatch {
     }
 }
 
+/// Queues whose turns are remembered without a worker that waits. Beyond that, the turns of some begin again.
+const MAX_PAST: usize = 256;
 /// Polls without success that follow each other at once.
 const RACES: u32 = 3;
 /// Added to the pause before the next poll for each poll without success.
