@@ -144,8 +144,8 @@ impl Lower {
             coalescer.clone(),
         ));
         let reports = Arc::new(HeldReports::new(commands.clone(), coalescer, membership.clone()));
-        let (commanding, notifying) = (commands.clone(), notifier.clone());
-        let gates = Gates::new(context.clone(), reader.clone(), commanding, notifying);
+        let (orders, known) = (commands.clone(), queues.clone());
+        let gates = Gates::new(context.clone(), reader.clone(), orders, notifier.clone(), known);
         let lower = Self {
             tenants: Tenants::new(context.clone()),
             context,

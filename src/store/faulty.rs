@@ -66,6 +66,7 @@ pub struct Faulty {
     drawn: AtomicU64,
     gets: AtomicU64,
     reads: AtomicU64,
+    work: AtomicU64,
     next: Mutex<VecDeque<Fault>>,
     away: AtomicBool,
     lost: Mutex<BTreeSet<Partition>>,
@@ -89,6 +90,7 @@ impl Faulty {
             drawn: AtomicU64::new(plan.seed),
             gets: AtomicU64::new(0),
             reads: AtomicU64::new(0),
+            work: AtomicU64::new(0),
             next: Mutex::default(),
             away: AtomicBool::new(false),
             lost: Mutex::default(),
@@ -105,6 +107,11 @@ impl Faulty {
         self.next.lock().unwrap_or_else(PoisonError::into_inner).extend(faults);
     }
 
+    /// How many queued faults are left.
+    pub fn queued(&self) -> usize {
+        self.next.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// How often records were read.
     pub fn gets(&self) -> u64 {
         self.gets.load(Ordering::SeqCst)
@@ -113,6 +120,15 @@ impl Faulty {
     /// How often records, bodies or entries were read.
     pub fn reads(&self) -> u64 {
         self.reads.load(Ordering::SeqCst)
+    }
+
+    /// How much the store did: records that were read, entries that were scanned, write sets, and one for each call.
+    pub fn work(&self) -> u64 {
+        self.work.load(Ordering::SeqCst)
+    }
+
+    fn worked(&self, work: usize) {
+        self.work.fetch_add(1 + work as u64, Ordering::SeqCst);
     }
 
     /// Makes the whole store unavailable, or available again: meanwhile nothing is read or applied.
@@ -214,6 +230,7 @@ impl Store for Faulty {
 
     async fn get(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, StoreError> {
         self.gets.fetch_add(1, Ordering::SeqCst);
+        self.worked(keys.len());
         self.read()?;
         self.reach(keys.iter().map(|key| self.keyspace().partition(*key)))?;
         self.pass(Hang::Reads).await;
@@ -230,6 +247,7 @@ impl Store for Faulty {
         if self.is_away() {
             return vec![Err(away().into()); sets.len()];
         }
+        self.worked(sets.len());
         let event = self.meanwhile.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(event) = event {
             event();
@@ -267,7 +285,9 @@ impl Store for Faulty {
         self.read()?;
         let all = self.keyspace().all();
         self.reach(all.filter(|it| scan.partition.is_none_or(|only| only == *it)))?;
-        self.inner.scan(scan).await
+        let entries = self.inner.scan(scan).await?;
+        self.worked(entries.len());
+        Ok(entries)
     }
 
     async fn keys(
