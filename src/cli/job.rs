@@ -306,9 +306,13 @@ async fn history(
     args: HistoryArgs,
 ) -> Result<(), Failure> {
     let HistoryArgs { job: JobArgs { name, .. }, filter, page_size } = args;
-    let request =
-        pb::ListExecutionsRequest { parent: name, filter, page_size, ..Default::default() };
+    let parent = name.clone();
+    let request = pb::ListExecutionsRequest { parent, filter, page_size, ..Default::default() };
     let page = client.list_executions(request).await?;
+    if page.executions.is_empty() {
+        // The list of a job that does not exist is empty, too.
+        client.get_job(pb::GetJobRequest { name }).await?;
+    }
     shown.executions(&page);
     Ok(())
 }

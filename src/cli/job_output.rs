@@ -19,7 +19,11 @@ impl JobOutput {
     pub(super) fn message(&self, name: &str, message: &impl Message) {
         let type_url = format!("type.googleapis.com/longhaul.v1.{name}");
         let any = Any { type_url, value: message.encode_to_vec().into() };
-        output::json(&self.registry.bare(&any));
+        let mut json = self.registry.bare(&any);
+        if let Some(object) = json.as_object_mut() {
+            object.remove("@type");
+        }
+        output::json(&json);
     }
 
     pub(super) fn name(&self, name: &str, kind: &str, message: &impl Message) {
@@ -113,7 +117,7 @@ fn print<const N: usize>(rows: impl Iterator<Item = [String; N]>) {
 }
 
 /// The settings and the state of a job; an empty text for what it does not have.
-fn details(registry: &Registry, job: &pb::Job) -> [(&'static str, String); 20] {
+fn details(registry: &Registry, job: &pb::Job) -> [(&'static str, String); 21] {
     let template = job.template.clone().unwrap_or_default();
     let options = template.options.unwrap_or_default();
     let schedule = job.schedule.clone().unwrap_or_default();
@@ -138,6 +142,7 @@ fn details(registry: &Registry, job: &pb::Job) -> [(&'static str, String); 20] {
         ("queue", template.queue),
         ("method", template.method),
         ("max attempts", number(attempts.into())),
+        ("attempt timeout", length_text(options.attempt_timeout.as_ref())),
         ("labels", labels.collect::<Vec<_>>().join(" ")),
         ("request", request.unwrap_or_default()),
         ("running", job.active_executions.join(" ")),
