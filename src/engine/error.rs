@@ -62,6 +62,7 @@ pub enum Reason {
     TypeSetAlreadyExists,
     WebhookEndpointNotFound,
     WebhookEndpointAlreadyExists,
+    WebhookDeliveryNotFound,
     /// A callback or an endpoint has a URI that is never called.
     CallbackUriRejected,
     WorkerNotFound,
@@ -73,7 +74,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, for the tests that hold documents and projections to this list.
-    pub const ALL: [Self; 44] = [
+    pub const ALL: [Self; 45] = [
         Self::InvalidName,
         Self::InvalidArgument,
         Self::Unimplemented,
@@ -113,6 +114,7 @@ impl Reason {
         Self::TypeSetAlreadyExists,
         Self::WebhookEndpointNotFound,
         Self::WebhookEndpointAlreadyExists,
+        Self::WebhookDeliveryNotFound,
         Self::CallbackUriRejected,
         Self::WorkerNotFound,
         Self::TokenNotFound,
@@ -157,6 +159,7 @@ impl Reason {
             Self::TypeSetAlreadyExists => "TYPE_SET_ALREADY_EXISTS",
             Self::WebhookEndpointNotFound => "WEBHOOK_ENDPOINT_NOT_FOUND",
             Self::WebhookEndpointAlreadyExists => "WEBHOOK_ENDPOINT_ALREADY_EXISTS",
+            Self::WebhookDeliveryNotFound => "WEBHOOK_DELIVERY_NOT_FOUND",
             Self::CallbackUriRejected => "CALLBACK_URI_REJECTED",
             Self::WorkerNotFound => "WORKER_NOT_FOUND",
             Self::TokenNotFound => "TOKEN_NOT_FOUND",
@@ -192,6 +195,7 @@ impl Reason {
             | Self::OperationDeleted
             | Self::TypeSetNotFound
             | Self::WebhookEndpointNotFound
+            | Self::WebhookDeliveryNotFound
             | Self::WorkerNotFound
             | Self::TokenNotFound
             | Self::JobNotFound

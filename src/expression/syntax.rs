@@ -46,14 +46,6 @@ pub(super) enum MessagePart {
 }
 
 impl UriTemplate {
-    /// Where it has a value of the call itself, rather than of the response.
-    pub fn call_value(&self) -> Option<usize> {
-        self.parts.iter().find_map(|part| match part {
-            UriPart::Text(_) | UriPart::Value(_, Expression::Response(_)) => None,
-            UriPart::Value(at, _) => Some(*at),
-        })
-    }
-
     /// Whether it looks into the body of the request.
     pub fn reads_body(&self) -> bool {
         let reads = |part: &UriPart| {

@@ -6,17 +6,25 @@ use http::{HeaderName, HeaderValue};
 
 use crate::engine::{Error, Reason, Result};
 use crate::limits::{MAX_CALLBACK_HEADER_BYTES, MAX_CALLBACK_HEADERS};
-use crate::post::is_reserved;
+use crate::post::{Carrier, is_reserved};
 use crate::proto::longhaul::v1::callback::{Event, Format};
 use crate::webhook::uri::check;
 
 /// Checks a URI.
 pub(super) fn uri(field: &str, text: &str) -> Result<()> {
-    check(text).map_err(|fault| {
-        let shown: String = text.chars().take(80).collect();
-        let message = format!("{field} {shown:?} cannot be called: {fault}");
-        Error::new(Reason::CallbackUriRejected, message).with("field", field)
-    })
+    check(text).map_err(|fault| rejected(field, text, &fault))
+}
+
+/// Checks whether this server calls a URI, as far as that is known without a look-up of its host.
+pub(super) fn receiver(carrier: Option<&dyn Carrier>, field: &str, text: &str) -> Result<()> {
+    let checked = carrier.map_or(Ok(()), |carrier| carrier.check(text));
+    checked.map_err(|refused| rejected(field, text, &refused))
+}
+
+fn rejected(field: &str, text: &str, why: &dyn std::fmt::Display) -> Box<Error> {
+    let shown: String = text.chars().take(80).collect();
+    let message = format!("{field} {shown:?} cannot be called: {why}");
+    Error::new(Reason::CallbackUriRejected, message).with("field", field)
 }
 
 /// The events that cause a call, each once; DONE if there are none.

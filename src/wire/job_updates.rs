@@ -2,7 +2,7 @@
 
 use super::jobs::{config, in_name, job_request, parent};
 use super::schedules;
-use crate::engine::{Error, JobCreation, JobRequest, Reconfigure, Result};
+use crate::engine::{Engine, Error, JobCreation, JobRequest, Reconfigure, Result};
 use crate::job::JobConfig;
 use crate::job::name::JobName;
 use crate::job::schedule::Schedule;
@@ -27,7 +27,7 @@ pub struct JobUpdate {
 }
 
 /// Reads the change of a job.
-pub fn update(request: pb::UpdateJobRequest) -> Result<JobUpdate> {
+pub async fn update(engine: &Engine, request: pb::UpdateJobRequest) -> Result<JobUpdate> {
     let wanted = job_request("update", request.request_id.clone(), &request)?;
     let mut job = request.job.ok_or_else(|| Error::field("job", "job must be set"))?;
     let name = JobName::parse(&job.name).map_err(in_name("job.name"))?;
@@ -42,7 +42,7 @@ pub fn update(request: pb::UpdateJobRequest) -> Result<JobUpdate> {
     let partial_schedule = if is_whole { None } else { job.schedule.take() }.unwrap_or_default();
     let etag = job.etag.clone();
     let pb::UpdateJobRequest { allow_missing, validate_only, .. } = request;
-    let (request, config) = (wanted, config(job, &parent(name.parent())?)?);
+    let (request, config) = (wanted, config(engine, name.parent(), job).await?);
     let partial = partial_schedule;
     Ok(JobUpdate {
         name,

@@ -4,12 +4,12 @@ use super::fields::{Fingerprinter, any, duration, not_yet, text, timestamp, type
 use super::operations::{self, page_size};
 use super::options;
 use super::schedules;
-use super::start_callbacks;
+use super::start_callbacks::{as_given, of_runs};
 use super::starts::request_id;
 use crate::clock::Timestamp;
 use crate::engine::{
-    Error, ExecutionQuery, ExecutionView, JobControl, JobCreation, JobQuery, JobRequest, JobView,
-    PastTicks, Reason, Result,
+    Engine, Error, ExecutionQuery, ExecutionView, JobControl, JobCreation, JobQuery, JobRequest,
+    JobView, PastTicks, Reason, Result,
 };
 use crate::filter::Payload as Part;
 use crate::job::name::{ExecutionName, JobName};
@@ -20,7 +20,7 @@ use crate::limits::{
 };
 use crate::operation::Spec;
 use crate::operation::name::{NameError, Parent, ParentPattern, Queue};
-use crate::operation::options::{Expiration, Options};
+use crate::operation::options::Expiration;
 use crate::operation::payload::Payload;
 use crate::proto::google::protobuf::Any;
 use crate::proto::longhaul::v1 as pb;
@@ -38,14 +38,15 @@ pub fn execution_name(text: &str) -> Result<ExecutionName> {
 }
 
 /// Reads the creation of a job.
-pub fn create(request: pb::CreateJobRequest) -> Result<JobCreation> {
+pub async fn create(engine: &Engine, request: pb::CreateJobRequest) -> Result<JobCreation> {
     let job = request.job.ok_or_else(|| Error::field("job", "job must be set"))?;
     let wanted = job_request("create", request.request_id, &job)?;
     let parent = parent(&request.parent)?;
+    let config = config(engine, parent.as_str(), job).await?;
     Ok(JobCreation {
-        config: config(job, &parent)?,
         parent,
         id: request.job_id,
+        config,
         request: wanted,
         validate_only: request.validate_only,
     })
@@ -92,7 +93,14 @@ pub fn parent(text: &str) -> Result<Parent> {
 }
 
 /// Reads what callers set. Output-only fields are ignored, as AIP-203 asks.
-pub(super) fn config(job: pb::Job, parent: &Parent) -> Result<JobConfig> {
+pub(super) async fn config(engine: &Engine, parent: &str, job: pb::Job) -> Result<JobConfig> {
+    let callbacks = of_runs(engine, parent, job.template.as_ref()).await.map_err(in_template)?;
+    let mut config = without_callbacks(job)?;
+    config.spec.make_mut().options.callbacks = callbacks;
+    Ok(config)
+}
+
+fn without_callbacks(job: pb::Job) -> Result<JobConfig> {
     let overlap = pb::job::OverlapPolicy::try_from(job.overlap_policy).map_err(|_| {
         let message = format!("job.overlap_policy {} is not known", job.overlap_policy);
         Error::field("job.overlap_policy", message)
@@ -105,7 +113,7 @@ pub(super) fn config(job: pb::Job, parent: &Parent) -> Result<JobConfig> {
     })?;
     Ok(JobConfig {
         display_name: text("job.display_name", job.display_name, MAX_TEXT_BYTES)?,
-        spec: template(job.template.unwrap_or_default(), parent)?.into(),
+        spec: template(job.template.unwrap_or_default())?.into(),
         schedule: job.schedule.map(schedules::read).transpose()?,
         overlap: match overlap {
             pb::job::OverlapPolicy::Unspecified | pb::job::OverlapPolicy::Skip => Overlap::Skip,
@@ -121,10 +129,8 @@ pub(super) fn config(job: pb::Job, parent: &Parent) -> Result<JobConfig> {
     })
 }
 
-fn template(template: pb::JobTemplate, parent: &Parent) -> Result<Spec> {
-    let given = template.options.unwrap_or_default();
-    let callbacks = start_callbacks::of_job(&given, parent.as_str()).map_err(in_template)?;
-    let options = Options { callbacks, ..options::read(given).map_err(in_template)? };
+fn template(template: pb::JobTemplate) -> Result<Spec> {
+    let options = options::read(template.options.unwrap_or_default()).map_err(in_template)?;
     let fixed = |field: &str, is_set: bool| {
         let why = "a job runs many times; set it in the operation of one run";
         let field = format!("job.template.options.{field}");
@@ -199,7 +205,7 @@ pub fn job(view: JobView) -> pb::Job {
 
 fn published_template(spec: &Spec, request: Option<Any>) -> pb::JobTemplate {
     let mut options = spec.options.published();
-    start_callbacks::published_of_job(&mut options.callbacks);
+    as_given(&mut options.callbacks);
     if let Some(Expiration::After(ttl)) = spec.options.expiration {
         let ttl = ttl.try_into().ok();
         options.expiration = ttl.map(pb::operation_options::Expiration::Ttl);

@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod callbacks;
+pub mod deliveries;
 pub mod fields;
 pub mod job_updates;
 pub mod jobs;

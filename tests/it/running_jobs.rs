@@ -83,8 +83,8 @@ async fn each_run_has_the_callbacks_of_its_job(fixture: &Fixture) {
 async fn an_option_that_runs_cannot_have_is_refused_by_its_field(fixture: &Fixture) {
     let callback = |uri: &str| pb::Callback { uri: uri.to_owned(), ..Default::default() };
     for (uri, reason, position) in [
-        ("https://x/{$request.body#/request/id}", "INVALID_ARGUMENT", Some("11")),
-        ("{$url}", "INVALID_ARGUMENT", Some("1")),
+        ("https://x/{$request.body#/request/none}", "INVALID_ARGUMENT", Some("11")),
+        ("https://x/{$request.header.x-url}", "INVALID_ARGUMENT", Some("11")),
         ("https://x/{", "INVALID_ARGUMENT", Some("10")),
         ("ftp://x/", "CALLBACK_URI_REJECTED", None),
     ] {
