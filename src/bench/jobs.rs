@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::client::{Client, Destination};
-use super::report::{CpuTime, Measured, Quantiles};
+use super::report::{CpuTime, Measured, MemoryUse, Quantiles};
 use super::run::BenchRun;
 use crate::clock::Timestamp;
 use crate::proto::longhaul::v1 as pb;
@@ -40,10 +40,7 @@ impl JobsRun<'_> {
         let jobs = self.session.options.jobs;
         let slowest = Duration::from_secs_f64(jobs as f64 / SLOWEST_CREATION);
         let begin = self.session.clock.now() + slowest + duration + SETTLE * 2;
-        self.for_each_job(async |client, number| {
-            client.create_job(creation(&self.place, begin, number, duration)).await
-        })
-        .await?;
+        let creations = self.creations(begin).await?;
         let left = begin.since(self.session.clock.now()).saturating_sub(duration + SETTLE);
         anyhow::ensure!(!left.is_zero(), "the server creates jobs too slowly to be measured");
         self.session.clock.sleep(SETTLE).await;
@@ -55,7 +52,27 @@ impl JobsRun<'_> {
             client.delete_job(name(&self.place, number)).await
         })
         .await?;
-        Ok(vec![idle, firings?])
+        Ok(vec![creations, idle, firings?])
+    }
+
+    /// Creates the jobs, and measures how quickly that goes and how much memory they take.
+    async fn creations(&self, begin: Timestamp) -> Result<Measured, Status> {
+        let (duration, jobs) = (self.session.options.duration, self.session.options.jobs);
+        let (cpu, memory) = (self.session.cpu.read(), self.session.cpu.resident());
+        let began = self.session.clock.elapsed();
+        self.for_each_job(async |client, number| {
+            client.create_job(creation(&self.place, begin, number, duration)).await
+        })
+        .await?;
+        let took = self.session.clock.elapsed().saturating_sub(began);
+        Ok(Measured {
+            name: "job-creations",
+            per_second: Some(jobs as f64 / took.as_secs_f64()),
+            count: jobs as u64,
+            quantiles: Vec::new(),
+            cpu: CpuTime::per(jobs as u64, &cpu, &self.session.cpu.read()),
+            memory: MemoryUse::per(jobs, &memory, &self.session.cpu.resident()),
+        })
     }
 
     async fn idle(&self) -> Measured {

@@ -7,10 +7,9 @@ use clap::{Args, Subcommand, ValueEnum};
 use super::connection::Connection;
 use super::exit::Failure;
 use super::follow::Follower;
-use super::job_output::{JobOutput, timing};
+use super::job_output::JobOutput;
+use super::output;
 use super::start::{key_value, read_payload, time};
-use super::{output, table};
-use crate::clock::{Clock, SystemClock};
 use crate::proto::longhaul::v1 as pb;
 use crate::proto::longhaul::v1::schedule::Timing;
 use crate::types::Registry;
@@ -237,8 +236,7 @@ pub(super) async fn run(command: JobCommand) -> Result<(), Failure> {
         JobCommand::History(args) => history(&client, &shown, args).await?,
         JobCommand::Upcoming(JobArgs { name, .. }) => {
             let request = pb::ListUpcomingRunsRequest { name, page_size: 10, ..Default::default() };
-            let runs = client.list_upcoming_runs(request).await?;
-            shown.upcoming(&runs);
+            shown.upcoming(&client.list_upcoming_runs(request).await?);
         }
         JobCommand::Pause(JobArgs { name, .. }) => {
             let request = pb::PauseJobRequest { name, ..Default::default() };
@@ -267,21 +265,17 @@ async fn list(
     shown: &JobOutput,
     parent: String,
 ) -> Result<(), Failure> {
-    let mut page_token = String::new();
+    let mut all = pb::ListJobsResponse::default();
     loop {
-        let parent = parent.clone();
-        let request = pb::ListJobsRequest { parent, page_token, page_size: 0 };
+        let (parent, page_token) = (parent.clone(), all.next_page_token);
+        let request = pb::ListJobsRequest { parent, page_token, page_size: PAGE_SIZE };
         let page = client.list_jobs(request).await?;
-        if shown.json {
-            shown.message("ListJobsResponse", &page);
-        }
-        for job in page.jobs.iter().filter(|_| !shown.json) {
-            output::line(&format!("{}  {}", job.name, timing(job)));
-        }
-        if page.next_page_token.is_empty() {
+        all.jobs.extend(page.jobs);
+        all.next_page_token = page.next_page_token;
+        if all.next_page_token.is_empty() {
+            shown.jobs(&all);
             return Ok(());
         }
-        page_token = page.next_page_token;
     }
 }
 
@@ -312,22 +306,14 @@ async fn history(
     args: HistoryArgs,
 ) -> Result<(), Failure> {
     let HistoryArgs { job: JobArgs { name, .. }, filter, page_size } = args;
-    let request =
-        pb::ListExecutionsRequest { parent: name, filter, page_size, ..Default::default() };
+    let parent = name.clone();
+    let request = pb::ListExecutionsRequest { parent, filter, page_size, ..Default::default() };
     let page = client.list_executions(request).await?;
-    if shown.json {
-        shown.message("ListExecutionsResponse", &page);
-        return Ok(());
+    if page.executions.is_empty() {
+        // The list of a job that does not exist is empty, too.
+        client.get_job(pb::GetJobRequest { name }).await?;
     }
-    let now = SystemClock::new().now();
-    for execution in &page.executions {
-        let ago = table::ago(execution.create_time.as_ref(), now);
-        let (state, trigger) = (execution.state().as_str_name(), execution.trigger().as_str_name());
-        output::line(&format!("{state:<10} {trigger:<9} {ago:<12} {}", execution.operation));
-        if let Some(pb::execution::Result::Error(error)) = &execution.result {
-            output::line(&format!("           {}", table::error(error)));
-        }
-    }
+    shown.executions(&page);
     Ok(())
 }
 
@@ -373,8 +359,15 @@ impl ConfigArgs {
             ("template.method", self.method.is_some()),
             ("template.request", request.is_some()),
             ("template.response_type", self.response_type.is_some()),
-            ("template.options", has_options),
-            ("schedule", schedule.is_some()),
+            ("template.options.retry_policy", self.max_attempts.is_some()),
+            ("template.options.attempt_timeout", self.attempt_timeout.is_some()),
+            ("template.options.labels", !self.labels.is_empty()),
+            ("schedule.cron", self.cron.is_some()),
+            ("schedule.interval", self.every.is_some()),
+            ("schedule.time_zone", self.time_zone.is_some()),
+            ("schedule.jitter", self.jitter.is_some()),
+            ("schedule.start_time", self.start_time.is_some()),
+            ("schedule.end_time", self.end_time.is_some()),
             ("overlap_policy", self.overlap.is_some()),
             ("catch_up_window", self.catch_up_window.is_some()),
             ("history_limit", self.history_limit.is_some()),
@@ -426,6 +419,9 @@ fn creation(job: pb::Job) -> Result<pb::CreateJobRequest, Failure> {
     let (parent, job_id) = (parent.to_owned(), id.to_owned());
     Ok(pb::CreateJobRequest { parent, job_id, job: Some(job), ..Default::default() })
 }
+
+/// Jobs of one call.
+const PAGE_SIZE: i32 = 1_000;
 
 /// The server refuses a duration that protobuf cannot hold as too long.
 fn duration(duration: Duration) -> prost_types::Duration {

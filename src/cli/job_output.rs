@@ -3,7 +3,7 @@
 use prost::Message;
 
 use super::{output, plain, table};
-use crate::clock::Timestamp;
+use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::proto::google::protobuf::Any;
 use crate::proto::longhaul::v1 as pb;
 use crate::proto::longhaul::v1::schedule::Timing;
@@ -19,7 +19,11 @@ impl JobOutput {
     pub(super) fn message(&self, name: &str, message: &impl Message) {
         let type_url = format!("type.googleapis.com/longhaul.v1.{name}");
         let any = Any { type_url, value: message.encode_to_vec().into() };
-        output::json(&self.registry.bare(&any));
+        let mut json = self.registry.bare(&any);
+        if let Some(object) = json.as_object_mut() {
+            object.remove("@type");
+        }
+        output::json(&json);
     }
 
     pub(super) fn name(&self, name: &str, kind: &str, message: &impl Message) {
@@ -38,28 +42,57 @@ impl JobOutput {
         if self.json {
             return self.message("Job", job);
         }
-        let template = job.template.clone().unwrap_or_default();
-        let overlap = job.overlap_policy().as_str_name();
-        let lines = [
-            ("name", job.name.clone()),
-            ("display name", job.display_name.clone()),
-            ("schedule", timing(job)),
-            ("next run", time_text(job.next_run_time.as_ref())),
-            ("last tick", time_text(job.last_tick_time.as_ref())),
-            ("overlap", overlap.to_owned()),
-            ("queue", template.queue),
-            ("method", template.method),
-            (
-                "request",
-                template
-                    .request
-                    .map_or_else(String::new, |it| table::response(&self.registry, &it)),
-            ),
-            ("running", job.active_executions.join(" ")),
-            ("etag", job.etag.clone()),
-        ];
-        for (title, text) in lines.iter().filter(|(_, text)| !text.is_empty()) {
-            output::line(&format!("{title:<13} {}", plain::line(text)));
+        for (title, text) in
+            details(&self.registry, job).iter().filter(|(_, text)| !text.is_empty())
+        {
+            output::line(&format!("{title:<15} {}", plain::line(text)));
+        }
+    }
+
+    pub(super) fn jobs(&self, all: &pb::ListJobsResponse) {
+        if self.json {
+            return self.message("ListJobsResponse", all);
+        }
+        if all.jobs.is_empty() {
+            return output::note("no jobs");
+        }
+        let now = SystemClock::new().now();
+        let row = |job: &pb::Job| {
+            let next = job
+                .next_run_time
+                .as_ref()
+                .map_or_else(|| "-".to_owned(), |time| table::when(Timestamp::from(time), now));
+            [job.name.clone(), timing(job), next, job.active_executions.len().to_string()]
+        };
+        let title = ["NAME", "SCHEDULE", "NEXT RUN", "RUNNING"].map(str::to_owned);
+        print(std::iter::once(title).chain(all.jobs.iter().map(row)));
+    }
+
+    pub(super) fn executions(&self, page: &pb::ListExecutionsResponse) {
+        if self.json {
+            return self.message("ListExecutionsResponse", page);
+        }
+        if page.executions.is_empty() {
+            return output::note("no executions");
+        }
+        let now = SystemClock::new().now();
+        let row = |execution: &pb::Execution| {
+            let error = match &execution.result {
+                Some(pb::execution::Result::Error(error)) => table::error(error),
+                _ => String::new(),
+            };
+            [
+                execution.state().as_str_name().to_owned(),
+                execution.trigger().as_str_name().to_owned(),
+                table::ago(execution.create_time.as_ref(), now),
+                execution.operation.clone(),
+                error,
+            ]
+        };
+        let title = ["STATE", "TRIGGER", "STARTED", "OPERATION", ""].map(str::to_owned);
+        print(std::iter::once(title).chain(page.executions.iter().map(row)));
+        if !page.next_page_token.is_empty() {
+            output::note("there are older ones: --page-size takes up to 1000");
         }
     }
 
@@ -67,26 +100,76 @@ impl JobOutput {
         if self.json {
             return self.message("ListUpcomingRunsResponse", runs);
         }
+        if runs.upcoming_runs.is_empty() {
+            output::note("no runs to come: the job has no schedule, or it is paused or at its end");
+        }
         for run in &runs.upcoming_runs {
             output::line(&time_text(run.run_time.as_ref()));
         }
     }
 }
 
+fn print<const N: usize>(rows: impl Iterator<Item = [String; N]>) {
+    let rows: Vec<[String; N]> = rows.map(|row| row.map(|text| plain::line(&text))).collect();
+    for line in table::columns(&rows) {
+        output::text(&line);
+    }
+}
+
+/// The settings and the state of a job; an empty text for what it does not have.
+fn details(registry: &Registry, job: &pb::Job) -> [(&'static str, String); 21] {
+    let template = job.template.clone().unwrap_or_default();
+    let options = template.options.unwrap_or_default();
+    let schedule = job.schedule.clone().unwrap_or_default();
+    let attempts = options.retry_policy.unwrap_or_default().max_attempts;
+    let number = |number: i64| if number > 0 { number.to_string() } else { String::new() };
+    let labels = options.labels.iter().map(|(key, value)| format!("{key}={value}"));
+    let request = template.request.map(|request| table::response(registry, &request));
+    [
+        ("name", job.name.clone()),
+        ("display name", job.display_name.clone()),
+        ("schedule", timing(job)),
+        ("jitter", length_text(schedule.jitter.as_ref())),
+        ("from", time_text(schedule.start_time.as_ref())),
+        ("until", time_text(schedule.end_time.as_ref())),
+        ("next run", time_text(job.next_run_time.as_ref())),
+        ("last tick", time_text(job.last_tick_time.as_ref())),
+        ("skipped ticks", number(job.skipped_tick_count)),
+        ("missed gaps", number(job.missed_count)),
+        ("overlap", job.overlap_policy().as_str_name().to_owned()),
+        ("catch-up window", length_text(job.catch_up_window.as_ref())),
+        ("history limit", number(job.history_limit.into())),
+        ("queue", template.queue),
+        ("method", template.method),
+        ("max attempts", number(attempts.into())),
+        ("attempt timeout", length_text(options.attempt_timeout.as_ref())),
+        ("labels", labels.collect::<Vec<_>>().join(" ")),
+        ("request", request.unwrap_or_default()),
+        ("running", job.active_executions.join(" ")),
+        ("etag", job.etag.clone()),
+    ]
+}
+
 /// When a job runs, in a few words.
-pub(super) fn timing(job: &pb::Job) -> String {
+fn timing(job: &pb::Job) -> String {
     let Some(schedule) = &job.schedule else { return "by hand".to_owned() };
-    let times = match &schedule.timing {
-        Some(Timing::Cron(cron)) => cron.clone(),
+    let zone = format!(" {}", schedule.time_zone);
+    let (times, zone) = match &schedule.timing {
+        Some(Timing::Cron(cron)) => (cron.clone(), zone),
         Some(Timing::Interval(every)) => {
-            let every = crate::clock::length(every).unwrap_or_default();
-            format!("every {}", humantime::format_duration(every))
+            (format!("every {}", length_text(Some(every))), String::new())
         }
-        Some(Timing::Calendar(_)) => "by calendar".to_owned(),
-        None => String::new(),
+        Some(Timing::Calendar(_)) => ("by calendar".to_owned(), zone),
+        None => (String::new(), String::new()),
     };
     let paused = if job.paused { ", paused" } else { "" };
-    format!("{times} {}{paused}", schedule.time_zone)
+    let backfilling = if job.backfilling { ", backfilling" } else { "" };
+    format!("{times}{zone}{paused}{backfilling}")
+}
+
+fn length_text(length: Option<&prost_types::Duration>) -> String {
+    let length = length.and_then(crate::clock::length);
+    length.map_or_else(String::new, |length| humantime::format_duration(length).to_string())
 }
 
 fn time_text(time: Option<&prost_types::Timestamp>) -> String {

@@ -258,11 +258,13 @@ impl Engine {
 
     /// Starts a finished operation again, as a new one.
     pub async fn rerun(&self, caller: &Caller, wanted: Rerun) -> Result<Started> {
+        self.rooms.tenants.start_below(wanted.name.parent())?;
         self.rooms.reruns.rerun(caller, wanted).await
     }
 
     /// Starts all finished operations that match a filter again, as an operation itself.
     pub async fn rerun_all(&self, caller: &Caller, wanted: BulkRerun) -> Result<Started> {
+        self.rooms.tenants.write(&wanted.request.parent)?;
         self.rooms.bulk_reruns.start(caller, wanted).await
     }
 

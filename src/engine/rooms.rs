@@ -17,10 +17,11 @@ use super::due::agents::DueAgents;
 use super::due::kinds::DueRooms;
 use super::endpoints::calls::Endpoints;
 use super::endpoints::listening::Listening;
+use super::firing::fire::Firing;
 use super::gates::desk::Gates;
 use super::identity::authority::Authority;
 use super::identity::tokens::TokenCalls;
-use super::jobs::rooms::JobRooms;
+use super::jobs::rooms::{JobParts, JobRooms};
 use super::leases::holders::Holders;
 use super::membership::ranks::Membership;
 use super::notify::notifier::{Informed, Notifier, OperationTransactor};
@@ -105,6 +106,7 @@ struct Lower {
     commands: Arc<Commands>,
     reports: Arc<HeldReports>,
     gates: Arc<Gates>,
+    tenants: Arc<Tenants>,
 }
 
 impl Lower {
@@ -145,6 +147,7 @@ impl Lower {
         let (orders, known) = (commands.clone(), queues.clone());
         let gates = Gates::new(context.clone(), reader.clone(), orders, notifier.clone(), known);
         let lower = Self {
+            tenants: Tenants::new(context.clone()),
             context,
             reader,
             membership,
@@ -224,7 +227,12 @@ impl Lower {
             self.reader.clone(),
             self.membership.clone(),
             self.notifier.clone(),
-            DueRooms { commands: self.commands.clone(), courier, gates: self.gates.clone() },
+            DueRooms {
+                commands: self.commands.clone(),
+                courier,
+                firing: self.firing(),
+                gates: self.gates.clone(),
+            },
         ))
     }
 
@@ -243,6 +251,17 @@ impl Lower {
         );
         let (context, queues) = (self.context.clone(), self.queues.clone());
         Arc::new(Dispatch::new(context, queues, poller, grants.clone()))
+    }
+
+    fn firing(&self) -> Arc<Firing> {
+        let (commands, queues) = (self.commands.clone(), self.queues.clone());
+        Arc::new(Firing::new(commands, queues, self.tenants.clone()))
+    }
+
+    fn jobs(&self) -> JobRooms {
+        let (context, reader) = (self.context.clone(), self.reader.clone());
+        let (commands, firing) = (self.commands.clone(), self.firing());
+        JobRooms::new(JobParts { context, reader, commands, firing, tenants: self.tenants.clone() })
     }
 
     fn starts(&self, dispatch: &Arc<Dispatch>, grants: Arc<Grants>) -> Arc<Starts> {
@@ -264,7 +283,7 @@ impl Rooms {
         let dispatch = lower.dispatch(&grants);
         let (queue_calls, streams) = (lower.queue_calls(), lower.streams(&dispatch));
         let starts = lower.starts(&dispatch, grants);
-        let unary = lower.unary(&dispatch, &starts);
+        let (unary, jobs) = (lower.unary(&dispatch, &starts), lower.jobs());
         let Lower { context, reader, membership, hub, sets, holders, .. } = lower;
         let Lower { types, authority, endpoints, commands, reports, .. } = lower;
         let lists = Arc::new(Lists::new(context.clone(), reader.clone()));
@@ -284,7 +303,7 @@ impl Rooms {
             calls,
             reruns,
             bulk_reruns,
-            jobs: JobRooms::new(&context, &reader, &commands),
+            jobs,
             counting: Counts::new(context.clone(), reader.clone()),
             set_watches: SetWatches::new(context.clone(), sets, lists.clone()),
             lists,
@@ -294,7 +313,7 @@ impl Rooms {
             endpoints,
             types,
             authority,
-            tenants: Tenants::new(context.clone()),
+            tenants: lower.tenants,
             context,
             membership,
             hub,

@@ -55,10 +55,13 @@ impl Tenants {
 
     /// A start is wanted.
     pub(super) fn start(&self, wanted: &Start) -> Result<()> {
-        if self.known.is_none() || wanted.validate_only {
-            return self.write(wanted.parent.as_str());
-        }
-        let name = tenant_of(wanted.parent.as_str());
+        let parent = wanted.parent.as_str();
+        if wanted.validate_only { self.write(parent) } else { self.start_below(parent) }
+    }
+
+    /// A caller wants an operation to start below that parent.
+    pub(super) fn start_below(&self, parent: &str) -> Result<()> {
+        let name = tenant_of(parent);
         let limits = self.limits;
         self.with(name, |tenant, now| {
             if limits.operations > 0 && tenant.stored >= limits.operations {
@@ -71,6 +74,26 @@ impl Tenants {
             tenant.stored += 1;
             Ok(())
         })
+    }
+
+    /// Whether a tenant stores as many operations as it may.
+    pub(super) fn is_full(&self, parent: &str) -> bool {
+        let mut is_full = false;
+        let looked = self.with(tenant_of(parent), |tenant, _| {
+            is_full = self.limits.operations > 0 && tenant.stored >= self.limits.operations;
+            Ok(())
+        });
+        drop(looked);
+        is_full
+    }
+
+    /// So many operations start that no caller has asked for.
+    pub(super) fn count_starts(&self, parent: &str, starts: u64) {
+        let counted = self.with(tenant_of(parent), |tenant, _| {
+            tenant.stored += starts;
+            Ok(())
+        });
+        drop(counted);
     }
 
     /// Starts are wanted, each on its own.

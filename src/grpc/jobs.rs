@@ -8,7 +8,7 @@ use crate::engine::{Engine, Reason};
 use crate::proto::google::longrunning::Operation;
 use crate::proto::longhaul::v1 as pb;
 use crate::proto::longhaul::v1::jobs_server::Jobs;
-use crate::wire::{jobs, operations, views};
+use crate::wire::{job_updates, jobs, operations, views};
 
 pub(super) struct Service {
     engine: Engine,
@@ -45,7 +45,7 @@ impl Jobs for Service {
 
     async fn update_job(&self, request: Request<pb::UpdateJobRequest>) -> Reply<pb::Job> {
         let caller = caller(&request);
-        let update = jobs::update(&self.engine, request.into_inner()).await?;
+        let update = job_updates::update(&self.engine, request.into_inner()).await?;
         let change = |config: &_| update.apply(config);
         let wanted = update.wanted(&change);
         let updated = self.engine.jobs().update(&caller, &update.name, &wanted).await;

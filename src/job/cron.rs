@@ -81,6 +81,8 @@ pub(super) fn parse(text: &str) -> Result<Pattern, CronError> {
     let (day_start, day) = rest[2];
     let (last_day, days) = read_days(day_start, day)?;
     let weekdays = field(4, &WEEKDAY)?;
+    // As in the cron of Linux: `1-31` restricts a field, `*/2` does not.
+    let is_restricted = |field: &str| !field.starts_with(['*', '?']);
     let pattern = Pattern {
         seconds,
         minutes: field(0, &MINUTE)?,
@@ -89,7 +91,7 @@ pub(super) fn parse(text: &str) -> Result<Pattern, CronError> {
         last_day,
         months: field(3, &MONTH)?,
         weekdays: (weekdays | (weekdays >> 7)) & ALL_WEEKDAYS,
-        either_day: true,
+        either_day: is_restricted(day) && is_restricted(rest[4].1),
     };
     if !pattern.is_possible() {
         return Err(at(day_start, format!("no month of {:?} has such a day: {day:?}", rest[3].1)));

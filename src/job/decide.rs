@@ -5,7 +5,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::name::JobName;
-use super::record::{Backfill, Job, JobConfig, JobRun, JobStep, Overlap};
+use super::record::{Backfill, Job, JobConfig, JobRun, JobStep, Overlap, Trimmed};
 use crate::clock::Timestamp;
 use crate::limits::{MAX_BACKFILLS_AT_ONCE, MAX_JOB_RUNS, MAX_TICKS_AT_ONCE};
 use crate::operation::Trigger;
@@ -33,6 +33,15 @@ pub enum JobRejection {
     },
 }
 
+/// Whether the tenant of a job may store further operations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// It may.
+    Free,
+    /// It stores as many as it may: ticks are skipped.
+    None,
+}
+
 /// Whether a run was added to a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Added {
@@ -47,8 +56,13 @@ enum Added {
 impl Job {
     /// Decides everything that is due: ticks, and the past ticks of a backfill.
     pub fn advance(&mut self, now: Timestamp) {
+        self.advance_with(Room::Free, now);
+    }
+
+    /// The same, as far as there is room for further operations.
+    pub fn advance_with(&mut self, room: Room, now: Timestamp) {
         if !self.deleted {
-            self.take_ticks(now);
+            self.take_ticks(room, now);
             self.take_backfill();
         }
         self.promote();
@@ -56,7 +70,7 @@ impl Job {
     }
 
     /// Takes ticks whose time has come, a bounded number: others stay due.
-    fn take_ticks(&mut self, now: Timestamp) {
+    fn take_ticks(&mut self, room: Room, now: Timestamp) {
         for _ in 0..MAX_TICKS_AT_ONCE {
             let Some(tick) = self.next_tick.filter(|_| !self.paused) else { return };
             let Some(fire_time) = self.next_fire_time().filter(|time| *time <= now) else { return };
@@ -67,7 +81,7 @@ impl Job {
                 continue;
             }
             let run = JobRun::new(run_id(self.uid, b"tick", tick), Trigger::Schedule, Some(tick));
-            if self.add(run) != Added::Yes {
+            if room == Room::None || self.add(run) != Added::Yes {
                 self.skipped += 1;
             }
             self.next_tick = self.tick_after(tick);
@@ -135,22 +149,46 @@ impl Job {
 
     /// Some of its steps are done.
     pub fn done(&mut self, steps: &[JobStep], now: Timestamp) {
+        let mut begun = 0;
         for step in steps {
             let (JobStep::Start(JobRun { id, .. }) | JobStep::Admit(id) | JobStep::Cancel(id)) =
                 *step;
             let Some(run) = self.runs.iter_mut().find(|run| run.id == id) else { continue };
             match step {
-                JobStep::Start(_) => run.started = true,
+                JobStep::Start(_) => {
+                    begun += u32::from(!run.started);
+                    run.started = true;
+                }
                 JobStep::Admit(_) => run.admit = false,
                 JobStep::Cancel(_) => (run.cancel, run.cancelled) = (false, true),
             }
         }
+        self.count_begun(begun);
         self.settle(now);
     }
 
     /// These runs are over.
     pub fn over(&mut self, ids: &[Uuid]) {
-        self.runs.retain(|run| !ids.contains(&run.id));
+        let is_over = |run: &JobRun| ids.contains(&run.id);
+        // One that ended before its start was noted has an execution, too.
+        let begun = self.runs.iter().filter(|run| !run.started && is_over(run)).count();
+        self.count_begun(begun as u32);
+        self.runs.retain(|run| !is_over(run));
+    }
+
+    fn count_begun(&mut self, begun: u32) {
+        self.kept = self.kept.map(|kept| kept.saturating_add(begun));
+    }
+
+    /// The oldest of its executions were removed.
+    pub fn trimmed(&mut self, trimmed: Trimmed) {
+        let Trimmed { seen, left } = trimmed;
+        // After other changes the number stays too high, until some are removed again.
+        if self.kept == seen {
+            // Those that began meanwhile were not counted.
+            let begun = if seen.is_none() { self.runs.len() as u32 } else { 0 };
+            self.kept = left.map(|left| left.saturating_add(begun));
+        }
     }
 
     /// A caller runs it. A run of that id that is not over is the same run.

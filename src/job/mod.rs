@@ -12,6 +12,8 @@ mod tests;
 pub mod zone;
 
 pub use self::cron::CronError;
-pub use self::decide::JobRejection;
+pub use self::decide::{JobRejection, Room};
 pub use self::execution::{Ending, Execution, ExecutionEnd};
-pub use self::record::{Backfill, Job, JobConfig, JobRun, JobStep, Overlap, RememberedCall};
+pub use self::record::{
+    Backfill, Job, JobConfig, JobRun, JobStep, Overlap, RememberedCall, Trimmed,
+};

@@ -19,7 +19,7 @@ pub(super) struct Pattern {
     pub(super) months: u64,
     /// Bits 0, Sunday, to 6.
     pub(super) weekdays: u64,
-    /// A day matches by its number or by its weekday, where both are restricted, as cron has it. Otherwise both must match.
+    /// A day matches by its number or by its weekday. Otherwise it must match by both.
     pub(super) either_day: bool,
 }
 
@@ -45,8 +45,11 @@ impl Pattern {
         let has_day = |length: u32| self.last_day || self.days & bits(1, length) != 0;
         let of_month = (1..).zip(LENGTHS);
         let mut months = of_month.filter(|(month, _)| self.months & (1 << month) != 0);
-        let by_weekday = self.either_day && self.is_restricted_twice();
-        if by_weekday { months.next().is_some() } else { months.any(|(_, length)| has_day(length)) }
+        if self.either_day {
+            months.next().is_some()
+        } else {
+            months.any(|(_, length)| has_day(length))
+        }
     }
 
     /// The first time that is not before `from` and before `end`.
@@ -73,15 +76,7 @@ impl Pattern {
         let is_last = self.last_day && date.day() == date.days_in_month();
         let by_number = is_last || self.days & (1 << date.day()) != 0;
         let by_weekday = self.weekdays & (1 << date.weekday().to_sunday_zero_offset()) != 0;
-        if self.either_day && self.is_restricted_twice() {
-            by_number || by_weekday
-        } else {
-            by_number && by_weekday
-        }
-    }
-
-    const fn is_restricted_twice(&self) -> bool {
-        self.days != ALL_DAYS && self.weekdays != ALL_WEEKDAYS
+        if self.either_day { by_number || by_weekday } else { by_number && by_weekday }
     }
 
     /// The first time of a day that is not before `from`.

@@ -51,6 +51,8 @@ pub struct Job {
     pub forget_time: Option<Timestamp>,
     /// Whether nothing but the memory of its deletion is left of it. Its name is free.
     pub emptied: bool,
+    /// The most executions that it may have. `None`: they must be counted.
+    pub kept: Option<u32>,
     /// Where its due entry is.
     pub due: Option<Timestamp>,
     /// The stamps that the store set; not part of the stored value.
@@ -81,6 +83,15 @@ pub struct JobConfig {
     pub catch_up_window: Duration,
     /// How many executions are kept.
     pub history_limit: u32,
+}
+
+/// The removal of the oldest executions of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trimmed {
+    /// The most executions that the job could have, as it was then.
+    pub seen: Option<u32>,
+    /// The most that were left.
+    pub left: Option<u32>,
 }
 
 /// What happens to a run while another is not over.
@@ -180,6 +191,11 @@ impl Job {
             self.handled.remove(0);
         }
         self.handled.push(call);
+    }
+
+    /// Whether it may have more executions than it is to keep.
+    pub fn keeps_too_many(&self) -> bool {
+        self.kept.is_none_or(|kept| kept > self.config.history_limit)
     }
 
     /// When it fires next.

@@ -130,7 +130,7 @@ pub(super) const ROOMS: &[(&str, &[&[&str]])] = &[
             &["grants", "turns", "waiters"],
         ],
     ),
-    ("engine/due", &[&["mod"], &["agents", "jobs", "operations"], &["entries", "kinds"]]),
+    ("engine/due", &[&["mod"], &["agents", "operations"], &["entries", "kinds"]]),
     ("engine/endpoints", &[&["mod"], &["listening"], &["found"], &["calls"], &["alter"]]),
     ("engine/firing", &[&["mod"], &["fire"], &["executions", "steps"], &["transactions"]]),
     ("engine/gates", &[&["mod"], &["desk"], &["turn", "usage"]]),
@@ -383,7 +383,7 @@ pub(super) const ROOMS: &[(&str, &[&[&str]])] = &[
         &[
             &["mod"],
             &["access"],
-            &["deliveries"],
+            &["deliveries", "job_updates"],
             &["jobs", "queues", "tokens", "type_sets", "webhooks"],
             &["sets", "starts", "stream"],
             &["work"],

@@ -121,6 +121,7 @@ fn encode(job: &Job) -> stored::Job {
         handled: job.handled.iter().map(encode_handled).collect(),
         forget_time: micros(job.forget_time),
         emptied: job.emptied,
+        kept: job.kept,
     }
 }
 
@@ -164,6 +165,7 @@ fn decode(stored: stored::Job, stamps: Stamps) -> Option<Job> {
         handled: stored.handled.iter().map(decode_handled).collect::<Option<_>>()?,
         forget_time: time(stored.forget_time),
         emptied: stored.emptied,
+        kept: stored.kept,
         due: time(stored.due),
         stamps,
     })

@@ -65,6 +65,7 @@ pub struct Faulty {
     plan: FaultPlan,
     drawn: AtomicU64,
     gets: AtomicU64,
+    reads: AtomicU64,
     work: AtomicU64,
     next: Mutex<VecDeque<Fault>>,
     away: AtomicBool,
@@ -88,6 +89,7 @@ impl Faulty {
             plan,
             drawn: AtomicU64::new(plan.seed),
             gets: AtomicU64::new(0),
+            reads: AtomicU64::new(0),
             work: AtomicU64::new(0),
             next: Mutex::default(),
             away: AtomicBool::new(false),
@@ -113,6 +115,11 @@ impl Faulty {
     /// How often records were read.
     pub fn gets(&self) -> u64 {
         self.gets.load(Ordering::SeqCst)
+    }
+
+    /// How often records, bodies or entries were read.
+    pub fn reads(&self) -> u64 {
+        self.reads.load(Ordering::SeqCst)
     }
 
     /// How much the store did: records that were read, entries that were scanned, write sets, and one for each call.
@@ -188,6 +195,7 @@ impl Faulty {
     }
 
     fn read(&self) -> Result<(), StoreError> {
+        self.reads.fetch_add(1, Ordering::SeqCst);
         if self.is_away() || self.draw() < self.plan.reads_away { Err(away()) } else { Ok(()) }
     }
 

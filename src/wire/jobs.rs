@@ -9,7 +9,7 @@ use super::starts::request_id;
 use crate::clock::Timestamp;
 use crate::engine::{
     Engine, Error, ExecutionQuery, ExecutionView, JobControl, JobCreation, JobQuery, JobRequest,
-    JobView, PastTicks, Reason, Reconfigure, Result,
+    JobView, PastTicks, Reason, Result,
 };
 use crate::filter::Payload as Part;
 use crate::job::name::{ExecutionName, JobName};
@@ -18,10 +18,10 @@ use crate::limits::{
     DEFAULT_CATCH_UP_WINDOW, DEFAULT_HISTORY_LIMIT, MAX_HISTORY_LIMIT, MAX_LABEL_NAME_BYTES,
     MAX_PAYLOAD_BYTES, MAX_TEXT_BYTES, MIN_CATCH_UP_WINDOW,
 };
+use crate::operation::Spec;
 use crate::operation::name::{NameError, Parent, ParentPattern, Queue};
 use crate::operation::options::Expiration;
 use crate::operation::payload::Payload;
-use crate::operation::{SharedSpec, Spec};
 use crate::proto::google::protobuf::Any;
 use crate::proto::longhaul::v1 as pb;
 use crate::proto::longhaul::v1::execution::Result as Outcome;
@@ -53,7 +53,11 @@ pub async fn create(engine: &Engine, request: pb::CreateJobRequest) -> Result<Jo
 }
 
 /// What tells a repeat of a call from others: all of `message` must be the same.
-fn job_request(verb: &str, id: String, message: &impl prost::Message) -> Result<JobRequest> {
+pub(super) fn job_request(
+    verb: &str,
+    id: String,
+    message: &impl prost::Message,
+) -> Result<JobRequest> {
     let id = request_id(id)?;
     if id.is_empty() {
         return Ok(JobRequest::default());
@@ -88,126 +92,8 @@ pub fn parent(text: &str) -> Result<Parent> {
     Parent::parse(text).map_err(in_name("parent"))
 }
 
-/// A change of a job, checked.
-#[derive(Clone, Debug)]
-pub struct JobUpdate {
-    /// Which job.
-    pub name: JobName,
-    /// If set, the etag that it must have.
-    pub etag: String,
-    /// Only check the request.
-    pub validate_only: bool,
-    /// Create the job if there is none.
-    pub allow_missing: bool,
-    request: JobRequest,
-    config: JobConfig,
-    paths: Vec<String>,
-}
-
-/// Reads the change of a job.
-pub async fn update(engine: &Engine, request: pb::UpdateJobRequest) -> Result<JobUpdate> {
-    let wanted = job_request("update", request.request_id.clone(), &request)?;
-    let job = request.job.ok_or_else(|| Error::field("job", "job must be set"))?;
-    let name = JobName::parse(&job.name).map_err(in_name("job.name"))?;
-    let given = request.update_mask.map(|mask| mask.paths).unwrap_or_default();
-    let paths = match given.first().map(String::as_str) {
-        None => set_fields(&job),
-        Some("*") if given.len() == 1 => FIELDS.map(str::to_owned).into(),
-        Some(_) => given,
-    };
-    let known = |path: &str| FIELDS.contains(&path) || TEMPLATE_FIELDS.contains(&path);
-    if let Some(path) = paths.iter().find(|path| !known(path)) {
-        let shown: String = path.chars().take(80).collect();
-        let fields = [&FIELDS[..], &TEMPLATE_FIELDS[..]].concat().join(", ");
-        let message =
-            format!("update_mask has {shown:?}, which cannot be changed; there are {fields}");
-        return Err(Error::field("update_mask", message));
-    }
-    let etag = job.etag.clone();
-    let pb::UpdateJobRequest { allow_missing, validate_only, .. } = request;
-    let (request, config) = (wanted, config(engine, name.parent(), job).await?);
-    Ok(JobUpdate { name, etag, validate_only, allow_missing, request, config, paths })
-}
-
-impl JobUpdate {
-    /// What the engine is asked for; `change` is [`Self::apply`].
-    pub fn wanted<'a>(
-        &'a self,
-        change: &'a (dyn Fn(&JobConfig) -> JobConfig + Send + Sync),
-    ) -> Reconfigure<'a> {
-        let Self { etag, request, validate_only, .. } = self;
-        Reconfigure { etag, request, validate_only: *validate_only, change }
-    }
-
-    /// What a configuration becomes by it.
-    pub fn apply(&self, config: &JobConfig) -> JobConfig {
-        let mut next = config.clone();
-        for path in &self.paths {
-            let wanted = &self.config;
-            match path.as_str() {
-                "display_name" => next.display_name.clone_from(&wanted.display_name),
-                "template" => next.spec = wanted.spec.clone(),
-                "schedule" => next.schedule.clone_from(&wanted.schedule),
-                "overlap_policy" => next.overlap = wanted.overlap,
-                "catch_up_window" => next.catch_up_window = wanted.catch_up_window,
-                "history_limit" => next.history_limit = wanted.history_limit,
-                path => apply_to_template(&mut next.spec, &wanted.spec, path),
-            }
-        }
-        next
-    }
-
-    /// The creation of the job, if there is none.
-    pub fn creation(&self) -> Result<JobCreation> {
-        let id = self.name.as_str().rsplit('/').next().unwrap_or_default().to_owned();
-        Ok(JobCreation {
-            parent: parent(self.name.parent())?,
-            id,
-            config: self.config.clone(),
-            request: self.request.clone(),
-            validate_only: self.validate_only,
-        })
-    }
-}
-
-fn apply_to_template(spec: &mut SharedSpec, wanted: &SharedSpec, path: &str) {
-    let spec = spec.make_mut();
-    match path {
-        "template.queue" => spec.queue = wanted.queue.clone(),
-        "template.method" => spec.method.clone_from(&wanted.method),
-        "template.request" => spec.request.clone_from(&wanted.request),
-        "template.response_type" => spec.response_type.clone_from(&wanted.response_type),
-        _ => spec.options = wanted.options.clone(),
-    }
-}
-
-/// The fields that callers may change.
-const FIELDS: [&str; 6] =
-    ["display_name", "template", "schedule", "overlap_policy", "catch_up_window", "history_limit"];
-const TEMPLATE_FIELDS: [&str; 5] = [
-    "template.queue",
-    "template.method",
-    "template.request",
-    "template.response_type",
-    "template.options",
-];
-
-/// The fields that are set in a job: without a mask they are the ones to change (AIP-134).
-fn set_fields(job: &pb::Job) -> Vec<String> {
-    let set = [
-        !job.display_name.is_empty(),
-        job.template.is_some(),
-        job.schedule.is_some(),
-        job.overlap_policy != 0,
-        job.catch_up_window.is_some(),
-        job.history_limit != 0,
-    ];
-    let fields = FIELDS.into_iter().zip(set).filter(|(_, is_set)| *is_set);
-    fields.map(|(field, _)| field.to_owned()).collect()
-}
-
 /// Reads what callers set. Output-only fields are ignored, as AIP-203 asks.
-async fn config(engine: &Engine, parent: &str, job: pb::Job) -> Result<JobConfig> {
+pub(super) async fn config(engine: &Engine, parent: &str, job: pb::Job) -> Result<JobConfig> {
     let callbacks = of_runs(engine, parent, job.template.as_ref()).await.map_err(in_template)?;
     let mut config = without_callbacks(job)?;
     config.spec.make_mut().options.callbacks = callbacks;
@@ -258,6 +144,14 @@ fn template(template: pb::JobTemplate) -> Result<Spec> {
     fixed("deadline_time", options.deadline_time.is_some())?;
     fixed("expire_time", matches!(options.expiration, Some(Expiration::At(_))))?;
     not_yet("job.template.options.metadata_policy", options.metadata_policy as i32 != 0)?;
+    let policy = options.concurrency.as_ref().map(pb::Concurrency::policy);
+    if policy == Some(pb::concurrency::Policy::Reject) {
+        let field = "job.template.options.concurrency.policy";
+        let message = format!(
+            "{field} cannot be REJECT: no caller starts the runs of a schedule; choose QUEUE or PREEMPT"
+        );
+        return Err(Error::field(field, message));
+    }
     let queue = Queue::parse(&template.queue);
     Ok(Spec {
         queue: queue.map_err(|error| Error::field("job.template.queue", error.to_string()))?,
@@ -271,12 +165,16 @@ fn template(template: pb::JobTemplate) -> Result<Spec> {
     })
 }
 
-fn in_template(error: Box<Error>) -> Box<Error> {
-    match error.metadata.get("field").cloned() {
-        Some(field) => error.with("field", format!("job.template.{field}")),
-        None => error,
+fn in_template(mut error: Box<Error>) -> Box<Error> {
+    let Some(field) = error.metadata.get("field").cloned() else { return error };
+    if error.message.starts_with(&field) {
+        error.message.insert_str(0, TEMPLATE);
     }
+    error.with("field", format!("{TEMPLATE}{field}"))
 }
+
+/// What the names of fields of a template begin with.
+const TEMPLATE: &str = "job.template.";
 
 /// A job as callers see it.
 pub fn job(view: JobView) -> pb::Job {
@@ -447,6 +345,6 @@ pub fn execution(view: ExecutionView) -> pb::Execution {
     }
 }
 
-fn in_name(field: &'static str) -> impl Fn(NameError) -> Box<Error> {
+pub(super) fn in_name(field: &'static str) -> impl Fn(NameError) -> Box<Error> {
     move |error| Box::<Error>::from(error).with("field", field)
 }

@@ -4,6 +4,7 @@ pub mod access;
 pub mod callbacks;
 pub mod deliveries;
 pub mod fields;
+pub mod job_updates;
 pub mod jobs;
 pub mod operations;
 pub mod options;

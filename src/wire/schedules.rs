@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::fields::{duration, positive_duration, timestamp};
+use super::fields::{duration, timestamp};
 use crate::engine::{Error, Result};
 use crate::job::schedule::{Calendar, CalendarParts, CronExpression, Schedule, Timing};
 use crate::job::zone::Zone;
@@ -43,7 +43,7 @@ fn read_timing(timing: Given) -> Result<Timing> {
         Given::Cron(text) => read_cron(&text).map(Timing::Cron),
         Given::Interval(every) => {
             let field = "job.schedule.interval";
-            let every = positive_duration(field, Some(every))?.unwrap_or(Duration::ZERO);
+            let every = duration(field, Some(every))?.unwrap_or(Duration::ZERO);
             if every < MIN_INTERVAL {
                 let message = format!("{field} is {every:?}; it must be at least {MIN_INTERVAL:?}");
                 return Err(Error::field(field, message));

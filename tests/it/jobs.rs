@@ -12,6 +12,7 @@ scenarios! {
     a_schedule_that_is_wrong_is_refused_by_its_field_and_place,
     a_setting_that_is_wrong_is_refused_by_its_field,
     an_update_changes_what_its_mask_names,
+    fields_of_schedules_and_options_are_changed_one_by_one,
     a_job_with_runs_is_deleted_only_by_force,
     executions_are_listed_filtered_and_deleted,
     a_backfill_runs_the_ticks_of_a_past_range,
@@ -285,12 +286,59 @@ async fn an_update_changes_what_its_mask_names(fixture: &Fixture) {
     assert_eq!(get(fixture).await, updated);
     let refused = update(fixture, other.clone(), &["uid"], |_| ()).await;
     refused.refused_field("INVALID_ARGUMENT", "update_mask");
+    let refused = update(fixture, other.clone(), &["template.options.expire_time"], |_| ()).await;
+    refused.refused_field("INVALID_ARGUMENT", "update_mask");
     // Without a mask, the fields that are set.
     let named = pb::Job { display_name: "Named".to_owned(), ..Default::default() };
     let updated = update(fixture, named, &[], |_| ()).await.granted();
     assert_eq!((&*updated.display_name, updated.history_limit), ("Named", 7));
     let all = update(fixture, other, &["*"], |_| ()).await.granted();
     assert_eq!(all.template.expect("a template").request, None);
+}
+
+async fn fields_of_schedules_and_options_are_changed_one_by_one(fixture: &Fixture) {
+    let options = pb::OperationOptions {
+        labels: [("team".to_owned(), "film".to_owned())].into(),
+        attempt_timeout: seconds(60),
+        ..Default::default()
+    };
+    let schedule = pb::Schedule { time_zone: "Europe/Berlin".to_owned(), ..cron("0 9 * * *") };
+    let mut wanted = pb::Job { schedule: Some(schedule.clone()), ..job() };
+    wanted.template.as_mut().expect("a template").options = Some(options.clone());
+    create(fixture, wanted.clone()).await.granted();
+
+    let other = pb::Job { schedule: Some(cron("0 10 * * *")), ..Default::default() };
+    let updated = update(fixture, other, &["schedule.cron"], |_| ()).await.granted();
+    let zone = "Europe/Berlin".to_owned();
+    let expected = pb::Schedule { time_zone: zone, ..cron("0 10 * * *") };
+    assert_eq!(updated.schedule, Some(expected.clone()), "its zone is as before");
+    let jitter = pb::Schedule { jitter: seconds(5), ..Default::default() };
+    let jitter = pb::Job { schedule: Some(jitter), ..Default::default() };
+    let updated = update(fixture, jitter.clone(), &["schedule.jitter"], |_| ()).await.granted();
+    assert_eq!(updated.schedule, Some(pb::Schedule { jitter: seconds(5), ..expected }));
+
+    let retries = pb::RetryPolicy { max_attempts: 7, ..Default::default() };
+    let retries =
+        pb::OperationOptions { retry_policy: Some(retries.clone()), ..Default::default() };
+    let template = pb::JobTemplate { options: Some(retries.clone()), ..Default::default() };
+    let retries_alone = pb::Job { template: Some(template), ..Default::default() };
+    let mask = ["template.options.retry_policy"];
+    let updated = update(fixture, retries_alone, &mask, |_| ()).await.granted();
+    let updated = updated.template.expect("a template").options;
+    assert_eq!(
+        updated,
+        Some(pb::OperationOptions { retry_policy: retries.retry_policy, ..options })
+    );
+
+    // What is left must be a schedule.
+    let none = pb::Job { schedule: Some(pb::Schedule::default()), ..Default::default() };
+    let refused = update(fixture, none.clone(), &["schedule.cron"], |_| ()).await;
+    refused.refused_field("INVALID_ARGUMENT", "job.schedule");
+    update(fixture, none, &["schedule.time_zone"], |_| ()).await.granted();
+    update(fixture, pb::Job::default(), &["schedule"], |_| ()).await.granted();
+    let refused = update(fixture, jitter, &["schedule.jitter"], |_| ()).await;
+    refused.refused_field("INVALID_ARGUMENT", "job.schedule");
+    assert_eq!(get(fixture).await.schedule, None);
 }
 
 async fn a_job_with_runs_is_deleted_only_by_force(fixture: &Fixture) {

@@ -1,5 +1,6 @@
 //! Scenarios over the whole server: gRPC in, store below, time in the test's hand. Each runs on every store.
 
+mod running_jobs;
 mod support;
 #[path = "../../src/store/redis/test_server.rs"]
 mod test_server;

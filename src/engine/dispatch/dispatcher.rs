@@ -88,7 +88,7 @@ impl Dispatch {
 
     /// The aging interval of a queue, unless it is as for every queue.
     pub(in crate::engine) fn aging_interval(&self, queue: &str) -> Option<Duration> {
-        self.known.of(queue)?.settings.aging_interval
+        self.known.aging_interval(queue)
     }
 
     /// How many operations of a queue may run at the same time, if that is limited.

@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::stream::{StreamExt, iter};
+
 use crate::engine::context::Context;
 use crate::engine::due::entries::DueEntries;
 use crate::engine::due::kinds::{DueRooms, Kinds};
@@ -13,7 +15,7 @@ use crate::engine::error::Result;
 use crate::engine::membership::ranks::Membership;
 use crate::engine::notify::notifier::Notifier;
 use crate::engine::reading::reader::Reader;
-use crate::record::due::Agent;
+use crate::record::due::{Agent, DueIndex};
 use crate::record::due_indexes;
 
 /// The result of one run of an agent.
@@ -43,6 +45,15 @@ impl Agent {
             Self::Janitor => AT_ONCE,
         }
     }
+
+    /// How many groups of entries are acted on at the same time. They share commits of the store, so that firings do not wait
+    /// for one another.
+    const fn groups_at_once(self) -> usize {
+        match self {
+            Self::Scheduler => GROUPS_AT_ONCE,
+            Self::Reaper | Self::Courier | Self::Janitor => 1,
+        }
+    }
 }
 
 /// Processes due records.
@@ -69,15 +80,24 @@ impl DueAgents {
     /// Processes all due records.
     pub(in crate::engine) async fn run_once(&self, agent: Agent) -> Result<Sweep> {
         let mut sweep = Sweep::default();
-        for index in due_indexes(agent) {
-            for partition in self.entries.partitions(index, agent.batch()).await? {
-                let mut entries = self.entries.within(partition, index, agent.batch()).await?;
-                sweep.due += entries.len();
-                while !entries.is_empty() {
-                    let rest = entries.split_off(entries.len().min(AT_ONCE));
-                    let some = std::mem::replace(&mut entries, rest);
-                    sweep.changed += self.kinds.act_on(index, some).await;
+        let indexes: Vec<&'static DueIndex> = due_indexes(agent).collect();
+        for indexes in indexes.chunks(agent.groups_at_once()) {
+            let mut groups = Vec::new();
+            for index in indexes {
+                for partition in self.entries.partitions(index, agent.batch()).await? {
+                    let mut entries = self.entries.within(partition, index, agent.batch()).await?;
+                    sweep.due += entries.len();
+                    while !entries.is_empty() {
+                        let rest = entries.split_off(entries.len().min(AT_ONCE));
+                        groups.push((*index, std::mem::replace(&mut entries, rest)));
+                    }
                 }
+            }
+            let act = |(index, entries)| self.kinds.act_on(index, entries);
+            let acting: Vec<_> = groups.into_iter().map(act).collect();
+            let mut changed = iter(acting).buffer_unordered(agent.groups_at_once());
+            while let Some(changed) = changed.next().await {
+                sweep.changed += changed;
             }
         }
         Ok(sweep)
@@ -138,3 +158,4 @@ const MOMENT: Duration = Duration::from_millis(1);
 const STUCK: Duration = Duration::from_millis(200);
 /// Entries that are read and acted on together.
 const AT_ONCE: usize = 64;
+const GROUPS_AT_ONCE: usize = 8;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::engine::commands::apply::Commands;
 use crate::engine::courier::agent::Courier;
 use crate::engine::error::Error;
+use crate::engine::firing::fire::Firing;
 use crate::engine::gates::desk::Gates;
 use crate::engine::reading::reader::Reader;
 use crate::record::due::DueIndex;
@@ -33,6 +34,7 @@ pub(in crate::engine) struct Kinds {
 pub(in crate::engine) struct DueRooms {
     pub(in crate::engine) commands: Arc<Commands>,
     pub(in crate::engine) courier: Arc<Courier>,
+    pub(in crate::engine) firing: Arc<Firing>,
     pub(in crate::engine) gates: Arc<Gates>,
 }
 
@@ -103,8 +105,8 @@ impl Kinds {
             }
         }
         let changed = act(&self.rooms.commands, index, operations).await
-            + act(&self.rooms.commands, index, jobs).await
-            + act(&self.rooms.commands, index, ends).await
+            + self.rooms.firing.fire(jobs).await
+            + self.rooms.firing.settle(ends).await
             + self.rooms.gates.check(gates).await
             + self.rooms.courier.resolve(events).await
             + self.rooms.courier.forget(deliveries).await;

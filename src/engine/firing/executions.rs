@@ -5,7 +5,7 @@ use crate::engine::commands::apply::Commands;
 use crate::engine::error::Result;
 use crate::engine::firing::transactions::{JobTransaction, RemoveExecution};
 use crate::engine::transact::{Decision, Ended};
-use crate::job::{Execution, ExecutionEnd, Job};
+use crate::job::{Execution, ExecutionEnd, Job, Trimmed};
 use crate::record::execution::{EXECUTIONS, executions_prefix, keys};
 use crate::record::{Before, Change};
 use crate::store::{Entry, Index, Key, Scan};
@@ -20,13 +20,22 @@ pub(super) enum Removable {
 }
 
 /// Removes the oldest executions beyond the limit of the job, a bounded number.
-pub(super) async fn trim(commands: &Commands, job: &Job) -> Result<()> {
-    let kept = job.config.history_limit as usize;
-    let mut scan = Scan::first(Index::new(EXECUTIONS), kept + AT_ONCE);
+pub(super) async fn trim(commands: &Commands, job: &Job) -> Result<Trimmed> {
+    let limit = job.config.history_limit as usize;
+    // Not beyond the last one: on disk, what was removed before lies there.
+    let most = job.kept.map_or(usize::MAX, |kept| kept as usize).min(limit + AT_ONCE);
+    let mut scan = Scan::first(Index::new(EXECUTIONS), most);
     scan = Scan { descending: true, ..scan }.with_prefix(&executions_prefix(&job.name));
     let entries = commands.context().store.scan(scan).await?;
-    remove(commands, entries.into_iter().skip(kept).collect(), Removable::Settled).await?;
-    Ok(())
+    let found = entries.len();
+    let oldest = entries.into_iter().skip(limit).collect();
+    let removed = remove(commands, oldest, Removable::Settled).await?;
+    let left = if found < most {
+        Some((found - removed) as u32)
+    } else {
+        job.kept.map(|kept| kept.saturating_sub(removed as u32))
+    };
+    Ok(Trimmed { seen: job.kept, left })
 }
 
 /// Removes executions of a deleted job, a bounded number, and the job once there are none. Whether anything was removed.

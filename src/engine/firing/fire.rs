@@ -1,7 +1,9 @@
 //! Acting on jobs that are due, and on executions that are over.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
+use futures_util::stream::{StreamExt, iter};
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
@@ -10,36 +12,47 @@ use crate::engine::error::{Error, Result};
 use crate::engine::firing::executions;
 use crate::engine::firing::steps;
 use crate::engine::firing::transactions::{JobTransaction, SettleEnd, changed};
+use crate::engine::queues::known::KnownQueues;
 use crate::engine::reading::reader::Lookup;
+use crate::engine::tenants::Tenants;
 use crate::engine::transact::{Decision, Ended, Transaction};
-use crate::job::{ExecutionEnd, Job, JobStep, Overlap};
+use crate::job::{ExecutionEnd, Job, JobStep, Overlap, Room, Trimmed};
 use crate::limits::MAX_JOB_RUNS;
 use crate::record::execution::keys;
 use crate::record::{AnyRecord, Before};
 use crate::store::Key;
 
 /// Fires jobs.
-#[derive(Clone, Copy)]
-pub(in crate::engine) struct Firing<'a> {
-    commands: &'a Commands,
+pub(in crate::engine) struct Firing {
+    commands: Arc<Commands>,
+    queues: Arc<KnownQueues>,
+    tenants: Arc<Tenants>,
 }
 
-impl<'a> Firing<'a> {
-    pub(in crate::engine) const fn new(commands: &'a Commands) -> Self {
-        Self { commands }
+impl Firing {
+    pub(in crate::engine) const fn new(
+        commands: Arc<Commands>,
+        queues: Arc<KnownQueues>,
+        tenants: Arc<Tenants>,
+    ) -> Self {
+        Self { commands, queues, tenants }
     }
 
     /// Takes the ticks of jobs that are due, and does what follows; how many jobs changed.
     pub(in crate::engine) async fn fire(&self, found: Vec<(Key, Before<Job>)>) -> usize {
+        if found.is_empty() {
+            return 0;
+        }
         let jobs: Vec<&Job> = found.iter().map(|(_, before)| &before.record).collect();
         // Runs that may overlap matter only where there are too many.
         let asks =
             |job: &Job| job.config.overlap != Overlap::Allow || job.runs.len() >= MAX_JOB_RUNS;
         let over = self.over_each(&jobs, asks).await;
-        let tick = |((key, before), over): (_, Vec<Uuid>)| {
+        let tick = |((key, before), over): ((Key, Before<Job>), Vec<Uuid>)| {
+            let room = self.room(&before.record);
             let advance = changed(move |job, now| {
                 job.over(&over);
-                job.advance(now);
+                job.advance_with(room, now);
             });
             JobTransaction::on(key, before, advance)
         };
@@ -51,9 +64,25 @@ impl<'a> Firing<'a> {
             count += usize::from(matches!(ended, Ended::Written { .. }));
             jobs.extend(job_of(ended).map(|job| (tick.key(), job)));
         }
+        for (_, job) in &jobs {
+            self.count_starts(job);
+        }
         let (deleted, live): (Vec<_>, Vec<_>) =
             jobs.into_iter().partition(|(_, job)| job.deleted && job.runs.is_empty());
         count + self.perform(live).await + self.purge(deleted).await
+    }
+
+    /// Whether the tenant of a job may store further operations.
+    fn room(&self, job: &Job) -> Room {
+        if self.tenants.is_full(job.name.parent()) { Room::None } else { Room::Free }
+    }
+
+    /// The runs that are to start count for the tenant of their job.
+    fn count_starts(&self, job: &Job) {
+        let starts = job.runs.iter().filter(|run| !run.started).count();
+        if starts > 0 {
+            self.tenants.count_starts(job.name.parent(), starts as u64);
+        }
     }
 
     /// Does what jobs have decided, until nothing is left to do; how many commits of jobs that took.
@@ -64,7 +93,7 @@ impl<'a> Firing<'a> {
             if jobs.is_empty() {
                 break;
             }
-            let done = steps::take(self.commands, &jobs).await;
+            let done = steps::take(&self.commands, &self.queues, &jobs).await;
             let mut notes: Vec<_> = jobs
                 .into_iter()
                 .zip(done)
@@ -83,42 +112,91 @@ impl<'a> Firing<'a> {
 
     /// Tells jobs that executions are over, and does what follows; how many executions are settled by that.
     pub(in crate::engine) async fn settle(&self, found: Vec<(Key, Before<ExecutionEnd>)>) -> usize {
-        let context = self.commands.context();
-        let mut over: HashMap<Key, Vec<Uuid>> = HashMap::new();
-        for (_, Before { record, .. }) in &found {
-            let key = context.store.keyspace().key(record.job.as_str());
-            over.entry(key).or_default().push(record.id);
+        if found.is_empty() {
+            return 0;
         }
-        let transaction = |(key, ids): (Key, Vec<Uuid>)| {
-            let forget = changed(move |job, now| {
-                job.over(&ids);
-                job.advance(now);
-            });
-            JobTransaction::new(key, forget)
-        };
-        let mut told: Vec<_> = over.into_iter().map(transaction).collect();
-        let ends = self.commands.transactor().transact(&mut told).await;
+        let keyspace = self.commands.context().store.keyspace();
+        let job_key = |end: &Before<ExecutionEnd>| keyspace.key(end.record.job.as_str());
+        let mut over: HashMap<Key, Vec<Uuid>> = HashMap::new();
+        for (_, end) in &found {
+            over.entry(job_key(end)).or_default().push(end.record.id);
+        }
         let (mut jobs, mut settled) = (Vec::new(), Vec::new());
-        for (told, ended) in told.iter().zip(ends) {
-            let key = told.key();
-            if matches!(ended, Ended::Written { .. } | Ended::Kept { .. }) {
-                settled.push(key);
-            }
-            jobs.extend(job_of(ended).map(|job| (key, job)));
+        for (key, job) in self.tell(over).await {
+            settled.push(key);
+            jobs.extend(job.map(|job| (key, job)));
         }
         self.perform(jobs.clone()).await;
-        let is_settled = |(_, before): &(Key, Before<ExecutionEnd>)| {
-            settled.contains(&context.store.keyspace().key(before.record.job.as_str()))
-        };
+        let is_settled = |(_, end): &(Key, Before<ExecutionEnd>)| settled.contains(&job_key(end));
         let end = |(key, before)| SettleEnd { key, read: Some(before) };
         let mut ends: Vec<_> = found.into_iter().filter(is_settled).map(end).collect();
         let ended = self.commands.transactor().transact(&mut ends).await;
-        for (_, job) in jobs.iter().filter(|(_, job)| !job.deleted) {
-            if let Err(error) = executions::trim(self.commands, job).await {
-                context.log_failure("could not remove old executions; trying again", &error);
+        // Where many end together, those that could not be removed before can be removed now.
+        let trimmed = self.trim(jobs.iter().map(|(key, job)| (*key, job))).await;
+        let note =
+            |(key, trimmed)| JobTransaction::new(key, changed(move |job, _| job.trimmed(trimmed)));
+        let mut notes: Vec<_> = trimmed.into_iter().map(note).collect();
+        self.commands.transactor().transact(&mut notes).await;
+        ended.iter().filter(|ended| matches!(ended, Ended::Written { .. })).count()
+    }
+
+    /// Tells jobs which of their runs are over. The jobs that know it, by their keys; `None` for one that is gone.
+    async fn tell(&self, mut over: HashMap<Key, Vec<Uuid>>) -> Vec<(Key, Option<Job>)> {
+        let keys: Vec<Key> = over.keys().copied().collect();
+        let jobs = match self.commands.reader().read_each::<Job>(&keys).await {
+            Ok(jobs) => jobs,
+            Err(error) => {
+                let error = Box::<Error>::from(error);
+                let context = self.commands.context();
+                context.log_failure("could not read the jobs of runs that are over", &error);
+                return Vec::new();
+            }
+        };
+        let jobs: Vec<(Key, Option<Before<Job>>)> =
+            keys.into_iter().zip(jobs.into_iter().map(|job| job.ok().flatten())).collect();
+        let read = jobs.iter().filter_map(|(key, job)| Some((*key, &job.as_ref()?.record)));
+        // Before the commit that follows anyway, so that the number of executions is written with it.
+        let mut trimmed = self.trim(read).await;
+        let transaction = |(key, read): (Key, Option<Before<Job>>)| {
+            let (ids, trimmed) = (over.remove(&key).unwrap_or_default(), trimmed.remove(&key));
+            let forget = changed(move |job, now| {
+                job.over(&ids);
+                if let Some(trimmed) = trimmed {
+                    job.trimmed(trimmed);
+                }
+                job.advance(now);
+            });
+            match read {
+                Some(read) => JobTransaction::on(key, read, forget),
+                None => JobTransaction::new(key, forget),
+            }
+        };
+        let mut told: Vec<_> = jobs.into_iter().map(transaction).collect();
+        let ends = self.commands.transactor().transact(&mut told).await;
+        let knows =
+            |ended: &Ended<Job>| matches!(ended, Ended::Written { .. } | Ended::Kept { .. });
+        let ended = told.iter().map(Transaction::key).zip(ends);
+        ended.filter(|(_, ended)| knows(ended)).map(|(key, ended)| (key, job_of(ended))).collect()
+    }
+
+    /// Removes the oldest executions of the jobs that may have too many.
+    async fn trim(&self, jobs: impl Iterator<Item = (Key, &Job)>) -> HashMap<Key, Trimmed> {
+        let jobs = jobs.filter(|(_, job)| !job.deleted && job.keeps_too_many());
+        let commands = &self.commands;
+        let trimming = |(key, job)| async move { (key, executions::trim(commands, job).await) };
+        let trimming: Vec<_> = jobs.map(trimming).collect();
+        let mut trimmed = HashMap::new();
+        let mut ended = iter(trimming).buffer_unordered(AT_ONCE);
+        while let Some((key, ended)) = ended.next().await {
+            match ended {
+                Ok(ended) => drop(trimmed.insert(key, ended)),
+                Err(error) => {
+                    let context = commands.context();
+                    context.log_failure("could not remove old executions; trying again", &error);
+                }
             }
         }
-        ended.iter().filter(|ended| matches!(ended, Ended::Written { .. })).count()
+        trimmed
     }
 
     /// Removes an execution that is over.
@@ -127,7 +205,7 @@ impl<'a> Firing<'a> {
         operation: Key,
         end: Before<ExecutionEnd>,
     ) -> Result<()> {
-        executions::remove_one(self.commands, operation, end).await
+        executions::remove_one(&self.commands, operation, end).await
     }
 
     /// The runs of a job that are over, whether it knows it or not.
@@ -167,12 +245,17 @@ impl<'a> Firing<'a> {
 
     /// Removes what is left of deleted jobs, a bounded number of executions; how many jobs had any.
     async fn purge(&self, jobs: Vec<(Key, Job)>) -> usize {
+        let commands = &self.commands;
+        let purging =
+            |(key, job): (Key, Job)| async move { executions::purge(commands, key, &job).await };
+        let purging: Vec<_> = jobs.into_iter().map(purging).collect();
         let mut count = 0;
-        for (key, job) in jobs {
-            match executions::purge(self.commands, key, &job).await {
+        let mut ended = iter(purging).buffer_unordered(AT_ONCE);
+        while let Some(ended) = ended.next().await {
+            match ended {
                 Ok(removed) => count += usize::from(removed),
                 Err(error) => {
-                    let context = self.commands.context();
+                    let context = commands.context();
                     context.log_failure("could not remove a deleted job; trying again", &error);
                 }
             }
@@ -214,3 +297,5 @@ fn job_of(ended: Ended<Job>) -> Option<Job> {
 
 /// A start, a release and a cancel may follow one another.
 const ROUNDS: usize = 4;
+/// Jobs whose executions are removed at the same time.
+const AT_ONCE: usize = 16;

@@ -1,13 +1,15 @@
 //! Doing what jobs have decided: starting, releasing and cancelling the operations of runs.
 
+use std::time::Duration;
+
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
 use crate::engine::commands::apply::{CommandOutcome, Commands, KeyedCommand};
 use crate::engine::error::{Error, Reason};
 use crate::engine::firing::transactions::BeginRun;
+use crate::engine::queues::known::KnownQueues;
 use crate::engine::random::random;
-use crate::engine::reading::view::payload;
 use crate::engine::transact::Ended;
 use crate::job::{Execution, Job, JobRun, JobStep};
 use crate::operation::command::{Cancel, Command, Resume};
@@ -15,9 +17,9 @@ use crate::operation::gate::Admittance;
 use crate::operation::payload::Payload;
 use crate::operation::{Birth, OfJob, Record, SharedSpec, Spec, Start, start};
 use crate::record::execution::keys;
-use crate::record::operation::Slot;
+use crate::record::operation::{Slot, attach};
 use crate::record::{Also, Change};
-use crate::store::{CommitError, Key};
+use crate::store::{BodyKey, CommitError, Key};
 
 /// What is to be done for one of several jobs.
 struct StepOf {
@@ -27,14 +29,24 @@ struct StepOf {
 }
 
 /// Does the steps of jobs; for each job those that are done.
-pub(super) async fn take(commands: &Commands, jobs: &[(Key, Job)]) -> Vec<Vec<JobStep>> {
+pub(super) async fn take(
+    commands: &Commands,
+    queues: &KnownQueues,
+    jobs: &[(Key, Job)],
+) -> Vec<Vec<JobStep>> {
     let (mut starts, mut begins, mut controls, mut keyed) = (vec![], vec![], vec![], vec![]);
-    for (number, (key, job)) in jobs.iter().enumerate() {
-        let spec = loaded_spec(commands, *key, job).await;
-        for step in job.steps() {
+    let specs = loaded_specs(commands, jobs).await;
+    for (number, ((key, job), spec)) in jobs.iter().zip(specs).enumerate() {
+        // Runs that begin together are listed in their order.
+        let times = std::iter::successors(Some(commands.context().now(*key)), |time| {
+            Some(*time + Duration::from_micros(1))
+        });
+        for (step, time) in job.steps().into_iter().zip(times) {
             match (step, &spec) {
                 (JobStep::Start(run), Some(spec)) => {
-                    let Some(begin) = begin(commands, job, run, spec) else { continue };
+                    let beginning = beginning(job, run, spec, time);
+                    let held = run.held;
+                    let Some(begin) = begin(commands, queues, beginning, held) else { continue };
                     begins.push(begin);
                     starts.push(StepOf { number, step });
                 }
@@ -66,68 +78,82 @@ pub(super) async fn take(commands: &Commands, jobs: &[(Key, Job)]) -> Vec<Vec<Jo
     done
 }
 
-/// The spec of a job with its request, if there is something to start.
-async fn loaded_spec(commands: &Commands, key: Key, job: &Job) -> Option<SharedSpec> {
-    if !job.runs.iter().any(|run| !run.started) {
-        return None;
-    }
-    let spec = &job.config.spec;
-    let Some(Payload::Detached(_)) = &spec.request else { return Some(spec.clone()) };
-    let store = &*commands.context().store;
-    match payload(store, key, Slot::Request, spec.request.as_ref()).await {
-        Ok(Some(request)) => {
-            let request = request.map(Payload::Inline);
-            Some(SharedSpec::from(Spec { request, ..(**spec).clone() }))
-        }
-        // The job has another request by now: it stays due.
-        Ok(None) => None,
-        Err(error) => {
+/// The spec of each job with its request, as far as there is something to start. All requests are read together.
+async fn loaded_specs(commands: &Commands, jobs: &[(Key, Job)]) -> Vec<Option<SharedSpec>> {
+    let starts = |job: &Job| job.runs.iter().any(|run| !run.started);
+    let detached = |(key, job): &(Key, Job)| {
+        let request = job.config.spec.request.as_ref().filter(|_| starts(job));
+        Slot::Request.body_of(*key, request)
+    };
+    let wanted: Vec<Option<BodyKey>> = jobs.iter().map(detached).collect();
+    let keys: Vec<BodyKey> = wanted.iter().copied().flatten().collect();
+    let bodies = if keys.is_empty() {
+        Vec::new()
+    } else {
+        commands.context().store.bodies(&keys).await.unwrap_or_else(|error| {
             let error = Box::<Error>::from(error);
-            commands.context().log_failure("could not read the request of a job", &error);
-            None
+            commands.context().log_failure("could not read the requests of jobs", &error);
+            Vec::new()
+        })
+    };
+    let mut bodies = bodies.into_iter();
+    let spec = |((_, job), key): (&(Key, Job), Option<BodyKey>)| {
+        let spec = &job.config.spec;
+        match (key, &spec.request) {
+            (Some(_), Some(Payload::Detached(detached))) => {
+                // Without a body the job has another request by now: it stays due.
+                let request = attach(&detached.type_url, &bodies.next().flatten()?);
+                let request = Some(Payload::Inline(request));
+                Some(SharedSpec::from(Spec { request, ..(**spec).clone() }))
+            }
+            _ => starts(job).then(|| spec.clone()),
         }
-    }
+    };
+    jobs.iter().zip(wanted).map(spec).collect()
 }
 
-/// The start of a run. Nothing in a job's configuration lets it be refused.
-fn begin(commands: &Commands, job: &Job, run: JobRun, spec: &SharedSpec) -> Option<BeginRun> {
+/// The start of the operation of an execution. Nothing in a job's configuration lets it be refused.
+fn begin(
+    commands: &Commands,
+    queues: &KnownQueues,
+    execution: Execution,
+    queued: bool,
+) -> Option<BeginRun> {
     let context = commands.context();
-    let execution = job.name.execution(run.id);
-    let name = execution.operation();
+    let name = execution.name().operation();
     let key = context.key(&name);
-    let now = context.now(key);
     let of_job = OfJob {
-        job: job.name.to_string(),
-        execution: execution.to_string(),
-        trigger: run.trigger,
-        tick: run.tick,
-        queued: run.held,
+        job: execution.job.to_string(),
+        execution: execution.name().to_string(),
+        trigger: execution.trigger,
+        tick: execution.tick,
+        queued,
     };
-    let wanted =
-        Start { spec: Spec { of_job: Some(of_job), ..(**spec).clone() }, ..Start::default() };
+    let spec = &execution.spec;
+    let aging_interval = queues.aging_interval(spec.queue.as_str());
     // A gate is asked as for an operation whose time has come.
     let admission = spec.options.concurrency.is_some().then_some(Admittance::Waiting);
+    let spec = Spec { of_job: Some(of_job), aging_interval, ..(**spec).clone() };
     let uid = Uuid::new_v4();
     let birth = Birth { name, uid, lease: None, admission, not_after: None };
-    match start(wanted, birth, now) {
+    match start(Start { spec, ..Start::default() }, birth, context.now(key)) {
         Ok(change) => {
-            let beginning = beginning(job, run, spec, now);
-            let also = vec![Also::create(keys(key)[0], beginning)];
+            let also = vec![Also::create(keys(key)[0], execution)];
             let change = Change { also, ..change.into() };
             Some(BeginRun { key, change: Some(Box::new(change)) })
         }
         Err(why) => {
-            tracing::error!(job = %job.name, %why, "a run could not be started");
+            tracing::error!(job = %execution.job, %why, "a run could not be started");
             None
         }
     }
 }
 
-fn beginning(job: &Job, run: JobRun, spec: &SharedSpec, now: Timestamp) -> Execution {
+fn beginning(job: &Job, run: JobRun, spec: &SharedSpec, create_time: Timestamp) -> Execution {
     Execution {
         job: job.name.clone(),
         id: run.id,
-        create_time: now,
+        create_time,
         trigger: run.trigger,
         tick: run.tick,
         spec: spec.clone(),

@@ -24,6 +24,11 @@ where
         Self { key, assumed: Assumed::Nothing, decide }
     }
 
+    /// On a job of that key, which is probably not there.
+    pub(in crate::engine) const fn absent(key: Key, decide: F) -> Self {
+        Self { key, assumed: Assumed::Absent, decide }
+    }
+
     /// On this job, which the caller has just read.
     pub(in crate::engine) const fn on(key: Key, read: Before<Job>, decide: F) -> Self {
         Self { key, assumed: Assumed::Read(read), decide }

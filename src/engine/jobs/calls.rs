@@ -14,6 +14,7 @@ use crate::engine::firing::fire::Firing;
 use crate::engine::firing::transactions::JobTransaction;
 use crate::engine::reading::reader::{READS, Reader};
 use crate::engine::reading::view::{View, payload};
+use crate::engine::tenants::Tenants;
 use crate::engine::transact::{Decision, Ended};
 use crate::job::name::JobName;
 use crate::job::{Backfill, Execution, Job, JobConfig, RememberedCall};
@@ -70,7 +71,7 @@ pub struct Reconfigure<'a> {
     /// Only check the request.
     pub validate_only: bool,
     /// What the configuration becomes.
-    pub change: &'a (dyn Fn(&JobConfig) -> JobConfig + Send + Sync),
+    pub change: &'a (dyn Fn(&JobConfig) -> Result<JobConfig> + Send + Sync),
 }
 
 /// A range of past ticks.
@@ -90,20 +91,15 @@ pub struct PastTicks {
 pub struct Jobs {
     pub(super) context: Arc<Context>,
     pub(super) reader: Arc<Reader>,
-    commands: Arc<Commands>,
+    pub(super) commands: Arc<Commands>,
+    pub(super) firing: Arc<Firing>,
+    pub(super) tenants: Arc<Tenants>,
 }
 
 impl Jobs {
-    pub(in crate::engine) const fn new(
-        context: Arc<Context>,
-        reader: Arc<Reader>,
-        commands: Arc<Commands>,
-    ) -> Self {
-        Self { context, reader, commands }
-    }
-
     /// Creates a job, or finds the one that the same request created before.
     pub async fn create(&self, caller: &Caller, wanted: JobCreation) -> Result<JobView> {
+        self.tenants.write(wanted.parent.as_str())?;
         let id = match (wanted.id.as_str(), wanted.request.id.as_str()) {
             ("", "") => Uuid::new_v4().to_string(),
             ("", request_id) => {
@@ -125,7 +121,11 @@ impl Jobs {
             let change = Change { visible: true, ..Change::of(Some(job.clone())) };
             Decision::Commit(Box::new(change))
         };
-        let mut creation = JobTransaction::new(key, decide);
+        let mut creation = if wanted.validate_only {
+            JobTransaction::new(key, decide)
+        } else {
+            JobTransaction::absent(key, decide)
+        };
         let ended = self.commands.transactor().transact_one(&mut creation).await;
         match into_job(ended, &job)? {
             Some(found) => self.recognise(&job, found).await,
@@ -159,6 +159,11 @@ impl Jobs {
 
     /// A job.
     pub async fn get(&self, name: &JobName) -> Result<JobView> {
+        self.tenants.read(name.parent()).await;
+        self.load(name).await
+    }
+
+    async fn load(&self, name: &JobName) -> Result<JobView> {
         for _ in 0..READS {
             let job = self.read(name).await?.record;
             let request = job.config.spec.request.as_ref();
@@ -177,9 +182,10 @@ impl Jobs {
         name: &JobName,
         wanted: &Reconfigure<'_>,
     ) -> Result<JobView> {
+        self.tenants.write(name.parent())?;
         let change = |job: &mut Job, now| {
             job.check_etag(wanted.etag)?;
-            let config = (wanted.change)(&job.config);
+            let config = (wanted.change)(&job.config)?;
             if config != job.config {
                 job.update(config, now);
             }
@@ -193,7 +199,7 @@ impl Jobs {
         let mark = self.mark(caller, wanted.request);
         let job = self.change(name, true, mark, change).await?;
         self.perform(job).await;
-        self.get(name).await
+        self.load(name).await
     }
 
     /// Pauses the schedule of a job, or resumes it.
@@ -203,18 +209,20 @@ impl Jobs {
         wanted: &JobControl,
         paused: bool,
     ) -> Result<JobView> {
+        self.tenants.write(wanted.name.parent())?;
         let change = |job: &mut Job, now| {
             job.check_etag(&wanted.etag)?;
             Ok(job.pause(paused, now))
         };
         let mark = self.mark(caller, &wanted.request);
         self.change(&wanted.name, true, mark, change).await?;
-        self.get(&wanted.name).await
+        self.load(&wanted.name).await
     }
 
     /// Deletes a job.
     pub async fn delete(&self, caller: &Caller, wanted: &JobControl, force: bool) -> Result<()> {
         let name = &wanted.name;
+        self.tenants.write(name.parent())?;
         let mark = self.mark(caller, &wanted.request);
         let found = self.reader.read::<Job>(self.key(name)).await?;
         let found = found.ok_or_else(|| not_found(name))?.record;
@@ -222,7 +230,7 @@ impl Jobs {
             let is_repeat = mark.is_some_and(|mark| found.handled.contains(&mark));
             return if is_repeat { Ok(()) } else { Err(not_found(name)) };
         }
-        let over = Firing::new(&self.commands).over(&found).await;
+        let over = self.firing.over(&found).await;
         let change = |job: &mut Job, now: Timestamp| {
             job.check_etag(&wanted.etag)?;
             job.over(&over);
@@ -242,6 +250,10 @@ impl Jobs {
         etag: &str,
         request_id: &str,
     ) -> Result<(Arc<View>, bool)> {
+        if self.context.is_draining() {
+            return Err(Error::draining());
+        }
+        self.tenants.start_below(name.parent())?;
         let job = self.read(name).await?.record;
         let id = match request_id {
             "" => Uuid::new_v4(),
@@ -252,7 +264,7 @@ impl Jobs {
         let replayed =
             !request_id.is_empty() && self.reader.read::<Execution>(beginning).await?.is_some();
         if !replayed {
-            let over = Firing::new(&self.commands).over(&job).await;
+            let over = self.firing.over(&job).await;
             let change = |job: &mut Job, now| {
                 job.check_etag(etag)?;
                 job.over(&over);
@@ -274,6 +286,7 @@ impl Jobs {
         name: &JobName,
         wanted: &PastTicks,
     ) -> Result<usize> {
+        self.tenants.write(name.parent())?;
         let job = self.read(name).await?.record;
         let after = wanted.start - std::time::Duration::from_micros(1);
         let ticks = std::iter::successors(job.tick_after(after), |tick| job.tick_after(*tick));
@@ -361,7 +374,7 @@ impl Jobs {
     /// Does what a job has decided, without waiting for the scheduler.
     async fn perform(&self, job: Job) {
         let key = self.key(&job.name);
-        Firing::new(&self.commands).perform(vec![(key, job)]).await;
+        self.firing.perform(vec![(key, job)]).await;
     }
 
     async fn shown(&self, key: Key, job: Job) -> Result<JobView> {
@@ -408,6 +421,7 @@ fn new_job(name: JobName, config: JobConfig, now: Timestamp) -> Job {
         handled: Vec::new(),
         forget_time: None,
         emptied: false,
+        kept: Some(0),
         request_id: String::new(),
         fingerprint: Fingerprint::default(),
         due: None,

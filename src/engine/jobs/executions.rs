@@ -5,11 +5,11 @@ use std::sync::Arc;
 use super::pages::PagedList;
 use super::view::ExecutionView;
 use crate::engine::access::Caller;
-use crate::engine::commands::apply::Commands;
 use crate::engine::context::Context;
 use crate::engine::error::{Error, Reason, Result};
 use crate::engine::firing::fire::Firing;
 use crate::engine::reading::reader::Reader;
+use crate::engine::tenants::Tenants;
 use crate::filter::{Filter, Verdict};
 use crate::job::name::{ExecutionName, JobName};
 use crate::job::{Execution, ExecutionEnd, JobRejection};
@@ -36,22 +36,16 @@ pub struct ExecutionQuery {
 
 /// The verbs of executions.
 pub struct Executions {
-    context: Arc<Context>,
-    reader: Arc<Reader>,
-    commands: Arc<Commands>,
+    pub(super) context: Arc<Context>,
+    pub(super) reader: Arc<Reader>,
+    pub(super) firing: Arc<Firing>,
+    pub(super) tenants: Arc<Tenants>,
 }
 
 impl Executions {
-    pub(in crate::engine) const fn new(
-        context: Arc<Context>,
-        reader: Arc<Reader>,
-        commands: Arc<Commands>,
-    ) -> Self {
-        Self { context, reader, commands }
-    }
-
     /// An execution with its payloads.
     pub async fn get(&self, name: &ExecutionName) -> Result<ExecutionView> {
+        self.tenants.read(name.job.parent()).await;
         let operation = self.context.key(&name.operation());
         let begun = self.reader.read::<Execution>(keys(operation)[0]).await?;
         let begun = begun.filter(|begun| begun.record.job == name.job);
@@ -69,6 +63,7 @@ impl Executions {
         query: &ExecutionQuery,
     ) -> Result<(Vec<ExecutionView>, String)> {
         let ExecutionQuery { job, page_size, page_token, filter, oldest_first } = query;
+        self.tenants.read(job.parent()).await;
         let order = if *oldest_first { "asc" } else { "desc" };
         let parts = [job.as_str(), filter.canonical(), order];
         let place = (EXECUTIONS, executions_prefix(job), !oldest_first);
@@ -99,6 +94,7 @@ impl Executions {
 
     /// Removes an execution that is over.
     pub async fn delete(&self, name: &ExecutionName) -> Result<()> {
+        self.tenants.write(name.job.parent())?;
         let operation = self.context.key(&name.operation());
         let [beginning, end] = keys(operation);
         let begun = self.reader.read::<Execution>(beginning).await?;
@@ -114,15 +110,14 @@ impl Executions {
             };
             return Err(refused.into());
         };
-        let firing = Firing::new(&self.commands);
         let ended = if ended.record.settled {
             Some(ended)
         } else {
-            firing.settle(vec![(end, ended)]).await;
+            self.firing.settle(vec![(end, ended)]).await;
             self.reader.read::<ExecutionEnd>(end).await?
         };
         match ended {
-            Some(ended) => firing.remove(operation, ended).await,
+            Some(ended) => self.firing.remove(operation, ended).await,
             // Its job keeps no more executions.
             None => Ok(()),
         }

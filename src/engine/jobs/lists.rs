@@ -25,6 +25,7 @@ impl Jobs {
     /// A page of jobs without their requests, and the token of the next one.
     pub async fn list(&self, caller: &Caller, query: &JobQuery) -> Result<(Vec<JobView>, String)> {
         let JobQuery { parent, page_size, page_token } = query;
+        self.tenants.read(parent.as_str()).await;
         let prefix = if parent.is_wildcard() {
             parent.prefix().as_bytes().to_vec()
         } else {

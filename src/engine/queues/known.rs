@@ -96,6 +96,11 @@ impl KnownQueues {
         Ok(self.of(queue))
     }
 
+    /// The aging interval of a queue, unless it is as for every queue. Each start takes that of its queue.
+    pub(in crate::engine) fn aging_interval(&self, queue: &str) -> Option<Duration> {
+        self.of(queue)?.settings.aging_interval
+    }
+
     /// Whether the settings were read at least once. Before that no operation is leased.
     pub(in crate::engine) fn is_read(&self) -> bool {
         self.read.load(Ordering::Acquire)

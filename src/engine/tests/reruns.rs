@@ -1,6 +1,9 @@
 //! Bulk reruns on every store: whatever fails, each operation that matches is started again once.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use prost::Message;
 
 use super::caller;
 use crate::code::Code;
@@ -167,5 +170,40 @@ async fn a_bulk_rerun_goes_on_after_the_store_was_away() {
         }
         assert!(matches!(fixture.get(&bulk).await.state, State::Succeeded(_)));
         assert_eq!(fixture.waiting().await, COUNT, "{}", fixture.store_name);
+    }
+}
+
+/// Calls `action` while the commit is on its way that follows so many others.
+fn at_commit(store: &Arc<Faulty>, number: usize, action: impl FnOnce() + Send + 'static) {
+    let shared = Arc::clone(store);
+    store.during_next_commit(move || match number {
+        0 => action(),
+        number => at_commit(&shared, number - 1, Box::new(action) as Box<dyn FnOnce() + Send>),
+    });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bulk_rerun_that_is_cancelled_in_the_middle_says_how_far_it_came_and_starts_no_more() {
+    for fixture in Fixture::each().await {
+        let bulk = fixture.rerun_all().await;
+        let faulty = Faulty::new(fixture.harness.store.clone(), FaultPlan::default());
+        let server = Engine::without_agents(faulty.clone(), fixture.harness.clock.clone());
+        let (caller_of, name) = (fixture.engine.clone(), bulk.clone());
+        // Among the starts of the first page.
+        at_commit(&faulty, 30, move || {
+            let runtime = tokio::runtime::Handle::current();
+            let cancelling = async { caller_of.cancel(&caller(), &name).await };
+            tokio::task::block_in_place(|| runtime.block_on(cancelling)).expect("cancelled");
+        });
+        while server.work_on_rerun().await.expect("the store answers") {}
+        while fixture.engine.work_on_rerun().await.expect("the store answers") {}
+        let done = fixture.engine.get(&caller(), &bulk).await.expect("there");
+        let state = &done.operation.state;
+        assert!(matches!(state, State::Cancelled(_)), "{}: {state:?}", fixture.store_name);
+        let metadata = done.published.metadata.as_ref().expect("metadata");
+        let metadata = pb::RerunOperationsMetadata::decode(&metadata.value[..]).expect("its type");
+        let started = fixture.waiting().await;
+        assert_eq!(metadata.rerun_count, started as i64, "{}", fixture.store_name);
+        assert!(started < COUNT, "{}: {started}", fixture.store_name);
     }
 }

@@ -4,78 +4,11 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::at;
-use crate::clock::Timestamp;
-use crate::job::name::JobName;
-use crate::job::schedule::{CronExpression, Schedule, Timing};
-use crate::job::zone::Zone;
+use super::{START, at, job, perform, starts, ticks};
+use crate::job::schedule::Timing;
 use crate::job::{Backfill, Job, JobConfig, JobStep, Overlap};
 use crate::limits::{MAX_JOB_RUNS, MAX_TICKS_AT_ONCE};
-use crate::operation::lease::Fingerprint;
-use crate::operation::{Spec, Stamps, Trigger};
-
-const START: &str = "2026-03-01T00:00:00Z";
-
-/// A job with that cron schedule, created at [`START`].
-fn job(cron: &str, overlap: Overlap) -> Job {
-    let timing = Timing::Cron(CronExpression::parse(cron).expect(cron));
-    let (zone, jitter) = (Zone::default(), Duration::ZERO);
-    let schedule = Schedule { timing, zone, jitter, start_time: None, end_time: None };
-    let config = JobConfig {
-        display_name: String::new(),
-        spec: Spec::default().into(),
-        schedule: Some(schedule),
-        overlap,
-        catch_up_window: Duration::from_mins(1),
-        history_limit: 100,
-    };
-    let mut job = Job {
-        name: JobName::parse("projects/p/jobs/j").expect("a name"),
-        uid: Uuid::from_u128(7),
-        config,
-        create_time: at(START),
-        update_time: at(START),
-        paused: false,
-        anchor: at(START),
-        next_tick: None,
-        last_tick: None,
-        skipped: 0,
-        missed: 0,
-        runs: Vec::new(),
-        backfill: None,
-        deleted: false,
-        handled: Vec::new(),
-        forget_time: None,
-        emptied: false,
-        request_id: String::new(),
-        fingerprint: Fingerprint::default(),
-        due: None,
-        stamps: Stamps::default(),
-    };
-    job.next_tick = job.tick_after(at(START));
-    job.settle(at(START));
-    job
-}
-
-/// Does every step, as the engine does.
-fn perform(job: &mut Job, now: Timestamp) -> Vec<JobStep> {
-    let mut all = Vec::new();
-    while !job.steps().is_empty() {
-        let steps = job.steps();
-        job.done(&steps, now);
-        all.extend(steps);
-    }
-    all
-}
-
-/// The ticks of its runs.
-fn ticks(job: &Job) -> Vec<String> {
-    job.runs.iter().filter_map(|run| run.tick).map(|tick| tick.to_string()).collect()
-}
-
-fn starts(steps: &[JobStep]) -> usize {
-    steps.iter().filter(|step| matches!(step, JobStep::Start(_))).count()
-}
+use crate::operation::Trigger;
 
 #[test]
 fn a_tick_runs_once_whenever_the_clock_is_looked_at() {
@@ -139,7 +72,7 @@ fn after_an_outage_of_six_hours_the_ticks_in_the_window_run() {
 
         // One run at a time: the oldest of them, and the others are skipped or wait.
         let run_of = |overlap| {
-            let mut job = self::job("*/30 * * * *", overlap);
+            let mut job = super::job("*/30 * * * *", overlap);
             job.config.catch_up_window = window;
             job.advance(after);
             (job.runs.len(), job.skipped as usize)

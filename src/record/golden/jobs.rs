@@ -39,6 +39,7 @@ pub(super) fn jobs() -> Vec<(&'static str, Job)> {
         ("job", job(Timing::Cron(cron))),
         ("job-interval", job(Timing::Interval(Duration::from_secs(90)))),
         ("job-calendar", job(Timing::Calendar(calendar))),
+        ("job-counted", Job { kept: Some(19), ..job(Timing::Interval(Duration::from_mins(2))) }),
     ]
 }
 
@@ -86,6 +87,7 @@ fn job(timing: Timing) -> Job {
         handled: vec![RememberedCall { id: Uuid::from_u128(6), fingerprint: [7; 16] }],
         forget_time: Some(time(18)),
         emptied: true,
+        kept: None,
         due: Some(time(12)),
         stamps: STAMPS,
     }

@@ -15,17 +15,23 @@ use super::redis::Redis;
 async fn each_tick_runs_once_though_the_server_is_killed_again_and_again() {
     let folder = TempDir::new().expect("a folder");
     let store = format!("embedded:{}", folder.path().display());
-    fires_each_tick_once(&store, 1).await;
+    fires_each_tick_once(&store, 1, 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_tick_runs_once_though_servers_of_several_are_killed() {
     let redis = Redis::durable();
-    fires_each_tick_once(&redis.url(), 3).await;
+    fires_each_tick_once(&redis.url(), 3, 1).await;
 }
 
-/// Kills one server after another while ticks come, and counts the executions.
-async fn fires_each_tick_once(store: &str, count: usize) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_tick_runs_once_though_two_servers_of_three_are_killed_together() {
+    let redis = Redis::durable();
+    fires_each_tick_once(&redis.url(), 3, 2).await;
+}
+
+/// Kills one server after another while ticks come, or several together, and counts the executions.
+async fn fires_each_tick_once(store: &str, count: usize, together: usize) {
     let mut servers = Vec::new();
     for _ in 0..count {
         servers.push(Longhaul::serve(store).await);
@@ -44,9 +50,14 @@ async fn fires_each_tick_once(store: &str, count: usize) {
     while clock.now() < last {
         // At another moment of a firing each time.
         clock.sleep(Duration::from_millis(u64::from(life * 137 % 600) + 300)).await;
-        let next = life as usize % count;
-        servers[next].kill();
-        servers[next] = Longhaul::serve(store).await;
+        let killed: Vec<usize> =
+            (0..together).map(|number| (life as usize + number) % count).collect();
+        for server in &killed {
+            servers[*server].kill();
+        }
+        for server in killed {
+            servers[server] = Longhaul::serve(store).await;
+        }
         life += 1;
     }
     for number in 0..JOBS {
