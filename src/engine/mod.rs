@@ -18,6 +18,7 @@ mod firing;
 mod gates;
 mod identity;
 mod jobs;
+mod jwks;
 mod jwt;
 mod lately;
 mod leases;
@@ -63,7 +64,7 @@ use crate::store::{Partition, Store};
 use crate::types::Registry;
 
 pub use self::access::{
-    AUDIT, Caller, Guard, KnownCaller, Permission, Policy, Resource, Rules, Verb,
+    AUDIT, Caller, Guard, KnownCaller, LeaseScope, Permission, Policy, Resource, Rules, Verb,
 };
 pub use self::bindings::{IdentityBinding, Member};
 pub use self::bulk_reruns::BulkRerun;
@@ -82,7 +83,8 @@ pub use self::jobs::calls::{JobControl, JobCreation, JobRequest, Jobs, PastTicks
 pub use self::jobs::executions::{ExecutionQuery, Executions};
 pub use self::jobs::lists::JobQuery;
 pub use self::jobs::view::{ExecutionView, JobView};
-pub use self::jwt::{Algorithm, Issuer, IssuerKeys};
+pub use self::jwks::{Algorithm, IssuerKeys, KeySource};
+pub use self::jwt::Issuer;
 pub use self::leases::leased::Leased;
 pub use self::membership::ranks::Heartbeat;
 pub use self::operations::pages::ListPage;

@@ -14,6 +14,9 @@ use super::settings::TenantLimits;
 use crate::limits::{MAX_COUNTED_PARENTS, MAX_KNOWN_TENANTS, SLOWEST_READ, STORED_RECOUNT};
 use crate::operation::Start;
 use crate::operation::counters::{OF_PARENTS, operations_in, parent_of_counter};
+use crate::record::endpoint::{ENDPOINTS, PARTITION};
+use crate::store::{Index, Scan};
+use crate::turn;
 
 /// The tenants of one server.
 pub(super) struct Tenants {
@@ -33,6 +36,7 @@ pub(super) struct WatcherShare {
 struct Tenant {
     requests: TenantBucket,
     starts: TenantBucket,
+    callbacks: TenantBucket,
     /// Operations when they were last counted, and those that were started since.
     stored: u64,
     watchers: u32,
@@ -68,6 +72,9 @@ impl Tenants {
             }
             tenant.requests.take(now, limits.requests_per_second).map_err(too_fast(name, "calls"))?;
             tenant.starts.take(now, limits.starts_per_second).map_err(too_fast(name, "starts"))?;
+            let callbacks = wanted.spec.options.callbacks.len();
+            let taken = tenant.callbacks.take_many(now, limits.callbacks_per_second, callbacks);
+            taken.map_err(too_fast(name, "callbacks"))?;
             tenant.stored += 1;
             Ok(())
         })
@@ -91,6 +98,31 @@ impl Tenants {
         })
     }
 
+    /// A webhook endpoint is to be created below that parent. Two at once may both see room.
+    pub(super) async fn endpoint(&self, parent: &str) -> Result<()> {
+        let (name, most) = (tenant_of(parent), self.limits.endpoints as usize);
+        self.write(parent)?;
+        if most == 0 {
+            return Ok(());
+        }
+        let mut stored = 0;
+        // Those of the tenant itself, and those of the parents below it.
+        for end in ["\0", "/"] {
+            let prefix = [name, end].concat();
+            let scan = Scan::first(Index::new(ENDPOINTS), most).within(PARTITION);
+            let found = self.context.store.scan(scan.with_prefix(prefix.as_bytes())).await?;
+            stored += found.len();
+            if name.is_empty() {
+                break;
+            }
+        }
+        if stored < most {
+            return Ok(());
+        }
+        let why = format!("has {most} webhook endpoints, as many as it may; delete one");
+        Err(refused(name, &why, RETRY))
+    }
+
     /// Something below that parent is to be read: waits until it may be.
     pub(super) async fn read(&self, parent: &str) {
         if self.known.is_none() {
@@ -103,7 +135,8 @@ impl Tenants {
         });
         drop(counted);
         if !pause.is_zero() {
-            self.context.sleep(pause.min(SLOWEST_READ)).await;
+            // Others read meanwhile.
+            turn::pause(self.context.sleep(pause.min(SLOWEST_READ))).await;
         }
     }
 
@@ -197,7 +230,7 @@ impl Tenants {
 impl Tenant {
     const fn new(now: Duration) -> Self {
         let full = TenantBucket { level: f64::MAX, at: now };
-        Self { requests: full, starts: full, stored: 0, watchers: 0, seen: now }
+        Self { requests: full, starts: full, callbacks: full, stored: 0, watchers: 0, seen: now }
     }
 
     /// Whether it must not be forgotten.
@@ -210,13 +243,24 @@ impl Tenant {
 impl TenantBucket {
     /// Takes one, or says when there will be one.
     fn take(&mut self, now: Duration, rate: u32) -> std::result::Result<(), Duration> {
+        self.take_many(now, rate, 1)
+    }
+
+    /// Takes so many at once, or says when there will be as many. More than it ever holds are taken from a full one.
+    fn take_many(
+        &mut self,
+        now: Duration,
+        rate: u32,
+        count: usize,
+    ) -> std::result::Result<(), Duration> {
         let level = self.level_at(now, rate);
-        if rate == 0 || level >= 1.0 {
-            self.level = level - 1.0;
+        let needed = f64::from(u32::try_from(count).unwrap_or(u32::MAX).min(rate));
+        if rate == 0 || level >= needed {
+            self.level = level - count as f64;
             return Ok(());
         }
         self.level = level;
-        Err(Duration::from_secs_f64((1.0 - level) / f64::from(rate)))
+        Err(Duration::from_secs_f64((needed - level) / f64::from(rate)))
     }
 
     /// Takes one that may not be there yet, and says when it will be.
@@ -307,6 +351,20 @@ mod tests {
         clock.advance(Duration::from_millis(100));
         tenants.write("projects/p").expect("room again");
         assert!(tenants.write("projects/p").is_err());
+    }
+
+    #[test]
+    fn a_start_takes_as_much_as_it_has_callbacks_and_one_without_any_nothing() {
+        let mut bucket = TenantBucket { level: f64::MAX, at: Duration::ZERO };
+        let at = Duration::from_secs;
+        assert_eq!(bucket.take_many(at(1), 4, 3), Ok(()));
+        assert_eq!(bucket.take_many(at(1), 4, 0), Ok(()));
+        assert_eq!(bucket.take_many(at(1), 4, 2), Err(Duration::from_millis(250)));
+        // One with more than it ever holds waits until it is full, and others wait for the rest.
+        assert_eq!(bucket.take_many(at(2), 4, 10), Ok(()));
+        assert_eq!(bucket.take_many(at(3), 4, 1), Err(Duration::from_millis(750)));
+        assert_eq!(bucket.take_many(at(4), 4, 1), Ok(()));
+        assert_eq!(bucket.take_many(at(4), 0, 100), Ok(()), "without a limit");
     }
 
     #[tokio::test]

@@ -31,6 +31,7 @@ impl Engine {
 impl Engine {
     /// Creates a type set, or finds the one that the same request created before.
     pub async fn create_type_set(&self, caller: &Caller, new: NewTypeSet) -> Result<ShownTypeSet> {
+        self.rooms.tenants.write(new.parent.as_str())?;
         self.rooms.type_sets.create(caller, new).await
     }
 
@@ -41,6 +42,7 @@ impl Engine {
         name: &TypeSetName,
         full: bool,
     ) -> Result<ShownTypeSet> {
+        self.rooms.tenants.read(name.parent.as_str()).await;
         self.rooms.type_sets.get(name, full).await
     }
 
@@ -50,11 +52,13 @@ impl Engine {
         caller: &Caller,
         query: TypeSetQuery,
     ) -> Result<TypeSetPage> {
+        self.rooms.tenants.read(query.parent.as_str()).await;
         self.rooms.type_sets.list(caller, query).await
     }
 
     /// Deletes a type set.
     pub async fn delete_type_set(&self, _: &Caller, wanted: TypeSetDeletion) -> Result<()> {
+        self.rooms.tenants.write(wanted.name.parent.as_str())?;
         self.rooms.type_sets.delete(&wanted).await
     }
 }
@@ -63,11 +67,13 @@ impl Engine {
 impl Engine {
     /// Creates a webhook endpoint, or finds the one that the same request created before.
     pub async fn create_endpoint(&self, caller: &Caller, new: NewEndpoint) -> Result<Endpoint> {
+        self.rooms.tenants.endpoint(new.parent.as_str()).await?;
         self.rooms.endpoints.create(caller, new).await
     }
 
     /// A webhook endpoint.
     pub async fn get_endpoint(&self, _: &Caller, name: &EndpointName) -> Result<Endpoint> {
+        self.rooms.tenants.read(name.parent.as_str()).await;
         self.rooms.endpoints.get(name).await
     }
 
@@ -77,6 +83,7 @@ impl Engine {
         caller: &Caller,
         query: EndpointQuery,
     ) -> Result<EndpointPage> {
+        self.rooms.tenants.read(query.parent.as_str()).await;
         self.rooms.endpoints.list(caller, query).await
     }
 
@@ -87,6 +94,7 @@ impl Engine {
         target: &EndpointTarget,
         change: &(dyn Fn(&EndpointSettings) -> Result<EndpointSettings> + Sync),
     ) -> Result<Endpoint> {
+        self.rooms.tenants.write(target.name.parent.as_str())?;
         self.rooms.endpoints.update(target, change).await
     }
 
@@ -97,6 +105,7 @@ impl Engine {
         target: &EndpointTarget,
         allow_missing: bool,
     ) -> Result<()> {
+        self.rooms.tenants.write(target.name.parent.as_str())?;
         self.rooms.endpoints.delete(target, allow_missing).await
     }
 
@@ -106,11 +115,13 @@ impl Engine {
         _: &Caller,
         rotation: &EndpointRotation,
     ) -> Result<Endpoint> {
+        self.rooms.tenants.write(rotation.target.name.parent.as_str())?;
         self.rooms.endpoints.rotate(rotation).await
     }
 
     /// Calls a webhook endpoint again that was suspended or disabled.
     pub async fn resume_endpoint(&self, _: &Caller, target: &EndpointTarget) -> Result<Endpoint> {
+        self.rooms.tenants.write(target.name.parent.as_str())?;
         self.rooms.endpoints.resume(target).await
     }
 }
@@ -159,6 +170,14 @@ impl Engine {
         name: &str,
     ) -> Result<Vec<ShownWorker>> {
         self.rooms.queues.resume_worker(queue, name).await
+    }
+}
+
+/// Tenants.
+impl Engine {
+    /// Counts what tenants store, if that is limited. An engine with agents does so by itself.
+    pub async fn count_tenants(&self) -> Result<()> {
+        self.rooms.tenants.count().await
     }
 }
 

@@ -71,6 +71,7 @@ pub(super) const ROOMS: &[(&str, &[&[&str]])] = &[
         &[
             &["mod"],
             &["encryption", "environment", "identity", "tenants", "tls", "webhooks"],
+            &["authorities"],
             &["error", "listen", "lists", "number", "store"],
         ],
     ),
@@ -103,6 +104,7 @@ pub(super) const ROOMS: &[(&str, &[&[&str]])] = &[
             &["roles"],
             &["access", "sealing"],
             &["bindings", "error", "jwt", "lately", "random", "tasks"],
+            &["jwks"],
         ],
     ),
     (
@@ -258,6 +260,7 @@ pub(super) const ROOMS: &[(&str, &[&[&str]])] = &[
         "post",
         &[
             &["mod"],
+            &["fetch"],
             &["carrier"],
             &["connector", "letter", "reply"],
             &["guard", "sign"],

@@ -10,7 +10,7 @@ use crate::engine::firing::transactions::JobTransaction;
 use crate::engine::transact::Decision;
 use crate::engine::{
     Engine, ExecutionQuery, ExecutionView, JobControl, JobCreation, JobQuery, JobRequest, JobView,
-    LeaseRequest, Leased, PastTicks, Reason, Reconfigure, Scheduler,
+    LeaseRequest, LeaseScope, Leased, PastTicks, Reason, Reconfigure, Scheduler,
 };
 use crate::filter::Filter;
 use crate::job::name::JobName;
@@ -95,6 +95,7 @@ impl Fixture {
             duration: Duration::from_secs(30),
             wait: Duration::ZERO,
             process: WorkerProcess::default(),
+            scope: LeaseScope::default(),
         };
         let mut batch = self.engine.lease(&caller(), request).await.expect("a batch");
         let leased = batch.load(usize::MAX).await.expect("payloads");

@@ -20,6 +20,8 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::Either;
 use http::header::CONTENT_TYPE;
 use http::{Request, Response};
 use http_body::Body as _;
@@ -54,6 +56,7 @@ use crate::limits::{
 };
 use crate::peer::Peer;
 use crate::throttle::Throttle;
+use crate::turn::Turn;
 
 /// The connections of one server. Clones are the same connections.
 #[derive(Clone, Debug)]
@@ -283,14 +286,18 @@ impl ConnectionCalls {
             let body = Arriving::new(body, Arc::clone(&call), Arc::clone(&clock), many);
             Body::new(if kind == LoadKind::Other { body } else { body.counting(load, kind) })
         });
-        let answer = faces.oneshot(request);
-        let answer = match time {
+        let answer = match turn {
+            Some(turn) => Either::Left(turn.run(faces.oneshot(request))),
+            None => Either::Right(faces.oneshot(request).map(|answer| (answer, Turn::none()))),
+        };
+        let (answer, turn) = match time {
             None => answer.await,
             Some(time) => tokio::select! {
                 biased;
                 answer = answer => answer,
                 () = clock.sleep(time) => {
-                    Ok(Status::deadline_exceeded("the call's own deadline has passed").into_http())
+                    let late = Status::deadline_exceeded("the call's own deadline has passed");
+                    (Ok(late.into_http()), Turn::none())
                 }
             },
         };
