@@ -4,6 +4,8 @@ use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
+use futures_util::future::Either;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 tokio::task_local! {
@@ -22,20 +24,19 @@ impl Turn {
         let all = Arc::clone(all).acquire_owned().await.ok()?;
         Some(Self(RefCell::new(Some([own, all]))))
     }
+}
 
-    /// That of a call that needs none.
-    pub(crate) const fn none() -> Self {
-        Self(RefCell::new(None))
-    }
-
-    /// Runs a call that has this turn, and returns the turn that it has at its end.
-    pub(crate) async fn run<T>(self, call: impl Future<Output = T>) -> (T, Self) {
-        let call = async {
-            let output = call.await;
-            (output, TURN.with(|turn| Self(RefCell::new(turn.0.take()))))
-        };
-        TURN.scope(self, call).await
-    }
+/// Runs a call that has a turn, or needs none, and returns the turn that it has at its end.
+pub(crate) fn run<T>(
+    turn: Option<Turn>,
+    call: impl Future<Output = T>,
+) -> impl Future<Output = (T, Option<Turn>)> {
+    let Some(turn) = turn else { return Either::Right(call.map(|output| (output, None))) };
+    let call = call.map(|output| {
+        let places = TURN.with(|turn| turn.0.take());
+        (output, places.map(|places| Turn(RefCell::new(Some(places)))))
+    });
+    Either::Left(TURN.scope(turn, call))
 }
 
 impl fmt::Debug for Turn {
@@ -61,7 +62,6 @@ pub(crate) async fn pause<T>(wait: impl Future<Output = T>) -> T {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::FutureExt;
     use tokio::sync::Notify;
 
     use super::*;
@@ -70,8 +70,8 @@ mod tests {
     async fn a_call_that_is_made_to_wait_leaves_its_turn_to_others_and_takes_another() {
         let (own, all) = (Arc::new(Semaphore::new(1)), Arc::new(Semaphore::new(1)));
         let (goes_on, ends) = (Notify::new(), Notify::new());
-        let first = Turn::take(&own, &all).await.expect("a place");
-        let mut call = Box::pin(first.run(async {
+        let first = Turn::take(&own, &all).await;
+        let mut call = Box::pin(run(first, async {
             pause(goes_on.notified()).await;
             ends.notified().await;
         }));
@@ -89,6 +89,6 @@ mod tests {
         drop(turn);
         assert!(Turn::take(&own, &all).now_or_never().is_some());
         // Without a turn there is none to give up.
-        pause(async {}).await;
+        assert!(run(None, pause(async {})).await.1.is_none());
     }
 }

@@ -242,7 +242,7 @@ impl fmt::Display for Resource<'_> {
 }
 
 /// From which parents a worker gets the operations of a queue. Clones are cheap.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct LeaseScope(Option<Arc<[String]>>);
 
 impl LeaseScope {

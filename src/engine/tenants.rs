@@ -98,31 +98,6 @@ impl Tenants {
         })
     }
 
-    /// A webhook endpoint is to be created below that parent. Two at once may both see room.
-    pub(super) async fn endpoint(&self, parent: &str) -> Result<()> {
-        let (name, most) = (tenant_of(parent), self.limits.endpoints as usize);
-        self.write(parent)?;
-        if most == 0 {
-            return Ok(());
-        }
-        let mut stored = 0;
-        // Those of the tenant itself, and those of the parents below it.
-        for end in ["\0", "/"] {
-            let prefix = [name, end].concat();
-            let scan = Scan::first(Index::new(ENDPOINTS), most).within(PARTITION);
-            let found = self.context.store.scan(scan.with_prefix(prefix.as_bytes())).await?;
-            stored += found.len();
-            if name.is_empty() {
-                break;
-            }
-        }
-        if stored < most {
-            return Ok(());
-        }
-        let why = format!("has {most} webhook endpoints, as many as it may; delete one");
-        Err(refused(name, &why, RETRY))
-    }
-
     /// Something below that parent is to be read: waits until it may be.
     pub(super) async fn read(&self, parent: &str) {
         if self.known.is_none() {
@@ -290,6 +265,28 @@ impl Drop for WatcherShare {
         });
         drop(ended);
     }
+}
+
+/// A webhook endpoint is to be created below that parent. Two at once may both see room.
+pub(super) async fn room_for_endpoint(context: &Context, parent: &str) -> Result<()> {
+    let most = context.settings.tenant_limits.endpoints as usize;
+    if most == 0 {
+        return Ok(());
+    }
+    let name = tenant_of(parent);
+    // Those of the tenant itself, and those of the parents below it.
+    let ends = if name.is_empty() { &["\0"][..] } else { &["\0", "/"] };
+    let mut stored = 0;
+    for end in ends {
+        let prefix = [name, end].concat();
+        let scan = Scan::first(Index::new(ENDPOINTS), most).within(PARTITION);
+        stored += context.store.scan(scan.with_prefix(prefix.as_bytes())).await?.len();
+    }
+    if stored < most {
+        return Ok(());
+    }
+    let why = format!("has {most} webhook endpoints, as many as it may; delete one");
+    Err(refused(name, &why, RETRY))
 }
 
 /// The tenant that a parent belongs to.

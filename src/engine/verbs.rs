@@ -67,7 +67,7 @@ impl Engine {
 impl Engine {
     /// Creates a webhook endpoint, or finds the one that the same request created before.
     pub async fn create_endpoint(&self, caller: &Caller, new: NewEndpoint) -> Result<Endpoint> {
-        self.rooms.tenants.endpoint(new.parent.as_str()).await?;
+        self.rooms.tenants.write(new.parent.as_str())?;
         self.rooms.endpoints.create(caller, new).await
     }
 

@@ -35,6 +35,7 @@ pub(super) const ROOMS: &[(&str, &[&[&str]])] = &[
                 "import",
                 "job_output",
                 "queues",
+                "reencrypt",
                 "serve",
                 "start",
                 "stats",

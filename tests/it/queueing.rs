@@ -19,6 +19,7 @@ scenarios! {
     queues_are_apart_and_named_in_two_ways,
     a_lease_says_all_that_a_worker_needs,
     background_agents_process_due_operations_by_themselves,
+    a_worker_that_asks_for_one_at_a_time_meets_newcomers_soon,
 }
 
 async fn higher_priority_comes_first_and_waiting_makes_up_for_it(fixture: &Fixture) {
@@ -345,4 +346,24 @@ async fn background_agents_process_due_operations_by_themselves(fixture: &Fixtur
     let lost =
         other.passing("the reaper", watcher.until(EventType::Update, EventType::Heartbeat)).await;
     assert_eq!(lost.server_metadata.expect("metadata").state(), State::Pending);
+}
+
+/// Between two of its calls no worker waits, and the parents' turns go on all the same.
+async fn a_worker_that_asks_for_one_at_a_time_meets_newcomers_soon(fixture: &Fixture) {
+    let start_at = async |parent: &str| {
+        let request = pb::StartOperationRequest { parent: parent.to_owned(), ..start("q") };
+        fixture.start(request).await.granted().name
+    };
+    for _ in 0..400 {
+        start_at("projects/crowd").await;
+    }
+    for number in 0..4 {
+        fixture.lease("q").await;
+        let newcomer = start_at(&format!("projects/newcomer-{number}")).await;
+        let mut leases = 1;
+        while fixture.lease("q").await.operation != newcomer {
+            leases += 1;
+            assert!(leases <= 64 + 4, "newcomer {number} waits behind the crowd");
+        }
+    }
 }

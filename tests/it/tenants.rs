@@ -117,7 +117,7 @@ async fn callbacks_and_webhook_endpoints_of_a_tenant_are_limited(fixture: &Fixtu
     limited.start(below("projects/p")).await.granted();
     limited.start(with_callbacks("projects/q", 1)).await.granted();
 
-    let create = async |parent: &str| {
+    let create = async |parent: &str, request_id: &str| {
         let endpoint = pb::WebhookEndpoint {
             uri: "https://hooks.example.com/".to_owned(),
             ..Default::default()
@@ -125,15 +125,18 @@ async fn callbacks_and_webhook_endpoints_of_a_tenant_are_limited(fixture: &Fixtu
         let request = pb::CreateWebhookEndpointRequest {
             parent: parent.to_owned(),
             webhook_endpoint: Some(endpoint),
+            request_id: request_id.to_owned(),
             ..Default::default()
         };
         let mut webhooks = WebhooksClient::new(limited.line.clone());
         within("an endpoint", webhooks.create_webhook_endpoint(request)).await.map(drop)
     };
-    create("projects/p").await.granted();
-    create("projects/p/locations/l").await.granted();
-    create("projects/p/locations/m").await.refused(Code::ResourceExhausted, "LIMIT_EXCEEDED");
-    create("projects/p2").await.granted();
+    create("projects/p", "").await.granted();
+    create("projects/p/locations/l", "repeated").await.granted();
+    let refused = create("projects/p/locations/m", "").await;
+    refused.refused(Code::ResourceExhausted, "LIMIT_EXCEEDED");
+    create("projects/p/locations/l", "repeated").await.granted();
+    create("projects/p2", "").await.granted();
     limited.stop().await;
 }
 

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::engine::access::LeaseScope;
 use crate::engine::context::Context;
 use crate::engine::dispatch::grants::Grants;
 use crate::engine::dispatch::poller::{PollBounds, Poller};
@@ -29,6 +30,8 @@ pub(in crate::engine) struct Dispatch {
     poller: Poller,
     pub(super) grants: Arc<Grants>,
     queues: Mutex<HashMap<String, Vec<Arc<Waiters>>>>,
+    /// Of queues whose workers have all been served, so that a worker that asks again and again meets all parents.
+    past: Mutex<HashMap<(String, LeaseScope), Turns>>,
 }
 
 impl Dispatch {
@@ -38,7 +41,7 @@ impl Dispatch {
         poller: Poller,
         grants: Arc<Grants>,
     ) -> Self {
-        Self { context, known, poller, grants, queues: Mutex::default() }
+        Self { context, known, poller, grants, queues: Mutex::default(), past: Mutex::default() }
     }
 
     /// Adds a waiter to those of a queue, which gets a dispatcher if it has none.
@@ -110,7 +113,7 @@ impl Dispatch {
     }
 
     async fn run(self: Arc<Self>, waiters: Arc<Waiters>) {
-        let mut turns = Turns::default();
+        let mut turns = self.past().remove(&waiters.group()).unwrap_or_default();
         loop {
             waiters.wake.notified().await;
             self.note_drained(&waiters, self.known.of(&waiters.queue).as_deref());
@@ -126,7 +129,7 @@ impl Dispatch {
                 }
                 self.context.sleep(AWAY).await;
             }
-            if self.retire(&waiters) {
+            if self.retire(&waiters, &mut turns) {
                 return;
             }
         }
@@ -211,18 +214,37 @@ impl Dispatch {
         }
     }
 
-    /// Ends a dispatcher without waiters.
-    fn retire(&self, waiters: &Waiters) -> bool {
+    /// Ends a dispatcher without waiters. The next one goes on with the turns.
+    fn retire(&self, waiters: &Waiters, turns: &mut Turns) -> bool {
         let mut queues = self.queues();
         let idle = waiters.is_deserted();
         if idle && let Some(groups) = queues.get_mut(&waiters.queue) {
-            groups.retain(|group| !std::ptr::eq(&**group, waiters));
+            // Under the lock of all queues: the next dispatcher begins after this.
+            self.keep(waiters, std::mem::take(turns));
+            groups.retain(|group| Arc::as_ptr(group) != std::ptr::from_ref(waiters));
             if groups.is_empty() {
                 queues.remove(&waiters.queue);
             }
             self.known.wakes().remove(&waiters.queue, &waiters.wake);
         }
         idle
+    }
+
+    fn keep(&self, waiters: &Waiters, turns: Turns) {
+        if !turns.has_backlog() {
+            return;
+        }
+        let mut past = self.past();
+        if past.len() >= MAX_PAST
+            && let Some(any) = past.keys().next().cloned()
+        {
+            past.remove(&any);
+        }
+        past.insert(waiters.group(), turns);
+    }
+
+    fn past(&self) -> MutexGuard<'_, HashMap<(String, LeaseScope), Turns>> {
+        self.past.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn queues(&self) -> MutexGuard<'_, HashMap<String, Vec<Arc<Waiters>>>> {
@@ -250,6 +272,8 @@ impl Dispatch {
     }
 }
 
+/// Queues whose turns are remembered without a worker that waits. Beyond that, the turns of some begin again.
+const MAX_PAST: usize = 256;
 /// Polls without success that follow each other at once.
 const RACES: u32 = 3;
 /// Added to the pause before the next poll for each poll without success.

@@ -142,7 +142,7 @@ impl Poller {
             return Ok(Polled { served, given: 0, raced, unfit: 0, learned });
         }
         let Decided { candidates, mut unfit, overdue, orphans, foreign } =
-            self.decide(&waiters.scope, &offers, &keys, most, &slots).await?;
+            self.decide(&offers, &keys, most, &slots).await?;
         let learned = turns.bar(&foreign);
         if !learned {
             unfit += foreign.len();
@@ -203,13 +203,14 @@ impl Poller {
     /// reply. Operations that no worker accepts are counted.
     async fn decide(
         &self,
-        scope: &LeaseScope,
         offers: &[Offer],
         keys: &[Key],
         most: usize,
         slots: &HashMap<Key, GateSlot>,
     ) -> Result<Decided, StoreError> {
         let (mut waiting, mut given, mut bytes, mut unfit) = (0, 0, 0, 0);
+        // The same for all waiters of one dispatcher.
+        let scope = offers.first().map_or_else(LeaseScope::default, |it| it.waiter.scope.clone());
         let records = self.reader.read_each::<Record>(keys).await?;
         let (mut candidates, mut overdue) = (Vec::with_capacity(keys.len()), Vec::new());
         let (mut orphans, mut foreign) = (Vec::new(), Vec::new());

@@ -135,6 +135,11 @@ impl QueueRound {
 }
 
 impl Turns {
+    /// Whether more was ready than the last poll took, or could take.
+    pub(super) fn has_backlog(&self) -> bool {
+        !self.known.is_empty() || !self.barred.is_empty()
+    }
+
     /// The next poll: room for so many operations, and so many entries that no worker accepts.
     pub(super) fn next(&self, room: usize, unfit: usize) -> QueueRound {
         let mut parts = self.parts();

@@ -40,6 +40,11 @@ impl Waiters {
         }
     }
 
+    /// What tells these waiters from others.
+    pub(super) fn group(&self) -> (String, LeaseScope) {
+        (self.queue.clone(), self.scope.clone())
+    }
+
     /// Adds a waiter.
     pub(super) fn push(&self, waiter: Arc<Waiter>) {
         self.waiting().push_back(waiter);

@@ -20,8 +20,6 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::FutureExt;
-use futures_util::future::Either;
 use http::header::CONTENT_TYPE;
 use http::{Request, Response};
 use http_body::Body as _;
@@ -56,7 +54,7 @@ use crate::limits::{
 };
 use crate::peer::Peer;
 use crate::throttle::Throttle;
-use crate::turn::Turn;
+use crate::turn;
 
 /// The connections of one server. Clones are the same connections.
 #[derive(Clone, Debug)]
@@ -286,19 +284,13 @@ impl ConnectionCalls {
             let body = Arriving::new(body, Arc::clone(&call), Arc::clone(&clock), many);
             Body::new(if kind == LoadKind::Other { body } else { body.counting(load, kind) })
         });
-        let answer = match turn {
-            Some(turn) => Either::Left(turn.run(faces.oneshot(request))),
-            None => Either::Right(faces.oneshot(request).map(|answer| (answer, Turn::none()))),
-        };
+        let answer = turn::run(turn, faces.oneshot(request));
         let (answer, turn) = match time {
             None => answer.await,
             Some(time) => tokio::select! {
                 biased;
                 answer = answer => answer,
-                () = clock.sleep(time) => {
-                    let late = Status::deadline_exceeded("the call's own deadline has passed");
-                    (Ok(late.into_http()), Turn::none())
-                }
+                () = clock.sleep(time) => (Ok(late()), None),
             },
         };
         let Ok(answer) = answer;
@@ -314,6 +306,10 @@ impl ConnectionCalls {
         unanswered.0 = None;
         Ok(if ends_early { answer.map(Leaving::until_retired) } else { answer })
     }
+}
+
+fn late() -> Response<Body> {
+    Status::deadline_exceeded("the call's own deadline has passed").into_http()
 }
 
 /// Whether a client that loses the stream takes it up again.

@@ -125,11 +125,6 @@ impl TestIssuer {
         self.shared.requests.load(Ordering::SeqCst)
     }
 
-    /// The authority that vouches for its server (PEM).
-    pub(crate) fn pem(&self) -> String {
-        self.authority.pem()
-    }
-
     /// The settings of a server that finds its keys by its configuration.
     pub(crate) fn discovered(&self) -> Issuer {
         self.with(KeySource::Discovery(self.fetcher()))

@@ -120,6 +120,22 @@ fn a_newcomer_runs_within_two_leases_of_each_parent_and_two_polls() {
 }
 
 #[test]
+fn newcomers_run_soon_one_after_the_other_wherever_they_lie() {
+    let (mut queue, mut turns) = (backlog(1, 100_000), Turns::default());
+    for parent in 1..200 {
+        for _ in 0..20 {
+            queue.poll(&mut turns, 1);
+        }
+        queue.start(parent, 0);
+        let newcomer = turn_of(&parent.to_string());
+        let is_newcomer = |taken: Vec<(Turn, i64)>| taken.iter().any(|(turn, _)| *turn == newcomer);
+        let polls =
+            (0..3 * ALONE).take_while(|_| !is_newcomer(queue.poll(&mut turns, 1).0)).count();
+        assert!(polls <= 2 * 2 + 2 * ALONE, "{polls} leases before newcomer {parent}");
+    }
+}
+
+#[test]
 fn a_queue_with_one_parent_is_polled_with_one_scan_nearly_always() {
     let (mut queue, mut turns) = (backlog(1, 10_000), Turns::default());
     for _ in 0..5_000 {
