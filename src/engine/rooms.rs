@@ -142,12 +142,8 @@ impl Lower {
             coalescer.clone(),
         ));
         let reports = Arc::new(HeldReports::new(commands.clone(), coalescer, membership.clone()));
-        let gates = Arc::new(Gates::new(
-            context.clone(),
-            reader.clone(),
-            commands.clone(),
-            notifier.clone(),
-        ));
+        let (orders, known) = (commands.clone(), queues.clone());
+        let gates = Gates::new(context.clone(), reader.clone(), orders, notifier.clone(), known);
         let lower = Self {
             context,
             reader,
@@ -165,7 +161,7 @@ impl Lower {
             transactor,
             commands,
             reports,
-            gates,
+            gates: Arc::new(gates),
         };
         lower.run();
         lower

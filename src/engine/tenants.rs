@@ -167,10 +167,16 @@ impl Tenants {
         for (name, tenant) in known.iter_mut() {
             tenant.stored = stored.remove(name).unwrap_or_default();
         }
-        // Those that are at their limit before they are first seen.
-        let full = stored.into_iter().filter(|(_, stored)| *stored >= self.limits.operations);
-        for (name, stored) in full.take(MAX_KNOWN_TENANTS) {
-            known.insert(name, Tenant { stored, ..Tenant::new(now) });
+        // Those that have not called this server yet, the fullest first; they are forgotten before others.
+        let mut others: Vec<(String, u64)> = stored.into_iter().collect();
+        others.sort_unstable_by_key(|(_, stored)| std::cmp::Reverse(*stored));
+        let full =
+            others.iter().take_while(|(_, stored)| *stored >= self.limits.operations).count();
+        let room = MAX_KNOWN_TENANTS.saturating_sub(known.len());
+        others.truncate(room.max(full.min(MAX_KNOWN_TENANTS)));
+        let seen = now.saturating_sub(FORGET);
+        for (name, stored) in others {
+            known.insert(name, Tenant { stored, seen, ..Tenant::new(now) });
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! The engine on a memory store, under a clock that the test moves.
 
 mod courier;
+mod fairness;
 mod formats;
 mod gates;
 mod hub;
@@ -12,6 +13,7 @@ mod ranks;
 mod reruns;
 mod retention;
 mod sample;
+mod servers;
 mod sets;
 mod states;
 mod streams;

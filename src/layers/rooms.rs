@@ -131,7 +131,7 @@ pub(super) const ROOMS: &[(&str, &[&[&str]])] = &[
     ("engine/due", &[&["mod"], &["agents", "jobs", "operations"], &["entries", "kinds"]]),
     ("engine/endpoints", &[&["mod"], &["listening"], &["found"], &["calls"], &["alter"]]),
     ("engine/firing", &[&["mod"], &["fire"], &["executions", "steps"], &["transactions"]]),
-    ("engine/gates", &[&["mod"], &["desk"], &["turn"]]),
+    ("engine/gates", &[&["mod"], &["desk"], &["turn", "usage"]]),
     ("engine/identity", &[&["mod"], &["tokens"], &["authority"], &["credential", "links"]]),
     (
         "engine/jobs",

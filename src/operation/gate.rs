@@ -19,6 +19,15 @@ pub enum GateName {
     Queue(String),
 }
 
+/// How many operations may have a slot of a gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GateLimit {
+    /// How many.
+    pub most: usize,
+    /// The revision of the settings of the queue that say so; 0 where a start says so.
+    pub revision: u64,
+}
+
 /// Where an operation with a concurrency key stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admittance {
@@ -33,6 +42,13 @@ pub const SLOT_CHECK: Duration = Duration::from_secs(8);
 /// How long after a decision about a slot an operation may be written that relies on it. With [`SLOT_CHECK`] it makes
 /// sure that no slot is used after it was given away.
 pub const SLOT_WINDOW: Duration = Duration::from_secs(4);
+
+impl GateLimit {
+    /// As a start says.
+    pub fn of_start(limit: i32) -> Self {
+        Self { most: limit.max(1) as usize, revision: 0 }
+    }
+}
 
 impl Admittance {
     /// The slot that it has, if any.
@@ -50,6 +66,14 @@ impl GateName {
         let hash = blake3::hash(&self.to_bytes());
         let hash = u128::from_be_bytes(hash.as_bytes().first_chunk().copied().unwrap_or_default());
         format!("{GATE}{hash:032x}")
+    }
+
+    /// The queue, if it is the gate of one.
+    pub fn queue(&self) -> Option<&str> {
+        match self {
+            Self::Key { .. } => None,
+            Self::Queue(queue) => Some(queue),
+        }
     }
 
     /// Tells it from every other.

@@ -10,7 +10,7 @@ use super::kind::Kind;
 use super::note::Note;
 use super::value::{unwrap, wrap};
 use crate::clock::Timestamp;
-use crate::operation::gate::{GateName, SLOT_CHECK};
+use crate::operation::gate::{GateLimit, GateName, SLOT_CHECK};
 use crate::operation::{Operation, Stamps};
 use crate::proto::longhaul::store::v1 as stored;
 use crate::store::{Index, IndexEntry, Key, Keyspace};
@@ -24,9 +24,11 @@ pub struct GateRecord {
     /// Its name.
     pub name: GateName,
     /// How many operations may have a slot.
-    pub limit: usize,
+    pub limit: GateLimit,
     /// The slots that operations have, the oldest first.
     pub slots: Vec<GateSlot>,
+    /// Of a queue: the leases without a slot, as last counted. They were given before the limit was set.
+    pub unslotted: usize,
     /// More operations wait than there are slots: a new one waits behind them.
     pub crowded: bool,
     /// Where its due entry lies.
@@ -48,11 +50,12 @@ pub struct GateSlot {
 
 impl GateRecord {
     /// A gate that nothing has passed yet.
-    pub fn new(name: GateName, limit: usize, now: Timestamp) -> Self {
+    pub fn new(name: GateName, limit: GateLimit, now: Timestamp) -> Self {
         Self {
             name,
             limit,
             slots: Vec::new(),
+            unslotted: 0,
             crowded: false,
             check_time: now + SLOT_CHECK,
             idle_time: Some(now),
@@ -67,7 +70,7 @@ impl GateRecord {
 
     /// Whether it has no free slot. More slots may be taken than its limit allows after the limit was lowered.
     pub const fn is_full(&self) -> bool {
-        self.slots.len() >= self.limit
+        self.slots.len() + self.unslotted >= self.limit.most
     }
 
     /// Whether that operation has a slot.
@@ -112,8 +115,9 @@ impl GateRecord {
         rest.is_empty().then_some(())?;
         Some(Self {
             name,
-            limit: stored.limit as usize,
+            limit: GateLimit { most: stored.limit as usize, revision: stored.limit_revision },
             slots: slots.iter().map(GateSlot::decode).collect::<Option<_>>()?,
+            unslotted: stored.unslotted as usize,
             crowded: stored.crowded,
             check_time: Timestamp::from_micros(stored.check_time),
             idle_time: time(stored.idle_time),
@@ -166,12 +170,14 @@ impl Kind for GateRecord {
             parent,
             key,
             queue,
-            limit: self.limit as u32,
+            limit: self.limit.most as u32,
             slots: self.slots.iter().flat_map(|slot| slot.encode()).collect::<Vec<u8>>().into(),
             crowded: self.crowded,
             check_time: self.check_time.as_micros(),
             idle_time: self.idle_time.map_or(0, Timestamp::as_micros),
             last_time: self.last_time.as_micros(),
+            unslotted: self.unslotted as u32,
+            limit_revision: self.limit.revision,
         };
         wrap(NUMBER, &gate)
     }
@@ -205,7 +211,7 @@ mod tests {
     fn slots_of_one_moment_differ_and_only_the_freed_one_goes() {
         let now = Timestamp::from_micros(1_000);
         let name = GateName::Key { parent: String::new(), key: "k".to_owned() };
-        let mut gate = GateRecord::new(name, 2, now);
+        let mut gate = GateRecord::new(name, GateLimit::of_start(2), now);
         let [first, second] = [1, 2].map(|key| gate.give(Key::from_bytes([key; 16]), now));
         assert!(first.since < second.since && gate.is_full());
         gate.free(&[GateSlot { key: first.key, since: second.since }], now);
@@ -213,7 +219,18 @@ mod tests {
         gate.free(&[first], now);
         assert_eq!(gate.slots, [second]);
         // The limit is lowered below what runs: it drains.
-        gate.limit = 0;
+        gate.limit.most = 0;
+        assert!(gate.is_full());
+    }
+
+    #[test]
+    fn leases_without_a_slot_fill_a_gate_too() {
+        let now = Timestamp::from_micros(1_000);
+        let limit = GateLimit { most: 3, revision: 7 };
+        let mut gate = GateRecord::new(GateName::Queue("q".to_owned()), limit, now);
+        gate.unslotted = 2;
+        assert!(!gate.is_full());
+        gate.give(Key::from_bytes([1; 16]), now);
         assert!(gate.is_full());
     }
 
@@ -222,10 +239,10 @@ mod tests {
         let now = Timestamp::from_micros(1_000);
         let key = GateName::Key { parent: "projects/p".to_owned(), key: "k".to_owned() };
         for name in [key, GateName::Queue("q".to_owned())] {
-            let mut gate = GateRecord::new(name, 2, now);
+            let mut gate = GateRecord::new(name, GateLimit { most: 2, revision: 3 }, now);
             assert_eq!(GateRecord::decode(&gate.encode(), Stamps::default()).as_ref(), Some(&gate));
             gate.give(Key::from_bytes([7; 16]), now);
-            gate.crowded = true;
+            (gate.crowded, gate.unslotted) = (true, 4);
             assert_eq!(GateRecord::decode(&gate.encode(), Stamps::default()).as_ref(), Some(&gate));
         }
     }

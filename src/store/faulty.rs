@@ -65,6 +65,7 @@ pub struct Faulty {
     plan: FaultPlan,
     drawn: AtomicU64,
     gets: AtomicU64,
+    work: AtomicU64,
     next: Mutex<VecDeque<Fault>>,
     away: AtomicBool,
     lost: Mutex<BTreeSet<Partition>>,
@@ -87,6 +88,7 @@ impl Faulty {
             plan,
             drawn: AtomicU64::new(plan.seed),
             gets: AtomicU64::new(0),
+            work: AtomicU64::new(0),
             next: Mutex::default(),
             away: AtomicBool::new(false),
             lost: Mutex::default(),
@@ -103,9 +105,23 @@ impl Faulty {
         self.next.lock().unwrap_or_else(PoisonError::into_inner).extend(faults);
     }
 
+    /// How many queued faults are left.
+    pub fn queued(&self) -> usize {
+        self.next.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// How often records were read.
     pub fn gets(&self) -> u64 {
         self.gets.load(Ordering::SeqCst)
+    }
+
+    /// How much the store did: records that were read, entries that were scanned, write sets, and one for each call.
+    pub fn work(&self) -> u64 {
+        self.work.load(Ordering::SeqCst)
+    }
+
+    fn worked(&self, work: usize) {
+        self.work.fetch_add(1 + work as u64, Ordering::SeqCst);
     }
 
     /// Makes the whole store unavailable, or available again: meanwhile nothing is read or applied.
@@ -206,6 +222,7 @@ impl Store for Faulty {
 
     async fn get(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, StoreError> {
         self.gets.fetch_add(1, Ordering::SeqCst);
+        self.worked(keys.len());
         self.read()?;
         self.reach(keys.iter().map(|key| self.keyspace().partition(*key)))?;
         self.pass(Hang::Reads).await;
@@ -222,6 +239,7 @@ impl Store for Faulty {
         if self.is_away() {
             return vec![Err(away().into()); sets.len()];
         }
+        self.worked(sets.len());
         let event = self.meanwhile.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(event) = event {
             event();
@@ -259,7 +277,9 @@ impl Store for Faulty {
         self.read()?;
         let all = self.keyspace().all();
         self.reach(all.filter(|it| scan.partition.is_none_or(|only| only == *it)))?;
-        self.inner.scan(scan).await
+        let entries = self.inner.scan(scan).await?;
+        self.worked(entries.len());
+        Ok(entries)
     }
 
     async fn keys(

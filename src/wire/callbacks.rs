@@ -13,10 +13,19 @@ use crate::webhook::uri::check;
 /// Checks a URI.
 pub(super) fn uri(field: &str, text: &str) -> Result<()> {
     check(text).map_err(|fault| {
-        let shown: String = text.chars().take(80).collect();
-        let message = format!("{field} {shown:?} cannot be called: {fault}");
+        let message = format!("{field} {:?} cannot be called: {fault}", shown(text));
         Error::new(Reason::CallbackUriRejected, message).with("field", field)
     })
+}
+
+/// The beginning of a URI, without what may be a password in it.
+fn shown(text: &str) -> String {
+    let begin = text.find("//").map_or(0, |at| at + 2);
+    let end = text[begin..].find(['?', '#']).map_or(text.len(), |at| begin + at);
+    let user = text[begin..end].rfind('@').unwrap_or_default();
+    let mask = if user > 0 { "***" } else { "" };
+    let shown = [&text[..begin], mask, &text[begin + user..]].concat();
+    shown.chars().take(80).collect()
 }
 
 /// The events that cause a call, each once; DONE if there are none.

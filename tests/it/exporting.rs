@@ -10,6 +10,7 @@ use longhaul::archive::{self, ExportLines, Import, ImportError, ImportState, Imp
 use longhaul::clock::{Clock, ManualClock, Timestamp};
 use longhaul::operation::counters::{OF_PARENTS, OF_QUEUES, parent_counters};
 use longhaul::operation::entries::DueClass;
+use longhaul::operation::gate::GateName;
 use longhaul::proto::longhaul::v1::admin_client::AdminClient;
 use longhaul::proto::longhaul::v1::type_sets_client::TypeSetsClient;
 use longhaul::record;
@@ -37,17 +38,17 @@ scenarios! {
 }
 
 /// A place to import into.
-enum Place {
+pub(crate) enum Place {
     Embedded(TempDir),
     Redis(String),
 }
 
 impl Place {
-    fn embedded() -> Self {
+    pub(crate) fn embedded() -> Self {
         Self::Embedded(TempDir::new().expect("a folder"))
     }
 
-    fn redis() -> Self {
+    pub(crate) fn redis() -> Self {
         Self::Redis(format!("it-{}:", Uuid::new_v4()))
     }
 
@@ -82,7 +83,7 @@ impl Place {
     }
 
     /// Imports a text, and opens the copy.
-    async fn copy(&self, fixture: &Fixture, text: &str) -> (Imported, Arc<dyn Store>) {
+    pub(crate) async fn copy(&self, fixture: &Fixture, text: &str) -> (Imported, Arc<dyn Store>) {
         fixture.let_pass(Duration::from_millis(1));
         let store = self.open(origin(text), fixture.clock.clone()).await.expect("a place");
         let imported = import(&store, text).await.expect("imported");
@@ -122,7 +123,7 @@ async fn import(store: &Arc<dyn Store>, text: &str) -> Result<Imported, ImportEr
 }
 
 /// An export of the server, over the network.
-async fn exported(fixture: &Fixture) -> String {
+pub(crate) async fn exported(fixture: &Fixture) -> String {
     // Stamps run a few microseconds ahead of a clock that stands still.
     fixture.let_pass(Duration::from_millis(1));
     let mut client = AdminClient::new(fixture.channel.clone());
@@ -131,18 +132,18 @@ async fn exported(fixture: &Fixture) -> String {
     String::from_utf8(parts.into_iter().flat_map(|part| part.data).collect()).expect("text")
 }
 
-async fn exported_from(store: &Arc<dyn Store>) -> String {
+pub(crate) async fn exported_from(store: &Arc<dyn Store>) -> String {
     let parts = within("the export", archive::parts(Arc::clone(store)).try_collect()).await;
     let parts: Vec<Vec<u8>> = parts.expect("the store answers");
     String::from_utf8(parts.concat()).expect("text")
 }
 
-fn lines(text: &str) -> Vec<Value> {
+pub(crate) fn lines(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
 /// What must be equal in two exports: each record but for the revision, by its key; then the end but for the time.
-fn content(text: &str) -> BTreeMap<String, Value> {
+pub(crate) fn content(text: &str) -> BTreeMap<String, Value> {
     let mut content = BTreeMap::new();
     for mut line in lines(text) {
         if let Some(record) = line["record"].as_object_mut() {
@@ -160,13 +161,16 @@ fn content(text: &str) -> BTreeMap<String, Value> {
 }
 
 /// Everything that follows from the records.
-async fn followed(store: &Arc<dyn Store>) -> Vec<String> {
+pub(crate) async fn followed(store: &Arc<dyn Store>) -> Vec<String> {
     let due = DueClass::ALL.map(DueClass::index);
     let mut all = Vec::new();
     let lists = ["list", "failed", "ready/q", "ready/retrying", "type-sets", "jobs", "executions"];
     let of_jobs = ["due/job", "due/execution"];
-    for index in lists.into_iter().chain(of_jobs).chain(due) {
-        let scan = Scan::first(Index::new(index), 1_000);
+    let of_queues = ["queues", "due/gate", "waiting/q"];
+    let gate = GateName::Key { parent: String::new(), key: "k".to_owned() }.index();
+    let indexes = lists.into_iter().chain(of_jobs).chain(of_queues).chain(due).chain([&gate[..]]);
+    for index in indexes {
+        let scan = Scan::first(Index::new(index.to_owned()), 1_000);
         let entries = store.scan(scan).await.expect("the store answers");
         all.extend(entries.iter().map(|entry| format!("{index} {:?}", entry.member)));
     }

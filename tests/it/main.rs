@@ -13,6 +13,7 @@ mod callbacks;
 mod cancelling;
 mod claims;
 mod concurrency;
+mod copied_queues;
 mod crowds;
 mod damage;
 mod deleting;

@@ -1,14 +1,18 @@
 //! Counts of operations, compared with a count of all records one by one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use longhaul::operation::counters::{OF_PARENTS, OF_QUEUES};
-use longhaul::record::AnyRecord;
-use longhaul::store::Store;
+use longhaul::clock::Timestamp;
+use longhaul::operation::counters::{OF_PARENTS, OF_QUEUES, queue_count};
+use longhaul::operation::entries::{ready_index, ready_place};
+use longhaul::record::{AnyRecord, Derived};
 use longhaul::store::faulty::Fault;
+use longhaul::store::{Counter, Index, Scan, Store};
+use pb::concurrency::Policy;
 use pb::operation_stats::QueueCount;
 use prost::bytes::Bytes;
 
+use crate::queues;
 use crate::support::*;
 
 scenarios! {
@@ -119,6 +123,8 @@ async fn a_pattern_that_covers_too_many_parents_is_refused(fixture: &Fixture) {
 async fn counts_stay_right_over_random_calls_and_faults_and_crashes(fixture: &Fixture) {
     let mut dice = Dice(7);
     let (mut names, mut leases) = (Vec::new(), Vec::new());
+    // Also of the lines at gates.
+    let mut indexes = BTreeSet::new();
     let mut second = fixture.beside().await;
     for step in 0..160 {
         let faults = [Fault::None, Fault::AppliedUnknown, Fault::LostUnknown, Fault::Conflict];
@@ -132,13 +138,19 @@ async fn counts_stay_right_over_random_calls_and_faults_and_crashes(fixture: &Fi
         if step % 20 == 19 {
             fixture.store.inject([]);
             fixture.pass(Duration::from_millis(dice.below(40_000) as u64)).await;
-            compare(fixture).await;
-            every_counter_is_the_sum_over_all_records(fixture).await;
+            look_at_everything(fixture, &mut indexes).await;
         }
     }
     fixture.pass(Duration::from_hours(24 * 31)).await;
+    look_at_everything(fixture, &mut indexes).await;
+}
+
+async fn look_at_everything(fixture: &Fixture, indexes: &mut BTreeSet<String>) {
     compare(fixture).await;
-    every_counter_is_the_sum_over_all_records(fixture).await;
+    let derived = derived(fixture).await;
+    every_counter_is_the_sum_over_all_records(fixture, &derived).await;
+    every_entry_follows_from_a_record(fixture, &derived, indexes).await;
+    queues_show_what_is_counted_and_what_is_oldest(fixture, &derived).await;
 }
 
 /// Whether it succeeds does not matter: only what it leaves.
@@ -154,7 +166,13 @@ async fn one_call(
     match dice.below(14) {
         0..4 => {
             let parent = PARENTS[dice.below(PARENTS.len())].to_owned();
-            let started = fixture.start(pb::StartOperationRequest { parent, ..start(queue) }).await;
+            let policy = [Policy::Queue, Policy::Reject, Policy::Preempt][dice.below(3)];
+            let concurrency =
+                pb::Concurrency { key: "k".to_owned(), limit: 2, policy: policy.into() };
+            let concurrency = (dice.below(2) == 0).then_some(concurrency);
+            let options = pb::OperationOptions { concurrency, ..Default::default() };
+            let request = pb::StartOperationRequest { parent, ..start_with(queue, options) };
+            let started = fixture.start(request).await;
             names.extend(started.map(|operation| operation.name));
         }
         4..7 => leases.extend(fixture.leases(leasing(queue)).await.unwrap_or_default()),
@@ -193,20 +211,27 @@ async fn compare(fixture: &Fixture) {
     }
 }
 
-/// A full count of what is stored, deleted operations that workers hold included.
-async fn every_counter_is_the_sum_over_all_records(fixture: &Fixture) {
+/// What follows from each stored record, deleted operations that workers hold included.
+async fn derived(fixture: &Fixture) -> Vec<Derived> {
     let keyspace = fixture.store.keyspace();
-    let mut sums: BTreeMap<(&str, Bytes), i64> = BTreeMap::new();
+    let mut derived = Vec::new();
     for partition in keyspace.all() {
         let keys = fixture.store.keys(partition, None, 10_000).await.expect("keys");
         let records = fixture.store.get(&keys).await.expect("records");
         for (key, record) in keys.into_iter().zip(records) {
             let Some(record) = record else { continue };
             let record = AnyRecord::read_at(keyspace, key, &record).expect("a sound record");
-            for counter in record.derived(key).counters {
-                *sums.entry((counter.family, counter.name)).or_default() += counter.change;
-            }
+            derived.push(record.derived(key));
         }
+    }
+    derived
+}
+
+/// A full count of what is stored.
+async fn every_counter_is_the_sum_over_all_records(fixture: &Fixture, derived: &[Derived]) {
+    let mut sums: BTreeMap<(&str, Bytes), i64> = BTreeMap::new();
+    for counter in derived.iter().flat_map(|derived| &derived.counters) {
+        *sums.entry((counter.family, counter.name.clone())).or_default() += counter.change;
     }
     sums.retain(|_, sum| *sum != 0);
     let mut counted = BTreeMap::new();
@@ -217,6 +242,47 @@ async fn every_counter_is_the_sum_over_all_records(fixture: &Fixture) {
         counted.extend(counters.map(|(name, counter)| ((family, name), counter)));
     }
     assert_eq!(counted, sums);
+}
+
+/// Each index, the lines at gates included, has the entries of the records and no others. `indexes` were seen before.
+async fn every_entry_follows_from_a_record(
+    fixture: &Fixture,
+    derived: &[Derived],
+    indexes: &mut BTreeSet<String>,
+) {
+    let mut wanted: BTreeMap<String, BTreeSet<Bytes>> = BTreeMap::new();
+    for entry in derived.iter().flat_map(|derived| &derived.entries) {
+        let index = wanted.entry(entry.index.as_str().to_owned()).or_default();
+        assert!(index.insert(entry.member.clone()), "{entry:?} is of two records");
+    }
+    indexes.extend(wanted.keys().cloned());
+    for index in &*indexes {
+        let scan = Scan::first(Index::new(index.clone()), 10_000);
+        let found = fixture.store.scan(scan).await.expect("entries");
+        let found: BTreeSet<Bytes> = found.into_iter().map(|entry| entry.member).collect();
+        assert_eq!(found, wanted.remove(index).unwrap_or_default(), "{index}");
+    }
+}
+
+/// What an operator sees of each queue.
+async fn queues_show_what_is_counted_and_what_is_oldest(fixture: &Fixture, derived: &[Derived]) {
+    for queue in QUEUES {
+        let shown = queues::get(fixture, queue).await.granted();
+        let of_queue =
+            |counter: &&Counter| counter.family == OF_QUEUES && counter.name == queue.as_bytes();
+        let counters = derived.iter().flat_map(|derived| &derived.counters).filter(of_queue);
+        let count = queue_count(counters.map(|counter| counter.change).sum());
+        let found = (shown.pending_operations as u64, shown.running_operations as u64);
+        assert_eq!(found, (count.pending, count.running), "{queue}");
+        let ready = ready_index(queue);
+        let entries = derived.iter().flat_map(|derived| &derived.entries);
+        let ready = entries.filter(|entry| entry.index.as_str() == ready);
+        // Without a priority, the rank is the time.
+        let oldest =
+            ready.filter_map(|entry| ready_place(&entry.member)).map(|(_, rank)| rank).min();
+        let oldest = oldest.map(|micros| Timestamp::from_micros(micros as u64).into());
+        assert_eq!(shown.oldest_pending_time, oldest, "{queue}");
+    }
 }
 
 async fn all(fixture: &Fixture, parent: &str) -> Vec<pb::OperationRecord> {

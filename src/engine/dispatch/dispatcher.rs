@@ -17,9 +17,12 @@ use crate::engine::dispatch::grants::Grants;
 use crate::engine::dispatch::poller::{PollBounds, Poller};
 use crate::engine::dispatch::turns::Turns;
 use crate::engine::dispatch::waiters::{AT_A_POLL, Waiters};
+#[cfg(test)]
+use crate::engine::gates::desk::Gates;
 use crate::engine::leases::waiter::{Offer, Waiter};
 use crate::engine::queues::bucket::Bucket;
 use crate::engine::queues::known::{KnownQueues, QueueTerms};
+use crate::operation::gate::GateLimit;
 use crate::record::queue::PARTITION;
 use crate::store::StoreError;
 
@@ -85,6 +88,8 @@ impl Dispatch {
     fn eager_offers(&self, waiters: &Waiters, most: usize) -> Vec<Offer> {
         let queue = waiters.queue.as_str();
         let Some(terms) = self.known.of(queue) else { return waiters.single_offers(most) };
+        // The dispatcher may not have noticed yet.
+        self.note_drained(&waiters, Some(&terms));
         // Where a slot is needed, only a poll takes one.
         if terms.settings.paused || terms.settings.max_running > 0 {
             return Vec::new();
@@ -107,9 +112,8 @@ impl Dispatch {
     }
 
     /// How many operations of a queue may run at the same time, if that is limited.
-    pub(in crate::engine) fn max_running(&self, queue: &str) -> Option<usize> {
-        let limit = self.known.of(queue)?.settings.max_running as usize;
-        (limit > 0).then_some(limit)
+    pub(in crate::engine) fn max_running(&self, queue: &str) -> Option<GateLimit> {
+        self.known.limit_of(queue)
     }
 
     async fn run(self: Arc<Self>, waiters: Arc<Waiters>) {
@@ -264,6 +268,11 @@ impl Dispatch {
     /// Whether a start in that queue may lease eagerly.
     pub(in crate::engine) fn is_quiet(&self, queue: &str) -> bool {
         self.queues().get(queue).is_some_and(|groups| groups.iter().all(|group| group.is_quiet()))
+    }
+
+    /// The gates that its leases pass.
+    pub(in crate::engine) fn gates(&self) -> &Gates {
+        &self.grants.gates
     }
 
     /// How many dispatchers there are.

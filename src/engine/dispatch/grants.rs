@@ -15,7 +15,7 @@ use crate::engine::leases::holders::Holders;
 use crate::engine::leases::waiter::Waiter;
 use crate::engine::random::random;
 use crate::operation::command::{Command, Proof, Release, Take};
-use crate::operation::gate::GateName;
+use crate::operation::gate::{GateLimit, GateName};
 use crate::operation::lease::Token;
 use crate::record::gate::GateSlot;
 use crate::store::Key;
@@ -42,7 +42,7 @@ impl Grants {
     pub(super) async fn slots(
         &self,
         queue: &str,
-        max_running: usize,
+        max_running: GateLimit,
         keys: &[Key],
     ) -> HashMap<Key, GateSlot> {
         let gate = GateName::Queue(queue.to_owned());

@@ -22,6 +22,7 @@ use crate::engine::transact::{Assumed, Decision, Ended, Transaction};
 use crate::limits::MAX_REPLY_BYTES;
 use crate::operation::command::{Command, Take};
 use crate::operation::entries::{DueClass, Turn, ready_index, turn_of};
+use crate::operation::gate::GateLimit;
 use crate::operation::{Applied, Record, apply};
 use crate::record::gate::GateSlot;
 use crate::record::{Before, Change};
@@ -44,7 +45,7 @@ pub(super) struct PollBounds {
     /// How many leases are given at most.
     pub(super) most: usize,
     /// How many operations of the queue may run at the same time, if that is limited.
-    pub(super) max_running: Option<usize>,
+    pub(super) max_running: Option<GateLimit>,
 }
 
 /// The result of one poll.

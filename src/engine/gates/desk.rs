@@ -6,17 +6,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
 use super::turn::{GateTurn, Queued, Want};
+use super::usage::SlotUsage;
 use crate::engine::commands::apply::{CommandOutcome, Commands, KeyedCommand};
 use crate::engine::context::Context;
 use crate::engine::error::{Error, Reason, Result};
 use crate::engine::notify::gate_news::GateNews;
 use crate::engine::notify::notifier::Notifier;
+use crate::engine::queues::known::KnownQueues;
 use crate::engine::reading::reader::Reader;
 use crate::engine::transact::{Ended, Transactor, Unobserved};
 use crate::operation::command::{Command, Evict};
 use crate::operation::entries::preempts;
-use crate::operation::gate::{GateName, SLOT_CHECK};
+use crate::operation::gate::{GateLimit, GateName};
 use crate::operation::{Operation, Record};
+use crate::record::Before;
 use crate::record::gate::{GateRecord, GateSlot};
 use crate::store::{Entry, Index, Key, Scan, StoreError};
 
@@ -29,6 +32,8 @@ pub(in crate::engine) struct Gates {
     transactor: Transactor<Unobserved>,
     commands: Arc<Commands>,
     notifier: Arc<Notifier>,
+    queues: Arc<KnownQueues>,
+    usage: SlotUsage,
     /// A gate with an entry has a task.
     errands: Mutex<HashMap<Key, Errands>>,
 }
@@ -52,16 +57,19 @@ impl Gates {
         reader: Arc<Reader>,
         commands: Arc<Commands>,
         notifier: Arc<Notifier>,
+        queues: Arc<KnownQueues>,
     ) -> Self {
         let transactor = Transactor::new(context.clone(), reader.clone(), Arc::new(Unobserved));
-        Self { context, reader, transactor, commands, notifier, errands: Mutex::default() }
+        let usage = SlotUsage::new(context.clone(), reader.clone());
+        let errands = Mutex::default();
+        Self { context, reader, transactor, commands, notifier, queues, usage, errands }
     }
 
     /// Asks for a slot for the operation of that key. An operation that has one already keeps it.
     pub(in crate::engine) async fn pass(
         self: &Arc<Self>,
         name: &GateName,
-        limit: usize,
+        limit: GateLimit,
         key: Key,
     ) -> Result<Passage> {
         let (reply, answer) = oneshot::channel();
@@ -142,33 +150,19 @@ impl Gates {
 
     /// One commit of a gate and what follows from it. Returns whether the gate changed.
     async fn turn(self: &Arc<Self>, key: Key, name: &GateName, errands: Errands) -> bool {
-        let Errands { wants, mut freed, serve, check, ends: _ } = errands;
+        let Errands { wants, freed, serve, check, ends: _ } = errands;
         let (wants, replies): (Vec<Want>, Vec<_>) = wants.into_iter().unzip();
         let looks = serve || check || !freed.is_empty();
-        let found = async {
-            if check {
-                freed.extend(self.unused(key).await?);
-            }
-            let queued = if looks { Some(self.queued(name).await?) } else { None };
-            let limit = match &queued {
-                Some(queued) if wants.is_empty() => self.limit_of_first(key, queued).await?,
-                _ => None,
-            };
-            Ok::<_, StoreError>((queued, limit))
-        };
-        let (queued, limit) = match found.await {
-            Ok(found) => found,
-            Err(error) => {
-                let error = Box::<Error>::from(error);
-                refuse_all(replies, &error);
-                self.context.log_failure("could not look who waits at a gate", &error);
-                return false;
-            }
-        };
-        let mut turn = GateTurn { freed, queued, limit, wants, check, ..GateTurn::new(key, name) };
-        let ended = self.transactor.transact_one(&mut turn).await;
-        let changed = matches!(ended, Ended::Written { .. });
-        match ended.into_result() {
+        let mut turn = GateTurn { freed, wants, check, ..GateTurn::new(key, name) };
+        if let Err(error) = self.look(&mut turn, looks).await {
+            let error = Box::<Error>::from(error);
+            refuse_all(replies, &error);
+            self.context.log_failure("could not look who waits at a gate", &error);
+            return false;
+        }
+        let ended = self.commit(&mut turn).await;
+        let changed = matches!(ended, Ok(Ended::Written { .. }));
+        match ended {
             Ok(_) => {
                 let passages = std::mem::take(&mut turn.passages);
                 for (reply, passage) in replies.into_iter().zip(passages) {
@@ -185,15 +179,62 @@ impl Gates {
         changed
     }
 
+    /// Reads what a turn needs to know: which slots are unused if it checks them, and who waits if it `looks`.
+    async fn look(
+        &self,
+        turn: &mut GateTurn<'_>,
+        looks: bool,
+    ) -> std::result::Result<(), StoreError> {
+        if turn.check {
+            self.check_slots(turn).await?;
+        }
+        if !looks {
+            return Ok(());
+        }
+        let mut queued = Queued::default();
+        if turn.name.queue().is_none() {
+            queued = self.queued(turn.name).await?;
+            if turn.wants.is_empty() {
+                turn.limit = self.limit_of_first(turn.key, &queued).await?;
+            }
+        }
+        turn.queued = Some(queued);
+        Ok(())
+    }
+
+    /// Finds slots that are not used, and counts the leases of a limited queue that have none.
+    async fn check_slots(&self, turn: &mut GateTurn<'_>) -> std::result::Result<(), StoreError> {
+        let found = self.reader.read_each::<GateRecord>(&[turn.key]).await?.pop();
+        let Some(Ok(Some(Before { record: gate, .. }))) = found else { return Ok(()) };
+        turn.freed.extend(self.usage.unused(turn.key, &gate).await?);
+        let Some(queue) = turn.name.queue() else { return Ok(()) };
+        turn.limit = self.queues.limit_of(queue);
+        if turn.limit.is_some() {
+            turn.unslotted = Some(self.usage.unslotted(queue, Some(&gate)).await?);
+        }
+        Ok(())
+    }
+
+    /// Commits a turn, and counts the leases without a slot if that must come first.
+    async fn commit(&self, turn: &mut GateTurn<'_>) -> Result<Ended<GateRecord>> {
+        let ended = self.transactor.transact_one(turn).await;
+        let Some(queue) = turn.name.queue().filter(|_| turn.must_count) else {
+            return ended.into_result();
+        };
+        turn.unslotted = Some(self.usage.unslotted(queue, turn.gate.as_ref()).await?);
+        self.transactor.transact_one(turn).await.into_result()
+    }
+
     /// Tells the operations that were admitted, and ends those whose slots newer ones take.
     async fn follow(self: &Arc<Self>, name: &GateName, turn: GateTurn<'_>) {
         let GateTurn { admitted, queued, gate, former_limit, .. } = turn;
         let Some(gate) = gate else { return };
         if let Some(former) = former_limit {
-            tracing::info!(gate = %name, former, limit = gate.limit, "a newer start changes the limit");
+            let limit = gate.limit.most;
+            tracing::info!(gate = %name, former, limit, "the newest limit of running operations replaces the former one");
         }
         let Some(queued) = queued else {
-            if former_limit.is_some_and(|former| former < gate.limit) {
+            if former_limit.is_some_and(|former| former < gate.limit.most) {
                 self.post(name, |errands| errands.serve = true);
             }
             return;
@@ -228,7 +269,7 @@ impl Gates {
         gate: &GateRecord,
         waiting: &[Key],
     ) -> std::result::Result<(), StoreError> {
-        let newest = waiting.len().saturating_sub(gate.limit.max(1));
+        let newest = waiting.len().saturating_sub(gate.limit.most.max(1));
         let (older, newer) = waiting.split_at(newest);
         let records = self.reader.read_each::<Record>(newer).await?;
         let operation = |record: Option<&Record>| record.and_then(Record::operation).cloned();
@@ -241,7 +282,7 @@ impl Gates {
             let evict = Evict { by: by.name.clone(), create_time: by.create_time };
             KeyedCommand { key, command: Command::Evict(Box::new(evict)) }
         };
-        let too_many = (gate.slots.len() + by.len()).saturating_sub(gate.limit);
+        let too_many = (gate.slots.len() + by.len()).saturating_sub(gate.limit.most);
         let holders = gate.slots.iter().take(too_many).zip(by.iter().cycle());
         let holders: Vec<_> = holders.map(|(slot, by)| evict(slot.key, by)).collect();
         let count = holders.len();
@@ -261,34 +302,8 @@ impl Gates {
         Ok(())
     }
 
-    /// The slots that no operation uses, as far as they are old enough to tell.
-    async fn unused(&self, key: Key) -> std::result::Result<Vec<GateSlot>, StoreError> {
-        let Some(Ok(Some(before))) = self.reader.read_each::<GateRecord>(&[key]).await?.pop()
-        else {
-            return Ok(Vec::new());
-        };
-        let (gate, now) = (before.record, self.context.now(key));
-        let old: Vec<GateSlot> =
-            gate.slots.iter().filter(|slot| slot.since + SLOT_CHECK <= now).copied().collect();
-        let mut unused = Vec::new();
-        for slots in old.chunks(AT_ONCE) {
-            let keys: Vec<Key> = slots.iter().map(|slot| slot.key).collect();
-            let records = self.reader.read_each::<Record>(&keys).await?;
-            for (slot, record) in slots.iter().zip(records) {
-                // An operation that cannot be read may run.
-                let Ok(record) = record else { continue };
-                let operation = record.as_ref().and_then(|before| before.record.operation());
-                unused.extend((!gate.is_used(*slot, operation)).then_some(*slot));
-            }
-        }
-        Ok(unused)
-    }
-
     /// Who waits.
     async fn queued(&self, name: &GateName) -> std::result::Result<Queued, StoreError> {
-        if matches!(name, GateName::Queue(_)) {
-            return Ok(Queued::default());
-        }
         let scan = Scan::first(Index::new(name.index()), AT_ONCE);
         let entries = self.context.store.scan(scan).await?;
         Ok(Queued {
@@ -303,7 +318,7 @@ impl Gates {
         &self,
         key: Key,
         queued: &Queued,
-    ) -> std::result::Result<Option<usize>, StoreError> {
+    ) -> std::result::Result<Option<GateLimit>, StoreError> {
         let Some(first) = queued.keys.first() else { return Ok(None) };
         if matches!(self.reader.read_each::<GateRecord>(&[key]).await?.pop(), Some(Ok(Some(_)))) {
             return Ok(None);
@@ -312,13 +327,21 @@ impl Gates {
         let Some(Ok(Some(before))) = found else { return Ok(None) };
         let concurrency = before.record.operation().and_then(|operation| {
             let concurrency = operation.spec.options.concurrency.as_ref()?;
-            Some(concurrency.limit.max(1) as usize)
+            Some(GateLimit::of_start(concurrency.limit))
         });
         Ok(concurrency)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Key, Errands>> {
         self.errands.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+impl Gates {
+    /// Whether nothing is left to do, as far as this server knows.
+    pub(in crate::engine) fn is_idle(&self) -> bool {
+        self.lock().is_empty() && self.notifier.gate_inbox().is_empty()
     }
 }
 

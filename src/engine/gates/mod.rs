@@ -6,3 +6,4 @@
 
 pub(in crate::engine) mod desk;
 mod turn;
+mod usage;

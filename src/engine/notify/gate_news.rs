@@ -55,6 +55,12 @@ impl GateInbox {
         }
     }
 
+    /// Whether there are no news.
+    #[cfg(test)]
+    pub(in crate::engine) fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<GateNews>> {
         self.news.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -10,6 +10,7 @@ use crate::engine::dispatch::grants::Grants;
 use crate::engine::leases::grant::Grant;
 use crate::engine::leases::waiter::{Offer, Waiter};
 use crate::operation::command::Take;
+use crate::operation::gate::GateLimit;
 use crate::operation::name::Queue;
 use crate::operation::{Record, Spec};
 use crate::store::Key;
@@ -56,7 +57,7 @@ impl EagerLeases {
     }
 
     /// How many operations of a queue may run at the same time, if that is limited.
-    pub(super) fn max_running(&self, queue: &Queue) -> Option<usize> {
+    pub(super) fn max_running(&self, queue: &Queue) -> Option<GateLimit> {
         self.dispatch.max_running(queue.as_str())
     }
 

@@ -7,7 +7,7 @@ use crate::engine::context::Context;
 use crate::engine::error::{Error, Reason, Result};
 use crate::engine::gates::desk::{Gates, Passage};
 use crate::engine::reading::reader::Reader;
-use crate::operation::gate::{Admittance, GateName, SLOT_WINDOW};
+use crate::operation::gate::{Admittance, GateLimit, GateName, SLOT_WINDOW};
 use crate::operation::name::Name;
 use crate::operation::{Operation, Record, Start};
 use crate::proto::longhaul::v1::concurrency::Policy;
@@ -34,7 +34,7 @@ pub(super) struct Gated {
     name: Name,
     key: Key,
     gate: GateName,
-    limit: usize,
+    limit: GateLimit,
     policy: Policy,
     slot: Option<GateSlot>,
 }
@@ -47,7 +47,7 @@ impl Gated {
         Some(Self {
             key: context.key(&name),
             gate: GateName::Key { parent, key },
-            limit: concurrency.limit.max(1) as usize,
+            limit: GateLimit::of_start(concurrency.limit),
             policy: concurrency.policy(),
             name,
             slot: None,
@@ -57,7 +57,12 @@ impl Gated {
 
 impl Gated {
     /// A start with a lease in a queue with a limit.
-    pub(super) fn of_queue(context: &Context, name: Name, wanted: &Start, limit: usize) -> Self {
+    pub(super) fn of_queue(
+        context: &Context,
+        name: Name,
+        wanted: &Start,
+        limit: GateLimit,
+    ) -> Self {
         let gate = GateName::Queue(wanted.spec.queue.as_str().to_owned());
         let key = context.key(&name);
         Self { name, key, gate, limit, policy: Policy::Reject, slot: None }
@@ -98,7 +103,8 @@ impl GatedStarts {
 
     /// The gate is full, and the operation is not to wait.
     pub(super) fn refuse(gated: &Gated) -> Box<Error> {
-        let Gated { name, gate, limit, .. } = gated;
+        let Gated { name, gate, .. } = gated;
+        let limit = gated.limit.most;
         let message = format!(
             "{name} is not started: the limit of {limit} running operations of {gate} is reached; try again when one has ended"
         );

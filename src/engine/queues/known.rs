@@ -17,6 +17,7 @@ use crate::engine::error::Error;
 use crate::engine::reading::reader::Reader;
 use crate::engine::transact::{Commit, Observer};
 use crate::limits::{MAX_QUEUE_SETTINGS, QUEUES_REREAD};
+use crate::operation::gate::GateLimit;
 use crate::record::Before;
 use crate::record::queue::{PARTITION, QUEUES, QueueRecord, QueueSettings};
 use crate::record::server::{Served, ServedQueue};
@@ -77,7 +78,14 @@ impl KnownQueues {
         if self.any.load(Ordering::Acquire) { self.known().get(queue).cloned() } else { None }
     }
 
-    /// The same, once the settings were read.
+    /// How many operations of a queue may run at the same time, if that is limited.
+    pub(in crate::engine) fn limit_of(&self, queue: &str) -> Option<GateLimit> {
+        let terms = self.of(queue)?;
+        let most = terms.settings.max_running as usize;
+        (most > 0).then_some(GateLimit { most, revision: terms.revision })
+    }
+
+    /// The settings of a queue, once they were read.
     pub(in crate::engine) async fn read_of(
         &self,
         queue: &str,

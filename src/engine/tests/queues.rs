@@ -167,3 +167,24 @@ async fn a_limited_queue_is_leased_in_order_one_by_one() {
         assert_eq!(taken.last(), Some(&super::name(id).to_string()));
     }
 }
+
+/// The dispatcher has not noticed the drain yet.
+#[tokio::test]
+async fn a_start_right_after_a_drain_does_not_go_to_the_drained_worker() {
+    let bench = Bench::new();
+    let (caller, queue) = (caller(), Queue::parse("q").expect("a queue"));
+    known(&bench.engine, false).await;
+    let wait = LeaseRequest { wait: Duration::from_mins(1), ..wish(1) };
+    let mut leasing = std::pin::pin!(bench.engine.lease(&caller, wait));
+    while !bench.engine.rooms.dispatch.is_quiet("q") {
+        tokio::select! {
+            biased;
+            _ = &mut leasing => panic!("nothing is there to lease"),
+            () = tokio::task::yield_now() => {}
+        }
+    }
+    bench.engine.drain_worker(&caller, queue, "w").await.expect("a drain");
+    let started = bench.start("a").await;
+    let view = bench.engine.get(&caller, &started).await.expect("view");
+    assert!(matches!(view.operation.state, State::Pending(_)), "{:?}", view.operation.state);
+}

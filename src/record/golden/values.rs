@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::clock::Timestamp;
 use crate::code::Code;
 use crate::operation::Stamps;
-use crate::operation::gate::GateName;
+use crate::operation::gate::{GateLimit, GateName};
 use crate::operation::lease::{Answer, Call, EndedLease, Lease, Token};
 use crate::operation::name::{EndpointName, Id, Parent, Queue};
 use crate::operation::options::{Expiration, Options, RetryPolicy};
@@ -272,8 +272,8 @@ fn text_map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
-/// A gate of a key with two slots in use, and an idle one of a queue.
-pub(super) fn gates() -> [(&'static str, GateRecord); 2] {
+/// A gate of a key with two slots in use, an idle one of a queue, and one of a queue with leases that have no slot.
+pub(super) fn gates() -> [(&'static str, GateRecord); 3] {
     let key = GateName::Key { parent: "projects/p".to_owned(), key: "one at a time".to_owned() };
     let slot = |number: u8| GateSlot {
         key: Key::from_bytes([number; 16]),
@@ -281,8 +281,9 @@ pub(super) fn gates() -> [(&'static str, GateRecord); 2] {
     };
     let used = GateRecord {
         name: key,
-        limit: 83,
+        limit: GateLimit { most: 83, revision: 0 },
         slots: vec![slot(84), slot(85)],
+        unslotted: 0,
         crowded: true,
         check_time: time(86),
         idle_time: None,
@@ -290,14 +291,22 @@ pub(super) fn gates() -> [(&'static str, GateRecord); 2] {
     };
     let idle = GateRecord {
         name: GateName::Queue("Q.1".to_owned()),
-        limit: 88,
+        limit: GateLimit { most: 88, revision: 0 },
         slots: Vec::new(),
+        unslotted: 0,
         crowded: false,
         check_time: time(89),
         idle_time: Some(time(90)),
         last_time: time(91),
     };
-    [("gate", used), ("gate-of-queue", idle)]
+    let drains = GateRecord {
+        limit: GateLimit { most: 92, revision: 93 },
+        slots: vec![slot(94)],
+        unslotted: 95,
+        idle_time: None,
+        ..idle.clone()
+    };
+    [("gate", used), ("gate-of-queue", idle), ("gate-of-draining-queue", drains)]
 }
 
 /// So many microseconds after a moment of 2023.

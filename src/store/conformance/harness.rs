@@ -32,6 +32,11 @@ impl Harness {
         Self { store, clock, reopen }
     }
 
+    /// The same data, opened while the store is open; `None` if the store is not persistent. The embedded store refuses.
+    pub(crate) async fn beside(&self) -> Option<Arc<dyn Store>> {
+        Some(self.reopen.as_ref()?().await)
+    }
+
     /// Closes the store and opens it again; returns false and does nothing if the store is not persistent.
     pub(crate) async fn reopen(&mut self) -> bool {
         let Some(reopen) = &self.reopen else { return false };

@@ -16,13 +16,14 @@ use longhaul::proto::grpc::health::v1::health_client::HealthClient;
 use longhaul::proto::longhaul::v1::callers_client::CallersClient;
 use longhaul::proto::longhaul::v1::operation_record::State;
 use longhaul::proto::longhaul::v1::producers_client::ProducersClient;
+use longhaul::proto::longhaul::v1::queues_client::QueuesClient;
 use longhaul::proto::longhaul::v1::watch_operation_response::Type;
 use longhaul::proto::longhaul::v1::workers_client::WorkersClient;
 use longhaul::proto::longhaul::v1::{
     Callback, CompleteOperationRequest, FailOperationRequest, GetOperationRecordRequest,
-    GetOperationStatsRequest, Lease, LeaseOperationsRequest, OperationOptions, OperationRecord,
-    PauseOperationRequest, Progress, ReportProgressRequest, StartOperationRequest,
-    WatchOperationRequest, WatchOperationResponse,
+    GetOperationStatsRequest, GetQueueRequest, Lease, LeaseOperationsRequest, OperationOptions,
+    OperationRecord, PauseOperationRequest, Progress, Queue, ReportProgressRequest,
+    StartOperationRequest, WatchOperationRequest, WatchOperationResponse,
 };
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status, Streaming};
@@ -119,6 +120,13 @@ impl Client {
         let stats = self.callers().get_operation_stats(request).await?.into_inner();
         let counts = stats.counts.into_iter().filter(|count| count.operations != 0);
         Ok(counts.map(|count| (count.state, count.operations)).collect())
+    }
+
+    /// A queue as operators see it.
+    pub(super) async fn queue(&self, name: &str) -> Reply<Queue> {
+        let request = GetQueueRequest { name: name.to_owned() };
+        let mut queues = QueuesClient::new(self.channel.clone());
+        Ok(queues.get_queue(request).await?.into_inner())
     }
 
     /// One page.

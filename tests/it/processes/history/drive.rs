@@ -239,6 +239,7 @@ impl Cast {
         let listed: BTreeSet<String> = list_all(&mut last).await.into_iter().collect();
         if ended {
             assert_counts(&mut last).await;
+            nothing_is_left_in_a_queue(&mut last).await;
         }
         for name in &names {
             let mut looks = 0;
@@ -323,6 +324,22 @@ async fn assert_counts(last: &mut Actor) {
     let counts = stats.counts.into_iter().filter(|count| count.operations != 0);
     let found: BTreeMap<i32, i64> = counts.map(|count| (count.state, count.operations)).collect();
     assert_eq!(found, wanted);
+}
+
+/// Every operation has ended, and so the counters of the queues are at zero. Workers may still hold some that were deleted.
+async fn nothing_is_left_in_a_queue(last: &mut Actor) {
+    let end = last.clock.elapsed() + ENDING;
+    loop {
+        let every = GetOperationStatsRequest { parent: "-".to_owned() };
+        let mut callers = last.callers();
+        let counts =
+            bounded(callers.get_operation_stats(every)).await.expect("counts").queue_counts;
+        if counts.is_empty() {
+            return;
+        }
+        assert!(last.clock.elapsed() < end, "all operations have ended: {counts:?}");
+        last.pause(300).await;
+    }
 }
 
 /// The history in numbers.
