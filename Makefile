@@ -19,7 +19,7 @@ export PATH := $(CURDIR)/.bin:$(PATH)
 export GOTOOLCHAIN ?= auto
 
 LANGUAGES := python go node java
-INTEROP := $(addprefix interop-,$(LANGUAGES) rust grpcurl browser)
+INTEROP := $(addprefix interop-,$(LANGUAGES) rust grpcurl browser webhooks)
 GRPCURL := test -x .bin/grpcurl || \
 	GOBIN=$(CURDIR)/.bin go install github.com/fullstorydev/grpcurl/cmd/grpcurl@latest
 FETCHED := .bin/.fetched
@@ -88,6 +88,11 @@ interop-browser: binary $(VENV)/.installed ## run a page in headless Chromium
 	@scripts/install-test-tools node browser
 	tests/interop/web/build
 	$(VENV)/bin/python tests/interop/run --binary $(BINARY) browser
+
+interop-webhooks: binary $(VENV)/.installed ## let reference libraries check deliveries, run examples/webhooks and examples/tictactoe
+	@scripts/install-test-tools node
+	tests/interop/webhooks/build
+	$(VENV)/bin/python tests/interop/run --binary $(BINARY) webhooks
 
 interop-grpcurl: binary $(VENV)/.installed ## run grpcurl as the README does
 	@scripts/install-test-tools go

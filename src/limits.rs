@@ -332,16 +332,22 @@ pub const DELIVERY_JITTER: f64 = 0.2;
 pub const MAX_RETRY_AFTER: Duration = Duration::from_hours(24);
 /// How long an attempt may take, by default.
 pub const DEFAULT_DELIVERY_TIMEOUT: Duration = Duration::from_secs(20);
-/// A delivery that no attempt reached after this long has failed.
+/// A delivery that no attempt reached this long after its event or its replay is given up.
 pub const MAX_DELIVERY_AGE: Duration = Duration::from_hours(120);
-/// How long a delivery is kept once it has ended.
+/// How long a delivery is kept once it has ended; one of progress that was accepted is not kept.
 pub const DELIVERY_KEPT: Duration = Duration::from_hours(72);
 /// Bytes of a receiver's reply that are kept.
 pub const MAX_DELIVERY_REPLY_BYTES: usize = 1 << 10;
 /// Attempts to one receiver at the same time.
 pub const MAX_DELIVERIES_TO_ONE: usize = 16;
 /// Attempts to all receivers at the same time.
-pub const MAX_DELIVERIES_AT_ONCE: usize = 256;
+pub const MAX_DELIVERIES_AT_ONCE: usize = 1_024;
+/// Deliveries to one receiver that a server has claimed, those that wait for an attempt included.
+pub const MAX_HELD_FOR_ONE: usize = 256;
+/// Claimed deliveries that wait for an attempt, to all receivers. Beyond that, none waits.
+pub const MAX_HELD_DELIVERIES: usize = 2_048;
+/// Test events of webhook endpoints that a server sends at the same time; more are refused.
+pub const MAX_TESTS_AT_ONCE: usize = 16;
 /// Idle connections to one receiver that are kept.
 pub const MAX_IDLE_RECEIVERS: usize = MAX_DELIVERIES_TO_ONE;
 /// Attempts to one receiver that fail in a row before it is only probed.

@@ -94,17 +94,15 @@ impl Client {
         self.producers.clone().start_operation(request).await.map(drop)
     }
 
-    /// Starts an operation that calls back at its end; an empty URL means no callback.
-    pub(super) async fn start_with_callback(
+    /// Starts an operation that calls each of these at its end.
+    pub(super) async fn start_with_callbacks(
         &self,
         place: &Destination,
-        url: &str,
+        urls: &[String],
     ) -> Result<(), Status> {
         let mut request = start(place);
-        let callback = pb::Callback { uri: url.to_owned(), ..pb::Callback::default() };
-        if let Some(options) = request.options.as_mut().filter(|_| !url.is_empty()) {
-            options.callbacks.push(callback);
-        }
+        let callback = |url: &String| pb::Callback { uri: url.clone(), ..pb::Callback::default() };
+        request.options.get_or_insert_default().callbacks = urls.iter().map(callback).collect();
         self.producers.clone().start_operation(request).await.map(drop)
     }
 

@@ -15,6 +15,7 @@ mod lists;
 mod load;
 mod newcomer;
 mod options;
+mod receiver;
 mod report;
 mod run;
 mod sets;
@@ -22,12 +23,15 @@ mod streams;
 
 use std::net::SocketAddr;
 
+use anyhow::Context;
+
 use crate::clock::SystemClock;
 use crate::server::connections::raise_open_files;
 
 use self::http::{ClientKnows, HttpVersion};
 pub use self::lists::{ListOptions, measure as lists};
 pub use self::options::{Options, Scenario};
+pub use self::receiver::ReceiverTls;
 pub use self::report::{CpuTime, Measured, MemoryUse, Quantiles, Report};
 
 /// Measures.
@@ -82,7 +86,12 @@ fn measure(session: &run::BenchRun, scenario: Scenario) -> anyhow::Result<Vec<Me
         Scenario::Http2Watchers => {
             http::idle_watchers(session, "http2-watchers", HttpVersion::Http2)?
         }
-        Scenario::Callbacks => callbacks::delivered(session)?,
+        Scenario::Callbacks => callbacks::delivered(session, "callbacks", None)?,
+        Scenario::CallbacksTls => {
+            let tls = options.receiver_tls.clone();
+            let tls = tls.context("callbacks-tls needs --receiver-cert and --receiver-key")?;
+            callbacks::delivered(session, "callbacks-tls", Some(tls))?
+        }
         Scenario::CallbacksHung => callbacks::hung(session)?,
         Scenario::CallbacksNone => callbacks::none(session)?,
         Scenario::WatchSets => sets::watch_sets(session, "watch-sets", options.watchers, 10)?,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
+use super::receiver::ReceiverTls;
 use crate::client::ServerTarget;
 
 /// What to measure, and how.
@@ -27,6 +28,10 @@ pub struct Options {
     pub watchers: usize,
     /// Jobs with schedules.
     pub jobs: usize,
+    /// Callbacks of an operation, each to a receiver of its own.
+    pub callbacks: usize,
+    /// TLS of the receivers of callbacks.
+    pub receiver_tls: Option<ReceiverTls>,
     /// Threads of the client.
     pub threads: usize,
 }
@@ -78,9 +83,11 @@ pub enum Scenario {
     HttpWatchers,
     /// The same over HTTP/2.
     Http2Watchers,
-    /// Start, lease, complete, and a callback to a receiver of this process: callbacks per second. The server must allow
+    /// Start, lease, complete, and callbacks to receivers of this process: callbacks per second. The server must allow
     /// http and loopback, as `longhaul dev` does.
     Callbacks,
+    /// The same over TLS, with --receiver-cert.
+    CallbacksTls,
     /// The same cycles with callbacks to a receiver that never answers: how long starts take beside it.
     CallbacksHung,
     /// The same cycles without callbacks, to compare with.

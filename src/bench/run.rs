@@ -174,6 +174,19 @@ impl Arena {
         }
     }
 
+    /// The time, to measure from.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.clock.elapsed()
+    }
+
+    /// Keeps how long something took that began then, while the measurement counts.
+    pub(super) fn sample(&self, began: Duration) {
+        if self.counting.load(Ordering::Relaxed) {
+            let took = self.clock.elapsed().saturating_sub(began);
+            self.lock_samples().push(took);
+        }
+    }
+
     /// Keeps the first error, and ends the measurement.
     pub(super) fn note<E: Into<anyhow::Error>>(&self, result: Result<(), E>) {
         if let Err(error) = result {

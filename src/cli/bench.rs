@@ -1,9 +1,11 @@
 //! `longhaul bench`.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::connection::ServerArg;
@@ -11,9 +13,10 @@ use super::exit::Failure;
 use super::output;
 use super::place::environment;
 use crate::archive::{Import, ImportState, Synthetic, load};
-use crate::bench::{self, ListOptions, Options, Scenario};
+use crate::bench::{self, ListOptions, Options, ReceiverTls, Scenario};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Overrides};
+use crate::limits::MAX_CALLBACKS;
 use crate::server::opening;
 
 /// Measures a running server. The operations that it starts expire after an hour.
@@ -51,6 +54,15 @@ pub(super) struct BenchArgs {
     /// Jobs with schedules, of which 1,000 fire each second
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     jobs: usize,
+    /// Callbacks of an operation, each to a receiver of its own
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=MAX_CALLBACKS as i64))]
+    callbacks: u16,
+    /// Certificate of the receivers in callbacks-tls (PEM), which the server must trust
+    #[arg(long, value_name = "FILE", requires = "receiver_key")]
+    receiver_cert: Option<PathBuf>,
+    /// The private key of that certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "receiver_cert")]
+    receiver_key: Option<PathBuf>,
     /// Threads of this client; by default one per core
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -132,6 +144,8 @@ fn measure(args: &BenchArgs) -> anyhow::Result<()> {
         workers: args.workers.max(1),
         watchers: args.watchers.max(1),
         jobs: args.jobs.max(1),
+        callbacks: args.callbacks.into(),
+        receiver_tls: receiver_tls(args)?,
         threads: args.threads.unwrap_or(cores).max(1),
     };
     let report = bench::run(&options)?;
@@ -140,6 +154,16 @@ fn measure(args: &BenchArgs) -> anyhow::Result<()> {
         Output::Json => report.json()?,
     });
     Ok(())
+}
+
+fn receiver_tls(args: &BenchArgs) -> anyhow::Result<Option<ReceiverTls>> {
+    let (Some(certificate), Some(key)) = (&args.receiver_cert, &args.receiver_key) else {
+        return Ok(None);
+    };
+    let read = |path: &PathBuf| {
+        std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+    };
+    ReceiverTls::new(&read(certificate)?, &read(key)?).map(Some)
 }
 
 fn lists(args: &PagesArgs) -> anyhow::Result<()> {

@@ -96,7 +96,8 @@ The same with curl, as JSON over HTTP (http://{address}/docs has all routes):
   curl -H 'Accept: text/event-stream' http://{address}/v1/$NAME:watch
   curl http://{address}/v1/$NAME/result
 
-Callbacks may go to this machine, over http too; a server that is not `dev` calls public https addresses only.
+Callbacks may go to this machine, over http too, and `longhaul webhook listen` prints them; a server that is not `dev` calls public
+https addresses only.
 
 Ctrl-C stops the server and {data} its operations.
 "#

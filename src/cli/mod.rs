@@ -4,6 +4,7 @@ mod bench;
 mod call_args;
 mod calls;
 mod connection;
+mod deliveries;
 mod dev;
 mod exit;
 mod export;
@@ -21,6 +22,7 @@ mod place;
 mod plain;
 mod proto;
 mod queues;
+mod receiving;
 mod record;
 mod reencrypt;
 mod rerun;
@@ -116,6 +118,8 @@ enum Command {
     Link(tokens::LinkArgs),
     /// Manage the addresses that are called on events of operations
     Webhook(Box<webhooks::WebhookArgs>),
+    /// List and show deliveries to webhook endpoints and callbacks, and send them again
+    Delivery(deliveries::DeliveryArgs),
     /// Write all records of a store to a file
     Export(export::ExportArgs),
     /// Make a store from the file of an export
@@ -219,6 +223,7 @@ fn server(command: &Command) -> &str {
         Command::Job(command) => command.server(),
         Command::Types(args) => args.server(),
         Command::Webhook(args) => args.server(),
+        Command::Delivery(args) => args.server(),
         Command::Queue(args) => args.server(),
         Command::Worker(args) => args.server(),
         Command::Token(args) => args.server(),
@@ -255,6 +260,7 @@ async fn call_server(command: Command) -> Result<(), Failure> {
         Command::Record(args) => calls::record(args).await,
         Command::Types(args) => type_sets::run(args).await,
         Command::Webhook(args) => webhooks::run(*args).await,
+        Command::Delivery(args) => deliveries::run(args).await,
         Command::Queue(args) => queues::run(args).await,
         Command::Worker(args) => workers::run(args).await,
         Command::Token(args) => tokens::run(args).await,

@@ -9,12 +9,13 @@ use prost_types::FieldMask;
 use super::call_args::{EventArg, FormatArg, header};
 use super::connection::{Output, ServerArg};
 use super::exit::Failure;
-use super::{output, table};
+use super::receiving::ReceivingCommand;
+use super::{deliveries, output, table};
 use crate::client::Client;
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::proto::longhaul::v1 as pb;
 use crate::proto::longhaul::v1::callback::Format;
-use crate::proto::longhaul::v1::webhook_endpoint::State;
+use crate::proto::longhaul::v1::webhook_endpoint::{Algorithm, State};
 use crate::types::Registry;
 
 /// What `webhook` takes.
@@ -44,6 +45,9 @@ enum WebhookCommand {
         id: String,
         #[command(flatten)]
         settings: SettingsArgs,
+        /// How deliveries are signed [default: hmac-sha256]
+        #[arg(long, value_enum, value_name = "ALGORITHM")]
+        algorithm: Option<AlgorithmArg>,
         /// Only check whether the endpoint could be created
         #[arg(long)]
         validate_only: bool,
@@ -92,6 +96,9 @@ enum WebhookCommand {
         /// How long deliveries are signed with the former secret too
         #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
         overlap: Option<Duration>,
+        /// How the new secret signs; by default as the newest one
+        #[arg(long, value_enum, value_name = "ALGORITHM")]
+        algorithm: Option<AlgorithmArg>,
     },
     /// Resume endpoints that are suspended or disabled
     Resume {
@@ -99,6 +106,33 @@ enum WebhookCommand {
         #[arg(required = true)]
         names: Vec<String>,
     },
+    /// Send a test event to an endpoint now, and print what happened; one that is accepted resumes a suspended endpoint
+    Test {
+        /// Full name of the endpoint
+        name: String,
+    },
+    #[command(flatten)]
+    Receiving(ReceivingCommand),
+}
+
+/// How deliveries are signed.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum AlgorithmArg {
+    /// With a secret that the receiver knows too (v1)
+    HmacSha256,
+    /// With a private key of the server; the receiver needs the public key (v1a)
+    Ed25519,
+}
+
+impl AlgorithmArg {
+    fn number(algorithm: Option<Self>) -> i32 {
+        let algorithm = match algorithm {
+            None => Algorithm::Unspecified,
+            Some(Self::HmacSha256) => Algorithm::HmacSha256,
+            Some(Self::Ed25519) => Algorithm::Ed25519,
+        };
+        algorithm.into()
+    }
 }
 
 /// The settings of an endpoint, named as its fields.
@@ -177,32 +211,31 @@ impl SettingsArgs {
 }
 
 pub(super) async fn run(args: WebhookArgs) -> Result<(), Failure> {
+    if let WebhookCommand::Receiving(command) = &args.command {
+        return command.run(args.output).await;
+    }
     let client = args.server.connect().await?;
+    call(&args, &client).await
+}
+
+async fn call(args: &WebhookArgs, client: &Client) -> Result<(), Failure> {
     match &args.command {
-        WebhookCommand::Create { uri, parent, id, settings, validate_only } => {
+        WebhookCommand::Receiving(_) => {}
+        WebhookCommand::Create { uri, parent, id, settings, algorithm, validate_only } => {
             let request = pb::CreateWebhookEndpointRequest {
                 parent: parent.clone(),
                 webhook_endpoint_id: id.clone(),
                 webhook_endpoint: Some(settings.endpoint(uri)),
                 validate_only: *validate_only,
+                algorithm: AlgorithmArg::number(*algorithm),
                 ..pb::CreateWebhookEndpointRequest::default()
             };
             args.show_secret(&client.create_webhook_endpoint(request).await?);
         }
-        WebhookCommand::List { parent } => args.show_all(all(&client, parent).await?),
+        WebhookCommand::List { parent } => args.show_all(all(client, parent).await?),
         WebhookCommand::Get { name } => args.show(&client.get_webhook_endpoint(name).await?),
         WebhookCommand::Update { name, uri, settings, reset, etag } => {
-            let uri = uri.as_deref();
-            let mut paths = settings.given();
-            paths.extend(uri.map(|_| "uri"));
-            paths.extend(reset.iter().map(|field| field.path()));
-            let mut endpoint = settings.endpoint(uri.unwrap_or_default());
-            (endpoint.name, endpoint.etag) = (name.clone(), etag.clone());
-            let request = pb::UpdateWebhookEndpointRequest {
-                webhook_endpoint: Some(endpoint),
-                update_mask: Some(FieldMask { paths: paths.into_iter().map(Into::into).collect() }),
-                validate_only: false,
-            };
+            let request = update(name, uri.as_deref(), settings, reset, etag);
             args.show(&client.update_webhook_endpoint(request).await?);
         }
         WebhookCommand::Delete { names, etag } => {
@@ -216,10 +249,11 @@ pub(super) async fn run(args: WebhookArgs) -> Result<(), Failure> {
                 output::note(&format!("{name} is deleted"));
             }
         }
-        WebhookCommand::Rotate { name, overlap } => {
+        WebhookCommand::Rotate { name, overlap, algorithm } => {
             let request = pb::RotateWebhookEndpointRequest {
                 name: name.clone(),
                 overlap: overlap.and_then(|overlap| overlap.try_into().ok()),
+                algorithm: AlgorithmArg::number(*algorithm),
                 ..pb::RotateWebhookEndpointRequest::default()
             };
             args.show_secret(&client.rotate_webhook_endpoint(request).await?);
@@ -231,8 +265,34 @@ pub(super) async fn run(args: WebhookArgs) -> Result<(), Failure> {
                 args.show(&client.resume_webhook_endpoint(request).await?);
             }
         }
+        WebhookCommand::Test { name } => {
+            return args.show_test(&client.test_webhook_endpoint(name).await?);
+        }
     }
     Ok(())
+}
+
+/// The change of an endpoint: of the fields that were given, and of those to reset.
+fn update(
+    name: &str,
+    uri: Option<&str>,
+    settings: &SettingsArgs,
+    reset: &[SettingArg],
+    etag: &str,
+) -> pb::UpdateWebhookEndpointRequest {
+    let mut paths = settings.given();
+    paths.extend(uri.map(|_| "uri"));
+    paths.extend(reset.iter().map(|field| field.path()));
+    let endpoint = settings.endpoint(uri.unwrap_or_default());
+    pb::UpdateWebhookEndpointRequest {
+        webhook_endpoint: Some(pb::WebhookEndpoint {
+            name: name.to_owned(),
+            etag: etag.to_owned(),
+            ..endpoint
+        }),
+        update_mask: Some(FieldMask { paths: paths.into_iter().map(Into::into).collect() }),
+        validate_only: false,
+    }
 }
 
 async fn all(client: &Client, parent: &str) -> Result<Vec<pb::WebhookEndpoint>, Failure> {
@@ -256,15 +316,34 @@ impl WebhookArgs {
         &self.server.address
     }
 
-    /// The name alone, and the secret that was made.
+    /// A test that failed is a failure of the command.
+    fn show_test(&self, test: &pb::TestWebhookEndpointResponse) -> Result<(), Failure> {
+        let outcome = test.attempt.as_ref().map(deliveries::outcome).unwrap_or_default();
+        if self.output == Output::Json {
+            output::message("longhaul.v1.TestWebhookEndpointResponse", test);
+            return if test.delivered { Ok(()) } else { Err(Failure::Told(1)) };
+        }
+        if !test.reply.is_empty() {
+            output::line(&test.reply);
+        }
+        if test.delivered {
+            output::note(&format!("the receiver accepted the test event: {outcome}"));
+            return Ok(());
+        }
+        let failed = format!("the receiver did not accept the test event: {outcome}");
+        Err(anyhow::Error::msg(failed).into())
+    }
+
+    /// The name alone, and the secret that was made, or the public key of the pair.
     fn show_secret(&self, endpoint: &pb::WebhookEndpoint) {
         if self.output == Output::Json {
             return json("longhaul.v1.WebhookEndpoint", endpoint);
         }
         output::line(&endpoint.name);
-        for secret in endpoint.secrets.iter().filter(|secret| !secret.secret.is_empty()) {
-            output::line(&secret.secret);
-        }
+        let secret = endpoint.secrets.iter().find(|secret| !secret.secret.is_empty());
+        let pair = endpoint.secrets.first().map(|newest| &newest.public_key);
+        let shown = secret.map(|secret| &secret.secret).or(pair);
+        shown.filter(|shown| !shown.is_empty()).into_iter().for_each(|shown| output::line(shown));
     }
 
     fn show(&self, endpoint: &pb::WebhookEndpoint) {
@@ -283,6 +362,9 @@ impl WebhookArgs {
         line("filter", &endpoint.filter);
         line("format", endpoint.format().as_str_name());
         line("headers", &endpoint.headers.keys().cloned().collect::<Vec<_>>().join(", "));
+        for key in endpoint.secrets.iter().map(|secret| &secret.public_key) {
+            line("key", key);
+        }
         line("etag", &endpoint.etag);
     }
 

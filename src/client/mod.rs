@@ -2,6 +2,7 @@
 
 mod channel;
 mod connection;
+mod deliveries;
 mod handle;
 mod jobs;
 mod outage;

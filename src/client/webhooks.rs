@@ -120,7 +120,7 @@ impl Client {
         .await
     }
 
-    fn webhooks(&self) -> WebhooksClient<AuthorizedChannel> {
+    pub(super) fn webhooks(&self) -> WebhooksClient<AuthorizedChannel> {
         WebhooksClient::new(self.channel()).max_decoding_message_size(MAX_REPLY)
     }
 }

@@ -11,6 +11,7 @@ use crate::clock::Timestamp;
 use crate::job::name::{ExecutionName, JobName};
 use crate::operation::name::{EndpointName, Name, TypeSetName};
 use crate::record::tokens::{RoleGrant, is_below};
+use crate::webhook::name::{DeliveryName, DeliveryOwner};
 
 /// Who makes a call. Clones are cheap.
 #[derive(Clone, Default)]
@@ -114,6 +115,8 @@ pub enum Verb {
     Cancel,
     Delete,
     Rotate,
+    Test,
+    Replay,
     Pause,
     Resume,
     Lease,
@@ -145,6 +148,8 @@ impl Verb {
             Self::Cancel => "cancel",
             Self::Delete => "delete",
             Self::Rotate => "rotate",
+            Self::Test => "test",
+            Self::Replay => "replay",
             Self::Pause => "pause",
             Self::Resume => "resume",
             Self::Lease => "lease",
@@ -189,6 +194,10 @@ pub enum Resource<'a> {
     WebhookEndpoints(&'a str),
     /// One webhook endpoint, by its full name.
     WebhookEndpoint(&'a str),
+    /// All deliveries to a webhook endpoint, or to the callbacks of an operation, by its full name.
+    WebhookDeliveries(&'a str),
+    /// One delivery, by its full name.
+    WebhookDelivery(&'a str),
     /// Everything that is stored.
     Store,
 }
@@ -208,6 +217,12 @@ impl<'a> Resource<'a> {
             Self::TypeSet(name) => name.get(..TypeSetName::parse(name).ok()?.parent.as_str().len()),
             Self::WebhookEndpoint(name) => {
                 name.get(..EndpointName::parse(name).ok()?.parent.as_str().len())
+            }
+            Self::WebhookDeliveries(owner) => {
+                owner.get(..DeliveryOwner::parse(owner).ok()?.parent().len())
+            }
+            Self::WebhookDelivery(name) => {
+                name.get(..DeliveryName::parse(name).ok()?.owner.parent().len())
             }
             Self::Job(name) => name.get(..JobName::parse(name).ok()?.parent().len()),
             Self::Execution(name) => {
@@ -236,6 +251,8 @@ impl fmt::Display for Resource<'_> {
                 write!(formatter, "webhook endpoints of parent {parent:?}")
             }
             Self::WebhookEndpoint(name) => write!(formatter, "webhook endpoint {name:?}"),
+            Self::WebhookDeliveries(owner) => write!(formatter, "webhook deliveries of {owner:?}"),
+            Self::WebhookDelivery(name) => write!(formatter, "webhook delivery {name:?}"),
             Self::Store => formatter.write_str("the store"),
         }
     }
@@ -379,6 +396,13 @@ mod tests {
         let endpoint = Resource::WebhookEndpoint("projects/p/webhookEndpoints/e");
         assert_eq!(endpoint.parent(), Some("projects/p"));
         assert_eq!(Resource::WebhookEndpoint("projects/p/typeSets/t").parent(), None);
+        let id = "msg_00000000000000000000000000000000";
+        for owner in ["projects/p/webhookEndpoints/e", "projects/p/operations/o"] {
+            assert_eq!(Resource::WebhookDeliveries(owner).parent(), Some("projects/p"));
+            let name = format!("{owner}/deliveries/{id}");
+            assert_eq!(Resource::WebhookDelivery(&name).parent(), Some("projects/p"));
+        }
+        assert_eq!(Resource::WebhookDeliveries("projects/p").parent(), None);
         assert_eq!(Resource::WebhookEndpoints("projects/-").parent(), Some("projects/-"));
     }
 }

@@ -64,6 +64,12 @@ impl Context {
         self.store.keyspace().partition(key)
     }
 
+    /// The latest time of all partitions.
+    pub(super) fn latest(&self) -> Timestamp {
+        let times = self.store.keyspace().all().map(|partition| self.store.now(partition));
+        times.max().unwrap_or_default()
+    }
+
     /// The store's time for the record of that key.
     pub(super) fn now(&self, key: Key) -> Timestamp {
         self.store.now(self.partition(key))

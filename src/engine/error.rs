@@ -64,6 +64,7 @@ pub enum Reason {
     TypeSetAlreadyExists,
     WebhookEndpointNotFound,
     WebhookEndpointAlreadyExists,
+    WebhookDeliveryNotFound,
     /// A callback or an endpoint has a URI that is never called.
     CallbackUriRejected,
     WorkerNotFound,
@@ -116,6 +117,7 @@ impl Reason {
         Self::TypeSetAlreadyExists,
         Self::WebhookEndpointNotFound,
         Self::WebhookEndpointAlreadyExists,
+        Self::WebhookDeliveryNotFound,
         Self::CallbackUriRejected,
         Self::WorkerNotFound,
         Self::TokenNotFound,
@@ -160,6 +162,7 @@ impl Reason {
             Self::TypeSetAlreadyExists => "TYPE_SET_ALREADY_EXISTS",
             Self::WebhookEndpointNotFound => "WEBHOOK_ENDPOINT_NOT_FOUND",
             Self::WebhookEndpointAlreadyExists => "WEBHOOK_ENDPOINT_ALREADY_EXISTS",
+            Self::WebhookDeliveryNotFound => "WEBHOOK_DELIVERY_NOT_FOUND",
             Self::CallbackUriRejected => "CALLBACK_URI_REJECTED",
             Self::WorkerNotFound => "WORKER_NOT_FOUND",
             Self::TokenNotFound => "TOKEN_NOT_FOUND",
@@ -195,6 +198,7 @@ impl Reason {
             | Self::OperationDeleted
             | Self::TypeSetNotFound
             | Self::WebhookEndpointNotFound
+            | Self::WebhookDeliveryNotFound
             | Self::WorkerNotFound
             | Self::TokenNotFound
             | Self::JobNotFound

@@ -9,6 +9,7 @@ mod bulk_reruns;
 mod commands;
 mod context;
 mod courier;
+mod delivery_lists;
 mod dispatch;
 mod due;
 mod endpoint_lists;
@@ -70,6 +71,8 @@ pub use self::bindings::{IdentityBinding, Member};
 pub use self::bulk_reruns::BulkRerun;
 pub use self::commands::apply::Done;
 pub use self::courier::letters::callback_key;
+pub use self::courier::trials::Trial;
+pub use self::delivery_lists::{DeliveryPage, DeliveryQuery};
 pub use self::dispatch::batch::LeaseBatch;
 pub use self::due::agents::Sweep;
 pub use self::endpoint_lists::{EndpointPage, EndpointQuery};
@@ -472,15 +475,15 @@ impl Measure {
 pub struct Deliveries;
 
 impl Deliveries {
-    /// Makes one attempt of each delivery that is due and that its receiver has room for, and waits for their ends; returns
-    /// how many it began.
+    /// Makes an attempt of each delivery that is due and that its receiver has room for, and of those that follow it, and waits
+    /// for their ends; returns how many it began at once.
     ///
     /// # Errors
     /// When the store does not answer.
     pub async fn run_once(self, engine: &Engine) -> Result<usize> {
         let courier = &engine.rooms.courier;
-        let claimed = courier.take_due(true).await?;
-        let attempts = claimed.into_iter().map(|claimed| Arc::clone(courier).deliver(claimed));
+        courier.claim_due(true).await?;
+        let attempts = courier.begin().into_iter().map(|claimed| courier.deliver(claimed));
         Ok(futures_util::future::join_all(attempts).await.len())
     }
 }

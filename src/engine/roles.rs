@@ -47,6 +47,8 @@ impl Rules for Roles {
             | Resource::Execution(_)
             | Resource::WebhookEndpoints(_)
             | Resource::WebhookEndpoint(_)
+            | Resource::WebhookDeliveries(_)
+            | Resource::WebhookDelivery(_)
             | Resource::Tokens
             | Resource::Token(_) => !matches!(verb, Verb::Get | Verb::List),
             Resource::Store => true,
@@ -71,7 +73,9 @@ fn covers(grant: &RoleGrant, on: Resource<'_>) -> bool {
         | Resource::Job(_)
         | Resource::Execution(_)
         | Resource::WebhookEndpoints(_)
-        | Resource::WebhookEndpoint(_) => on.parent().is_some_and(|parent| grant.covers(parent)),
+        | Resource::WebhookEndpoint(_)
+        | Resource::WebhookDeliveries(_)
+        | Resource::WebhookDelivery(_) => on.parent().is_some_and(|parent| grant.covers(parent)),
     }
 }
 
@@ -127,6 +131,11 @@ fn is_for(verb: Verb, on: Resource<'_>, roles: &[Role]) -> bool {
         Resource::WebhookEndpoints(_) | Resource::WebhookEndpoint(_) => match verb {
             Verb::Get | Verb::List => READERS,
             _ => &[Role::JobEditor],
+        },
+        Resource::WebhookDeliveries(_) | Resource::WebhookDelivery(_) => match verb {
+            Verb::Get | Verb::List => READERS,
+            Verb::Replay => &[Role::Caller, Role::JobEditor],
+            _ => &[Role::Admin],
         },
         Resource::Store | Resource::Tokens | Resource::Token(_) => &[Role::Admin],
     };

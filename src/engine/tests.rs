@@ -10,6 +10,7 @@ mod leases;
 mod lists;
 mod queues;
 mod ranks;
+mod replays;
 mod reruns;
 mod retention;
 mod sample;

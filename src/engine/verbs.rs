@@ -4,15 +4,19 @@
 use std::time::Duration;
 
 use super::{
-    Caller, Credential, EndpointPage, EndpointQuery, EndpointRotation, EndpointTarget, Engine,
-    Executions, Issuer, Jobs, NewEndpoint, NewLink, NewToken, NewTypeSet, QueueListQuery,
-    QueuePage, QueueUpdate, Result, ShownQueue, ShownToken, ShownTypeSet, ShownWorker, TokenPage,
-    TypeSetDeletion, TypeSetPage, TypeSetQuery, Verb, WorkerListQuery, WorkerPage,
+    Caller, Credential, DeliveryPage, DeliveryQuery, EndpointPage, EndpointQuery, EndpointRotation,
+    EndpointTarget, Engine, Executions, Issuer, Jobs, NewEndpoint, NewLink, NewToken, NewTypeSet,
+    QueueListQuery, QueuePage, QueueUpdate, Result, ShownQueue, ShownToken, ShownTypeSet,
+    ShownWorker, TokenPage, Trial, TypeSetDeletion, TypeSetPage, TypeSetQuery, Verb,
+    WorkerListQuery, WorkerPage,
 };
 use crate::operation::Operation;
 use crate::operation::name::{EndpointName, Id, Name, Queue, TypeSetName};
+use crate::post::Carrier;
+use crate::record::delivery::Delivery;
 use crate::record::tokens::ApiToken;
 use crate::webhook::endpoint::{Endpoint, EndpointSettings};
+use crate::webhook::name::DeliveryName;
 
 /// The verbs of jobs.
 impl Engine {
@@ -117,6 +121,39 @@ impl Engine {
     ) -> Result<Endpoint> {
         self.rooms.tenants.write(rotation.target.name.parent.as_str())?;
         self.rooms.endpoints.rotate(rotation).await
+    }
+
+    /// What carries deliveries, and knows where they may go.
+    pub fn carrier(&self) -> Option<&dyn Carrier> {
+        self.rooms.context.settings.carrier.as_deref()
+    }
+
+    /// Sends a test event to a webhook endpoint, and returns what happened.
+    pub async fn test_endpoint(&self, _: &Caller, name: &EndpointName) -> Result<Trial> {
+        self.rooms.tenants.write(name.parent.as_str())?;
+        self.rooms.courier.test(name).await
+    }
+
+    /// A delivery to a webhook endpoint or a callback.
+    pub async fn get_delivery(&self, _: &Caller, name: &DeliveryName) -> Result<Delivery> {
+        self.rooms.tenants.read(name.owner.parent()).await;
+        self.rooms.courier.get(name).await
+    }
+
+    /// A page of deliveries, the newest first.
+    pub async fn list_deliveries(
+        &self,
+        caller: &Caller,
+        query: &DeliveryQuery,
+    ) -> Result<DeliveryPage> {
+        self.rooms.tenants.read(query.owner.parent()).await;
+        self.rooms.endpoints.list_deliveries(caller, query).await
+    }
+
+    /// Sends a delivery again that has ended.
+    pub async fn replay_delivery(&self, _: &Caller, name: &DeliveryName) -> Result<Delivery> {
+        self.rooms.tenants.write(name.owner.parent())?;
+        self.rooms.courier.replay(name).await
     }
 
     /// Calls a webhook endpoint again that was suspended or disabled.

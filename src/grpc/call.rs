@@ -25,7 +25,8 @@ pub(super) fn carrier<'a>(
     types: Cow<'a, Registry>,
 ) -> StartCarrier<'a> {
     let (url, readable) = (StartUrl::Method(method), engine.callback_headers());
-    StartCarrier { headers: metadata.as_ref(), url, readable, types }
+    let receivers = engine.carrier();
+    StartCarrier { headers: metadata.as_ref(), url, readable, types, receivers }
 }
 
 /// Names the index that a list was read from in a header.

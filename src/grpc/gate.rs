@@ -162,6 +162,10 @@ impl<S: Webhooks> Webhooks for Gate<S> {
         delete_webhook_endpoint: pb::DeleteWebhookEndpointRequest => ();
         rotate_webhook_endpoint: pb::RotateWebhookEndpointRequest => pb::WebhookEndpoint;
         resume_webhook_endpoint: pb::ResumeWebhookEndpointRequest => pb::WebhookEndpoint;
+        test_webhook_endpoint: pb::TestWebhookEndpointRequest => pb::TestWebhookEndpointResponse;
+        get_webhook_delivery: pb::GetWebhookDeliveryRequest => pb::WebhookDelivery;
+        list_webhook_deliveries: pb::ListWebhookDeliveriesRequest => pb::ListWebhookDeliveriesResponse;
+        replay_webhook_delivery: pb::ReplayWebhookDeliveryRequest => pb::WebhookDelivery;
     }
 }
 

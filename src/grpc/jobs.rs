@@ -24,7 +24,7 @@ impl Service {
 impl Jobs for Service {
     async fn create_job(&self, request: Request<pb::CreateJobRequest>) -> Reply<pb::Job> {
         let caller = caller(&request);
-        let wanted = jobs::create(request.into_inner())?;
+        let wanted = jobs::create(&self.engine, request.into_inner()).await?;
         Ok(Response::new(jobs::job(self.engine.jobs().create(&caller, wanted).await?)))
     }
 
@@ -45,7 +45,7 @@ impl Jobs for Service {
 
     async fn update_job(&self, request: Request<pb::UpdateJobRequest>) -> Reply<pb::Job> {
         let caller = caller(&request);
-        let update = jobs::update(request.into_inner())?;
+        let update = jobs::update(&self.engine, request.into_inner()).await?;
         let change = |config: &_| update.apply(config);
         let wanted = update.wanted(&change);
         let updated = self.engine.jobs().update(&caller, &update.name, &wanted).await;

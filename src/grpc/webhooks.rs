@@ -6,11 +6,13 @@ use super::call::{Reply, caller};
 use crate::engine::Engine;
 use crate::proto::longhaul::v1::webhooks_server::Webhooks;
 use crate::proto::longhaul::v1::{
-    CreateWebhookEndpointRequest, DeleteWebhookEndpointRequest, GetWebhookEndpointRequest,
-    ListWebhookEndpointsRequest, ListWebhookEndpointsResponse, ResumeWebhookEndpointRequest,
-    RotateWebhookEndpointRequest, UpdateWebhookEndpointRequest, WebhookEndpoint,
+    CreateWebhookEndpointRequest, DeleteWebhookEndpointRequest, GetWebhookDeliveryRequest,
+    GetWebhookEndpointRequest, ListWebhookDeliveriesRequest, ListWebhookDeliveriesResponse,
+    ListWebhookEndpointsRequest, ListWebhookEndpointsResponse, ReplayWebhookDeliveryRequest,
+    ResumeWebhookEndpointRequest, RotateWebhookEndpointRequest, TestWebhookEndpointRequest,
+    TestWebhookEndpointResponse, UpdateWebhookEndpointRequest, WebhookDelivery, WebhookEndpoint,
 };
-use crate::wire::webhooks;
+use crate::wire::{deliveries, webhooks};
 
 pub(super) struct Service {
     engine: Engine,
@@ -94,5 +96,45 @@ impl Webhooks for Service {
         let target = webhooks::resume(request.into_inner())?;
         let resumed = self.engine.resume_endpoint(&caller, &target).await?;
         Ok(Response::new(webhooks::shown(&resumed)))
+    }
+
+    async fn test_webhook_endpoint(
+        &self,
+        request: Request<TestWebhookEndpointRequest>,
+    ) -> Reply<TestWebhookEndpointResponse> {
+        let caller = caller(&request);
+        let name = webhooks::test(request.get_ref())?;
+        let trial = self.engine.test_endpoint(&caller, &name).await?;
+        Ok(Response::new(deliveries::tested(&trial)))
+    }
+
+    async fn get_webhook_delivery(
+        &self,
+        request: Request<GetWebhookDeliveryRequest>,
+    ) -> Reply<WebhookDelivery> {
+        let caller = caller(&request);
+        let name = deliveries::name(&request.get_ref().name)?;
+        let found = self.engine.get_delivery(&caller, &name).await?;
+        Ok(Response::new(deliveries::shown(&name.to_string(), &found)))
+    }
+
+    async fn list_webhook_deliveries(
+        &self,
+        request: Request<ListWebhookDeliveriesRequest>,
+    ) -> Reply<ListWebhookDeliveriesResponse> {
+        let caller = caller(&request);
+        let query = deliveries::list(request.into_inner())?;
+        let page = self.engine.list_deliveries(&caller, &query).await?;
+        Ok(Response::new(deliveries::list_reply(page)))
+    }
+
+    async fn replay_webhook_delivery(
+        &self,
+        request: Request<ReplayWebhookDeliveryRequest>,
+    ) -> Reply<WebhookDelivery> {
+        let caller = caller(&request);
+        let name = deliveries::name(&request.get_ref().name)?;
+        let replayed = self.engine.replay_delivery(&caller, &name).await?;
+        Ok(Response::new(deliveries::shown(&name.to_string(), &replayed)))
     }
 }

@@ -44,9 +44,9 @@ pub(super) struct Route {
 }
 
 impl Route {
-    /// Whether it exists over HTTP alone.
-    const fn is_of_http(&self) -> bool {
-        matches!(self.answer, RouteKind::Result | RouteKind::Monitor)
+    /// Whether its template says how many segments follow the parent.
+    fn is_exact(&self) -> bool {
+        !self.template.has_rest()
     }
 }
 
@@ -196,13 +196,13 @@ impl Routes {
                 .map(|place| &self.all[*place])
                 .any(|route| is(route) && route.template.match_path(&parsed).is_some())
         };
-        // `operations/**` matches the path of a monitor or a result too, which is no operation.
-        let is_of_http = has(Route::is_of_http);
+        // `operations/**` matches the path of a monitor, a result or deliveries too, which is no operation.
+        let is_exact = has(Route::is_exact);
         // What all parents have can be listed and nothing else.
         let is_pattern = path.contains("/-/") && has(|route| route.method == Method::GET);
         for place in places() {
             let route = &self.all[*place];
-            if is_of_http && !route.is_of_http() || is_pattern && route.method != Method::GET {
+            if is_exact && !route.is_exact() || is_pattern && route.method != Method::GET {
                 continue;
             }
             let Some(fields) = route.template.match_path(&parsed) else { continue };
@@ -423,6 +423,26 @@ mod tests {
             ("OPTIONS", "*", "Nothing"),
             ("GET", "/v1/operations/%ff", "NoText"),
             ("POST", "/longhaul.v1.Workers/ServeQueue", "Grpc"),
+        ] {
+            assert_eq!(found(method, path), expected, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn deliveries_of_an_operation_are_no_operation() {
+        for (method, path, expected) in [
+            ("GET", "/v1/operations/x/deliveries", "ListWebhookDeliveries parent=operations/x"),
+            ("DELETE", "/v1/operations/x/deliveries", "Methods([GET, HEAD])"),
+            (
+                "GET",
+                "/v1/a/b/webhookEndpoints/x/deliveries/y",
+                "GetWebhookDelivery name=a/b/webhookEndpoints/x/deliveries/y",
+            ),
+            (
+                "POST",
+                "/v1/a/b/operations/x/deliveries/y:replay",
+                "ReplayWebhookDelivery name=a/b/operations/x/deliveries/y",
+            ),
         ] {
             assert_eq!(found(method, path), expected, "{method} {path}");
         }

@@ -113,11 +113,17 @@ impl Template {
         let variable = self.variables.iter().find(|variable| variable.segments.contains(&place));
         let Some(variable) = variable else { return "segment" };
         match self.segments[variable.segments.start..place].last() {
+            Some(Segment::Literal(collection)) if collection == "deliveries" => "delivery",
             Some(Segment::Literal(collection)) => {
                 collection.strip_suffix('s').unwrap_or(collection)
             }
             _ => &variable.field,
         }
+    }
+
+    /// Whether it has a segment that stands for all others up to the end.
+    pub(super) fn has_rest(&self) -> bool {
+        self.segments.contains(&Segment::Rest)
     }
 
     /// Whether a field is a parent as a whole, for which `-` may stand too.

@@ -24,6 +24,9 @@ use crate::limits::{MAX_DELIVERY_REPLY_BYTES, MAX_IDLE_RECEIVERS};
 /// Carries letters to their receivers.
 #[async_trait]
 pub trait Carrier: fmt::Debug + Send + Sync + 'static {
+    /// Whether that URL can be called, as far as it is known without a look-up of its host.
+    fn check(&self, url: &str) -> Result<(), Refused>;
+
     /// One attempt. Never longer than the time that the operator allows.
     async fn carry(&self, letter: &Letter) -> Receipt;
 
@@ -118,6 +121,10 @@ impl HttpCarrier {
 
 #[async_trait]
 impl Carrier for HttpCarrier {
+    fn check(&self, url: &str) -> Result<(), Refused> {
+        self.guard.url(url).map(drop)
+    }
+
     async fn carry(&self, letter: &Letter) -> Receipt {
         let begin = self.clock.elapsed();
         let headers = letter.headers_at(self.clock.now());

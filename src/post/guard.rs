@@ -30,6 +30,9 @@ pub enum Refused {
     /// It is no URL.
     #[error("{0:?} is not a valid URL: {1}")]
     Malformed(String, url::ParseError),
+    /// It is without TLS, and the operator does not allow that.
+    #[error("http is not allowed; use https, or let the operator set webhooks.allow_http")]
+    Plain,
     /// It has another scheme.
     #[error("the scheme {0:?} is not allowed; use https")]
     Scheme(String),
@@ -73,6 +76,7 @@ impl UrlGuard {
         match url.scheme() {
             "https" => {}
             "http" if self.allow_http => {}
+            "http" => return Err(Refused::Plain),
             other => return Err(Refused::Scheme(other.to_owned())),
         }
         if !url.username().is_empty() || url.password().is_some() || has_at(text) {

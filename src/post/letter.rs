@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::sign::{SigningKey, signatures};
 use crate::clock::Timestamp;
 use crate::operation::events::{OperationEvent, event_name};
+use crate::operation::name::EndpointName;
 use crate::proto::google::longrunning::{Operation as Published, operation::Result as Outcome};
 use crate::proto::longhaul::v1::callback::{Event as Subscribed, Format};
 use crate::types::Registry;
@@ -40,6 +41,17 @@ pub struct LetterContent<'a> {
     pub event: Subscribed,
     /// The operation, if the receiver wants more than the thin body.
     pub operation: Option<&'a Published>,
+}
+
+/// What a test of an endpoint tells.
+#[derive(Clone, Debug)]
+pub struct TestContent<'a> {
+    /// The id of the request.
+    pub id: &'a str,
+    /// The endpoint.
+    pub endpoint: &'a EndpointName,
+    /// When it is sent.
+    pub time: Timestamp,
 }
 
 impl LetterContent<'_> {
@@ -128,10 +140,7 @@ impl LetterContent<'_> {
     }
 
     fn source(&self) -> String {
-        match self.news.name.parent() {
-            "" => SOURCE.to_owned(),
-            parent => format!("{SOURCE}/{parent}"),
-        }
+        source(self.news.name.parent())
     }
 
     fn cloud_event_type(&self) -> String {
@@ -144,7 +153,53 @@ impl LetterContent<'_> {
     }
 }
 
+impl TestContent<'_> {
+    fn body(&self, format: Format) -> (Bytes, &'static str) {
+        let data = json!({ "name": self.endpoint.to_string() });
+        let time = self.time.to_string();
+        match format {
+            Format::ResponseBody => (Bytes::from_static(b"{}"), JSON),
+            Format::CloudeventsStructured => {
+                let event = json!({
+                    "specversion": "1.0",
+                    "id": self.id,
+                    "source": source(self.endpoint.parent.as_str()),
+                    "type": TEST_EVENT,
+                    "subject": self.endpoint.to_string(),
+                    "time": time,
+                    "datacontenttype": JSON,
+                    "data": data,
+                });
+                (bytes(&event), CLOUD_EVENT)
+            }
+            Format::Unspecified | Format::StandardWebhook => {
+                (bytes(&json!({ "type": TEST, "timestamp": time, "data": data })), JSON)
+            }
+        }
+    }
+
+    fn cloud_event_headers(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("ce-specversion", "1.0".to_owned()),
+            ("ce-id", self.id.to_owned()),
+            ("ce-source", source(self.endpoint.parent.as_str())),
+            ("ce-type", TEST_EVENT.to_owned()),
+            ("ce-subject", self.endpoint.to_string()),
+            ("ce-time", self.time.to_string()),
+        ]
+    }
+}
+
 impl Letter {
+    /// A test of an endpoint. `own` are the receiver's own headers.
+    pub fn test(
+        told: &TestContent<'_>,
+        format: Format,
+        own: impl IntoIterator<Item = (String, String)>,
+    ) -> Self {
+        Self::with(told.id, told.body(format), told.cloud_event_headers(), own)
+    }
+
     /// A letter about `told`. `own` are the receiver's own headers.
     pub fn new(
         told: &LetterContent<'_>,
@@ -152,7 +207,15 @@ impl Letter {
         own: impl IntoIterator<Item = (String, String)>,
         types: &Registry,
     ) -> Self {
-        let (body, content_type) = told.body(format, types);
+        Self::with(told.id, told.body(format, types), told.cloud_event_headers(), own)
+    }
+
+    fn with(
+        id: &str,
+        (body, content_type): (Bytes, &'static str),
+        cloud_event: Vec<(&'static str, String)>,
+        own: impl IntoIterator<Item = (String, String)>,
+    ) -> Self {
         let mut headers = HeaderMap::new();
         for (name, value) in own {
             let name = HeaderName::try_from(name).ok().filter(|name| !is_reserved(name));
@@ -160,8 +223,8 @@ impl Letter {
                 headers.insert(name, value);
             }
         }
-        if format != Format::CloudeventsStructured {
-            for (name, value) in told.cloud_event_headers() {
+        if content_type != CLOUD_EVENT {
+            for (name, value) in cloud_event {
                 if let Ok(value) = HeaderValue::try_from(encoded(&value)) {
                     headers.insert(name, value);
                 }
@@ -169,7 +232,7 @@ impl Letter {
         }
         headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static(content_type));
         headers.insert(http::header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
-        Self { id: told.id.to_owned(), url: String::new(), body, headers, keys: Vec::new() }
+        Self { id: id.to_owned(), url: String::new(), body, headers, keys: Vec::new() }
     }
 
     /// The headers of an attempt at `now`.
@@ -212,6 +275,11 @@ fn encoded(value: &str) -> String {
     out
 }
 
+/// The source of events about what lies in a parent.
+fn source(parent: &str) -> String {
+    if parent.is_empty() { SOURCE.to_owned() } else { format!("{SOURCE}/{parent}") }
+}
+
 fn bytes(value: &Value) -> Bytes {
     value.to_string().into()
 }
@@ -220,6 +288,9 @@ const JSON: &str = "application/json";
 const CLOUD_EVENT: &str = "application/cloudevents+json";
 /// The service in the source of every event.
 const SOURCE: &str = "//longhaul.dev";
+/// The type of a test, and that of its CloudEvent.
+const TEST: &str = "webhook.test";
+const TEST_EVENT: &str = "dev.longhaul.webhook.test";
 const USER_AGENT: &str = concat!("longhaul/", env!("CARGO_PKG_VERSION"));
 /// Those that frame the request, or that belong to the call itself.
 const RESERVED: [&str; 14] = [

@@ -1,8 +1,9 @@
 //! An event on its way to one receiver, and for a while after that.
 //!
-//! The deliveries of an operation to a receiver are a line in the order of its events. Only the first that has not ended is
-//! due; each names the next, which waits for it. The due ones of a receiver are together in one index, so that those of
-//! another can be found without reading them.
+//! The deliveries of an operation to a receiver that have not ended are a line in the order of its events. Only the first is
+//! due; each names the next, which waits for it. A delivery that is replayed takes its place in the line again, so the next one
+//! may have been overtaken and have ended. The due ones of a receiver are together in one index, so that those of another can
+//! be found without reading them.
 
 use bytes::Bytes;
 use url::Url;
@@ -21,6 +22,7 @@ use crate::operation::events::OperationEvent;
 use crate::proto::longhaul::store::v1 as stored;
 use crate::proto::longhaul::v1 as pb;
 use crate::store::{Index, IndexEntry, Key, Keyspace};
+use crate::webhook::name::{DeliveryName, DeliveryOwner};
 
 /// One event for one receiver.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,6 +47,17 @@ pub struct Delivery {
     pub next: Option<Key>,
     /// When it was made.
     pub create_time: Timestamp,
+    /// The last time that it was sent again after its end.
+    pub replay: Option<DeliveryReplay>,
+}
+
+/// The replay of a delivery: its schedule begins anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeliveryReplay {
+    /// When it was asked for.
+    pub time: Timestamp,
+    /// How many attempts there were before it.
+    pub attempts_before: u32,
 }
 
 /// A receiver.
@@ -66,7 +79,20 @@ pub enum DeliveryStage {
     /// It was delivered.
     Delivered(Timestamp),
     /// It was given up.
-    Failed(Timestamp),
+    GivenUp(Timestamp),
+}
+
+/// How far a delivery is, for those who look at it. The numbers are those of `longhaul.v1.WebhookDelivery.State`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeliveryState {
+    /// It was not tried yet.
+    Waiting = 1,
+    /// It was delivered.
+    Delivered = 2,
+    /// The last attempt failed, and another one follows.
+    Failed = 3,
+    /// It was given up.
+    GivenUp = 4,
 }
 
 /// One request to a receiver.
@@ -87,6 +113,28 @@ pub struct DeliveryAttempt {
 pub struct LaneId(pub [u8; 8]);
 
 impl Delivery {
+    /// A delivery that is due now.
+    pub const fn new(
+        news: OperationEvent,
+        event: pb::callback::Event,
+        target: Target,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            number: news.sequence,
+            news,
+            event,
+            target,
+            stage: DeliveryStage::Due(now),
+            attempts: Vec::new(),
+            attempt_count: 0,
+            reply: Bytes::new(),
+            next: None,
+            create_time: now,
+            replay: None,
+        }
+    }
+
     /// The key of its record, beside that of its operation.
     pub fn key(&self, operation: Key) -> Key {
         let mut hasher = blake3::Hasher::new();
@@ -101,12 +149,69 @@ impl Delivery {
 
     /// The id that the receiver gets, the same with every attempt. Without a dot, which the signature uses.
     pub fn message_id(key: Key) -> String {
-        format!("msg_{}", Uuid::from_bytes(*key.as_bytes()).simple())
+        DeliveryName::id_of(*key.as_bytes())
+    }
+
+    /// Its full name.
+    pub fn full_name(&self, key: Key) -> String {
+        let id = Self::message_id(key);
+        let operation = self.news.name.as_str();
+        let owner = self.target.endpoint().unwrap_or(operation);
+        format!("{owner}/deliveries/{id}")
+    }
+
+    /// Whether it belongs to that endpoint or operation.
+    pub fn belongs_to(&self, owner: &DeliveryOwner) -> bool {
+        match (owner, self.target.endpoint()) {
+            (DeliveryOwner::Endpoint(name), Some(endpoint)) => name.to_string() == endpoint,
+            (DeliveryOwner::Operation(name), None) => *name == self.news.name,
+            (DeliveryOwner::Endpoint(_), None) | (DeliveryOwner::Operation(_), Some(_)) => false,
+        }
+    }
+
+    /// How far it is.
+    pub const fn state(&self) -> DeliveryState {
+        match self.stage {
+            DeliveryStage::Delivered(_) => DeliveryState::Delivered,
+            DeliveryStage::GivenUp(_) => DeliveryState::GivenUp,
+            DeliveryStage::Waiting | DeliveryStage::Due(_) if self.tries() > 0 => {
+                DeliveryState::Failed
+            }
+            DeliveryStage::Waiting | DeliveryStage::Due(_) => DeliveryState::Waiting,
+        }
+    }
+
+    /// The attempts of its present schedule.
+    pub const fn tries(&self) -> u32 {
+        self.attempt_count.saturating_sub(self.attempts_before_replay())
+    }
+
+    /// The attempts before its present schedule.
+    pub const fn attempts_before_replay(&self) -> u32 {
+        match self.replay {
+            Some(replay) => replay.attempts_before,
+            None => 0,
+        }
+    }
+
+    /// When its present schedule began.
+    pub fn begin_time(&self) -> Timestamp {
+        self.replay.map_or(self.news.time, |replay| replay.time)
+    }
+
+    /// When it is to be tried.
+    pub const fn due(&self) -> Option<Timestamp> {
+        match self.stage {
+            DeliveryStage::Due(time) => Some(time),
+            DeliveryStage::Waiting | DeliveryStage::Delivered(_) | DeliveryStage::GivenUp(_) => {
+                None
+            }
+        }
     }
 
     /// Whether it has ended.
     pub const fn is_over(&self) -> bool {
-        matches!(self.stage, DeliveryStage::Delivered(_) | DeliveryStage::Failed(_))
+        matches!(self.stage, DeliveryStage::Delivered(_) | DeliveryStage::GivenUp(_))
     }
 
     /// Whether later news make it worthless.
@@ -116,7 +221,8 @@ impl Delivery {
 
     /// Whether it is progress that no attempt has begun to tell.
     pub fn may_be_replaced(&self) -> bool {
-        self.stage == DeliveryStage::Waiting && self.is_progress()
+        let is_untold = self.attempt_count == 0 && self.replay.is_none();
+        self.stage == DeliveryStage::Waiting && self.is_progress() && is_untold
     }
 
     /// Notes an attempt.
@@ -182,6 +288,11 @@ impl Target {
     }
 }
 
+/// Whether [`STATES`] has the deliveries in that state. Those that go well have no entry there, so they cost none.
+pub const fn is_indexed(state: DeliveryState) -> bool {
+    matches!(state, DeliveryState::Failed | DeliveryState::GivenUp)
+}
+
 fn hash(kind: &[u8], text: &str) -> [u8; 8] {
     let hash = blake3::hash(&[kind, b"\0", text.as_bytes()].concat());
     hash.as_bytes().first_chunk().copied().unwrap_or_default()
@@ -199,9 +310,18 @@ pub fn parse_lane_member(member: &[u8]) -> Option<(LaneId, Timestamp)> {
     Some((LaneId(*lane), Timestamp::from_micros(micros)))
 }
 
-/// The prefix of the members of [`DELIVERIES`] of one endpoint.
-pub fn endpoint_prefix(endpoint: &str) -> Vec<u8> {
-    hash(b"endpoint", endpoint).to_vec()
+/// The prefix of the members of [`DELIVERIES`] of one endpoint or operation.
+pub fn owner_prefix(owner: &DeliveryOwner) -> Vec<u8> {
+    let hash = match owner {
+        DeliveryOwner::Endpoint(name) => hash(b"endpoint", &name.to_string()),
+        DeliveryOwner::Operation(name) => hash(b"operation", name.as_str()),
+    };
+    hash.to_vec()
+}
+
+/// The prefix of the members of [`STATES`] of one endpoint or operation.
+pub fn state_prefix(owner: &DeliveryOwner, state: DeliveryState) -> Vec<u8> {
+    [owner_prefix(owner), vec![state as u8]].concat()
 }
 
 impl Kind for Delivery {
@@ -226,7 +346,7 @@ impl Kind for Delivery {
         let (due_time, end_time) = match self.stage {
             DeliveryStage::Waiting => (None, None),
             DeliveryStage::Due(time) => (Some(time.as_micros()), None),
-            DeliveryStage::Delivered(time) | DeliveryStage::Failed(time) => {
+            DeliveryStage::Delivered(time) | DeliveryStage::GivenUp(time) => {
                 (None, Some(time.as_micros()))
             }
         };
@@ -244,6 +364,8 @@ impl Kind for Delivery {
             reply: self.reply.clone(),
             next: self.next.map(|next| bytes(next.as_bytes())).unwrap_or_default(),
             create_time: self.create_time.as_micros(),
+            replay_time: self.replay.map(|replay| replay.time.as_micros()),
+            attempts_before_replay: self.attempts_before_replay(),
         };
         wrap(NUMBER, &delivery)
     }
@@ -253,14 +375,22 @@ impl Kind for Delivery {
             index: Index::new(index),
             member: member.into(),
         };
-        let number = self.number.to_be_bytes();
         let mut entries = Vec::with_capacity(4);
-        let line = self.target.line(&self.news.uid);
-        entries.push(entry(LINES, [&line[..], &number, key.as_bytes()].concat()));
-        if let Some(endpoint) = self.target.endpoint() {
-            let time = self.create_time.as_micros().to_be_bytes();
-            let prefix = endpoint_prefix(endpoint);
-            entries.push(entry(DELIVERIES, [&prefix[..], &time, key.as_bytes()].concat()));
+        let owner = match self.target.endpoint() {
+            Some(endpoint) => hash(b"endpoint", endpoint),
+            None => hash(b"operation", self.news.name.as_str()),
+        };
+        let time = self.create_time.as_micros().to_be_bytes();
+        entries.push(entry(DELIVERIES, [&owner[..], &time, key.as_bytes()].concat()));
+        let state = self.state();
+        if is_indexed(state) {
+            let member = [&owner[..], &[state as u8], &time, key.as_bytes()].concat();
+            entries.push(entry(STATES, member));
+        }
+        if !self.is_over() {
+            let line = self.target.line(&self.news.uid);
+            let number = self.number.to_be_bytes();
+            entries.push(entry(LINES, [&line[..], &number, key.as_bytes()].concat()));
         }
         match self.stage {
             DeliveryStage::Waiting => {}
@@ -268,7 +398,7 @@ impl Kind for Delivery {
                 let member = lane_member(self.target.lane(), time);
                 entries.push(entry(LANES, [&member[..], key.as_bytes()].concat()));
             }
-            DeliveryStage::Delivered(time) | DeliveryStage::Failed(time) => {
+            DeliveryStage::Delivered(time) | DeliveryStage::GivenUp(time) => {
                 entries.push(entry(KEPT, due_member(time + DELIVERY_KEPT, key)));
             }
         }
@@ -292,8 +422,10 @@ fn decode(stored: stored::Delivery) -> Option<Delivery> {
         (None, None) => DeliveryStage::Waiting,
         (Some(due), _) => DeliveryStage::Due(time(due)),
         (None, Some(end)) if stored.delivered => DeliveryStage::Delivered(time(end)),
-        (None, Some(end)) => DeliveryStage::Failed(time(end)),
+        (None, Some(end)) => DeliveryStage::GivenUp(time(end)),
     };
+    let attempts_before = stored.attempts_before_replay;
+    let replay = stored.replay_time.map(|at| DeliveryReplay { time: time(at), attempts_before });
     Some(Delivery {
         news: decode_news(stored.news?)?,
         number: stored.number,
@@ -305,6 +437,7 @@ fn decode(stored: stored::Delivery) -> Option<Delivery> {
         reply: stored.reply,
         next: <[u8; Key::LENGTH]>::try_from(stored.next.as_ref()).ok().map(Key::from_bytes),
         create_time: time(stored.create_time),
+        replay,
     })
 }
 
@@ -332,10 +465,12 @@ fn bytes(bytes: &[u8]) -> Bytes {
 
 /// The deliveries of each receiver that are due, or will be: receiver, time, key.
 pub const LANES: &str = "deliveries/due";
-/// All deliveries, in lines: uid of the operation, receiver, number, key.
+/// The deliveries that have not ended, in lines: uid of the operation, receiver, number, key.
 pub const LINES: &str = "deliveries/line";
-/// The deliveries to each endpoint: endpoint, time, key.
+/// The deliveries of each endpoint, and those of each operation to its callbacks: endpoint or operation, time, key.
 pub const DELIVERIES: &str = "deliveries/list";
+/// The same for the states of [`is_indexed`]: endpoint or operation, state, time, key.
+pub const STATES: &str = "deliveries/state";
 /// Those that have ended, until they are removed.
 const KEPT: &str = "due/delivery";
 /// The number of the kind in a stored record.

@@ -13,7 +13,9 @@ use crate::operation::name::{EndpointName, Id, Parent};
 use crate::proto::longhaul::store::v1 as stored;
 use crate::proto::longhaul::v1::callback::Event;
 use crate::store::{Index, IndexEntry, Key, Keyspace, Partition};
-use crate::webhook::endpoint::{Endpoint, EndpointSecret, EndpointSettings, EndpointState};
+use crate::webhook::endpoint::{
+    Endpoint, EndpointSecret, EndpointSettings, EndpointState, SecretAlgorithm,
+};
 
 /// The index of all endpoints; a member is the parent, a zero, the id, a zero, and the record's key.
 pub const ENDPOINTS: &str = "endpoints";
@@ -143,6 +145,11 @@ fn encode_secret(secret: &EndpointSecret) -> stored::EndpointSecret {
     stored::EndpointSecret {
         id: secret.id.clone(),
         key: Bytes::copy_from_slice(&secret.key),
+        // Secrets of HMAC-SHA256 are stored as they were before there were others.
+        algorithm: match secret.algorithm {
+            SecretAlgorithm::HmacSha256 => 0,
+            other @ SecretAlgorithm::Ed25519 => other as u32,
+        },
         create_time: secret.create_time.as_micros(),
         expire_time: secret.expire_time.map(Timestamp::as_micros),
         request_id: secret.request_id.clone(),
@@ -152,6 +159,10 @@ fn encode_secret(secret: &EndpointSecret) -> stored::EndpointSecret {
 fn decode_secret(stored: stored::EndpointSecret) -> Option<EndpointSecret> {
     Some(EndpointSecret {
         id: stored.id,
+        algorithm: match stored.algorithm {
+            0 => SecretAlgorithm::default(),
+            number => SecretAlgorithm::from_number(number)?,
+        },
         key: stored.key.as_ref().try_into().ok()?,
         create_time: Timestamp::from_micros(stored.create_time),
         expire_time: stored.expire_time.map(Timestamp::from_micros),

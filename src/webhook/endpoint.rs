@@ -76,7 +76,9 @@ pub enum EndpointState {
 pub struct EndpointSecret {
     /// Tells it from the other secrets of its endpoint.
     pub id: String,
-    /// The key.
+    /// How it signs.
+    pub algorithm: SecretAlgorithm,
+    /// The key; of Ed25519 the seed of the pair.
     pub key: [u8; 32],
     /// When it was made.
     pub create_time: Timestamp,
@@ -84,6 +86,27 @@ pub struct EndpointSecret {
     pub expire_time: Option<Timestamp>,
     /// The id of the request that made it; empty without one.
     pub request_id: String,
+}
+
+/// How a secret signs. The numbers are those of `longhaul.v1.WebhookEndpoint.Algorithm`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SecretAlgorithm {
+    /// With a secret that the receiver knows, too.
+    #[default]
+    HmacSha256 = 1,
+    /// With a private key; the receiver knows the public one.
+    Ed25519 = 2,
+}
+
+impl SecretAlgorithm {
+    /// The algorithm of that number.
+    pub const fn from_number(number: u32) -> Option<Self> {
+        match number {
+            1 => Some(Self::HmacSha256),
+            2 => Some(Self::Ed25519),
+            _ => None,
+        }
+    }
 }
 
 /// How a delivery to an endpoint has ended.
@@ -198,7 +221,8 @@ impl EndpointSecret {
 impl fmt::Debug for EndpointSecret {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = formatter.debug_struct("EndpointSecret");
-        shown.field("id", &self.id).field("create_time", &self.create_time);
+        shown.field("id", &self.id).field("algorithm", &self.algorithm);
+        shown.field("create_time", &self.create_time);
         shown.field("expire_time", &self.expire_time).finish_non_exhaustive()
     }
 }
@@ -216,6 +240,7 @@ mod tests {
     fn secret(id: &str, hours: u64) -> EndpointSecret {
         EndpointSecret {
             id: id.to_owned(),
+            algorithm: SecretAlgorithm::default(),
             key: [hours as u8; 32],
             create_time: at(hours),
             expire_time: None,

@@ -1,4 +1,5 @@
 //! Webhook endpoints and what is sent to them: pure, without I/O.
 
 pub mod endpoint;
+pub mod name;
 pub mod uri;

@@ -129,6 +129,10 @@ table! {
     pb::DeleteWebhookEndpointRequest: |request| Delete WebhookEndpoint &request.name;
     pb::RotateWebhookEndpointRequest: |request| Rotate WebhookEndpoint &request.name;
     pb::ResumeWebhookEndpointRequest: |request| Resume WebhookEndpoint &request.name;
+    pb::TestWebhookEndpointRequest: |request| Test WebhookEndpoint &request.name;
+    pb::GetWebhookDeliveryRequest: |request| Get WebhookDelivery &request.name;
+    pb::ListWebhookDeliveriesRequest: |request| List WebhookDeliveries &request.parent;
+    pb::ReplayWebhookDeliveryRequest: |request| Replay WebhookDelivery &request.name;
     pb::GetQueueRequest: |request| Get Queue &request.name;
     pb::PauseQueueRequest: |request| Pause Queue &request.name;
     pb::ResumeQueueRequest: |request| Resume Queue &request.name;

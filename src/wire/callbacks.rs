@@ -6,16 +6,24 @@ use http::{HeaderName, HeaderValue};
 
 use crate::engine::{Error, Reason, Result};
 use crate::limits::{MAX_CALLBACK_HEADER_BYTES, MAX_CALLBACK_HEADERS};
-use crate::post::is_reserved;
+use crate::post::{Carrier, is_reserved};
 use crate::proto::longhaul::v1::callback::{Event, Format};
 use crate::webhook::uri::check;
 
 /// Checks a URI.
 pub(super) fn uri(field: &str, text: &str) -> Result<()> {
-    check(text).map_err(|fault| {
-        let message = format!("{field} {:?} cannot be called: {fault}", shown(text));
-        Error::new(Reason::CallbackUriRejected, message).with("field", field)
-    })
+    check(text).map_err(|fault| rejected(field, text, &fault))
+}
+
+/// Checks whether this server calls a URI, as far as that is known without a look-up of its host.
+pub(super) fn receiver(carrier: Option<&dyn Carrier>, field: &str, text: &str) -> Result<()> {
+    let checked = carrier.map_or(Ok(()), |carrier| carrier.check(text));
+    checked.map_err(|refused| rejected(field, text, &refused))
+}
+
+fn rejected(field: &str, text: &str, why: &dyn std::fmt::Display) -> Box<Error> {
+    let message = format!("{field} {:?} cannot be called: {why}", shown(text));
+    Error::new(Reason::CallbackUriRejected, message).with("field", field)
 }
 
 /// The beginning of a URI, without what may be a password in it.

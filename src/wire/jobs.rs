@@ -4,11 +4,12 @@ use super::fields::{Fingerprinter, any, duration, not_yet, text, timestamp, type
 use super::operations::{self, page_size};
 use super::options;
 use super::schedules;
+use super::start_callbacks::{as_given, of_runs};
 use super::starts::request_id;
 use crate::clock::Timestamp;
 use crate::engine::{
-    Error, ExecutionQuery, ExecutionView, JobControl, JobCreation, JobQuery, JobRequest, JobView,
-    PastTicks, Reason, Reconfigure, Result,
+    Engine, Error, ExecutionQuery, ExecutionView, JobControl, JobCreation, JobQuery, JobRequest,
+    JobView, PastTicks, Reason, Reconfigure, Result,
 };
 use crate::filter::Payload as Part;
 use crate::job::name::{ExecutionName, JobName};
@@ -37,13 +38,15 @@ pub fn execution_name(text: &str) -> Result<ExecutionName> {
 }
 
 /// Reads the creation of a job.
-pub fn create(request: pb::CreateJobRequest) -> Result<JobCreation> {
+pub async fn create(engine: &Engine, request: pb::CreateJobRequest) -> Result<JobCreation> {
     let job = request.job.ok_or_else(|| Error::field("job", "job must be set"))?;
     let wanted = job_request("create", request.request_id, &job)?;
+    let parent = parent(&request.parent)?;
+    let config = config(engine, parent.as_str(), job).await?;
     Ok(JobCreation {
-        parent: parent(&request.parent)?,
+        parent,
         id: request.job_id,
-        config: config(job)?,
+        config,
         request: wanted,
         validate_only: request.validate_only,
     })
@@ -102,7 +105,7 @@ pub struct JobUpdate {
 }
 
 /// Reads the change of a job.
-pub fn update(request: pb::UpdateJobRequest) -> Result<JobUpdate> {
+pub async fn update(engine: &Engine, request: pb::UpdateJobRequest) -> Result<JobUpdate> {
     let wanted = job_request("update", request.request_id.clone(), &request)?;
     let job = request.job.ok_or_else(|| Error::field("job", "job must be set"))?;
     let name = JobName::parse(&job.name).map_err(in_name("job.name"))?;
@@ -122,7 +125,7 @@ pub fn update(request: pb::UpdateJobRequest) -> Result<JobUpdate> {
     }
     let etag = job.etag.clone();
     let pb::UpdateJobRequest { allow_missing, validate_only, .. } = request;
-    let (request, config) = (wanted, config(job)?);
+    let (request, config) = (wanted, config(engine, name.parent(), job).await?);
     Ok(JobUpdate { name, etag, validate_only, allow_missing, request, config, paths })
 }
 
@@ -204,7 +207,14 @@ fn set_fields(job: &pb::Job) -> Vec<String> {
 }
 
 /// Reads what callers set. Output-only fields are ignored, as AIP-203 asks.
-fn config(job: pb::Job) -> Result<JobConfig> {
+async fn config(engine: &Engine, parent: &str, job: pb::Job) -> Result<JobConfig> {
+    let callbacks = of_runs(engine, parent, job.template.as_ref()).await.map_err(in_template)?;
+    let mut config = without_callbacks(job)?;
+    config.spec.make_mut().options.callbacks = callbacks;
+    Ok(config)
+}
+
+fn without_callbacks(job: pb::Job) -> Result<JobConfig> {
     let overlap = pb::job::OverlapPolicy::try_from(job.overlap_policy).map_err(|_| {
         let message = format!("job.overlap_policy {} is not known", job.overlap_policy);
         Error::field("job.overlap_policy", message)
@@ -297,6 +307,7 @@ pub fn job(view: JobView) -> pb::Job {
 
 fn published_template(spec: &Spec, request: Option<Any>) -> pb::JobTemplate {
     let mut options = spec.options.published();
+    as_given(&mut options.callbacks);
     if let Some(Expiration::After(ttl)) = spec.options.expiration {
         let ttl = ttl.try_into().ok();
         options.expiration = ttl.map(pb::operation_options::Expiration::Ttl);

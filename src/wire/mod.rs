@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod callbacks;
+pub mod deliveries;
 pub mod fields;
 pub mod jobs;
 pub mod operations;

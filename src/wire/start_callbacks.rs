@@ -9,12 +9,13 @@ use http::{HeaderMap, HeaderValue, Uri};
 use prost::Message;
 use serde_json::{Value, json};
 
-use super::callbacks::{events, format, headers, uri};
+use super::callbacks::{events, format, headers, receiver, uri};
 use crate::engine::{Engine, Error, Result};
 use crate::expression::{CallValues, Expanded, ExpressionError, UriTemplate};
 use crate::limits::MAX_CALLBACKS;
 use crate::operation::callbacks::named;
 use crate::operation::name::{EndpointName, ancestry};
+use crate::post::Carrier;
 use crate::proto::longhaul::v1 as pb;
 use crate::proto::longhaul::v1::callback::{Event, Format};
 use crate::types::Registry;
@@ -29,6 +30,8 @@ pub struct StartCarrier<'a> {
     pub readable: &'a [String],
     /// The types of payloads in its body.
     pub types: Cow<'a, Registry>,
+    /// What will carry the callbacks, and knows where they may go.
+    pub receivers: Option<&'a dyn Carrier>,
 }
 
 /// The URL of a request that carries a start.
@@ -49,7 +52,8 @@ impl<'a> StartCarrier<'a> {
         types: &'a Registry,
     ) -> Self {
         let (url, readable) = (StartUrl::Http(origin, uri), engine.callback_headers());
-        Self { headers, url, readable, types: Cow::Borrowed(types) }
+        let receivers = engine.carrier();
+        Self { headers, url, readable, types: Cow::Borrowed(types), receivers }
     }
 
     /// The text of a header, if it is one.
@@ -95,7 +99,7 @@ pub(super) fn read(
         // A callback of the options that reads the header is all that it asks for.
         let read = format!("$request.header.{name}");
         if !given.iter().any(|it| it.uri.to_ascii_lowercase().contains(&read)) {
-            callbacks.push(by_header(header, value, event)?);
+            callbacks.push(by_header(header, value, event, carrier.receivers)?);
         }
     }
     if callbacks.len() > MAX_CALLBACKS {
@@ -109,6 +113,47 @@ pub(super) fn read(
         options.callbacks.clear();
     }
     Ok(callbacks)
+}
+
+/// Reads the callbacks that each run of a job has. Expressions see the run as a start without headers.
+pub(super) async fn of_runs(
+    engine: &Engine,
+    parent: &str,
+    template: Option<&pb::JobTemplate>,
+) -> Result<Vec<pb::Callback>> {
+    let Some(pb::JobTemplate { options: Some(options), .. }) = template else {
+        return Ok(Vec::new());
+    };
+    if options.callbacks.is_empty() {
+        return Ok(Vec::new());
+    }
+    let types = types(engine, parent, read_bodies([options])).await?;
+    let headers = HeaderMap::new();
+    let carrier = StartCarrier {
+        headers: &headers,
+        url: StartUrl::Method(RUN),
+        readable: &[],
+        types,
+        receivers: engine.carrier(),
+    };
+    let template = template.cloned().unwrap_or_default();
+    let mut start = pb::StartOperationRequest {
+        parent: parent.to_owned(),
+        queue: template.queue,
+        method: template.method,
+        request: template.request,
+        response_type: template.response_type,
+        options: template.options,
+        ..pb::StartOperationRequest::default()
+    };
+    read(&mut start, &carrier)
+}
+
+/// Callbacks of a job as they were given: with the expression that stands for the name of each run.
+pub(super) fn as_given(callbacks: &mut [pb::Callback]) {
+    for callback in callbacks {
+        callback.uri = named(&callback.uri, NAME_EXPRESSION);
+    }
 }
 
 /// A callback with its URI evaluated; `None` if the request does not say where to call.
@@ -134,7 +179,9 @@ fn one(field: &str, callback: &pb::Callback, call: &StartCall<'_>) -> Result<Opt
     match evaluated.map_err(|error| refused(&field, &callback.uri, &error))? {
         Expanded::Nowhere => Ok(None),
         Expanded::Uri(evaluated) => {
-            uri(&field, &named(&evaluated, SAMPLE_NAME))?;
+            let sample = named(&evaluated, SAMPLE_NAME);
+            uri(&field, &sample)?;
+            receiver(call.carrier.receivers, &field, &sample)?;
             Ok(Some(pb::Callback { uri: evaluated, ..callback }))
         }
     }
@@ -164,9 +211,15 @@ fn check_endpoint(field: &str, callback: &pb::Callback, parent: &str) -> Result<
     Err(Error::field(field, message))
 }
 
-fn by_header(header: &str, value: &HeaderValue, event: Event) -> Result<pb::Callback> {
+fn by_header(
+    header: &str,
+    value: &HeaderValue,
+    event: Event,
+    receivers: Option<&dyn Carrier>,
+) -> Result<pb::Callback> {
     let text = value.to_str().unwrap_or("\u{fffd}");
     uri(header, text)?;
+    receiver(receivers, header, text)?;
     Ok(pb::Callback {
         uri: text.to_owned(),
         events: numbers(&[event]),
@@ -273,5 +326,9 @@ const BY_HEADER: [(&str, &str, Event); 2] = [
 const BODY: &str = "$request.body";
 /// Parameters of queries that are secrets.
 const CREDENTIALS: [&str; 4] = ["access_token", "key", "oauth_token", "token"];
+/// The method that starts the runs of a job.
+const RUN: &str = "/longhaul.v1.Jobs/RunJob";
+/// The name of an operation, in a URI.
+const NAME_EXPRESSION: &str = "{$response.body#/name}";
 /// A name, to check a URI that will hold one.
 const SAMPLE_NAME: &str = "operations/o";

@@ -307,6 +307,7 @@ mod tests {
             url: StartUrl::Method("/longhaul.v1.Producers/StartOperation"),
             readable: &[],
             types: Cow::Owned(Registry::builtin()),
+            receivers: None,
         };
         super::start(request, &carrier)
     }

@@ -86,6 +86,7 @@ const fn http_status(reason: Reason) -> u16 {
         | Reason::TypeSetAlreadyExists
         | Reason::WebhookEndpointNotFound
         | Reason::WebhookEndpointAlreadyExists
+        | Reason::WebhookDeliveryNotFound
         | Reason::CallbackUriRejected
         | Reason::WorkerNotFound
         | Reason::TokenNotFound
@@ -164,6 +165,8 @@ const fn resource_type(reason: Reason) -> &'static str {
         Reason::WebhookEndpointNotFound | Reason::WebhookEndpointAlreadyExists
     ) {
         "longhaul.dev/WebhookEndpoint"
+    } else if matches!(reason, Reason::WebhookDeliveryNotFound) {
+        "longhaul.dev/WebhookDelivery"
     } else if matches!(reason, Reason::JobNotFound | Reason::JobAlreadyExists) {
         "longhaul.dev/Job"
     } else if matches!(reason, Reason::ExecutionNotFound) {

@@ -2,10 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
-
-use super::callbacks::{events, format, headers, uri};
+use super::callbacks::{events, format, headers, receiver, uri};
 use super::fields::{Fingerprinter, duration};
 use super::operations::{self, page_size};
 use super::starts::{in_field, request_id};
@@ -15,9 +12,10 @@ use crate::engine::{
 };
 use crate::limits::{DEFAULT_SECRET_OVERLAP, MAX_SECRET_OVERLAP};
 use crate::operation::name::{EndpointName, Id, Parent, ParentPattern};
+use crate::post::SigningKey;
 use crate::proto::longhaul::v1 as pb;
 use crate::record::endpoint::etag;
-use crate::webhook::endpoint::{Endpoint, EndpointSecret, EndpointSettings};
+use crate::webhook::endpoint::{Endpoint, EndpointSecret, EndpointSettings, SecretAlgorithm};
 
 /// Reads a create.
 pub async fn create(
@@ -33,13 +31,19 @@ pub async fn create(
     let endpoint = request.webhook_endpoint.unwrap_or_default();
     let none = EndpointSettings::default();
     let settings = EndpointChanges { endpoint, fields: FIELDS.to_vec() }.apply(&none)?;
+    receiver(engine.carrier(), "webhook_endpoint.uri", &settings.uri)?;
     check_filter(engine, parent.as_str(), &settings.filter).await?;
+    let algorithm = algorithm(request.algorithm)?;
     let mut fingerprint = Fingerprinter::default();
     fingerprint.message(&set_by_owner(&settings));
+    if let Some(algorithm) = algorithm {
+        fingerprint.part(&[algorithm as u8]);
+    }
     Ok(NewEndpoint {
         parent,
         id,
         settings,
+        algorithm: algorithm.unwrap_or_default(),
         request_id: request_id(request.request_id)?,
         fingerprint: fingerprint.finish(),
         validate_only: request.validate_only,
@@ -71,6 +75,10 @@ pub async fn update(
     let fields = masked(request.update_mask.as_ref(), &endpoint)?;
     let etag = endpoint.etag.clone();
     let changes = EndpointChanges { endpoint, fields };
+    if changes.fields.contains(&"uri") {
+        uri("webhook_endpoint.uri", &changes.endpoint.uri)?;
+        receiver(engine.carrier(), "webhook_endpoint.uri", &changes.endpoint.uri)?;
+    }
     if changes.fields.contains(&"filter") {
         check_filter(engine, name.parent.as_str(), &changes.endpoint.filter).await?;
     }
@@ -94,7 +102,23 @@ pub fn rotate(request: pb::RotateWebhookEndpointRequest) -> Result<EndpointRotat
     }
     let name = name("name", &request.name)?;
     let target = EndpointTarget { name, etag: request.etag, validate_only: false };
-    Ok(EndpointRotation { target, overlap, request_id: request_id(request.request_id)? })
+    let (algorithm, request_id) = (algorithm(request.algorithm)?, request_id(request.request_id)?);
+    Ok(EndpointRotation { target, overlap, algorithm, request_id })
+}
+
+/// How a secret is to sign; `None` if the request does not say.
+fn algorithm(number: i32) -> Result<Option<SecretAlgorithm>> {
+    let known = u32::try_from(number).ok().and_then(SecretAlgorithm::from_number);
+    if number == 0 || known.is_some() {
+        return Ok(known);
+    }
+    let message = format!("algorithm is {number}, which is no algorithm of signatures");
+    Err(Error::field("algorithm", message))
+}
+
+/// Reads a test.
+pub fn test(request: &pb::TestWebhookEndpointRequest) -> Result<EndpointName> {
+    name("name", &request.name)
 }
 
 /// Reads a resume.
@@ -218,6 +242,8 @@ fn shown_with(
         secret: if is_shown(secret) { secret_text(secret) } else { String::new() },
         create_time: Some(secret.create_time.into()),
         expire_time: secret.expire_time.map(Into::into),
+        algorithm: secret.algorithm as i32,
+        public_key: SigningKey::from(secret).public_text().unwrap_or_default(),
     };
     let mut shown = set_by_owner(&endpoint.settings);
     shown.headers.values_mut().for_each(String::clear);
@@ -248,9 +274,12 @@ fn set_by_owner(settings: &EndpointSettings) -> pb::WebhookEndpoint {
     }
 }
 
-/// As Standard Webhooks write a symmetric secret.
+/// What the receiver must know and the public key does not say.
 fn secret_text(secret: &EndpointSecret) -> String {
-    format!("whsec_{}", BASE64_STANDARD.encode(secret.key))
+    match secret.algorithm {
+        SecretAlgorithm::HmacSha256 => SigningKey::from(secret).reveal(),
+        SecretAlgorithm::Ed25519 => String::new(),
+    }
 }
 
 /// A page of a list.

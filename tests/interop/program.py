@@ -48,6 +48,10 @@ class Program:
             self._lines.put(line.rstrip())
         self._lines.put(None)
 
+    def has_line(self) -> bool:
+        """Returns whether it has printed a line that was not read."""
+        return not self._lines.empty()
+
     def line(self) -> str | None:
         """Returns the next line, or None after the last."""
         return self._lines.get(timeout=TIMEOUT_SECONDS)

@@ -112,6 +112,20 @@ def wait_until_ready(channel: grpc.Channel, address: str, process: subprocess.Po
                 raise Failure(f"nobody listens on {address}") from None
 
 
+def wait_until_listening(address: str) -> None:
+    """Returns once a program accepts connections at that address."""
+    host, port = address.split(":")
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            socket.create_connection((host, int(port)), timeout=1).close()
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise Failure(f"no program listens on {address}") from None
+            time.sleep(0.05)
+
+
 def quick_channel(address: str) -> grpc.Channel:
     """Returns a channel that does not wait long before it connects again."""
     quick = (("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 200))
@@ -196,14 +210,17 @@ def running(
 class Server:
     """longhaul on one store within a `with` block; may be killed there."""
 
-    def __init__(self, binary: Path, where: str, folder: Path, *settings: str | Path) -> None:
+    def __init__(
+        self, binary: Path, where: str, folder: Path, *settings: str | Path, **environment: str
+    ) -> None:
         self.address = f"127.0.0.1:{free_port()}"
+        self.log = folder / "server.log"
         self._command = (binary, "serve", "--listen", self.address, "--store", where, *settings)
-        self._log = folder / "server.log"
+        self._environment = environment
 
     def start(self) -> None:
         """Returns once it serves."""
-        self._process = launched(self._command, self._log, self.address)
+        self._process = launched(self._command, self.log, self.address, **self._environment)
         with quick_channel(self.address) as channel:
             wait_until_serving(channel)
 
@@ -229,7 +246,7 @@ class Server:
         finally:
             kill(self._process)
             if kind is not None:
-                print_log(self._log)
+                print_log(self.log)
 
 
 @contextmanager

@@ -66,6 +66,8 @@ impl Rules for Below {
             | Resource::TypeSet(_)
             | Resource::WebhookEndpoints(_)
             | Resource::WebhookEndpoint(_)
+            | Resource::WebhookDeliveries(_)
+            | Resource::WebhookDelivery(_)
             | Resource::Jobs(_)
             | Resource::Job(_)
             | Resource::Execution(_) => on.parent() == Some(self.0),
@@ -461,5 +463,18 @@ const QUESTIONS: &[(&str, &[&str])] = &[
     (
         "longhaul.v1.Webhooks.ResumeWebhookEndpoint",
         &[r#"resume webhook endpoint "projects/p/operations/none""#],
+    ),
+    (
+        "longhaul.v1.Webhooks.TestWebhookEndpoint",
+        &[r#"test webhook endpoint "projects/p/operations/none""#],
+    ),
+    (
+        "longhaul.v1.Webhooks.GetWebhookDelivery",
+        &[r#"get webhook delivery "projects/p/operations/none""#],
+    ),
+    ("longhaul.v1.Webhooks.ListWebhookDeliveries", &[r#"list webhook deliveries of "projects/p""#]),
+    (
+        "longhaul.v1.Webhooks.ReplayWebhookDelivery",
+        &[r#"replay webhook delivery "projects/p/operations/none""#],
     ),
 ];

@@ -17,6 +17,7 @@ mod copied_queues;
 mod crowds;
 mod damage;
 mod deleting;
+mod deliveries;
 mod effects;
 mod exporting;
 mod faults;

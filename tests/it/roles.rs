@@ -151,6 +151,8 @@ fn filled(message: &MessageDescriptor, name: &str, tenant: Tenant) -> DynamicMes
             "name" => name,
             // The parent of executions is a job.
             "parent" if message.name() == "ListExecutionsRequest" => name,
+            // And that of deliveries an endpoint or an operation.
+            "parent" if message.name() == "ListWebhookDeliveriesRequest" => name,
             "parent" => tenant.parent,
             "queue" => tenant.queue,
             _ => "",
@@ -192,6 +194,8 @@ const OPERATION: &str = "PARENT/operations/ID";
 const JOB: &str = "PARENT/jobs/ID";
 const EXECUTION: &str = "PARENT/jobs/ID/executions/00000000-0000-4000-8000-000000000000";
 const ENDPOINT: &str = "PARENT/webhookEndpoints/ID";
+const DELIVERY: &str = "PARENT/webhookEndpoints/ID/deliveries/msg_00000000000000000000000000000000";
+const RESENDERS: &str = "caller job-editor admin root";
 
 /// Each method, the name that its requests have, and the roles that may call it for their own tenant. `admin` is one of that
 /// tenant, and `root` of the whole server.
@@ -233,6 +237,10 @@ const ROWS: &[(&str, &str, &str)] = &[
     ("longhaul.v1.Webhooks.DeleteWebhookEndpoint", ENDPOINT, EDITOR),
     ("longhaul.v1.Webhooks.RotateWebhookEndpoint", ENDPOINT, EDITOR),
     ("longhaul.v1.Webhooks.ResumeWebhookEndpoint", ENDPOINT, EDITOR),
+    ("longhaul.v1.Webhooks.TestWebhookEndpoint", ENDPOINT, EDITOR),
+    ("longhaul.v1.Webhooks.GetWebhookDelivery", DELIVERY, READERS),
+    ("longhaul.v1.Webhooks.ListWebhookDeliveries", ENDPOINT, READERS),
+    ("longhaul.v1.Webhooks.ReplayWebhookDelivery", DELIVERY, RESENDERS),
     ("longhaul.v1.Admin.ExportRecords", "", "root"),
     ("longhaul.v1.Queues.GetQueue", "queues/QUEUE", EVERYONE),
     ("longhaul.v1.Queues.ListQueues", "", "root"),

@@ -35,7 +35,7 @@ fn endpoint(uri: &str) -> pb::WebhookEndpoint {
     pb::WebhookEndpoint { uri: uri.to_owned(), ..Default::default() }
 }
 
-fn request(parent: &str, id: &str) -> pb::CreateWebhookEndpointRequest {
+pub(crate) fn request(parent: &str, id: &str) -> pb::CreateWebhookEndpointRequest {
     pb::CreateWebhookEndpointRequest {
         parent: parent.to_owned(),
         webhook_endpoint_id: id.to_owned(),
@@ -44,7 +44,7 @@ fn request(parent: &str, id: &str) -> pb::CreateWebhookEndpointRequest {
     }
 }
 
-async fn create(
+pub(crate) async fn create(
     fixture: &Fixture,
     request: pb::CreateWebhookEndpointRequest,
 ) -> Result<pb::WebhookEndpoint, Status> {
@@ -52,7 +52,7 @@ async fn create(
     created.map(tonic::Response::into_inner)
 }
 
-async fn get(fixture: &Fixture, name: &str) -> Result<pb::WebhookEndpoint, Status> {
+pub(crate) async fn get(fixture: &Fixture, name: &str) -> Result<pb::WebhookEndpoint, Status> {
     let request = pb::GetWebhookEndpointRequest { name: name.to_owned() };
     let got = within("a get", client(fixture).get_webhook_endpoint(request)).await;
     got.map(tonic::Response::into_inner)
@@ -73,7 +73,7 @@ async fn names(fixture: &Fixture, parent: &str) -> Vec<String> {
     page.webhook_endpoints.into_iter().map(|endpoint| endpoint.name).collect()
 }
 
-async fn update(
+pub(crate) async fn update(
     fixture: &Fixture,
     endpoint: pb::WebhookEndpoint,
     paths: &[&str],
@@ -99,7 +99,7 @@ fn deletion(name: &str) -> pb::DeleteWebhookEndpointRequest {
     pb::DeleteWebhookEndpointRequest { name: name.to_owned(), ..Default::default() }
 }
 
-async fn rotate(
+pub(crate) async fn rotate(
     fixture: &Fixture,
     request: pb::RotateWebhookEndpointRequest,
 ) -> Result<pb::WebhookEndpoint, Status> {
@@ -107,7 +107,7 @@ async fn rotate(
     rotated.map(tonic::Response::into_inner)
 }
 
-fn rotation(name: &str, overlap: Option<i64>) -> pb::RotateWebhookEndpointRequest {
+pub(crate) fn rotation(name: &str, overlap: Option<i64>) -> pb::RotateWebhookEndpointRequest {
     let overlap = overlap.map(|seconds| prost_types::Duration { seconds, nanos: 0 });
     pb::RotateWebhookEndpointRequest { name: name.to_owned(), overlap, ..Default::default() }
 }

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
+use super::letters::Draft;
 use crate::engine::context::Context;
 use crate::limits::MAX_KNOWN_RECEIVERS;
-use crate::post::{Carrier, Letter, Unanswered};
+use crate::post::{Carrier, Letter, Receipt, Unanswered};
 
 /// When receivers agreed, as the engine's clock counts.
 #[derive(Default)]
@@ -17,8 +18,24 @@ pub(super) struct Handshakes {
 }
 
 impl Handshakes {
+    /// Carries a letter, once its receiver agreed if it must be asked.
+    pub(super) async fn carry(
+        &self,
+        context: &Context,
+        carrier: &dyn Carrier,
+        draft: &mut Draft,
+    ) -> Receipt {
+        if draft.endpoint.as_ref().is_some_and(|endpoint| endpoint.settings.handshake) {
+            let agreed = self.shake(context, carrier, &mut draft.letter).await;
+            if let Err(error) = agreed {
+                return Receipt { latency: Duration::ZERO, reply: Err(error) };
+            }
+        }
+        carrier.carry(&draft.letter).await
+    }
+
     /// Asks the receiver of a letter, unless it agreed a while ago, and names the origin in the letter.
-    pub(super) async fn shake(
+    async fn shake(
         &self,
         context: &Context,
         carrier: &dyn Carrier,

@@ -123,7 +123,7 @@ impl Letters {
             include_result: settings.include_result
                 || callback.is_some_and(|callback| callback.include_result),
             headers,
-            keys: secrets.map(|secret| SigningKey::Shared(secret.key.to_vec())).collect(),
+            keys: secrets.map(SigningKey::from).collect(),
         }
     }
 

@@ -4,11 +4,16 @@
 //! The backlog is in the store. Memory holds the attempts that run, and a few numbers for each receiver.
 
 pub(in crate::engine) mod agent;
+mod attempts;
 mod handshakes;
+mod lane;
 mod lanes;
 pub(in crate::engine) mod letters;
+mod lines;
 mod receivers;
+mod replays;
 mod resolver;
 mod schedule;
 mod settling;
+pub(in crate::engine) mod trials;
 mod writes;

@@ -1,27 +1,45 @@
 //! Makes deliveries of events, one for each receiver, in the order of the events of an operation.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use super::lane::Claimed;
+use super::lanes::Lanes;
+use super::lines::{DeliveryLines, Found};
 use super::receivers::Receivers;
+use super::settling::Settling;
 use super::writes::{PreparedWrite, write_all};
 use crate::clock::Timestamp;
 use crate::engine::context::Context;
 use crate::engine::error::Result;
-use crate::engine::reading::reader::Reader;
-use crate::engine::transact::{Transactor, Unobserved};
 use crate::proto::longhaul::v1 as pb;
-use crate::record::delivery::{Delivery, DeliveryStage, LINES, LaneId, Target};
+use crate::record::delivery::{Delivery, DeliveryStage, LaneId, Target};
 use crate::record::event::OutboxEvent;
 use crate::record::{Also, Before, Change};
-use crate::store::{Entry, Index, Key, Scan};
+use crate::store::Key;
 
 /// Finds the receivers of events.
 pub(super) struct Resolver {
-    context: Arc<Context>,
-    reader: Arc<Reader>,
-    transactor: Arc<Transactor<Unobserved>>,
+    lines: DeliveryLines,
     receivers: Receivers,
+    claims: NewClaims,
+}
+
+/// Claims deliveries as they are made, if their receivers have room.
+pub(super) struct NewClaims {
+    pub(super) lanes: Arc<Lanes>,
+    pub(super) settling: Arc<Settling>,
+    pub(super) context: Arc<Context>,
+}
+
+/// What is written for an event.
+#[derive(Default)]
+struct Resolved {
+    also: Vec<Also>,
+    /// Deliveries that this server has claimed.
+    claimed: Vec<Claimed>,
+    /// Receivers that the others are due to.
+    due: Vec<LaneId>,
 }
 
 /// An event with its key and that of its operation.
@@ -31,27 +49,16 @@ struct Unresolved {
     before: Before<OutboxEvent>,
 }
 
-/// The receivers that deliveries were made for, and when those are due.
-pub(super) type Expected = Vec<(LaneId, Timestamp)>;
-
 impl Resolver {
-    pub(super) const fn new(
-        context: Arc<Context>,
-        reader: Arc<Reader>,
-        transactor: Arc<Transactor<Unobserved>>,
-        receivers: Receivers,
-    ) -> Self {
-        Self { context, reader, transactor, receivers }
+    pub(super) const fn new(lines: DeliveryLines, receivers: Receivers, claims: NewClaims) -> Self {
+        Self { lines, receivers, claims }
     }
 
-    /// Makes the deliveries of events; returns how many events are done with, and what is due by it.
-    pub(super) async fn resolve(
-        &self,
-        found: Vec<(Key, Before<OutboxEvent>)>,
-    ) -> Result<(usize, Expected)> {
+    /// Makes the deliveries of events; returns how many events are done with.
+    pub(super) async fn resolve(&self, found: Vec<(Key, Before<OutboxEvent>)>) -> Result<usize> {
         let mut events: HashMap<Key, Vec<Unresolved>> = HashMap::new();
         for (key, before) in found {
-            let operation = self.context.key(&before.record.news.name);
+            let operation = self.lines.context.key(&before.record.news.name);
             events.entry(operation).or_default().push(Unresolved { key, operation, before });
         }
         let mut lines: Vec<Vec<Unresolved>> = events.into_values().collect();
@@ -59,50 +66,53 @@ impl Resolver {
             // The last one is taken first.
             line.sort_by_key(|due| std::cmp::Reverse(due.before.record.news.sequence));
         }
-        let (mut resolved, mut expected) = (0, Vec::new());
+        let mut resolved = 0;
         while !lines.is_empty() {
             let round: Vec<Unresolved> = lines.iter_mut().filter_map(Vec::pop).collect();
-            let done = self.round(round, &mut expected).await?;
+            let done = self.round(round).await?;
             resolved += done.iter().filter(|done| **done).count();
             // Those behind an event that was not resolved wait.
             let mut done = done.into_iter();
             lines.retain(|line| done.next().unwrap_or(false) && !line.is_empty());
         }
-        Ok((resolved, expected))
+        Ok(resolved)
     }
 
     /// Resolves events of different operations; tells which are done with.
-    async fn round(&self, round: Vec<Unresolved>, expected: &mut Expected) -> Result<Vec<bool>> {
-        let earlier: Vec<Key> = round.iter().map(Unresolved::earlier).collect();
-        let waits = self.reader.read_each::<OutboxEvent>(&earlier).await?;
-        // One that cannot be read does not hold up the others for ever.
-        let waits: Vec<bool> = waits.iter().map(|found| matches!(found, Ok(Some(_)))).collect();
+    async fn round(&self, round: Vec<Unresolved>) -> Result<Vec<bool>> {
+        let waiting = self.waiting(&round).await?;
+        let waits: Vec<bool> = round.iter().map(|due| waiting.contains(&due.key)).collect();
+        let round = round.into_iter().filter(|due| !waiting.contains(&due.key));
+        let round: Vec<Unresolved> = round.collect();
         let tails = round.iter().map(|due| self.tails(due));
         let tails = futures_util::future::try_join_all(tails).await?;
-        let (mut prepared, mut dues) = (Vec::new(), Vec::new());
-        for ((due, tails), waits) in round.into_iter().zip(tails).zip(&waits) {
-            if !waits {
-                let now = self.context.now(due.operation);
-                let (also, due_now) = due.deliveries(tails, now);
-                let change = Change { also, ..Change::of(None) };
-                prepared.push(PreparedWrite::new(due.key, due.before, change));
-                dues.push((due_now, now));
-            }
+        let (mut prepared, mut made) = (Vec::new(), Vec::new());
+        for (due, tails) in round.into_iter().zip(tails) {
+            let now = self.lines.context.now(due.operation);
+            let mut resolved = due.deliveries(tails, now, &self.claims);
+            let also = std::mem::take(&mut resolved.also);
+            let change = Change { also, ..Change::of(None) };
+            prepared.push(PreparedWrite::new(due.key, due.before, change));
+            made.push((resolved, now));
         }
-        let mut written = write_all(&self.transactor, prepared).await.into_iter().zip(dues);
-        let mut done = Vec::with_capacity(waits.len());
-        for waits in waits {
-            let Some((written, (lanes, now))) = (if waits { None } else { written.next() }) else {
-                done.push(false);
-                continue;
-            };
-            let written = written?;
-            if written {
-                expected.extend(lanes.into_iter().map(|lane| (lane, now)));
-            }
-            done.push(written);
+        let written = write_all(&self.lines.transactor, prepared).await;
+        for (written, (resolved, now)) in written.iter().zip(made) {
+            self.claims.made(resolved, now, matches!(written, Ok(true)));
         }
-        Ok(done)
+        let mut written = written.into_iter();
+        let done =
+            |waits: bool| if waits { Ok(false) } else { written.next().unwrap_or(Ok(false)) };
+        waits.into_iter().map(done).collect()
+    }
+
+    /// The events of which an earlier one is not resolved yet.
+    async fn waiting(&self, round: &[Unresolved]) -> Result<HashSet<Key>> {
+        let later: Vec<&Unresolved> = round.iter().filter(|due| !due.is_first()).collect();
+        let earlier: Vec<Key> = later.iter().map(|due| due.earlier()).collect();
+        let found = self.lines.reader.read_each::<OutboxEvent>(&earlier).await?;
+        // One that cannot be read does not hold up the others for ever.
+        let waits = later.iter().zip(found).filter(|(_, found)| matches!(found, Ok(Some(_))));
+        Ok(waits.map(|(due, _)| due.key).collect())
     }
 
     /// The receivers of an event, each with the last delivery of its line.
@@ -130,55 +140,51 @@ impl Resolver {
     }
 
     async fn tail(&self, due: &Unresolved, target: &Target) -> Result<Tail> {
+        if due.is_first() {
+            return Ok(None);
+        }
         let line = target.line(&due.before.record.news.uid);
-        let scan = Scan::first(Index::new(LINES), 1)
-            .within(self.context.partition(due.operation))
-            .with_prefix(&line);
-        let scan = Scan { descending: true, ..scan };
-        let last = self.context.store.scan(scan).await?;
-        let Some(key) = last.first().and_then(Entry::key) else { return Ok(None) };
-        Ok(self.reader.read::<Delivery>(key).await?.map(|before| (key, before)))
+        self.lines.last(due.operation, &line).await
     }
 }
 
 /// The last delivery of a line, if there is one.
-type Tail = Option<(Key, Before<Delivery>)>;
+type Tail = Option<Found>;
 
 impl Unresolved {
+    /// Whether no event of its operation came before.
+    const fn is_first(&self) -> bool {
+        self.before.record.news.sequence == 1
+    }
+
     fn earlier(&self) -> Key {
         OutboxEvent::key(self.operation, self.before.record.news.sequence.wrapping_sub(1))
     }
 
-    /// The records to write, and the receivers that have something due now.
+    /// The records to write, and what follows from them.
     fn deliveries(
         &self,
         targets: Vec<(Target, pb::callback::Event, Tail)>,
         now: Timestamp,
-    ) -> (Vec<Also>, Vec<LaneId>) {
-        let (mut also, mut lanes) = (Vec::new(), Vec::new());
+        claims: &NewClaims,
+    ) -> Resolved {
+        let mut resolved = Resolved::default();
+        let also = &mut resolved.also;
         let news = &self.before.record.news;
         for (target, event, tail) in targets {
-            let tail = tail.filter(|(_, before)| !before.record.is_over());
-            let new = Delivery {
-                news: news.clone(),
-                number: news.sequence,
-                event,
-                stage: if tail.is_some() {
-                    DeliveryStage::Waiting
-                } else {
-                    DeliveryStage::Due(now)
-                },
-                attempts: Vec::new(),
-                attempt_count: 0,
-                reply: bytes::Bytes::new(),
-                next: None,
-                create_time: now,
-                target,
-            };
+            let mut new = Delivery::new(news.clone(), event, target, now);
+            if tail.is_some() {
+                new.stage = DeliveryStage::Waiting;
+            }
             let key = new.key(self.operation);
             match tail {
                 None => {
-                    lanes.push(new.target.lane());
+                    if let Some(stage) = claims.claim(new.target.lane(), now) {
+                        new.stage = stage;
+                        resolved.claimed.push((key, new.clone()));
+                    } else {
+                        resolved.due.push(new.target.lane());
+                    }
                     also.push(Also::create(key, new));
                 }
                 Some((tail_key, before)) if before.record.may_be_replaced() => {
@@ -192,6 +198,27 @@ impl Unresolved {
                 }
             }
         }
-        (also, lanes)
+        resolved
+    }
+}
+
+impl NewClaims {
+    /// The stage of a delivery that is made now and claimed with that, if its receiver has room and nothing older is due to it.
+    fn claim(&self, lane: LaneId, now: Timestamp) -> Option<DeliveryStage> {
+        let elapsed = self.context.clock.elapsed();
+        let claims = self.context.settings.carrier.is_some();
+        (claims && self.lanes.reserve_new(lane, now, elapsed)).then(|| self.settling.claimed(now))
+    }
+
+    /// Goes on with what was made, if it was written.
+    fn made(&self, resolved: Resolved, now: Timestamp, written: bool) {
+        for claimed in resolved.claimed {
+            let lane = claimed.1.target.lane();
+            let held = if written { self.settling.held(vec![claimed]) } else { Vec::new() };
+            self.lanes.hold(lane, held, 1);
+        }
+        if written {
+            resolved.due.into_iter().for_each(|lane| self.lanes.expect(lane, now));
+        }
     }
 }

@@ -23,7 +23,7 @@ use crate::record::endpoint::{ENDPOINTS, PARTITION, key};
 use crate::record::{Before, Change};
 use crate::store::{Index, Key, Scan};
 use crate::webhook::endpoint::{
-    Endpoint, EndpointSecret, EndpointSettings, EndpointState, TooManySecrets,
+    Endpoint, EndpointSecret, EndpointSettings, EndpointState, SecretAlgorithm, TooManySecrets,
 };
 
 /// An endpoint to create.
@@ -35,6 +35,8 @@ pub struct NewEndpoint {
     pub id: Option<Id>,
     /// The settings.
     pub settings: EndpointSettings,
+    /// How its first secret signs.
+    pub algorithm: SecretAlgorithm,
     /// What tells a repeated request; empty without one.
     pub request_id: String,
     /// A hash of the request.
@@ -61,6 +63,8 @@ pub struct EndpointRotation {
     pub target: EndpointTarget,
     /// How long the former secrets are used too.
     pub overlap: Duration,
+    /// How the new secret signs; as the newest one if unset.
+    pub algorithm: Option<SecretAlgorithm>,
     /// What tells a repeated request; empty without one.
     pub request_id: String,
 }
@@ -150,8 +154,10 @@ impl Endpoints {
             if !rotation.request_id.is_empty() && endpoint.secrets.iter().any(is_repeat) {
                 return Ok(AlteredEndpoint::Kept);
             }
+            let newest = endpoint.secrets.first().map(|secret| secret.algorithm);
             let secret = EndpointSecret {
                 id: id.clone(),
+                algorithm: rotation.algorithm.or(newest).unwrap_or_default(),
                 key: made,
                 create_time: now,
                 expire_time: None,
@@ -218,6 +224,7 @@ impl Endpoints {
     fn new_endpoint(name: EndpointName, new: &NewEndpoint, now: Timestamp) -> Endpoint {
         let secret = EndpointSecret {
             id: Uuid::new_v4().to_string(),
+            algorithm: new.algorithm,
             key: random(),
             create_time: now,
             expire_time: None,

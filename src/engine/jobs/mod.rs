@@ -3,6 +3,6 @@
 pub(in crate::engine) mod calls;
 pub(in crate::engine) mod executions;
 pub(in crate::engine) mod lists;
-mod pages;
+pub(in crate::engine) mod pages;
 pub(in crate::engine) mod rooms;
 pub(in crate::engine) mod view;

@@ -11,13 +11,13 @@ use crate::engine::operations::page_token::{self, Binding};
 use crate::store::{Entry, Index, Partition, Scan};
 
 /// One list, as far as its pages have it in common.
-pub(super) struct PagedList {
+pub(in crate::engine) struct PagedList {
     /// The index.
-    pub(super) index: &'static str,
+    pub(in crate::engine) index: &'static str,
     /// What its entries begin with.
-    pub(super) prefix: Vec<u8>,
+    pub(in crate::engine) prefix: Vec<u8>,
     /// Whether the last ones come first.
-    pub(super) descending: bool,
+    pub(in crate::engine) descending: bool,
     /// What a token is bound to.
     binding: Binding,
     after: Option<Bytes>,
@@ -25,7 +25,7 @@ pub(super) struct PagedList {
 
 impl PagedList {
     /// The list that `parts` tell from others, from the place of `token` on.
-    pub(super) fn open(
+    pub(in crate::engine) fn open(
         context: &Context,
         caller: &Caller,
         (index, prefix, descending): (&'static str, Vec<u8>, bool),
@@ -45,7 +45,11 @@ impl PagedList {
     }
 
     /// The next entries. One more than are wanted tells whether more follow.
-    pub(super) async fn entries(&self, context: &Context, limit: usize) -> Result<Vec<Entry>> {
+    pub(in crate::engine) async fn entries(
+        &self,
+        context: &Context,
+        limit: usize,
+    ) -> Result<Vec<Entry>> {
         let scan = Scan::first(Index::new(self.index), limit + 1).with_prefix(&self.prefix);
         let scan = Scan { descending: self.descending, ..scan };
         let scan = match (&self.after, self.descending) {
@@ -57,18 +61,18 @@ impl PagedList {
     }
 
     /// Goes on after an entry.
-    pub(super) fn pass(&mut self, entry: &Entry) {
+    pub(in crate::engine) fn pass(&mut self, entry: &Entry) {
         self.after = Some(entry.member.clone());
     }
 
     /// Goes on after all entries of the parent of an entry.
-    pub(super) fn pass_parent(&mut self, entry: &Entry) {
+    pub(in crate::engine) fn pass_parent(&mut self, entry: &Entry) {
         // They begin with the parent and a zero.
         self.after = Some([parent_of(entry), &[1]].concat().into());
     }
 
     /// The token of the page that begins here.
-    pub(super) fn token(&self, context: &Context) -> Result<String> {
+    pub(in crate::engine) fn token(&self, context: &Context) -> Result<String> {
         let Some(after) = &self.after else { return Ok(String::new()) };
         let now = context.store.now(Partition(0));
         page_token::seal(context.store.keyspace(), &self.binding, after, now)
@@ -76,6 +80,6 @@ impl PagedList {
 }
 
 /// The parent in an entry: the bytes before the first zero.
-pub(super) fn parent_of(entry: &Entry) -> &[u8] {
+pub(in crate::engine) fn parent_of(entry: &Entry) -> &[u8] {
     entry.member.split(|byte| *byte == 0).next().unwrap_or_default()
 }

@@ -8,22 +8,26 @@ use async_trait::async_trait;
 use futures_util::FutureExt;
 
 use super::{caller, name, report, request, wish};
-use crate::engine::{Courier, Deliveries, Engine, Janitor, NewEndpoint, Settings};
+use crate::engine::{
+    Courier, Deliveries, EndpointRotation, EndpointTarget, Engine, Janitor, NewEndpoint, Settings,
+};
 use crate::limits::{DELIVERY_KEPT, MAX_DELIVERY_AGE};
 use crate::operation::command::{Command, Complete, Proof};
 use crate::operation::lease::Token;
 use crate::operation::name::{Id, Parent};
 use crate::operation::payload::type_url;
-use crate::post::{Carrier, Letter, Receipt, ReceiverReply, SigningKey, Unanswered};
+use crate::post::{
+    Carrier, Letter, Receipt, ReceiverReply, Refused, SigningKey, Unanswered, UrlGuard,
+};
 use crate::proto::google::protobuf::Any;
 use crate::proto::longhaul::v1 as pb;
 use crate::proto::longhaul::v1::callback::{Event, Format};
 use crate::record::AnyRecord;
-use crate::record::delivery::{Delivery, DeliveryStage, LANES, LINES};
+use crate::record::delivery::{DELIVERIES, Delivery, DeliveryStage, LANES, LINES};
 use crate::store::conformance::Harness;
 use crate::store::differential::backends;
 use crate::store::{Entry, Index, Key, Scan};
-use crate::webhook::endpoint::{Endpoint, EndpointSettings, EndpointState};
+use crate::webhook::endpoint::{Endpoint, EndpointSettings, EndpointState, SecretAlgorithm};
 
 /// Keeps what it carries, and answers as the test says.
 #[derive(Debug, Default)]
@@ -35,6 +39,10 @@ struct Basket {
 
 #[async_trait]
 impl Carrier for Basket {
+    fn check(&self, url: &str) -> Result<(), Refused> {
+        UrlGuard::default().url(url).map(drop)
+    }
+
     async fn carry(&self, letter: &Letter) -> Receipt {
         lock(&self.letters).push(letter.clone());
         let url = url::Url::parse(&letter.url).expect("a URL");
@@ -58,18 +66,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-struct Fixture {
-    store_name: &'static str,
-    harness: Harness,
-    engine: Engine,
+pub(super) struct Fixture {
+    pub(super) store_name: &'static str,
+    pub(super) harness: Harness,
+    pub(super) engine: Engine,
     basket: Arc<Basket>,
 }
 
 /// What a receiver learned: the id, the type and the sequence.
-type Said = (String, String, u64);
+pub(super) type Said = (String, String, u64);
 
 impl Fixture {
-    async fn each() -> Vec<Self> {
+    pub(super) async fn each() -> Vec<Self> {
         let mut all = Vec::new();
         for (store_name, factory) in backends() {
             let harness = factory().await;
@@ -80,27 +88,27 @@ impl Fixture {
         all
     }
 
-    async fn start(&self, id: &str, callbacks: Vec<pb::Callback>) {
+    pub(super) async fn start(&self, id: &str, callbacks: Vec<pb::Callback>) {
         let mut wanted = request(id);
         wanted.spec.options.callbacks = callbacks;
         self.engine.start_operation(&caller(), wanted).await.expect("a start");
     }
 
-    async fn lease(&self) -> Token {
+    pub(super) async fn lease(&self) -> Token {
         let mut batch = self.engine.lease(&caller(), wish(1)).await.expect("a batch");
         let leased = batch.load(usize::MAX).await.expect("payloads");
         batch.told();
         leased[0].lease().expect("a lease").token
     }
 
-    async fn report(&self, id: &str, token: Token, message: &str) {
+    pub(super) async fn report(&self, id: &str, token: Token, message: &str) {
         let mut wanted = report(token);
         wanted.status_detail = message.to_owned();
         let command = Command::Report(Box::new(wanted));
         self.engine.work(&caller(), &name(id), command).await.expect("a report");
     }
 
-    async fn complete(&self, id: &str, token: Token, response: Option<Any>) {
+    pub(super) async fn complete(&self, id: &str, token: Token, response: Option<Any>) {
         let command = Command::Complete(Box::new(Complete {
             proof: Proof { token, fingerprint: [1; 16] },
             response,
@@ -111,33 +119,54 @@ impl Fixture {
         self.engine.work(&caller(), &name(id), command).await.expect("a completion");
     }
 
-    async fn run(&self, id: &str, callbacks: Vec<pb::Callback>) {
+    pub(super) async fn run(&self, id: &str, callbacks: Vec<pb::Callback>) {
         self.start(id, callbacks).await;
         let token = self.lease().await;
         self.complete(id, token, None).await;
     }
 
     /// Everything that happens without time passing.
-    async fn settle(&self) {
+    pub(super) async fn settle(&self) {
         settle(&self.engine).await;
     }
 
-    fn advance(&self, by: Duration) {
+    pub(super) fn advance(&self, by: Duration) {
         self.harness.clock.advance(by);
     }
 
-    fn answer(&self, host: &str, status: u16) {
+    pub(super) fn answer(&self, host: &str, status: u16) {
         lock(&self.basket.statuses).insert(host.to_owned(), status);
     }
 
     /// What receivers of that host were sent since the last call.
-    fn said(&self, host: &str) -> Vec<Said> {
+    pub(super) fn said(&self, host: &str) -> Vec<Said> {
         let mut letters = lock(&self.basket.letters);
         let (ours, others) = letters
             .drain(..)
             .partition(|letter: &Letter| letter.url.starts_with(&format!("https://{host}/")));
         *letters = others;
         ours.iter().map(said).collect()
+    }
+
+    /// The bodies that receivers of that host were sent since the last call.
+    pub(super) fn bodies(&self, host: &str) -> Vec<serde_json::Value> {
+        let mut letters = lock(&self.basket.letters);
+        let (ours, others) = letters
+            .drain(..)
+            .partition(|letter: &Letter| letter.url.starts_with(&format!("https://{host}/")));
+        *letters = others;
+        let body = |letter: &Letter| serde_json::from_slice(&letter.body).expect("JSON");
+        ours.iter().map(body).collect()
+    }
+
+    /// The keys that signed the last letter.
+    pub(super) fn keys(&self) -> Vec<SigningKey> {
+        lock(&self.basket.letters).last().expect("a letter").keys.clone()
+    }
+
+    /// Another server on the same store, which sends to the same receivers.
+    pub(super) fn other(&self) -> Engine {
+        engine(&self.harness, &self.basket)
     }
 
     fn events(&self, host: &str) -> Vec<String> {
@@ -150,7 +179,7 @@ impl Fixture {
     }
 
     async fn deliveries(&self) -> Vec<(Key, Delivery)> {
-        let entries = self.scan(LINES).await;
+        let entries = self.scan(DELIVERIES).await;
         let keys: Vec<Key> = entries.iter().filter_map(Entry::key).collect();
         let found = self.engine.rooms.reader.read_any(&keys).await.expect("an answer");
         let read = |(key, found)| match found {
@@ -170,7 +199,7 @@ fn engine(harness: &Harness, basket: &Arc<Basket>) -> Engine {
     Engine::with(harness.store.clone(), harness.clock.clone(), settings)
 }
 
-async fn settle(engine: &Engine) {
+pub(super) async fn settle(engine: &Engine) {
     loop {
         let swept = Courier.run_once(engine).await.expect("a sweep");
         let sent = Deliveries.run_once(engine).await.expect("attempts");
@@ -186,7 +215,7 @@ fn said(letter: &Letter) -> Said {
     (letter.id.clone(), event, body["data"]["sequence"].as_u64().expect("a sequence"))
 }
 
-fn callback(host: &str, events: &[Event]) -> pb::Callback {
+pub(super) fn callback(host: &str, events: &[Event]) -> pb::Callback {
     pb::Callback {
         uri: format!("https://{host}/hook"),
         events: events.iter().map(|event| (*event).into()).collect(),
@@ -194,7 +223,7 @@ fn callback(host: &str, events: &[Event]) -> pb::Callback {
     }
 }
 
-const EVERYTHING: [Event; 2] = [Event::StateChanged, Event::Progress];
+pub(super) const EVERYTHING: [Event; 2] = [Event::StateChanged, Event::Progress];
 
 #[tokio::test]
 async fn each_event_reaches_each_callback_that_wants_it_once_and_in_order() {
@@ -223,7 +252,6 @@ async fn each_event_reaches_each_callback_that_wants_it_once_and_in_order() {
         assert_eq!(ids.len(), 3, "{name}: {all:?}");
         assert_eq!(fixture.events("end.test"), ["operation.done"], "{name}");
         assert_eq!(fixture.events("failed.test"), [""; 0], "{name}");
-        // What was delivered to callbacks leaves nothing behind.
         assert!(fixture.scan(LINES).await.is_empty() && fixture.scan(LANES).await.is_empty());
     }
 }
@@ -261,7 +289,7 @@ async fn a_delivery_that_fails_is_tried_on_schedule_with_one_id_and_then_given_u
         }
         let kept = fixture.deliveries().await;
         let [(_, kept)] = &kept[..] else { panic!("{kept:?}") };
-        assert!(matches!(kept.stage, DeliveryStage::Failed(_)), "{kept:?}");
+        assert!(matches!(kept.stage, DeliveryStage::GivenUp(_)), "{kept:?}");
         assert_eq!((kept.attempts[0].status, &kept.reply[..]), (500, &b""[..]));
         assert_eq!(kept.attempts[0].latency, Duration::from_millis(7));
         fixture.advance(DELIVERY_KEPT);
@@ -380,7 +408,7 @@ async fn what_no_attempt_reaches_for_five_days_is_given_up() {
         let over = fixture.deliveries().await;
         assert_eq!(over.len(), 20, "{}", fixture.store_name);
         assert!(
-            over.iter().all(|(_, it)| matches!(it.stage, DeliveryStage::Failed(_))),
+            over.iter().all(|(_, it)| matches!(it.stage, DeliveryStage::GivenUp(_))),
             "{over:?}"
         );
     }
@@ -417,9 +445,10 @@ async fn a_server_that_ends_at_any_step_loses_nothing_and_another_sends_the_same
         let hung: Arc<Basket> = Arc::default();
         let first = engine(&fixture.harness, &hung);
         Courier.run_once(&first).await.expect("a sweep");
-        let claimed = first.rooms.courier.take_due(true).await.expect("claimed");
+        first.rooms.courier.claim_due(true).await.expect("claimed");
+        let claimed = first.rooms.courier.begin();
         assert_eq!(claimed.len(), 1, "{store}");
-        let letter = first.rooms.courier.clone().deliver(claimed[0].clone());
+        let letter = first.rooms.courier.deliver(claimed[0].clone());
         // It is dropped at the first wait after the request, as if the process had ended.
         let _ended = letter.now_or_never();
         // A commit that was sent before the end is applied before the next one.
@@ -510,7 +539,7 @@ async fn an_operation_that_is_deleted_at_once_still_reports_its_end() {
     }
 }
 
-fn endpoint(parent: &str, id: &str, events: &[Event], filter: &str) -> NewEndpoint {
+pub(super) fn endpoint(parent: &str, id: &str, events: &[Event], filter: &str) -> NewEndpoint {
     NewEndpoint {
         parent: Parent::parse(parent).expect("a parent"),
         id: Some(Id::parse(id).expect("an id")),
@@ -520,6 +549,7 @@ fn endpoint(parent: &str, id: &str, events: &[Event], filter: &str) -> NewEndpoi
             filter: filter.to_owned(),
             ..EndpointSettings::default()
         },
+        algorithm: SecretAlgorithm::default(),
         request_id: String::new(),
         fingerprint: [0; 16],
         validate_only: false,
@@ -527,7 +557,7 @@ fn endpoint(parent: &str, id: &str, events: &[Event], filter: &str) -> NewEndpoi
 }
 
 impl Fixture {
-    async fn create(&self, new: NewEndpoint) -> Endpoint {
+    pub(super) async fn create(&self, new: NewEndpoint) -> Endpoint {
         let created = self.engine.create_endpoint(&caller(), new).await.expect("an endpoint");
         // Endpoints that were read a moment ago are read again.
         self.advance(Duration::from_secs(2));
@@ -535,7 +565,23 @@ impl Fixture {
         created
     }
 
-    async fn endpoint(&self, endpoint: &Endpoint) -> Endpoint {
+    /// Gives an endpoint a new secret, beside the former ones.
+    pub(super) async fn rotate(
+        &self,
+        endpoint: &Endpoint,
+        algorithm: Option<SecretAlgorithm>,
+    ) -> Endpoint {
+        let name = endpoint.name.clone();
+        let rotation = EndpointRotation {
+            target: EndpointTarget { name, etag: String::new(), validate_only: false },
+            overlap: Duration::from_hours(1),
+            algorithm,
+            request_id: String::new(),
+        };
+        self.engine.rotate_endpoint(&caller(), &rotation).await.expect("a rotation")
+    }
+
+    pub(super) async fn endpoint(&self, endpoint: &Endpoint) -> Endpoint {
         self.engine.get_endpoint(&caller(), &endpoint.name).await.expect("an endpoint")
     }
 }
@@ -557,7 +603,7 @@ async fn endpoints_of_a_parent_and_those_above_it_get_the_events_that_they_want(
         assert_eq!(fixture.events("unfit.test"), [""; 0], "{store}");
         assert_eq!(fixture.events("other.test"), [""; 0], "{store}");
         let kept = fixture.deliveries().await;
-        assert!(kept.len() == 2, "{store}: deliveries to endpoints are kept: {kept:?}");
+        assert!(kept.len() == 3, "{store}: deliveries are kept: {kept:?}");
     }
 }
 

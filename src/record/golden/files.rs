@@ -11,7 +11,9 @@ use uuid::Uuid;
 use super::jobs;
 use super::outbox;
 use super::records::records;
-use super::values::{STAMPS, bare_server, endpoint, gates, queue, server, token, type_sets};
+use super::values::{
+    STAMPS, bare_server, endpoint, endpoint_with_pair, gates, queue, server, token, type_sets,
+};
 use crate::record::kind::Kind;
 use crate::store::{Keyspace, Record as Stored};
 
@@ -73,6 +75,7 @@ static WRITTEN: LazyLock<()> = LazyLock::new(|| {
         (SERVING, served),
         (TOKEN, token),
         (ENDPOINT, endpoint),
+        (ENDPOINT_WITH_PAIR, endpoint_with_pair().encode().to_vec()),
     ];
     for (file, value) in values.chain(others) {
         if !path(file).exists() {
@@ -96,5 +99,6 @@ pub(super) const SERVING: &str = "server-serving";
 pub(super) const TYPE_SETS: &str = "type-sets";
 pub(super) const TOKEN: &str = "token";
 pub(super) const ENDPOINT: &str = "endpoint";
+pub(super) const ENDPOINT_WITH_PAIR: &str = "endpoint-with-pair";
 pub(super) const ID: u128 = 0x3132_3334_3536_3738_393a_3b3c_3d3e_3f40;
 const SECRET: [u8; 32] = [0x5a; 32];

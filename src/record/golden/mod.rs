@@ -40,10 +40,13 @@ use crate::webhook::endpoint::Endpoint;
 pub(super) use self::files::values;
 
 use self::files::{
-    ENDPOINT, ID, QUEUE, ROOT, SERVER, SERVING, TOKEN, TYPE_SETS, found, golden, stored,
+    ENDPOINT, ENDPOINT_WITH_PAIR, ID, QUEUE, ROOT, SERVER, SERVING, TOKEN, TYPE_SETS, found,
+    golden, stored,
 };
 use self::records::records;
-use self::values::{SERVER_ID, bare_server, endpoint, gates, queue, token, type_sets};
+use self::values::{
+    SERVER_ID, bare_server, endpoint, endpoint_with_pair, gates, queue, token, type_sets,
+};
 
 #[test]
 fn every_golden_record_is_read_as_what_was_written() {
@@ -148,9 +151,12 @@ fn the_golden_gates_are_read_and_written_as_the_same_bytes() {
 
 #[test]
 fn the_golden_endpoint_is_read_and_written_as_the_same_bytes_and_lies_where_it_lay() {
-    let (stored, expected) = (stored(ENDPOINT), endpoint());
-    assert_eq!(read::<Endpoint>(&stored).expect("an endpoint of format 1").record, expected);
-    assert_eq!(expected.encode(), stored.value);
+    for (file, expected) in [(ENDPOINT, endpoint()), (ENDPOINT_WITH_PAIR, endpoint_with_pair())] {
+        let stored = stored(file);
+        assert_eq!(read::<Endpoint>(&stored).expect("an endpoint of format 1").record, expected);
+        assert_eq!(expected.encode(), stored.value, "{file}");
+    }
+    let expected = endpoint();
     let keyspace = Keyspace::decode("the golden file", &golden(ROOT)).expect("a root of format 1");
     let key = super::endpoint::key(&keyspace, &expected.name);
     assert_eq!(format!("{key:?}"), "Key(0000000055cccbfe22c2ce67f45db7ee)");
@@ -188,10 +194,16 @@ fn golden_events_and_deliveries_are_read_and_written_as_the_same_bytes_and_lie_w
     assert_eq!(
         keys.iter().map(|(_, entries)| entries.clone()).collect::<Vec<_>>(),
         [
-            vec![entry("deliveries/line", 48), entry("deliveries/due", 32)],
             vec![
-                entry("deliveries/line", 48),
                 entry("deliveries/list", 32),
+                entry("deliveries/state", 33),
+                entry("deliveries/line", 48),
+                entry("deliveries/due", 32)
+            ],
+            vec![entry("deliveries/list", 32), entry("due/delivery", 24)],
+            vec![
+                entry("deliveries/list", 32),
+                entry("deliveries/state", 33),
                 entry("due/delivery", 24)
             ],
         ]
@@ -264,7 +276,8 @@ fn every_golden_file_belongs_to_a_record() {
     let known: BTreeSet<String> = records()
         .into_iter()
         .map(|(file, _)| file.to_owned())
-        .chain([ENDPOINT, QUEUE, ROOT, SERVER, SERVING, TYPE_SETS, TOKEN].map(str::to_owned))
+        .chain([ENDPOINT, ENDPOINT_WITH_PAIR, QUEUE].map(str::to_owned))
+        .chain([ROOT, SERVER, SERVING, TYPE_SETS, TOKEN].map(str::to_owned))
         .chain(jobs::values().into_iter().map(|(file, _)| file.to_owned()))
         .chain(outbox::written().into_iter().map(|(file, _)| file.to_owned()))
         .chain(gates().map(|(file, _)| file.to_owned()))

@@ -10,7 +10,7 @@ use crate::operation::events::{Facts, OperationEvent};
 use crate::operation::name::Name;
 use crate::proto::longhaul::v1 as pb;
 use crate::proto::longhaul::v1::operation_record::State;
-use crate::record::delivery::{Delivery, DeliveryAttempt, DeliveryStage, Target};
+use crate::record::delivery::{Delivery, DeliveryAttempt, DeliveryReplay, DeliveryStage, Target};
 use crate::record::event::OutboxEvent;
 use crate::record::kind::Kind;
 use crate::store::Key;
@@ -44,7 +44,7 @@ pub(super) fn event() -> OutboxEvent {
     OutboxEvent { news: news(), callbacks: vec![callback()], has_endpoints: true }
 }
 
-pub(super) fn deliveries() -> [(&'static str, Delivery); 2] {
+pub(super) fn deliveries() -> [(&'static str, Delivery); 3] {
     let waits = Delivery {
         news: news(),
         number: 2,
@@ -61,6 +61,7 @@ pub(super) fn deliveries() -> [(&'static str, Delivery); 2] {
         reply: Bytes::from_static(b"busy"),
         next: Some(Key::from_bytes([7; 16])),
         create_time: time(85),
+        replay: None,
     };
     let over = Delivery {
         target: Target::of(callback()),
@@ -68,7 +69,12 @@ pub(super) fn deliveries() -> [(&'static str, Delivery); 2] {
         next: None,
         ..waits.clone()
     };
-    [("delivery-due", waits), ("delivery-over", over)]
+    let replayed = Delivery {
+        stage: DeliveryStage::GivenUp(time(88)),
+        replay: Some(DeliveryReplay { time: time(87), attempts_before: 3 }),
+        ..over.clone()
+    };
+    [("delivery-due", waits), ("delivery-over", over), ("delivery-replayed", replayed)]
 }
 
 pub(super) const EVENT: &str = "event";

@@ -25,7 +25,9 @@ use crate::record::server::{
 use crate::record::tokens::{ApiToken, Role, RoleGrant, TokenSecret};
 use crate::record::type_sets::{Content, TypeSet, TypeSets};
 use crate::store::Key;
-use crate::webhook::endpoint::{Endpoint, EndpointSecret, EndpointSettings, EndpointState};
+use crate::webhook::endpoint::{
+    Endpoint, EndpointSecret, EndpointSettings, EndpointState, SecretAlgorithm,
+};
 
 pub(super) const SERVER_ID: [u8; 8] = [0x41, 0x42, 0x43, 0x44, 0x45, 0x46, 0x47, 0x48];
 
@@ -46,14 +48,24 @@ pub(super) fn type_sets() -> TypeSets {
     TypeSets { parent, sets: vec![set("a", 51), set("b-2", 52)] }
 }
 
-pub(super) fn endpoint() -> Endpoint {
-    let secret = |number: u8, end: Option<u64>| EndpointSecret {
+fn secret(number: u8, end: Option<u64>) -> EndpointSecret {
+    EndpointSecret {
         id: format!("secret-{number}"),
+        algorithm: SecretAlgorithm::HmacSha256,
         key: [number; 32],
         create_time: time(u64::from(number)),
         expire_time: end.map(time),
         request_id: format!("request-{number}"),
-    };
+    }
+}
+
+/// An endpoint that was rotated to a pair of keys.
+pub(super) fn endpoint_with_pair() -> Endpoint {
+    let pair = EndpointSecret { algorithm: SecretAlgorithm::Ed25519, ..secret(61, None) };
+    Endpoint { secrets: vec![pair, secret(55, Some(62))], ..endpoint() }
+}
+
+pub(super) fn endpoint() -> Endpoint {
     Endpoint {
         name: EndpointName::parse("projects/p/webhookEndpoints/e").expect("a name"),
         uid: Uuid::from_u128(0x4142_4344_4546_4748_494a_4b4c_4d4e_4f50),

@@ -143,7 +143,7 @@ impl LoadKind {
 
     fn of_method(method: &str) -> Self {
         let begins = |words: &[&str]| words.iter().any(|word| method.starts_with(word));
-        if begins(&["Get", "List", "Watch", "Wait", "Lease", "Serve", "Export", "Check"]) {
+        if begins(&["Get", "List", "Watch", "Wait", "Lease", "Serve", "Export", "Check", "Test"]) {
             Self::Other
         } else if begins(&["Start", "BatchStart", "Create", "Run"]) {
             Self::NewWork
@@ -155,7 +155,7 @@ impl LoadKind {
     /// Those of the custom verbs over HTTP that wait answer within their own bounds.
     fn of_verb(verb: Option<&str>) -> Self {
         match verb {
-            Some("wait" | "watch" | "lease" | "serve" | "export") => Self::Other,
+            Some("wait" | "watch" | "lease" | "serve" | "export" | "test") => Self::Other,
             Some(verb) if verb.starts_with("start") || verb.starts_with("batchStart") => {
                 Self::NewWork
             }
@@ -231,6 +231,7 @@ mod tests {
             ("/google.longrunning.Operations/CancelOperation", LoadKind::Work),
             ("/google.longrunning.Operations/GetOperation", LoadKind::Other),
             ("/google.longrunning.Operations/WaitOperation", LoadKind::Other),
+            ("/longhaul.v1.Webhooks/TestWebhookEndpoint", LoadKind::Other),
             ("/longhaul.v1.Workers/LeaseOperations", LoadKind::Other),
             ("/longhaul.v1.Workers/ServeQueue", LoadKind::Other),
         ] {
@@ -241,6 +242,7 @@ mod tests {
             ("/v1/a/b/operations:batchStart", LoadKind::NewWork),
             ("/v1/operations/x:cancel", LoadKind::Work),
             ("/v1/operations/x:wait", LoadKind::Other),
+            ("/v1/webhookEndpoints/x:test", LoadKind::Other),
         ] {
             assert_eq!(LoadKind::of(Spoken::Http, &post(path)), kind, "{path}");
         }

@@ -145,7 +145,7 @@ async fn no_secret_is_told_whatever_is_logged() {
 async fn use_them(told: &mut Told, console: &Console, root: &str, signing: &SigningPair) {
     told.secret("a payload", PAYLOAD);
     let request = json!({ "text": PAYLOAD }).to_string();
-    let callback = "https://127.0.0.1:9/hook?key=query-secret-of-a-callback";
+    let callback = "https://hooks.invalid/hook?key=query-secret-of-a-callback";
     told.secret("the query of a callback", "query-secret-of-a-callback");
     let start = ["start", "--operation-id", "x", "--request", &request];
     let started = console.run(root, &start, 0).await;

@@ -9,6 +9,7 @@ use longhaul::engine::{
     TenantLimits,
 };
 use longhaul::limits::MIN_RETURN_GRACE;
+use longhaul::post::Carrier;
 use longhaul::proto::google::longrunning as lro;
 use longhaul::proto::google::longrunning::operations_client::OperationsClient;
 use longhaul::proto::longhaul::v1::callers_client::CallersClient;
@@ -107,6 +108,18 @@ impl Fixture {
         match self.line {
             Line::Grpc(_) => limited,
             Line::Http(_) => limited.over_http().await,
+        }
+    }
+
+    /// Another server on the same store, which sends deliveries, with a client that speaks as this one.
+    pub(crate) async fn delivering(&self, carrier: Arc<dyn Carrier>) -> Self {
+        let (store, clock) = (self.store.clone(), self.clock.clone());
+        let settings = Settings { carrier: Some(carrier), ..Settings::default() };
+        let engine = Engine::with(store.clone(), clock.clone(), settings);
+        let delivering = Self::serve(Server::on(engine), store, clock, None).await;
+        match self.line {
+            Line::Grpc(_) => delivering,
+            Line::Http(_) => delivering.over_http().await,
         }
     }
 

@@ -7,11 +7,12 @@ use longhaul::proto::google::longrunning::{
     WaitOperationRequest,
 };
 use longhaul::proto::longhaul::v1::batch_start_operations_response::result::Outcome as Started;
+use longhaul::proto::longhaul::v1::callback::Event as Subscribed;
 use longhaul::proto::longhaul::v1::producers_client::ProducersClient;
 use longhaul::proto::longhaul::v1::{
-    BatchStartOperationsRequest, GetOperationRecordRequest, OperationOptions, OperationView,
-    PauseOperationRequest, ResumeOperationRequest, RetryPolicy, StartOperationRequest,
-    WatchOperationRequest,
+    BatchStartOperationsRequest, Callback, GetOperationRecordRequest, OperationOptions,
+    OperationView, PauseOperationRequest, ResumeOperationRequest, RetryPolicy,
+    StartOperationRequest, WatchOperationRequest,
 };
 
 use super::event::{Act, News, Outcome, Seen};
@@ -50,8 +51,14 @@ fn request(actor: &mut Actor, id: &str) -> StartOperationRequest {
         max_backoff: duration(400),
         ..RetryPolicy::default()
     };
+    let callback = actor.dice.percent(60).then(|| Callback {
+        uri: actor.stage.receiver.url.clone(),
+        events: vec![Subscribed::StateChanged.into()],
+        ..Callback::default()
+    });
     let options = OperationOptions {
         retry_policy: Some(retry_policy),
+        callbacks: callback.into_iter().collect(),
         cancel_grace: duration(actor.dice.between(300, 2_000)),
         ..OperationOptions::default()
     };
@@ -68,7 +75,7 @@ fn request(actor: &mut Actor, id: &str) -> StartOperationRequest {
 /// Half of the starts with unknown result are retried until one is acknowledged.
 async fn start(actor: &mut Actor, request: StartOperationRequest) {
     let name = format!("operations/{}", request.operation_id);
-    actor.stage.add(&name);
+    actor.stage.add(&name, is_told(&request));
     loop {
         let mut producers = ProducersClient::new(actor.channel());
         let act = start_of(&request);
@@ -83,7 +90,7 @@ async fn start(actor: &mut Actor, request: StartOperationRequest) {
 async fn start_batch(actor: &mut Actor, requests: Vec<StartOperationRequest>) {
     let begin = |request: &StartOperationRequest| {
         let name = format!("operations/{}", request.operation_id);
-        actor.stage.add(&name);
+        actor.stage.add(&name, is_told(request));
         actor.journal.begin(&name, start_of(request))
     };
     let events: Vec<_> = requests.iter().map(begin).collect();
@@ -101,7 +108,12 @@ async fn start_batch(actor: &mut Actor, requests: Vec<StartOperationRequest>) {
 
 fn start_of(request: &StartOperationRequest) -> Act {
     let policy = request.options.as_ref().and_then(|options| options.retry_policy.as_ref());
-    Act::Start { max_attempts: policy.map_or(0, |policy| policy.max_attempts) }
+    let max_attempts = policy.map_or(0, |policy| policy.max_attempts);
+    Act::Start { max_attempts, told: is_told(request) }
+}
+
+fn is_told(request: &StartOperationRequest) -> bool {
+    request.options.as_ref().is_some_and(|options| !options.callbacks.is_empty())
 }
 
 /// Reads and changes operations until the history ends.

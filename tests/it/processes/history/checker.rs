@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use super::event::{Act, Call, Event, Leased, NEVER, News, Outcome, Said, Seen, State};
-use super::holders;
+use super::event::{Act, Call, Event, Leased, NEVER, News, Outcome, Said, Seen, State, Told};
+use super::{holders, told};
 
 /// Something that must not be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub(super) fn check(history: &[Event], last_look: &str) -> Vec<Violation> {
 /// Each returns its findings.
 type Check = fn(&Story<'_>) -> Vec<String>;
 
-const CHECKS: [(&str, Check); 18] = [
+const CHECKS: [(&str, Check); 21] = [
     ("no call fails inside", nothing_fails_inside),
     ("no acknowledged start is lost", no_start_is_lost),
     ("what was deleted stays deleted", deleted_stays_deleted),
@@ -59,23 +59,29 @@ const CHECKS: [(&str, Check); 18] = [
     ("attempts stay below their bound", attempts_are_bounded),
     ("what is suspended does not run", suspended_does_not_run),
     ("every operation ends", everything_ends),
+    ("callbacks come in order", told::told_in_order),
+    ("repeats of a callback have its id", told::repeats_have_their_id),
+    ("callbacks are delivered", told::everything_is_told),
 ];
 
 /// All that happened to one operation.
 pub(super) struct Story<'a> {
-    last_look: &'a str,
+    pub(super) last_look: &'a str,
+    /// It has a callback.
+    pub(super) is_told: bool,
     starts: Vec<&'a Event>,
     pub(super) cancels: Vec<&'a Event>,
     pauses: Vec<&'a Event>,
     resumes: Vec<&'a Event>,
-    deletes: Vec<&'a Event>,
+    pub(super) deletes: Vec<&'a Event>,
     missing: Vec<&'a Event>,
-    seen: Vec<(&'a Event, &'a Seen)>,
+    pub(super) seen: Vec<(&'a Event, &'a Seen)>,
     watches: BTreeMap<(&'a str, u64), Vec<(&'a Event, &'a News)>>,
     pub(super) kept: Vec<(&'a Event, u64)>,
     pub(super) asked: Vec<(&'a Event, u64)>,
     pub(super) leased: Vec<(&'a Event, &'a Leased)>,
     said: Vec<(&'a Event, &'a Said)>,
+    pub(super) told: Vec<(&'a Event, &'a Told)>,
     failed_inside: Vec<&'a Event>,
     max_attempts: i32,
 }
@@ -84,6 +90,7 @@ impl<'a> Story<'a> {
     fn new(last_look: &'a str) -> Self {
         Self {
             last_look,
+            is_told: false,
             starts: Vec::new(),
             cancels: Vec::new(),
             pauses: Vec::new(),
@@ -96,6 +103,7 @@ impl<'a> Story<'a> {
             asked: Vec::new(),
             leased: Vec::new(),
             said: Vec::new(),
+            told: Vec::new(),
             failed_inside: Vec::new(),
             max_attempts: i32::MAX,
         }
@@ -106,8 +114,9 @@ impl<'a> Story<'a> {
             self.failed_inside.push(event);
         }
         match &event.act {
-            Act::Start { max_attempts } => {
+            Act::Start { max_attempts, told } => {
                 self.max_attempts = *max_attempts;
+                self.is_told = *told;
                 self.starts.push(event);
             }
             Act::Cancel => self.cancels.push(event),
@@ -125,6 +134,7 @@ impl<'a> Story<'a> {
             Act::Said(said) => self.said.push((event, said)),
             Act::Kept(fencing) => self.kept.push((event, *fencing)),
             Act::Asked(fencing) => self.asked.push((event, *fencing)),
+            Act::Told(told) => self.told.push((event, told)),
         }
     }
 

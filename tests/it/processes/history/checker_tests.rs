@@ -1,7 +1,7 @@
 //! Histories made by hand: a good one, and the findings of each check in bad ones.
 
 use super::checker::check;
-use super::event::{Act, Call, Event, Leased, NEVER, News, Outcome, Said, Seen, State};
+use super::event::{Act, Call, Event, Leased, NEVER, News, Outcome, Said, Seen, State, Told};
 
 #[test]
 fn nothing_is_found_in_a_good_history() {
@@ -283,6 +283,87 @@ fn the_checker_finds_operations_that_do_not_end() {
     assert_eq!(checks(&by_the_end(history, 110, State::Suspended)), ["every operation ends"]);
 }
 
+#[test]
+fn callbacks_that_come_out_of_order_are_found() {
+    let check = "callbacks come in order";
+    let (first, second) = (told(60, 1, State::Running), told(61, 2, State::Succeeded));
+    assert_eq!(checks(&told_of(vec![first.clone(), second.clone()])), Vec::<&str>::new());
+    // A refused one comes again before the next, and any one may be repeated later.
+    let again = told(62, 1, State::Running);
+    let repeated = vec![refused(59, 1, State::Running), first.clone(), second.clone(), again];
+    assert_eq!(checks(&told_of(repeated)), Vec::<&str>::new());
+    let early = told(59, 2, State::Succeeded);
+    assert_eq!(checks(&told_of(vec![first.clone(), early])), [check]);
+    let skipped = vec![refused(60, 1, State::Running), second, told(62, 1, State::Running)];
+    assert_eq!(checks(&told_of(skipped)), [check]);
+}
+
+#[test]
+fn repeats_of_a_callback_with_another_id_or_content_are_found() {
+    let check = "repeats of a callback have its id";
+    let both = vec![told(60, 1, State::Running), told(61, 2, State::Succeeded)];
+    let with_one = |more: Event| told_of([both.clone(), vec![more]].concat());
+    let as_told = |id: &str, sequence| Told {
+        id: id.to_owned(),
+        sequence,
+        state: State::Running,
+        accepted: true,
+    };
+    let repeat = |told| with_one(event(62, 62, Act::Told(told)));
+    assert_eq!(checks(&repeat(as_told("id-1", 1))), Vec::<&str>::new());
+    assert_eq!(checks(&repeat(as_told("other", 1))), [check]);
+    let found = checks(&repeat(Told { state: State::Succeeded, ..as_told("id-1", 1) }));
+    assert!(found.contains(&check), "{found:?}");
+    let found = checks(&repeat(as_told("id-2", 3)));
+    assert!(found.contains(&check), "{found:?}");
+}
+
+#[test]
+fn callbacks_that_never_come_are_found() {
+    let check = "callbacks are delivered";
+    let (first, second) = (told(60, 1, State::Running), told(61, 2, State::Succeeded));
+    assert_eq!(checks(&told_of(Vec::new())), [check]);
+    assert_eq!(checks(&told_of(vec![first.clone()])), [check], "the end");
+    assert_eq!(checks(&told_of(vec![second.clone()])), [check], "the lease");
+    let refused = vec![first.clone(), refused(61, 2, State::Succeeded)];
+    assert_eq!(checks(&told_of(refused)), [check], "the end was only tried");
+    let wrong = told(61, 2, State::Failed);
+    assert_eq!(checks(&told_of(vec![first.clone(), wrong])), [check], "another end");
+    assert_eq!(checks(&with(vec![first.clone()])), [check], "it has no callback");
+    // Leased twice, and told once.
+    let again = event(43, 44, lease(110, 1));
+    let told_once = |more: Vec<Event>| told_of([vec![again.clone()], more].concat());
+    let found = checks(&told_once(vec![first.clone(), second.clone()]));
+    assert!(found.contains(&check), "{found:?}");
+    // What a deletion ends is told as far as it went, without a gap.
+    let deleted = event(57, 58, Act::Delete);
+    let told_of_deleted = |more: Vec<Event>| {
+        let mut history = told_of([vec![deleted.clone()], more].concat());
+        history.retain(|event| event.who != "end");
+        checks(&history)
+    };
+    assert_eq!(told_of_deleted(vec![first]), Vec::<&str>::new());
+    assert_eq!(told_of_deleted(vec![second]), [check]);
+}
+
+/// The good history of an operation with a callback.
+fn told_of(more: Vec<Event>) -> Vec<Event> {
+    let mut history = with(more);
+    history[0].act = Act::Start { max_attempts: 3, told: true };
+    history.sort_by_key(|event| event.begin);
+    history
+}
+
+fn told(begin: u64, sequence: u64, state: State) -> Event {
+    let id = format!("id-{sequence}");
+    event(begin, begin, Act::Told(Told { id, sequence, state, accepted: true }))
+}
+
+fn refused(begin: u64, sequence: u64, state: State) -> Event {
+    let id = format!("id-{sequence}");
+    event(begin, begin, Act::Told(Told { id, sequence, state, accepted: false }))
+}
+
 /// Started, leased, reported, completed, and read in between.
 fn good() -> Vec<Event> {
     let history = vec![
@@ -333,7 +414,7 @@ fn unknown(event: Event) -> Event {
 }
 
 fn start(begin: u64) -> Event {
-    event(begin, begin + 9, Act::Start { max_attempts: 3 })
+    event(begin, begin + 9, Act::Start { max_attempts: 3, told: false })
 }
 
 fn lease(fencing: u64, attempt: i32) -> Act {

@@ -21,6 +21,7 @@ use super::stage::{Actor, Looked, Stage, bounded};
 use super::worker::{LEASE, PART, Part};
 use crate::processes::binary::Longhaul;
 use crate::processes::bounds::within;
+use crate::processes::receiver::{IMPATIENT, LOOPBACK};
 
 /// How much there is of everything.
 #[derive(Clone, Copy)]
@@ -107,7 +108,7 @@ impl Cast {
     async fn gather(store: String, size: Size, seed: u64, folder: &Path) -> Self {
         let (mut servers, mut doors) = (Vec::new(), Vec::new());
         for _ in 0..size.servers {
-            let server = Longhaul::serve(&store).await;
+            let server = serve(&store).await;
             doors.push(Door::to(server.address()).await);
             servers.push(server);
         }
@@ -212,7 +213,7 @@ impl Cast {
         let place = self.dice.below(self.servers.len() as u64) as usize;
         retire(&mut self.servers[place]);
         self.clock.sleep(Duration::from_millis(self.dice.between(0, 1_000))).await;
-        self.servers[place] = Longhaul::serve(&self.store).await;
+        self.servers[place] = serve(&self.store).await;
         self.doors[place].lead_to(self.servers[place].address());
         self.accidents.killed_servers += 1;
     }
@@ -241,6 +242,7 @@ impl Cast {
             assert_counts(&mut last).await;
             nothing_is_left_in_a_queue(&mut last).await;
         }
+        let mut told = Vec::new();
         for name in &names {
             let mut looks = 0;
             let looked = loop {
@@ -254,9 +256,27 @@ impl Cast {
             if matches!(looked, Looked::Showed(_)) && !listed.contains(name) {
                 last.journal.note(name, last.journal.now(), Act::Missing);
             }
+            if matches!(looked, Looked::Showed(_)) && self.stage.is_told(name) {
+                told.push(name.clone());
+            }
         }
+        self.tell_the_ends(told).await;
         ended
     }
+
+    /// Waits until the receiver knows that these operations have ended, or for too long: then the checker names them.
+    async fn tell_the_ends(&self, mut open: Vec<String>) {
+        let end = self.clock.elapsed() + TELLING;
+        while !open.is_empty() && self.clock.elapsed() < end {
+            self.clock.sleep(Duration::from_millis(50)).await;
+            open = self.stage.receiver.waits_for(open);
+        }
+    }
+}
+
+/// A server that calls receivers on this machine.
+async fn serve(store: &str) -> Longhaul {
+    Longhaul::serve_in(store, &[], &[LOOPBACK, IMPATIENT].concat()).await
 }
 
 const fn is_on_streams(place: usize) -> bool {
@@ -352,8 +372,9 @@ fn report(history: &[Event], title: &str) -> String {
     let unknown = count(&|event| event.outcome == Outcome::Unknown);
     let looks = count(&|event| matches!(event.act, Act::Seen(_)));
     let watched = count(&|event| matches!(event.act, Act::Watched(..)));
+    let told = count(&|event| matches!(event.act, Act::Told(_)));
     format!(
-        "{title}\n{} events: {starts} starts, {leases} leases, {completed} completions, {stale} stale calls refused, {unknown} of unknown outcome, {looks} looks, {watched} messages of watches",
+        "{title}\n{} events: {starts} starts, {leases} leases, {completed} completions, {stale} stale calls refused, {unknown} of unknown outcome, {looks} looks, {watched} messages of watches, {told} callbacks",
         history.len()
     )
 }
@@ -365,7 +386,9 @@ fn accepts_completion(event: &Event) -> bool {
 /// A history without events shows nothing.
 fn assert_enough_happened(history: &[Event], report: &str) {
     let completed = history.iter().filter(|event| accepts_completion(event)).count();
-    assert!(completed > 20, "too little happened: {report}");
+    let told = |event: &&Event| matches!(&event.act, Act::Told(told) if told.accepted);
+    let told = history.iter().filter(told).count();
+    assert!(completed > 20 && told > 20, "too little happened: {report}");
 }
 
 fn number(variable: &str) -> Option<u64> {
@@ -382,5 +405,7 @@ const LAST_LOOK: &str = "last-look";
 const SECONDS: u64 = 20;
 const WINDING_DOWN: Duration = Duration::from_secs(40);
 const ENDING: Duration = Duration::from_mins(1);
+/// How long the receiver may wait for the last of what it is told.
+const TELLING: Duration = Duration::from_mins(1);
 const LOOK: Duration = Duration::from_millis(20);
 const SHOWN: usize = 5;

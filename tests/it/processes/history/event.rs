@@ -27,6 +27,8 @@ pub(super) const NEVER: u64 = u64::MAX;
 pub(super) enum Act {
     Start {
         max_attempts: i32,
+        /// It has a callback.
+        told: bool,
     },
     Cancel,
     Pause,
@@ -46,6 +48,8 @@ pub(super) enum Act {
     Kept(u64),
     /// The holder of the lease with that fencing number received a request to cancel.
     Asked(u64),
+    /// A callback arrived at its receiver.
+    Told(Told),
 }
 
 /// The result.
@@ -121,6 +125,19 @@ impl News {
             _ => None,
         }
     }
+}
+
+/// A delivery to the callback of an operation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Told {
+    /// The same for all attempts.
+    pub(super) id: String,
+    /// Counts the events of the operation.
+    pub(super) sequence: u64,
+    /// The state that the event led to.
+    pub(super) state: State,
+    /// The receiver took it, whether or not its reply arrives.
+    pub(super) accepted: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,7 +1,8 @@
 //! Long histories of many concurrent calls with faults, and the properties that must hold nevertheless.
 //!
 //! Many producers, callers and watchers, and workers as processes of their own, on two servers that share a Redis, or on one
-//! with the embedded store. Workers and servers are killed, both are stopped beyond leases, connections are cut.
+//! with the embedded store. Workers and servers are killed, both are stopped beyond leases, connections are cut. Some operations
+//! have a callback, whose receiver refuses some deliveries.
 //! Every actor writes down its calls and their results; at the end [`checker`] searches for violations.
 //! `LONGHAUL_SEED` repeats the choices of a history, though not the moments; `LONGHAUL_HISTORY_SECONDS` makes it longer;
 //! `LONGHAUL_HISTORY_KEEP=1` leaves the journals behind, which a failure does anyway.
@@ -16,8 +17,10 @@ mod event;
 mod holders;
 mod journal;
 mod look;
+mod receiver;
 mod stage;
 mod stream_worker;
+mod told;
 mod unary_worker;
 mod worker;
 

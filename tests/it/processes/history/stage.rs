@@ -1,5 +1,6 @@
 //! The shared parts of all actors of the test process, and their way to make calls.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,6 +19,7 @@ use super::dice::Dice;
 use super::event::{Act, Seen};
 use super::journal::{Journal, outcome};
 use super::look::{at_operation, at_record};
+use super::receiver::Receiver;
 
 /// Where it all happens.
 pub(super) struct Stage {
@@ -28,17 +30,43 @@ pub(super) struct Stage {
     pub(super) doors: Vec<SocketAddr>,
     /// The actors begin nothing new.
     pub(super) over: CancellationToken,
+    /// Where callbacks go.
+    pub(super) receiver: Receiver,
+    /// Operations that have a callback, or may have one.
+    told: Mutex<BTreeSet<String>>,
     /// Operations that were started, or may have been.
     names: Mutex<Vec<String>>,
 }
 
 impl Stage {
     pub(super) fn new(seed: u64, folder: PathBuf, doors: Vec<SocketAddr>) -> Self {
-        Self { seed, folder, doors, over: CancellationToken::new(), names: Mutex::default() }
+        let receiver = Receiver::open(seed, &folder);
+        let over = CancellationToken::new();
+        Self {
+            seed,
+            folder,
+            doors,
+            over,
+            receiver,
+            told: Mutex::default(),
+            names: Mutex::default(),
+        }
     }
 
-    pub(super) fn add(&self, name: &str) {
+    pub(super) fn add(&self, name: &str, is_told: bool) {
         self.names().push(name.to_owned());
+        if is_told {
+            self.told().insert(name.to_owned());
+        }
+    }
+
+    /// Whether its callback is to be called.
+    pub(super) fn is_told(&self, name: &str) -> bool {
+        self.told().contains(name)
+    }
+
+    fn told(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn names(&self) -> MutexGuard<'_, Vec<String>> {
