@@ -1,5 +1,6 @@
 //! Settings: `default.toml`, then a file, then `LONGHAUL_*`, then flags; each overrides the ones before.
 
+mod authorities;
 mod encryption;
 mod environment;
 mod error;

@@ -29,7 +29,7 @@ const LAYERS: [&[&str]; 17] = [
     &["operation", "store"],
     &["throttle"],
     &["machine"],
-    &["address", "clock", "code", "limits", "peer"],
+    &["address", "clock", "code", "limits", "peer", "turn"],
     &["proto"],
 ];
 

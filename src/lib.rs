@@ -29,6 +29,7 @@ pub mod record;
 pub mod server;
 pub mod store;
 pub mod throttle;
+mod turn;
 pub mod types;
 pub mod webhook;
 pub mod wire;

@@ -36,6 +36,12 @@ pub const MAX_JWT_BYTES: usize = 8 << 10;
 pub const MAX_KEY_SET_BYTES: usize = 256 << 10;
 /// How often a server reads the keys of the issuers of JWTs again.
 pub const KEYS_REREAD: Duration = Duration::from_mins(5);
+/// How long an issuer of JWTs may take to answer with its keys.
+pub const KEYS_TIME: Duration = Duration::from_secs(5);
+/// The shortest time between two readings of the keys of an issuer, however many tokens name a key that is not known.
+pub const KEYS_PAUSE: Duration = Duration::from_secs(30);
+/// How long the keys of an issuer are used if they cannot be read again.
+pub const KEYS_KEPT: Duration = Duration::from_hours(24);
 /// Most secrets that a token has at a time; a rotation ends the oldest one.
 pub const MAX_TOKEN_SECRETS: usize = 4;
 /// Most grants of a token.

@@ -5,10 +5,11 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
-use std::sync::OnceLock;
+use std::path::{Path, PathBuf};
+use std::sync::{OnceLock, PoisonError, RwLock};
 
 use anyhow::Context;
+use tokio::signal::unix::Signal;
 use tracing::Metadata;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
@@ -39,21 +40,42 @@ pub(super) fn start(level: &str) {
 
 /// Appends the lines of the audit log to that file from now on, which only its owner can read.
 pub(super) fn audit_to(path: &Path) -> anyhow::Result<()> {
-    let opened = File::options().create(true).append(true).mode(0o600).open(path);
-    let file = opened.with_context(|| format!("cannot open the audit log {}", path.display()))?;
+    let file = RwLock::new(open(path)?);
     // A second server in this process would use the same file.
-    drop(AUDIT_FILE.set(file));
+    drop(AUDIT_FILE.set(AuditFile { path: path.to_owned(), file }));
     Ok(())
 }
 
-static AUDIT_FILE: OnceLock<File> = OnceLock::new();
+/// Opens the file of the audit log again at each SIGHUP, so that it can be moved away.
+pub(super) async fn follow_audit(mut hangup: Signal) {
+    while hangup.recv().await.is_some() {
+        let Some(audit) = AUDIT_FILE.get() else { return };
+        match open(&audit.path) {
+            Ok(file) => *audit.file.write().unwrap_or_else(PoisonError::into_inner) = file,
+            Err(error) => tracing::error!(%error, "the audit log goes on in the former file"),
+        }
+    }
+}
+
+fn open(path: &Path) -> anyhow::Result<File> {
+    let opened = File::options().create(true).append(true).mode(0o600).open(path);
+    opened.with_context(|| format!("cannot open the audit log {}", path.display()))
+}
+
+/// The file of the audit log.
+struct AuditFile {
+    path: PathBuf,
+    file: RwLock<File>,
+}
+
+static AUDIT_FILE: OnceLock<AuditFile> = OnceLock::new();
 
 /// Standard error, and the file of the audit log for its lines.
 struct LogWriters;
 
 enum LogWriter {
     Stderr(io::Stderr),
-    Audit(&'static File),
+    Audit(&'static AuditFile),
 }
 
 impl MakeWriter<'_> for LogWriters {
@@ -75,9 +97,10 @@ impl Write for LogWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         match self {
             Self::Stderr(stderr) => stderr.write(line),
-            Self::Audit(file) => {
+            Self::Audit(audit) => {
                 // The colours are for the terminal that the other lines go to.
                 let text = String::from_utf8_lossy(line);
+                let mut file = &*audit.file.read().unwrap_or_else(PoisonError::into_inner);
                 file.write_all(console::strip_ansi_codes(&text).as_bytes())?;
                 Ok(line.len())
             }

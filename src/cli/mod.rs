@@ -24,6 +24,7 @@ mod proto;
 mod queues;
 mod receiving;
 mod record;
+mod reencrypt;
 mod rerun;
 mod screen;
 mod serve;
@@ -125,6 +126,8 @@ enum Command {
     Import(import::ImportArgs),
     /// Raise the format of a store, once every server runs this version
     Upgrade(upgrade::UpgradeArgs),
+    /// Encrypt everything in a store with the first key, so that former keys can be removed
+    Reencrypt(reencrypt::ReencryptArgs),
     /// Write the interface definitions, from which stubs are generated
     Proto(proto::ProtoArgs),
     /// Print a completion script
@@ -168,6 +171,11 @@ fn dispatch(command: Command) -> Result<(), Failure> {
             logs::start("warn");
             let runtime = serve::runtime().map_err(anyhow::Error::from)?;
             Ok(runtime.block_on(upgrade::run(args))?)
+        }
+        Command::Reencrypt(args) => {
+            logs::start("warn");
+            let runtime = serve::runtime().map_err(anyhow::Error::from)?;
+            Ok(runtime.block_on(reencrypt::run(args))?)
         }
         Command::Import(args) => {
             logs::start("warn");
@@ -228,6 +236,7 @@ fn server(command: &Command) -> &str {
         | Command::Bench(_)
         | Command::Import(_)
         | Command::Upgrade(_)
+        | Command::Reencrypt(_)
         | Command::Proto(_)
         | Command::Completions { .. } => "",
     }
@@ -265,6 +274,7 @@ async fn call_server(command: Command) -> Result<(), Failure> {
         | Command::Bench(_)
         | Command::Import(_)
         | Command::Upgrade(_)
+        | Command::Reencrypt(_)
         | Command::Proto(_)
         | Command::Completions { .. } => Ok(()),
     }

@@ -18,6 +18,7 @@ use crate::config::{
     TlsOverrides,
 };
 use crate::engine::callback_key;
+use crate::engine::tasks::Tasks;
 use crate::grpc::health::Health;
 use crate::server::Server;
 use crate::server::connections::{self, Connections};
@@ -128,9 +129,7 @@ pub(super) async fn serve<F: Future<Output = anyhow::Result<()>>>(
 ) -> anyhow::Result<()> {
     let clock: Arc<dyn Clock> = SystemClock::new();
     let settings = config.engine(&clock)?;
-    if let Some(path) = &config.identity.audit_log {
-        logs::audit_to(path)?;
-    }
+    begin_audit(config)?;
     let tls = config.tls.is_on().then(|| Tls::load(&config.tls)).transpose()?;
     let listener = listen(&config.listen)?;
     listener.set_nonblocking(true)?;
@@ -184,6 +183,15 @@ pub(super) async fn serve<F: Future<Output = anyhow::Result<()>>>(
     let (served, beside) = tokio::join!(serving, beside);
     tracing::info!("stopped");
     served.and(beside)
+}
+
+/// The audit log goes to its file, if it has one, and to another one of that name after each SIGHUP.
+fn begin_audit(config: &Config) -> anyhow::Result<()> {
+    let Some(path) = &config.identity.audit_log else { return Ok(()) };
+    logs::audit_to(path)?;
+    let hangup = signal(SignalKind::hangup())?;
+    Tasks::default().spawn("audit log", logs::follow_audit(hangup));
+    Ok(())
 }
 
 fn cores() -> usize {
@@ -260,7 +268,7 @@ pub(super) fn shutdown_signals() -> std::io::Result<CancellationToken> {
     let (mut terminate, mut interrupt) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let first = shutdown.clone();
-    crate::engine::tasks::Tasks::default().spawn("signals", async move {
+    Tasks::default().spawn("signals", async move {
         let mut next =
             async || tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} };
         next().await;

@@ -1,12 +1,18 @@
 //! Settings of who may do what.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::Deserialize;
+use url::Url;
 
+use super::authorities::client_tls;
 use super::error::ConfigError;
-use crate::engine::{Algorithm, IdentityBinding, IdentitySettings, Issuer, IssuerKeys, Member};
+use crate::engine::{
+    Algorithm, IdentityBinding, IdentitySettings, Issuer, IssuerKeys, KeySource, Member,
+};
 use crate::operation::name::Parent;
+use crate::post::HttpsFetcher;
 use crate::record::tokens::{Role, RoleGrant};
 
 /// How callers prove who they are.
@@ -38,8 +44,12 @@ pub struct IssuerConfig {
     pub audience: String,
     /// The algorithms of their signatures.
     pub algorithms: Vec<String>,
-    /// The file of its keys.
-    pub keys: PathBuf,
+    /// The file or the URL of its keys; if it is empty, the configuration of the issuer says where they are.
+    #[serde(default)]
+    pub keys: String,
+    /// The file with the authorities that vouch for the server of that URL; by default those of this machine.
+    #[serde(default)]
+    pub keys_ca: PathBuf,
 }
 
 /// Roles of members.
@@ -64,7 +74,7 @@ impl IdentityConfig {
         self.tokens || self.certificates || !self.issuers.is_empty()
     }
 
-    /// The settings of the engine. Keys in files are read.
+    /// The settings of the engine. Keys in files are read; those of URLs are not, so that a server starts without its issuers.
     ///
     /// # Errors
     /// Names what cannot be, and what it must be.
@@ -88,7 +98,7 @@ impl IdentityConfig {
 
 impl IssuerConfig {
     fn read(&self) -> Result<Issuer, String> {
-        let Self { name, issuer, audience, algorithms, keys } = self;
+        let Self { name, issuer, audience, algorithms, .. } = self;
         if name.is_empty() || name.contains([':', '=']) || issuer.is_empty() || audience.is_empty()
         {
             return Err(format!(
@@ -105,14 +115,46 @@ impl IssuerConfig {
             audience: audience.clone(),
             algorithms: read?,
             keys: IssuerKeys::default(),
-            source: keys.clone(),
+            source: self.source()?,
         };
-        let set = std::fs::read(keys);
-        let set = set.map_err(|error| format!("cannot read {}: {error}", keys.display()))?;
-        let replaced = issuer.keys.replace(&set);
-        replaced.map_err(|why| format!("the keys in {}: {why}", keys.display()))?;
+        if let KeySource::File(path) = &issuer.source {
+            let set = std::fs::read(path);
+            let set = set.map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+            let replaced = issuer.keys.replace(&set);
+            replaced.map_err(|why| format!("the keys in {}: {why}", path.display()))?;
+        }
         Ok(issuer)
     }
+
+    fn source(&self) -> Result<KeySource, String> {
+        let Self { name, issuer, keys, keys_ca, .. } = self;
+        let is_url = keys.contains("://");
+        if !keys.is_empty() && !is_url {
+            return Ok(KeySource::File(keys.into()));
+        }
+        let (what, url) = if is_url { ("keys", keys) } else { ("issuer", issuer) };
+        if !is_plain_https(url) {
+            return Err(format!(
+                "the issuer {name:?} has {what} = {url:?}; its keys are read from there, so it must be a URL that begins with \
+                 https:// and has no user, query or fragment; or name a file in keys"
+            ));
+        }
+        let ca = (!keys_ca.as_os_str().is_empty()).then_some(keys_ca.as_path());
+        let tls = client_tls(ca).map_err(|error| format!("keys_ca of {name:?}: {error}"))?;
+        let fetcher = Arc::new(HttpsFetcher::new(tls));
+        Ok(if is_url {
+            KeySource::Url(keys.clone(), fetcher)
+        } else {
+            KeySource::Discovery(fetcher)
+        })
+    }
+}
+
+fn is_plain_https(text: &str) -> bool {
+    Url::parse(text).is_ok_and(|url| {
+        let is_bare = url.username().is_empty() && url.password().is_none();
+        url.scheme() == "https" && is_bare && url.query().is_none() && url.fragment().is_none()
+    })
 }
 
 impl BindingConfig {
@@ -164,6 +206,14 @@ mod tests {
         let keys = issuer(file.path().to_str().expect("a path"), "[\"ES256\", \"EdDSA\"]");
         let text = format!("bindings = []\n{keys}");
         assert_eq!(config(&text).expect("settings").issuers[0].algorithms.len(), 2);
+        let of = |keys: &str| config(&format!("bindings = []\n{}", issuer(keys, "[\"ES256\"]")));
+        let url = of("https://id/jwks").expect("settings");
+        assert!(
+            matches!(&url.issuers[0].source, KeySource::Url(url, _) if url == "https://id/jwks")
+        );
+        let discovery = of("").expect("settings");
+        assert!(matches!(discovery.issuers[0].source, KeySource::Discovery(_)));
+        assert!(discovery.issuers[0].keys.is_empty());
     }
 
     #[test]
@@ -183,6 +233,18 @@ mod tests {
             (format!("bindings = []\n{}", issuer("/none", "[\"ES256\"]")), "cannot read /none"),
             (format!("bindings = []\n{}", issuer("/none", "[]")), "needs its algorithms"),
             (format!("bindings = []\n{}", issuer("/none", "[\"HS256\"]")), "known are RS256"),
+            (
+                format!("bindings = []\n{}", issuer("http://id/jwks", "[\"ES256\"]")),
+                "begins with https://",
+            ),
+            (format!("bindings = []\n{}", issuer("https://a:b@id/jwks", "[\"ES256\"]")), "no user"),
+            (
+                format!(
+                    "bindings = []\n{}keys_ca = \"/none\"\n",
+                    issuer("https://id/jwks", "[\"ES256\"]")
+                ),
+                "/none cannot be used",
+            ),
         ] {
             let refusal = config(&text).expect_err(&text);
             assert!(refusal.contains(part), "{text}: {refusal}");

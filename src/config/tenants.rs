@@ -17,12 +17,23 @@ pub struct TenantSettings {
     operations: u64,
     #[serde(deserialize_with = "number")]
     watchers: u32,
+    #[serde(deserialize_with = "number")]
+    callbacks_per_second: u32,
+    #[serde(deserialize_with = "number")]
+    endpoints: u32,
 }
 
 impl From<TenantSettings> for TenantLimits {
     fn from(settings: TenantSettings) -> Self {
-        let TenantSettings { requests_per_second, starts_per_second, operations, watchers } =
-            settings;
-        Self { requests_per_second, starts_per_second, operations, watchers }
+        let TenantSettings { requests_per_second, starts_per_second, operations, .. } = settings;
+        let TenantSettings { watchers, callbacks_per_second, endpoints, .. } = settings;
+        Self {
+            requests_per_second,
+            starts_per_second,
+            operations,
+            watchers,
+            callbacks_per_second,
+            endpoints,
+        }
     }
 }

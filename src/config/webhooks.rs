@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
+use super::authorities::client_tls;
 use super::error::ConfigError;
 use super::lists::list;
 use crate::clock::Clock;
@@ -112,22 +111,9 @@ impl Webhooks {
     /// # Errors
     /// Names the setting and the value that cannot be used.
     pub fn carrier(&self, clock: Arc<dyn Clock>) -> Result<Arc<dyn Carrier>, ConfigError> {
-        let mut roots = RootCertStore::empty();
-        let found = rustls_native_certs::load_native_certs();
-        let (added, ignored) = roots.add_parsable_certificates(found.certs);
-        if added == 0 {
-            tracing::warn!(
-                ignored,
-                "this machine has no root certificates, so no webhook can be called over https"
-            );
-        }
-        let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| ConfigError(format!("TLS: {error}")))?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let tls = client_tls(None)?;
         let (guard, resolver) = (self.guard()?, Arc::new(SystemResolver));
-        Ok(Arc::new(HttpCarrier::new(guard, resolver, Arc::new(tls), clock, self.timeout)))
+        Ok(Arc::new(HttpCarrier::new(guard, resolver, tls, clock, self.timeout)))
     }
 }
 

@@ -10,7 +10,7 @@ use super::error::{Error, Reason, Result};
 use crate::clock::Timestamp;
 use crate::job::name::{ExecutionName, JobName};
 use crate::operation::name::{EndpointName, Name, TypeSetName};
-use crate::record::tokens::RoleGrant;
+use crate::record::tokens::{RoleGrant, is_below};
 use crate::webhook::name::{DeliveryName, DeliveryOwner};
 
 /// Who makes a call. Clones are cheap.
@@ -258,10 +258,38 @@ impl fmt::Display for Resource<'_> {
     }
 }
 
+/// From which parents a worker gets the operations of a queue. Clones are cheap.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct LeaseScope(Option<Arc<[String]>>);
+
+impl LeaseScope {
+    /// From those below one of these; the root is above all.
+    pub fn below<'a>(parents: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut parents: Vec<String> = parents.into_iter().map(str::to_owned).collect();
+        if parents.iter().any(String::is_empty) {
+            return Self(None);
+        }
+        parents.sort_unstable();
+        parents.dedup();
+        Self(Some(parents.into()))
+    }
+
+    /// Whether operations of that parent are among them.
+    pub fn covers(&self, parent: &str) -> bool {
+        let Some(parents) = &self.0 else { return true };
+        parents.iter().any(|own| is_below(own, parent))
+    }
+}
+
 /// Rules about callers.
 pub trait Rules: fmt::Debug + Send + Sync + 'static {
     /// Whether the caller may do that.
     fn allow(&self, caller: &Caller, verb: Verb, on: Resource<'_>) -> bool;
+
+    /// From which parents the caller gets operations if it may lease from that queue.
+    fn lease_scope(&self, _caller: &Caller, _queue: &str) -> LeaseScope {
+        LeaseScope::default()
+    }
 
     /// Whether that is noted in the audit log if it is allowed.
     fn is_audited(&self, _verb: Verb, _on: Resource<'_>) -> bool {
@@ -294,6 +322,14 @@ impl<'a> Guard<'a> {
     /// Whether everything is allowed, so that there is no need to ask.
     pub const fn allows_all(&self) -> bool {
         matches!(self.policy, Policy::AllowAll)
+    }
+
+    /// From which parents the caller gets operations of that queue.
+    pub fn lease_scope(&self, queue: &str) -> LeaseScope {
+        match self.policy {
+            Policy::AllowAll => LeaseScope::default(),
+            Policy::Rules(rules) => rules.lease_scope(self.caller, queue),
+        }
     }
 
     /// Asks.

@@ -101,9 +101,21 @@ impl fmt::Display for Member {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_member_that_reads_back_or_refused(
+            text in r"((jwt|certificate|user)?:)?[ -~\u{e9}]{0,20}(:|=|\*)?[ -~]{0,20}",
+        ) {
+            if let Ok(member) = text.parse::<Member>() {
+                prop_assert_eq!(member.to_string(), text);
+            }
+        }
+    }
 
     #[test]
     fn a_member_is_told_by_its_certificate_or_by_a_claim_of_its_issuer() {

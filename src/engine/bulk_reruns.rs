@@ -12,7 +12,7 @@ use prost::Message;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use super::access::Caller;
+use super::access::{Caller, LeaseScope};
 use super::context::Context;
 use super::error::{Error, Reason, Result};
 use super::leases::leased::Leased;
@@ -118,6 +118,7 @@ impl BulkReruns {
             duration: DEFAULT_LEASE,
             wait: Duration::ZERO,
             process: WorkerProcess::default(),
+            scope: LeaseScope::default(),
         };
         let mut batch = self.unary.lease(request).await?;
         let leased = batch.load(usize::MAX).await?.pop();

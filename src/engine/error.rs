@@ -29,6 +29,8 @@ pub enum Reason {
     ServerDraining,
     PermissionDenied,
     Unauthenticated,
+    /// The keys of the issuer of a token are not known at this time. The reason is UNAUTHENTICATED; a retry can succeed.
+    KeysUnavailable,
     Internal,
     OperationNotFound,
     OperationExpired,
@@ -74,7 +76,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, for the tests that hold documents and projections to this list.
-    pub const ALL: [Self; 45] = [
+    pub const ALL: [Self; 46] = [
         Self::InvalidName,
         Self::InvalidArgument,
         Self::Unimplemented,
@@ -86,6 +88,7 @@ impl Reason {
         Self::ServerDraining,
         Self::PermissionDenied,
         Self::Unauthenticated,
+        Self::KeysUnavailable,
         Self::Internal,
         Self::OperationNotFound,
         Self::OperationExpired,
@@ -133,7 +136,7 @@ impl Reason {
             }
             Self::ServerDraining => "SERVER_DRAINING",
             Self::PermissionDenied => "PERMISSION_DENIED",
-            Self::Unauthenticated => "UNAUTHENTICATED",
+            Self::Unauthenticated | Self::KeysUnavailable => "UNAUTHENTICATED",
             Self::Internal => "INTERNAL",
             Self::OperationNotFound => "OPERATION_NOT_FOUND",
             Self::OperationExpired | Self::NameExpired => "OPERATION_EXPIRED",
@@ -185,7 +188,7 @@ impl Reason {
             | Self::CallbackUriRejected
             | Self::PayloadTooLarge => Code::InvalidArgument,
             Self::NotSupported => Code::Unimplemented,
-            Self::RequestLate | Self::Overloaded | Self::ServerDraining | Self::StoreUnavailable | Self::WorkerLost => Code::Unavailable,
+            Self::RequestLate | Self::Overloaded | Self::ServerDraining | Self::KeysUnavailable | Self::StoreUnavailable | Self::WorkerLost => Code::Unavailable,
             Self::TenantLimit => Code::ResourceExhausted,
             Self::PermissionDenied => Code::PermissionDenied,
             Self::Unauthenticated => Code::Unauthenticated,

@@ -3,17 +3,13 @@
 //! The algorithm must be one that the issuer is known to use, so a token cannot choose how it is checked. Keys are public ones:
 //! no algorithm with a shared secret is known.
 
-use std::fmt;
-use std::path::PathBuf;
-use std::str::FromStr;
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use ring::signature::{self, RsaPublicKeyComponents, UnparsedPublicKey};
 use serde_json::{Map, Value};
 
+use super::jwks::{Algorithm, IssuerKeys, KeySource};
 use crate::clock::Timestamp;
 use crate::limits::MAX_JWT_BYTES;
 
@@ -30,41 +26,8 @@ pub struct Issuer {
     pub algorithms: Vec<Algorithm>,
     /// Its keys.
     pub keys: IssuerKeys,
-    /// The file that they come from.
-    pub source: PathBuf,
-}
-
-/// The keys of an issuer, which change now and then. Clones are the same keys.
-#[derive(Clone, Default)]
-pub struct IssuerKeys(Arc<RwLock<Arc<[PublicKey]>>>);
-
-/// How a token is signed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names are those of RFC 7518 and RFC 8037")]
-pub enum Algorithm {
-    Rs256,
-    Rs384,
-    Rs512,
-    Ps256,
-    Ps384,
-    Ps512,
-    Es256,
-    Es384,
-    EdDsa,
-}
-
-/// One key of a set.
-struct PublicKey {
-    id: Option<String>,
-    algorithm: Option<Algorithm>,
-    material: KeyMaterial,
-}
-
-enum KeyMaterial {
-    Rsa { modulus: Vec<u8>, exponent: Vec<u8> },
-    P256(Vec<u8>),
-    P384(Vec<u8>),
-    Ed25519(Vec<u8>),
+    /// Where they come from.
+    pub source: KeySource,
 }
 
 /// The claims of a token that was accepted.
@@ -76,21 +39,27 @@ pub(super) struct AcceptedClaims {
 impl Issuer {
     /// The claims of a token of this issuer, if it is accepted now.
     pub(super) fn accept(&self, token: &str, now: Timestamp) -> Option<AcceptedClaims> {
+        let (parts, algorithm) = self.read(token)?;
+        let JwtParts { signed, signature, .. } = &parts;
+        let is_signed = self.keys.verify(algorithm, parts.key_id(), signed, signature);
+        is_signed.then_some(())?;
+        self.check_claims(parts.claims, now)
+    }
+
+    /// Whether a token that is not accepted might be once the keys are read again: only its key is unknown.
+    pub(super) fn misses_key(&self, token: &str, now: Timestamp) -> bool {
+        self.read(token).is_some_and(|(parts, _)| {
+            !self.keys.has(parts.key_id()) && self.check_claims(parts.claims, now).is_some()
+        })
+    }
+
+    /// The parts of a token, and its algorithm if it is an allowed one.
+    fn read<'a>(&self, token: &'a str) -> Option<(JwtParts<'a>, Algorithm)> {
         let parts = JwtParts::of(token)?;
         let algorithm: Algorithm = parts.header.get("alg")?.as_str()?.parse().ok()?;
         // Extensions that must be understood are not.
-        if !self.algorithms.contains(&algorithm) || parts.header.contains_key("crit") {
-            return None;
-        }
-        let id = parts.header.get("kid").and_then(Value::as_str);
-        let keys = Arc::clone(&self.keys.0.read().unwrap_or_else(PoisonError::into_inner));
-        let fits = |key: &&PublicKey| {
-            key.algorithm.is_none_or(|own| own == algorithm)
-                && id.is_none_or(|id| key.id.as_deref() == Some(id))
-        };
-        let mut fitting = keys.iter().filter(fits).take(MOST_TRIED);
-        fitting.any(|key| key.verifies(algorithm, parts.signed, &parts.signature)).then_some(())?;
-        self.check_claims(parts.claims, now)
+        let is_known = self.algorithms.contains(&algorithm) && !parts.header.contains_key("crit");
+        is_known.then_some((parts, algorithm))
     }
 
     fn check_claims(&self, claims: Map<String, Value>, now: Timestamp) -> Option<AcceptedClaims> {
@@ -110,117 +79,6 @@ impl Issuer {
 /// The issuer that a token names, before anything of it is checked.
 pub(super) fn claimed_issuer(token: &str) -> Option<String> {
     Some(JwtParts::of(token)?.claims.get("iss")?.as_str()?.to_owned())
-}
-
-impl IssuerKeys {
-    /// Replaces the keys by those of a set (RFC 7517). Keys of other kinds and uses are left out.
-    ///
-    /// # Errors
-    /// If it is no set, or has no key that can be used. The former keys stay then.
-    pub fn replace(&self, set: &[u8]) -> Result<usize, String> {
-        let set: Value = serde_json::from_slice(set).map_err(|error| error.to_string())?;
-        let keys = set.get("keys").and_then(Value::as_array).ok_or("it has no list \"keys\"")?;
-        let keys: Arc<[PublicKey]> =
-            keys.iter().take(MOST_KEYS).filter_map(PublicKey::of).collect();
-        if keys.is_empty() {
-            return Err("it has no key for signatures of a known kind".to_owned());
-        }
-        let count = keys.len();
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = keys;
-        Ok(count)
-    }
-}
-
-impl fmt::Debug for IssuerKeys {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = self.0.read().unwrap_or_else(PoisonError::into_inner).len();
-        formatter.debug_tuple("IssuerKeys").field(&count).finish()
-    }
-}
-
-impl PublicKey {
-    fn of(key: &Value) -> Option<Self> {
-        let text = |field: &str| key.get(field).and_then(Value::as_str);
-        let bytes = |field: &str| BASE64_URL_SAFE_NO_PAD.decode(text(field)?).ok();
-        let point = |length: usize| {
-            let (x, y) = (bytes("x")?, bytes("y")?);
-            (x.len() == length && y.len() == length).then(|| [&[4][..], &x, &y].concat())
-        };
-        if text("use").is_some_and(|it| it != "sig") {
-            return None;
-        }
-        let material = match (text("kty")?, text("crv")) {
-            ("RSA", _) => KeyMaterial::Rsa { modulus: bytes("n")?, exponent: bytes("e")? },
-            ("EC", Some("P-256")) => KeyMaterial::P256(point(32)?),
-            ("EC", Some("P-384")) => KeyMaterial::P384(point(48)?),
-            ("OKP", Some("Ed25519")) => KeyMaterial::Ed25519(bytes("x")?),
-            _ => return None,
-        };
-        let algorithm = match text("alg") {
-            None => None,
-            Some(text) => Some(text.parse().ok()?),
-        };
-        Some(Self { id: text("kid").map(str::to_owned), algorithm, material })
-    }
-
-    fn verifies(&self, algorithm: Algorithm, signed: &[u8], signature: &[u8]) -> bool {
-        let plain = |kind: &'static dyn signature::VerificationAlgorithm, key: &Vec<u8>| {
-            UnparsedPublicKey::new(kind, key).verify(signed, signature).is_ok()
-        };
-        match (&self.material, algorithm) {
-            (KeyMaterial::Rsa { modulus: n, exponent: e }, algorithm) => {
-                algorithm.of_rsa().is_some_and(|kind| {
-                    RsaPublicKeyComponents { n, e }.verify(kind, signed, signature).is_ok()
-                })
-            }
-            (KeyMaterial::P256(key), Algorithm::Es256) => {
-                plain(&signature::ECDSA_P256_SHA256_FIXED, key)
-            }
-            (KeyMaterial::P384(key), Algorithm::Es384) => {
-                plain(&signature::ECDSA_P384_SHA384_FIXED, key)
-            }
-            (KeyMaterial::Ed25519(key), Algorithm::EdDsa) => plain(&signature::ED25519, key),
-            _ => false,
-        }
-    }
-}
-
-impl Algorithm {
-    const ALL: [(&'static str, Self); 9] = [
-        ("RS256", Self::Rs256),
-        ("RS384", Self::Rs384),
-        ("RS512", Self::Rs512),
-        ("PS256", Self::Ps256),
-        ("PS384", Self::Ps384),
-        ("PS512", Self::Ps512),
-        ("ES256", Self::Es256),
-        ("ES384", Self::Es384),
-        ("EdDSA", Self::EdDsa),
-    ];
-
-    fn of_rsa(self) -> Option<&'static signature::RsaParameters> {
-        match self {
-            Self::Rs256 => Some(&signature::RSA_PKCS1_2048_8192_SHA256),
-            Self::Rs384 => Some(&signature::RSA_PKCS1_2048_8192_SHA384),
-            Self::Rs512 => Some(&signature::RSA_PKCS1_2048_8192_SHA512),
-            Self::Ps256 => Some(&signature::RSA_PSS_2048_8192_SHA256),
-            Self::Ps384 => Some(&signature::RSA_PSS_2048_8192_SHA384),
-            Self::Ps512 => Some(&signature::RSA_PSS_2048_8192_SHA512),
-            Self::Es256 | Self::Es384 | Self::EdDsa => None,
-        }
-    }
-}
-
-impl FromStr for Algorithm {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let found = Self::ALL.into_iter().find(|(name, _)| *name == text);
-        found.map(|(_, algorithm)| algorithm).ok_or_else(|| {
-            let all = Self::ALL.map(|(name, _)| name).join(", ");
-            format!("{text:?} is no algorithm of signatures that is known; known are {all}")
-        })
-    }
 }
 
 /// A token in its parts.
@@ -246,6 +104,11 @@ impl<'a> JwtParts<'a> {
             signature: bytes(signature)?,
         })
     }
+
+    /// The id of the key that it names.
+    fn key_id(&self) -> Option<&str> {
+        self.header.get("kid").and_then(Value::as_str)
+    }
 }
 
 /// Seconds since the Unix epoch, as a number.
@@ -258,10 +121,6 @@ fn time(value: &Value) -> Option<Timestamp> {
 const LEEWAY: Duration = Duration::from_secs(30);
 /// The year 9999.
 const MOST_SECONDS: f64 = 253_402_300_799.0;
-/// Keys of a set that are read.
-const MOST_KEYS: usize = 100;
-/// Keys that are tried for a token that does not say which one.
-const MOST_TRIED: usize = 10;
 
 #[cfg(test)]
 mod tests {
@@ -279,7 +138,7 @@ mod tests {
             audience: "longhaul".to_owned(),
             algorithms: algorithms.to_vec(),
             keys: IssuerKeys::default(),
-            source: PathBuf::new(),
+            source: KeySource::File(std::path::PathBuf::new()),
         };
         issuer.keys.replace(json!({ "keys": keys }).to_string().as_bytes()).expect("keys");
         issuer
@@ -363,6 +222,24 @@ mod tests {
         {
             assert!(allowed.accept(&changed, at(700)).is_none(), "{changed}");
         }
+    }
+
+    #[test]
+    fn only_a_token_that_lacks_nothing_but_a_known_key_is_worth_another_look_at_the_keys() {
+        let (key, sign) = ed25519();
+        let issuer = issuer(&[Algorithm::EdDsa], &json!([key]));
+        let of = |header: Value, claims: Value| issuer.misses_key(&sign(&header, &claims), at(700));
+        assert!(of(json!({ "alg": "EdDSA", "kid": "new" }), claims()));
+        assert!(of(json!({ "alg": "EdDSA" }), claims()), "no key is named");
+        assert!(!of(json!({ "alg": "EdDSA", "kid": "ed" }), claims()), "the key is known");
+        assert!(!of(json!({ "alg": "ES256", "kid": "new" }), claims()), "not an allowed algorithm");
+        assert!(!of(json!({ "alg": "none", "kid": "new" }), claims()));
+        for (claim, value) in [("exp", json!(1)), ("aud", json!("other")), ("nbf", json!(900))] {
+            let mut claims = claims();
+            claims[claim] = value;
+            assert!(!of(json!({ "alg": "EdDSA", "kid": "new" }), claims), "{claim}");
+        }
+        assert!(!issuer.misses_key("a.b.c", at(700)));
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod firing;
 mod gates;
 mod identity;
 mod jobs;
+mod jwks;
 mod jwt;
 mod lately;
 mod leases;
@@ -64,7 +65,7 @@ use crate::store::{Partition, Store};
 use crate::types::Registry;
 
 pub use self::access::{
-    AUDIT, Caller, Guard, KnownCaller, Permission, Policy, Resource, Rules, Verb,
+    AUDIT, Caller, Guard, KnownCaller, LeaseScope, Permission, Policy, Resource, Rules, Verb,
 };
 pub use self::bindings::{IdentityBinding, Member};
 pub use self::bulk_reruns::BulkRerun;
@@ -85,7 +86,8 @@ pub use self::jobs::calls::{JobControl, JobCreation, JobRequest, Jobs, PastTicks
 pub use self::jobs::executions::{ExecutionQuery, Executions};
 pub use self::jobs::lists::JobQuery;
 pub use self::jobs::view::{ExecutionView, JobView};
-pub use self::jwt::{Algorithm, Issuer, IssuerKeys};
+pub use self::jwks::{Algorithm, IssuerKeys, KeySource};
+pub use self::jwt::Issuer;
 pub use self::leases::leased::Leased;
 pub use self::membership::ranks::Heartbeat;
 pub use self::operations::pages::ListPage;
@@ -258,7 +260,7 @@ impl Engine {
 
     /// Starts a finished operation again, as a new one.
     pub async fn rerun(&self, caller: &Caller, wanted: Rerun) -> Result<Started> {
-        self.rooms.tenants.start_below(wanted.name.parent())?;
+        self.rooms.tenants.start_below(wanted.name.parent(), 0)?;
         self.rooms.reruns.rerun(caller, wanted).await
     }
 

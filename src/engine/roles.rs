@@ -1,6 +1,6 @@
 //! What each role may do. See "Access" in `ARCHITECTURE.md` and `docs/security.md`.
 
-use super::access::{Caller, Permission, Resource, Rules, Verb};
+use super::access::{Caller, LeaseScope, Permission, Resource, Rules, Verb};
 use crate::operation::name::Queue;
 use crate::record::tokens::{Role, RoleGrant};
 
@@ -22,6 +22,17 @@ impl Rules for Roles {
                     && verbs.contains(&verb)
             }
         }
+    }
+
+    fn lease_scope(&self, caller: &Caller, queue: &str) -> LeaseScope {
+        let Some(Permission::Roles(grants)) = caller.identity().map(|known| &known.permission)
+        else {
+            return LeaseScope::below([]);
+        };
+        let leases = grants.iter().filter(|grant| {
+            has(grant.role, Verb::Lease, Resource::Queue(queue)) && grant.covers_queue(queue)
+        });
+        LeaseScope::below(leases.map(|grant| grant.parent.as_str()))
     }
 
     fn is_audited(&self, verb: Verb, on: Resource<'_>) -> bool {
@@ -87,7 +98,8 @@ fn is_for(verb: Verb, on: Resource<'_>, roles: &[Role]) -> bool {
             | Verb::Delete
             | Verb::Pause
             | Verb::Resume => &[Role::Caller],
-            Verb::Renew
+            Verb::Lease
+            | Verb::Renew
             | Verb::Report
             | Verb::Complete
             | Verb::Fail
@@ -103,7 +115,6 @@ fn is_for(verb: Verb, on: Resource<'_>, roles: &[Role]) -> bool {
             Verb::Get | Verb::Watch => EVERYONE,
             // An editor of jobs says in which queue their runs start.
             Verb::Start => &[Role::Caller, Role::JobEditor],
-            // The list of its workers names the operations that they hold, whichever parent these have.
             Verb::Lease | Verb::List => &[Role::Worker],
             _ => &[Role::Admin],
         },
@@ -196,6 +207,39 @@ mod tests {
             );
         }
         assert!(!Roles.allow(&Caller::default(), Verb::Get, Resource::Operation(own)));
+    }
+
+    #[test]
+    fn a_worker_gets_operations_of_the_parents_of_its_grants_in_that_queue() {
+        let grant = |role: Role, parent: &str, queue: &str| {
+            let parent = Parent::parse(parent).expect("a parent");
+            RoleGrant::new(role, parent, vec![queue.to_owned()]).expect("a grant")
+        };
+        let own = caller(Permission::Roles(vec![
+            grant(Role::Worker, "projects/p", "q"),
+            grant(Role::Admin, "projects/a", "q*"),
+            grant(Role::Caller, "projects/c", "q"),
+            grant(Role::Worker, "projects/other", "other"),
+        ]));
+        let scope = Roles.lease_scope(&own, "q");
+        for (parent, covered) in [
+            ("projects/p", true),
+            ("projects/p/locations/l", true),
+            ("projects/a", true),
+            ("projects/p2", false),
+            ("projects/c", false),
+            ("projects/other", false),
+            ("", false),
+        ] {
+            assert_eq!(scope.covers(parent), covered, "{parent}");
+        }
+        let whole = caller(Permission::Roles(vec![
+            grant(Role::Worker, "projects/p", "q"),
+            grant(Role::Worker, "", "q"),
+        ]));
+        assert_eq!(Roles.lease_scope(&whole, "q"), LeaseScope::default());
+        assert!(!Roles.lease_scope(&whole, "x").covers("projects/p"));
+        assert!(!Roles.lease_scope(&Caller::default(), "q").covers(""));
     }
 
     #[test]

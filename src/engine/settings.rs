@@ -68,6 +68,10 @@ pub struct TenantLimits {
     pub operations: u64,
     /// Watches at the same time.
     pub watchers: u32,
+    /// Callbacks that starts ask for in a second.
+    pub callbacks_per_second: u32,
+    /// Webhook endpoints, whichever server made them.
+    pub endpoints: u32,
 }
 
 impl Default for Settings {
@@ -89,9 +93,8 @@ impl Default for Settings {
 }
 
 impl TenantLimits {
-    pub(super) const fn are_any(&self) -> bool {
-        let Self { requests_per_second, starts_per_second, operations, watchers } = self;
-        *requests_per_second > 0 || *starts_per_second > 0 || *operations > 0 || *watchers > 0
+    pub(super) fn are_any(&self) -> bool {
+        *self != Self::default()
     }
 }
 

@@ -14,6 +14,9 @@ use super::settings::TenantLimits;
 use crate::limits::{MAX_COUNTED_PARENTS, MAX_KNOWN_TENANTS, SLOWEST_READ, STORED_RECOUNT};
 use crate::operation::Start;
 use crate::operation::counters::{OF_PARENTS, operations_in, parent_of_counter};
+use crate::record::endpoint::{ENDPOINTS, PARTITION};
+use crate::store::{Index, Scan};
+use crate::turn;
 
 /// The tenants of one server.
 pub(super) struct Tenants {
@@ -33,6 +36,7 @@ pub(super) struct WatcherShare {
 struct Tenant {
     requests: TenantBucket,
     starts: TenantBucket,
+    callbacks: TenantBucket,
     /// Operations when they were last counted, and those that were started since.
     stored: u64,
     watchers: u32,
@@ -56,11 +60,13 @@ impl Tenants {
     /// A start is wanted.
     pub(super) fn start(&self, wanted: &Start) -> Result<()> {
         let parent = wanted.parent.as_str();
-        if wanted.validate_only { self.write(parent) } else { self.start_below(parent) }
+        let callbacks = wanted.spec.options.callbacks.len();
+        if wanted.validate_only { self.write(parent) } else { self.start_below(parent, callbacks) }
     }
 
-    /// A caller wants an operation to start below that parent.
-    pub(super) fn start_below(&self, parent: &str) -> Result<()> {
+    /// A caller wants an operation to start below that parent, with so many callbacks of its own: those of jobs and reruns are not
+    /// counted.
+    pub(super) fn start_below(&self, parent: &str, callbacks: usize) -> Result<()> {
         let name = tenant_of(parent);
         let limits = self.limits;
         self.with(name, |tenant, now| {
@@ -71,6 +77,8 @@ impl Tenants {
             }
             tenant.requests.take(now, limits.requests_per_second).map_err(too_fast(name, "calls"))?;
             tenant.starts.take(now, limits.starts_per_second).map_err(too_fast(name, "starts"))?;
+            let taken = tenant.callbacks.take_many(now, limits.callbacks_per_second, callbacks);
+            taken.map_err(too_fast(name, "callbacks"))?;
             tenant.stored += 1;
             Ok(())
         })
@@ -126,7 +134,8 @@ impl Tenants {
         });
         drop(counted);
         if !pause.is_zero() {
-            self.context.sleep(pause.min(SLOWEST_READ)).await;
+            // Others read meanwhile.
+            turn::pause(self.context.sleep(pause.min(SLOWEST_READ))).await;
         }
     }
 
@@ -182,10 +191,16 @@ impl Tenants {
         for (name, tenant) in known.iter_mut() {
             tenant.stored = stored.remove(name).unwrap_or_default();
         }
-        // Those that are at their limit before they are first seen.
-        let full = stored.into_iter().filter(|(_, stored)| *stored >= self.limits.operations);
-        for (name, stored) in full.take(MAX_KNOWN_TENANTS) {
-            known.insert(name, Tenant { stored, ..Tenant::new(now) });
+        // Those that have not called this server yet, the fullest first; they are forgotten before others.
+        let mut others: Vec<(String, u64)> = stored.into_iter().collect();
+        others.sort_unstable_by_key(|(_, stored)| std::cmp::Reverse(*stored));
+        let full =
+            others.iter().take_while(|(_, stored)| *stored >= self.limits.operations).count();
+        let room = MAX_KNOWN_TENANTS.saturating_sub(known.len());
+        others.truncate(room.max(full.min(MAX_KNOWN_TENANTS)));
+        let seen = now.saturating_sub(FORGET);
+        for (name, stored) in others {
+            known.insert(name, Tenant { stored, seen, ..Tenant::new(now) });
         }
         Ok(())
     }
@@ -220,7 +235,7 @@ impl Tenants {
 impl Tenant {
     const fn new(now: Duration) -> Self {
         let full = TenantBucket { level: f64::MAX, at: now };
-        Self { requests: full, starts: full, stored: 0, watchers: 0, seen: now }
+        Self { requests: full, starts: full, callbacks: full, stored: 0, watchers: 0, seen: now }
     }
 
     /// Whether it must not be forgotten.
@@ -233,13 +248,24 @@ impl Tenant {
 impl TenantBucket {
     /// Takes one, or says when there will be one.
     fn take(&mut self, now: Duration, rate: u32) -> std::result::Result<(), Duration> {
+        self.take_many(now, rate, 1)
+    }
+
+    /// Takes so many at once, or says when there will be as many. More than it ever holds are taken from a full one.
+    fn take_many(
+        &mut self,
+        now: Duration,
+        rate: u32,
+        count: usize,
+    ) -> std::result::Result<(), Duration> {
         let level = self.level_at(now, rate);
-        if rate == 0 || level >= 1.0 {
-            self.level = level - 1.0;
+        let needed = f64::from(u32::try_from(count).unwrap_or(u32::MAX).min(rate));
+        if rate == 0 || level >= needed {
+            self.level = level - count as f64;
             return Ok(());
         }
         self.level = level;
-        Err(Duration::from_secs_f64((1.0 - level) / f64::from(rate)))
+        Err(Duration::from_secs_f64((needed - level) / f64::from(rate)))
     }
 
     /// Takes one that may not be there yet, and says when it will be.
@@ -269,6 +295,28 @@ impl Drop for WatcherShare {
         });
         drop(ended);
     }
+}
+
+/// A webhook endpoint is to be created below that parent. Two at once may both see room.
+pub(super) async fn room_for_endpoint(context: &Context, parent: &str) -> Result<()> {
+    let most = context.settings.tenant_limits.endpoints as usize;
+    if most == 0 {
+        return Ok(());
+    }
+    let name = tenant_of(parent);
+    // Those of the tenant itself, and those of the parents below it.
+    let ends = if name.is_empty() { &["\0"][..] } else { &["\0", "/"] };
+    let mut stored = 0;
+    for end in ends {
+        let prefix = [name, end].concat();
+        let scan = Scan::first(Index::new(ENDPOINTS), most).within(PARTITION);
+        stored += context.store.scan(scan.with_prefix(prefix.as_bytes())).await?.len();
+    }
+    if stored < most {
+        return Ok(());
+    }
+    let why = format!("has {most} webhook endpoints, as many as it may; delete one");
+    Err(refused(name, &why, RETRY))
 }
 
 /// The tenant that a parent belongs to.
@@ -330,6 +378,20 @@ mod tests {
         clock.advance(Duration::from_millis(100));
         tenants.write("projects/p").expect("room again");
         assert!(tenants.write("projects/p").is_err());
+    }
+
+    #[test]
+    fn a_start_takes_as_much_as_it_has_callbacks_and_one_without_any_nothing() {
+        let mut bucket = TenantBucket { level: f64::MAX, at: Duration::ZERO };
+        let at = Duration::from_secs;
+        assert_eq!(bucket.take_many(at(1), 4, 3), Ok(()));
+        assert_eq!(bucket.take_many(at(1), 4, 0), Ok(()));
+        assert_eq!(bucket.take_many(at(1), 4, 2), Err(Duration::from_millis(250)));
+        // One with more than it ever holds waits until it is full, and others wait for the rest.
+        assert_eq!(bucket.take_many(at(2), 4, 10), Ok(()));
+        assert_eq!(bucket.take_many(at(3), 4, 1), Err(Duration::from_millis(750)));
+        assert_eq!(bucket.take_many(at(4), 4, 1), Ok(()));
+        assert_eq!(bucket.take_many(at(4), 0, 100), Ok(()), "without a limit");
     }
 
     #[tokio::test]

@@ -25,7 +25,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Caller, Engine, LeaseRequest, Started};
+use super::{Caller, Engine, LeaseRequest, LeaseScope, Started};
 use crate::clock::{ManualClock, Timestamp};
 use crate::operation::command::{Renew, Report};
 use crate::operation::lease::Token;
@@ -111,6 +111,7 @@ fn wish(max: usize) -> LeaseRequest {
         duration: Duration::from_secs(30),
         wait: Duration::ZERO,
         process: WorkerProcess::default(),
+        scope: LeaseScope::default(),
     }
 }
 

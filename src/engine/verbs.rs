@@ -35,6 +35,7 @@ impl Engine {
 impl Engine {
     /// Creates a type set, or finds the one that the same request created before.
     pub async fn create_type_set(&self, caller: &Caller, new: NewTypeSet) -> Result<ShownTypeSet> {
+        self.rooms.tenants.write(new.parent.as_str())?;
         self.rooms.type_sets.create(caller, new).await
     }
 
@@ -45,6 +46,7 @@ impl Engine {
         name: &TypeSetName,
         full: bool,
     ) -> Result<ShownTypeSet> {
+        self.rooms.tenants.read(name.parent.as_str()).await;
         self.rooms.type_sets.get(name, full).await
     }
 
@@ -54,11 +56,13 @@ impl Engine {
         caller: &Caller,
         query: TypeSetQuery,
     ) -> Result<TypeSetPage> {
+        self.rooms.tenants.read(query.parent.as_str()).await;
         self.rooms.type_sets.list(caller, query).await
     }
 
     /// Deletes a type set.
     pub async fn delete_type_set(&self, _: &Caller, wanted: TypeSetDeletion) -> Result<()> {
+        self.rooms.tenants.write(wanted.name.parent.as_str())?;
         self.rooms.type_sets.delete(&wanted).await
     }
 }
@@ -67,11 +71,13 @@ impl Engine {
 impl Engine {
     /// Creates a webhook endpoint, or finds the one that the same request created before.
     pub async fn create_endpoint(&self, caller: &Caller, new: NewEndpoint) -> Result<Endpoint> {
+        self.rooms.tenants.write(new.parent.as_str())?;
         self.rooms.endpoints.create(caller, new).await
     }
 
     /// A webhook endpoint.
     pub async fn get_endpoint(&self, _: &Caller, name: &EndpointName) -> Result<Endpoint> {
+        self.rooms.tenants.read(name.parent.as_str()).await;
         self.rooms.endpoints.get(name).await
     }
 
@@ -81,6 +87,7 @@ impl Engine {
         caller: &Caller,
         query: EndpointQuery,
     ) -> Result<EndpointPage> {
+        self.rooms.tenants.read(query.parent.as_str()).await;
         self.rooms.endpoints.list(caller, query).await
     }
 
@@ -91,6 +98,7 @@ impl Engine {
         target: &EndpointTarget,
         change: &(dyn Fn(&EndpointSettings) -> Result<EndpointSettings> + Sync),
     ) -> Result<Endpoint> {
+        self.rooms.tenants.write(target.name.parent.as_str())?;
         self.rooms.endpoints.update(target, change).await
     }
 
@@ -101,6 +109,7 @@ impl Engine {
         target: &EndpointTarget,
         allow_missing: bool,
     ) -> Result<()> {
+        self.rooms.tenants.write(target.name.parent.as_str())?;
         self.rooms.endpoints.delete(target, allow_missing).await
     }
 
@@ -110,6 +119,7 @@ impl Engine {
         _: &Caller,
         rotation: &EndpointRotation,
     ) -> Result<Endpoint> {
+        self.rooms.tenants.write(rotation.target.name.parent.as_str())?;
         self.rooms.endpoints.rotate(rotation).await
     }
 
@@ -120,11 +130,13 @@ impl Engine {
 
     /// Sends a test event to a webhook endpoint, and returns what happened.
     pub async fn test_endpoint(&self, _: &Caller, name: &EndpointName) -> Result<Trial> {
+        self.rooms.tenants.write(name.parent.as_str())?;
         self.rooms.courier.test(name).await
     }
 
     /// A delivery to a webhook endpoint or a callback.
     pub async fn get_delivery(&self, _: &Caller, name: &DeliveryName) -> Result<Delivery> {
+        self.rooms.tenants.read(name.owner.parent()).await;
         self.rooms.courier.get(name).await
     }
 
@@ -134,16 +146,19 @@ impl Engine {
         caller: &Caller,
         query: &DeliveryQuery,
     ) -> Result<DeliveryPage> {
+        self.rooms.tenants.read(query.owner.parent()).await;
         self.rooms.endpoints.list_deliveries(caller, query).await
     }
 
     /// Sends a delivery again that has ended.
     pub async fn replay_delivery(&self, _: &Caller, name: &DeliveryName) -> Result<Delivery> {
+        self.rooms.tenants.write(name.owner.parent())?;
         self.rooms.courier.replay(name).await
     }
 
     /// Calls a webhook endpoint again that was suspended or disabled.
     pub async fn resume_endpoint(&self, _: &Caller, target: &EndpointTarget) -> Result<Endpoint> {
+        self.rooms.tenants.write(target.name.parent.as_str())?;
         self.rooms.endpoints.resume(target).await
     }
 }
@@ -192,6 +207,14 @@ impl Engine {
         name: &str,
     ) -> Result<Vec<ShownWorker>> {
         self.rooms.queues.resume_worker(queue, name).await
+    }
+}
+
+/// Tenants.
+impl Engine {
+    /// Counts what tenants store, if that is limited. An engine with agents does so by itself.
+    pub async fn count_tenants(&self) -> Result<()> {
+        self.rooms.tenants.count().await
     }
 }
 

@@ -66,7 +66,7 @@ impl Queues for Service {
         let caller = caller(&request);
         let query = queues::list_workers(request.into_inner())?;
         let page = self.engine.list_workers(&caller, query).await?;
-        Ok(Response::new(queues::worker_list_reply(page)))
+        Ok(Response::new(queues::worker_list_reply(&self.engine.guard(&caller), page)))
     }
 
     async fn drain_worker(
@@ -77,7 +77,9 @@ impl Queues for Service {
         let DrainWorkerRequest { queue, worker } = request.into_inner();
         let (queue, worker) = queues::workers(&queue, worker)?;
         let drained = self.engine.drain_worker(&caller, queue, &worker).await?;
-        let workers = drained.into_iter().map(queues::shown_worker).collect();
+        let guard = self.engine.guard(&caller);
+        let shown = |worker| queues::shown_worker(&guard, worker);
+        let workers = drained.into_iter().map(shown).collect();
         Ok(Response::new(DrainWorkerResponse { workers }))
     }
 
@@ -89,7 +91,9 @@ impl Queues for Service {
         let ResumeWorkerRequest { queue, worker } = request.into_inner();
         let (queue, worker) = queues::workers(&queue, worker)?;
         let resumed = self.engine.resume_worker(&caller, queue, &worker).await?;
-        let workers = resumed.into_iter().map(queues::shown_worker).collect();
+        let guard = self.engine.guard(&caller);
+        let shown = |worker| queues::shown_worker(&guard, worker);
+        let workers = resumed.into_iter().map(shown).collect();
         Ok(Response::new(ResumeWorkerResponse { workers }))
     }
 }

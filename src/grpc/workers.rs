@@ -41,6 +41,7 @@ impl Workers for Service {
         let caller = caller(&request);
         let time_left = time_left(&request);
         let lease = work::lease(request.into_inner(), time_left)?;
+        let lease = access::in_scope(&self.engine.guard(&caller), lease);
         let batch = self.engine.lease(&caller, lease).await?;
         Ok(Response::new(work::lease_reply(batch).await?))
     }

@@ -36,6 +36,7 @@ pub(super) const ROOMS: &[(&str, &[&[&str]])] = &[
                 "import",
                 "job_output",
                 "queues",
+                "reencrypt",
                 "serve",
                 "start",
                 "stats",
@@ -73,6 +74,7 @@ pub(super) const ROOMS: &[(&str, &[&[&str]])] = &[
         &[
             &["mod"],
             &["encryption", "environment", "identity", "tenants", "tls", "webhooks"],
+            &["authorities"],
             &["error", "listen", "lists", "number", "store"],
         ],
     ),
@@ -105,6 +107,7 @@ pub(super) const ROOMS: &[(&str, &[&[&str]])] = &[
             &["roles"],
             &["access", "sealing"],
             &["bindings", "error", "jwt", "lately", "random", "tasks"],
+            &["jwks"],
         ],
     ),
     (
@@ -263,6 +266,7 @@ pub(super) const ROOMS: &[(&str, &[&[&str]])] = &[
         "post",
         &[
             &["mod"],
+            &["fetch"],
             &["carrier"],
             &["connector", "letter", "reply"],
             &["guard", "verify"],

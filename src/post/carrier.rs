@@ -156,7 +156,7 @@ impl fmt::Debug for HttpCarrier {
 }
 
 /// The cause at the bottom says most.
-fn explain(error: &hyper_util::client::legacy::Error) -> Unanswered {
+pub(super) fn explain(error: &hyper_util::client::legacy::Error) -> Unanswered {
     let mut cause: &dyn std::error::Error = error;
     while let Some(source) = cause.source() {
         cause = source;

@@ -156,9 +156,7 @@ impl RoleGrant {
     /// Whether it holds below that parent, or below all that the pattern matches: each of them begins with the text before the
     /// first `-` of the pattern.
     pub fn covers(&self, parent: &str) -> bool {
-        let own = self.parent.as_str();
-        own.is_empty()
-            || parent.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        is_below(self.parent.as_str(), parent)
     }
 
     /// Whether it holds in that queue.
@@ -173,6 +171,12 @@ impl RoleGrant {
     pub fn is_whole(&self) -> bool {
         self.parent.as_str().is_empty() && self.queues.iter().any(|queue| queue == EVERY_QUEUE)
     }
+}
+
+/// Whether a parent is that one or below it; everything is below the root.
+pub fn is_below(above: &str, parent: &str) -> bool {
+    above.is_empty()
+        || parent.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 impl ApiToken {

@@ -72,8 +72,9 @@ impl Server {
         let connections = connections::Options::default();
         let server = Self { engine, health, tasks, allowed_hosts, origins, connections };
         server.clone().watch_store();
-        if !server.engine.issuers().is_empty() {
-            server.tasks.spawn("keys", keys::reread(server.engine.clone()));
+        for issuer in server.engine.issuers() {
+            let clock = Arc::clone(server.engine.clock());
+            server.tasks.spawn("keys", keys::follow(issuer.clone(), clock));
         }
         server
     }

@@ -10,7 +10,7 @@ use crate::config::{self, Config, StoreUrl};
 use crate::record;
 use crate::store::embedded::{self, EmbeddedStore};
 use crate::store::redis::{self, RedisStore, RedisTls};
-use crate::store::{OpenError, Origin, Sealed, Store};
+use crate::store::{OpenError, Origin, Sealed, SealingKeys, Store};
 use crate::throttle::Throttle;
 
 /// Opens the store.
@@ -47,6 +47,19 @@ pub(crate) async fn open_for_import(
     open_as(config, clock, Purpose::Import(origin)).await
 }
 
+/// Opens the store with its encryption, if there is one and if it has keys.
+///
+/// # Errors
+/// Says what is in the way and what to do.
+pub(crate) async fn open_sealed(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+) -> Result<Option<Arc<Sealed>>, OpenError> {
+    let Some(keys) = sealing_keys(config)? else { return Ok(None) };
+    let store = open_plain(config, clock, Purpose::Look).await?;
+    Ok(Some(Sealed::new(store, keys)))
+}
+
 /// What a store is opened for.
 enum Purpose {
     /// Makes one if there is none.
@@ -60,6 +73,24 @@ async fn open_as(
     clock: &Arc<dyn Clock>,
     purpose: Purpose,
 ) -> Result<Arc<dyn Store>, OpenError> {
+    let keys = sealing_keys(config)?;
+    let store = open_plain(config, clock, purpose).await?;
+    Ok(match keys {
+        Some(keys) => Sealed::new(store, keys),
+        None => store,
+    })
+}
+
+fn sealing_keys(config: &Config) -> Result<Option<SealingKeys>, OpenError> {
+    config.encryption.sealing_keys().map_err(|error| OpenError::Address(error.to_string()))
+}
+
+/// Opens the store below its encryption.
+async fn open_plain(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    purpose: Purpose,
+) -> Result<Arc<dyn Store>, OpenError> {
     let (create, import) = match purpose {
         Purpose::Serve => (true, None),
         Purpose::Look => (false, None),
@@ -67,9 +98,7 @@ async fn open_as(
     };
     // An import makes the keyspace that it comes from, and no other.
     let keyspace = config.keyspace.filter(|_| import.is_none());
-    let keys = config.encryption.sealing_keys();
-    let keys = keys.map_err(|error| OpenError::Address(error.to_string()))?;
-    let store: Arc<dyn Store> = match &config.store {
+    Ok(match &config.store {
         StoreUrl::Embedded(path) => {
             let options = embedded::Options {
                 path: path.clone(),
@@ -99,10 +128,6 @@ async fn open_as(
             };
             RedisStore::open(options).await?
         }
-    };
-    Ok(match keys {
-        Some(keys) => Sealed::new(store, keys),
-        None => store,
     })
 }
 

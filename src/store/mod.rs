@@ -35,5 +35,5 @@ pub use self::index::{Entry, Index, Scan};
 pub use self::key::{BodyKey, Key, Partition};
 pub use self::keyspace::{FORMAT, Keyspace, Origin};
 pub use self::layout::Layout;
-pub use self::sealed::{Sealed, SealingKeys};
+pub use self::sealed::{Resealing, Sealed, SealingKeys};
 pub use self::write_set::{Check, Counter, IndexEntry, Mark, Put, WriteSet};

@@ -26,7 +26,7 @@ use super::feed::Feed;
 use super::index::{Entry, Scan};
 use super::key::{BodyKey, Key, Partition};
 use super::keyspace::Keyspace;
-use super::write_set::WriteSet;
+use super::write_set::{Check, Mark, Put, WriteSet};
 use crate::clock::Timestamp;
 
 /// The field of a stored record that holds a sealed one.
@@ -36,6 +36,17 @@ const SEALED_NUMBER: u32 = 1_000;
 pub struct Sealed {
     inner: Arc<dyn Store>,
     keys: SealingKeys,
+}
+
+/// What became of a record that was to be sealed with the first key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resealing {
+    /// It was, or it is gone.
+    Needless,
+    /// It is now.
+    Done,
+    /// It cannot be read, so it is as it was.
+    Unread,
 }
 
 /// Keys that seal what is stored. Not shown by `Debug`.
@@ -111,6 +122,52 @@ impl Sealed {
     /// Wraps a store.
     pub fn new(inner: Arc<dyn Store>, keys: SealingKeys) -> Arc<Self> {
         Arc::new(Self { inner, keys })
+    }
+
+    /// Seals a record and its bodies with the first key, unless they are. `bodies` names the bodies of a record; `None` if the
+    /// record cannot be read.
+    ///
+    /// # Errors
+    /// If the store does not answer, or a body cannot be opened.
+    pub async fn reseal(
+        &self,
+        key: Key,
+        bodies: &(dyn Fn(&Record) -> Option<Vec<BodyKey>> + Sync),
+    ) -> Result<Resealing, StoreError> {
+        for _ in 0..TRIES {
+            let stored = self.inner.get(&[key]).await?.pop().flatten();
+            let Some(stored) = stored else { return Ok(Resealing::Needless) };
+            let opened = self.open_record(key, stored.clone());
+            let Some(names) = bodies(&opened) else { return Ok(Resealing::Unread) };
+            let partition = self.inner.keyspace().partition(key);
+            let mut set = WriteSet::new(partition, Check::At(key, stored.revision));
+            for (name, body) in names.iter().zip(self.inner.bodies(&names).await?) {
+                // One that is missing was replaced: the check of the commit finds that out.
+                let old = body.filter(|body| !self.is_by_first(body.strip_prefix(BODY_MARK)));
+                let opened = old.map(|body| self.open_body(*name, body)).transpose()?;
+                set.body_puts.extend(opened.map(|body| (*name, self.seal_body(*name, &body))));
+            }
+            if self.is_by_first(sealed_part(&stored.value)) && set.body_puts.is_empty() {
+                return Ok(Resealing::Needless);
+            }
+            let visible = Mark::Keep(stored.visible_revision);
+            let fencing = Mark::Keep(stored.fencing_number);
+            let value = self.seal_record(key, &opened.value);
+            set.puts.push(Put { key, visible, fencing, value });
+            match self.inner.commit(vec![set]).await.pop() {
+                Some(Ok(_)) => return Ok(Resealing::Done),
+                Some(Err(CommitError::Unavailable(error))) => return Err(error),
+                // It has changed meanwhile.
+                Some(Err(_)) | None => {}
+            }
+        }
+        Err(StoreError::Away(format!("{key:?} changes more often than it can be read")))
+    }
+
+    /// Whether the first key has sealed that.
+    fn is_by_first(&self, sealed: Option<&[u8]>) -> bool {
+        let first = self.keys.0.first().map(|key| &key.id[..]);
+        sealed.and_then(|sealed| sealed.get(..ID_BYTES)) == first && first.is_some()
     }
 
     fn seal_record(&self, key: Key, value: &[u8]) -> Bytes {
@@ -267,6 +324,8 @@ const FORM: &str = "write 32 random bytes as base64, such as those of `openssl r
 const ID_BYTES: usize = 8;
 const NONCE_BYTES: usize = 24;
 const TAG_BYTES: usize = 16;
+/// A record may change between its read and its commit, but hardly this often in a row.
+const TRIES: usize = 10;
 /// How a sealed body begins.
 const BODY_MARK: &[u8] = b"\0longhaul sealed 1\0";
 
@@ -276,7 +335,6 @@ mod tests {
     use crate::clock::{ManualClock, SystemClock};
     use crate::store::conformance::{Harness, suite};
     use crate::store::memory::MemoryStore;
-    use crate::store::{Check, Mark, Put};
 
     const ONE: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
     const OTHER: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
@@ -329,6 +387,44 @@ mod tests {
         assert_eq!(sealed_part(&stored).map(<[u8]>::is_empty), Some(false));
         let error = before.bodies(&[body_of(third)]).await.expect_err("no key");
         assert!(error.to_string().contains("encryption.key"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_another_key_or_none_has_sealed_is_sealed_with_the_first_and_keeps_its_stamps() {
+        let plain = MemoryStore::new(Keyspace::generate(1), SystemClock::new());
+        let [clear, old, new] = [1, 2, 3].map(|byte| Key::from_bytes([byte; 16]));
+        let before = Sealed::new(plain.clone(), keys(ONE));
+        let rotated = Sealed::new(plain.clone(), keys(&format!("{OTHER}\n{ONE}")));
+        for (store, key) in [(&*plain as &dyn Store, clear), (&*before, old), (&*rotated, new)] {
+            store.commit(vec![set(key, "a secret")]).await.remove(0).expect("committed");
+        }
+        let stamps = |record: &Record| (record.visible_revision, record.fencing_number);
+        let earlier = rotated.get(&[clear, old]).await.expect("open");
+        let bodies = |record: &Record| (record.value == "a secret").then(|| vec![body_of(old)]);
+        let unread = before.reseal(new, &bodies).await.expect("an answer");
+        assert_eq!(unread, Resealing::Unread, "its key is missing");
+        for (key, ends) in [
+            (clear, Resealing::Done),
+            (old, Resealing::Done),
+            (old, Resealing::Needless),
+            (new, Resealing::Needless),
+            (Key::from_bytes([9; 16]), Resealing::Needless),
+        ] {
+            let bodies = |record: &Record| (record.value == "a secret").then(|| vec![body_of(key)]);
+            assert_eq!(rotated.reseal(key, &bodies).await.expect("an answer"), ends, "{key:?}");
+        }
+        let later = rotated.get(&[clear, old]).await.expect("open");
+        for (earlier, later) in earlier.into_iter().zip(later) {
+            let (earlier, later) = (earlier.expect("a record"), later.expect("a record"));
+            assert_eq!(stamps(&earlier), stamps(&later));
+        }
+        // The former key is of no more use.
+        let only = Sealed::new(plain, keys(OTHER));
+        for key in [clear, old, new] {
+            assert_eq!(value(&*only, key).await, "a secret");
+            let body = only.bodies(&[body_of(key)]).await.expect("open").remove(0);
+            assert_eq!(body.as_deref(), Some(&b"a secret"[..]));
+        }
     }
 
     #[tokio::test]

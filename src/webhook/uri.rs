@@ -73,7 +73,22 @@ fn is_of_uri(letter: char) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_uri_that_others_read_alike_or_refused(
+            text in r"(https?|HTTP|ftp)?(://)?[ -~\u{e9}]{0,30}(:[0-9]{0,6})?(/|\?|@|#)?[!-~]{0,30}",
+        ) {
+            if check(&text).is_ok() {
+                let host = text.parse::<Uri>().ok().and_then(|uri| uri.host().map(str::to_owned));
+                prop_assert!(host.is_some_and(|host| !host.is_empty()), "{text}");
+                prop_assert!(!text.contains('#'));
+            }
+        }
+    }
 
     #[test]
     fn a_uri_has_a_scheme_and_a_host_and_no_user_and_no_fragment() {

@@ -10,7 +10,7 @@ use super::queues;
 use super::stream;
 use super::tokens::link_verbs;
 use crate::engine::workers::stream::{CallKind, StreamRequest};
-use crate::engine::{Caller, Engine, Error, Guard, Resource, Result, Verb};
+use crate::engine::{Caller, Engine, Error, Guard, LeaseRequest, Resource, Result, Verb};
 use crate::operation::name::{EndpointName, TypeSetName};
 use crate::proto::google::longrunning as lro;
 use crate::proto::longhaul::v1 as pb;
@@ -239,8 +239,14 @@ impl Guarded for pb::StartLeasedOperationRequest {
         let (parent, queue) =
             self.start.as_ref().map_or(("", ""), |start| (&*start.parent, &*start.queue));
         may_start(guard, parent, queue)?;
+        guard.ask(Verb::Lease, Resource::Parent(parent))?;
         guard.ask(Verb::Lease, Resource::Queue(queue))
     }
+}
+
+/// The same request for the operations of those parents whose operations the caller may lease.
+pub fn in_scope(guard: &Guard<'_>, request: LeaseRequest) -> LeaseRequest {
+    LeaseRequest { scope: guard.lease_scope(request.queue.as_str()), ..request }
 }
 
 /// One item that is denied denies the whole batch; a batch without items asks nothing and does nothing.
@@ -302,6 +308,9 @@ fn stream_request(
         if let Err(denied) = guard.ask(verb(call.kind), Resource::Operation(&call.name)) {
             call.command = Err(denied);
         }
+    }
+    if let Some(hello) = &mut request.hello {
+        hello.scope = guard.lease_scope(hello.queue.as_str());
     }
     for (name, held) in request.hello.iter_mut().flat_map(|hello| &mut hello.held) {
         if let Err(denied) = guard.ask(Verb::Renew, Resource::Operation(name)) {

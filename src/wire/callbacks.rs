@@ -22,9 +22,18 @@ pub(super) fn receiver(carrier: Option<&dyn Carrier>, field: &str, text: &str) -
 }
 
 fn rejected(field: &str, text: &str, why: &dyn std::fmt::Display) -> Box<Error> {
-    let shown: String = text.chars().take(80).collect();
-    let message = format!("{field} {shown:?} cannot be called: {why}");
+    let message = format!("{field} {:?} cannot be called: {why}", shown(text));
     Error::new(Reason::CallbackUriRejected, message).with("field", field)
+}
+
+/// The beginning of a URI, without what may be a password in it.
+fn shown(text: &str) -> String {
+    let begin = text.find("//").map_or(0, |at| at + 2);
+    let end = text[begin..].find(['?', '#']).map_or(text.len(), |at| begin + at);
+    let user = text[begin..end].rfind('@').unwrap_or_default();
+    let mask = if user > 0 { "***" } else { "" };
+    let shown = [&text[..begin], mask, &text[begin + user..]].concat();
+    shown.chars().take(80).collect()
 }
 
 /// The events that cause a call, each once; DONE if there are none.

@@ -3,8 +3,8 @@
 use super::fields::{duration, text};
 use super::operations::page_size;
 use crate::engine::{
-    Error, QueueListQuery, QueuePage, QueueUpdate, Result, ShownQueue, ShownWorker,
-    WorkerListQuery, WorkerPage,
+    Error, Guard, QueueListQuery, QueuePage, QueueUpdate, Resource, Result, ShownQueue,
+    ShownWorker, WorkerListQuery, WorkerPage,
 };
 use crate::limits::{
     AGING_INTERVAL, MAX_LABEL_NAME_BYTES, MAX_LEASE_RATE, MAX_RUNNING_LIMIT, MIN_LEASE_RATE,
@@ -166,9 +166,14 @@ pub fn workers(queue: &str, worker: String) -> Result<(Queue, String)> {
     Ok((queue, text("worker", worker, MAX_LABEL_NAME_BYTES)?))
 }
 
-/// A worker.
-pub fn shown_worker(shown: ShownWorker) -> pb::Worker {
+/// A worker, with those of its operations that the caller could get itself.
+pub fn shown_worker(guard: &Guard<'_>, shown: ShownWorker) -> pb::Worker {
     let ShownWorker { worker, server } = shown;
+    let scope = guard.lease_scope(&worker.queue);
+    let may_see = |held: &HeldOperation| {
+        let parent = Resource::Operation(&held.name).parent();
+        guard.allows_all() || parent.is_some_and(|parent| scope.covers(parent))
+    };
     let held = |held: HeldOperation| pb::worker::HeldOperation {
         operation: held.name,
         attempt: held.attempt as i32,
@@ -183,7 +188,7 @@ pub fn shown_worker(shown: ShownWorker) -> pb::Worker {
         stream: worker.holder.is_some(),
         slots: worker.slots as i32,
         held_count: worker.held as i32,
-        held_operations: worker.operations.into_iter().map(held).collect(),
+        held_operations: worker.operations.into_iter().filter(may_see).map(held).collect(),
         heard_time: Some(worker.heard.into()),
         drained: worker.is_drained,
     }
@@ -200,8 +205,8 @@ fn process(process: WorkerProcess) -> pb::WorkerProcess {
 }
 
 /// A page of a list of workers.
-pub fn worker_list_reply(page: WorkerPage) -> pb::ListWorkersResponse {
-    let workers = page.workers.into_iter().map(shown_worker).collect();
+pub fn worker_list_reply(guard: &Guard<'_>, page: WorkerPage) -> pb::ListWorkersResponse {
+    let workers = page.workers.into_iter().map(|worker| shown_worker(guard, worker)).collect();
     pb::ListWorkersResponse { workers, next_page_token: page.next_page_token }
 }
 

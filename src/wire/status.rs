@@ -59,6 +59,7 @@ const fn http_status(reason: Reason) -> u16 {
         | Reason::ServerDraining
         | Reason::PermissionDenied
         | Reason::Unauthenticated
+        | Reason::KeysUnavailable
         | Reason::Internal
         | Reason::OperationNotFound
         | Reason::OperationExpired

@@ -6,7 +6,7 @@ use super::work;
 use crate::engine::workers::stream::{
     CallKind, CallOutcome, Hello, StreamCall, StreamRequest, StreamResponse,
 };
-use crate::engine::{Error, Result};
+use crate::engine::{Error, LeaseScope, Result};
 use crate::limits::{DEFAULT_LEASE, DEFAULT_RECONNECT_GRACE, MAX_HELD, MAX_LABEL_NAME_BYTES};
 use crate::operation::command::Command;
 use crate::operation::name::{Name, Queue};
@@ -83,6 +83,7 @@ fn hello(hello: pb::serve_queue_request::Hello) -> Result<Hello> {
             .map_err(|error| Error::field("hello.queue", error.to_string()))?,
         worker: text("hello.worker", hello.worker, MAX_LABEL_NAME_BYTES)?,
         process: work::process("hello.process", hello.process)?,
+        scope: LeaseScope::default(),
         duration: lease,
         grace: grace.unwrap_or(DEFAULT_RECONNECT_GRACE).min(lease),
         held: held.collect(),

@@ -7,7 +7,7 @@ use super::fields::{
 };
 use super::operations::wait_within;
 use super::status::to_message;
-use crate::engine::{Done, Error, LeaseBatch, LeaseRequest, Leased, Result};
+use crate::engine::{Done, Error, LeaseBatch, LeaseRequest, LeaseScope, Leased, Result};
 use crate::limits::{
     DEFAULT_LEASE, MAX_CHECKPOINT_BYTES, MAX_LABEL_NAME_BYTES, MAX_LEASE, MAX_LEASE_WAIT,
     MAX_LEASES, MAX_METADATA_BYTES, MAX_PARTIAL_ERRORS, MAX_PAYLOAD_BYTES, MAX_RELATED_RESOURCES,
@@ -46,6 +46,7 @@ pub fn lease(
             .unwrap_or(DEFAULT_LEASE),
         wait: wait_within(wait, time_left),
         process: process("process", request.process)?,
+        scope: LeaseScope::default(),
     })
 }
 

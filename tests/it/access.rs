@@ -407,7 +407,12 @@ const QUESTIONS: &[(&str, &[&str])] = &[
     ("longhaul.v1.Workers.LeaseOperations", &[r#"lease queue "q""#]),
     (
         "longhaul.v1.Workers.StartLeasedOperation",
-        &[r#"start parent "projects/p""#, r#"start queue "q""#, r#"lease queue "q""#],
+        &[
+            r#"start parent "projects/p""#,
+            r#"start queue "q""#,
+            r#"lease parent "projects/p""#,
+            r#"lease queue "q""#,
+        ],
     ),
     ("longhaul.v1.Workers.RenewLeases", &[r#"renew operation "projects/p/operations/none""#]),
     ("longhaul.v1.Workers.ReportProgress", &[r#"report operation "projects/p/operations/none""#]),

@@ -1,5 +1,6 @@
 //! Credentials: tokens of the API from their creation to their end, what belongs to a caller, and links.
 
+use longhaul::limits::CREDENTIAL_REREAD;
 use longhaul::record::tokens::Role;
 use serde_json::json;
 use tonic::{Request, Status};
@@ -21,6 +22,9 @@ scenarios! {
     a_link_in_an_address_opens_the_routes_of_its_operation,
     a_link_permits_no_more_than_its_maker_is_permitted,
     a_start_returns_a_link_that_was_asked_for,
+    a_watch_ends_soon_after_the_token_of_its_caller,
+    a_worker_s_stream_ends_soon_after_its_token,
+    a_store_that_is_away_ends_no_watch_of_a_caller_that_it_knew,
 }
 
 const PARENT: &str = "projects/p";
@@ -53,7 +57,7 @@ async fn a_token_is_accepted_until_it_is_revoked(fixture: &Fixture) {
     let delete = pb::DeleteTokenRequest { name: "tokens/reader".to_owned() };
     fixture.tokens().delete_token(delete.clone()).await.granted();
     // The other server is told of it by a hint, and asks again after a while in any case.
-    fixture.let_pass(longhaul::limits::CREDENTIAL_REREAD);
+    fixture.let_pass(CREDENTIAL_REREAD);
     unauthenticated(get(&guarded, &token, &name).await);
     let again = fixture.tokens().delete_token(delete).await;
     again.refused(Code::NotFound, "TOKEN_NOT_FOUND");
@@ -84,7 +88,7 @@ async fn a_token_ends_at_its_time_and_its_former_secrets_after_their_grace(fixtu
     unauthenticated(get(&guarded, &first, &name).await);
     get(&guarded, &second, &name).await.granted();
     let third = fixture.tokens().rotate_token(rotate(0)).await.granted().into_inner().secret;
-    fixture.let_pass(longhaul::limits::CREDENTIAL_REREAD);
+    fixture.let_pass(CREDENTIAL_REREAD);
     unauthenticated(get(&guarded, &second, &name).await);
     get(&guarded, &third, &name).await.granted();
     fixture.let_pass(Duration::from_mins(9));
@@ -342,4 +346,70 @@ async fn a_start_returns_a_link_that_was_asked_for(fixture: &Fixture) {
     let refused = guarded.producers().start_operation(request).await;
     refused.refused_field("INVALID_ARGUMENT", "longhaul-link");
     assert_eq!(fixture.list(PARENT, 10, "").await.granted().operations.len(), before);
+}
+
+async fn watching(
+    guarded: &Fixture,
+    token: &str,
+    name: &str,
+) -> tonic::Streaming<pb::WatchOperationResponse> {
+    let request = pb::WatchOperationRequest { name: name.to_owned(), ..Default::default() };
+    let watch = guarded.callers().watch_operation(with(token, request)).await.granted();
+    let mut events = watch.into_inner();
+    let first = within("a snapshot", events.message()).await.granted().expect("an event");
+    assert_eq!(first.r#type(), EventType::Snapshot);
+    events
+}
+
+async fn revoke(fixture: &Fixture, id: &str) {
+    let delete = pb::DeleteTokenRequest { name: format!("tokens/{id}") };
+    fixture.tokens().delete_token(delete).await.granted();
+}
+
+async fn a_watch_ends_soon_after_the_token_of_its_caller(fixture: &Fixture) {
+    let guarded = fixture.asking_for(by_tokens()).await;
+    let ended = fixture.token("ended", vec![grant(Role::Viewer, PARENT, &[])]).await;
+    let stays = fixture.token("stays", vec![grant(Role::Viewer, PARENT, &[])]).await;
+    let name = fixture.start(below(PARENT)).await.granted().name;
+    let mut watch = watching(&guarded, &ended, &name).await;
+    let mut other = watching(&guarded, &stays, &name).await;
+    let authorization = format!("Bearer {ended}");
+    let (address, path) = (guarded.address, format!("/v1/{name}:watch"));
+    let events = Call::begin("events over HTTP", async move {
+        let headers = [("authorization", authorization.as_str()), ("accept", "text/event-stream")];
+        ask_with(address, "GET", &path, &headers, "").await
+    });
+    revoke(fixture, "ended").await;
+    let end = guarded.passing("the end of the watch", watch.message()).await;
+    unauthenticated(end);
+    let cut = guarded.passing("the end of the events", events.end()).await;
+    assert!(cut.status == 200 || cut.status == 401, "{cut:?}");
+    fixture.cancel(&name).await.granted();
+    let last = within("an event", other.message()).await.granted().expect("an event");
+    assert!(last.operation.is_some(), "{last:?}");
+}
+
+async fn a_worker_s_stream_ends_soon_after_its_token(fixture: &Fixture) {
+    let guarded = fixture.asking_for(by_tokens()).await;
+    let token = fixture.token("worker", vec![grant(Role::Worker, PARENT, &["q"])]).await;
+    let mut stream = WorkerStream::open_as(&token, &guarded).await;
+    stream.greet(crate::support::stream::hello("q"), 1).await;
+    revoke(fixture, "worker").await;
+    let end = guarded.passing("the end of the stream", stream.ended()).await;
+    unauthenticated(end);
+}
+
+async fn a_store_that_is_away_ends_no_watch_of_a_caller_that_it_knew(fixture: &Fixture) {
+    let guarded = fixture.asking_for(by_tokens()).await;
+    let token = fixture.token("reader", vec![grant(Role::Viewer, PARENT, &[])]).await;
+    let name = fixture.start(below(PARENT)).await.granted().name;
+    let mut watch = watching(&guarded, &token, &name).await;
+    let looked = guarded.clock.count(CREDENTIAL_REREAD);
+    fixture.store.set_away(true);
+    guarded.let_pass(CREDENTIAL_REREAD);
+    guarded.clock.asked_for(CREDENTIAL_REREAD, looked + 1).await;
+    fixture.store.set_away(false);
+    fixture.cancel(&name).await.granted();
+    let event = within("an event", watch.message()).await.granted();
+    assert!(event.is_some());
 }

@@ -256,6 +256,7 @@ async fn a_lease_that_its_worker_never_saw_goes_back_and_is_no_attempt(fixture: 
             duration: Duration::from_secs(30),
             wait: Duration::from_mins(1),
             process: longhaul::operation::worker::WorkerProcess::default(),
+            scope: longhaul::engine::LeaseScope::default(),
         };
         let caller = longhaul::engine::Caller::default();
         drop(within("leases", engine.lease(&caller, request)).await.expect("a batch"));

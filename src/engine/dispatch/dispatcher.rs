@@ -1,4 +1,5 @@
-//! The dispatcher of each queue: one task that serves all workers waiting here, in the order of their arrival.
+//! The dispatcher of each queue: one task that serves all workers waiting here, in the order of their arrival. Workers that get
+//! the operations of some parents only have dispatchers of their own, one for all with the same parents.
 //!
 //! It polls the queue when a worker arrives, when a worker has room again and more may be ready, and when a hint says that
 //! an operation became ready. It lives while a worker waits. After a poll that found nothing more, the queue is *quiet*, and a
@@ -10,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::engine::access::LeaseScope;
 use crate::engine::context::Context;
 use crate::engine::dispatch::grants::Grants;
 use crate::engine::dispatch::poller::{PollBounds, Poller};
@@ -30,9 +32,9 @@ pub(in crate::engine) struct Dispatch {
     known: Arc<KnownQueues>,
     poller: Poller,
     pub(super) grants: Arc<Grants>,
-    queues: Mutex<HashMap<String, Arc<Waiters>>>,
+    queues: Mutex<HashMap<String, Vec<Arc<Waiters>>>>,
     /// Of queues whose workers have all been served, so that a worker that asks again and again meets all parents.
-    past: Mutex<HashMap<String, Turns>>,
+    past: Mutex<HashMap<(String, LeaseScope), Turns>>,
 }
 
 impl Dispatch {
@@ -49,9 +51,12 @@ impl Dispatch {
     pub(super) fn enter(self: &Arc<Self>, queue: &str, waiter: Arc<Waiter>) -> Arc<Waiters> {
         waiter.set_drained(self.is_drained(queue, &waiter));
         let mut queues = self.queues();
-        let waiters = queues.get(queue).cloned().unwrap_or_else(|| {
-            let waiters = Arc::new(Waiters::new(queue, self.known.wakes().add(queue)));
-            queues.insert(queue.to_owned(), Arc::clone(&waiters));
+        let groups = queues.get(queue).map_or(&[][..], |groups| &groups[..]);
+        let group = groups.iter().find(|group| group.scope == waiter.scope).cloned();
+        let waiters = group.unwrap_or_else(|| {
+            let wake = self.known.wakes().add(queue);
+            let waiters = Arc::new(Waiters::new(queue, waiter.scope.clone(), wake));
+            queues.entry(queue.to_owned()).or_default().push(Arc::clone(&waiters));
             let dispatcher = Arc::clone(self).run(Arc::clone(&waiters));
             self.context.tasks.spawn("dispatcher", dispatcher);
             waiters
@@ -61,12 +66,27 @@ impl Dispatch {
         waiters
     }
 
-    /// Reserves room for up to `most` starts in a queue where nothing else is ready.
-    pub(in crate::engine) fn eager(&self, queue: &str, most: usize) -> Vec<Offer> {
-        let waiters = self.queues().get(queue).cloned();
-        let Some(waiters) = waiters.filter(|waiters| waiters.is_quiet()) else {
-            return Vec::new();
-        };
+    /// Reserves room for up to `most` starts below a parent in a queue, with workers that have nothing else ready.
+    pub(in crate::engine) fn eager(&self, queue: &str, parent: &str, most: usize) -> Vec<Offer> {
+        let mut tried = 0;
+        loop {
+            let (waiters, is_last) = {
+                let queues = self.queues();
+                let groups = queues.get(queue).map_or(&[][..], |groups| &groups[..]);
+                let mut groups =
+                    groups.iter().filter(|group| group.is_quiet() && group.scope.covers(parent));
+                (groups.nth(tried).cloned(), groups.next().is_none())
+            };
+            let offers = waiters.map_or_else(Vec::new, |waiters| self.eager_offers(&waiters, most));
+            if is_last || !offers.is_empty() {
+                return offers;
+            }
+            tried += 1;
+        }
+    }
+
+    fn eager_offers(&self, waiters: &Waiters, most: usize) -> Vec<Offer> {
+        let queue = waiters.queue.as_str();
         let Some(terms) = self.known.of(queue) else { return waiters.single_offers(most) };
         // The dispatcher may not have noticed yet.
         self.note_drained(&waiters, Some(&terms));
@@ -97,7 +117,7 @@ impl Dispatch {
     }
 
     async fn run(self: Arc<Self>, waiters: Arc<Waiters>) {
-        let mut turns = self.past().remove(&waiters.queue).unwrap_or_default();
+        let mut turns = self.past().remove(&waiters.group()).unwrap_or_default();
         loop {
             waiters.wake.notified().await;
             self.note_drained(&waiters, self.known.of(&waiters.queue).as_deref());
@@ -153,7 +173,7 @@ impl Dispatch {
                 bucket.give_back(tokens - polled.given);
             }
             unfit = polled.unfit;
-            if polled.served {
+            if polled.served || polled.learned {
                 fruitless = 0;
                 continue;
             }
@@ -202,16 +222,19 @@ impl Dispatch {
     fn retire(&self, waiters: &Waiters, turns: &mut Turns) -> bool {
         let mut queues = self.queues();
         let idle = waiters.is_deserted();
-        if idle {
+        if idle && let Some(groups) = queues.get_mut(&waiters.queue) {
             // Under the lock of all queues: the next dispatcher begins after this.
-            self.keep(&waiters.queue, std::mem::take(turns));
-            queues.remove(&waiters.queue);
-            self.known.wakes().remove(&waiters.queue);
+            self.keep(waiters, std::mem::take(turns));
+            groups.retain(|group| Arc::as_ptr(group) != std::ptr::from_ref(waiters));
+            if groups.is_empty() {
+                queues.remove(&waiters.queue);
+            }
+            self.known.wakes().remove(&waiters.queue, &waiters.wake);
         }
         idle
     }
 
-    fn keep(&self, queue: &str, turns: Turns) {
+    fn keep(&self, waiters: &Waiters, turns: Turns) {
         if !turns.has_backlog() {
             return;
         }
@@ -221,14 +244,14 @@ impl Dispatch {
         {
             past.remove(&any);
         }
-        past.insert(queue.to_owned(), turns);
+        past.insert(waiters.group(), turns);
     }
 
-    fn past(&self) -> MutexGuard<'_, HashMap<String, Turns>> {
+    fn past(&self) -> MutexGuard<'_, HashMap<(String, LeaseScope), Turns>> {
         self.past.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn queues(&self) -> MutexGuard<'_, HashMap<String, Arc<Waiters>>> {
+    fn queues(&self) -> MutexGuard<'_, HashMap<String, Vec<Arc<Waiters>>>> {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -244,7 +267,7 @@ impl QueueTerms {
 impl Dispatch {
     /// Whether a start in that queue may lease eagerly.
     pub(in crate::engine) fn is_quiet(&self, queue: &str) -> bool {
-        self.queues().get(queue).is_some_and(|waiters| waiters.is_quiet())
+        self.queues().get(queue).is_some_and(|groups| groups.iter().all(|group| group.is_quiet()))
     }
 
     /// The gates that its leases pass.
@@ -254,7 +277,7 @@ impl Dispatch {
 
     /// How many dispatchers there are.
     pub(in crate::engine) fn count(&self) -> usize {
-        self.queues().len()
+        self.queues().values().map(Vec::len).sum()
     }
 }
 

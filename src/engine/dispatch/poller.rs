@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures_util::future::try_join_all;
 
 use crate::clock::Timestamp;
+use crate::engine::access::LeaseScope;
 use crate::engine::commands::apply::Commands;
 use crate::engine::context::Context;
 use crate::engine::dispatch::grants::Grants;
@@ -20,7 +21,7 @@ use crate::engine::reading::reader::Reader;
 use crate::engine::transact::{Assumed, Decision, Ended, Transaction};
 use crate::limits::MAX_REPLY_BYTES;
 use crate::operation::command::{Command, Take};
-use crate::operation::entries::{DueClass, ready_index};
+use crate::operation::entries::{DueClass, Turn, ready_index, turn_of};
 use crate::operation::gate::GateLimit;
 use crate::operation::{Applied, Record, apply};
 use crate::record::gate::GateSlot;
@@ -58,6 +59,8 @@ pub(super) struct Polled {
     pub(super) raced: bool,
     /// How many ready operations no worker accepts now.
     pub(super) unfit: usize,
+    /// Operations of parents were met that these waiters get nothing of: the next poll leaves them out.
+    pub(super) learned: bool,
 }
 
 /// A candidate: an operation at the head of the queue, with a lease decided for one waiter.
@@ -81,6 +84,8 @@ struct Decided {
     overdue: Vec<(DueClass, Key)>,
     /// Entries without a record.
     orphans: Vec<Key>,
+    /// Parents of operations that these waiters do not get.
+    foreign: Vec<Turn>,
 }
 
 /// The result of committing leases.
@@ -134,10 +139,15 @@ impl Poller {
         waiters.set_quiet(!more && keys.len() == entries.len());
         if keys.is_empty() {
             waiters.end_poll(offers, &[]);
-            return Ok(Polled { served: false, given: 0, raced: false, unfit: 0 });
+            let (served, raced, learned) = (false, false, false);
+            return Ok(Polled { served, given: 0, raced, unfit: 0, learned });
         }
-        let Decided { candidates, unfit, overdue, orphans } =
+        let Decided { candidates, mut unfit, overdue, orphans, foreign } =
             self.decide(&offers, &keys, most, &slots).await?;
+        let learned = turns.bar(&foreign);
+        if !learned {
+            unfit += foreign.len();
+        }
         let taken = self.take_all(&offers, candidates).await;
         if taken.outage.is_none() {
             let unused = slots.into_values().filter(|slot| !taken.written.contains(&slot.key));
@@ -156,7 +166,7 @@ impl Poller {
         let orphans = entries.into_iter().filter(orphan).collect();
         self.reader.drop_orphans(&index, orphans).await;
         let raced = unfit > 0 || taken.raced;
-        taken.outage.map_or(Ok(Polled { served, given, raced, unfit }), Err)
+        taken.outage.map_or(Ok(Polled { served, given, raced, unfit, learned }), Err)
     }
 
     /// Finds ready operations, whose parents have their turns.
@@ -200,9 +210,11 @@ impl Poller {
         slots: &HashMap<Key, GateSlot>,
     ) -> Result<Decided, StoreError> {
         let (mut waiting, mut given, mut bytes, mut unfit) = (0, 0, 0, 0);
+        // The same for all waiters of one dispatcher.
+        let scope = offers.first().map_or_else(LeaseScope::default, |it| it.waiter.scope.clone());
         let records = self.reader.read_each::<Record>(keys).await?;
         let (mut candidates, mut overdue) = (Vec::with_capacity(keys.len()), Vec::new());
-        let mut orphans = Vec::new();
+        let (mut orphans, mut foreign) = (Vec::new(), Vec::new());
         for (key, record) in keys.iter().zip(records) {
             // An unreadable record must not block the operations behind it.
             let before = match record {
@@ -213,6 +225,11 @@ impl Poller {
                     continue;
                 }
             };
+            let parent = before.record.operation().map(|operation| operation.name.parent());
+            if let Some(parent) = parent.filter(|parent| !scope.covers(parent)) {
+                foreign.push(turn_of(parent));
+                continue;
+            }
             let size = before.record.operation().map_or(0, weight);
             let room = offers.get(waiting).map_or(0, Offer::room);
             if given > 0 && (given >= room || bytes + size > MAX_REPLY_BYTES) {
@@ -240,7 +257,7 @@ impl Poller {
                 overdue.extend(late.map(|class| (class, *key)));
             }
         }
-        Ok(Decided { candidates, unfit, overdue, orphans })
+        Ok(Decided { candidates, unfit, overdue, orphans, foreign })
     }
 
     /// Commits the leases.

@@ -26,7 +26,7 @@ impl Registration {
     /// Has the answer come after the next poll, even an empty one.
     pub(in crate::engine) fn leave(&self) {
         self.waiter.leave();
-        self.waiters.wake.now();
+        self.waiters.wake.notify_one();
     }
 
     /// Makes room for more leases, or takes it back.
@@ -51,6 +51,6 @@ impl Drop for Registration {
     fn drop(&mut self) {
         self.dispatch.grants.take_back(&self.waiter, self.waiter.close().grants);
         // A dispatcher without waiters ends.
-        self.waiters.wake.now();
+        self.waiters.wake.notify_one();
     }
 }

@@ -18,6 +18,8 @@ pub(super) struct Turns {
     last: Option<Turn>,
     /// How many operations of the only known parent may still be taken before others are looked for.
     alone: usize,
+    /// Parents whose operations the workers here do not get: they are left out of every part.
+    barred: BTreeSet<Turn>,
 }
 
 /// One part of the index of a queue: what comes after `after`, up to and with the parent `through`.
@@ -133,16 +135,20 @@ impl QueueRound {
 }
 
 impl Turns {
-    /// Whether more was ready than the last poll took.
+    /// Whether more was ready than the last poll took, or could take.
     pub(super) fn has_backlog(&self) -> bool {
-        !self.known.is_empty()
+        !self.known.is_empty() || !self.barred.is_empty()
     }
 
     /// The next poll: room for so many operations, and so many entries that no worker accepts.
     pub(super) fn next(&self, room: usize, unfit: usize) -> QueueRound {
         let mut parts = self.parts();
-        // Both sides of an only parent, so that it is known to be the only one.
-        let most = if self.known.len() == 1 { 2 } else { room.min(SCANS_AT_A_POLL) };
+        let most = match (self.known.len(), self.barred.len()) {
+            // Both sides of an only parent, so that it is known to be the only one.
+            (1, 0) => 2,
+            // Not only parts beside those that are left out, in which nothing may ever be.
+            (_, barred) => room.min(SCANS_AT_A_POLL) + barred,
+        };
         let whole = parts.len() <= most;
         parts.truncate(most);
         let end = parts.last().and_then(|part| part.through);
@@ -154,14 +160,14 @@ impl Turns {
             end,
             gap: None,
             seeks: self.alone == 0,
-            scans: parts.len(),
+            scans: parts.len().saturating_sub(self.barred.len()),
             found: BTreeMap::new(),
             idle: Vec::new(),
             whole,
             cut: false,
             parts,
         };
-        if self.known.is_empty() || self.alone > 0 {
+        if self.barred.is_empty() && (self.known.is_empty() || self.alone > 0) {
             round.parts = vec![QueuePart { after: None, through: None }];
             (round.limit, round.scans, round.whole, round.end) = (room + unfit, 1, true, None);
         }
@@ -170,16 +176,36 @@ impl Turns {
 
     /// The parts of the index, beginning after the last turn.
     fn parts(&self) -> Vec<QueuePart> {
-        let mut parts: Vec<QueuePart> = Vec::with_capacity(self.known.len() + 1);
-        let mut after = None;
-        for turn in &self.known {
-            parts.push(QueuePart { after, through: Some(*turn) });
+        let met = self.known.len() + self.barred.len();
+        let mut parts: Vec<QueuePart> = Vec::with_capacity(met + 1);
+        let (mut after, mut begin) = (None, 0);
+        for turn in self.known.union(&self.barred) {
+            let is_barred = self.barred.contains(turn);
+            let through = if is_barred { before(*turn) } else { Some(*turn) };
+            // Nothing lies between a parent and the next.
+            if through.is_some() && through != after {
+                parts.push(QueuePart { after, through });
+            }
             after = Some(*turn);
+            if self.last.is_some_and(|last| *turn <= last) {
+                begin = parts.len();
+            }
         }
         parts.push(QueuePart { after, through: None });
-        let begin = self.last.map_or(0, |last| self.known.range(..=last).count());
         parts.rotate_left(begin);
         parts
+    }
+
+    /// Leaves out these parents from now on. Returns false if there are none, or too many to remember.
+    pub(super) fn bar(&mut self, parents: &[Turn]) -> bool {
+        let room = MAX_BARRED.saturating_sub(self.barred.len());
+        let before = self.barred.len();
+        self.barred.extend(parents.iter().take(room));
+        self.known.retain(|turn| !self.barred.contains(turn));
+        if !self.barred.is_empty() {
+            self.alone = 0;
+        }
+        self.barred.len() > before
     }
 
     /// Decides what is taken of what was found, and remembers the parents.
@@ -201,12 +227,17 @@ impl Turns {
         let (entries, last) = one_of_each_in_turn(in_turn, room);
         self.last = last.or(round.end);
         self.alone = match self.known.len() {
-            1 if round.seeks && round.whole => ALONE,
+            1 if round.seeks && round.whole && self.barred.is_empty() => ALONE,
             1 => self.alone.saturating_sub(entries.len()),
             _ => 0,
         };
         Dealt { entries, more }
     }
+}
+
+/// The one before it; `None` for the first of all.
+fn before(turn: Turn) -> Option<Turn> {
+    u64::from_be_bytes(turn).checked_sub(1).map(u64::to_be_bytes)
 }
 
 /// One operation of each parent, then the second of each, and so on; at each time in the order of their ranks. Also returns
@@ -234,6 +265,8 @@ fn one_of_each_in_turn(
 const SCANS_AT_A_POLL: usize = 64;
 /// Operations of the only known parent that are taken before others are looked for.
 const ALONE: usize = 64;
+/// Parents that a dispatcher leaves out. Operations of others that its workers do not get are read again by each poll.
+const MAX_BARRED: usize = 256;
 /// Parents that a dispatcher remembers. Those beyond are met in the parts between them.
 const MAX_KNOWN: usize = 4_096;
 

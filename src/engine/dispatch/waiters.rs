@@ -1,17 +1,22 @@
-//! The workers that wait for one queue, in the order of their arrival.
+//! The workers that wait for one queue and get operations of the same parents, in the order of their arrival.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::Notify;
+
+use crate::engine::access::LeaseScope;
 use crate::engine::leases::waiter::{Offer, Waiter};
-use crate::engine::queues::wakes::Wake;
 use crate::store::StoreError;
 
-/// The waiters of one queue, and the state of its dispatcher.
+/// The waiters of one queue that get operations of the same parents, and the state of their dispatcher.
 pub(in crate::engine) struct Waiters {
     pub(in crate::engine) queue: String,
-    pub(in crate::engine) wake: Arc<Wake>,
+    /// From which parents these waiters get operations.
+    pub(super) scope: LeaseScope,
+    /// Wakes the dispatcher.
+    pub(super) wake: Arc<Notify>,
     waiting: Mutex<VecDeque<Arc<Waiter>>>,
     /// The last poll took all that was ready. Operations that became ready since have requested a poll; until it runs, starts may
     /// lease before it. If there is no room for that poll, the queue is not quiet.
@@ -23,9 +28,10 @@ pub(in crate::engine) struct Waiters {
 }
 
 impl Waiters {
-    pub(super) fn new(queue: &str, wake: Arc<Wake>) -> Self {
+    pub(super) fn new(queue: &str, scope: LeaseScope, wake: Arc<Notify>) -> Self {
         Self {
             queue: queue.to_owned(),
+            scope,
             wake,
             waiting: Mutex::default(),
             quiet: AtomicBool::new(false),
@@ -34,10 +40,15 @@ impl Waiters {
         }
     }
 
+    /// What tells these waiters from others.
+    pub(super) fn group(&self) -> (String, LeaseScope) {
+        (self.queue.clone(), self.scope.clone())
+    }
+
     /// Adds a waiter.
     pub(super) fn push(&self, waiter: Arc<Waiter>) {
         self.waiting().push_back(waiter);
-        self.wake.now();
+        self.wake.notify_one();
     }
 
     /// Notes which workers are drained, and which are not any more.
@@ -55,7 +66,7 @@ impl Waiters {
     /// A waiter has room again: worth a poll only where something may be ready.
     pub(super) fn room(&self) {
         if !self.is_quiet() {
-            self.wake.now();
+            self.wake.notify_one();
         }
     }
 

@@ -14,6 +14,7 @@ use crate::engine::context::Context;
 use crate::engine::error::{Error, Reason, Result};
 use crate::engine::random::random;
 use crate::engine::reading::reader::Reader;
+use crate::engine::tenants::room_for_endpoint;
 use crate::engine::transact::{Assumed, Decision, Transaction, Transactor, Unobserved};
 use crate::limits::{MAX_ENDPOINT_SECRETS, MAX_ENDPOINTS};
 use crate::operation::lease::Fingerprint;
@@ -94,6 +95,7 @@ impl Endpoints {
             return recognise(found, &new);
         }
         self.check_room(&new.parent).await?;
+        room_for_endpoint(&self.context, new.parent.as_str()).await?;
         if new.validate_only {
             return Ok(endpoint);
         }

@@ -6,17 +6,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::credential::{Credential, Parsed, link_text};
 use super::links::LinkContent;
 use crate::clock::Timestamp;
 use crate::engine::access::{Caller, KnownCaller, Permission, Verb};
 use crate::engine::bindings::{Member, grants_of};
 use crate::engine::context::Context;
-use crate::engine::error::{Reason, Result};
-use crate::engine::jwt::claimed_issuer;
+use crate::engine::error::{Error, Reason, Result};
+use crate::engine::jwt::{AcceptedClaims, Issuer, claimed_issuer};
 use crate::engine::reading::reader::Reader;
 use crate::engine::transact::{Commit, Observer};
-use crate::limits::{CREDENTIAL_REREAD, MAX_KNOWN_CREDENTIALS};
+use crate::limits::{CREDENTIAL_REREAD, KEYS_PAUSE, MAX_KNOWN_CREDENTIALS};
 use crate::operation::Operation;
 use crate::operation::name::{Id, Name};
 use crate::record::tokens::{ApiToken, PARTITION};
@@ -80,7 +82,7 @@ impl Authority {
     /// The caller with these credentials: a refused one if they are not accepted.
     ///
     /// # Errors
-    /// If the store does not answer.
+    /// If the store does not answer, or the keys of an issuer are not known.
     pub(in crate::engine) async fn authenticate(
         &self,
         credential: &Credential<'_>,
@@ -92,7 +94,7 @@ impl Authority {
         let known = match credential.parse() {
             Some(Parsed::Token(id, secret)) => self.of_token(&id, secret).await?,
             Some(Parsed::Link(sealed)) => self.of_link(sealed).await?,
-            Some(Parsed::Jwt(token)) => self.of_jwt(token),
+            Some(Parsed::Jwt(token)) => self.of_jwt(token).await?,
             Some(Parsed::Certificate(subject)) => self.of_certificate(subject),
             None => None,
         };
@@ -133,21 +135,37 @@ impl Authority {
     }
 
     /// A caller with a JWT. One without any roles is known, and may do nothing.
-    fn of_jwt(&self, token: &str) -> Option<KnownCaller> {
+    async fn of_jwt(&self, token: &str) -> Result<Option<KnownCaller>> {
         let identity = &self.context.settings.identity;
         if identity.issuers.is_empty() {
-            return None;
+            return Ok(None);
         }
-        let claimed = claimed_issuer(token)?;
-        let of = identity.issuers.iter().find(|issuer| issuer.issuer == claimed)?;
-        let accepted = of.accept(token, self.now())?;
-        let subject = accepted.claims.get("sub")?.as_str()?;
-        let has = |member: &Member| member.has_claims(&of.name, &accepted.claims);
-        Some(KnownCaller {
-            id: format!("jwt:{}:{subject}", of.name),
-            permission: Permission::Roles(grants_of(&identity.bindings, has)),
-            expire_time: accepted.expire_time,
-        })
+        let claimed = claimed_issuer(token);
+        let of = identity.issuers.iter().find(|issuer| Some(&issuer.issuer) == claimed.as_ref());
+        let Some(of) = of else { return Ok(None) };
+        let Some(AcceptedClaims { claims, expire_time }) = self.claims(of, token).await? else {
+            return Ok(None);
+        };
+        let Some(subject) = claims.get("sub").and_then(Value::as_str) else { return Ok(None) };
+        let has = |member: &Member| member.has_claims(&of.name, &claims);
+        let permission = Permission::Roles(grants_of(&identity.bindings, has));
+        let id = format!("jwt:{}:{subject}", of.name);
+        Ok(Some(KnownCaller { id, permission, expire_time }))
+    }
+
+    /// The claims of a token that is accepted. If its key is not known, the keys of the issuer are read again first.
+    async fn claims(&self, of: &Issuer, token: &str) -> Result<Option<AcceptedClaims>> {
+        let accepted = of.accept(token, self.now());
+        if accepted.is_some() || !of.misses_key(token, self.now()) {
+            return Ok(accepted);
+        }
+        let is_new = of.keys.read_again().await;
+        let accepted = is_new.then(|| of.accept(token, self.now())).flatten();
+        if accepted.is_none() && of.keys.is_empty() {
+            let why = "the keys of the issuer of the token are not known at this time; try again";
+            return Err(Error::new(Reason::KeysUnavailable, why).retry_after(KEYS_PAUSE));
+        }
+        Ok(accepted)
     }
 
     /// A caller with a certificate, whose validity the connection has checked.

@@ -253,7 +253,7 @@ impl Jobs {
         if self.context.is_draining() {
             return Err(Error::draining());
         }
-        self.tenants.start_below(name.parent())?;
+        self.tenants.start_below(name.parent(), 0)?;
         let job = self.read(name).await?.record;
         let id = match request_id {
             "" => Uuid::new_v4(),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 
+use crate::engine::access::LeaseScope;
 use crate::engine::error::Result;
 use crate::engine::leases::grant::Grant;
 use crate::engine::leases::news::News;
@@ -21,6 +22,8 @@ pub(in crate::engine) struct Waiter {
     /// Its process, as far as it said.
     pub(in crate::engine) process: WorkerProcess,
     pub(in crate::engine) duration: Duration,
+    /// From which parents it gets operations.
+    pub(in crate::engine) scope: LeaseScope,
     /// The stream that will hold the leases; a unary worker has none, and leaves once it got something.
     pub(in crate::engine) holder: Option<Holder>,
     /// What happens in its queue.
@@ -61,6 +64,8 @@ pub(in crate::engine) struct Presented {
     pub(in crate::engine) worker: String,
     pub(in crate::engine) process: WorkerProcess,
     pub(in crate::engine) duration: Duration,
+    /// From which parents it gets operations.
+    pub(in crate::engine) scope: LeaseScope,
     /// What happens in the queue.
     pub(in crate::engine) activity: Arc<QueueActivity>,
 }
@@ -77,11 +82,12 @@ impl Waiter {
     }
 
     fn new(presented: Presented, holder: Option<Holder>) -> Self {
-        let Presented { worker, process, duration, activity } = presented;
+        let Presented { worker, process, duration, scope, activity } = presented;
         Self {
             worker,
             process,
             duration,
+            scope,
             holder,
             activity,
             free: AtomicI64::new(0),

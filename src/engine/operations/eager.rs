@@ -38,7 +38,7 @@ impl EagerLeases {
 
     /// Reserves a worker that waits on this server, if nothing else is ready in the queue. The start then commits with that
     /// worker's lease.
-    pub(super) fn reserve(&self, key: Key, spec: &Spec) -> Option<Offer> {
+    pub(super) fn reserve(&self, key: Key, parent: &str, spec: &Spec) -> Option<Offer> {
         if spec.options.schedule_time.is_some() {
             return None;
         }
@@ -46,7 +46,7 @@ impl EagerLeases {
         if self.grants.is_held(key) {
             return None;
         }
-        let offer = self.dispatch.eager(spec.queue.as_str(), 1).pop()?;
+        let offer = self.dispatch.eager(spec.queue.as_str(), parent, 1).pop()?;
         self.grants.expect(key, &offer.waiter);
         Some(offer)
     }

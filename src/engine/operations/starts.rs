@@ -309,7 +309,7 @@ impl Starts {
         let uid = Uuid::new_v4();
         wanted.spec.aging_interval = self.eager.aging_interval(&wanted.spec.queue);
         let offer = match first {
-            FirstLease::Eager => self.eager.reserve(key, &wanted.spec),
+            FirstLease::Eager => self.eager.reserve(key, name.parent(), &wanted.spec),
             FirstLease::Starter(_) | FirstLease::None => None,
         };
         let lease = match first {

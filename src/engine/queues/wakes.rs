@@ -6,31 +6,41 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-/// One for each queue that has a dispatcher here.
+/// One for each queue that has dispatchers here.
 #[derive(Default)]
 pub(in crate::engine) struct Wakes {
     queues: Mutex<HashMap<String, Arc<Wake>>>,
 }
 
-/// Wakes the dispatcher of one queue.
+/// Wakes the dispatchers of one queue.
 #[derive(Default)]
 pub(in crate::engine) struct Wake {
-    notify: Notify,
-    /// It is about to be woken, once the servers that rank higher have had their head start.
+    dispatchers: Mutex<Vec<Arc<Notify>>>,
+    /// They are about to be woken, once the servers that rank higher have had their head start.
     delayed: AtomicBool,
 }
 
 impl Wakes {
     /// A dispatcher begins.
-    pub(in crate::engine) fn add(&self, queue: &str) -> Arc<Wake> {
-        let wake = Arc::new(Wake::default());
-        self.lock().insert(queue.to_owned(), Arc::clone(&wake));
-        wake
+    pub(in crate::engine) fn add(&self, queue: &str) -> Arc<Notify> {
+        let dispatcher = Arc::new(Notify::new());
+        let mut queues = self.lock();
+        let wake = queues.entry(queue.to_owned()).or_default();
+        wake.dispatchers().push(Arc::clone(&dispatcher));
+        dispatcher
     }
 
     /// A dispatcher has ended.
-    pub(in crate::engine) fn remove(&self, queue: &str) {
-        self.lock().remove(queue);
+    pub(in crate::engine) fn remove(&self, queue: &str, dispatcher: &Arc<Notify>) {
+        let mut queues = self.lock();
+        let Some(wake) = queues.get(queue) else { return };
+        let mut dispatchers = wake.dispatchers();
+        dispatchers.retain(|other| !Arc::ptr_eq(other, dispatcher));
+        let is_last = dispatchers.is_empty();
+        drop(dispatchers);
+        if is_last {
+            queues.remove(queue);
+        }
     }
 
     /// Something became ready in a queue.
@@ -45,7 +55,7 @@ impl Wakes {
         self.lock().values().for_each(|wake| wake.now());
     }
 
-    /// The dispatcher to wake later, unless there is none, or that is about to be done.
+    /// The dispatchers to wake later, unless there are none, or that is about to be done.
     pub(in crate::engine) fn delay(&self, queue: &str) -> Option<Arc<Wake>> {
         let wake = self.lock().get(queue).cloned()?;
         (!wake.delayed.swap(true, Ordering::AcqRel)).then_some(wake)
@@ -58,7 +68,7 @@ impl Wakes {
 
 impl Wake {
     pub(in crate::engine) fn now(&self) {
-        self.notify.notify_one();
+        self.dispatchers().iter().for_each(|dispatcher| dispatcher.notify_one());
     }
 
     /// The head start of other servers is over.
@@ -67,7 +77,7 @@ impl Wake {
         self.now();
     }
 
-    pub(in crate::engine) async fn notified(&self) {
-        self.notify.notified().await;
+    fn dispatchers(&self) -> MutexGuard<'_, Vec<Arc<Notify>>> {
+        self.dispatchers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

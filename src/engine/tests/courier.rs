@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 use super::baskets::{
     Basket, EVERYTHING, Fixture, Said, callback, endpoint, engine, lock, said, settle,
 };
-use super::{caller, name, report, request};
+use super::{caller, name};
 use crate::engine::{Courier, Janitor};
 use crate::limits::{DELIVERY_KEPT, MAX_DELIVERY_AGE};
 use crate::operation::payload::type_url;

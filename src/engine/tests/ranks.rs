@@ -95,7 +95,7 @@ async fn waiting(server: &Engine) -> JoinSet<Name> {
         batch.told();
         leased.pop().expect("a lease").operation.name.clone()
     });
-    while server.rooms.dispatch.eager("q", 1).is_empty() {
+    while server.rooms.dispatch.eager("q", "", 1).is_empty() {
         tokio::task::yield_now().await;
     }
     worker

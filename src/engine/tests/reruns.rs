@@ -7,7 +7,9 @@ use prost::Message;
 
 use super::caller;
 use crate::code::Code;
-use crate::engine::{BulkRerun, Engine, LeaseRequest, ListQuery, Listed, Reaper, Scheduler};
+use crate::engine::{
+    BulkRerun, Engine, LeaseRequest, LeaseScope, ListQuery, Listed, Reaper, Scheduler,
+};
 use crate::filter::{Filter, Order};
 use crate::operation::command::{Command, Fail, Proof};
 use crate::operation::name::{Name, ParentPattern, Queue};
@@ -58,6 +60,7 @@ impl Fixture {
                 duration: Duration::from_secs(30),
                 wait: Duration::ZERO,
                 process: WorkerProcess::default(),
+                scope: LeaseScope::default(),
             };
             let mut batch = self.engine.lease(&caller(), request).await.expect("a batch");
             for leased in batch.load(usize::MAX).await.expect("payloads") {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use futures_util::{StreamExt, stream};
 
 use super::Bench;
-use crate::engine::Error;
 use crate::engine::workers::stream::{CallKind, Hello, Input, StreamCall, StreamRequest};
+use crate::engine::{Error, LeaseScope};
 use crate::operation::name::Queue;
 use crate::operation::worker::WorkerProcess;
 
@@ -54,6 +54,7 @@ fn refused(sequence: i64) -> StreamRequest {
 
 fn hello() -> Hello {
     Hello {
+        scope: LeaseScope::default(),
         queue: Queue::parse("q").expect("queue"),
         worker: "w".to_owned(),
         process: WorkerProcess::default(),

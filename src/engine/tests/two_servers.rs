@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::request;
 use crate::clock::{Clock, SystemClock};
-use crate::engine::{Caller, Engine, LeaseRequest, Leased, Reason};
+use crate::engine::{Caller, Engine, LeaseRequest, LeaseScope, Leased, Reason};
 use crate::operation::command::{Command, Complete, Proof};
 use crate::operation::name::{Name, Parent, Queue};
 use crate::operation::worker::WorkerProcess;
@@ -39,6 +39,7 @@ async fn lease(engine: &Engine, wait: Duration) -> Vec<Leased> {
         duration: Duration::from_secs(30),
         wait,
         process: WorkerProcess::default(),
+        scope: LeaseScope::default(),
     };
     let mut batch = engine.lease(&Caller::default(), request).await.expect("a batch");
     let leased = batch.load(usize::MAX).await.expect("payloads");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 
-use crate::engine::access::Caller;
+use crate::engine::access::{Caller, LeaseScope};
 use crate::engine::commands::apply::{Commands, Done, KeyedCommand};
 use crate::engine::commands::progress::HeldReports;
 use crate::engine::context::Context;
@@ -41,6 +41,8 @@ pub struct LeaseRequest {
     pub wait: Duration,
     /// The worker's process, as far as it says.
     pub process: WorkerProcess,
+    /// From which parents.
+    pub scope: LeaseScope,
 }
 
 /// The rooms that the calls of unary workers share with others.
@@ -73,11 +75,11 @@ impl Unary {
 
     /// Leases operations from a queue. If there are none, it waits for some; if the wait ends first, the result is empty.
     pub(in crate::engine) async fn lease(&self, request: LeaseRequest) -> Result<LeaseBatch> {
-        let LeaseRequest { queue, worker, max, duration, wait, process } = request;
+        let LeaseRequest { queue, worker, max, duration, wait, process, scope } = request;
         let _present = self.roster.unary_waits(queue.as_str(), &worker, &process);
         let activity = self.roster.activity(queue.as_str());
         activity.asked(self.context.store.now(PARTITION));
-        let presented = Presented { worker, process, duration, activity };
+        let presented = Presented { worker, process, duration, scope, activity };
         let waiter = Waiter::once(presented, max);
         let registration = Registration::enter(&self.dispatch, queue.as_str(), waiter);
         tokio::select! {
@@ -112,7 +114,8 @@ impl Unary {
         duration: Duration,
     ) -> Result<(Started, Option<Leased>)> {
         let activity = self.roster.activity(wanted.spec.queue.as_str());
-        let presented = Presented { worker, process: WorkerProcess::default(), duration, activity };
+        let (process, scope) = (WorkerProcess::default(), LeaseScope::default());
+        let presented = Presented { worker, process, duration, scope, activity };
         let waiter = Waiter::once(presented, 1);
         let begun = self.starts.start_for_caller(caller, wanted, &waiter).await?;
         let View { operation, published, .. } = Arc::unwrap_or_clone(begun.view);

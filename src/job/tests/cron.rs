@@ -1,6 +1,19 @@
 //! The grammar of cron expressions.
 
+use proptest::prelude::*;
+
 use crate::job::schedule::CronExpression;
+
+proptest! {
+    #[test]
+    fn any_text_is_an_expression_or_refused_at_a_place_in_it(
+        text in r"(@[a-z]{0,8}|([0-9*/,?L#W-]|MON|JAN|\u{e9}){0,6}( |\t)?){0,8}",
+    ) {
+        if let Err(error) = CronExpression::parse(&text) {
+            prop_assert!(error.position <= text.len(), "{text:?}: {error}");
+        }
+    }
+}
 
 #[test]
 fn an_expression_that_is_wrong_is_refused_with_the_place_of_the_fault() {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::load::{Load, LoadKind, LoadShare};
@@ -20,6 +20,7 @@ use crate::limits::{
     MAX_BYTES_IN_FLIGHT, MAX_CONNECTION_BYTES, READS_AT_ONCE, READS_OF_CONNECTION,
 };
 use crate::throttle::Throttle;
+use crate::turn::Turn;
 
 /// All connections of one server.
 #[derive(Debug)]
@@ -182,10 +183,8 @@ impl Account {
     }
 
     /// Waits for a turn to read operations with their payloads, which count only once they are read.
-    pub(super) async fn turn(&self) -> Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)> {
-        let own = Arc::clone(&self.reads).acquire_owned().await.ok()?;
-        let all = Arc::clone(&self.all.reads).acquire_owned().await.ok()?;
-        Some((own, all))
+    pub(super) async fn turn(&self) -> Option<Turn> {
+        Turn::take(&self.reads, &self.all.reads).await
     }
 
     pub(super) fn received(&self, bytes: usize) {

@@ -54,6 +54,7 @@ use crate::limits::{
 };
 use crate::peer::Peer;
 use crate::throttle::Throttle;
+use crate::turn;
 
 /// The connections of one server. Clones are the same connections.
 #[derive(Clone, Debug)]
@@ -283,15 +284,13 @@ impl ConnectionCalls {
             let body = Arriving::new(body, Arc::clone(&call), Arc::clone(&clock), many);
             Body::new(if kind == LoadKind::Other { body } else { body.counting(load, kind) })
         });
-        let answer = faces.oneshot(request);
-        let answer = match time {
+        let answer = turn::run(turn, faces.oneshot(request));
+        let (answer, turn) = match time {
             None => answer.await,
             Some(time) => tokio::select! {
                 biased;
                 answer = answer => answer,
-                () = clock.sleep(time) => {
-                    Ok(Status::deadline_exceeded("the call's own deadline has passed").into_http())
-                }
+                () = clock.sleep(time) => (Ok(late()), None),
             },
         };
         let Ok(answer) = answer;
@@ -307,6 +306,10 @@ impl ConnectionCalls {
         unanswered.0 = None;
         Ok(if ends_early { answer.map(Leaving::until_retired) } else { answer })
     }
+}
+
+fn late() -> Response<Body> {
+    Status::deadline_exceeded("the call's own deadline has passed").into_http()
 }
 
 /// Whether a client that loses the stream takes it up again.

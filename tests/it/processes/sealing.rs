@@ -40,8 +40,35 @@ async fn an_encrypted_store_shows_no_payload_and_is_read_with_rotated_keys() {
                 Longhaul::refusal(&["record", "--server", &address, "--output", "json", id]).await;
             assert!(record.code == Some(0) && record.output.contains(SECRET), "{record:?}");
         }
-        drop(rotated);
+        reencrypt(rotated, &store, &environment).await;
+        fs::write(&file, format!("{NEW}\n")).expect("written");
+        let later = Longhaul::serve_in(&store, &[], &environment).await;
+        let address = later.address().to_string();
+        for id in ["operations/small", "operations/large"] {
+            let record =
+                Longhaul::refusal(&["record", "--server", &address, "--output", "json", id]).await;
+            assert!(record.code == Some(0) && record.output.contains(SECRET), "{record:?}");
+        }
     }
+}
+
+/// Encrypts a store with the first key: beside its server, unless that has it open.
+async fn reencrypt(mut server: Longhaul, store: &str, environment: &[(&str, &str)]) {
+    let args = ["reencrypt", "--store", store];
+    let first = Longhaul::refusal_with(&args, environment).await;
+    if store.starts_with("embedded:") {
+        assert!(first.code == Some(1) && first.output.contains("stop it"), "{first:?}");
+        server.signal("-TERM");
+        server.ended().await;
+    } else {
+        assert_eq!(first.code, Some(0), "{first:?}");
+    }
+    let done = Longhaul::refusal_with(&args, environment).await;
+    assert!(done.code == Some(0) && done.output.contains("records were encrypted"), "{done:?}");
+    let again = Longhaul::refusal_with(&args, environment).await;
+    assert!(again.output.starts_with("0 records were encrypted"), "{again:?}");
+    let without = Longhaul::refusal(&args).await;
+    assert!(without.code == Some(1) && without.output.contains("there is no key"), "{without:?}");
 }
 
 #[tokio::test]

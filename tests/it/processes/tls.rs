@@ -7,14 +7,14 @@ use std::sync::Arc;
 use longhaul::client::{BearerToken, Client, ServerTarget};
 use longhaul::proto::longhaul::v1::StartOperationRequest;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls;
 
-use super::authorities::Authority;
+use super::authorities::{Authority, Certified};
 use super::binary::Longhaul;
 use super::bounds::{eventually, soon};
 use super::redis::Redis;
@@ -49,7 +49,7 @@ async fn http_is_served_with_tls_and_its_locations_say_so() {
     let store = format!("embedded:{}", folder.path().display());
     let server = Longhaul::serve_with(&store, &authority.server().of_server()).await;
     let address = server.address();
-    let mut stream = encrypted(&server, &authority).await;
+    let mut stream = encrypted(&server, &authority, None).await;
     let request = format!(
         "POST /v1/operations:start HTTP/1.1\r\nhost: {address}\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{{}}"
     );
@@ -212,20 +212,28 @@ async fn redis_is_reached_over_tls_as_a_user_of_its_own() {
     drop(redis);
 }
 
-/// A connection with TLS that chooses HTTP/1.1.
-async fn encrypted(
+/// A connection with TLS that chooses HTTP/1.1, and shows a certificate if there is one.
+pub(super) async fn encrypted(
     server: &Longhaul,
     authority: &Authority,
+    shown: Option<&Certified>,
 ) -> tokio_rustls::client::TlsStream<TcpStream> {
     let mut roots = RootCertStore::empty();
     let certificate = CertificateDer::from_pem_slice(authority.pem().as_bytes());
     roots.add(certificate.expect("a certificate")).expect("an authority");
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
+    let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("versions")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_root_certificates(roots);
+    let mut config = match shown {
+        None => config.with_no_client_auth(),
+        Some(shown) => {
+            let chain = vec![CertificateDer::from_pem_file(&shown.cert).expect("a certificate")];
+            let key = PrivateKeyDer::from_pem_file(&shown.key).expect("a key");
+            config.with_client_auth_cert(chain, key).expect("a certificate")
+        }
+    };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     let address = server.address();
     let name = ServerName::from(address.ip());

@@ -7,6 +7,7 @@ pub(crate) mod fixture;
 pub(crate) mod frames;
 pub(crate) mod http;
 pub(crate) mod identity;
+pub(crate) mod issuer;
 pub(crate) mod requests;
 pub(crate) mod rest;
 pub(crate) mod sets;

@@ -10,6 +10,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Endpoint;
 use tonic::{Status, Streaming};
 
+use super::identity::with;
 use super::{Duration, Fixture, completion, pb, within};
 pub(crate) use pb::serve_queue_request::{Held, Hello};
 pub(crate) use pb::{ServeQueueRequest as Request, ServeQueueResponse as Reply};
@@ -62,6 +63,11 @@ pub(crate) const GRACE: Duration = Duration::from_secs(3);
 impl WorkerStream {
     /// Opens a stream without sending a message.
     pub(crate) async fn open(fixture: &Fixture) -> Self {
+        Self::open_as("", fixture).await
+    }
+
+    /// The same with a token.
+    pub(crate) async fn open_as(token: &str, fixture: &Fixture) -> Self {
         let socket = Arc::new(Mutex::new(None));
         let (address, kept) = (fixture.address, socket.clone());
         let connector = tower::service_fn(move |_| {
@@ -78,7 +84,8 @@ impl WorkerStream {
         let channel = within("a connection", endpoint.connect_with_connector(connector)).await;
         let (requests, said) = mpsc::channel(16);
         let mut client = WorkersClient::new(channel.expect("a connection"));
-        let replies = within("a stream", client.serve_queue(ReceiverStream::new(said))).await;
+        let replies =
+            within("a stream", client.serve_queue(with(token, ReceiverStream::new(said)))).await;
         let replies = replies.expect("a stream").into_inner();
         let socket = socket.lock().expect("the socket").take();
         Self { requests: Some(requests), replies, socket, sequence: 0, read: 0 }

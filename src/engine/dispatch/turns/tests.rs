@@ -32,6 +32,24 @@ impl Queue {
         self.members.range(range).take(scan.limit).map(entry).collect()
     }
 
+    /// One poll of workers that get nothing of some parents: what it took, and whether another poll is due at once.
+    fn poll_without(
+        &mut self,
+        denied: &[Turn],
+        turns: &mut Turns,
+        room: usize,
+    ) -> (Vec<Turn>, bool) {
+        let before = self.members.clone();
+        let (taken, more) = self.poll(turns, room);
+        let (foreign, own): (Vec<Turn>, Vec<Turn>) =
+            taken.iter().map(|(turn, _)| *turn).partition(|turn| denied.contains(turn));
+        let is_foreign =
+            |member: &[u8]| ready_place(member).is_some_and(|(turn, _)| denied.contains(&turn));
+        self.members.extend(before.into_iter().filter(|member| is_foreign(member)));
+        let learned = turns.bar(&foreign);
+        (own, more || learned)
+    }
+
     /// One poll; the parents and the ranks of what it took, in order, and whether more is ready.
     fn poll(&mut self, turns: &mut Turns, room: usize) -> (Vec<(Turn, i64)>, bool) {
         loop {
@@ -146,6 +164,23 @@ fn a_parent_s_own_work_comes_in_the_order_of_its_ranks_and_heads_of_one_round_to
     assert_eq!(ranks, [-9, -5, 3, 1, 5, 7]);
 }
 
+#[test]
+fn parents_that_are_left_out_cost_one_look_each_and_hide_nothing() {
+    let (mut queue, mut turns) = (backlog(40, 1_000), Turns::default());
+    let denied: Vec<Turn> = (1..40).map(|parent| turn_of(&parent.to_string())).collect();
+    let mut taken = 0;
+    while taken < 1_000 {
+        let (own, more) = queue.poll_without(&denied, &mut turns, 1);
+        assert!(more || taken + own.len() == 1_000);
+        taken += own.len();
+    }
+    assert!(!queue.poll_without(&denied, &mut turns, 1).1, "nothing is left for these workers");
+    assert_eq!(queue.members.len(), 39 * 1_000);
+    // Another operation of their own is found at once.
+    queue.start(0, 0);
+    assert_eq!(queue.poll_without(&denied, &mut turns, 1).0, [turn_of("0")]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
@@ -178,6 +213,34 @@ proptest! {
         // A parent that is not met yet has had none.
         let fair = taken / parents + 2 + largest.max(ALONE);
         prop_assert!(most <= fair, "{most} of {taken} for one of {parents} parents");
+    }
+
+    /// Workers that get operations of some parents get all of these and no others.
+    #[test]
+    fn whatever_is_left_out_the_rest_is_taken(
+        starts in prop::collection::vec((0_usize..40, -9_i64..9), 0..200),
+        allowed in prop::collection::btree_set(0_usize..40, 0..8),
+        room in 1_usize..20,
+    ) {
+        let (mut queue, mut turns) = (Queue::default(), Turns::default());
+        let denied = (0..40_usize).filter(|parent| !allowed.contains(parent));
+        let denied: Vec<Turn> = denied.map(|parent| turn_of(&parent.to_string())).collect();
+        let wanted = starts.iter().filter(|(parent, _)| allowed.contains(parent)).count();
+        for (parent, rank) in &starts {
+            queue.start(*parent, *rank);
+        }
+        let (mut taken, mut polls) = (0, 0);
+        loop {
+            let (own, more) = queue.poll_without(&denied, &mut turns, room);
+            taken += own.len();
+            polls += 1;
+            prop_assert!(polls < 1_000, "it ends");
+            if !more && own.is_empty() {
+                break;
+            }
+        }
+        prop_assert_eq!(taken, wanted);
+        prop_assert_eq!(queue.members.len(), starts.len() - wanted);
     }
 
     /// Everything that is ready is taken some time, and once, whoever comes and goes.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::engine::access::LeaseScope;
 use crate::engine::leases::waiter::Presented;
 use crate::operation::worker::WorkerProcess;
 
@@ -38,12 +39,13 @@ fn three_waiters() -> (Waiters, Vec<Arc<Waiter>>) {
             worker: number.to_string(),
             process: WorkerProcess::default(),
             duration: Duration::from_secs(1),
+            scope: LeaseScope::default(),
             activity: Arc::default(),
         };
         Waiter::once(presented, 1)
     };
     let waiters: Vec<_> = (0..3).map(|number| Arc::new(waiter(number))).collect();
-    let queue = Waiters::new("q", Arc::default());
+    let queue = Waiters::new("q", LeaseScope::default(), Arc::default());
     for waiter in &waiters {
         queue.push(waiter.clone());
     }

@@ -13,7 +13,7 @@ use super::caller;
 use crate::clock::Timestamp;
 use crate::engine::{
     Engine, ExecutionQuery, ExecutionView, JobControl, JobCreation, JobRequest, JobView,
-    LeaseRequest, Leased, Scheduler,
+    LeaseRequest, LeaseScope, Leased, Scheduler,
 };
 use crate::filter::Filter;
 use crate::job::name::JobName;
@@ -96,6 +96,7 @@ impl Fixture {
             duration: Duration::from_secs(30),
             wait: Duration::ZERO,
             process: WorkerProcess::default(),
+            scope: LeaseScope::default(),
         };
         let mut batch = self.engine.lease(&caller(), request).await.expect("a batch");
         let leased = batch.load(usize::MAX).await.expect("payloads");

@@ -7,6 +7,7 @@ use futures_util::Stream;
 use tokio::sync::mpsc;
 
 use crate::clock::Timestamp;
+use crate::engine::access::LeaseScope;
 use crate::engine::error::{Error, Result};
 use crate::engine::leases::leased::Leased;
 use crate::operation::command::Command;
@@ -55,6 +56,8 @@ pub struct Hello {
     pub worker: String,
     /// The worker's process, as far as it says.
     pub process: WorkerProcess,
+    /// From which parents it gets operations.
+    pub scope: LeaseScope,
     /// How long a lease lasts from each message.
     pub duration: Duration,
     /// How long leases outlive a broken stream.

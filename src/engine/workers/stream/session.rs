@@ -106,6 +106,7 @@ impl<'a> StreamSession<'a> {
             worker: hello.worker.clone(),
             process: hello.process.clone(),
             duration: hello.duration,
+            scope: hello.scope.clone(),
             activity: rooms.roster.activity(hello.queue.as_str()),
         };
         let waiter = Waiter::of_stream(presented, holder);
