@@ -89,7 +89,7 @@ impl Dispatch {
         let queue = waiters.queue.as_str();
         let Some(terms) = self.known.of(queue) else { return waiters.single_offers(most) };
         // The dispatcher may not have noticed yet.
-        self.note_drained(&waiters, Some(&terms));
+        self.note_drained(waiters, Some(&terms));
         // Where a slot is needed, only a poll takes one.
         if terms.settings.paused || terms.settings.max_running > 0 {
             return Vec::new();

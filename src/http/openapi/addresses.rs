@@ -16,7 +16,11 @@ pub(super) struct Address {
 pub(super) fn of(route: &Route) -> Vec<Address> {
     let template = &route.template;
     let text = template.address(PAIR);
+    // Deliveries are below endpoints, and below operations.
+    let of_operation = text.contains("/{operation}/deliveries");
     let suffix = match () {
+        () if of_operation && text.contains(PAIR) => "OfOperationInParent",
+        () if of_operation => "OfOperation",
         () if text.contains(PAIR) => "InParent",
         () if text.ends_with("/{queue}/workers") => "OfQueue",
         () => "",
