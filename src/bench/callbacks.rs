@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use futures_util::future::{join, join_all};
 use tonic::Code;
@@ -20,11 +19,13 @@ pub(super) fn delivered(
 ) -> anyhow::Result<Measured> {
     let arena = session.arena(name, BACKLOG);
     let each = session.options.callbacks.max(1);
-    let received = Arc::<AtomicU64>::default();
-    let (noted, counting) = (Arc::clone(&received), Arc::clone(&arena));
+    let (received, counting) = (AtomicU64::new(0), Arc::clone(&arena));
+    // It begins with the first callback.
+    arena.set_ready(false);
     let note = move || {
+        counting.set_ready(true);
         counting.count(1);
-        if (noted.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(each as u64) {
+        if (received.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(each as u64) {
             counting.room.add_permits(1);
         }
     };
@@ -32,7 +33,7 @@ pub(super) fn delivered(
     let urls = (0..each).map(|_| kind.open()).collect::<Result<Vec<_>, _>>()?;
     let measured = measured(session, name, &arena, &urls, Counted::Callbacks)?;
     anyhow::ensure!(
-        arrives(session, &received),
+        arena.is_ready(),
         "{name}: no callback arrived; the server must call receivers on this machine, as `longhaul dev` does, or with LONGHAUL_WEBHOOKS__ALLOW_HTTP=true LONGHAUL_WEBHOOKS__NETWORKS=127.0.0.0/8, and for TLS trust their certificate (SSL_CERT_FILE)"
     );
     Ok(measured)
@@ -97,18 +98,6 @@ fn measured(
     })
 }
 
-/// Whether a callback has arrived, or does so soon.
-fn arrives(session: &BenchRun, received: &AtomicU64) -> bool {
-    let end = session.clock.elapsed() + PATIENCE;
-    while received.load(Ordering::Relaxed) == 0 && session.clock.elapsed() < end {
-        std::thread::sleep(TICK);
-    }
-    received.load(Ordering::Relaxed) > 0
-}
-
 /// Largest number of operations that wait for a worker, or for their callbacks.
 const BACKLOG: usize = 512;
 const LEASES_AT_ONCE: usize = 16;
-/// How long the first callback may take beyond the measurement.
-const PATIENCE: Duration = Duration::from_secs(10);
-const TICK: Duration = Duration::from_millis(20);

@@ -27,6 +27,8 @@ pub(super) struct Arena {
     clock: Arc<dyn Clock>,
     stop: CancellationToken,
     counting: AtomicBool,
+    /// The measurement may begin after the warm-up.
+    ready: AtomicBool,
     count: AtomicU64,
     samples: Mutex<Vec<Duration>>,
     trouble: Mutex<Option<anyhow::Error>>,
@@ -73,6 +75,7 @@ impl BenchRun {
             clock: self.clock.clone(),
             stop: CancellationToken::new(),
             counting: AtomicBool::new(false),
+            ready: AtomicBool::new(true),
             count: AtomicU64::new(0),
             samples: Mutex::default(),
             trouble: Mutex::default(),
@@ -126,6 +129,10 @@ impl BenchRun {
 
     fn watch_the_clock(&self, name: &'static str, arena: &Arena) -> Measured {
         self.pause(arena, WARM_UP);
+        let latest = self.clock.elapsed() + PATIENCE;
+        while !arena.is_ready() && self.clock.elapsed() < latest && arena.goes_on() {
+            std::thread::sleep(TICK);
+        }
         arena.counting.store(true, Ordering::Release);
         let (began, cpu_before) = (self.clock.elapsed(), self.cpu.read());
         self.pause(arena, self.options.duration);
@@ -172,6 +179,15 @@ impl Arena {
         if self.counting.load(Ordering::Relaxed) {
             self.count.fetch_add(done, Ordering::Relaxed);
         }
+    }
+
+    /// Says whether the measurement may begin after the warm-up.
+    pub(super) fn set_ready(&self, ready: bool) {
+        self.ready.store(ready, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Relaxed)
     }
 
     /// The time, to measure from.
@@ -235,6 +251,8 @@ impl Arena {
 
 /// Warm-up: connections are made, caches are filled, scripts are loaded.
 const WARM_UP: Duration = Duration::from_millis(700);
+/// How long a measurement waits until it may begin.
+const PATIENCE: Duration = Duration::from_secs(20);
 const TICK: Duration = Duration::from_millis(20);
 
 /// A unique id of the run.

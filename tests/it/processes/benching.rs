@@ -23,7 +23,7 @@ async fn bench_counts_callbacks_over_http_and_tls() {
     for (place, name) in ["callbacks", "callbacks-tls"].into_iter().enumerate() {
         let result = &report["results"][place];
         assert_eq!(result["name"], name, "{report}");
-        // A machine that is busy with other tests may have none in so short a time.
+        // A machine that is busy with other tests may have no second one in so short a time.
         assert!(result["count"].is_u64(), "{report}");
     }
     let ended = bench(&server, &["callbacks-tls"]).await;
@@ -31,17 +31,9 @@ async fn bench_counts_callbacks_over_http_and_tls() {
     assert!(ended.stderr.contains("callbacks-tls needs --receiver-cert"), "{ended:?}");
 }
 
-#[tokio::test]
-async fn bench_says_what_a_server_must_allow_where_no_callback_arrives() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let server = Longhaul::serve(&format!("embedded:{}", folder.path().display())).await;
-    let ended = bench(&server, &["callbacks"]).await;
-    assert_eq!((ended.code, &*ended.stdout), (1, ""), "{ended:?}");
-    assert!(ended.stderr.to_lowercase().contains("webhooks"), "{ended:?}");
-}
-
 async fn bench(server: &Longhaul, scenarios: &[&str]) -> Ended {
     let typist = Typist::at(&server.address().to_string());
-    let how = ["bench", "--output", "json", "--seconds", "0.3", "--only"];
-    typist.runs(&[&how[..], scenarios].concat(), "").await
+    let how = ["bench", "--output", "json", "--seconds", "0.3"];
+    let little = ["--in-flight", "2", "--workers", "2", "--connections", "1", "--only"];
+    typist.runs(&[&how[..], &little, scenarios].concat(), "").await
 }
