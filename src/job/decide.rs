@@ -8,7 +8,8 @@ use super::name::JobName;
 use super::record::{Backfill, Job, JobConfig, JobRun, JobStep, Overlap, Trimmed};
 use crate::clock::Timestamp;
 use crate::limits::{MAX_BACKFILLS_AT_ONCE, MAX_JOB_RUNS, MAX_TICKS_AT_ONCE};
-use crate::operation::Trigger;
+use crate::operation::lease::Fingerprint;
+use crate::operation::{Stamps, Trigger};
 
 /// Why a job refuses what a caller asks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,6 +55,37 @@ enum Added {
 }
 
 impl Job {
+    /// A job that is created now.
+    pub fn created(name: JobName, config: JobConfig, now: Timestamp) -> Self {
+        let mut job = Self {
+            name,
+            uid: Uuid::new_v4(),
+            config,
+            create_time: now,
+            update_time: now,
+            paused: false,
+            anchor: now,
+            next_tick: None,
+            last_tick: None,
+            skipped: 0,
+            missed: 0,
+            runs: Vec::new(),
+            backfill: None,
+            deleted: false,
+            handled: Vec::new(),
+            forget_time: None,
+            emptied: false,
+            kept: Some(0),
+            request_id: String::new(),
+            fingerprint: Fingerprint::default(),
+            due: None,
+            stamps: Stamps::default(),
+        };
+        job.next_tick = job.tick_after(now);
+        job.settle(now);
+        job
+    }
+
     /// Decides everything that is due: ticks, and the past ticks of a backfill.
     pub fn advance(&mut self, now: Timestamp) {
         self.advance_with(Room::Free, now);

@@ -275,7 +275,7 @@ fn encoded(value: &str) -> String {
     out
 }
 
-/// The source of events about what lies in a parent.
+/// The CloudEvents `source` of events about operations of a parent.
 fn source(parent: &str) -> String {
     if parent.is_empty() { SOURCE.to_owned() } else { format!("{SOURCE}/{parent}") }
 }

@@ -1,7 +1,7 @@
 //! Receivers as this server knows them: how many attempts run, what waits for them, and when more is due.
 //!
 //! A receiver that fails gets one attempt at a time, and after a few failures in a row one probe now and then. So one that is
-//! gone costs neither attempts of others nor memory: its deliveries stay in the store. For one that replies at once, some
+//! gone takes neither attempts from other receivers nor memory: its deliveries stay in the store. For one that replies at once, some
 //! deliveries are claimed before there is room for an attempt, so that its attempts do not wait for the store.
 
 use std::collections::HashMap;

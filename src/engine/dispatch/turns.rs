@@ -265,7 +265,7 @@ fn one_of_each_in_turn(
 const SCANS_AT_A_POLL: usize = 64;
 /// Operations of the only known parent that are taken before others are looked for.
 const ALONE: usize = 64;
-/// Parents that a dispatcher leaves out. Operations of others that its workers do not get are read again by each poll.
+/// Parents that a dispatcher leaves out of its scans. Each poll reads operations of further parents that its workers may not get.
 const MAX_BARRED: usize = 256;
 /// Parents that a dispatcher remembers. Those beyond are met in the parts between them.
 const MAX_KNOWN: usize = 4_096;

@@ -48,7 +48,7 @@ pub(super) struct GateTurn<'a> {
     pub(super) freed: Vec<GateSlot>,
     /// `None`: it was not looked who waits.
     pub(super) queued: Option<Queued>,
-    /// The limit, if nobody asks for a slot: of a key, if the gate has no record; of a queue, as this server knows it.
+    /// The limit, for a turn without a want: of a key, if the gate has no record; of a queue, as this server knows it.
     pub(super) limit: Option<GateLimit>,
     pub(super) wants: Vec<Want>,
     /// Its slots were just checked.

@@ -19,7 +19,6 @@ use crate::engine::transact::{Decision, Ended};
 use crate::job::name::JobName;
 use crate::job::{Backfill, Execution, Job, JobConfig, RememberedCall};
 use crate::limits::{DELETION_MEMORY, MAX_BACKFILL_TICKS};
-use crate::operation::Stamps;
 use crate::operation::lease::Fingerprint;
 use crate::operation::name::Parent;
 use crate::record::execution::keys;
@@ -110,7 +109,7 @@ impl Jobs {
         let name = JobName::new(&wanted.parent, &id)?;
         let key = self.key(&name);
         let now = self.context.now(key);
-        let mut job = new_job(name, wanted.config, now);
+        let mut job = Job::created(name, wanted.config, now);
         job.handled.extend(self.mark(caller, &wanted.request));
         (job.request_id, job.fingerprint) = (wanted.request.id, wanted.request.fingerprint);
         let decide = |before: Option<&Before<Job>>, _| {
@@ -400,36 +399,6 @@ impl Jobs {
         let bytes = self.context.store.keyspace().hash(purpose, parts.join("\0").as_bytes());
         uuid::Builder::from_custom_bytes(bytes).into_uuid()
     }
-}
-
-fn new_job(name: JobName, config: JobConfig, now: Timestamp) -> Job {
-    let mut job = Job {
-        name,
-        uid: Uuid::new_v4(),
-        config,
-        create_time: now,
-        update_time: now,
-        paused: false,
-        anchor: now,
-        next_tick: None,
-        last_tick: None,
-        skipped: 0,
-        missed: 0,
-        runs: Vec::new(),
-        backfill: None,
-        deleted: false,
-        handled: Vec::new(),
-        forget_time: None,
-        emptied: false,
-        kept: Some(0),
-        request_id: String::new(),
-        fingerprint: Fingerprint::default(),
-        due: None,
-        stamps: Stamps::default(),
-    };
-    job.next_tick = job.tick_after(now);
-    job.settle(now);
-    job
 }
 
 /// The job that was found instead of `new`; `None` if there was none and the creation was only checked.

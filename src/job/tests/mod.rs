@@ -15,8 +15,7 @@ use super::schedule::{CronExpression, Schedule, Timing};
 use super::zone::Zone;
 use super::{Job, JobConfig, JobStep, Overlap};
 use crate::clock::Timestamp;
-use crate::operation::lease::Fingerprint;
-use crate::operation::{Spec, Stamps};
+use crate::operation::Spec;
 
 /// The instant of an RFC 3339 text.
 fn at(text: &str) -> Timestamp {
@@ -39,33 +38,8 @@ fn job(cron: &str, overlap: Overlap) -> Job {
         catch_up_window: Duration::from_mins(1),
         history_limit: 100,
     };
-    let mut job = Job {
-        name: JobName::parse("projects/p/jobs/j").expect("a name"),
-        uid: Uuid::from_u128(7),
-        config,
-        create_time: at(START),
-        update_time: at(START),
-        paused: false,
-        anchor: at(START),
-        next_tick: None,
-        last_tick: None,
-        skipped: 0,
-        missed: 0,
-        runs: Vec::new(),
-        backfill: None,
-        deleted: false,
-        handled: Vec::new(),
-        forget_time: None,
-        emptied: false,
-        kept: Some(0),
-        request_id: String::new(),
-        fingerprint: Fingerprint::default(),
-        due: None,
-        stamps: Stamps::default(),
-    };
-    job.next_tick = job.tick_after(at(START));
-    job.settle(at(START));
-    job
+    let name = JobName::parse("projects/p/jobs/j").expect("a name");
+    Job { uid: Uuid::from_u128(7), ..Job::created(name, config, at(START)) }
 }
 
 /// Does every step, as the engine does.

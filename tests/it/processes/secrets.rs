@@ -130,7 +130,7 @@ async fn no_secret_is_told_whatever_is_logged() {
         ["/metrics", "/healthz", &link, "/v1/operations/x:complete?access_token=lhl_not-a-link"]
     {
         let answer = ask(&server, &authority, &console.shown, path).await;
-        // The answer to a link holds it again, for whoever follows it.
+        // The answer to a link contains it again, in the addresses that the client follows.
         told.said.push_str(if path == link { "" } else { &answer });
     }
     server.signal("-TERM");

@@ -39,7 +39,7 @@ async fn an_operation_beyond_the_limit_waits_until_one_ends_on_whichever_server(
         servers.running(&ids, 2).await;
     }
     assert_eq!(servers.running(&ids, 2).await, ["c", "d"]);
-    // Nothing else is ready, whoever asks.
+    // No server has anything else that is ready.
     for (engine, _) in &servers.all {
         let leased = lease(engine).await.expect("a lease");
         finish(engine, &leased).await;
@@ -156,7 +156,7 @@ async fn a_waiting_operation_that_is_cancelled_deleted_paused_or_late_holds_no_o
     servers.pass(1, 6).await;
     let late = servers.stored("late").await.expect("kept");
     assert!(matches!(late.state, State::Failed(_)), "{:?}", late.state);
-    // Work on a deleted operation goes on, as without a key: nobody sees it.
+    // Work on a deleted operation goes on, as without a key, although no caller can see it.
     for next in ["deleted", "last"] {
         let leased = lease(engine).await.expect("a lease");
         finish(engine, &leased).await;

@@ -122,7 +122,7 @@ async fn a_job_whose_record_went_back_starts_no_tick_twice() {
     }
 }
 
-/// Nobody asks for the runs of a schedule, so they cannot be refused.
+/// A run of a schedule has no caller to refuse it to.
 #[tokio::test]
 async fn a_tenant_that_stores_as_much_as_it_may_skips_its_ticks() {
     for fixture in Fixture::each().await {
