@@ -39,7 +39,7 @@ fn end(file: &str) -> Value {
 async fn an_import_that_was_killed_is_refused_by_servers_and_continues() {
     let folder = tempfile::tempdir().expect("a folder");
     let (source, export) = (embedded(folder.path(), "source"), path(folder.path(), "export"));
-    succeeds(&["bench", "load", "--store", &source, "--operations", "5000"]).await;
+    succeeds(&["bench", "load", "--store", &source, "--operations", "12000"]).await;
     succeeds(&["export", "--store", &source, "--output", &export]).await;
     assert!(!Path::new(&format!("{export}.partial")).exists());
     let lines: Vec<String> = fs::read_to_string(&export)
@@ -47,15 +47,16 @@ async fn an_import_that_was_killed_is_refused_by_servers_and_continues() {
         .lines()
         .map(|line| format!("{line}\n"))
         .collect();
-    assert_eq!(lines.len(), 5_003, "header, partition and end beside the records");
+    assert_eq!(lines.len(), 12_003, "header, partition and end beside the records");
 
     let redis = Redis::forgetful();
     for (number, target) in [embedded(folder.path(), "target"), redis.url()].iter().enumerate() {
         let pipe = path(folder.path(), &format!("pipe-{number}"));
         assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
         let mut killed = Longhaul::launch(&["import", &pipe, "--store", target]);
-        let (most, to) = (lines[..4_900].concat(), pipe.clone());
-        // Once almost everything was read, the first batches have been written: few are kept in memory. The rest never comes.
+        let (most, to) = (lines[..11_900].concat(), pipe.clone());
+        // Once a line of the fifth batch of 2,000 was read, the first has been written: one more is being written then, and two
+        // wait. The rest of the export never comes.
         let writing = thread::spawn(move || {
             let mut pipe = fs::File::options().write(true).open(to).expect("a reader");
             pipe.write_all(most.as_bytes()).expect("written");
@@ -70,7 +71,7 @@ async fn an_import_that_was_killed_is_refused_by_servers_and_continues() {
         assert_eq!(refused.code, Some(1), "{}", refused.output);
         assert!(refused.output.contains("has not finished; repeat"), "{}", refused.output);
         let said = succeeds(&["import", &export, "--store", target]).await;
-        assert!(said.contains("5000 records") && said.contains("equal to the export"), "{said}");
+        assert!(said.contains("12000 records") && said.contains("equal to the export"), "{said}");
         assert!(said.contains("000 were written by an earlier"), "{said}");
         let again = path(folder.path(), &format!("again-{number}"));
         succeeds(&["export", "--store", target, "--output", &again]).await;
