@@ -2,6 +2,7 @@
 
 mod baskets;
 mod courier;
+mod damage;
 mod fairness;
 mod formats;
 mod gates;

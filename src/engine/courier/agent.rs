@@ -245,14 +245,19 @@ impl Courier {
     /// Gives up deliveries that no attempt has reached for too long, since their receiver is only probed.
     async fn give_up_old(&self, lane: LaneId) -> Result<()> {
         let latest = lane_member(lane, self.now() - MAX_DELIVERY_AGE);
-        let scan = Scan::first(Index::new(LANES), AT_ONCE).with_prefix(&lane.0).up_to(latest);
+        let limit = AT_ONCE + self.reader.unreadable_count();
+        let scan = Scan::first(Index::new(LANES), limit).with_prefix(&lane.0).up_to(latest);
         let keys: Vec<Key> =
             self.context.store.scan(scan).await?.iter().filter_map(Entry::key).collect();
         for key in keys {
             let time = self.context.now(key);
             let end = AttemptEnd::Nowhere("no attempt reached it for too long");
-            self.settling.settle(&Attempted { key, time, end }).await?;
-            self.context.metrics.deliveries.given_up.inc();
+            match self.settling.settle(&Attempted { key, time, end }).await {
+                Ok(_) => self.context.metrics.deliveries.given_up.inc(),
+                Err(error) if error.reason == Reason::StoreUnavailable => return Err(error),
+                // It cannot be read, which costs no other.
+                Err(_) => 0,
+            };
         }
         Ok(())
     }
@@ -275,30 +280,67 @@ impl Courier {
 
     /// Claims up to `room` of a receiver's deliveries, of which none is due before `from`.
     async fn claim_some(&self, lane: LaneId, from: Timestamp, room: usize) -> Result<Vec<Claimed>> {
-        let limit = room + 1 + self.reader.unreadable_count();
-        let scan = Scan::first(Index::new(LANES), limit).with_prefix(&lane.0);
+        // Those that cannot be read stay at the head, and must not hide those behind them.
+        let mut unreadable = self.reader.unreadable_count();
+        let mut most = room + unreadable;
+        loop {
+            let found = self.due_of(lane, from, most).await?;
+            let readable = self.readable(lane, &found, room).await?;
+            let met = self.reader.unreadable_count();
+            if readable.len() >= room || met <= unreadable {
+                return Ok(self.settling.claim(readable).await);
+            }
+            (unreadable, most) = (met, most.saturating_mul(2));
+        }
+    }
+
+    /// Up to `most` of a receiver's deliveries that are due by their index and for this server.
+    async fn due_of(
+        &self,
+        lane: LaneId,
+        from: Timestamp,
+        most: usize,
+    ) -> Result<Vec<(Key, Timestamp)>> {
+        let scan = Scan::first(Index::new(LANES), most.saturating_add(1)).with_prefix(&lane.0);
         // Deliveries that have ended left tombstones before it.
         let scan = Scan { from: Bound::Included(lane_member(lane, from).into()), ..scan };
-        let found = self.context.store.scan(scan).await?;
-        let mut keys = Vec::new();
-        for entry in found {
+        let entries = self.context.store.scan(scan).await?;
+        let mut found = Vec::new();
+        for entry in entries {
             let Some((_, due)) = parse_lane_member(&entry.member) else { continue };
             let ours = due <= self.until(&entry);
             match entry.key() {
-                Some(key) if ours && keys.len() < room => keys.push(key),
+                Some(key) if ours && found.len() < most => found.push((key, due)),
                 // Left to another server, or for later.
                 _ if ours => self.lanes.expect(lane, due),
                 _ => self.lanes.expect_later(lane, due, self.soon()),
             }
         }
+        Ok(found)
+    }
+
+    /// Up to `room` of these deliveries that can be read and are due.
+    async fn readable(
+        &self,
+        lane: LaneId,
+        found: &[(Key, Timestamp)],
+        room: usize,
+    ) -> Result<Vec<(Key, Before<Delivery>)>> {
+        let keys: Vec<Key> = found.iter().map(|(key, _)| *key).collect();
         let read = self.reader.read_each::<Delivery>(&keys).await?;
-        let now = self.now();
-        let found = keys.into_iter().zip(read).filter_map(|(key, found)| {
-            let before = found.ok().flatten()?;
-            let is_due = before.record.due().is_some_and(|due| due <= now);
-            is_due.then_some((key, before))
-        });
-        Ok(self.settling.claim(found.collect()).await)
+        let (now, mut readable) = (self.now(), Vec::new());
+        for ((key, due), read) in found.iter().zip(read) {
+            let Ok(Some(before)) = read else { continue };
+            if before.record.due().is_none_or(|due| due > now) {
+                continue;
+            }
+            if readable.len() < room {
+                readable.push((*key, before));
+            } else {
+                self.lanes.expect(lane, *due);
+            }
+        }
+        Ok(readable)
     }
 
     fn now(&self) -> Timestamp {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::engine::context::Context;
 use crate::engine::error::{Error, Result};
-use crate::engine::reading::reader::Reader;
+use crate::engine::reading::reader::{Lookup, Reader};
 use crate::engine::transact::{Transactor, Unobserved};
 use crate::record::Before;
 use crate::record::delivery::{Delivery, LINES};
@@ -58,14 +58,32 @@ impl DeliveryLines {
         scan.with_prefix(line)
     }
 
+    /// The delivery of that key, if it can be read and has not ended.
+    pub(super) async fn live(&self, key: Key) -> Result<Option<Found>> {
+        let found = match self.reader.read_each::<Delivery>(&[key]).await?.pop() {
+            Some(Err(damage)) => return damage.left_out().map(|()| None),
+            found => found.and_then(Lookup::ok).flatten(),
+        };
+        Ok(found.filter(|found| !found.record.is_over()).map(|found| (key, found)))
+    }
+
+    /// The first one that a scan finds, without those that cannot be read.
     async fn first_of(&self, scan: Scan) -> Result<Option<Found>> {
         for _ in 0..TRIES {
-            let found = self.context.store.scan(scan.clone()).await?;
-            let Some(key) = found.first().and_then(Entry::key) else { return Ok(None) };
-            match self.reader.read::<Delivery>(key).await? {
-                Some(found) if !found.record.is_over() => return Ok(Some((key, found))),
-                // It ended after the scan, which another one does not find.
-                _ => {}
+            let limit = scan.limit + self.reader.unreadable_count();
+            let found = self.context.store.scan(Scan { limit, ..scan.clone() }).await?;
+            let keys: Vec<Key> = found.iter().filter_map(Entry::key).collect();
+            let mut have_ended = false;
+            for (key, found) in keys.iter().zip(self.reader.read_each::<Delivery>(&keys).await?) {
+                match found {
+                    Ok(Some(found)) if !found.record.is_over() => return Ok(Some((*key, found))),
+                    Ok(_) => have_ended = true,
+                    Err(damage) => damage.left_out()?,
+                }
+            }
+            // Another scan does not find those that have ended since.
+            if !have_ended && found.len() < limit {
+                return Ok(None);
             }
         }
         Err(Error::busy(&"a line of deliveries"))

@@ -11,7 +11,7 @@ use super::settling::Settling;
 use super::writes::{PreparedWrite, write_all};
 use crate::clock::Timestamp;
 use crate::engine::context::Context;
-use crate::engine::error::Result;
+use crate::engine::error::{Error, Result};
 use crate::proto::longhaul::v1 as pb;
 use crate::record::delivery::{Delivery, DeliveryStage, LaneId, Target};
 use crate::record::event::OutboxEvent;
@@ -81,28 +81,39 @@ impl Resolver {
     /// Resolves events of different operations; tells which are done with.
     async fn round(&self, round: Vec<Unresolved>) -> Result<Vec<bool>> {
         let waiting = self.waiting(&round).await?;
-        let waits: Vec<bool> = round.iter().map(|due| waiting.contains(&due.key)).collect();
-        let round = round.into_iter().filter(|due| !waiting.contains(&due.key));
-        let round: Vec<Unresolved> = round.collect();
-        let tails = round.iter().map(|due| self.tails(due));
-        let tails = futures_util::future::try_join_all(tails).await?;
+        let lines = round.iter().map(|due| async {
+            if waiting.contains(&due.key) { None } else { self.lines_of(due).await }
+        });
+        let lines = futures_util::future::join_all(lines).await;
+        let mut done = vec![false; round.len()];
         let (mut prepared, mut made) = (Vec::new(), Vec::new());
-        for (due, tails) in round.into_iter().zip(tails) {
+        for ((due, lines), done) in round.into_iter().zip(lines).zip(&mut done) {
+            let Some(lines) = lines else { continue };
             let now = self.lines.context.now(due.operation);
-            let mut resolved = due.deliveries(tails, now, &self.claims);
+            let mut resolved = due.deliveries(lines, now, &self.claims);
             let also = std::mem::take(&mut resolved.also);
             let change = Change { also, ..Change::of(None) };
             prepared.push(PreparedWrite::new(due.key, due.before, change));
-            made.push((resolved, now));
+            made.push((resolved, now, done));
         }
         let written = write_all(&self.lines.transactor, prepared).await;
-        for (written, (resolved, now)) in written.iter().zip(made) {
-            self.claims.made(resolved, now, matches!(written, Ok(true)));
+        for (written, (resolved, now, done)) in written.into_iter().zip(made) {
+            *done = self.carried_out(written).unwrap_or(false);
+            self.claims.made(resolved, now, *done);
         }
-        let mut written = written.into_iter();
-        let done =
-            |waits: bool| if waits { Ok(false) } else { written.next().unwrap_or(Ok(false)) };
-        waits.into_iter().map(done).collect()
+        Ok(done)
+    }
+
+    /// The receivers of an event; none if they cannot be found now. That costs no other event.
+    async fn lines_of(&self, due: &Unresolved) -> Option<Vec<WantedLine>> {
+        self.carried_out(self.tails(due).await)
+    }
+
+    fn carried_out<T>(&self, result: Result<T>) -> Option<T> {
+        let log = |error: &Box<Error>| {
+            self.lines.context.log_failure("could not make the deliveries of an event", error);
+        };
+        result.inspect_err(log).ok()
     }
 
     /// The events of which an earlier one is not resolved yet.
@@ -116,7 +127,7 @@ impl Resolver {
     }
 
     /// The receivers of an event, each with the last delivery of its line.
-    async fn tails(&self, due: &Unresolved) -> Result<Vec<(Target, pb::callback::Event, Tail)>> {
+    async fn tails(&self, due: &Unresolved) -> Result<Vec<WantedLine>> {
         let event = &due.before.record;
         let mut wanting = Vec::new();
         for callback in &event.callbacks {
@@ -151,6 +162,9 @@ impl Resolver {
 /// The last delivery of a line, if there is one.
 type Tail = Option<Found>;
 
+/// A receiver, what it calls the event, and its line.
+type WantedLine = (Target, pb::callback::Event, Tail);
+
 impl Unresolved {
     /// Whether no event of its operation came before.
     const fn is_first(&self) -> bool {
@@ -162,16 +176,11 @@ impl Unresolved {
     }
 
     /// The records to write, and what follows from them.
-    fn deliveries(
-        &self,
-        targets: Vec<(Target, pb::callback::Event, Tail)>,
-        now: Timestamp,
-        claims: &NewClaims,
-    ) -> Resolved {
+    fn deliveries(&self, lines: Vec<WantedLine>, now: Timestamp, claims: &NewClaims) -> Resolved {
         let mut resolved = Resolved::default();
         let also = &mut resolved.also;
         let news = &self.before.record.news;
-        for (target, event, tail) in targets {
+        for (target, event, tail) in lines {
             let mut new = Delivery::new(news.clone(), event, target, now);
             if tail.is_some() {
                 new.stage = DeliveryStage::Waiting;

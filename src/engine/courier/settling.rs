@@ -129,10 +129,10 @@ impl Settling {
         let Some(next) = delivery.next.filter(|_| !is_overtaken(delivery)) else {
             return Ok(None);
         };
-        match self.lines.reader.read::<Delivery>(next).await? {
-            Some(found) if !found.record.is_over() => Ok(Some((next, found))),
-            // This one was replayed and has overtaken it.
-            _ => self.lines.after(key, delivery).await,
+        match self.lines.live(next).await? {
+            Some(found) => Ok(Some(found)),
+            // This one was replayed and has overtaken it, or it cannot be read.
+            None => self.lines.after(key, delivery).await,
         }
     }
 

@@ -54,6 +54,11 @@ impl Damage {
     pub(in crate::engine) fn error(&self) -> Box<Error> {
         if self.newer { Error::newer() } else { Error::unreadable() }
     }
+
+    /// Leaves it out of what was read, unless a newer longhaul wrote it: servers of that version can read it.
+    pub(in crate::engine) fn left_out(self) -> Result<()> {
+        if self.newer { Err(Error::newer()) } else { Ok(()) }
+    }
 }
 
 /// The content of a key.

@@ -2,6 +2,7 @@
 
 use futures_util::future::join_all;
 
+use super::super::damage::damage;
 use super::*;
 use crate::engine::firing::transactions::JobTransaction;
 use crate::engine::transact::Decision;
@@ -10,7 +11,6 @@ use crate::job::Job;
 use crate::operation::State;
 use crate::proto::longhaul::v1::operation_record::State as Stage;
 use crate::record::{Before, Change};
-use crate::store::{Check, Mark, Put, WriteSet};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_crashes_at_any_step_of_a_firing_loses_and_doubles_nothing() {
@@ -148,13 +148,7 @@ async fn a_job_that_cannot_be_read_holds_up_no_other() {
         let damaged = fixture.create("a", config(Overlap::Allow)).await;
         let sound = fixture.create("b", config(Overlap::Allow)).await;
         let store = fixture.engine.store();
-        let key = store.keyspace().key(damaged.as_str());
-        let revision =
-            store.get(&[key]).await.expect("an answer").remove(0).expect("a job").revision;
-        let mut set = WriteSet::new(store.keyspace().partition(key), Check::At(key, revision));
-        let (visible, fencing) = (Mark::New, Mark::Keep(0));
-        set.puts.push(Put { key, visible, fencing, value: "nonsense".into() });
-        store.commit(vec![set]).await.remove(0).expect("written");
+        damage(&**store, store.keyspace().key(damaged.as_str())).await;
         for tick in 1..=3 {
             fixture.harness.clock.advance(MINUTE);
             for _ in 0..2 {
