@@ -89,7 +89,7 @@ impl BulkReruns {
             ..Spec::default()
         };
         let start = Start { parent, spec, validate_only, ..Start::default() };
-        let started = self.starts.start_operation(caller, start).await?;
+        let started = self.starts.start_operation(caller, Box::new(start)).await?;
         self.started.notify_one();
         Ok(started)
     }

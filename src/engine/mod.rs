@@ -245,7 +245,7 @@ impl Engine {
     /// Starts an operation, or finds the one that the same request started before. With `validate_only` it starts none.
     pub async fn start_operation(&self, caller: &Caller, wanted: Start) -> Result<Started> {
         self.rooms.tenants.start(&wanted)?;
-        self.rooms.starts.start_operation(caller, wanted).await
+        self.rooms.starts.start_operation(caller, Box::new(wanted)).await
     }
 
     /// Starts many, each on its own; results in their order.

@@ -5,6 +5,7 @@ mod courier;
 mod damage;
 mod fairness;
 mod formats;
+mod futures;
 mod gates;
 mod hub;
 mod jobs;

@@ -58,7 +58,8 @@ impl Reruns {
             ..(*operation.spec).clone()
         };
         let parent = Parent::parse(name.parent()).map_err(Box::<Error>::from)?;
-        self.starts.start_operation(caller, Start { parent, id, spec, ..Start::default() }).await
+        let start = Start { parent, id, spec, ..Start::default() };
+        self.starts.start_operation(caller, Box::new(start)).await
     }
 }
 

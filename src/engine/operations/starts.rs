@@ -78,10 +78,10 @@ impl Starts {
     pub(in crate::engine) async fn start_operation(
         self: &Arc<Self>,
         caller: &Caller,
-        wanted: Start,
+        wanted: Box<Start>,
     ) -> Result<Started> {
         if wanted.validate_only {
-            return self.validate_start(caller, wanted).await;
+            return Box::pin(self.validate_start(caller, wanted)).await;
         }
         Ok(self.start_with(caller, wanted, FirstLease::Eager).await?.into())
     }
@@ -90,7 +90,7 @@ impl Starts {
     pub(in crate::engine) async fn start_for_caller(
         self: &Arc<Self>,
         caller: &Caller,
-        mut wanted: Start,
+        mut wanted: Box<Start>,
         waiter: &Waiter,
     ) -> Result<Begun> {
         let take = self.eager.take_for(waiter);
@@ -117,10 +117,10 @@ impl Starts {
     async fn replay_or_refuse(
         &self,
         caller: &Caller,
-        wanted: Start,
+        wanted: Box<Start>,
         gated: &Gated,
     ) -> Result<Begun> {
-        let attempt = self.prepare(caller, wanted, FirstLease::None, GateTerms::default())?;
+        let attempt = self.prepare(caller, *wanted, FirstLease::None, GateTerms::default())?;
         let (key, identity) = attempt.identity();
         self.replays.find(key, identity).await?.ok_or_else(|| GatedStarts::refuse(gated))
     }
@@ -146,12 +146,14 @@ impl Starts {
             })
             .unzip();
         let (starts, caller) = (Arc::clone(self), caller.clone());
-        let starting = async move {
+        let starting = Box::pin(async move {
             let start = |(number, wanted): (usize, Result<Start>)| {
                 let (starts, caller) = (&starts, &caller);
                 async move {
                     let begun = match wanted {
-                        Ok(wanted) => starts.start_gated(caller, wanted, FirstLease::Eager).await,
+                        Ok(wanted) => {
+                            starts.start_gated(caller, Box::new(wanted), FirstLease::Eager).await
+                        }
                         Err(error) => Err(error),
                     };
                     (number, begun)
@@ -159,7 +161,7 @@ impl Starts {
             };
             let gated = join_all(gated.into_iter().map(start)).await;
             numbers.into_iter().zip(starts.commit_starts(attempts).await).chain(gated).collect()
-        };
+        });
         let mut begun: Vec<(usize, Result<Begun>)> =
             self.see_through(starting).await.unwrap_or_default();
         begun.sort_by_key(|(number, _)| *number);
@@ -177,7 +179,7 @@ impl Starts {
                     others.push(None);
                 }
                 Ok(Prepared::Late(key, identity, why)) => {
-                    others.push(Some(self.replays.in_time(key, &identity, why).await));
+                    others.push(Some(Box::pin(self.replays.in_time(key, &identity, why)).await));
                 }
                 Err(error) => others.push(Some(Err(error))),
             }
@@ -198,9 +200,9 @@ impl Starts {
     }
 
     /// Checks a start without doing it: done, with an empty response (AIP-151).
-    async fn validate_start(&self, caller: &Caller, wanted: Start) -> Result<Started> {
+    async fn validate_start(&self, caller: &Caller, wanted: Box<Start>) -> Result<Started> {
         let mut published = wanted.spec.validated();
-        let attempt = self.prepare(caller, wanted, FirstLease::None, GateTerms::default())?;
+        let attempt = self.prepare(caller, *wanted, FirstLease::None, GateTerms::default())?;
         let (key, identity, late) = match attempt {
             Prepared::Ready(attempt) => (attempt.key, attempt.identity, None),
             Prepared::Late(key, identity, why) => (key, *identity, Some(why)),
@@ -217,20 +219,21 @@ impl Starts {
     async fn start_with(
         self: &Arc<Self>,
         caller: &Caller,
-        wanted: Start,
+        wanted: Box<Start>,
         first: FirstLease,
     ) -> Result<Begun> {
         if wanted.spec.options.concurrency.is_some() {
             return Box::pin(self.start_gated(caller, wanted, first)).await;
         }
-        self.start_standing(caller, wanted, first, GateTerms::default()).await
+        let prepared = self.prepare(caller, *wanted, first, GateTerms::default())?;
+        self.begin(prepared).await
     }
 
     /// Starts an operation with a concurrency key.
     async fn start_gated(
         self: &Arc<Self>,
         caller: &Caller,
-        mut wanted: Start,
+        mut wanted: Box<Start>,
         first: FirstLease,
     ) -> Result<Begun> {
         if self.context.is_draining() {
@@ -239,7 +242,8 @@ impl Starts {
         let name = name_for(&self.context, caller, &wanted)?;
         wanted.id = Some(Id::parse(name.id())?);
         let Some(mut gated) = Gated::of(&self.context, name, &wanted) else {
-            return self.start_standing(caller, wanted, first, GateTerms::default()).await;
+            let prepared = self.prepare(caller, *wanted, first, GateTerms::default())?;
+            return self.begin(prepared).await;
         };
         let must_run = matches!(first, FirstLease::Starter(_));
         let Some(standing) = self.gated.ask(&mut gated, &wanted, must_run).await? else {
@@ -247,31 +251,29 @@ impl Starts {
         };
         let waits = standing.admission == Some(Admittance::Waiting);
         let first = if waits { FirstLease::None } else { first };
-        let begun = self.start_standing(caller, wanted, first, standing).await;
+        let begun = match self.prepare(caller, *wanted, first, standing) {
+            Ok(prepared) => self.begin(prepared).await,
+            Err(error) => Err(error),
+        };
         if begun.as_ref().map_or(true, |begun| begun.replayed) {
             self.gated.settle(gated).await;
         }
         begun
     }
 
-    async fn start_standing(
-        self: &Arc<Self>,
-        caller: &Caller,
-        wanted: Start,
-        first: FirstLease,
-        standing: GateTerms,
-    ) -> Result<Begun> {
-        let attempt = match self.prepare(caller, wanted, first, standing)? {
+    /// Starts what is prepared. Futures of what is rare are in boxes, since this one is moved several times per start.
+    async fn begin(self: &Arc<Self>, prepared: Prepared) -> Result<Begun> {
+        let attempt = match prepared {
             Prepared::Ready(attempt) => attempt,
             Prepared::Late(key, identity, why) => {
-                return self.replays.in_time(key, &identity, why).await;
+                return Box::pin(self.replays.in_time(key, &identity, why)).await;
             }
         };
         if attempt.offer.is_none() {
             return self.commit_start(*attempt).await;
         }
         let starts = Arc::clone(self);
-        let starting = async move { starts.commit_start(*attempt).await };
+        let starting = Box::pin(async move { starts.commit_start(*attempt).await });
         self.see_through(starting).await.unwrap_or_else(|| Err(Error::draining()))
     }
 
@@ -356,7 +358,8 @@ impl Starts {
             // Usually because the name is taken.
             Ended::Kept { before: Some(before), .. } => {
                 self.eager.settle(&mut attempt, &before.record);
-                self.replays.recognise(attempt.key, &attempt.identity, before.record).await
+                let found = before.record;
+                Box::pin(self.replays.recognise(attempt.key, &attempt.identity, found)).await
             }
             failed => {
                 self.eager.give_up(&mut attempt);

@@ -117,7 +117,7 @@ impl Unary {
         let (process, scope) = (WorkerProcess::default(), LeaseScope::default());
         let presented = Presented { worker, process, duration, scope, activity };
         let waiter = Waiter::once(presented, 1);
-        let begun = self.starts.start_for_caller(caller, wanted, &waiter).await?;
+        let begun = self.starts.start_for_caller(caller, Box::new(wanted), &waiter).await?;
         let View { operation, published, .. } = Arc::unwrap_or_clone(begun.view);
         let started = Started { published, operation: None, replayed: begun.replayed };
         let own = self.starts.starters_token(operation.uid);
