@@ -1,4 +1,6 @@
 //! Background tasks: named, counted, and ended together.
+//!
+//! Their futures are in boxes: on its way into a task a future is moved several times, and each wrapper would hold it twice.
 
 use std::future::Future;
 
@@ -16,7 +18,7 @@ pub struct Tasks {
 impl Tasks {
     /// Runs `future` until it ends or [`Self::stop`] is called.
     pub fn spawn(&self, name: &'static str, future: impl Future<Output = ()> + Send + 'static) {
-        let stop = self.stop.clone();
+        let (stop, future) = (self.stop.clone(), Box::pin(future));
         let until_stopped = async move { stop.run_until_cancelled(future).await };
         self.tracker.spawn(
             async move { until_stopped.await.unwrap_or_default() }
@@ -26,7 +28,7 @@ impl Tasks {
 
     /// Runs `future` to its end, even after [`Self::stop`]: for work that must not be cut.
     pub fn finish(&self, name: &'static str, future: impl Future<Output = ()> + Send + 'static) {
-        self.tracker.spawn(future.instrument(tracing::info_span!("task", name)));
+        self.tracker.spawn(Box::pin(future).instrument(tracing::info_span!("task", name)));
     }
 
     /// Aborts all spawned tasks and waits for their end.

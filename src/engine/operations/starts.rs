@@ -146,7 +146,7 @@ impl Starts {
             })
             .unzip();
         let (starts, caller) = (Arc::clone(self), caller.clone());
-        let starting = Box::pin(async move {
+        let starting = async move {
             let start = |(number, wanted): (usize, Result<Start>)| {
                 let (starts, caller) = (&starts, &caller);
                 async move {
@@ -161,7 +161,7 @@ impl Starts {
             };
             let gated = join_all(gated.into_iter().map(start)).await;
             numbers.into_iter().zip(starts.commit_starts(attempts).await).chain(gated).collect()
-        });
+        };
         let mut begun: Vec<(usize, Result<Begun>)> =
             self.see_through(starting).await.unwrap_or_default();
         begun.sort_by_key(|(number, _)| *number);
@@ -273,7 +273,7 @@ impl Starts {
             return self.commit_start(*attempt).await;
         }
         let starts = Arc::clone(self);
-        let starting = Box::pin(async move { starts.commit_start(*attempt).await });
+        let starting = async move { starts.commit_start(*attempt).await };
         self.see_through(starting).await.unwrap_or_else(|| Err(Error::draining()))
     }
 
