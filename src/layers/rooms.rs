@@ -396,7 +396,7 @@ pub(super) const ROOMS: &[(&str, &[&[&str]])] = &[
             &["callbacks", "fields", "status", "transcode"],
         ],
     ),
-    ("webhook", &[&["mod"], &["endpoint", "name", "uri"]]),
+    ("webhook", &[&["mod"], &["endpoint", "name", "origin", "uri"]]),
     ("wire/transcode", &[&["mod"], &["read", "write"]]),
     (
         "worker",

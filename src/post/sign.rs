@@ -1,6 +1,7 @@
 //! Signatures of deliveries, as Standard Webhooks defines them.
 
 use std::fmt;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -14,8 +15,15 @@ use crate::webhook::endpoint::{EndpointSecret, SecretAlgorithm};
 pub enum SigningKey {
     /// A secret that the receiver knows, too: `v1`, HMAC-SHA256, written `whsec_...`.
     Shared(Vec<u8>),
-    /// The seed of a pair of keys: `v1a`, Ed25519. The receiver knows the public key, written `whpk_...`.
-    Pair([u8; 32]),
+    /// A pair of keys: `v1a`, Ed25519. The receiver knows the public key, written `whpk_...`.
+    Pair(SigningPair),
+}
+
+/// A pair of keys and the seed that it was made of. Making it takes as long as signing does, so clones share it.
+#[derive(Clone)]
+pub struct SigningPair {
+    seed: [u8; 32],
+    pair: Option<Arc<Ed25519KeyPair>>,
 }
 
 /// Why a text is no key.
@@ -43,15 +51,22 @@ impl SigningKey {
         let pair = decode(text.strip_prefix(PAIR).ok_or(BadKey)?)?;
         // Other implementations append the public key to the seed.
         let seed = if matches!(pair.len(), 32 | 64) { pair.first_chunk() } else { None };
-        seed.copied().map(Self::Pair).ok_or(BadKey)
+        seed.copied().map(Self::pair).ok_or(BadKey)
+    }
+
+    /// The pair of keys with that seed.
+    pub fn pair(seed: [u8; 32]) -> Self {
+        // A seed of 32 bytes is always one.
+        let pair = Ed25519KeyPair::from_seed_unchecked(&seed).ok().map(Arc::new);
+        Self::Pair(SigningPair { seed, pair })
     }
 
     /// The written form, which is secret.
     pub fn reveal(&self) -> String {
         match self {
             Self::Shared(secret) => format!("{SHARED}{}", BASE64_STANDARD.encode(secret)),
-            Self::Pair(seed) => {
-                let whole = [&seed[..], &self.public().unwrap_or_default()].concat();
+            Self::Pair(pair) => {
+                let whole = [&pair.seed[..], pair.public().unwrap_or_default()].concat();
                 format!("{PAIR}{}", BASE64_STANDARD.encode(whole))
             }
         }
@@ -59,7 +74,8 @@ impl SigningKey {
 
     /// The written form of the public key, if there is one.
     pub fn public_text(&self) -> Option<String> {
-        self.public().map(|key| format!("{PUBLIC}{}", BASE64_STANDARD.encode(key)))
+        let Self::Pair(pair) = self else { return None };
+        pair.public().map(|key| format!("{PUBLIC}{}", BASE64_STANDARD.encode(key)))
     }
 
     /// The entry for the header `webhook-signature`.
@@ -70,32 +86,34 @@ impl SigningKey {
                 let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
                 format!("v1,{}", BASE64_STANDARD.encode(hmac::sign(&key, &signed)))
             }
-            Self::Pair(_) => {
-                let signature = self.pair().map(|pair| pair.sign(&signed));
+            Self::Pair(pair) => {
+                let signature = pair.pair.as_ref().map(|pair| pair.sign(&signed));
                 let bytes = signature.as_ref().map_or(&[][..], AsRef::as_ref);
                 format!("v1a,{}", BASE64_STANDARD.encode(bytes))
             }
         }
     }
+}
 
-    fn pair(&self) -> Option<Ed25519KeyPair> {
-        match self {
-            Self::Shared(_) => None,
-            // A seed of 32 bytes is always one.
-            Self::Pair(seed) => Ed25519KeyPair::from_seed_unchecked(seed).ok(),
-        }
-    }
-
-    fn public(&self) -> Option<Vec<u8>> {
-        self.pair().map(|pair| pair.public_key().as_ref().to_vec())
+impl SigningPair {
+    fn public(&self) -> Option<&[u8]> {
+        self.pair.as_ref().map(|pair| pair.public_key().as_ref())
     }
 }
+
+impl PartialEq for SigningPair {
+    fn eq(&self, other: &Self) -> bool {
+        self.seed == other.seed
+    }
+}
+
+impl Eq for SigningPair {}
 
 impl From<&EndpointSecret> for SigningKey {
     fn from(secret: &EndpointSecret) -> Self {
         match secret.algorithm {
             SecretAlgorithm::HmacSha256 => Self::Shared(secret.key.to_vec()),
-            SecretAlgorithm::Ed25519 => Self::Pair(secret.key),
+            SecretAlgorithm::Ed25519 => Self::pair(secret.key),
         }
     }
 }
@@ -145,11 +163,11 @@ mod tests {
 
     #[test]
     fn keys_read_back_and_others_are_refused() {
-        for key in [SigningKey::Shared(vec![1; 24]), SigningKey::Pair([3; 32])] {
+        for key in [SigningKey::Shared(vec![1; 24]), SigningKey::pair([3; 32])] {
             assert_eq!(SigningKey::parse(&key.reveal()), Ok(key));
         }
         let seed = format!("whsk_{}", BASE64_STANDARD.encode([3; 32]));
-        assert_eq!(SigningKey::parse(&seed), Ok(SigningKey::Pair([3; 32])));
+        assert_eq!(SigningKey::parse(&seed), Ok(SigningKey::pair([3; 32])));
         let short = format!("whsec_{}", BASE64_STANDARD.encode([3; 23]));
         for bad in ["", "x", "whsec_", "whsk_AAAA", "whpk_AAAA", &short] {
             assert_eq!(SigningKey::parse(bad), Err(BadKey), "{bad}");

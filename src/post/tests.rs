@@ -143,7 +143,7 @@ fn letter(url: &str) -> Letter {
     let own = [("x-tenant", "t"), ("content-length", "9"), ("webhook-id", "x"), ("ce-id", "x")];
     let own = own.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let letter = Letter::new(&told, Format::StandardWebhook, own, &Registry::builtin());
-    let keys = vec![SigningKey::Shared(vec![1; 32]), SigningKey::Pair([2; 32])];
+    let keys = vec![SigningKey::Shared(vec![1; 32]), SigningKey::pair([2; 32])];
     Letter { url: url.to_owned(), keys, ..letter }
 }
 

@@ -209,7 +209,7 @@ mod tests {
     #[test]
     fn a_signature_fits_its_key_id_time_and_body_and_no_other() {
         let shared = SigningKey::Shared(vec![7; 32]);
-        let pair = SigningKey::Pair([9; 32]);
+        let pair = SigningKey::pair([9; 32]);
         let other = SigningKey::Shared(vec![8; 32]);
         let both = signatures([&other, &shared, &pair], "msg_1", NOW, b"body");
         let head = SignedHead { signatures: both, ..head(&shared) };
@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn a_key_of_the_other_kind_is_named() {
-        let (shared, pair) = (SigningKey::Shared(vec![7; 32]), SigningKey::Pair([9; 32]));
+        let (shared, pair) = (SigningKey::Shared(vec![7; 32]), SigningKey::pair([9; 32]));
         let wrong = head(&pair).check(&key(&shared.reveal()), b"body").expect_err("no entry");
         assert_eq!(
             wrong.to_string(),

@@ -6,7 +6,6 @@
 //! be found without reading them.
 
 use bytes::Bytes;
-use url::Url;
 use uuid::Uuid;
 
 use super::due::{Agent, DueIndex, due_member};
@@ -23,6 +22,7 @@ use crate::proto::longhaul::store::v1 as stored;
 use crate::proto::longhaul::v1 as pb;
 use crate::store::{Index, IndexEntry, Key, Keyspace};
 use crate::webhook::name::{DeliveryName, DeliveryOwner};
+use crate::webhook::origin::origin;
 
 /// One event for one receiver.
 #[derive(Clone, Debug, PartialEq)]
@@ -266,11 +266,7 @@ impl Target {
     pub fn lane(&self) -> LaneId {
         match self {
             Self::Endpoint(name, _) => LaneId(hash(b"endpoint", name)),
-            Self::Callback(callback) => {
-                let url = Url::parse(&callback.uri).ok();
-                let host = url.as_ref().map(|url| &url[..url::Position::BeforePath]);
-                LaneId(hash(b"host", host.unwrap_or_default()))
-            }
+            Self::Callback(callback) => LaneId(hash(b"host", &origin(&callback.uri))),
         }
     }
 

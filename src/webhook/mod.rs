@@ -2,4 +2,5 @@
 
 pub mod endpoint;
 pub mod name;
+pub mod origin;
 pub mod uri;

@@ -139,7 +139,7 @@ impl Letters {
 
 /// The key that signs deliveries to callbacks, the same on all servers of a keyspace.
 pub fn callback_key(keyspace: &Keyspace) -> SigningKey {
-    SigningKey::Pair(keyspace.hash("signing key of callbacks", b""))
+    SigningKey::pair(keyspace.hash("signing key of callbacks", b""))
 }
 
 const NO_ENDPOINT: &str = "the endpoint does not exist";

@@ -137,25 +137,20 @@ impl Resolver {
         if event.has_endpoints {
             wanting.extend(self.receivers.of(&event.news).await?);
         }
-        let mut targets: Vec<(Target, pb::callback::Event)> = Vec::new();
-        for (target, called) in wanting {
+        let mut lines = HashSet::new();
+        let new_line = |(target, called): (Target, pb::callback::Event)| {
             let line = target.line(&event.news.uid);
-            if targets.iter().all(|(other, _)| other.line(&event.news.uid) != line) {
-                targets.push((target, called));
-            }
-        }
-        let tails = targets.iter().map(|(target, _)| self.tail(due, target));
+            lines.insert(line.clone()).then_some((target, called, line))
+        };
+        let targets: Vec<_> = wanting.into_iter().filter_map(new_line).collect();
+        let tails = targets.iter().map(|(_, _, line)| self.tail(due, line));
         let tails = futures_util::future::try_join_all(tails).await?;
         let all = targets.into_iter().zip(tails);
-        Ok(all.map(|((target, called), tail)| (target, called, tail)).collect())
+        Ok(all.map(|((target, called, _), tail)| (target, called, tail)).collect())
     }
 
-    async fn tail(&self, due: &Unresolved, target: &Target) -> Result<Tail> {
-        if due.is_first() {
-            return Ok(None);
-        }
-        let line = target.line(&due.before.record.news.uid);
-        self.lines.last(due.operation, &line).await
+    async fn tail(&self, due: &Unresolved, line: &[u8]) -> Result<Tail> {
+        if due.is_first() { Ok(None) } else { self.lines.last(due.operation, line).await }
     }
 }
 

@@ -31,7 +31,7 @@ async fn verify(key: &str, more: &[&str], input: &str) -> Ended {
 
 #[tokio::test]
 async fn verify_accepts_a_delivery_of_its_key_and_says_what_is_wrong_with_any_other() {
-    let (shared, pair) = (SigningKey::Shared(vec![7; 32]), SigningKey::Pair([9; 32]));
+    let (shared, pair) = (SigningKey::Shared(vec![7; 32]), SigningKey::pair([9; 32]));
     let (secret, public) = (shared.reveal(), pair.public_text().expect("a public key"));
     let good = delivery(&shared, 0);
     for (key, delivery) in [(&secret, &good), (&public, &delivery(&pair, 0))] {
