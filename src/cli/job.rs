@@ -8,8 +8,9 @@ use super::connection::Connection;
 use super::exit::Failure;
 use super::follow::Follower;
 use super::job_output::JobOutput;
+use super::option_args::{OptionArgs, duration};
 use super::output;
-use super::start::{key_value, read_payload, time};
+use super::start::{read_payload, time};
 use crate::proto::longhaul::v1 as pb;
 use crate::proto::longhaul::v1::schedule::Timing;
 use crate::types::Registry;
@@ -70,15 +71,8 @@ pub(super) struct ConfigArgs {
     /// Full name of the type of the worker's response
     #[arg(long, value_name = "TYPE")]
     response_type: Option<String>,
-    /// Maximum number of attempts of a run
-    #[arg(long, value_name = "NUMBER")]
-    max_attempts: Option<i32>,
-    /// How long one attempt may take
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
-    attempt_timeout: Option<Duration>,
-    /// A label of the runs; may be given several times
-    #[arg(long = "labels", alias = "label", value_name = "KEY=VALUE", value_parser = key_value)]
-    labels: Vec<(String, String)>,
+    #[command(flatten)]
+    options: OptionArgs,
     /// Run by this cron expression, such as '30 2 * * MON-FRI'
     #[arg(long, value_name = "CRON", conflicts_with = "every")]
     cron: Option<String>,
@@ -342,15 +336,7 @@ impl ConfigArgs {
     fn job(&self, registry: &Registry) -> Result<(pb::Job, Vec<String>), Failure> {
         let request = self.request.as_deref();
         let request = request.map(|text| read_payload(registry, "--request", text)).transpose()?;
-        let retry_policy = self
-            .max_attempts
-            .map(|max_attempts| pb::RetryPolicy { max_attempts, ..Default::default() });
-        let options = pb::OperationOptions {
-            retry_policy,
-            attempt_timeout: self.attempt_timeout.map(duration),
-            labels: self.labels.iter().cloned().collect(),
-            ..Default::default()
-        };
+        let options = self.options.options();
         let has_options = options != pb::OperationOptions::default();
         let schedule = self.schedule();
         let given = [
@@ -359,9 +345,6 @@ impl ConfigArgs {
             ("template.method", self.method.is_some()),
             ("template.request", request.is_some()),
             ("template.response_type", self.response_type.is_some()),
-            ("template.options.retry_policy", self.max_attempts.is_some()),
-            ("template.options.attempt_timeout", self.attempt_timeout.is_some()),
-            ("template.options.labels", !self.labels.is_empty()),
             ("schedule.cron", self.cron.is_some()),
             ("schedule.interval", self.every.is_some()),
             ("schedule.time_zone", self.time_zone.is_some()),
@@ -372,7 +355,11 @@ impl ConfigArgs {
             ("catch_up_window", self.catch_up_window.is_some()),
             ("history_limit", self.history_limit.is_some()),
         ];
-        let paths = given.into_iter().filter(|(_, is_given)| *is_given);
+        let given = given.into_iter().map(|(path, is_given)| (path.to_owned(), is_given));
+        let options_given = self.options.given();
+        let options_given =
+            options_given.map(|(field, it)| (format!("template.options.{field}"), it));
+        let paths = given.chain(options_given).filter(|(_, is_given)| *is_given);
         let job = pb::Job {
             name: self.job.name.clone(),
             display_name: self.display_name.clone().unwrap_or_default(),
@@ -389,7 +376,7 @@ impl ConfigArgs {
             history_limit: self.history_limit.unwrap_or_default(),
             ..Default::default()
         };
-        Ok((job, paths.map(|(path, _)| path.to_owned()).collect()))
+        Ok((job, paths.map(|(path, _)| path).collect()))
     }
 
     fn schedule(&self) -> Option<pb::Schedule> {
@@ -422,9 +409,3 @@ fn creation(job: pb::Job) -> Result<pb::CreateJobRequest, Failure> {
 
 /// Jobs of one call.
 const PAGE_SIZE: i32 = 1_000;
-
-/// The server refuses a duration that protobuf cannot hold as too long.
-fn duration(duration: Duration) -> prost_types::Duration {
-    let longest = prost_types::Duration { seconds: i64::MAX, nanos: 0 };
-    prost_types::Duration::try_from(duration).unwrap_or(longest)
-}

@@ -17,6 +17,7 @@ mod job_output;
 mod labels;
 mod live;
 mod logs;
+mod option_args;
 mod output;
 mod place;
 mod plain;

@@ -50,7 +50,7 @@ pub(super) const ROOMS: &[(&str, &[&[&str]])] = &[
             &["bench", "deliveries", "follow", "live", "receiving"],
             &["place", "types"],
             &["connection", "fullscreen", "gauge", "logs", "proto", "record", "screen", "served"],
-            &["labels", "output", "table"],
+            &["labels", "option_args", "output", "table"],
             &["call_args", "exit", "plain"],
         ],
     ),

@@ -23,6 +23,7 @@ mod exporting;
 mod firing;
 mod following;
 mod history;
+mod job_commands;
 mod operating;
 mod outages;
 mod programs;
