@@ -38,7 +38,7 @@ async fn a_job_is_created_run_changed_and_deleted() {
     let template = &job["template"];
     assert_eq!(
         (&template["queue"], &template["options"]["priority"]),
-        (&"reports".into(), &(-3).into())
+        (&"queues/reports".into(), &(-3).into())
     );
     assert_eq!(template["options"]["ttl"], "10800s");
     let text = typist.gets("job history jobs/nightly").await;
@@ -51,7 +51,7 @@ async fn a_job_is_created_run_changed_and_deleted() {
     assert!(running.stderr.contains("force"), "it says how: {running:?}");
     typist.gets("job delete jobs/nightly --force").await;
     let gone = typist.types("job get jobs/nightly").await;
-    assert_eq!((gone.code, gone.stdout.as_str()), (1, ""), "{gone:?}");
+    assert_eq!((gone.code, gone.stdout.as_str()), (5, ""), "{gone:?}");
 }
 
 #[tokio::test]
@@ -70,7 +70,7 @@ async fn what_a_job_cannot_be_is_refused_by_name() {
         ),
         ("job create jobs/a --queue q --concurrency-limit 2", 2, "--concurrency-key"),
         ("job create jobs/a --queue q --callback http://10.0.0.1/hook", 1, "10.0.0.1"),
-        ("job update jobs/none --priority 1", 1, "jobs/none"),
+        ("job update jobs/none --priority 1", 5, "jobs/none"),
     ] {
         let ended = typist.types(line).await;
         assert_eq!((ended.code, ended.stdout.as_str()), (code, ""), "{line}: {ended:?}");
