@@ -253,7 +253,7 @@ fn request(session: &BenchRun, method: Method, path: &str) -> Builder {
     let uri = format!("http://{}/v1/{path}", target.server());
     let request = Request::builder().method(method).uri(uri).header(HOST, target.server());
     match target.token() {
-        Some(token) => request.header(AUTHORIZATION, token.to_send()),
+        Some(token) => request.header(AUTHORIZATION, token.header()),
         None => request,
     }
 }
