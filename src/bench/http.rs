@@ -4,8 +4,9 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use futures_util::future::try_join_all;
-use http::header::{ACCEPT, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, ETAG, HOST, IF_NONE_MATCH};
+use http::request::Builder;
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
@@ -228,11 +229,7 @@ async fn lines(
 }
 
 fn get(session: &BenchRun, path: &str, accept: &str) -> anyhow::Result<Request<Full<Bytes>>> {
-    let request = Request::get(format!("http://{}/v1/{path}", session.options.server.server()));
-    Ok(request
-        .header("host", session.options.server.server())
-        .header(ACCEPT, accept)
-        .body(Full::default())?)
+    Ok(request(session, Method::GET, path).header(ACCEPT, accept).body(Full::default())?)
 }
 
 /// The same start as over gRPC.
@@ -244,12 +241,21 @@ fn start(session: &BenchRun, place: &Destination) -> anyhow::Result<Request<Full
         "request": { "@type": BYTES, "value": value },
         "options": { "ttl": "3600s" },
     });
-    let server = session.options.server.server();
-    let request = Request::post(format!("http://{server}/v1/{}/operations:start", place.parent));
-    Ok(request
-        .header("host", server)
+    let path = format!("{}/operations:start", place.parent);
+    Ok(request(session, Method::POST, &path)
         .header(CONTENT_TYPE, "application/json")
         .body(Full::from(body.to_string()))?)
+}
+
+/// With the token, if there is one.
+fn request(session: &BenchRun, method: Method, path: &str) -> Builder {
+    let target = &session.options.server;
+    let uri = format!("http://{}/v1/{path}", target.server());
+    let request = Request::builder().method(method).uri(uri).header(HOST, target.server());
+    match target.token() {
+        Some(token) => request.header(AUTHORIZATION, token.header()),
+        None => request,
+    }
 }
 
 fn failed(error: hyper::Error) -> Status {

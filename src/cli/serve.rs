@@ -233,7 +233,7 @@ async fn wait_and_say_so(
     let options = connections::Options { tls, ..connections::Options::default() };
     let (connections, health) = (Connections::new(options), Health::default());
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    let answers = connections.serve_all(listener, waiting::face(&health));
+    let answers = connections.serve_all(listener, || waiting::face(&health));
     let opening = async {
         let store = opening::wait_for(config, clock).await;
         health.end();

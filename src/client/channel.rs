@@ -39,6 +39,11 @@ impl BearerToken {
         header.set_sensitive(true);
         (!text.trim().is_empty()).then_some(Self(header))
     }
+
+    /// The value of `authorization`.
+    pub(crate) const fn header(&self) -> &HeaderValue {
+        &self.0
+    }
 }
 
 impl fmt::Debug for BearerToken {
@@ -58,7 +63,7 @@ impl Service<Request<Body>> for AuthorizedChannel {
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         if let Some(token) = &self.token {
-            request.headers_mut().insert(AUTHORIZATION, token.0.clone());
+            request.headers_mut().insert(AUTHORIZATION, token.header().clone());
         }
         self.channel.call(request)
     }

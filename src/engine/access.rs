@@ -57,6 +57,8 @@ pub enum Permission {
 }
 
 impl Caller {
+    /// A caller that nothing asked for an identity.
+    pub const UNASKED: Self = Self(CallerStanding::Unasked);
     /// A caller that sent no credentials.
     pub const MISSING: Self = Self(CallerStanding::Missing);
     /// A caller that sent credentials which are not accepted.
@@ -213,7 +215,7 @@ impl<'a> Resource<'a> {
             | Self::TypeSets(parent)
             | Self::WebhookEndpoints(parent)
             | Self::Jobs(parent) => Some(parent),
-            Self::Operation(name) => name.get(..Name::parse(name).ok()?.parent().len()),
+            Self::Operation(name) => Name::parent_in(name),
             Self::TypeSet(name) => name.get(..TypeSetName::parse(name).ok()?.parent.as_str().len()),
             Self::WebhookEndpoint(name) => {
                 name.get(..EndpointName::parse(name).ok()?.parent.as_str().len())

@@ -78,7 +78,7 @@ pub use self::due::agents::Sweep;
 pub use self::endpoint_lists::{EndpointPage, EndpointQuery};
 pub use self::endpoints::calls::{EndpointRotation, EndpointTarget, NewEndpoint};
 pub use self::error::{Error, Reason, Result};
-pub use self::identity::authority::NewLink;
+pub use self::identity::authority::{Acceptance, NewLink};
 pub use self::identity::credential::Credential;
 pub use self::identity::links::LINKABLE;
 pub use self::identity::tokens::{NewToken, ShownToken};

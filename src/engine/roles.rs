@@ -12,9 +12,9 @@ impl Rules for Roles {
     fn allow(&self, caller: &Caller, verb: Verb, on: Resource<'_>) -> bool {
         match caller.identity().map(|known| &known.permission) {
             None => false,
-            Some(Permission::Roles(grants)) => {
-                grants.iter().any(|grant| covers(grant, on) && has(grant.role, verb, on))
-            }
+            Some(Permission::Roles(grants)) => Place::of(on).is_some_and(|place| {
+                grants.iter().any(|grant| has(grant.role, verb, on) && place.is_in(grant))
+            }),
             Some(Permission::Link { name, verbs }) => {
                 // Who may read an operation may wait for it.
                 let verb = if verb == Verb::Wait { Verb::Get } else { verb };
@@ -56,26 +56,42 @@ impl Rules for Roles {
     }
 }
 
-/// Whether a grant holds where the resource lies.
-fn covers(grant: &RoleGrant, on: Resource<'_>) -> bool {
-    match on {
-        Resource::Queue(queue) => {
-            Queue::parse(queue).is_ok_and(|queue| grant.covers_queue(queue.as_str()))
+/// Where a resource lies, read once for all grants.
+enum Place<'a> {
+    Below(&'a str),
+    Queue(&'a str),
+    Server,
+}
+
+impl<'a> Place<'a> {
+    /// `None` for a name that is none, which no grant covers.
+    fn of(on: Resource<'a>) -> Option<Self> {
+        match on {
+            Resource::Queue(queue) => Queue::id_in(queue).ok().map(Self::Queue),
+            Resource::Queues | Resource::Store | Resource::Tokens | Resource::Token(_) => {
+                Some(Self::Server)
+            }
+            Resource::Parent(_)
+            | Resource::Operation(_)
+            | Resource::TypeSets(_)
+            | Resource::TypeSet(_)
+            | Resource::Jobs(_)
+            | Resource::Job(_)
+            | Resource::Execution(_)
+            | Resource::WebhookEndpoints(_)
+            | Resource::WebhookEndpoint(_)
+            | Resource::WebhookDeliveries(_)
+            | Resource::WebhookDelivery(_) => on.parent().map(Self::Below),
         }
-        Resource::Queues | Resource::Store | Resource::Tokens | Resource::Token(_) => {
-            grant.is_whole()
+    }
+
+    /// Whether a grant holds there.
+    fn is_in(&self, grant: &RoleGrant) -> bool {
+        match self {
+            Self::Below(parent) => grant.covers(parent),
+            Self::Queue(queue) => grant.covers_queue(queue),
+            Self::Server => grant.is_whole(),
         }
-        Resource::Parent(_)
-        | Resource::Operation(_)
-        | Resource::TypeSets(_)
-        | Resource::TypeSet(_)
-        | Resource::Jobs(_)
-        | Resource::Job(_)
-        | Resource::Execution(_)
-        | Resource::WebhookEndpoints(_)
-        | Resource::WebhookEndpoint(_)
-        | Resource::WebhookDeliveries(_)
-        | Resource::WebhookDelivery(_) => on.parent().is_some_and(|parent| grant.covers(parent)),
     }
 }
 

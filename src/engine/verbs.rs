@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use super::{
-    Caller, Credential, DeliveryPage, DeliveryQuery, EndpointPage, EndpointQuery, EndpointRotation,
-    EndpointTarget, Engine, Executions, Issuer, Jobs, NewEndpoint, NewLink, NewToken, NewTypeSet,
-    QueueListQuery, QueuePage, QueueUpdate, Result, ShownQueue, ShownToken, ShownTypeSet,
-    ShownWorker, TokenPage, Trial, TypeSetDeletion, TypeSetPage, TypeSetQuery, Verb,
+    Acceptance, Caller, Credential, DeliveryPage, DeliveryQuery, EndpointPage, EndpointQuery,
+    EndpointRotation, EndpointTarget, Engine, Executions, Issuer, Jobs, NewEndpoint, NewLink,
+    NewToken, NewTypeSet, QueueListQuery, QueuePage, QueueUpdate, Result, ShownQueue, ShownToken,
+    ShownTypeSet, ShownWorker, TokenPage, Trial, TypeSetDeletion, TypeSetPage, TypeSetQuery, Verb,
     WorkerListQuery, WorkerPage,
 };
 use crate::operation::Operation;
@@ -225,9 +225,14 @@ impl Engine {
         self.rooms.authority.asks()
     }
 
-    /// The caller with these credentials, if they were accepted a moment ago.
-    pub fn known_caller(&self, credential: &Credential<'_>) -> Option<Caller> {
+    /// That these credentials are accepted, if that was found a moment ago.
+    pub fn known_acceptance(&self, credential: &Credential<'_>) -> Option<Acceptance> {
         self.rooms.authority.known(credential)
+    }
+
+    /// The caller whose credentials were accepted. `None` if that has to be found out again.
+    pub fn caller_of(&self, acceptance: &Acceptance) -> Option<Caller> {
+        self.rooms.authority.caller_of(acceptance)
     }
 
     /// The caller with these credentials: [`Caller::REFUSED`] if they are not accepted.

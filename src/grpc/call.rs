@@ -14,7 +14,12 @@ pub(super) type Reply<T> = Result<Response<T>, Status>;
 
 /// Who makes the call, as the server found out before it reached the services.
 pub(super) fn caller<T>(request: &Request<T>) -> Caller {
-    request.extensions().get::<Caller>().cloned().unwrap_or_default()
+    caller_in(request).clone()
+}
+
+/// The same, for a question that ends before the call does.
+pub(super) fn caller_in<T>(request: &Request<T>) -> &Caller {
+    request.extensions().get::<Caller>().unwrap_or(&Caller::UNASKED)
 }
 
 /// The request of that method, as a start that it carries sees it.

@@ -8,7 +8,7 @@ use std::pin::Pin;
 
 use tonic::{Request, Response, Status, Streaming};
 
-use super::call::caller;
+use super::call::caller_in;
 use crate::engine::Engine;
 use crate::grpc::status::to_status;
 use crate::proto::google::longrunning as lro;
@@ -37,8 +37,7 @@ impl<S> Gate<S> {
     }
 
     fn ask<M: Guarded>(&self, request: &Request<M>) -> Result<(), Status> {
-        let caller = caller(request);
-        let guard = self.engine.guard(&caller);
+        let guard = self.engine.guard(caller_in(request));
         if guard.allows_all() {
             return Ok(());
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::limits::MAX_NAME_BYTES;
-use crate::operation::name::{Id, Name, NameError, Parent};
+use crate::operation::name::{Id, Name, NameError, Parent, check_id};
 
 /// The full name of a job: `jobs/{id}` or `{parent}/jobs/{id}`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -121,7 +121,7 @@ impl fmt::Display for ExecutionName {
 }
 
 fn checked_id(id: &str) -> Result<&str, NameError> {
-    Id::parse(id).map(|_| id).map_err(|error| NameError { wanted: "a job id", ..error })
+    check_id(id).map(|()| id).map_err(|error| NameError { wanted: "a job id", ..error })
 }
 
 fn fault(text: &str, wanted: &'static str, fault: String) -> NameError {

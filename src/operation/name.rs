@@ -34,8 +34,13 @@ impl Name {
 
     /// Reads a full name.
     pub fn parse(text: &str) -> Result<Self, NameError> {
-        let (parent, id) = split(text, COLLECTION, NAME)?;
-        Self::new(&parent, &id)
+        let (parent, _) = split(text, COLLECTION, NAME)?;
+        Ok(Self { text: text.into(), parent_length: parent.len() })
+    }
+
+    /// The parent in a text that is a full name. Nothing is allocated for it, since the policy asks with every call.
+    pub fn parent_in(text: &str) -> Option<&str> {
+        split(text, COLLECTION, NAME).ok().map(|(parent, _)| parent)
     }
 
     /// The canonical text.
@@ -79,7 +84,7 @@ impl TypeSetName {
     /// Reads a full name.
     pub fn parse(text: &str) -> Result<Self, NameError> {
         let (parent, id) = split(text, TYPE_SETS, TYPE_SET_NAME)?;
-        Ok(Self { parent, id })
+        Ok(Self { parent: Parent(parent.to_owned()), id: Id(id.to_owned()) })
     }
 
     /// The parent in the text of a list, which may name the collection instead.
@@ -107,7 +112,7 @@ impl EndpointName {
     /// Reads a full name.
     pub fn parse(text: &str) -> Result<Self, NameError> {
         let (parent, id) = split(text, ENDPOINTS, ENDPOINT_NAME)?;
-        Ok(Self { parent, id })
+        Ok(Self { parent: Parent(parent.to_owned()), id: Id(id.to_owned()) })
     }
 
     /// The parent in the text of a list, which may name the collection instead.
@@ -129,12 +134,8 @@ pub struct Parent(String);
 impl Parent {
     /// Reads a parent; `-` is no id here.
     pub fn parse(text: &str) -> Result<Self, NameError> {
-        let pattern = ParentPattern::parse(text)?;
-        if pattern.wildcard {
-            let why = "'-' stands for every id, which only lists understand".to_owned();
-            return Err(fault(text, PARENT, why));
-        }
-        Ok(Self(pattern.text))
+        check_parent(text)?;
+        Ok(Self(text.to_owned()))
     }
 
     /// The text; empty for the root.
@@ -174,33 +175,7 @@ pub struct ParentPattern {
 impl ParentPattern {
     /// Reads a parent or a pattern of parents.
     pub fn parse(text: &str) -> Result<Self, NameError> {
-        if text.is_empty() {
-            return Ok(Self { text: String::new(), wildcard: false });
-        }
-        if text == EVERY {
-            return Ok(Self { text: text.to_owned(), wildcard: true });
-        }
-        check_length(text, PARENT)?;
-        let segments: Vec<&str> = text.split('/').collect();
-        if !segments.len().is_multiple_of(2) {
-            return Err(fault(
-                text,
-                PARENT,
-                "it must be pairs of collection and id, such as projects/P".to_owned(),
-            ));
-        }
-        for pair in segments.chunks_exact(2) {
-            check_segment(text, pair[0])?;
-            if pair[0] == "-" || RESERVED.contains(&pair[0]) {
-                return Err(fault(
-                    text,
-                    PARENT,
-                    format!("{:?} cannot be a collection of yours", pair[0]),
-                ));
-            }
-            check_segment(text, pair[1])?;
-        }
-        let wildcard = segments.contains(&"-");
+        let wildcard = check_pattern(text)?;
         Ok(Self { text: text.to_owned(), wildcard })
     }
 
@@ -251,19 +226,8 @@ pub struct Id(String);
 impl Id {
     /// Reads an id: lower-case letters, digits and inner hyphens, at most 63.
     pub fn parse(text: &str) -> Result<Self, NameError> {
-        let of_id = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-        let inner = text.bytes().all(|byte| of_id(byte) || byte == b'-');
-        let ends = text.bytes().next().is_some_and(of_id) && text.bytes().last().is_some_and(of_id);
-        if inner && ends && text.len() <= MAX_ID_LENGTH {
-            return Ok(Self(text.to_owned()));
-        }
-        Err(fault(
-            text,
-            "an id",
-            format!(
-                "1 to {MAX_ID_LENGTH} lower-case letters, digits and hyphens are allowed, the first and the last no hyphen"
-            ),
-        ))
+        check_id(text)?;
+        Ok(Self(text.to_owned()))
     }
 
     /// The text.
@@ -290,6 +254,11 @@ impl Default for Queue {
 impl Queue {
     /// Reads `q` or `queues/q`; empty is the queue `default`.
     pub fn parse(text: &str) -> Result<Self, NameError> {
+        Self::id_in(text).map(|id| Self(id.to_owned()))
+    }
+
+    /// The bare id in a text that [`Self::parse`] reads.
+    pub fn id_in(text: &str) -> Result<&str, NameError> {
         let id = text.strip_prefix("queues/").unwrap_or(text);
         let id = if text.is_empty() { "default" } else { id };
         if id.is_empty()
@@ -305,7 +274,7 @@ impl Queue {
                 ),
             ));
         }
-        Ok(Self(id.to_owned()))
+        Ok(id)
     }
 
     /// The queue of operations that the servers themselves work on. No request can name it.
@@ -338,12 +307,12 @@ fn below(parent: &Parent, collection: &str, id: &Id) -> String {
     format!("{}{separator}{collection}/{}", parent.0, id.0)
 }
 
-/// Parent and id in a full name.
-fn split(
-    text: &str,
+/// Parent and id in a full name, both checked.
+fn split<'a>(
+    text: &'a str,
     collection: &'static str,
     wanted: &'static str,
-) -> Result<(Parent, Id), NameError> {
+) -> Result<(&'a str, &'a str), NameError> {
     check_length(text, wanted)?;
     let (path, id) = text.rsplit_once('/').ok_or_else(|| {
         let looks = format!("{collection}/ID or projects/P/{collection}/ID");
@@ -352,7 +321,9 @@ fn split(
     let parent = without_collection(path, collection).ok_or_else(|| {
         fault(text, wanted, format!("the part before {id:?} must end in '{collection}'"))
     })?;
-    Ok((Parent::parse(parent)?, Id::parse(id)?))
+    check_parent(parent)?;
+    check_id(id)?;
+    Ok((parent, id))
 }
 
 /// The parent in the path of a collection.
@@ -372,6 +343,52 @@ fn check_length(text: &str, wanted: &'static str) -> Result<(), NameError> {
     Err(fault(text, wanted, why))
 }
 
+fn check_parent(text: &str) -> Result<(), NameError> {
+    if check_pattern(text)? {
+        let why = "'-' stands for every id, which only lists understand".to_owned();
+        return Err(fault(text, PARENT, why));
+    }
+    Ok(())
+}
+
+/// Checks a parent or a pattern of parents; whether it is one that matches more than one parent.
+fn check_pattern(text: &str) -> Result<bool, NameError> {
+    if text.is_empty() || text == EVERY {
+        return Ok(text == EVERY);
+    }
+    check_length(text, PARENT)?;
+    if text.bytes().filter(|byte| *byte == b'/').count().is_multiple_of(2) {
+        let why = "it must be pairs of collection and id, such as projects/P".to_owned();
+        return Err(fault(text, PARENT, why));
+    }
+    let mut wildcard = false;
+    let mut segments = text.split('/');
+    while let (Some(collection), Some(id)) = (segments.next(), segments.next()) {
+        check_segment(text, collection)?;
+        if collection == "-" || RESERVED.contains(&collection) {
+            let why = format!("{collection:?} cannot be a collection of yours");
+            return Err(fault(text, PARENT, why));
+        }
+        check_segment(text, id)?;
+        wildcard |= id == "-";
+    }
+    Ok(wildcard)
+}
+
+/// Checks an id: lower-case letters, digits and inner hyphens, at most 63.
+pub fn check_id(text: &str) -> Result<(), NameError> {
+    let of_id = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
+    let inner = text.bytes().all(of_id);
+    let ends = !text.is_empty() && !text.starts_with('-') && !text.ends_with('-');
+    if inner && ends && text.len() <= MAX_ID_LENGTH {
+        return Ok(());
+    }
+    let why = format!(
+        "1 to {MAX_ID_LENGTH} lower-case letters, digits and hyphens are allowed, the first and the last no hyphen"
+    );
+    Err(fault(text, "an id", why))
+}
+
 fn check_segment(text: &str, segment: &str) -> Result<(), NameError> {
     if segment.is_empty() || !segment.bytes().all(is_segment_byte) {
         return Err(fault(
@@ -386,9 +403,22 @@ fn check_segment(text: &str, segment: &str) -> Result<(), NameError> {
 }
 
 /// Characters that need no escaping in a URL (RFC 3986 section 2.3).
-fn is_segment_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~')
+const fn is_segment_byte(byte: u8) -> bool {
+    SEGMENT_BYTES[byte as usize]
 }
+
+/// A table, since each call reads names.
+const SEGMENT_BYTES: [bool; 256] = {
+    let mut bytes = [false; 256];
+    let mut byte = 0;
+    while byte < bytes.len() {
+        let character = byte as u8;
+        bytes[byte] =
+            character.is_ascii_alphanumeric() || matches!(character, b'-' | b'_' | b'.' | b'~');
+        byte += 1;
+    }
+    bytes
+};
 
 fn fault(text: &str, wanted: &'static str, fault: String) -> NameError {
     const READABLE: usize = 80;

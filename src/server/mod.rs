@@ -126,7 +126,7 @@ impl Server {
     }
 
     /// What is served on the port of that listener.
-    fn faces(&self, listener: &TcpListener) -> anyhow::Result<impl RequestService> {
+    fn faces(&self, listener: &TcpListener) -> anyhow::Result<Identified<impl RequestService>> {
         let routes = grpc::explain::Explain.layer(self.routes()?.prepare());
         let address = listener.local_addr();
         let is_on_loopback = address.is_ok_and(|address| address.ip().is_loopback());
@@ -151,7 +151,7 @@ impl Server {
         let connections = Connections::new(self.connections.clone());
         let faces = self.faces(&listener)?;
         let serving = async {
-            connections.serve_all(listener, faces).await;
+            connections.serve_all(listener, move || faces.of_connection()).await;
             Ok(())
         };
         self.until_drained(serving, &connections, shutdown).await
@@ -171,7 +171,7 @@ impl Server {
         let connections = Connections::new(self.connections.clone());
         let (faces, served_by) = (self.faces(&listener)?, connections.clone());
         let mut cores = Cores::start(cores, move |accepted| {
-            let (faces, served_by) = (faces.clone(), served_by.clone());
+            let (faces, served_by) = (faces.of_connection(), served_by.clone());
             async move { served_by.serve(accepted, faces).await }
         })?;
         let serving = cores.accept(listener, &connections);

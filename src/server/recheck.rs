@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, HeaderName, Request, Response};
 use http_body::{Frame, SizeHint};
 use tonic::Status;
 use tonic::body::Body;
@@ -19,7 +19,7 @@ use crate::limits::CREDENTIAL_REREAD;
 /// Whether the answer to a request may take long.
 pub(super) fn lasts<B>(request: &Request<B>) -> bool {
     let last = request.uri().path().rsplit(['/', ':']).next().unwrap_or_default();
-    LONG.iter().any(|long| last.starts_with(long)) || request.headers().contains_key("prefer")
+    LONG.iter().any(|long| last.starts_with(long)) || request.headers().contains_key(&PREFER)
 }
 
 /// An answer that ends when the credentials do.
@@ -93,4 +93,5 @@ impl http_body::Body for Rechecked {
 /// How the last parts of the paths of such methods begin, over gRPC and over HTTP.
 const LONG: [&str; 7] =
     ["Watch", "ServeQueue", "WaitOperation", "ExportRecords", "watch", "wait", "LeaseOperations"];
+static PREFER: HeaderName = HeaderName::from_static("prefer");
 const GRPC: &str = "application/grpc";

@@ -2,20 +2,21 @@
 
 use std::sync::Arc;
 
+use constant_time_eq::constant_time_eq;
 use http::header::AUTHORIZATION;
 use http::{HeaderValue, Request, Uri};
 use tonic::body::Body;
 
 use crate::engine::{Caller, Credential};
-use crate::peer::{Peer, PeerCertificate};
+use crate::peer::Peer;
 
 /// What a request has of credentials.
 pub(super) enum SentCredential {
     None,
     Header(HeaderValue),
     InQuery(String),
-    /// The certificate that the connection was opened with, where the request itself has nothing.
-    Certificate(PeerCertificate),
+    /// The client that opened the connection with a certificate, where the request itself has nothing.
+    Certificate(Arc<Peer>),
     /// More than one, of which none can be chosen.
     Several,
 }
@@ -24,14 +25,37 @@ impl SentCredential {
     pub(super) fn take(request: &mut Request<Body>) -> Self {
         let in_query = take_from_query(request);
         let headers = request.headers_mut();
-        if headers.get_all(AUTHORIZATION).iter().count() > 1 {
-            headers.remove(AUTHORIZATION);
-            return Self::Several;
-        }
+        let count = headers.len();
         let Some(header) = headers.remove(AUTHORIZATION) else {
             return in_query.map_or_else(|| of_connection(request), Self::InQuery);
         };
-        if in_query.is_some() { Self::Several } else { Self::Header(header) }
+        // All values of the header were removed.
+        let are_several = in_query.is_some() || count - headers.len() > 1;
+        if are_several { Self::Several } else { Self::Header(header) }
+    }
+
+    /// A copy that holds nothing else of its request; `None` for what each request must prove anew.
+    pub(super) fn to_keep(&self) -> Option<Self> {
+        match self {
+            Self::Header(value) => {
+                let mut value = HeaderValue::from_bytes(value.as_bytes()).ok()?;
+                value.set_sensitive(true);
+                Some(Self::Header(value))
+            }
+            Self::Certificate(peer) => Some(Self::Certificate(Arc::clone(peer))),
+            Self::None | Self::InQuery(_) | Self::Several => None,
+        }
+    }
+
+    /// Whether it is the same credential. The time that this takes says nothing about where two tokens differ.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Header(own), Self::Header(other)) => {
+                constant_time_eq(own.as_bytes(), other.as_bytes())
+            }
+            (Self::Certificate(own), Self::Certificate(other)) => Arc::ptr_eq(own, other),
+            _ => false,
+        }
     }
 
     pub(super) const fn is_in_query(&self) -> bool {
@@ -44,7 +68,10 @@ impl SentCredential {
             Self::None => Err(Caller::MISSING),
             Self::Several => Err(Caller::REFUSED),
             Self::InQuery(text) => Ok(Credential::InQuery(text)),
-            Self::Certificate(certificate) => Ok(Credential::Certificate(&certificate.subject)),
+            Self::Certificate(peer) => {
+                let certificate = peer.certificate.as_ref().ok_or(Caller::MISSING)?;
+                Ok(Credential::Certificate(&certificate.subject))
+            }
             Self::Header(value) => {
                 value.to_str().ok().and_then(bearer).map(Credential::Bearer).ok_or(Caller::REFUSED)
             }
@@ -54,8 +81,8 @@ impl SentCredential {
 
 fn of_connection(request: &Request<Body>) -> SentCredential {
     let peer = request.extensions().get::<Arc<Peer>>();
-    let certificate = peer.and_then(|peer| peer.certificate.clone());
-    certificate.map_or(SentCredential::None, SentCredential::Certificate)
+    let shown = peer.filter(|peer| peer.certificate.is_some());
+    shown.map_or(SentCredential::None, |peer| SentCredential::Certificate(Arc::clone(peer)))
 }
 
 /// The token of `Bearer TOKEN`; the scheme is read in any case.
@@ -91,6 +118,7 @@ pub(super) const IN_QUERY: &str = "access_token";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::peer::PeerCertificate;
 
     fn taken(uri: &str, header: Option<&'static str>) -> (SentCredential, Request<Body>) {
         let mut request = Request::get(uri).body(Body::empty()).expect("a request");

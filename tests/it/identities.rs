@@ -11,6 +11,8 @@ use crate::support::*;
 
 scenarios! {
     a_token_is_accepted_until_it_is_revoked,
+    a_token_that_is_revoked_on_this_server_is_refused_at_once_on_the_connection_that_used_it,
+    calls_of_one_connection_count_for_the_token_that_each_sends,
     a_token_ends_at_its_time_and_its_former_secrets_after_their_grace,
     tokens_are_listed_without_their_secrets,
     what_cannot_be_a_token_is_refused,
@@ -64,6 +66,40 @@ async fn a_token_is_accepted_until_it_is_revoked(fixture: &Fixture) {
     // A token of the same id is another one.
     fixture.token("reader", vec![grant(Role::Viewer, PARENT, &[])]).await;
     unauthenticated(get(&guarded, &token, &name).await);
+}
+
+async fn a_token_that_is_revoked_on_this_server_is_refused_at_once_on_the_connection_that_used_it(
+    fixture: &Fixture,
+) {
+    let guarded = fixture.asking_for(by_tokens()).await;
+    let root = fixture.token("root", vec![grant(Role::Admin, "", &["*"])]).await;
+    let token = fixture.token("reader", vec![grant(Role::Viewer, PARENT, &[])]).await;
+    let name = fixture.start(below(PARENT)).await.granted().name;
+    let authorization = format!("Bearer {root}");
+    let headers = [("authorization", authorization.as_str())];
+    for _ in 0..2 {
+        get(&guarded, &token, &name).await.granted();
+    }
+    let revoked = ask_with(guarded.address, "DELETE", "/v1/tokens/reader", &headers, "").await;
+    assert_eq!(revoked.status, 200, "{revoked:?}");
+    unauthenticated(get(&guarded, &token, &name).await);
+    get(&guarded, &root, &name).await.granted();
+    unauthenticated(get(&guarded, &token, &name).await);
+}
+
+async fn calls_of_one_connection_count_for_the_token_that_each_sends(fixture: &Fixture) {
+    let guarded = fixture.asking_for(by_tokens()).await;
+    let own = fixture.token("own", vec![grant(Role::Viewer, PARENT, &[])]).await;
+    let foreign = fixture.token("foreign", vec![grant(Role::Viewer, "projects/x", &[])]).await;
+    let name = fixture.start(below(PARENT)).await.granted().name;
+    for _ in 0..3 {
+        get(&guarded, &own, &name).await.granted();
+        let denied = get(&guarded, &foreign, &name).await;
+        denied.refused(Code::PermissionDenied, "PERMISSION_DENIED");
+        unauthenticated(get(&guarded, "", &name).await);
+        get(&guarded, &own, &name).await.granted();
+        unauthenticated(get(&guarded, &own.replace("lht_own", "lht_foe"), &name).await);
+    }
 }
 
 async fn a_token_ends_at_its_time_and_its_former_secrets_after_their_grace(fixture: &Fixture) {

@@ -15,6 +15,7 @@ use crate::support::*;
 scenarios! {
     the_keys_of_an_issuer_are_found_by_its_configuration,
     a_token_that_is_not_of_its_issuer_is_refused_whatever_it_says,
+    a_token_of_an_issuer_ends_at_its_time_on_the_connection_that_uses_it,
     a_new_key_is_known_at_its_first_use_and_a_former_one_no_longer,
     keys_are_kept_while_their_issuer_is_away_but_not_without_an_end,
     a_server_that_has_not_reached_an_issuer_refuses_none_of_its_tokens,
@@ -99,6 +100,25 @@ async fn a_token_that_is_not_of_its_issuer_is_refused_whatever_it_says(fixture: 
     ] {
         unauthenticated(get(&guarded, &forged, &name).await);
     }
+    guarded.stop().await;
+}
+
+async fn a_token_of_an_issuer_ends_at_its_time_on_the_connection_that_uses_it(fixture: &Fixture) {
+    let key = SigningPair::new("one");
+    let issuer = TestIssuer::new(&key).await;
+    let guarded = fixture.asking_for(by(issuer.at_url())).await;
+    let name = fixture.started("q").await;
+    // With half a minute for clocks that differ, it ends 2 s from now, long before it would be checked again.
+    let end = fixture.at(Duration::from_secs(2)).seconds;
+    let mut ending = claims(&issuer.url, "alice");
+    ending["exp"] = json!(end - 30);
+    let token = key.sign(&json!({ "alg": "EdDSA", "kid": "one" }), &ending);
+    get(&guarded, &token, &name).await.granted();
+    guarded.let_pass(Duration::from_millis(900));
+    get(&guarded, &token, &name).await.granted();
+    guarded.let_pass(Duration::from_millis(1_100));
+    unauthenticated(get(&guarded, &token, &name).await);
+    get(&guarded, &key.token(&issuer.url, "alice"), &name).await.granted();
     guarded.stop().await;
 }
 

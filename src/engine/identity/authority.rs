@@ -51,8 +51,9 @@ impl std::fmt::Debug for NewLink {
     }
 }
 
-/// Credentials that were accepted.
-struct Acceptance {
+/// Credentials that were accepted. `Engine::caller_of` says for how long that counts.
+#[derive(Clone, Debug)]
+pub struct Acceptance {
     caller: Caller,
     expire_time: Timestamp,
     changes: u64,
@@ -69,14 +70,20 @@ impl Authority {
         self.context.settings.identity.is_any()
     }
 
-    /// The caller with these credentials, if they were accepted a moment ago.
-    pub(in crate::engine) fn known(&self, credential: &Credential<'_>) -> Option<Caller> {
+    /// That these credentials are accepted, if that was found a moment ago.
+    pub(in crate::engine) fn known(&self, credential: &Credential<'_>) -> Option<Acceptance> {
+        let hash = credential.hash();
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let found = known.get(&credential.hash())?;
-        let is_fresh = found.changes == self.changes.load(Ordering::Acquire)
-            && self.context.clock.elapsed().saturating_sub(found.at) < CREDENTIAL_REREAD
-            && self.now() < found.expire_time;
-        is_fresh.then(|| found.caller.clone())
+        known.get(&hash).cloned()
+    }
+
+    /// The caller whose credentials were accepted. `None` if they end, if a token was changed since, or if that was too long ago.
+    pub(in crate::engine) fn caller_of(&self, acceptance: &Acceptance) -> Option<Caller> {
+        let Acceptance { caller, expire_time, changes, at } = acceptance;
+        let is_fresh = *changes == self.changes.load(Ordering::Acquire)
+            && self.context.clock.elapsed().saturating_sub(*at) < CREDENTIAL_REREAD
+            && (*expire_time == Timestamp::MAX || self.now() < *expire_time);
+        is_fresh.then(|| caller.clone())
     }
 
     /// The caller with these credentials: a refused one if they are not accepted.
@@ -87,7 +94,8 @@ impl Authority {
         &self,
         credential: &Credential<'_>,
     ) -> Result<Caller> {
-        if let Some(caller) = self.known(credential) {
+        let known = self.known(credential).and_then(|acceptance| self.caller_of(&acceptance));
+        if let Some(caller) = known {
             return Ok(caller);
         }
         let (changes, at) = (self.changes.load(Ordering::Acquire), self.context.clock.elapsed());

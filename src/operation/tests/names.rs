@@ -35,7 +35,10 @@ proptest! {
         for text in [noise.clone(), parts.join(separator), format!("{}{noise}", parts.join("/"))] {
             if let Ok(name) = Name::parse(&text) {
                 prop_assert_eq!(name.as_str(), &text);
+                prop_assert_eq!(Name::parent_in(&text), Some(name.parent()));
                 prop_assert!(text.starts_with(name.parent()));
+            } else {
+                prop_assert_eq!(Name::parent_in(&text), None);
             }
             if let Ok(parent) = Parent::parse(&text) {
                 prop_assert_eq!(parent.as_str(), &text);

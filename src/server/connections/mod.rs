@@ -139,8 +139,8 @@ impl Connections {
         }
     }
 
-    /// Serves what a listener accepts until [`Self::drain`], and then until all connections have ended.
-    pub(crate) async fn serve_all<S>(&self, listener: TcpListener, faces: S)
+    /// Serves what a listener accepts until [`Self::drain`], and then until all connections have ended; each by faces of its own.
+    pub(crate) async fn serve_all<S>(&self, listener: TcpListener, faces: impl Fn() -> S)
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
         S: Clone + Send + 'static,
@@ -148,7 +148,7 @@ impl Connections {
     {
         let tasks = TaskTracker::new();
         while let Some(accepted) = self.accept(&listener).await {
-            let (connections, faces) = (self.clone(), faces.clone());
+            let (connections, faces) = (self.clone(), faces());
             tasks.spawn(async move { connections.serve(accepted, faces).await });
         }
         drop(listener);

@@ -47,7 +47,7 @@ impl Served {
         let connections = Connections::by(clock.clone(), options);
         let address = listener.local_addr().expect("an address");
         let mut serving = JoinSet::new();
-        serving.spawn(async move { connections.serve_all(listener, faces).await });
+        serving.spawn(async move { connections.serve_all(listener, move || faces.clone()).await });
         Self { clock, address, _serving: serving }
     }
 
