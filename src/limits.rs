@@ -149,6 +149,8 @@ pub const MAX_KNOWN_TENANTS: usize = 10_000;
 pub const SLOWEST_READ: Duration = Duration::from_secs(5);
 /// How often the stored operations of tenants are counted, if they are limited.
 pub const STORED_RECOUNT: Duration = Duration::from_secs(5);
+/// A bulk rerun whose tenant is at its limits leaves the starts to callers, but for one in this time.
+pub const BULK_RERUN_TURN: Duration = Duration::from_secs(10);
 /// Counters of parents that are read to count them.
 pub const MAX_COUNTED_PARENTS: usize = 100_000;
 /// How often the files of the certificates are read again.

@@ -38,11 +38,11 @@ pub(super) async fn run(args: StatsArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A line for each state, their sum, and a line for each queue.
+/// A line for each state, their sum, the bytes that they take, and a line for each queue.
 fn lines(stats: &OperationStats) -> Vec<String> {
     let total: i64 = stats.counts.iter().map(|count| count.operations).sum();
     let states = stats.counts.iter().map(|count| (count.state().as_str_name(), count.operations));
-    let states: Vec<_> = states.chain([("total", total)]).collect();
+    let states: Vec<_> = states.chain([("total", total), ("bytes", stats.stored_bytes)]).collect();
     let widest = |numbers: &mut dyn Iterator<Item = i64>, title: usize| {
         numbers.map(|number| number.to_string().len()).max().unwrap_or_default().max(title)
     };
@@ -92,8 +92,14 @@ mod tests {
             pending_operations,
             running_operations,
         };
-        let mut stats = OperationStats { counts, ..OperationStats::default() };
-        let states = ["PENDING          12", "SUCCEEDED   1234567", "total       1234579"];
+        let mut stats =
+            OperationStats { counts, stored_bytes: 98_304, ..OperationStats::default() };
+        let states = [
+            "PENDING          12",
+            "SUCCEEDED   1234567",
+            "total       1234579",
+            "bytes         98304",
+        ];
         assert_eq!(lines(&stats), states);
         stats.queue_counts = vec![queue("default", 12, 0), queue("\x1b[2J", 1, 123_456_789)];
         let queues = [

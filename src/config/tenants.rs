@@ -16,6 +16,8 @@ pub struct TenantSettings {
     #[serde(deserialize_with = "number")]
     operations: u64,
     #[serde(deserialize_with = "number")]
+    stored_bytes: u64,
+    #[serde(deserialize_with = "number")]
     watchers: u32,
     #[serde(deserialize_with = "number")]
     callbacks_per_second: u32,
@@ -26,11 +28,13 @@ pub struct TenantSettings {
 impl From<TenantSettings> for TenantLimits {
     fn from(settings: TenantSettings) -> Self {
         let TenantSettings { requests_per_second, starts_per_second, operations, .. } = settings;
-        let TenantSettings { watchers, callbacks_per_second, endpoints, .. } = settings;
+        let TenantSettings { stored_bytes, watchers, callbacks_per_second, endpoints, .. } =
+            settings;
         Self {
             requests_per_second,
             starts_per_second,
             operations,
+            stored_bytes,
             watchers,
             callbacks_per_second,
             endpoints,

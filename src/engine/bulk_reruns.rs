@@ -3,8 +3,11 @@
 //! Such a bulk rerun is an operation itself, in a queue that no request can name: the servers work on it. So callers watch,
 //! pause and cancel it as any other, and another server goes on with it after a crash. The id of each new operation follows from
 //! the bulk rerun and from the operation that is started again, so work that is done twice starts nothing twice.
+//!
+//! Each new operation counts for its tenant. At a limit of it the bulk rerun is released for a while, so that others get their turn.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -22,6 +25,7 @@ use super::operations::reruns::{Rerun, Reruns};
 use super::operations::starts::{Started, Starts};
 use super::parent_types::ParentTypes;
 use super::reading::view::View;
+use super::tenants::Tenants;
 use super::workers::unary::{LeaseRequest, Unary};
 use crate::code::Code;
 use crate::filter::{Filter, Order};
@@ -56,6 +60,9 @@ pub(super) struct BulkReruns {
     pub(super) unary: Arc<Unary>,
     /// Wakes this server's worker.
     pub(super) started: Notify,
+    pub(super) tenants: Arc<Tenants>,
+    /// A bulk rerun was released until its tenant has room again.
+    pub(super) slowed: AtomicBool,
 }
 
 /// A bulk rerun while this server works on it.
@@ -66,6 +73,14 @@ struct Working {
     request: pb::RerunOperationsRequest,
     list: ListQuery,
     counts: pb::RerunOperationsMetadata,
+}
+
+/// A page of which a tenant may not start all again now.
+struct LimitedPage {
+    /// How many come before the first that must wait.
+    admitted: usize,
+    /// For how long.
+    pause: Duration,
 }
 
 impl BulkReruns {
@@ -96,14 +111,17 @@ impl BulkReruns {
 
     /// Works on bulk reruns, one after the other, until the engine is dropped.
     pub(super) async fn run(self: Arc<Self>) {
+        let mut pause = INTERVAL;
         loop {
             match self.run_once().await {
                 Ok(true) => continue,
                 Ok(false) => {}
                 Err(error) => self.context.log_failure("could not look for bulk reruns", &error),
             }
+            let slowed = self.slowed.swap(false, Ordering::Relaxed);
+            pause = if slowed { PAUSE } else { INTERVAL.min(pause * 2) };
             tokio::select! {
-                () = self.context.sleep(INTERVAL) => {}
+                () = self.context.sleep(pause) => {}
                 () = self.started.notified() => {}
             }
         }
@@ -165,7 +183,16 @@ impl BulkReruns {
         loop {
             let left = most - it.counts.rerun_count;
             it.list.page_size = usize::try_from(left).unwrap_or_default().min(AT_ONCE);
-            let page = self.page(it).await?;
+            let mut page = self.page(it).await?;
+            if let Some(limited) = self.admit(it, &page) {
+                if limited.admitted == 0 {
+                    self.slowed.store(true, Ordering::Relaxed);
+                    return Ok(it.release(limited.pause.max(PAUSE)));
+                }
+                // The next page begins with the first one that was not admitted.
+                it.list.page_size = limited.admitted;
+                page = self.page(it).await?;
+            }
             self.rerun_all(it, &page).await?;
             it.list.page_token = page.next_page_token;
             if it.list.page_token.is_empty() || it.counts.rerun_count >= most {
@@ -201,6 +228,18 @@ impl BulkReruns {
         }
     }
 
+    /// Counts the operations of a page for their tenants, up to the first that is beyond a limit.
+    fn admit(&self, it: &Working, page: &ListPage) -> Option<LimitedPage> {
+        for (admitted, view) in page.views.iter().enumerate().filter(|(_, view)| it.concerns(view))
+        {
+            let operation = &view.operation;
+            if let Err(pause) = self.tenants.rerun(operation.name.parent(), &operation.spec) {
+                return Some(LimitedPage { admitted, pause });
+            }
+        }
+        None
+    }
+
     /// Starts the operations of a page again, and counts them.
     async fn rerun_all(&self, it: &mut Working, page: &ListPage) -> Result<()> {
         let uid = it.operation.uid;
@@ -228,7 +267,8 @@ impl BulkReruns {
             request_id: uid.to_string(),
             fingerprint: *id.as_bytes(),
         };
-        self.reruns.rerun(&Caller::default(), wanted).await
+        let start = self.reruns.prepare(wanted).await?;
+        self.reruns.start(&Caller::default(), start).await
     }
 
     /// The end of a lease after an error: for good where trying again cannot help.
@@ -391,5 +431,5 @@ const RERUNS_AT_ONCE: usize = 16;
 const SAMPLES: usize = 20;
 /// How often a server looks for bulk reruns that another one has left.
 const INTERVAL: Duration = Duration::from_secs(10);
-/// The pause after an interruption.
+/// The pause after an interruption, and the shortest at a limit.
 const PAUSE: Duration = Duration::from_secs(1);

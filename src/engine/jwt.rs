@@ -225,6 +225,17 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_names_an_algorithm_checks_no_other() {
+        let (mut key, sign) = ed25519();
+        let token = sign(&json!({ "alg": "EdDSA", "kid": "ed" }), &claims());
+        for (own, accepted) in [("EdDSA", true), ("RS256", false)] {
+            key["alg"] = json!(own);
+            let issuer = issuer(&[Algorithm::EdDsa, Algorithm::Rs256], &json!([key]));
+            assert_eq!(issuer.accept(&token, at(700)).is_some(), accepted, "{own}");
+        }
+    }
+
+    #[test]
     fn only_a_token_that_lacks_nothing_but_a_known_key_is_worth_another_look_at_the_keys() {
         let (key, sign) = ed25519();
         let issuer = issuer(&[Algorithm::EdDsa], &json!([key]));

@@ -258,23 +258,6 @@ impl Engine {
         self.rooms.starts.start_batch(caller, wanted).await
     }
 
-    /// Starts a finished operation again, as a new one.
-    pub async fn rerun(&self, caller: &Caller, wanted: Rerun) -> Result<Started> {
-        self.rooms.tenants.start_below(wanted.name.parent(), 0)?;
-        self.rooms.reruns.rerun(caller, wanted).await
-    }
-
-    /// Starts all finished operations that match a filter again, as an operation itself.
-    pub async fn rerun_all(&self, caller: &Caller, wanted: BulkRerun) -> Result<Started> {
-        self.rooms.tenants.write(&wanted.request.parent)?;
-        self.rooms.bulk_reruns.start(caller, wanted).await
-    }
-
-    /// Works on a bulk rerun that waits, if there is one. An engine with agents does so by itself.
-    pub async fn work_on_rerun(&self) -> Result<bool> {
-        self.rooms.bulk_reruns.run_once().await
-    }
-
     /// The operation now.
     pub async fn get(&self, _: &Caller, name: &Name) -> Result<Arc<View>> {
         self.rooms.tenants.read(name.parent()).await;

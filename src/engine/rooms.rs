@@ -1,6 +1,7 @@
 //! The rooms of an engine, put together from the bottom up.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use tokio::sync::Notify;
 
@@ -285,7 +286,7 @@ impl Rooms {
         let starts = lower.starts(&dispatch, grants);
         let (unary, jobs) = (lower.unary(&dispatch, &starts), lower.jobs());
         let Lower { context, reader, membership, hub, sets, holders, .. } = lower;
-        let Lower { types, authority, endpoints, commands, reports, .. } = lower;
+        let Lower { types, authority, endpoints, commands, reports, tenants, .. } = lower;
         let lists = Arc::new(Lists::new(context.clone(), reader.clone()));
         let calls =
             Arc::new(Calls::new(context.clone(), reader.clone(), commands.clone(), hub.clone()));
@@ -298,6 +299,8 @@ impl Rooms {
             reruns: reruns.clone(),
             unary: unary.clone(),
             started: Notify::new(),
+            tenants: tenants.clone(),
+            slowed: AtomicBool::new(false),
         });
         Self {
             calls,
@@ -313,7 +316,7 @@ impl Rooms {
             endpoints,
             types,
             authority,
-            tenants: lower.tenants,
+            tenants,
             context,
             membership,
             hub,

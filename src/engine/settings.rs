@@ -66,6 +66,8 @@ pub struct TenantLimits {
     pub starts_per_second: u32,
     /// Stored operations, whichever server has them.
     pub operations: u64,
+    /// About how many bytes these may take.
+    pub stored_bytes: u64,
     /// Watches at the same time.
     pub watchers: u32,
     /// Callbacks that starts ask for in a second.

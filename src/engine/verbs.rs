@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use super::{
-    Acceptance, Caller, Credential, DeliveryPage, DeliveryQuery, EndpointPage, EndpointQuery,
-    EndpointRotation, EndpointTarget, Engine, Executions, Issuer, Jobs, NewEndpoint, NewLink,
-    NewToken, NewTypeSet, QueueListQuery, QueuePage, QueueUpdate, Result, ShownQueue, ShownToken,
-    ShownTypeSet, ShownWorker, TokenPage, Trial, TypeSetDeletion, TypeSetPage, TypeSetQuery, Verb,
-    WorkerListQuery, WorkerPage,
+    Acceptance, BulkRerun, Caller, Credential, DeliveryPage, DeliveryQuery, EndpointPage,
+    EndpointQuery, EndpointRotation, EndpointTarget, Engine, Executions, Issuer, Jobs, NewEndpoint,
+    NewLink, NewToken, NewTypeSet, QueueListQuery, QueuePage, QueueUpdate, Rerun, Result,
+    ShownQueue, ShownToken, ShownTypeSet, ShownWorker, Started, TokenPage, Trial, TypeSetDeletion,
+    TypeSetPage, TypeSetQuery, Verb, WorkerListQuery, WorkerPage,
 };
 use crate::operation::Operation;
 use crate::operation::name::{EndpointName, Id, Name, Queue, TypeSetName};
@@ -207,6 +207,28 @@ impl Engine {
         name: &str,
     ) -> Result<Vec<ShownWorker>> {
         self.rooms.queues.resume_worker(queue, name).await
+    }
+}
+
+/// Reruns.
+impl Engine {
+    /// Starts a finished operation again, as a new one.
+    pub async fn rerun(&self, caller: &Caller, wanted: Rerun) -> Result<Started> {
+        self.rooms.tenants.write(wanted.name.parent())?;
+        let start = self.rooms.reruns.prepare(wanted).await?;
+        self.rooms.tenants.start_below(start.parent.as_str(), &start.spec)?;
+        self.rooms.reruns.start(caller, start).await
+    }
+
+    /// Starts all finished operations that match a filter again, as an operation itself.
+    pub async fn rerun_all(&self, caller: &Caller, wanted: BulkRerun) -> Result<Started> {
+        self.rooms.tenants.write(&wanted.request.parent)?;
+        self.rooms.bulk_reruns.start(caller, wanted).await
+    }
+
+    /// Works on a bulk rerun that waits, if there is one. An engine with agents does so by itself.
+    pub async fn work_on_rerun(&self) -> Result<bool> {
+        self.rooms.bulk_reruns.run_once().await
     }
 }
 

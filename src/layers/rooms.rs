@@ -136,6 +136,7 @@ pub(super) const ROOMS: &[(&str, &[&[&str]])] = &[
     ("engine/due", &[&["mod"], &["agents", "operations"], &["entries", "kinds"]]),
     ("engine/endpoints", &[&["mod"], &["listening"], &["found"], &["calls"], &["alter"]]),
     ("engine/firing", &[&["mod"], &["fire"], &["executions", "steps"], &["transactions"]]),
+    ("engine/tenants", &[&["mod"], &["stored"], &["bucket", "refusal"]]),
     ("engine/gates", &[&["mod"], &["desk"], &["turn", "usage"]]),
     ("engine/identity", &[&["mod"], &["tokens"], &["authority"], &["credential", "links"]]),
     (
@@ -256,6 +257,7 @@ pub(super) const ROOMS: &[(&str, &[&[&str]])] = &[
             &["control"],
             &["change"],
             &["command", "counters", "entries", "events", "published", "retry"],
+            &["size"],
             &["record"],
             &["spec"],
             &["gate", "lease", "options", "payload", "rejection"],

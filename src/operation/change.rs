@@ -3,6 +3,7 @@
 use super::entries::settle;
 use super::lease::Answer;
 use super::record::{Deletion, Operation, Record, Tombstone};
+use super::size::further_blocks;
 use crate::clock::Timestamp;
 use crate::limits::TOMBSTONE;
 
@@ -47,6 +48,7 @@ pub(super) fn bookkeeping(mut operation: Operation, now: Timestamp) -> Change {
         shed(&mut operation);
     }
     settle(&mut operation, now);
+    operation.further_blocks = further_blocks(&operation);
     let mut ended = None;
     let record = match operation.deletion {
         Some(deletion) if operation.state.is_done() => {

@@ -2,9 +2,11 @@
 //! after.
 //!
 //! A counter holds two counts, one in each half of its number. So two counts cost one addition, and a start that commits with
-//! its lease, and the completion of it, change one counter of the parent and one of the queue each.
+//! its lease, and the completion of it, change one counter of the parent and one of the queue each. The counter of sizes has what
+//! operations take beyond their first block, so that small ones do not change it.
 
 use super::record::{Operation, Record, State};
+use super::size::BLOCK_BYTES;
 use crate::proto::longhaul::v1::operation_record::State as Published;
 
 /// The counters of parents: the operations that callers see, by state.
@@ -46,6 +48,13 @@ pub fn counter_changes(before: Option<&Record>, after: Option<&Record>) -> Vec<C
             changes.push(CounterChange { family: OF_PARENTS, name, change });
         }
     }
+    let blocks =
+        |operation: Option<&Operation>| operation.map_or(0, |it| i64::from(it.further_blocks));
+    let change = blocks(after) - blocks(before);
+    if change != 0 {
+        let name = parent_counter(operation.name.parent(), SIZE);
+        changes.push(CounterChange { family: OF_PARENTS, name, change });
+    }
     let (was, is) = share(share_of_queue);
     let change = amount(is, QUEUE) - amount(was, QUEUE);
     if change != 0 {
@@ -56,25 +65,54 @@ pub fn counter_changes(before: Option<&Record>, after: Option<&Record>) -> Vec<C
 }
 
 /// The names of the counters of a parent.
-pub fn parent_counters(parent: &str) -> [Vec<u8>; 4] {
-    PAIRS.map(|pair| parent_counter(parent, pair))
+pub fn parent_counters(parent: &str) -> [Vec<u8>; PARENT_COUNTERS] {
+    let [active, waiting, unsuccessful, cancelling] = PAIRS;
+    [active, waiting, unsuccessful, cancelling, SIZE].map(|counter| parent_counter(parent, counter))
 }
 
-/// The parent that a counter of parents belongs to.
-pub fn parent_of_counter(name: &[u8]) -> Option<&str> {
-    let parent = name.strip_suffix(&[*name.last()?])?.strip_suffix(&[0])?;
-    std::str::from_utf8(parent).ok()
+/// The parent that a counter of parents belongs to, and its share in the operations of that parent.
+pub fn stored_in(name: &[u8], counter: i64) -> Option<(&str, StoredAmount)> {
+    let (kind, rest) = name.split_last()?;
+    let parent = std::str::from_utf8(rest.strip_suffix(&[0])?).ok()?;
+    let stored = if *kind == SIZE {
+        StoredAmount { operations: 0, further_blocks: counter }
+    } else {
+        let (upper, lower) = counts(counter);
+        StoredAmount { operations: upper + lower, further_blocks: 0 }
+    };
+    Some((parent, stored))
 }
 
-/// The operations in a counter of a parent.
-pub const fn operations_in(counter: i64) -> u64 {
-    let (upper, lower) = counts(counter);
-    upper + lower
+/// How many operations there are, and how much they take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoredAmount {
+    /// How many.
+    pub operations: u64,
+    /// The blocks that they take beyond the first of each.
+    further_blocks: i64,
+}
+
+impl StoredAmount {
+    /// Adds others.
+    pub const fn add(&mut self, other: Self) {
+        self.operations = self.operations.saturating_add(other.operations);
+        self.further_blocks = self.further_blocks.saturating_add(other.further_blocks);
+    }
+
+    /// How many bytes they take, about.
+    pub const fn bytes(&self) -> u64 {
+        // A sum over several partitions that are read one after the other may be below zero for a moment.
+        let further = if self.further_blocks < 0 { 0 } else { self.further_blocks as u64 };
+        self.operations.saturating_add(further).saturating_mul(BLOCK_BYTES)
+    }
 }
 
 /// The counts in the counters of a parent, or in their sums over several parents.
-pub fn parent_counts(counters: [i64; 4]) -> [(Published, u64); 7] {
-    let [active, waiting, unsuccessful, cancelling] = counters.map(counts);
+pub fn parent_counts(
+    [active, waiting, unsuccessful, cancelling, _]: [i64; PARENT_COUNTERS],
+) -> [(Published, u64); 7] {
+    let [active, waiting, unsuccessful, cancelling] =
+        [active, waiting, unsuccessful, cancelling].map(counts);
     [
         (Published::Pending, waiting.0),
         (Published::Running, active.0),
@@ -86,10 +124,27 @@ pub fn parent_counts(counters: [i64; 4]) -> [(Published, u64); 7] {
     ]
 }
 
+/// What the counters of a parent, or their sums over several parents, say of the space that the operations take. `expired` is
+/// left out.
+pub fn stored_bytes(counters: [i64; PARENT_COUNTERS], expired: StoredAmount) -> u64 {
+    let [.., further_blocks] = counters;
+    let operations = parent_counts(counters).iter().map(|(_, count)| count).sum::<u64>();
+    let operations = operations.saturating_sub(expired.operations);
+    let further_blocks = further_blocks.saturating_sub(expired.further_blocks);
+    StoredAmount { operations, further_blocks }.bytes()
+}
+
 /// The counts in the counter of a queue.
 pub const fn queue_count(counter: i64) -> QueueCount {
     let (pending, running) = counts(counter);
     QueueCount { pending, running }
+}
+
+impl Operation {
+    /// What it counts with, itself included.
+    pub fn stored(&self) -> StoredAmount {
+        StoredAmount { operations: 1, further_blocks: i64::from(self.further_blocks) }
+    }
 }
 
 /// In which counter an operation counts, and its amount there.
@@ -146,8 +201,12 @@ const WAITING: u8 = b'w';
 const UNSUCCESSFUL: u8 = b'u';
 /// CANCELLING.
 const CANCELLING: u8 = b'c';
-/// The counters of each parent.
+/// The counters of each parent that hold two counts.
 const PAIRS: [u8; 4] = [ACTIVE, WAITING, UNSUCCESSFUL, CANCELLING];
+/// Blocks.
+const SIZE: u8 = b's';
+/// How many counters a parent has.
+pub const PARENT_COUNTERS: usize = PAIRS.len() + 1;
 /// The only counter of a queue, which its name has no room for.
 const QUEUE: u8 = b'q';
 

@@ -21,6 +21,7 @@ pub mod published;
 mod record;
 mod rejection;
 mod retry;
+pub mod size;
 mod spec;
 mod start;
 mod stream;

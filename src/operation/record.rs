@@ -131,6 +131,8 @@ pub struct Operation {
     pub admission: Option<Admittance>,
     /// How many events were written beside it.
     pub events: u64,
+    /// How many blocks it counts with beyond its first; see [`super::size`].
+    pub further_blocks: u32,
     /// The places of its index entries.
     pub places: Places,
     /// The stamps that the store set; not part of the stored value.

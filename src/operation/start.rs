@@ -95,6 +95,7 @@ pub fn start(start: Start, birth: Birth, now: Timestamp) -> Result<Change, Rejec
         deletion: None,
         admission,
         events: 0,
+        further_blocks: 0,
         places: Places::default(),
         stamps: Stamps::default(),
         name,

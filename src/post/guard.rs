@@ -27,9 +27,14 @@ pub struct UrlGuard {
 /// Why a URL is not called. It names no address: whoever chose the URL must not learn what names mean here.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// It is no URL.
-    #[error("{0:?} is not a valid URL: {1}")]
-    Malformed(String, url::ParseError),
+    /// It is no URL. Its host is named at most: the rest may hold a secret.
+    #[error("it is not a valid URL{}: {error}", of_host(.host))]
+    Malformed {
+        /// The host, with its port.
+        host: String,
+        /// What is wrong.
+        error: url::ParseError,
+    },
     /// It is without TLS, and the operator does not allow that.
     #[error("http is not allowed; use https, or let the operator set webhooks.allow_http")]
     Plain,
@@ -72,7 +77,8 @@ impl UrlGuard {
     /// # Errors
     /// Says why the URL is not called.
     pub fn url(&self, text: &str) -> Result<Url, Refused> {
-        let url = Url::parse(text).map_err(|error| Refused::Malformed(shortened(text), error))?;
+        let url =
+            Url::parse(text).map_err(|error| Refused::Malformed { host: host_of(text), error })?;
         match url.scheme() {
             "https" => {}
             "http" if self.allow_http => {}
@@ -143,11 +149,21 @@ impl UrlGuard {
 
 /// Whether the authority has an `@`, even an empty userinfo, which the parser drops.
 fn has_at(text: &str) -> bool {
-    let rest = text.split_once("//").map_or(text, |(_, rest)| rest);
-    let end = rest.find(['/', '\\', '?', '#']).unwrap_or(rest.len());
-    rest[..end].contains('@')
+    authority(text).contains('@')
 }
 
-fn shortened(text: &str) -> String {
-    text.chars().take(100).collect()
+fn authority(text: &str) -> &str {
+    let rest = text.split_once("//").map_or(text, |(_, rest)| rest);
+    let end = rest.find(['/', '\\', '?', '#']).unwrap_or(rest.len());
+    &rest[..end]
+}
+
+/// The host and the port of a text that is no URL, shortened; empty where they may be part of a user, a password or a query.
+fn host_of(text: &str) -> String {
+    let is_certain = text.contains("//") && !text.contains('@');
+    if is_certain { authority(text).chars().take(100).collect() } else { String::new() }
+}
+
+fn of_host(host: &str) -> String {
+    if host.is_empty() { String::new() } else { format!(" (host {host:?})") }
 }

@@ -246,6 +246,27 @@ fn urls_that_are_more_than_host_port_and_path_are_refused() {
     assert_eq!(split.host_str(), Some("x.a.test"));
 }
 
+#[test]
+fn a_url_that_is_not_valid_is_refused_without_its_secrets() {
+    let guard = UrlGuard::default();
+    for url in [
+        "https://u:hunter2@[::1/x",
+        "https://u:hunter2/@a.test/",
+        "https://hunter2@a.test:99999/",
+        "https://[::1/?key=hunter2",
+        "https://a.test:99999/hunter2",
+        "https://a.test:99999#hunter2",
+        "hunter2",
+        "a.test/?key=hunter2",
+        "u:hunter2@a.test",
+    ] {
+        let refused = guard.url(url).expect_err(url).to_string();
+        assert!(!refused.contains("hunter2"), "{url}: {refused}");
+    }
+    let refused = guard.url("https://a.test:99999/x?key=y").expect_err("a port").to_string();
+    assert_eq!(refused, "it is not a valid URL (host \"a.test:99999\"): invalid port number");
+}
+
 #[tokio::test]
 async fn a_name_is_called_only_if_all_its_addresses_are_allowed() {
     let listener = Listener::saying(OK);

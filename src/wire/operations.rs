@@ -132,6 +132,7 @@ pub fn stats_reply(stats: Stats) -> OperationStats {
     };
     OperationStats {
         counts: stats.states.map(count).into(),
+        stored_bytes: number(stats.stored_bytes),
         read_time: Some(stats.read_time.into()),
         queue_counts: stats.queues.into_iter().map(queue).collect(),
     }

@@ -1,5 +1,6 @@
 //! Finished operations that are started again.
 
+use longhaul::engine::TenantLimits;
 use prost::Message;
 use tonic::Request;
 
@@ -14,7 +15,11 @@ scenarios! {
     a_bulk_rerun_ends_after_its_number_and_another_goes_on_there,
     a_bulk_rerun_that_is_cancelled_or_paused_before_it_begins_starts_nothing,
     a_bulk_rerun_that_is_wrong_is_refused_by_its_field,
-    no_request_can_name_the_queue_of_bulk_reruns,
+    no_request_can_name_the_queue_of_bulk_reruns;
+    over grpc;
+    a_bulk_rerun_at_a_limit_of_its_tenant_leaves_half_to_callers_and_goes_on_later,
+    a_bulk_rerun_of_a_tenant_that_stores_all_it_may_waits_and_holds_up_no_other,
+    a_bulk_rerun_goes_on_slowly_while_callers_take_all_that_their_tenant_may,
 }
 
 async fn rerun(
@@ -284,4 +289,108 @@ async fn no_request_can_name_the_queue_of_bulk_reruns(fixture: &Fixture) {
         let refused = within("lease", fixture.workers().lease_operations(request)).await;
         refused.refused_field("INVALID_ARGUMENT", "queue");
     }
+}
+
+/// Starts so many, all of which fail.
+async fn failures(fixture: &Fixture, parent: &str, count: usize) {
+    for _ in 0..count {
+        let (parent, method) = (parent.to_owned(), "resize".to_owned());
+        let lease =
+            fixture.running(pb::StartOperationRequest { parent, method, ..start("q") }).await;
+        fixture.fail(failure(&lease, Code::InvalidArgument)).await.granted();
+        fixture.let_pass(Duration::from_millis(1));
+    }
+}
+
+/// Lets time pass in which servers work on bulk reruns.
+async fn later(fixture: &Fixture, duration: Duration) {
+    fixture.pass(duration).await;
+    work(fixture).await;
+}
+
+async fn waiting_in(fixture: &Fixture, parent: &str) -> i64 {
+    let stats = fixture.stats(parent).await.granted();
+    let waiting = stats.counts.iter().find(|count| count.state() == State::Pending);
+    waiting.expect("a count").operations
+}
+
+async fn a_bulk_rerun_at_a_limit_of_its_tenant_leaves_half_to_callers_and_goes_on_later(
+    fixture: &Fixture,
+) {
+    failures(fixture, "projects/a", 10).await;
+    let limits = TenantLimits { starts_per_second: 4, ..TenantLimits::default() };
+    let limited = fixture.limited_by(limits).await;
+    let bulk = rerun_all(&limited, failed(0, "")).await.granted().name;
+    work(&limited).await;
+    assert_eq!(waiting_in(&limited, "projects/a").await, 2);
+    let mine = || pb::StartOperationRequest { parent: "projects/a".to_owned(), ..start("mine") };
+    for _ in 0..2 {
+        limited.start(mine()).await.granted();
+    }
+    limited.start(mine()).await.refused(Code::ResourceExhausted, "LIMIT_EXCEEDED");
+    later(&limited, Duration::from_secs(2)).await;
+    assert_eq!(waiting_in(&limited, "projects/a").await, 6);
+    for _ in 0..3 {
+        later(&limited, Duration::from_secs(2)).await;
+    }
+    let response = result(&limited, &bulk).await;
+    assert_eq!((response.rerun_count, response.failed_count), (10, 0));
+    assert_eq!(waiting_in(&limited, "projects/a").await, 12);
+    limited.stop().await;
+}
+
+async fn a_bulk_rerun_of_a_tenant_that_stores_all_it_may_waits_and_holds_up_no_other(
+    fixture: &Fixture,
+) {
+    failures(fixture, "projects/a", 3).await;
+    failures(fixture, "projects/b", 1).await;
+    let limits = TenantLimits { operations: 3, ..TenantLimits::default() };
+    let limited = fixture.limited_by(limits).await;
+    let engine = limited.server.engine();
+    engine.count_tenants().await.expect("counted");
+    let below =
+        |parent: &str| pb::RerunOperationsRequest { parent: parent.to_owned(), ..failed(0, "") };
+    let full = rerun_all(&limited, below("projects/a")).await.granted().name;
+    let other = rerun_all(&limited, below("projects/b")).await.granted().name;
+    work(&limited).await;
+    assert_eq!(result(&limited, &other).await.rerun_count, 1);
+    for _ in 0..5 {
+        later(&limited, Duration::from_secs(10)).await;
+    }
+    let waits = limited.record(&full).await;
+    assert_eq!((waits.state(), waits.attempts.len()), (State::Pending, 0));
+    // Room for one.
+    let listed = limited.list("projects/a", 10, "").await.granted().operations;
+    for operation in listed.iter().filter(|operation| operation.done).take(2) {
+        limited.delete(&operation.name).await.granted();
+    }
+    engine.count_tenants().await.expect("counted");
+    later(&limited, Duration::from_secs(10)).await;
+    let response = result(&limited, &full).await;
+    assert_eq!((response.rerun_count, response.failed_count), (1, 0));
+    limited.stop().await;
+}
+
+async fn a_bulk_rerun_goes_on_slowly_while_callers_take_all_that_their_tenant_may(
+    fixture: &Fixture,
+) {
+    failures(fixture, "projects/a", 2).await;
+    let limits = TenantLimits { starts_per_second: 2, ..TenantLimits::default() };
+    let limited = fixture.limited_by(limits).await;
+    let mine = || pb::StartOperationRequest { parent: "projects/a".to_owned(), ..start("mine") };
+    let all = async || {
+        while limited.start(mine()).await.is_ok() {}
+    };
+    all().await;
+    let bulk = rerun_all(&limited, failed(0, "")).await.granted().name;
+    work(&limited).await;
+    for second in 1..=30 {
+        limited.pass(Duration::from_secs(1)).await;
+        all().await;
+        work(&limited).await;
+        let done = limited.get(&bulk).await.granted().done;
+        assert!(!done || second >= 20, "after {second} s");
+    }
+    assert_eq!(result(&limited, &bulk).await.rerun_count, 2);
+    limited.stop().await;
 }

@@ -19,6 +19,8 @@ scenarios! {
     a_paused_queue_holds_the_runs_of_its_jobs,
     a_concurrency_key_holds_over_the_runs_of_all_jobs,
     a_tenant_that_starts_too_fast_is_refused_runs_and_reruns,
+    callbacks_of_runs_and_of_reruns_count_for_their_tenant,
+    callbacks_of_scheduled_runs_leave_less_to_callers,
 }
 
 fn with(options: pb::OperationOptions) -> pb::Job {
@@ -227,5 +229,51 @@ async fn a_tenant_that_starts_too_fast_is_refused_runs_and_reruns(fixture: &Fixt
     refused.refused(Code::ResourceExhausted, "LIMIT_EXCEEDED");
     let refused = within("rerun", limited.callers().rerun_operation(rerun)).await;
     refused.refused(Code::ResourceExhausted, "LIMIT_EXCEEDED");
+    limited.stop().await;
+}
+
+fn told(count: usize) -> pb::OperationOptions {
+    let callback = pb::Callback { uri: "https://example.com/".to_owned(), ..Default::default() };
+    pb::OperationOptions { callbacks: vec![callback; count], ..Default::default() }
+}
+
+async fn callbacks_of_runs_and_of_reruns_count_for_their_tenant(fixture: &Fixture) {
+    let limits = TenantLimits { callbacks_per_second: 2, ..TenantLimits::default() };
+    create(fixture, "told", with(told(2))).await.granted();
+    create(fixture, "quiet", job()).await.granted();
+    let parent = "projects/p".to_owned();
+    let request = pb::StartOperationRequest { parent, ..start_with("other", told(2)) };
+    let done = fixture.running(request).await;
+    fixture.complete(completion(&done)).await.granted();
+    let rerun = async |on: &Fixture| {
+        let request =
+            pb::RerunOperationRequest { name: done.operation.clone(), ..Default::default() };
+        within("rerun", on.callers().rerun_operation(request)).await
+    };
+
+    let limited = fixture.limited_by(limits).await;
+    run(&limited, "told").await.granted();
+    run(&limited, "told").await.refused(Code::ResourceExhausted, "LIMIT_EXCEEDED");
+    rerun(&limited).await.refused(Code::ResourceExhausted, "LIMIT_EXCEEDED");
+    run(&limited, "quiet").await.granted();
+    limited.let_pass(Duration::from_secs(1));
+    rerun(&limited).await.granted();
+    run(&limited, "told").await.refused(Code::ResourceExhausted, "LIMIT_EXCEEDED");
+    limited.stop().await;
+}
+
+async fn callbacks_of_scheduled_runs_leave_less_to_callers(fixture: &Fixture) {
+    let limits = TenantLimits { callbacks_per_second: 2, ..TenantLimits::default() };
+    let limited = fixture.limited_by(limits).await;
+    let scheduled = pb::Job { schedule: Some(every(1)), ..with(told(1)) };
+    create(&limited, "told", scheduled).await.granted();
+    let start = |count| pb::StartOperationRequest {
+        parent: "projects/p".to_owned(),
+        ..start_with("q", told(count))
+    };
+    limited.pass(Duration::from_mins(1)).await;
+    limited.lease("q").await;
+    limited.start(start(2)).await.refused(Code::ResourceExhausted, "LIMIT_EXCEEDED");
+    limited.start(start(1)).await.granted();
     limited.stop().await;
 }

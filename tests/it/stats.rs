@@ -19,6 +19,7 @@ scenarios! {
     over every face;
     every_state_is_counted_by_parent_and_by_queue,
     expired_operations_do_not_count_even_before_they_are_removed,
+    stored_bytes_follow_what_operations_hold,
     a_pattern_that_covers_too_many_parents_is_refused;
     over grpc;
     counts_stay_right_over_random_calls_and_faults_and_crashes,
@@ -101,6 +102,41 @@ async fn expired_operations_do_not_count_even_before_they_are_removed(fixture: &
     assert_eq!(counted().await, [0, 0, 0, 0, 1, 0, 0]);
 }
 
+async fn stored_bytes_follow_what_operations_hold(fixture: &Fixture) {
+    let kib = async |parent: &str| fixture.stats(parent).await.granted().stored_bytes >> 10;
+    let below = |parent: &str, bytes| {
+        let request = Some(large("acme.Resize", bytes));
+        pb::StartOperationRequest {
+            parent: parent.to_owned(),
+            metadata_type: "acme.Progress".to_owned(),
+            request,
+            ..start("q")
+        }
+    };
+    assert_eq!(kib("-").await, 0);
+    fixture.start(start("other")).await.granted();
+    assert_eq!(kib("").await, 1);
+    let lease = fixture.running(below("projects/p", 10 << 10)).await;
+    assert_eq!((kib("projects/p").await, kib("-").await), (11, 12));
+    let metadata = Some(large("acme.Progress", 4 << 10));
+    fixture.report(pb::ReportProgressRequest { metadata, ..report(&lease) }).await.granted();
+    assert_eq!(kib("projects/p").await, 15);
+    let response = Some(large("acme.Resized", 20 << 10));
+    let completed = pb::CompleteOperationRequest { response, ..completion(&lease) };
+    fixture.complete(completed).await.granted();
+    assert_eq!(kib("projects/p").await, 35);
+    let doomed = fixture.running(below("projects/p", 2 << 10)).await;
+    assert_eq!(kib("projects/-").await, 38);
+    fixture.fail(failure(&doomed, Code::InvalidArgument)).await.granted();
+    fixture.delete(&doomed.operation).await.granted();
+    assert_eq!(kib("projects/-").await, 35);
+    // It has expired, and was not removed yet.
+    fixture.let_pass(Duration::from_hours(24 * 31));
+    assert_eq!(kib("projects/p").await, 0);
+    fixture.pass(Duration::ZERO).await;
+    assert_eq!((kib("projects/p").await, kib("-").await), (0, 1));
+}
+
 async fn a_pattern_that_covers_too_many_parents_is_refused(fixture: &Fixture) {
     let requests = |first: usize| pb::BatchStartOperationsRequest {
         requests: (first..first + 100)
@@ -171,7 +207,10 @@ async fn one_call(
                 pb::Concurrency { key: "k".to_owned(), limit: 2, policy: policy.into() };
             let concurrency = (dice.below(2) == 0).then_some(concurrency);
             let options = pb::OperationOptions { concurrency, ..Default::default() };
-            let request = pb::StartOperationRequest { parent, ..start_with(queue, options) };
+            let request = [0, 900, 5_000][dice.below(3)];
+            let request = Some(large("acme.Resize", request));
+            let request =
+                pb::StartOperationRequest { parent, request, ..start_with(queue, options) };
             let started = fixture.start(request).await;
             names.extend(started.map(|operation| operation.name));
         }
@@ -203,6 +242,8 @@ async fn compare(fixture: &Fixture) {
             }
         }
         assert_eq!(states(&stats), wanted, "{parent}");
+        let listed = wanted.iter().sum::<i64>();
+        assert!(stats.stored_bytes >= listed << 10, "{parent}: {stats:?}");
         for count in &stats.queue_counts {
             let listed = |of: &BTreeMap<String, i64>| of.get(&count.queue).copied().unwrap_or(0);
             assert!(count.pending_operations >= listed(&pending), "{count:?}");

@@ -15,6 +15,7 @@ scenarios! {
     a_tenant_that_starts_too_fast_is_refused_and_others_are_not,
     a_tenant_with_as_many_watches_as_it_may_is_refused_one_more,
     a_tenant_with_as_many_operations_as_it_may_is_refused_one_more_until_one_is_deleted,
+    a_tenant_that_stores_as_many_bytes_as_it_may_is_refused_more_until_some_are_deleted,
     a_tenant_that_reads_too_much_waits_and_others_do_not,
     callbacks_and_webhook_endpoints_of_a_tenant_are_limited,
     calls_about_endpoints_and_message_types_count_too,
@@ -72,6 +73,44 @@ async fn a_tenant_with_as_many_operations_as_it_may_is_refused_one_more_until_on
     limited.delete(&name).await.granted();
     engine.count_tenants().await.expect("counted");
     limited.start(below("projects/p")).await.granted();
+    limited.stop().await;
+}
+
+async fn a_tenant_that_stores_as_many_bytes_as_it_may_is_refused_more_until_some_are_deleted(
+    fixture: &Fixture,
+) {
+    let limits = TenantLimits { stored_bytes: 16 << 10, ..TenantLimits::default() };
+    let sized = |parent: &str| pb::StartOperationRequest {
+        request: Some(large("acme.Resize", 5_000)),
+        ..below(parent)
+    };
+    // One was there before the server was.
+    let name = fixture.start(sized("projects/p/locations/l")).await.granted().name;
+    let limited = fixture.limited_by(limits).await;
+    let engine = limited.server.engine();
+    engine.count_tenants().await.expect("counted");
+    limited.start(sized("projects/p")).await.granted();
+    let refused = limited.start(sized("projects/p")).await;
+    let metadata = refused.refused(Code::ResourceExhausted, "LIMIT_EXCEEDED");
+    assert_eq!(metadata["tenant"], "projects/p");
+    limited.start(sized("projects/q")).await.granted();
+    // There is room for small ones.
+    limited.start(below("projects/p")).await.granted();
+    limited.cancel(&name).await.granted();
+    limited.delete(&name).await.granted();
+    engine.count_tenants().await.expect("counted");
+    limited.start(sized("projects/p")).await.granted();
+    // A result takes room, too.
+    let lease = limited
+        .running(pb::StartOperationRequest { queue: "other".to_owned(), ..below("projects/q") });
+    let lease = lease.await;
+    let response = Some(large("acme.Resized", 9_000));
+    limited
+        .complete(pb::CompleteOperationRequest { response, ..completion(&lease) })
+        .await
+        .granted();
+    engine.count_tenants().await.expect("counted");
+    limited.start(sized("projects/q")).await.refused(Code::ResourceExhausted, "LIMIT_EXCEEDED");
     limited.stop().await;
 }
 

@@ -31,7 +31,7 @@ fn stats(seconds: u64, running: i64, succeeded: i64) -> OperationStats {
             count(State::Failed, 1),
         ],
         read_time: Some(now(seconds).into()),
-        queue_counts: Vec::new(),
+        ..OperationStats::default()
     }
 }
 

@@ -74,14 +74,15 @@ impl Firing {
 
     /// Whether the tenant of a job may store further operations.
     fn room(&self, job: &Job) -> Room {
-        if self.tenants.is_full(job.name.parent()) { Room::None } else { Room::Free }
+        let is_full = self.tenants.is_full(job.name.parent(), &job.config.spec);
+        if is_full { Room::None } else { Room::Free }
     }
 
     /// The runs that are to start count for the tenant of their job.
     fn count_starts(&self, job: &Job) {
         let starts = job.runs.iter().filter(|run| !run.started).count();
         if starts > 0 {
-            self.tenants.count_starts(job.name.parent(), starts as u64);
+            self.tenants.count_starts(job.name.parent(), &job.config.spec, starts);
         }
     }
 

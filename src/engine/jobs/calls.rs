@@ -252,7 +252,7 @@ impl Jobs {
         if self.context.is_draining() {
             return Err(Error::draining());
         }
-        self.tenants.start_below(name.parent(), 0)?;
+        self.tenants.write(name.parent())?;
         let job = self.read(name).await?.record;
         let id = match request_id {
             "" => Uuid::new_v4(),
@@ -263,6 +263,7 @@ impl Jobs {
         let replayed =
             !request_id.is_empty() && self.reader.read::<Execution>(beginning).await?.is_some();
         if !replayed {
+            self.tenants.start_below(name.parent(), &job.config.spec)?;
             let over = self.firing.over(&job).await;
             let change = |job: &mut Job, now| {
                 job.check_etag(etag)?;

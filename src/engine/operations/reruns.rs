@@ -39,8 +39,8 @@ impl Reruns {
         Self { starts, calls }
     }
 
-    /// Starts a new operation that is like a finished one.
-    pub(in crate::engine) async fn rerun(&self, caller: &Caller, wanted: Rerun) -> Result<Started> {
+    /// The start of a new operation that is like a finished one.
+    pub(in crate::engine) async fn prepare(&self, wanted: Rerun) -> Result<Start> {
         let Rerun { name, id, request, request_id, fingerprint } = wanted;
         let (view, same) = self.calls.get_record(&name, request.is_none()).await?;
         let operation = &view.operation;
@@ -48,18 +48,22 @@ impl Reruns {
             let why = "it is not done; wait for it, or cancel it first".to_owned();
             return Err(Rejection::InvalidState { name, verb: "rerun", why }.into());
         }
+        let parent = Parent::parse(name.parent()).map_err(Box::<Error>::from)?;
         let spec = Spec {
             request: request.or(same).map(Payload::Inline),
             options: again(&operation.spec.options),
             request_id,
             fingerprint,
             of_job: None,
-            rerun_of: Some(name.clone()),
+            rerun_of: Some(name),
             ..(*operation.spec).clone()
         };
-        let parent = Parent::parse(name.parent()).map_err(Box::<Error>::from)?;
-        let start = Start { parent, id, spec, ..Start::default() };
-        self.starts.start_operation(caller, Box::new(start)).await
+        Ok(Start { parent, id, spec, ..Start::default() })
+    }
+
+    /// Starts it.
+    pub(in crate::engine) async fn start(&self, caller: &Caller, wanted: Start) -> Result<Started> {
+        self.starts.start_operation(caller, Box::new(wanted)).await
     }
 }
 

@@ -17,7 +17,8 @@ use crate::engine::reading::reader::Reader;
 use crate::limits::{MAX_STATS_EXPIRED, MAX_STATS_PARENTS, MAX_STATS_QUEUES};
 use crate::operation::Record;
 use crate::operation::counters::{
-    OF_PARENTS, OF_QUEUES, QueueCount, parent_counters, parent_counts, queue_count,
+    OF_PARENTS, OF_QUEUES, PARENT_COUNTERS, QueueCount, StoredAmount, parent_counters,
+    parent_counts, queue_count, stored_bytes,
 };
 use crate::operation::entries::{DueClass, LIST};
 use crate::operation::name::ParentPattern;
@@ -30,6 +31,8 @@ use crate::store::{Entry, Index, Key, Partition, Scan};
 pub struct Stats {
     /// By state.
     pub states: [(State, u64); 7],
+    /// About how many bytes they take.
+    pub stored_bytes: u64,
     /// By queue, if all parents were counted.
     pub queues: Vec<(String, QueueCount)>,
     /// When.
@@ -43,7 +46,7 @@ pub(in crate::engine) struct Counts {
 }
 
 /// An operation that has expired and was not removed yet.
-type Expired = (Key, State);
+type Expired = (Key, State, StoredAmount);
 
 impl Counts {
     pub(in crate::engine) const fn new(context: Arc<Context>, reader: Arc<Reader>) -> Self {
@@ -65,23 +68,25 @@ impl Counts {
             counters = self.of_parents(parent).await?;
         }
         let mut states = parent_counts(counters);
-        for (_, state) in expired {
+        let mut gone = StoredAmount::default();
+        for (_, state, stored) in expired {
+            gone.add(stored);
             for (_, count) in states.iter_mut().filter(|(other, _)| *other == state) {
                 *count = count.saturating_sub(1);
             }
         }
         let queues = if parent.is_every() { self.of_queues().await? } else { Vec::new() };
-        Ok(Stats { states, queues, read_time })
+        Ok(Stats { states, stored_bytes: stored_bytes(counters, gone), queues, read_time })
     }
 
     /// The sums of the counters of all matching parents.
-    async fn of_parents(&self, pattern: &ParentPattern) -> Result<[i64; 4]> {
+    async fn of_parents(&self, pattern: &ParentPattern) -> Result<[i64; PARENT_COUNTERS]> {
         let mut names = Vec::new();
         for parent in self.parents(pattern).await? {
             names.extend(parent_counters(&parent).map(Bytes::from));
         }
         let counters = self.context.store.counters(OF_PARENTS, &names).await?;
-        let mut sums = [0; 4];
+        let mut sums = [0; PARENT_COUNTERS];
         for counters in counters.chunks_exact(sums.len()) {
             for (sum, counter) in sums.iter_mut().zip(counters) {
                 *sum += counter;
@@ -130,7 +135,8 @@ impl Counts {
                 let counts = operation.deletion.is_none()
                     && pattern.matches(operation.name.parent())
                     && record.gone(self.context.now(*key)).is_some();
-                expired.extend(counts.then(|| (*key, operation.state.published())));
+                let found = || (*key, operation.state.published(), operation.stored());
+                expired.extend(counts.then(found));
             }
             tokio::task::yield_now().await;
         }

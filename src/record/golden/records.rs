@@ -52,6 +52,7 @@ pub(super) fn records() -> Vec<(&'static str, Record)> {
         ("running-unary", fresh(State::Running(lease(None)))),
         ("running-detached", beside(full(State::Running(lease(Some([9; 8])))))),
         ("running-told", Operation { events: 71, ..fresh(State::Running(lease(None))) }),
+        ("running-large", Operation { further_blocks: 7, ..fresh(State::Running(lease(None))) }),
         ("running-deleted", deleted(full(State::Running(lease(None))))),
         ("cancelling", full(State::Cancelling(lease(Some([8; 8])), grace_end))),
         ("suspended-by-worker", full(State::Suspended(by_worker))),
@@ -120,6 +121,7 @@ fn fresh(state: State) -> Operation {
         deletion: None,
         admission: None,
         events: 0,
+        further_blocks: 0,
         places: Places {
             listed: true,
             failed: false,
@@ -195,6 +197,7 @@ fn full(state: State) -> Operation {
         deletion: None,
         admission: None,
         events: 0,
+        further_blocks: 0,
         stamps: STAMPS,
     }
 }

@@ -106,7 +106,11 @@ impl Found {
         for parent in PARENTS {
             let names = parent_counters(parent);
             known.extend(names.clone().map(Bytes::from));
-            for (state, count) in parent_counts(names.map(|name| counter(OF_PARENTS, name))) {
+            let counters = names.map(|name| counter(OF_PARENTS, name));
+            let of_parent = operations().filter(|it| it.name.parent() == parent);
+            let further = of_parent.map(|it| i64::from(it.further_blocks)).sum::<i64>();
+            assert_eq!(counters.last(), Some(&further), "{parent:?}");
+            for (state, count) in parent_counts(counters) {
                 let of_state = operations().filter(|operation| {
                     operation.name.parent() == parent
                         && operation.state.published() == state

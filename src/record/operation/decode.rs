@@ -75,6 +75,7 @@ pub(super) fn operation(mut stored: stored::Operation, stamps: Stamps) -> Option
         }),
         admission,
         events: stored.events,
+        further_blocks: stored.further_blocks,
         places,
         stamps,
     })

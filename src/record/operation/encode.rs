@@ -52,6 +52,7 @@ pub(super) fn operation(operation: &Operation) -> stored::Operation {
         delete_after: after(operation.deletion.map(|deletion| deletion.time)),
         delete_nonce: operation.deletion.map(|deletion| bytes(&deletion.nonce)).unwrap_or_default(),
         events: operation.events,
+        further_blocks: operation.further_blocks,
         places: Some(encode_places(base, operation)),
         waits_at_gate: operation.admission == Some(Admittance::Waiting),
         slot_time: micros(operation.admitted()),

@@ -125,11 +125,13 @@ async fn no_secret_is_told_whatever_is_logged() {
     }
 
     use_them(&mut told, &console, root, &signing).await;
+    lease_and_report(&mut told, (&server, &authority, &console.shown), root).await;
+    told.said.push_str(&console.run(root, &["worker", "list"], 0).await);
     let link = make_link(&mut told, &console, root).await;
     for path in
         ["/metrics", "/healthz", &link, "/v1/operations/x:complete?access_token=lhl_not-a-link"]
     {
-        let answer = ask(&server, &authority, &console.shown, path).await;
+        let answer = ask((&server, &authority, &console.shown), path).await;
         // The answer to a link contains it again, in the addresses that the client follows.
         told.said.push_str(if path == link { "" } else { &answer });
     }
@@ -170,6 +172,13 @@ async fn use_them(told: &mut Told, console: &Console, root: &str, signing: &Sign
     let made: Value = json_of(&console.run(root, &webhook, 0).await);
     let secret = made["secrets"][0]["secret"].as_str().expect("a secret");
     told.secret("the secret of a webhook", secret.trim_start_matches("whsec_"));
+    let name = made["name"].as_str().expect("a name");
+    let rotate = ["webhook", "rotate", name, "--overlap", "1h", "--output", "json"];
+    let rotated: Value = json_of(&console.run(root, &rotate, 0).await);
+    let secrets = rotated["secrets"].as_array().expect("secrets").iter();
+    let new: Vec<&str> = secrets.filter_map(|it| it["secret"].as_str()).collect();
+    assert!(matches!(new[..], [one] if one != secret), "{new:?}");
+    told.secret("the new secret of a webhook", new[0].trim_start_matches("whsec_"));
     for list in [&["webhook", "list"][..], &["token", "list"], &["list"]] {
         told.said.push_str(&console.run(root, list, 0).await);
     }
@@ -186,14 +195,71 @@ async fn make_link(told: &mut Told, console: &Console, root: &str) -> String {
     path
 }
 
+/// The server, and with which certificates it is called.
+type Face<'a> = (&'a Longhaul, &'a Authority, &'a Certified);
+
 /// The answer to a GET over HTTP/1.1.
-async fn ask(server: &Longhaul, authority: &Authority, shown: &Certified, path: &str) -> String {
+async fn ask(face: Face<'_>, path: &str) -> String {
+    send(face, &format!("GET {path} HTTP/1.1\r\n\r\n")).await
+}
+
+/// The answer to a POST over HTTP/1.1.
+async fn post(face: Face<'_>, token: &str, path: &str, body: &Value) -> String {
+    let body = body.to_string();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nauthorization: Bearer {token}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    send(face, &[head, body].concat()).await
+}
+
+async fn send((server, authority, shown): Face<'_>, request: &str) -> String {
     let mut stream = encrypted(server, authority, Some(shown)).await;
-    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+    let request = request.replacen("\r\n", "\r\nhost: localhost\r\nconnection: close\r\n", 1);
     stream.write_all(request.as_bytes()).await.expect("sent");
     let mut answer = String::new();
     soon("an answer", stream.read_to_string(&mut answer)).await.expect("an answer");
     answer
+}
+
+/// Leases the operation, reports with the token of the lease, with a wrong one, and with one that is none.
+async fn lease_and_report(told: &mut Told, face: Face<'_>, root: &str) {
+    let path = "/v1/queues/default/operations:lease";
+    let leased = post(face, root, path, &json!({ "worker": "w", "maxOperations": 1 })).await;
+    let (_, body) = leased.split_once("\r\n\r\n").expect("a body");
+    let leased: Value = serde_json::from_str(body).expect("JSON");
+    assert_eq!(leased["leases"][0]["operation"], "operations/x", "{leased}");
+    let token = leased["leases"][0]["leaseToken"].as_str().expect("a token");
+    // As it is written, and as its bytes may be.
+    let bytes: Vec<u8> = token
+        .as_bytes()
+        .chunks(2)
+        .map(|digits| std::str::from_utf8(digits).expect("digits"))
+        .map(|digits| u8::from_str_radix(digits, 16).expect("a byte"))
+        .collect();
+    told.secret("a lease token", token);
+    told.secret("a lease token in base64", &BASE64_STANDARD.encode(&bytes));
+    told.secret("the bytes of a lease token", format!("{bytes:?}").trim_matches(['[', ']']));
+    told.secret(
+        "a lease token as a number",
+        &u128::from_str_radix(token, 16).expect("hex").to_string(),
+    );
+
+    let report = "/v1/operations/x:reportProgress";
+    let with = |token: &str| json!({ "leaseToken": token, "progress": { "fraction": 0.5 } });
+    let answer = post(face, root, report, &with(token)).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    told.said.push_str(&answer);
+    let other: String = token.chars().rev().collect();
+    told.secret("a lease token of nothing", &other);
+    told.secret("a lease token that is too long", &format!("{other}00"));
+    for wrong in [other.clone(), format!("{other}00"), token.to_uppercase() + "x"] {
+        let answer = post(face, root, report, &with(&wrong)).await;
+        assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
+        told.said.push_str(&answer);
+    }
+    told.secret("a lease token in capitals", &token.to_uppercase());
 }
 
 /// The JSON in an output that has lines of the log around it.
