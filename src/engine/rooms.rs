@@ -265,6 +265,11 @@ impl Lower {
         JobRooms::new(JobParts { context, reader, commands, firing, tenants: self.tenants.clone() })
     }
 
+    fn calls(&self) -> Arc<Calls> {
+        let (context, reader) = (self.context.clone(), self.reader.clone());
+        Arc::new(Calls::new(context, reader, self.commands.clone(), self.hub.clone()))
+    }
+
     fn starts(&self, dispatch: &Arc<Dispatch>, grants: Arc<Grants>) -> Arc<Starts> {
         Arc::new(Starts::new(
             self.context.clone(),
@@ -284,12 +289,10 @@ impl Rooms {
         let dispatch = lower.dispatch(&grants);
         let (queue_calls, streams) = (lower.queue_calls(), lower.streams(&dispatch));
         let starts = lower.starts(&dispatch, grants);
-        let (unary, jobs) = (lower.unary(&dispatch, &starts), lower.jobs());
+        let (unary, jobs, calls) = (lower.unary(&dispatch, &starts), lower.jobs(), lower.calls());
         let Lower { context, reader, membership, hub, sets, holders, .. } = lower;
-        let Lower { types, authority, endpoints, commands, reports, tenants, .. } = lower;
+        let Lower { types, authority, endpoints, reports, tenants, .. } = lower;
         let lists = Arc::new(Lists::new(context.clone(), reader.clone()));
-        let calls =
-            Arc::new(Calls::new(context.clone(), reader.clone(), commands.clone(), hub.clone()));
         let reruns = Arc::new(Reruns::new(starts.clone(), calls.clone()));
         let bulk_reruns = Arc::new(BulkReruns {
             context: context.clone(),
@@ -322,7 +325,7 @@ impl Rooms {
             hub,
             holders,
             #[cfg(test)]
-            commands,
+            commands: lower.commands,
             reports,
             due,
             courier,

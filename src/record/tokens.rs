@@ -167,9 +167,19 @@ impl RoleGrant {
         })
     }
 
+    /// Whether it holds below every parent.
+    pub fn covers_parents(&self) -> bool {
+        self.parent.as_str().is_empty()
+    }
+
+    /// Whether it holds in every queue.
+    pub fn covers_queues(&self) -> bool {
+        self.queues.iter().any(|queue| queue == EVERY_QUEUE)
+    }
+
     /// Whether it holds everywhere.
     pub fn is_whole(&self) -> bool {
-        self.parent.as_str().is_empty() && self.queues.iter().any(|queue| queue == EVERY_QUEUE)
+        self.covers_parents() && self.covers_queues()
     }
 }
 

@@ -11,7 +11,7 @@ use super::settling::Settling;
 use super::writes::{PreparedWrite, write_all};
 use crate::clock::Timestamp;
 use crate::engine::context::Context;
-use crate::engine::error::{Error, Result};
+use crate::engine::error::Result;
 use crate::proto::longhaul::v1 as pb;
 use crate::record::delivery::{Delivery, DeliveryStage, LaneId, Target};
 use crate::record::event::OutboxEvent;
@@ -109,11 +109,10 @@ impl Resolver {
         self.carried_out(self.tails(due).await)
     }
 
+    /// The result; none and a line in the log if there is an error.
     fn carried_out<T>(&self, result: Result<T>) -> Option<T> {
-        let log = |error: &Box<Error>| {
-            self.lines.context.log_failure("could not make the deliveries of an event", error);
-        };
-        result.inspect_err(log).ok()
+        let (context, what) = (&self.lines.context, "could not make the deliveries of an event");
+        result.inspect_err(|error| context.log_failure(what, error)).ok()
     }
 
     /// The events of which an earlier one is not resolved yet.

@@ -37,6 +37,7 @@ pub(super) fn operation(mut stored: stored::Operation, stamps: Stamps) -> Option
         attempt
     });
     let attempts: Vec<_> = attempts.collect();
+    let related_resources = stored.related_resources.into_iter();
     Some(Operation {
         name,
         uid: Uuid::from_slice(&stored.uid).ok()?,
@@ -51,11 +52,7 @@ pub(super) fn operation(mut stored: stored::Operation, stamps: Stamps) -> Option
         progress: stored.progress.map(|it| parts::decode_progress(base, it)),
         status_detail: stored.status_detail,
         partial_errors: stored.partial_errors,
-        related_resources: stored
-            .related_resources
-            .into_iter()
-            .map(|it| parts::decode_resource(base, it))
-            .collect(),
+        related_resources: related_resources.map(|it| parts::decode_resource(base, it)).collect(),
         attempts_used: u32::try_from(stored.further_attempts.saturating_add(attempts.len() as i32))
             .ok()?,
         attempts,
