@@ -205,8 +205,9 @@ async fn a_drained_worker_finishes_and_gets_nothing_more_until_it_is_resumed(fix
 async fn workers_of_other_servers_are_listed_with_what_they_hold(fixture: &Fixture) {
     let other = fixture.beside().await;
     beat([fixture, &other]).await;
-    let mut stream = WorkerStream::serving(&other, hello("q", "w", 7), 3).await;
+    // Before the stream: the other server would leave what it is told of to the first one for a moment, and time stands.
     let name = other.started("q").await;
+    let mut stream = WorkerStream::serving(&other, hello("q", "w", 7), 3).await;
     stream.leases(1).await;
     assert!(workers(fixture, "q").await.is_empty(), "not told yet");
     beat([fixture, &other]).await;
