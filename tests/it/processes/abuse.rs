@@ -152,7 +152,8 @@ async fn compressed_messages_are_refused_unread() {
         .body(())
         .expect("a request");
     let (answer, mut stream) = requests.send_request(request, false).expect("sent");
-    stream.send_data(Bytes::from_static(b"\x01\0\0\0\x04bomb"), true).expect("sent");
+    // The server may have answered by the headers alone, and ended the stream.
+    let _ = stream.send_data(Bytes::from_static(b"\x01\0\0\0\x04bomb"), true);
     let answer = soon("an answer", answer).await.expect("an answer");
     // UNIMPLEMENTED.
     assert_eq!(answer.headers()["grpc-status"], "12", "{answer:?}");

@@ -26,7 +26,9 @@ use super::clients::{Client, name};
 
 const MIB: usize = 1 << 20;
 /// The most memory that all clients together may make the server hold, with its own and a margin for the allocator.
-pub(super) const MOST: usize = 520 * MIB;
+/// Without the bounds it would hold 630 MiB and more in each of these tests; with them it is at about 430, but while other
+/// programs keep it from its core, it has been seen at 536.
+pub(super) const MOST: usize = 600 * MIB;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_that_never_end_take_no_more_memory_than_they_may() {
