@@ -314,5 +314,8 @@ mod tests {
             assert_eq!(seen(&faces, over(&other, &[])).await.id(), "certificate:CN=other");
             assert_eq!(seen(&faces, over(&Arc::new(Peer::default()), &[])).await.id(), "");
         }
+        for (peer, subject) in [(&own, "CN=own"), (&other, "CN=other"), (&own, "CN=own")] {
+            assert_eq!(seen(&faces, over(peer, &[])).await.id(), format!("certificate:{subject}"));
+        }
     }
 }
