@@ -107,6 +107,26 @@ async fn a_line_goes_on_behind_a_delivery_in_its_middle_that_cannot_be_read() {
 }
 
 #[tokio::test]
+async fn a_delivery_before_one_that_cannot_be_read_is_sent_once() {
+    for fixture in Fixture::each().await {
+        let store = fixture.store_name;
+        fixture.answer("a.test", 503);
+        fixture.start("a", vec![callback("a.test", &EVERYTHING)]).await;
+        let token = fixture.lease().await;
+        fixture.report("a", token, "on it").await;
+        fixture.settle().await;
+        fixture.damage_delivery("a", 2).await;
+        fixture.answer("a.test", 200);
+        fixture.said("a.test");
+        for expected in [&["operation.started"][..], &[]] {
+            fixture.advance(Duration::from_mins(1));
+            fixture.settle().await;
+            assert_eq!(fixture.events("a.test"), expected, "{store}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn deliveries_are_given_up_behind_one_that_cannot_be_read() {
     for fixture in Fixture::each().await {
         let store = fixture.store_name;
