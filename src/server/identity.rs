@@ -217,7 +217,7 @@ mod tests {
         request
     }
 
-    /// Whom a request is taken to come from.
+    /// The caller that a request is taken to come from.
     async fn seen(faces: &Saying, request: Request<Body>) -> Caller {
         let Ok(answer) = faces.clone().oneshot(request).await;
         answer.extensions().get::<Caller>().cloned().expect("a caller")

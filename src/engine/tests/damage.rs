@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::baskets::{EVERYTHING, Fixture, callback};
 use crate::limits::MAX_DELIVERY_AGE;
+use crate::operation::lease::Token;
 use crate::record::AnyRecord;
 use crate::record::delivery::{DELIVERIES, DeliveryStage, LANES};
 use crate::store::{Check, Entry, Key, Mark, Put, Store, WriteSet};
@@ -27,13 +28,17 @@ impl Fixture {
         due.len()
     }
 
-    async fn damage_delivery(&self, id: &str, number: u64) {
+    /// Starts an operation whose first delivery has failed, and damages the second one, which waits for it.
+    async fn damage_second(&self) -> Token {
+        self.answer("a.test", 503);
+        self.start("a", vec![callback("a.test", &EVERYTHING)]).await;
+        let token = self.lease().await;
+        self.report("a", token, "on it").await;
+        self.settle().await;
         let all = self.deliveries().await;
-        let is_it = |it: &&(Key, _)| {
-            let delivery: &crate::record::delivery::Delivery = &it.1;
-            delivery.number == number && delivery.news.name == super::name(id)
-        };
-        damage(&*self.harness.store, all.iter().find(is_it).expect("a delivery").0).await;
+        let second = all.iter().find(|(_, delivery)| delivery.number == 2).expect("a delivery");
+        damage(&*self.harness.store, second.0).await;
+        token
     }
 }
 
@@ -88,12 +93,7 @@ async fn the_last_delivery_of_a_line_that_cannot_be_read_holds_up_no_event() {
 async fn a_line_goes_on_behind_a_delivery_in_its_middle_that_cannot_be_read() {
     for fixture in Fixture::each().await {
         let store = fixture.store_name;
-        fixture.answer("a.test", 503);
-        fixture.start("a", vec![callback("a.test", &EVERYTHING)]).await;
-        let token = fixture.lease().await;
-        fixture.report("a", token, "on it").await;
-        fixture.settle().await;
-        fixture.damage_delivery("a", 2).await;
+        let token = fixture.damage_second().await;
         fixture.complete("a", token, None).await;
         fixture.settle().await;
         fixture.answer("a.test", 200);
@@ -110,12 +110,7 @@ async fn a_line_goes_on_behind_a_delivery_in_its_middle_that_cannot_be_read() {
 async fn a_delivery_before_one_that_cannot_be_read_is_sent_once() {
     for fixture in Fixture::each().await {
         let store = fixture.store_name;
-        fixture.answer("a.test", 503);
-        fixture.start("a", vec![callback("a.test", &EVERYTHING)]).await;
-        let token = fixture.lease().await;
-        fixture.report("a", token, "on it").await;
-        fixture.settle().await;
-        fixture.damage_delivery("a", 2).await;
+        fixture.damage_second().await;
         fixture.answer("a.test", 200);
         fixture.said("a.test");
         for expected in [&["operation.started"][..], &[]] {
